@@ -26,7 +26,6 @@ LAYERS = (
     ("coding",),
     ("training", "analysis", "deploy"),
     ("networks",),
-    ("systems",),
     ("pretrained",),
     ("recipes",),
     ("cli",),

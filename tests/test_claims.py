@@ -33,7 +33,7 @@ def test_a_finished_step_is_not_measured_again(tmp_path: Path) -> None:
     again = kept(path, lambda: pytest.fail("it is measured again"))
 
     assert again["cpu_s"] == first["cpu_s"] >= 0
-    assert again["found"]["mean"] == 1.5
+    assert again["result"]["mean"] == 1.5
     assert [path] == list(path.parent.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""What the experiments on the paper's claims share: --quick, seeds, and a result with its command and time."""
+"""Tools of the experiments on the paper's claims: --quick, seeds, and a result file with command and time."""
 
 import argparse
 import json
@@ -58,70 +58,71 @@ def digits_accuracy(network: HybridNetwork, config: digits.Config, scored: Hybri
 
 
 def revision() -> str | None:
-    """The commit of the sources, "-dirty" after it where they differ; results do not count, which long runs save."""
-    found = git_revision(Path(__file__).parent)
-    if found is None or not found.endswith("-dirty"):
-        return found
+    """The commit of the sources, with "-dirty" where they differ from it."""
+    commit = git_revision(Path(__file__).parent)
+    if commit is None or not commit.endswith("-dirty"):
+        return commit
 
+    # result files do not count, since a long run saves them while it goes on
     sources = ["git", "-C", str(RUNS.parent), "diff", "--quiet", "HEAD", "--", ".", ":(exclude)research/**/results"]
-    return found if subprocess.run(sources, check=False).returncode else found.removesuffix("-dirty")
+    return commit if subprocess.run(sources, check=False).returncode else commit.removesuffix("-dirty")
 
 
 def steps_of(name: str) -> Path:
-    """Where the finished steps of a long experiment lie: by revision, so that those of different sources never mix."""
+    """The folder of the finished steps of a long experiment, by revision, so that different sources never mix."""
     return RUNS / name / (revision() or "unknown")
 
 
 def kept(path: Path | None, measure: Callable[[], Any]) -> Results:
-    """What a step has `found` and its `cpu_s`, kept in a file so that a run that was stopped goes on after it."""
+    """The `result` of a step and its `cpu_s`, kept in a file so that a stopped run resumes after it."""
     if path is not None and path.exists():
-        found: Results = torch.load(path, weights_only=True)
-        return found
+        step: Results = torch.load(path, weights_only=True)
+        return step
 
-    begin = time.process_time()
-    found = {"found": measure(), "cpu_s": time.process_time() - begin}
-    print(f"{path.stem if path else ''} {found['cpu_s']:.0f} s", file=sys.stderr, flush=True)
+    start = time.process_time()
+    step = {"result": measure(), "cpu_s": time.process_time() - start}
+    print(f"{path.stem if path else ''} {step['cpu_s']:.0f} s", file=sys.stderr, flush=True)
 
     if path is not None:
+        # renamed when it is whole, so that a run stopped here measures the step again
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        torch.save(found, partial)
+        torch.save(step, partial)
         partial.replace(path)
 
-    return found
+    return step
 
 
 def run_plan(
     name: str,
     plan: Iterable[tuple[str, int, Callable[[], Any]]],
-    found: Results,
+    results: Results,
     rows: Callable[[dict[str, list[Results]]], list[Results]],
     quick: bool,
 ) -> Results:
-    """Takes the steps of a plan that are not kept yet, and saves the result after each.
+    """Takes the steps of a plan that are not kept yet, and saves the results after each.
 
     Args:
-        name: of the experiment.
-        plan: what is measured, its seed, and how.
-        found: the result without rows.
-        rows: makes them of what is done, as `kept` gives it, by what was measured.
+        name: name of the experiment.
+        plan: name, seed and measurement of each step.
+        results: the results without rows.
+        rows: makes the rows from the finished steps, as `kept` gives them, by name.
         quick: keep and save nothing.
     """
     folder = None if quick else steps_of(name)
-    done: dict[str, list[Results]] = {}
-    found["command"] = command_of(name)
+    finished: dict[str, list[Results]] = {}
+    results["command"] = command_of(name)
 
-    for what, seed, measure in plan:
-        path = folder / f"{what.replace(', ', '-').replace(' ', '-')}-seed{seed}.pt" if folder else None
-        done.setdefault(what, []).append(kept(path, measure))
-        everything = [one for some in done.values() for one in some]
-        found |= {"rows": rows(done), "finished": len(everything)}
-        found["cpu_s"] = round(sum(one["cpu_s"] for one in everything))
+    for step, seed, measure in plan:
+        path = folder / f"{step.replace(', ', '-').replace(' ', '-')}-seed{seed}.pt" if folder else None
+        finished.setdefault(step, []).append(kept(path, measure))
+        times = [one["cpu_s"] for steps in finished.values() for one in steps]
+        results |= {"rows": rows(finished), "finished": len(times), "cpu_s": round(sum(times))}
 
         if not quick:
-            save(name, found)
+            save(name, results)
 
-    return found
+    return results
 
 
 def script_of(name: str) -> Path:
@@ -130,48 +131,48 @@ def script_of(name: str) -> Path:
 
 
 def result_file(name: str) -> Path:
-    """The result file of an experiment, beside its script."""
+    """The result file of an experiment."""
     return script_of(name).parent / "results" / f"{name}.json"
 
 
 def command_of(name: str) -> str:
-    """What runs an experiment."""
+    """The command of an experiment."""
     return f"python {script_of(name).relative_to(RUNS.parent)}"
 
 
 def main(name: str, description: str, run: Callable[[bool], Results]) -> None:
-    """Runs an experiment and writes its result; with --quick it is small and only printed.
+    """Runs an experiment and writes its results; with --quick it is small, and only prints them.
 
     Args:
-        name: of the result.
+        name: name of the experiment.
         description: the text of --help.
-        run: of whether it is quick.
+        run: makes the results, in the quick form if its argument is True.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes; nothing is written")
     quick = parser.parse_args().quick
     start = time.perf_counter()
     cpu = time.process_time()
-    found = run(quick)
-    found["command"] = command_of(name)
-    found["wall_s"] = round(time.perf_counter() - start)
+    results = run(quick)
+    results["command"] = command_of(name)
+    results["wall_s"] = round(time.perf_counter() - start)
 
-    # an experiment of steps knows those of earlier runs too
-    found.setdefault("cpu_s", round(time.process_time() - cpu))
+    # an experiment of steps counts those of earlier runs too
+    results.setdefault("cpu_s", round(time.process_time() - cpu))
     if quick:
-        json.dump(found, sys.stdout, indent=1)
+        json.dump(results, sys.stdout, indent=1)
         print()
     else:
-        save(name, found)
+        save(name, results)
 
 
-def save(name: str, found: Results) -> None:
-    """Writes a result."""
+def save(name: str, results: Results) -> None:
+    """Writes the results of an experiment."""
     environment = {**describe_environment(), "git_revision": revision()}
-    write_text(result_file(name), json.dumps({**found, "environment": environment}, indent=1) + "\n")
+    write_text(result_file(name), json.dumps({**results, "environment": environment}, indent=1) + "\n")
 
 
 def load(name: str) -> Results:
-    """Reads a result."""
-    found: Results = json.loads(result_file(name).read_text(encoding="utf-8"))
-    return found
+    """Reads the results of an experiment."""
+    results: Results = json.loads(result_file(name).read_text(encoding="utf-8"))
+    return results

@@ -1,14 +1,15 @@
-"""The digits recipe over noise and frame steps: where does a hybrid network win, and where not?
+"""Accuracy of the digits recipe over noise of the frames and frame steps.
 
     python research/digits/grid.py [--workers 2] [--folder runs/digits-grid]
 
-Trains all six networks in every cell with three seeds and scores them on test data. The SNN sees no frame, so it is
+Trains all six networks in every cell with three seeds and scores them on test data. The SNN reads no frames, so it is
 trained once. A stopped sweep resumes. Writes research/digits/results/grid.json and grid.svg.
 """
 
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,14 @@ ONCE = "snn"
 
 
 def cells() -> dict[str, digits.Config]:
-    """The settings of every cell by its name; the SNN apart."""
-    kinds = tuple(name for name in digits.VARIANTS if name != ONCE)
-    return {ONCE: digits.Config(networks=(ONCE,), num_seeds=SEEDS)} | {
-        f"noise-{noise}-frame-step-{step}": digits.Config(kinds, num_seeds=SEEDS, camera=digits.Camera(noise, step))
-        for step in FRAME_STEPS
-        for noise in NOISES
-    }
+    """The settings of every cell, and of the SNN, by name."""
+    networks = tuple(name for name in digits.VARIANTS if name != ONCE)
+    configs = {ONCE: digits.Config(networks=(ONCE,), num_seeds=SEEDS)}
+    for step, noise in product(FRAME_STEPS, NOISES):
+        camera = digits.Camera(noise, step)
+        configs[f"noise-{noise}-frame-step-{step}"] = digits.Config(networks, num_seeds=SEEDS, camera=camera)
+
+    return configs
 
 
 def rows_of(runs: Mapping[str, Run]) -> list[dict[str, Any]]:
@@ -41,8 +43,11 @@ def rows_of(runs: Mapping[str, Run]) -> list[dict[str, Any]]:
     once = runs[ONCE].results()["networks"][0]
 
     for name, run in runs.items():
+        if name == ONCE:
+            continue
+
         camera = run.config_as(digits.Config).camera
-        for row in [] if name == ONCE else [*run.results()["networks"], once]:
+        for row in [*run.results()["networks"], once]:
             cell = {"noise": camera.noise, "thinning": camera.frame_step, "network": row["network"]}
             rows.append(cell | {"accuracy": row["accuracy %"], "sd": row["sd"]})
 
@@ -53,17 +58,15 @@ def grid_figure(rows: Sequence[Mapping[str, Any]]) -> str:
     """The grid noise x frame step x network as one heat map, SVG."""
     noises = sorted({row["noise"] for row in rows})
     keys = list(dict.fromkeys((row["thinning"], row["network"]) for row in rows))
-    found = {(row["thinning"], row["network"], row["noise"]): row["accuracy"] for row in rows}
-    values = [[found[(*key, noise)] for noise in noises] for key in keys]
-    names = [name for _, name in keys]
+    accuracy = {(row["thinning"], row["network"], row["noise"]): row["accuracy"] for row in rows}
+    values = [[accuracy[(*key, noise)] for noise in noises] for key in keys]
 
-    best = {
-        (thinning, noise): max(found[thinning, name, noise] for name in names)
-        for thinning, _ in keys
-        for noise in noises
-    }
+    best: dict[tuple[int, float], float] = {}
+    for (step, _, noise), value in accuracy.items():
+        best[step, noise] = max(value, best.get((step, noise), 0.0))
 
-    marks = [[found[(*key, noise)] == best[key[0], noise] for noise in noises] for key in keys]
+    # the best network of each column and frame step
+    marks = [[accuracy[step, name, noise] == best[step, noise] for noise in noises] for step, name in keys]
     titles = [f"{name}, every frame" if k == 1 else f"{name}, 1 frame in {k}" for k, name in keys]
     figure = heat_map(values, titles, noises, column_title="noise of the frames", marks=marks)
 
@@ -72,13 +75,13 @@ def grid_figure(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def main() -> None:
     """Runs the grid and writes its results."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/digits-grid"))
-    words = parser.parse_args()
-    rows = rows_of(train_all("digits", cells(), words.folder, workers=words.workers))
-    found = {"seeds": SEEDS, "split": "test", "rows": rows, "environment": describe_environment()}
-    (RESULTS / "grid.json").write_text(json.dumps(found, indent=1) + "\n")
+    options = parser.parse_args()
+    rows = rows_of(train_all("digits", cells(), options.folder, workers=options.workers))
+    content = {"seeds": SEEDS, "split": "test", "rows": rows, "environment": describe_environment()}
+    (RESULTS / "grid.json").write_text(json.dumps(content, indent=1) + "\n")
     (RESULTS / "grid.svg").write_text(grid_figure(rows))
 
     for row in rows:

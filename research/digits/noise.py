@@ -1,10 +1,9 @@
-"""Chooses the default noise of the digits recipe, on validation data and on the one-sided twins alone.
+"""Choice of the default noise of the digits recipe, by the ANN and the SNN alone, on validation data.
 
     python research/digits/noise.py [--workers 2] [--folder runs/digits-noise]
 
-The rule, fixed before any hybrid network was scored: frames are as noisy as leaves the ANN alone at 90 +- 2 %, and
-events as poor as leaves the SNN alone at 90 +- 2 %, so that neither side is the whole story. Five seeds each. A stopped
-sweep resumes.
+The rule, fixed before any hybrid network was scored: with the noise of frames the ANN alone has 90 +- 2 %, and with the
+loss of events the SNN alone has 90 +- 2 %, so that neither pathway suffices. Five seeds each. A stopped sweep resumes.
 """
 
 import argparse
@@ -24,26 +23,26 @@ BASE = digits.Config(split="validation", num_seeds=SEEDS)
 
 
 def main() -> None:
-    """Runs both sweeps, prints them and writes them down."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Runs both sweeps, prints and writes them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs/digits-noise"))
-    words = parser.parse_args()
+    options = parser.parse_args()
     points = [(network, setting, value) for network, (setting, values) in TWINS.items() for value in values]
     configs = {
         f"{network}-{value}": replace(BASE, networks=(network,), camera=replace(BASE.camera, **{setting: value}))
         for network, setting, value in points
     }
 
-    runs = train_all("digits", configs, words.folder, workers=words.workers)
+    runs = train_all("digits", configs, options.folder, workers=options.workers)
     rows = []
     for (network, setting, value), run in zip(points, runs.values(), strict=True):
         row = run.results()["networks"][0]
         rows.append({"network": network, setting: value, "accuracy": row["accuracy %"], "sd": row["sd"]})
         print(rows[-1])
 
-    found = {"seeds": SEEDS, "split": "validation", "rows": rows, "environment": describe_environment()}
-    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+    content = {"seeds": SEEDS, "split": "validation", "rows": rows, "environment": describe_environment()}
+    RESULTS.write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The digits recipe in every precision that it offers: does mixed precision cost accuracy?
+"""Accuracy of the digits recipe in every precision that it offers.
 
     python research/digits/precision.py [--preset quick] [--seeds 5] [--workers 2]
 
@@ -22,14 +22,14 @@ PRECISIONS: tuple[Any, ...] = get_args(get_type_hints(digits.Config)["precision"
 BASE = "32-true"
 
 
-def rows_of(found: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
+def rows_of(accuracies: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
     """One row for each network and precision, with its difference to 32-true seed by seed [percentage points]."""
     rows = []
     for network in digits.VARIANTS:
-        base = [seed[network] for seed in found[BASE]]
+        base = [seed[network] for seed in accuracies[BASE]]
         for precision in PRECISIONS:
-            values = [seed[network] for seed in found[precision]]
-            differences = [value - beside for value, beside in zip(values, base, strict=True)]
+            values = [seed[network] for seed in accuracies[precision]]
+            differences = [value - reference for value, reference in zip(values, base, strict=True)]
             spread = {"sd": round(stdev(values), 2)} if len(values) > 1 else {}
             row = {"network": network, "precision": precision, "accuracy %": round(mean(values), 2), **spread}
             rows.append(row | {f"to {BASE}": round(mean(differences), 2)})
@@ -39,29 +39,29 @@ def rows_of(found: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Trains in every precision and writes the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="quick", choices=digits.PRESETS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs/digits-precision"))
-    words = parser.parse_args()
-    preset = replace(digits.PRESETS[words.preset], num_seeds=1)
+    options = parser.parse_args()
+    preset = replace(digits.PRESETS[options.preset], num_seeds=1)
 
     configs = {
-        f"{words.preset}-{precision}-seed-{seed}": replace(preset, seed=seed, precision=precision)
-        for seed in range(words.seeds)
+        f"{options.preset}-{precision}-seed-{seed}": replace(preset, seed=seed, precision=precision)
+        for seed in range(options.seeds)
         for precision in PRECISIONS
     }
 
-    runs = train_all("digits", configs, words.folder, workers=words.workers)
-    found: dict[str, list[dict[str, float]]] = {precision: [] for precision in PRECISIONS}
+    runs = train_all("digits", configs, options.folder, workers=options.workers)
+    accuracies: dict[str, list[dict[str, float]]] = {precision: [] for precision in PRECISIONS}
     for name, config in configs.items():
         scores = {row["network"]: row["accuracy %"] for row in runs[name].results()["networks"]}
-        found[config.precision].append(scores)
+        accuracies[config.precision].append(scores)
         print(config.precision, config.seed, scores)
 
-    facts = {"preset": words.preset, "seeds": words.seeds, "split": "test"}
-    content = facts | {"rows": rows_of(found), "environment": describe_environment()}
+    facts = {"preset": options.preset, "seeds": options.seeds, "split": "test"}
+    content = facts | {"rows": rows_of(accuracies), "environment": describe_environment()}
     (RESULTS / "precision.json").write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -1,25 +1,26 @@
-"""From one unlabelled picture, which task is it? Ways to find it, compared on tuning tasks.
+"""Ways to infer the task from one unlabelled image, compared on tuning tasks.
 
     python research/modulation/inference.py
 
-Digits, 40 tasks of a seed that is never reported, validation pictures; no branch is trained. Every way sees the unit's
-drives alone, and training pictures alone make its table. Writes research/modulation/results/inference.json.
+Digits, 40 tasks of a seed that is never reported, validation images; no branch is trained. Every way uses the
+preactivations of the unit alone, with a table made from training images. Writes
+research/modulation/results/inference.json.
 """
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from research.modulation.point import validation_images
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.modulation import GateTable, GaussianPrototypes
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.model.task_inference import prototype_features
-from spikebridge.networks.modulation.training.gates import build_gating, task_gates, train_gating
+from spikebridge.networks.modulation.training.units import make_gating, task_gates
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "inference.json"
@@ -29,23 +30,23 @@ NEURONS = (16, 32, 64, 128)
 
 
 def nearest_mean(table: list[Tensor], x: Tensor) -> Tensor:
-    """The task whose mean drive points most as a picture's."""
+    """The task whose mean preactivation has the highest cosine with that of an image."""
     means = torch.stack([values.mean(0) for values in table])
     return (torch.nn.functional.normalize(x) @ torch.nn.functional.normalize(means).T).argmax(1)
 
 
 def diagonal(table: list[Tensor], x: Tensor) -> Tensor:
     """The likeliest task by means and variances alone."""
-    found = GaussianPrototypes.fit(table)
-    alone = torch.stack([covariance.diagonal().diag() for covariance in found.covariances])
-    return GaussianPrototypes(found.means, alone).infer_task(x).task
+    prototypes = GaussianPrototypes.fit(table)
+    variances = torch.stack([covariance.diagonal().diag() for covariance in prototypes.covariances])
+    return GaussianPrototypes(prototypes.means, variances).infer_task(x).task
 
 
 def shared(table: list[Tensor], x: Tensor) -> Tensor:
     """The likeliest task by means, with the mean covariance of all tasks."""
-    found = GaussianPrototypes.fit(table)
-    whole = found.covariances.mean(0, keepdim=True).expand_as(found.covariances)
-    return GaussianPrototypes(found.means, whole).infer_task(x).task
+    prototypes = GaussianPrototypes.fit(table)
+    mean = prototypes.covariances.mean(0, keepdim=True).expand_as(prototypes.covariances)
+    return GaussianPrototypes(prototypes.means, mean).infer_task(x).task
 
 
 def whole(table: list[Tensor], x: Tensor) -> Tensor:
@@ -59,35 +60,40 @@ WAYS: dict[str, InferenceMode] = {"nearest mean": nearest_mean, "variances": dia
 
 def rows_of(name: str) -> Iterator[dict[str, Any]]:
     """One row a way, for the units of a method."""
-    config = replace(modulation.PRESETS["table"], seed=SEED, data=modulation.DataConfig(split="validation"))
-    tasks = modulation.task_sequence(config, SEED, *modulation.recordings(config))
+    config = modulation.Config(seed=SEED, tasks=modulation.TaskConfig(num_tasks=40))
+    tasks = modulation.task_sequence(config, SEED, *validation_images("digits"))
     settings = config.trial(name)
-    gating = build_gating(settings, tasks)
-    train_gating(gating, settings, tasks, None, quiet=True)
-    gates = task_gates(settings, tasks, gating.eval()) or []
+    gating, _ = make_gating(settings, tasks)
+    gates = task_gates(settings, tasks, gating) or []
     truth = torch.arange(len(tasks.numbers)).repeat_interleave(len(tasks.test.labels))
     group = torch.tensor(tasks.group)
 
     with torch.no_grad():
-        shown = [
-            [[layer[:, :64].clone() for layer in gating.preactivations(inputs.permuted(o))] for o in tasks.permutations]
-            for inputs in (tasks.train, tasks.test)
-        ]
-        everything = [gating.preactivations(tasks.test.permuted(o)) for o in tasks.permutations]
+        everything = [gating.preactivations(tasks.test.permuted(order)) for order in tasks.permutations]
+        of_training = [_first(gating.preactivations(tasks.train.permuted(order))) for order in tasks.permutations]
+
+    of_test = [_first(preactivations) for preactivations in everything]
 
     def row(way: str, neurons: int, task: Tensor) -> dict[str, Any]:
-        right = (task == truth).float().mean().item(), (group[task] == group[truth]).float().mean().item()
-        return {"units": name, "way": way, "neurons": neurons, "task": round(right[0], 4), "group": round(right[1], 4)}
+        right_task = (task == truth).float().mean().item()
+        right_group = (group[task] == group[truth]).float().mean().item()
+        shares = {"task": round(right_task, 4), "group": round(right_group, 4)}
+        return {"units": name, "way": way, "neurons": neurons, **shares}
 
     nearest = [GateTable(gates).infer_task(preactivations).task for preactivations in everything]
     yield row("nearest gate", sum(layer.shape[1] for layer in gates), torch.cat(nearest))
 
     for number in NEURONS:
-        table = [prototype_features(preactivations, number) for preactivations in shown[0]]
-        x = torch.cat([prototype_features(preactivations, number) for preactivations in shown[1]])
+        table = [prototype_features(preactivations, number) for preactivations in of_training]
+        x = torch.cat([prototype_features(preactivations, number) for preactivations in of_test])
         for way, find in (*WAYS.items(), ("whole covariances", whole)):
             if number == 64 or way == "whole covariances":
                 yield row(way, number, find(table, x))
+
+
+def _first(preactivations: list[Tensor]) -> list[Tensor]:
+    """The first 64 neurons of each layer: those of all would not fit into memory."""
+    return [layer[:, :64].clone() for layer in preactivations]
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python research/modulation/opening.py [--openings 0.1 0.2] [--workers 2]
 
 Digits, 12 tasks in 3 groups, C = 1000, two seeds; rates and strengths are those of opening .10. Random gates overlap by
-chance, so their transfer grows with the opening, and the advantage of learned ones shrinks. An opening with a seed
+chance, so their transfer grows with the opening, and the advantage of learned ones falls. An opening with a seed
 is a cell of a sweep, which resumes. Writes research/modulation/results/opening.json.
 """
 
@@ -20,6 +20,7 @@ from spikebridge.training import Run
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "opening.json"
+RECIPE = Path(__file__).with_name("variants.py")
 OPENINGS = (0.05, 0.1, 0.2, 0.4)
 LEARNED = ("hmn", "hmn_shared")
 NAMES = (*LEARNED, "xdg_ewc", "group_ewc")
@@ -38,10 +39,10 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
     rows = []
 
     for name in NAMES:
-        found = run.first_child(name).results()
-        kept = {"ACC": found["acc"], "transfer": found["transfer"], "forgetting": found["forgetting"]}
+        results = run.first_child(name).results()
+        figures = {"ACC": results["acc"], "transfer": results["transfer"], "forgetting": results["forgetting"]}
         row = {"opening": config.network.rho, "seed": config.seed, "method": name}
-        rows.append(row | {key: round(value, 5) for key, value in kept.items()})
+        rows.append(row | {key: round(value, 5) for key, value in figures.items()})
         print(rows[-1])
 
     return rows
@@ -68,21 +69,21 @@ def table(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Trains what is not there yet, and writes."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Trains the missing cells, and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--openings", nargs="+", type=float, default=list(OPENINGS))
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs/modulation-opening"))
-    words = parser.parse_args()
+    options = parser.parse_args()
     trials = json.loads(RESULTS.read_text())["cells"] if RESULTS.exists() else []
     done = {(trial["opening"], trial["seed"]) for trial in trials}
-    points = [(rho, seed) for seed in SEEDS for rho in words.openings if (rho, seed) not in done]
+    points = [(rho, seed) for seed in SEEDS for rho in options.openings if (rho, seed) not in done]
 
     if not points:
         return
 
     configs = {f"opening-{rho}-seed-{seed}": config_of(rho, seed) for rho, seed in points}
-    for run in train_all("modulation", configs, words.folder, workers=words.workers).values():
+    for run in train_all(str(RECIPE), configs, options.folder, workers=options.workers).values():
         trials += rows_of(run)
 
     content = {"num_tasks": 12, "num_hidden": 1000, "rows": table(trials), "cells": trials}

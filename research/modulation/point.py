@@ -3,8 +3,8 @@
     spikebridge sweep research/modulation/point.py --set lr=0.03:0.3:log --set strength=3:30000:log \
         --search optuna --maximize acc
 
-Tuning tasks are of a seed that is never reported, scored on validation pictures that the reported runs never score on;
-sizes are those of the reported runs. modulation_tuning.py trains the points of its grid with it.
+Tuning tasks are of a seed that is never reported, scored on validation images that the reported runs never score on;
+sizes are those of the reported runs. tuning.py trains the points of its grid with it.
 """
 
 from dataclasses import dataclass, replace
@@ -14,15 +14,16 @@ from typing import Any
 
 from torch import Tensor
 
+from research.modulation.variants import PRESETS as VARIANT_PRESETS
+from research.modulation.variants import VARIANTS, settings_of, with_shares
+from spikebridge.data.images.digits import load_digits
+from spikebridge.data.images.mnist import load_mnist
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.modulation import Gating
 from spikebridge.networks.modulation import recipe as modulation
+from spikebridge.networks.modulation.config import DatasetName
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
-from spikebridge.networks.modulation.training.gates import build_gating, train_gating
-from spikebridge.networks.modulation.training.methods import METHODS
-from spikebridge.networks.modulation.training.tasks import DatasetName
-from spikebridge.networks.modulation.training.trial import run_trial
+from spikebridge.networks.modulation.training.tasks import LabelledInputs, flat
 from spikebridge.training import Run
 
 SEED = 1000
@@ -36,7 +37,7 @@ class Config:
     dataset: DatasetName = "digits"
     """The images."""
     method: str = "hmn"
-    """Which method to train."""
+    """The method to train."""
     num_tasks: int = 8
     """Tasks to learn."""
     lr: float = 0.1
@@ -44,48 +45,48 @@ class Config:
     strength: float = 300.0
     """Strength of the regularizer."""
     share: float | None = None
-    """Share of open neurons that a task copies from an alike one; None takes that of the method."""
+    """Share of open neurons that a task copies from a similar one; None is that of the method."""
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        if self.method not in METHODS:
-            raise ConfigError(f"no method {self.method!r}; {did_you_mean(self.method, METHODS)}")
+        if self.method not in VARIANTS:
+            raise ConfigError(f"no method {self.method!r}; {did_you_mean(self.method, VARIANTS)}")
 
 
 PRESETS = {"default": Config()}
 
 
 def whole(config: Config) -> modulation.Config:
-    """The sizes of the reported runs, on validation pictures."""
-    base = modulation.PRESETS["mnist" if config.dataset == "mnist" else "table"]
-    data = replace(base.data, split="validation")
-    return replace(base, seed=SEED, data=data, tasks=replace(base.tasks, num_tasks=config.num_tasks))
+    """The sizes of the reported runs, at the rate and strength of the point."""
+    base = modulation.PRESETS["mnist"] if config.dataset == "mnist" else VARIANT_PRESETS["table"]
+    return replace(
+        base,
+        seed=SEED,
+        tasks=replace(base.tasks, num_tasks=config.num_tasks),
+        training=replace(base.training, lr=config.lr, strength=config.strength),
+    )
 
 
-@lru_cache
-def units_of(config: modulation.Config, name: str) -> Gating | None:
-    """The trained units of a method, once for all points of a process."""
-    if not METHODS[name].has_unit:
-        return None
-
-    settings = config.trial(name)
-    tasks = modulation.task_sequence(config, SEED, *modulation.recordings(config))
-    gating = build_gating(settings, tasks)
-    train_gating(gating, settings, tasks, None, quiet=True)
-
-    return gating
+@lru_cache(maxsize=1)
+def validation_images(dataset: DatasetName) -> tuple[LabelledInputs, LabelledInputs]:
+    """Training images, and others that are held out of them."""
+    splits = load_mnist(None, num_validation=1000) if dataset == "mnist" else load_digits(num_validation=280)
+    return flat(splits.train), flat(splits.validation)
 
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
-    """ACC and the rest at the point."""
+    """ACC and further figures at the point."""
     sizes = whole(config)
-    name = config.method
-    tasks = modulation.task_sequence(sizes, SEED, *modulation.recordings(sizes))
-    method = METHODS[name] if config.share is None else replace(METHODS[name], shared_fraction=config.share)
-    settings = replace(sizes.trial(name), method=method, lr=config.lr, strength=config.strength)
-    trial = run_trial(settings, tasks, run, quiet=quiet, gating=units_of(sizes, name))
-    found = continual_metrics(trial.result.accuracies, tasks.group)
-    results = {key: round(getattr(found, key), 5) for key in FIGURES}
+    sequence = modulation.task_sequence(sizes, SEED, *validation_images(config.dataset))
+    settings = settings_of(sizes, config.method)
+
+    if config.share is None:
+        trial = VARIANTS[config.method].learn(settings, sequence, run)
+    else:
+        trial = with_shares(settings, sequence, run, config.share)
+
+    metrics = continual_metrics(trial.result.accuracies, sequence.group)
+    results = {key: round(getattr(metrics, key), 5) for key in FIGURES}
     run.save_results(results)
 
     return results
@@ -102,7 +103,7 @@ def example(config: Config) -> dict[str, Tensor]:
 
 
 def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
-    """What training wrote down is all."""
+    """The results of the training."""
     return run.results()
 
 

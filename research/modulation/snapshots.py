@@ -1,4 +1,4 @@
-"""The weights that come with the package: HMN on MNIST, 40 tasks; needs MNIST in SPIKEBRIDGE_DATA.
+"""The weights that ship with the package: HMN on MNIST, 40 tasks; needs MNIST in SPIKEBRIDGE_DATA.
 
     python research/modulation/snapshots.py [--folder RUN]
 
@@ -17,13 +17,13 @@ from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.training import Run
 
 TARGET = Path(spikebridge.__file__).parent / "pretrained" / "modulation"
-MOST_BYTES = 10_000_000
-KEPT_SECONDS = ("config.json", "environment.json", "results.json", "weights*.safetensors")
+MAX_BYTES = 10_000_000
+FILES = ("config.json", "environment.json", "results.json", "weights*.safetensors")
 
 
 def main() -> None:
     """Trains, and copies what an evaluation needs."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/modulation-shipped"))
     torch.set_num_threads(1)
     config = modulation.PRESETS["shipped"]
@@ -36,14 +36,14 @@ def main() -> None:
     shutil.rmtree(TARGET, ignore_errors=True)
 
     for folder in (run.path, run.path / "runs" / "hmn" / "seed-0"):
-        there = TARGET / folder.relative_to(run.path)
-        there.mkdir(parents=True, exist_ok=True)
+        target = TARGET / folder.relative_to(run.path)
+        target.mkdir(parents=True, exist_ok=True)
 
-        for file in (file for pattern in KEPT_SECONDS for file in sorted(folder.glob(pattern))):
-            if file.stat().st_size > MOST_BYTES:
-                raise SystemExit(f"{file} has {file.stat().st_size} bytes; at most {MOST_BYTES} are shipped")
-            shutil.copy(file, there / file.name)
-            print(there / file.name, file.stat().st_size)
+        for file in (file for pattern in FILES for file in sorted(folder.glob(pattern))):
+            if file.stat().st_size > MAX_BYTES:
+                raise SystemExit(f"{file} has {file.stat().st_size} bytes; at most {MAX_BYTES} are shipped")
+            shutil.copy(file, target / file.name)
+            print(target / file.name, file.stat().st_size)
 
 
 if __name__ == "__main__":

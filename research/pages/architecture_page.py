@@ -36,7 +36,7 @@ CALLS = {
 }
 INSIDES = (
     "hybrid",
-    *(f"networks/{name}" for name in ("digits", "sensing", "modulation", "reasoning", "signals", "neuron_models")),
+    *(f"networks/{name}" for name in ("digits", "sensing", "modulation", "reasoning", "signals")),
 )
 SLOWDOWN = {
     "plain_layers": "layers, forward and backward (`plain_layers.py`)",

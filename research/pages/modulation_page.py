@@ -110,8 +110,8 @@ def similarity(shipped: Mapping[str, Any], methods: Sequence[Mapping[str, Any]])
 
 def draw(shipped: Mapping[str, Any], reshuffled: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> None:
     """The figures of the page about similar tasks."""
+    from research.modulation.similarity import embedding_map, matrix_map
     from spikebridge.analysis.plots.figures import accuracy_lines, to_svg
-    from spikebridge.networks.modulation.report import embedding_map, matrix_map
 
     group = shipped["group"]
     figures = {
@@ -131,9 +131,9 @@ def draw(shipped: Mapping[str, Any], reshuffled: Mapping[str, Mapping[str, Mappi
 
 def main() -> int:
     """Writes or checks the pages."""
-    shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))["representation"]
-    results, opening, branch = (
-        json.loads(result_file(f"modulation/{script}").read_text()) for script in ("methods", "opening", "branch")
+    results, opening, branch, shipped = (
+        json.loads(result_file(f"modulation/{script}").read_text())
+        for script in ("methods", "opening", "branch", "similarity")
     )
     tables = {name: methods(results[name]) for name in ("digits", "mnist", "open20", "small")}
     tables |= {"opening": openings(opening["rows"]), "branch": branches(branch["rows"])}

@@ -1,22 +1,22 @@
 """Settings of the signals recipe chosen for each fold by people among those of its training.
 
     python research/signals/choice.py                          # every set and setting (1.5 hours on one core)
-    python research/signals/choice.py --sets watch             # channels beside gravity, with the ANN
+    python research/signals/choice.py --sets watch             # channels relative to the vertical, with the ANN
     python research/signals/choice.py --sets spoken_digits --settings "both inputs always"
     python research/signals/choice.py --sets "spoken_digits, ann"   # would the ANN choose as the hybrid does?
     python research/signals/choice.py --quick                  # one pair of the watch, one epoch; writes nothing
 
-A network of the preset is trained with two folds left out together, with every setting. The choice for a fold counts
-only networks that were trained without it, and only people of the other fold that was left out with it: nobody who is
-scored takes part in a choice for the own score. On `watch` the ANN is trained without every pair of folds; on
-`spoken_digits` the learned hybrid, and the ANN alone, without three or five pairs of speakers, so that one or two
-speakers choose for each; with two seeds in the settings of augmentation.
-Settings that are not named keep their rows. Writes research/signals/results/choice.json.
+A network of the preset is trained with every setting and with two folds left out together. The choice for a fold
+counts networks that were trained without it, and people of the other fold that was left out with it: nobody takes part
+in the choice for the own score. On `watch` the ANN is trained without every pair of folds; on `spoken_digits` the
+learned hybrid and the ANN are trained without three or five pairs of speakers, so that one or two speakers choose for
+each, and with two seeds in the settings of augmentation. Settings that are not named keep their rows. Writes
+research/signals/results/choice.json.
 """
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from research.signals.people import QUICK
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.signals import recipe as signals
 from spikebridge.networks.signals.config import Config
@@ -39,13 +40,13 @@ RESULTS = Path(__file__).parent / "results" / "choice.json"
 
 
 class Choice(NamedTuple):
-    """What is chosen for a set.
+    """Settings to choose from, and the trainings that choose.
 
     Attributes:
-        network: that is trained.
-        pairs: of folds that are left out together.
-        settings: fields of the preset that each one changes, part by part.
-        seeds: of the trainings, one for each pair and seed.
+        network: the trained network.
+        pairs: folds that are left out together.
+        settings: fields of the preset that each setting changes, part by part.
+        seeds: seeds of the trainings, one training for each pair and seed.
     """
 
     network: str
@@ -54,7 +55,7 @@ class Choice(NamedTuple):
     seeds: tuple[int, ...] = (0,)
 
 
-# of the preset for voices when the first settings were compared
+# the preset for voices when the first settings were compared
 _EARLIER = {"network": {"hidden": 72}, "training": {"copies": 8, "mixing": 0.0}}
 
 
@@ -121,16 +122,16 @@ def preset_of(name: str, quick: bool = False) -> Config:
         'spoken_digits'
     """
     dataset = name.partition(",")[0]
-    return signals.PRESETS[f"{dataset}_quick" if quick else dataset]
+    return QUICK[dataset] if quick else signals.PRESETS[dataset]
 
 
 def with_setting(config: Config, setting: Mapping[str, Mapping[str, Any]]) -> Config:
-    """The settings of a preset with some fields changed."""
+    """A preset with some fields changed."""
     return replace(config, **{part: replace(getattr(config, part), **fields) for part, fields in setting.items()})
 
 
 def trained_without(config: Config, pair: tuple[int, int]) -> dict[str, float]:
-    """The accuracy [%] on each person of two folds, of a network that was trained without both."""
+    """The accuracy [%] of a network on each person of two folds, both left out of its training."""
     series = load_series(config.dataset)
     sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
     windows = sensor.windows(series)
@@ -144,8 +145,8 @@ def trained_without(config: Config, pair: tuple[int, int]) -> dict[str, float]:
 
     train_windows(network, data, config.training, config.seed)
     left_out = windows.select(np.isin(windows.series, np.concatenate([fold.test for fold in folds])))
-    found = logits_of(network, sensor, left_out)[-1].argmax(-1).numpy()
-    per_group: Any = accuracies(found, left_out, series.group_names)["per_group"]
+    answers = logits_of(network, sensor, left_out)[-1].argmax(-1).numpy()
+    per_group: Any = accuracies(answers, left_out, series.group_names)["per_group"]
 
     return {person: 100 * value for person, value in per_group.items()}
 
@@ -162,28 +163,24 @@ def people_of(config: Config) -> list[set[str]]:
 
 
 def choices(measured: Mapping[str, Mapping[str, Any]], people: list[set[str]]) -> list[dict[str, Any]]:
-    """For each fold the accuracies by which it chooses, and the choice."""
+    """The accuracies by which each fold chooses, and its choice."""
     table = []
     for fold, own in enumerate(people):
-        means = {
-            name: fmean(
-                value
-                for row in found["rows"]
-                if fold in row["folds"]
-                for person, value in row["people"].items()
-                if person not in own
-            )
-            for name, found in measured.items()
-        }
-
+        means = {name: _mean_of_others(setting["rows"], fold, own) for name, setting in measured.items()}
         row: dict[str, Any] = {"fold": fold} | {name: round(mean, 2) for name, mean in means.items()}
         table.append(row | {"choice": max(means, key=means.__getitem__)})
 
     return table
 
 
+def _mean_of_others(rows: Sequence[Mapping[str, Any]], fold: int, own: set[str]) -> float:
+    """The mean over people who were left out together with a fold."""
+    accuracies = [row["people"] for row in rows if fold in row["folds"]]
+    return fmean(value for people in accuracies for person, value in people.items() if person not in own)
+
+
 def measure(name: str, setting: str, quick: bool = False) -> dict[str, Any]:
-    """Trains a setting without every pair, with the command and the versions that made it."""
+    """Trains a setting without every pair; the accuracies, and the command and versions that made them."""
     choice = CHOICES[name]
     preset = replace(preset_of(name, quick), networks=(choice.network,))
     config = with_setting(preset, choice.settings[setting])
@@ -211,20 +208,21 @@ def main() -> None:
         measure("watch", "six channels", quick=True)
         return
 
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in options.sets:
-        known = CHOICES[name].settings
-        if unknown := set(options.settings or ()) - set(known):
-            parser.error(f"{name} has the settings {', '.join(known)}, but got {', '.join(sorted(unknown))}")
+        settings = CHOICES[name].settings
+        unknown = set(options.settings or ()) - set(settings)
+        if unknown:
+            parser.error(f"{name} has the settings {', '.join(settings)}, but got {', '.join(sorted(unknown))}")
 
-        measured = found.get(name, {}).get("measured", {})
-        for setting in options.settings or known:
+        measured = results.get(name, {}).get("measured", {})
+        for setting in options.settings or settings:
             measured[setting] = measure(name, setting)
-            in_order = {one: measured[one] for one in known if one in measured}
-            found[name] = {"table": choices(in_order, people_of(preset_of(name))), "measured": in_order}
-            write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+            in_order = {one: measured[one] for one in settings if one in measured}
+            results[name] = {"table": choices(in_order, people_of(preset_of(name))), "measured": in_order}
+            write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
-        print(json.dumps(found[name]["table"], indent=1))
+        print(json.dumps(results[name]["table"], indent=1))
 
 
 if __name__ == "__main__":

@@ -5,15 +5,16 @@
 
 Windows of 2 s; people of the test are in no training (4 folds of 2 people). Six channels, scaled to 0..1 with the 1st
 and 99th percentile of the training people. Values at 25 Hz become 8 steps each, so that the SNN runs at 200 Hz; `delta`
-sends changes at the 50 Hz of the sensor; `current` gives the SNN the values themselves. Same layers, time constants
-and training for all; nothing was tuned for a code. Spikes are then lost (10 %), added (10 % of their number, at random
-places) or moved by one step earlier or later (two of three spikes).
+sends changes at the 50 Hz of the sensor; with `current` the SNN reads the values themselves. Layers, time constants and
+training are the same for all; nothing was tuned for a code. Spikes are then lost (10 %), added (10 % of their number,
+at random places) or moved by one step earlier or later (two of three spikes).
 """
 
 import argparse
 import json
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ HIDDEN = 64
 VALUE_RATE = 25.0
 SETTINGS = {"steps a value": STEPS, "folds": FOLDS, "epochs": EPOCHS, "batch": BATCH, "hidden": HIDDEN}
 
-# the unit, the neurons that one channel becomes, and values a second
+# the unit, neurons for each channel, and values a second
 Code = tuple[Callable[[], HybridUnit], int, float]
 CODES: dict[str, Code] = {
     "rate": (lambda: RateEncoder(STEPS), 1, VALUE_RATE),
@@ -72,7 +73,7 @@ def windows_of(series: SensorSeries, people: Any, stride: float) -> tuple[Tensor
 
 
 def values_at(x: Tensor, rate: float) -> Tensor:
-    """Values at a rate that divides 50 Hz: means over the samples between."""
+    """Values at a rate that divides 50 Hz: means over the samples of each interval."""
     return x.unflatten(0, (-1, round(50 / rate))).mean(1)
 
 
@@ -96,26 +97,30 @@ class Classifier(nn.Module):
         return y[-1] / len(spikes)
 
 
-def lose(spikes: Tensor, draw: torch.Generator) -> Tensor:
+def lose(spikes: Tensor, generator: torch.Generator) -> Tensor:
     """Each spike is lost with probability 0.1."""
-    return spikes * (torch.rand(spikes.shape, generator=draw) >= 0.1)
+    return spikes * (torch.rand(spikes.shape, generator=generator) >= 0.1)
 
 
-def add(spikes: Tensor, draw: torch.Generator) -> Tensor:
+def add(spikes: Tensor, generator: torch.Generator) -> Tensor:
     """A tenth as many spikes more, at places without one; their signs are random where the code has signs."""
     share = float((spikes != 0).float().mean())
-    new = (torch.rand(spikes.shape, generator=draw) < 0.1 * share / max(1e-9, 1 - share)) & (spikes == 0)
-    sign = torch.where(torch.rand(spikes.shape, generator=draw) < 0.5, -1.0, 1.0) if bool((spikes < 0).any()) else 1.0
-    return spikes + new * sign
+    probability = 0.1 * share / max(1e-9, 1 - share)
+    added = (torch.rand(spikes.shape, generator=generator) < probability) & (spikes == 0)
+    if not bool((spikes < 0).any()):
+        return spikes + added
+
+    return spikes + added * torch.where(torch.rand(spikes.shape, generator=generator) < 0.5, -1.0, 1.0)
 
 
-def jitter(spikes: Tensor, draw: torch.Generator) -> Tensor:
+def jitter(spikes: Tensor, generator: torch.Generator) -> Tensor:
     """Each spike stays, or comes one step earlier or later, with equal probability; two on one step add up to one."""
     moved = torch.zeros_like(spikes)
-    way = torch.randint(-1, 2, spikes.shape, generator=draw)
+    shift = torch.randint(-1, 2, spikes.shape, generator=generator)
     for step in (-1, 0, 1):
-        moved += torch.roll(spikes * (way == step), step, 0)
+        moved += torch.roll(spikes * (shift == step), step, 0)
 
+    # a code of signs, or of several spikes in one step, may add up to more
     return moved if bool((spikes.abs() > 1).any() | (spikes < 0).any()) else moved.clamp(max=1)
 
 
@@ -127,8 +132,8 @@ def run(code: str, fold: int, seed: int, epochs: int = EPOCHS) -> dict[str, Any]
     x, label = windows_of(series, split.train, 1.0)
     x_test, label_test = windows_of(series, split.test, 2.0)
     low, high = (torch.from_numpy(np.quantile(x.flatten(0, 1), q, axis=0)).float() for q in (0.01, 0.99))
-    make, width, rate = CODES[code]
-    encoder = make().eval()
+    make_encoder, width, rate = CODES[code]
+    encoder = make_encoder().eval()
     dt = 1 / (rate * (1 if code == "delta" else STEPS))
 
     def spikes_of(values: Tensor) -> Tensor:
@@ -138,7 +143,7 @@ def run(code: str, fold: int, seed: int, epochs: int = EPOCHS) -> dict[str, Any]
 
     network = Classifier(6 * width, dt)
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-    begun = time.monotonic()
+    start = time.monotonic()
 
     for _ in range(epochs):
         for rows in torch.randperm(len(label)).split(BATCH):
@@ -148,19 +153,21 @@ def run(code: str, fold: int, seed: int, epochs: int = EPOCHS) -> dict[str, Any]
             optimizer.step()
 
     spikes = spikes_of(x_test)
-    draw = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
 
-    def accuracy(given: Tensor) -> float:
+    def accuracy(inputs: Tensor) -> float:
         with torch.no_grad():
-            found = torch.cat([network(part).argmax(1) for part in given.split(256, 1)])
-        return 100 * float((found == label_test).float().mean())
+            answers = torch.cat([network(part).argmax(1) for part in inputs.split(256, 1)])
+        return 100 * float((answers == label_test).float().mean())
 
-    changed = {} if code == "current" else {one.__name__: accuracy(one(spikes, draw)) for one in (lose, add, jitter)}
+    # values have no spikes to lose
+    errors = () if code == "current" else (lose, add, jitter)
+    with_errors = {error.__name__: accuracy(error(spikes, generator)) for error in errors}
     per_second = float(spikes.abs().sum()) / spikes.shape[1] / 2 / 6
 
-    return {"code": code, "fold": fold, "seed": seed, "accuracy": accuracy(spikes), **changed} | {
+    return {"code": code, "fold": fold, "seed": seed, "accuracy": accuracy(spikes), **with_errors} | {
         "spikes a channel and second": None if code == "current" else per_second,
-        "seconds": time.monotonic() - begun,
+        "seconds": time.monotonic() - start,
     }
 
 
@@ -168,17 +175,21 @@ def table(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean over folds and seeds, and the standard deviation over folds, by code."""
     rows = []
     for code in CODES:
-        own = [one for one in runs if one["code"] == code]
+        own = [record for record in runs if record["code"] == code]
         if not own:
             continue
 
-        folds = [np.mean([one["accuracy"] for one in own if one["fold"] == fold]) for fold in {o["fold"] for o in own}]
+        by_fold: dict[int, list[float]] = {}
+        for record in own:
+            by_fold.setdefault(record["fold"], []).append(record["accuracy"])
+
+        folds = [np.mean(accuracies) for accuracies in by_fold.values()]
         row: dict[str, Any] = {"code": code, "runs": len(own), "accuracy %": round(float(np.mean(folds)), 1)}
         row["sd over folds"] = round(float(np.std(folds, ddof=1)), 1) if len(folds) > 1 else None
 
         for name in ("lose", "add", "jitter", "spikes a channel and second"):
-            known = [one[name] for one in own if one.get(name) is not None]
-            row[name] = round(float(np.mean(known)), 1) if known else None
+            values = [record[name] for record in own if record.get(name) is not None]
+            row[name] = round(float(np.mean(values)), 1) if values else None
 
         rows.append(row)
 
@@ -187,32 +198,25 @@ def table(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Runs what is missing and writes the results after every run."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one code, one fold, one epoch; writes nothing")
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    given = parser.parse_args()
+    options = parser.parse_args()
 
-    if given.quick:
+    if options.quick:
         print(run("latency", 0, 0, epochs=1))
         return
 
     runs = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
-    for seed in range(given.seeds):
-        for fold in range(FOLDS):
-            for code in CODES:
-                if any((one["code"], one["fold"], one["seed"]) == (code, fold, seed) for one in runs):
-                    continue
+    measured = {(record["code"], record["fold"], record["seed"]) for record in runs}
+    for seed, fold, code in product(range(options.seeds), range(FOLDS), CODES):
+        if (code, fold, seed) in measured:
+            continue
 
-                runs.append(run(code, fold, seed))
-                print(runs[-1], flush=True)
-                found = {
-                    "settings": SETTINGS,
-                    "table": table(runs),
-                    "runs": runs,
-                    "environment": describe_environment(),
-                }
-
-                write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+        runs.append(run(code, fold, seed))
+        print(runs[-1], flush=True)
+        results = {"settings": SETTINGS, "table": table(runs), "runs": runs, "environment": describe_environment()}
+        write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@
     python research/signals/delays.py --quick    # one short training; writes nothing
 
 Generated: 4 channels spike once each, 8 ms apart; a class is an order of the channels, and the whole pattern begins at
-a random time. So the numbers of spikes say nothing, nor does the time of any one spike. Each spike moves by up to 1 ms,
-and two more spikes stand at random places. 16 hidden LIF neurons with short membranes (2 ms) see every channel through
-a delay of their own: 64 delays of 0 to 30 ms. With the right delays the spikes of a class arrive at once. (An easier
-form, 8 channels with lags of 0 to 25 ms, was solved to 93.5 % without delays: some of its lags are short.)
+a random time. So neither the number of spikes nor the time of one spike tells the class. Each spike moves by up to
+1 ms, and two more spikes come at random places. 16 hidden LIF neurons with short membranes (2 ms) read every channel
+through a delay of their own: 64 delays of 0 to 30 ms. With the right delays the spikes of a class arrive at once. (An
+easier form, 8 channels with lags of 0 to 25 ms, was solved to 93.5 % without delays: some of its lags are short.)
 """
 
 import argparse
@@ -31,7 +31,7 @@ STEPS = 64
 CHANNELS = 4
 CLASSES = 6
 HIDDEN = 16
-MOST = 0.03
+MAX_DELAY = 0.03
 TRAIN = 900
 TEST = 600
 BATCH = 50
@@ -44,21 +44,22 @@ NETWORKS = ("none", "fixed", "learned")
 def patterns(number: int, seed: int) -> tuple[Tensor, Tensor]:
     """Spikes `(T, number, 4)` and classes."""
     lags = 8 * np.array(ORDERS)
-    chance = np.random.default_rng(seed)
-    label = chance.integers(0, CLASSES, number)
-    begin = chance.integers(1, 36, (number, 1))
-    at = np.clip(begin + lags[label] + chance.integers(-1, 2, (number, CHANNELS)), 0, STEPS - 1)
+    generator = np.random.default_rng(seed)
+    label = generator.integers(0, CLASSES, number)
+    start = generator.integers(1, 36, (number, 1))
+    step = np.clip(start + lags[label] + generator.integers(-1, 2, (number, CHANNELS)), 0, STEPS - 1)
     spikes = np.zeros((STEPS, number, CHANNELS), np.float32)
-    spikes[at, np.arange(number)[:, None], np.arange(CHANNELS)] = 1
+    spikes[step, np.arange(number)[:, None], np.arange(CHANNELS)] = 1
 
+    # noise
     for _ in range(2):
-        spikes[chance.integers(0, STEPS, number), np.arange(number), chance.integers(0, CHANNELS, number)] = 1
+        spikes[generator.integers(0, STEPS, number), np.arange(number), generator.integers(0, CHANNELS, number)] = 1
 
     return torch.from_numpy(spikes), torch.from_numpy(label)
 
 
 class Synapses(nn.Module):
-    """A weight for each pair of a hidden neuron and a channel, behind the delays of the pairs."""
+    """A weight for each pair of a hidden neuron and a channel, after the delays of the pairs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,8 +74,8 @@ def network_of(kind: str) -> Sequential:
     """The network with learned, fixed or no delays."""
     copies = nn.Linear(CHANNELS, HIDDEN * CHANNELS, bias=False)
     copies.weight = nn.Parameter(torch.eye(CHANNELS).repeat(HIDDEN, 1), requires_grad=False)
-    start = torch.rand(HIDDEN * CHANNELS) * MOST if kind != "none" else torch.zeros(HIDDEN * CHANNELS)
-    delay = Delay(start, max_delay=MOST, sigma=MOST / 20, learn=("delay",) if kind == "learned" else ())
+    start = torch.rand(HIDDEN * CHANNELS) * MAX_DELAY if kind != "none" else torch.zeros(HIDDEN * CHANNELS)
+    delay = Delay(start, max_delay=MAX_DELAY, sigma=MAX_DELAY / 20, learn=("delay",) if kind == "learned" else ())
 
     return Sequential(
         copies=copies,
@@ -88,15 +89,20 @@ def network_of(kind: str) -> Sequential:
 
 
 def run(kind: str, seed: int, epochs: int = EPOCHS) -> dict[str, Any]:
-    """Trains one network and scores it with whole steps of delay."""
+    """Trains one network and scores it with delays of integer steps."""
     torch.manual_seed(seed)
-    (x, label), (x_test, label_test) = patterns(TRAIN, 10 + seed), patterns(TEST, 1000 + seed)
+    x, label = patterns(TRAIN, 10 + seed)
+    x_test, label_test = patterns(TEST, 1000 + seed)
     network = network_of(kind)
     delays = [network.get_submodule("delay").get_parameter("delay")] if kind == "learned" else []
-    others = [one for one in network.parameters() if one.requires_grad and all(one is not other for other in delays)]
+    others = [
+        parameter
+        for parameter in network.parameters()
+        if parameter.requires_grad and all(parameter is not delay for delay in delays)
+    ]
     groups = [{"params": others, "lr": 5e-3}, *([{"params": delays, "lr": 2e-4}] if delays else [])]
     optimizer = torch.optim.Adam(groups)
-    begun = time.monotonic()
+    start = time.monotonic()
 
     for epoch in range(epochs):
         narrow_delays(network, min(1.0, epoch / (0.6 * epochs)))
@@ -108,21 +114,22 @@ def run(kind: str, seed: int, epochs: int = EPOCHS) -> dict[str, Any]:
             optimizer.step()
 
     with torch.no_grad():
-        found = network.eval()(x_test)[0][-1].argmax(1)
+        rounded = network.eval()(x_test)[0][-1].argmax(1)
+        # in training a delay is a Gaussian over steps
         soft = network.train()(x_test)[0][-1].argmax(1)
 
-    share = {"accuracy": 100 * float((found == label_test).float().mean())}
-    share["before rounding"] = 100 * float((soft == label_test).float().mean())
+    scores = {"accuracy": 100 * float((rounded == label_test).float().mean())}
+    scores["before rounding"] = 100 * float((soft == label_test).float().mean())
 
-    return {"delays": kind, "seed": seed, **share, "seconds": round(time.monotonic() - begun, 1)}
+    return {"delays": kind, "seed": seed, **scores, "seconds": round(time.monotonic() - start, 1)}
 
 
 def main() -> None:
     """Runs every network with every seed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short training; writes nothing")
-    given = parser.parse_args()
-    if given.quick:
+    options = parser.parse_args()
+    if options.quick:
         print(run("learned", 0, epochs=1))
         return
 
@@ -134,7 +141,7 @@ def main() -> None:
 
     table = []
     for kind in NETWORKS:
-        own = [one["accuracy"] for one in runs if one["delays"] == kind]
+        own = [record["accuracy"] for record in runs if record["delays"] == kind]
         table.append(
             {"delays": kind, "accuracy %": round(float(np.mean(own)), 1), "sd": round(float(np.std(own, ddof=1)), 1)}
         )
@@ -148,8 +155,8 @@ def main() -> None:
         "test": TEST,
     }
 
-    found = {"settings": settings, "table": table, "runs": runs, "environment": describe_environment()}
-    write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+    results = {"settings": settings, "table": table, "runs": runs, "environment": describe_environment()}
+    write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

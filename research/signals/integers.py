@@ -1,9 +1,9 @@
-"""What 8-bit integers cost the signals networks, on people not seen: accuracy before and after, person by person.
+"""Accuracy of the signals networks in floating point and in 8-bit integers, on new people, person by person.
 
     python research/signals/people.py --sets watch myo spoken_digits --networks learned
     python research/signals/integers.py --sets watch myo spoken_digits
 
-Takes the trained networks of `signals_people.py` from its folder, or with `--run` the learned hybrids of finished runs
+Takes the trained networks of `people.py` from its folder, or with `--run` the learned hybrids of finished runs
 of the recipe, of the folds that they have. Scales are chosen on 128 training windows of each fold; the people left out
 are only scored. Writes research/signals/results/integers.json.
 """
@@ -33,7 +33,7 @@ NUM_CALIBRATION = 128
 
 
 def compared(runs: Sequence[Run]) -> dict[str, Any]:
-    """Accuracy of each person in floating point and in integers, over all folds of runs that differ in these alone."""
+    """Accuracy on each person in floating point and in integers, over runs that differ in their folds alone."""
     config = runs[0].config_as(signals.Config)
     series = load_series(config.dataset)
     sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
@@ -41,7 +41,7 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
     windows = sensor.windows(series)
     before: dict[str, float] = {}
     after: dict[str, float] = {}
-    most = 0.0
+    max_clipped = 0.0
     numbers = []
 
     for path, child in chain.from_iterable(run.children().items() for run in runs):
@@ -54,17 +54,17 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
         network = signals.build(config)[name]
         child.load_weights(network)
         network.eval()
-        one = replace(config, folds=(number,))
-        inputs = {name: x for name, x in signals.calibration(one, NUM_CALIBRATION).items() if name in network.inputs}
-        whole = quantize(network, inputs, QConfigMapping((QConfig(),)))
+        samples = signals.calibration(replace(config, folds=(number,)), NUM_CALIBRATION)
+        inputs = {name: x for name, x in samples.items() if name in network.inputs}
+        integers = quantize(network, inputs, QConfigMapping((QConfig(),)))
         test = windows.select(np.isin(windows.series, folds[number].test))
 
-        for model, found in ((network, before), (whole, after)):
+        for model, people in ((network, before), (integers, after)):
             answers = logits_of(model, sensor, test)[-1].argmax(-1).numpy()
             per_group: Any = accuracies(answers, test, series.group_names)["per_group"]
-            found.update({person: 100 * value for person, value in per_group.items()})
+            people.update({person: 100 * value for person, value in per_group.items()})
 
-        most = max([most, *(clipped.share for clipped in saturation(whole, inputs))])
+        max_clipped = max([max_clipped, *(clipped.share for clipped in saturation(integers, inputs))])
 
     gap = paired_difference(list(after.values()), [before[person] for person in after])
     points, sd = gap.rounded(2)
@@ -76,7 +76,7 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
         "points": points,
         "sd over people": sd,
         "largest loss of a person": round(max(before[person] - after[person] for person in before), 2),
-        "largest share clipped": most,
+        "largest share clipped": max_clipped,
         "people": {person: [round(before[person], 2), round(after[person], 2)] for person in before},
     }
 
@@ -88,17 +88,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/signals-people"))
     parser.add_argument("--run", type=Path, nargs="+", help="runs of the recipe, instead of --sets and --folder")
     options = parser.parse_args()
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    given = [options.run] if options.run else [[options.folder / name / "cells" / "learned"] for name in options.sets]
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    sets = [options.run] if options.run else [[options.folder / name / "cells" / "learned"] for name in options.sets]
 
-    for folders in given:
+    for folders in sets:
         runs = [Run.open(folder) for folder in folders]
         name = runs[0].config_as(signals.Config).dataset
         words = ["--run", *map(str, folders)] if options.run else ["--sets", name]
         command = f"python research/signals/integers.py {' '.join(words)}"
-        found[name] = {**compared(runs), "command": command, "environment": describe_environment()}
-        print(name, {key: value for key, value in found[name].items() if "people" not in key}, flush=True)
-        write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+        results[name] = {**compared(runs), "command": command, "environment": describe_environment()}
+        print(name, {key: value for key, value in results[name].items() if "people" not in key}, flush=True)
+        write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

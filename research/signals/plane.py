@@ -1,13 +1,13 @@
-"""Accuracy against energy, and time to decide, for several sizes and frame rates, on people not seen.
+"""Accuracy against energy, and time to decide, for several sizes and frame rates, on new people.
 
     python research/signals/plane.py                # every point that the results lack (a quarter of an hour a set)
     python research/signals/plane.py --sets watch   # one set
     python research/signals/plane.py --quick        # two points of the generated gestures; writes nothing
 
 A point is a network of the recipe at one frame period and one size, trained as the preset of the set but on one (myo)
-or two (watch) augmented copies. Energy is that of a second of signal, the front end included. For each network with
-spikes, the best ANN that takes at most 1.02 times its energy is sought over all frame rates and sizes, by the very
-accuracies that are reported, which favours the ANN. Time to decide is the signal from the start of a window to the
+or two (watch) augmented copies. Energy is that of a second of signal, the front end included. Each network with spikes
+is compared with the best ANN, over all frame rates and sizes, of at most 1.02 times its energy; that ANN is chosen by
+the reported accuracies, which favours it. Time to decide is the signal from the start of a window to the
 first answer from which the accuracy over windows stays at 80 % or more. A figure of each set goes into docs/images.
 """
 
@@ -32,7 +32,7 @@ from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "plane.json"
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-WANTED = 80.0
+MIN_ACCURACY = 80.0  # of a decision [%]
 TOLERANCE = 1.02
 
 
@@ -45,7 +45,7 @@ class Point(NamedTuple):
 
 
 def points_of(periods: Sequence[int], slow: Sequence[int], sizes: tuple[int, int]) -> list[Point]:
-    """The ANN at all periods and both sizes, the learned hybrid at the slower ones, the other two at the second."""
+    """The ANN at all periods and both sizes, the learned hybrid at the slower ones, the other two at the second one."""
     ann = [Point("ann", period, size) for size in sizes for period in periods]
     hybrid = [Point("learned", period, size) for period in slow for size in sizes]
     return ann + hybrid + [Point(name, slow[1], size) for name in ("fixed", "snn") for size in sizes]
@@ -60,7 +60,7 @@ COPIES = {"myo": 1, "watch": 2}
 
 
 def settings(preset: signals.Config, point: Point, seed: int) -> signals.Config:
-    """Of a point, trained on all folds of a set."""
+    """Settings of a point, which is trained on all folds of a set."""
     return replace(
         preset,
         networks=(point.network,),
@@ -88,7 +88,7 @@ def measured(point: Point, run: Run) -> dict[str, Any]:
         "parameters": row["parameters"],
         "answers [s]": [round(period * (k + 1), 4) for k in range(len(scores[0]["accuracy_by_answer"]))],
         "accuracy by answer": [
-            fmean(column) * 100 for column in zip(*(s["accuracy_by_answer"] for s in scores), strict=True)
+            fmean(column) * 100 for column in zip(*(score["accuracy_by_answer"] for score in scores), strict=True)
         ],
         "people": {name: 100 * value for score in scores for name, value in score["per_group"].items()},
     }
@@ -97,7 +97,7 @@ def measured(point: Point, run: Run) -> dict[str, Any]:
 def rows_of(
     preset: signals.Config, points: Sequence[Point], seed: int, folder: Path, workers: int
 ) -> list[dict[str, Any]]:
-    """The scores of several points, trained now or before."""
+    """The scores of several points, which are trained if they are not yet."""
     configs = {"-".join(map(str, (*point, seed))): settings(preset, point, seed) for point in points}
     runs = train_all("signals", configs, folder, workers=workers)
     return [measured(point, run) for point, run in zip(points, runs.values(), strict=True)]
@@ -105,7 +105,7 @@ def rows_of(
 
 def decision_time(row: Mapping[str, Any]) -> float | None:
     """Seconds to the first answer from which the accuracy stays at 80 % or more; None if the last is below."""
-    enough = np.array(row["accuracy by answer"]) >= WANTED
+    enough = np.array(row["accuracy by answer"]) >= MIN_ACCURACY
     if not enough[-1]:
         return None
 
@@ -113,36 +113,35 @@ def decision_time(row: Mapping[str, Any]) -> float | None:
     return float(row["answers [s]"][below[-1] + 1 if len(below) else 0])
 
 
-def beside_ann(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A network beside the most accurate, and the soonest, ANN of at most its energy."""
-    anns = [one for one in rows if one["network"] == "ann" and one["uJ/s"] <= TOLERANCE * row["uJ/s"]]
-    found: dict[str, Any] = {key: row[key] for key in ("network", "frame_period", "hidden", "accuracy %", "uJ/s")}
-    found["decides after [s]"] = decision_time(row)
+def compared(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A network and the most accurate, and the soonest, ANN of at most its energy."""
+    anns = [ann for ann in rows if ann["network"] == "ann" and ann["uJ/s"] <= TOLERANCE * row["uJ/s"]]
+    own = {key: row[key] for key in ("network", "frame_period", "hidden", "accuracy %", "uJ/s")}
+    own_time = decision_time(row)
+    own["decides after [s]"] = own_time
     if not anns:
-        return {**found, "ann": None}
+        return {**own, "ann": None}
 
-    best = max(anns, key=lambda one: one["accuracy %"])
-    gap = paired_difference(
-        [row["people"][one] for one in row["people"]], [best["people"][one] for one in row["people"]]
-    )
-    times = [time for one in anns if (time := decision_time(one)) is not None]
+    best = max(anns, key=lambda ann: ann["accuracy %"])
+    people = row["people"]
+    gap = paired_difference(list(people.values()), [best["people"][person] for person in people])
     points, sd = gap.rounded(2)
-    own = found["decides after [s]"]
+    times = [time for time in map(decision_time, anns) if time is not None]
 
     return {
-        **found,
+        **own,
         "ann": {key: best[key] for key in ("frame_period", "hidden", "accuracy %", "uJ/s")},
         "points": points,
         "sd": sd,
         "it is": gap.verdict("people"),
         "ann decides after [s]": min(times, default=None),
-        "share of its time": round(own / min(times), 3) if own and times else None,
+        "share of its time": round(own_time / min(times), 3) if own_time and times else None,
     }
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every network with spikes beside the ANNs of equal energy; by energy."""
-    return sorted((beside_ann(row, rows) for row in rows if row["network"] != "ann"), key=lambda row: row["uJ/s"])
+    """Every network with spikes and its ANNs of equal energy, sorted by energy."""
+    return sorted((compared(row, rows) for row in rows if row["network"] != "ann"), key=lambda row: row["uJ/s"])
 
 
 def draw(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -150,15 +149,9 @@ def draw(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
     figure, axes = new_figure(PAGE_WIDTH, 3.4, "")
     for colour, marker, network in zip(SERIES, "osD^", ("learned", "ann", "fixed", "snn"), strict=False):
         own = sorted((row for row in rows if row["network"] == network), key=lambda row: row["uJ/s"])
-        (line,) = axes.plot(
-            [row["uJ/s"] for row in own],
-            [row["accuracy %"] for row in own],
-            marker,
-            color=colour,
-            markersize=5,
-            label=network,
-        )
-
+        x = [row["uJ/s"] for row in own]
+        y = [row["accuracy %"] for row in own]
+        (line,) = axes.plot(x, y, marker, color=colour, markersize=5, label=network)
         show_values(line, [f"{network}, {row['frame_period']} steps a frame, {row['hidden']} hidden" for row in own])
 
     axes.set(xscale="log", xlabel="energy [µJ a second of signal]", ylabel="accuracy, people not seen [%]")
@@ -182,22 +175,22 @@ def main() -> None:
             print(tables(rows_of(signals.PRESETS["quick"], points, 0, Path(folder), options.workers)))
         return
 
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in options.sets:
-        rows = found.get(name, {}).get("rows", [])
+        rows = results.get(name, {}).get("rows", [])
         done = {(*(row[key] for key in Point._fields), row["seed"]) for row in rows}
         points = [point for point in POINTS[name] if (*point, options.seed) not in done]
         if points:
             rows += rows_of(signals.PRESETS[name], points, options.seed, options.folder / name, options.workers)
             command = f"python research/signals/plane.py --sets {name}"
-            found[name] = {
+            results[name] = {
                 "table": tables(rows),
                 "rows": rows,
                 "command": command,
                 "environment": describe_environment(),
             }
 
-            write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+            write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
         draw(name, rows)
 

@@ -1,16 +1,16 @@
-"""An armband on a person not seen: what its unlabelled signal before a window is worth, on `myo`.
+"""An armband on a new person: the gain from its unlabelled signal before a window, on `myo`.
 
     python research/signals/wearer.py           # trains two hybrids (minutes on one core), then scores them
     python research/signals/wearer.py --quick   # a few series; writes nothing
 
-| row | network | of the person |
+| row | network | needs of the person |
 |---|---|---|
 | nothing | hybrid without levels of the past | nothing |
-| levels of the past | the preset: frames hold levels of the last 120 s, and so move thresholds | no label |
-| batch norm | "nothing", batch-norm statistics taken anew from the person's first part | no label |
+| levels of the past | the preset: frames hold levels of the last 120 s, and so move thresholds | signal |
+| batch norm | "nothing", with the batch-norm statistics of the person's first part | signal |
 | rotation | "nothing", armband rotated to the place that is best on the person's first part | labels of that part |
-| levels and rotation | the preset and the same rotation, found for it | labels of that part |
-| levels and rotation without labels | the preset, rotated to where its answers are surest on that part | no label |
+| levels and rotation | the preset, with a rotation chosen in the same way | labels of that part |
+| levels and rotation without labels | the preset, rotated to where its answers are surest on that part | signal |
 
 The first part is 28 gestures of 5 s; the other two parts are scored. Trained and scored people are those of the preset.
 """
@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from research.signals.people import QUICK
 from spikebridge.analysis.comparison import paired_difference
 from spikebridge.data.io.atomic import write_text
 from spikebridge.hybrid import HybridNetwork
@@ -48,8 +49,8 @@ class Wearer:
     """A trained hybrid, and the windows of the people who are scored.
 
     Args:
-        run: of the hybrid.
-        num_series: of the set; None takes all.
+        run: the run of the hybrid.
+        num_series: number of series of the set; None takes all.
     """
 
     def __init__(self, run: Run, num_series: int | None) -> None:
@@ -71,20 +72,20 @@ class Wearer:
 
     def accuracy(self, windows: Windows, network: HybridNetwork | None = None) -> float:
         """The share of right answers [%]."""
-        found = logits_of(network or self.network, self.sensor, windows)[-1].argmax(-1).numpy()
-        return 100 * float((found == windows.label).mean())
+        answers = logits_of(network or self.network, self.sensor, windows)[-1].argmax(-1).numpy()
+        return 100 * float((answers == windows.label).mean())
 
     def of(self, group: int) -> tuple[Windows, Windows]:
-        """The windows of a person's first part, and those that are scored."""
+        """The windows of a person's first part, and the scored ones."""
         return self.first.select(self.first.group == group), self.scored.select(self.scored.group == group)
 
     def plain(self) -> dict[str, float]:
-        """The accuracy on each person as it is."""
+        """The accuracy on each person."""
         return {name: self.accuracy(self.of(group)[1]) for name, group in self.people.items()}
 
     def with_batch_norm(self) -> dict[str, float]:
-        """The same with batch-norm statistics of each person's first part, without labels."""
-        found = {}
+        """The accuracy with batch-norm statistics of each person's first part, without labels."""
+        accuracies = {}
         for name, group in self.people.items():
             first, scored = self.of(group)
             network = copy.deepcopy(self.network)
@@ -92,7 +93,8 @@ class Wearer:
 
             for norm in norms:
                 norm.reset_running_stats()
-                norm.momentum = None  # the mean over all batches
+                # the mean over all batches
+                norm.momentum = None
                 norm.train()
 
             with torch.no_grad():
@@ -100,44 +102,45 @@ class Wearer:
                 network({key: inputs[key] for key in network.inputs})
 
             network.eval()
-            found[name] = self.accuracy(scored, network)
+            accuracies[name] = self.accuracy(scored, network)
 
-        return found
+        return accuracies
 
     def rotated(self, labels: bool) -> tuple[dict[str, float], dict[str, int]]:
-        """The same with the armband rotated to the best place on each person's first part, and that place.
+        """The accuracy with the armband rotated to the best place on each person's first part, and that place.
 
         Args:
             labels: the best place has most right answers; without labels the largest mean probability of the answers.
         """
-        found = {}
+        accuracies = {}
         places = {}
 
         for name, group in self.people.items():
             first, scored = self.of(group)
-            some = first.select(np.arange(0, len(first.label), 4))
-            worth = {}
+            # a quarter of the windows tells the places apart
+            quarter = first.select(np.arange(0, len(first.label), 4))
+            scores = {}
 
             for place in ROTATIONS:
-                logits = logits_of(self.network, self.sensor, rotate(some, place))[-1]
-                right = float((logits.argmax(-1).numpy() == some.label).mean())
-                worth[place] = right if labels else float(logits.softmax(-1).amax(-1).mean())
+                logits = logits_of(self.network, self.sensor, rotate(quarter, place))[-1]
+                right = float((logits.argmax(-1).numpy() == quarter.label).mean())
+                scores[place] = right if labels else float(logits.softmax(-1).amax(-1).mean())
 
-            places[name] = max(ROTATIONS, key=lambda place, worth=worth: (worth[place], -abs(place)))
-            found[name] = self.accuracy(rotate(scored, places[name]))
+            places[name] = max(ROTATIONS, key=lambda place, scores=scores: (scores[place], -abs(place)))
+            accuracies[name] = self.accuracy(rotate(scored, places[name]))
 
-        return found, places
+        return accuracies, places
 
 
 def rotate(windows: Windows, places: int) -> Windows:
-    """An armband of eight electrodes moved on by some places."""
+    """Windows of an armband of eight electrodes, rotated by some places."""
     past = np.roll(windows.past.reshape(len(windows.label), -1, 8), places, 2).reshape(windows.past.shape)
     return windows._replace(samples=np.roll(windows.samples, places, 2), past=past)
 
 
 def settings(past_seconds: float, quick: bool) -> signals.Config:
-    """Of a hybrid whose frames hold levels of the signal of the last seconds."""
-    preset = signals.PRESETS["myo_quick" if quick else "myo"]
+    """Settings of a hybrid whose frames hold levels of the signal of the last seconds."""
+    preset = QUICK["myo"] if quick else signals.PRESETS["myo"]
     return replace(preset, networks=("learned",), sensor=replace(preset.sensor, past_seconds=past_seconds))
 
 
@@ -147,7 +150,7 @@ def measured(folder: Path, workers: int, num_series: int | None = None) -> dict[
     configs = {name: settings(seconds, num_series is not None) for name, seconds in pasts.items()}
     runs = train_all("signals", configs, folder, workers=workers)
     nothing, levels = (Wearer(run, num_series) for run in runs.values())
-    turned, places = nothing.rotated(labels=True)
+    rotated, places = nothing.rotated(labels=True)
     both, places_of_both = levels.rotated(labels=True)
     sure, places_of_sure = levels.rotated(labels=False)
 
@@ -155,14 +158,14 @@ def measured(folder: Path, workers: int, num_series: int | None = None) -> dict[
         "nothing": nothing.plain(),
         "levels of the past": levels.plain(),
         "batch norm": nothing.with_batch_norm(),
-        "rotation": turned,
+        "rotation": rotated,
         "levels and rotation": both,
         "levels and rotation without labels": sure,
     }
 
     rows = []
-    for name, found in people.items():
-        values = list(found.values())
+    for name, accuracies in people.items():
+        values = list(accuracies.values())
         gap = paired_difference(values, list(people["nothing"].values()))
         points, sd = gap.rounded(2)
         row = {"row": name, "mean %": round(float(np.mean(values)), 2), "median %": round(float(np.median(values)), 2)}
@@ -188,10 +191,10 @@ def main() -> None:
             print(json.dumps(measured(Path(folder), options.workers, num_series=250)["table"], indent=1))
         return
 
-    found = measured(options.folder, options.workers)
-    print(json.dumps(found["table"], indent=1))
-    found |= {"command": "python research/signals/wearer.py", "environment": describe_environment()}
-    write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+    results = measured(options.folder, options.workers)
+    print(json.dumps(results["table"], indent=1))
+    results |= {"command": "python research/signals/wearer.py", "environment": describe_environment()}
+    write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ MISSPELT = [
     "train digits --split=tset",
     "train sensing --scedule=label_free",
     "train sensing --model.change-map tahn",
-    "train modulation --methods hmn_shard --seed 1",
+    "train modulation --methods projecton --seed 1",
     "train reasoning --parts collision",
     "eval sensing --protokol A",
     "eval sensing --split tset",

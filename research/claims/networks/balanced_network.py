@@ -1,4 +1,4 @@
-"""A balanced network of excitatory and inhibitory neurons as a graph, and the same with populations as rates.
+"""A balanced network of excitatory and inhibitory neurons, spike by spike and with populations as rates.
 
 1600 excitatory and 400 inhibitory leaky integrate-and-fire neurons (N. Brunel, Journal of Computational Neuroscience 8,
 2000): each gets 160 and 40 random connections with a delay of 1.5 ms, and its own Poisson input. A population that is
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from research.neuron_models.transfer_function import TransferFunction
 from spikebridge.hybrid import (
     Hold,
     HybridNetwork,
@@ -24,18 +25,17 @@ from spikebridge.hybrid import (
     ticks,
 )
 from spikebridge.hybrid.network.link import Link
-from spikebridge.networks.neuron_models.transfer_function import TransferFunction
 from spikebridge.neurons import LIF
 from spikebridge.ops import SparseLinear
 
-DT = 1e-4  # s, s, mV, mV
-TAU = 0.02
-THRESHOLD = 20.0
-RESET = 10.0
-DELAY = 15  # ticks of a connection, and of a step of a rate
-BIN = 5
-J = 0.3  # mV, and how much stronger inhibition is
-G = 8.0
+DT = 1e-4  # [s]
+TAU = 0.02  # [s]
+THRESHOLD = 20.0  # [mV]
+RESET = 10.0  # [mV]
+DELAY = 15  # of a connection [ticks]
+BIN = 5  # ticks of a step of a rate
+J = 0.3  # rise of the membrane by an excitatory spike [mV]
+G = 8.0  # strength of inhibition relative to excitation
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Sizes:
 
     @property
     def fan_in(self) -> dict[str, int]:
-        """Connections to a neuron, by the population from which they come."""
+        """Connections to a neuron, by source population."""
         return {"e": round(self.share * self.e), "i": round(self.share * self.i)}
 
     @property
@@ -70,7 +70,7 @@ class Add(nn.Module):
 
 
 class Join(nn.Module):
-    """Signals one after the other."""
+    """Concatenated signals."""
 
     def forward(self, *signals: Tensor) -> Tensor:
         """`(B, N)` each."""
@@ -114,7 +114,7 @@ def synapses(connections: SparseLinear, source: str, target: str) -> Link:
 
 
 def spiking_network(sizes: Sizes, connections: Connections) -> HybridNetwork:
-    """All neurons spike."""
+    """The network whose neurons all spike."""
     links: list[Link] = []
     for b in "ei":
         links += [Transmission(f"external_{b}", f"current_{b}"), Transmission(f"current_{b}", b)]
@@ -132,23 +132,23 @@ def spiking_network(sizes: Sizes, connections: Connections) -> HybridNetwork:
 def mean_field_network(
     sizes: Sizes, connections: Connections, functions: dict[str, TransferFunction], kept: dict[str, int]
 ) -> HybridNetwork:
-    """The first neurons of each population spike, as many as are kept; a rate stands for the others.
+    """A network in which the first neurons of each population spike, and a rate stands for the others.
 
     Args:
-        sizes: of the whole network.
-        connections: of the whole network.
+        sizes: sizes of the whole network.
+        connections: connections of the whole network.
         functions: a transfer function for each population that is not kept whole.
-        kept: neurons that spike, by population; 0 for none.
+        kept: number of neurons that spike, by population; 0 for none.
     """
     numbers = {"e": sizes.e, "i": sizes.i}
-    # what arrives now left a whole number of steps ago: a mean is complete with the last tick of its window
+    # a mean is complete with the last tick of its window, so that its delay is that of a connection less the window
     measured = ticks(DELAY - BIN + 1)
     parts: dict[str, nn.Module] = {"activity": Join()}
     links: list[Link] = [Transmission("external_rate", "activity")]
     inputs = {"external_rate": every(DT * BIN)}
 
     for b, number in numbers.items():
-        # a population of one kind is a part by its own name
+        # a population that is all spikes, or all rate, is one part with its own name
         mixed = 0 < kept[b] < number
         spiking, rest = (f"spiking_{b}", f"rest_{b}") if mixed else (b, b)
 
@@ -156,8 +156,8 @@ def mean_field_network(
             parts |= {f"current_{b}": Add(), spiking: neurons()}
             inputs[f"external_{b}"] = every(DT)
             links += [Transmission(f"external_{b}", f"current_{b}"), Transmission(f"current_{b}", spiking)]
-            here = torch.arange(kept[b])
-            links += [synapses(connections[a, b].between(torch.arange(numbers[a]), here), a, b) for a in "ei"]
+            targets = torch.arange(kept[b])
+            links += [synapses(connections[a, b].between(torch.arange(numbers[a]), targets), a, b) for a in "ei"]
 
         if kept[b] < number:
             parts |= {f"rate_{b}": functions[b], rest: nn.Identity()}
@@ -180,13 +180,13 @@ def mean_field_network(
 
 @dataclass(frozen=True)
 class Activity:
-    """What was recorded: the mean spikes of a neuron in each tick `(T, B)`, and all spikes of some neurons."""
+    """A recording: the mean spikes of a neuron in each tick `(T, B)`, and all spikes of the first neurons."""
 
     rates: dict[str, Tensor]
     spikes: dict[str, Tensor]
 
     def binned(self, name: str, length: int = BIN) -> Tensor:
-        """The mean over windows of so many ticks, `(T / length, B)`."""
+        """The mean over windows of some ticks, `(T / length, B)`."""
         x = self.rates[name]
         return x[: len(x) // length * length].unflatten(0, (-1, length)).mean(1)
 
@@ -197,12 +197,12 @@ def simulate(
     """Runs a network on an external rate.
 
     Args:
-        network: of `spiking_network` or `mean_field_network`.
-        sizes: of the whole network.
-        eta: external rates of the two populations in units of that which reaches the threshold, one value a step of a
-            rate, `(K, B, 2)`; a network with rates needs them equal.
-        watched: how many neurons of each population are recorded, and give its rate.
-        seed: of the external spikes.
+        network: a `spiking_network` or `mean_field_network`.
+        sizes: sizes of the whole network.
+        eta: external rates of the two populations in units of the rate that reaches the threshold, one value for each
+            step of a rate, `(K, B, 2)`; a network with rates needs them equal.
+        watched: number of neurons of each population that are recorded, and whose mean is its rate.
+        seed: seed of the external spikes.
         chunk: steps of a rate that run together.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -211,20 +211,20 @@ def simulate(
     spikes: dict[str, list[Tensor]] = {name: [] for name in watched}
 
     with torch.no_grad():
-        for now in eta.split(chunk):
-            outputs, state = network(external_input(network, sizes, now, generator), state)
+        for rate in eta.split(chunk):
+            outputs, state = network(external_input(network, sizes, rate, generator), state)
             for name, number in watched.items():
                 rates[name].append(outputs[name][..., :number].mean(-1))
                 spikes[name].append(outputs[name][..., : min(number, 40)].bool())
 
     return Activity(
-        {name: torch.cat(found) for name, found in rates.items()},
-        {name: torch.cat(found) for name, found in spikes.items()},
+        {name: torch.cat(chunks) for name, chunks in rates.items()},
+        {name: torch.cat(chunks) for name, chunks in spikes.items()},
     )
 
 
 def external_input(network: HybridNetwork, sizes: Sizes, eta: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """The inputs of a network for a stretch of time: Poisson spikes for each neuron, and their mean."""
+    """The inputs of a network for some time: Poisson spikes of each neuron, and their mean."""
     rates = dict(zip("ei", sizes.external(eta).unbind(-1), strict=True))
     inputs: dict[str, Tensor] = {}
 

@@ -1,7 +1,7 @@
-"""One chip as a process: it waits for values from local sockets, for the declared time of each part, and sends.
+"""One chip as a process: it waits for values from local sockets and for the declared time of each part, then sends.
 
-It needs the standard library alone, so that many start at once. Started by `chips.py`: the work as JSON on standard
-input, then the time at which all begin; the times at which outputs were ready as JSON on standard output.
+It needs the standard library alone, so that many processes start fast. Started by `chips.py`, it reads the work as JSON
+from standard input, then the time at which all begin, and writes the times of its outputs as JSON to standard output.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Inbox:
-    """Values as they come, by name: the time from which a value may be used."""
+    """Values that have arrived, by name, with the time from which each may be used."""
 
     def __init__(self, path: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -32,7 +32,7 @@ class Inbox:
                 self.changed.notify()
 
     def wait_for(self, name: str) -> None:
-        """Returns when a value is there and its declared time has come."""
+        """Returns when a value has arrived and its declared time has come."""
         with self.changed:
             self.changed.wait_for(lambda: name in self.arrived)
         wait(self.arrived[name])
@@ -40,38 +40,39 @@ class Inbox:
 
 def wait(until: float) -> None:
     """Sleeps until a time of the monotonic clock, which all processes of a machine share."""
-    while (left := until - time.monotonic()) > 0:
-        time.sleep(left)
+    while time.monotonic() < until:
+        time.sleep(max(0.0, until - time.monotonic()))
 
 
 def run(work: dict[str, Any]) -> list[list[float]]:
-    """Runs the parts of a chip, and gives a tick and a time for each output.
+    """Runs the parts of a chip; the tick and the time of each output.
 
     Args:
         work: `folder` of the sockets, `chip`, `dt`, `latency`, and `jobs` in order: tick, seconds, names of the values
-            to wait for, (name, chip, seconds) of those to send, and whether it is an output.
+            to wait for, (name, chip, seconds) of those to send, and True for an output.
     """
     inbox = Inbox(f"{work['folder']}/{work['chip']}")
     print("ready", flush=True)
     outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    port = 0.0
+    port_free = 0.0
     outputs = []
-    begin = float(sys.stdin.readline())
+    start = float(sys.stdin.readline())
 
     for tick, seconds, needs, sends, is_output in work["jobs"]:
-        wait(begin + tick * work["dt"])
+        wait(start + tick * work["dt"])
         for name in needs:
             inbox.wait_for(name)
 
         wait(time.monotonic() + seconds)
         now = time.monotonic()
-        for name, there, transfer in sends:
-            port = max(port, now) + transfer
-            message = json.dumps([name, port + work["latency"]]).encode()
-            outbox.sendto(message, f"{work['folder']}/{there}")
+        for name, target, transfer in sends:
+            # a chip sends one value after another
+            port_free = max(port_free, now) + transfer
+            message = json.dumps([name, port_free + work["latency"]]).encode()
+            outbox.sendto(message, f"{work['folder']}/{target}")
 
         if is_output:
-            outputs.append([tick, now - begin])
+            outputs.append([tick, now - start])
 
     return outputs
 

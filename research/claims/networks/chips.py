@@ -1,12 +1,12 @@
 """Claim: the parts of one network may run on many chips.
 
-    python research/claims/networks/chips.py           # writes results/claims/chips.json
+    python research/claims/networks/chips.py           # writes results/chips.json
     python research/claims/networks/chips.py --quick   # a small network, two processes; printed only
 
 A network of spiking and other parts in layers is placed on 1 to 64 chips as large as a SpiNNaker chip, and on 1 to 8
 slow ones whose times are declared. These also run as processes joined by local sockets (`chip_process.py`): a process
-waits for the time that the chip would take, and a value may be used after the declared time. The measured latency
-stands beside the predicted one.
+waits for the time that the chip would take, and a value may be used after the declared time. The measured latency is
+compared with the predicted one.
 """
 
 import json
@@ -29,7 +29,7 @@ from spikebridge.neurons import LIF, Sequential
 
 DT = 1e-3  # of the network, and of a run in processes
 TICKS = 1
-SECONDS = 20.0  # of a tick on one slow chip: long against what a busy machine delays a process
+SECONDS = 20.0  # of a tick on one slow chip: long, since a busy machine delays a process
 
 
 class Add(nn.Module):
@@ -47,7 +47,7 @@ class Add(nn.Module):
 def layered(layers: int, parts: int, width: int) -> HybridNetwork:
     """Layers of spiking parts; each reads, through a part that adds, from two parts of the layer before."""
     torch.manual_seed(0)
-    draw = random.Random(0)
+    generator = random.Random(0)
     modules: dict[str, nn.Module] = {}
     links = []
 
@@ -60,7 +60,7 @@ def layered(layers: int, parts: int, width: int) -> HybridNetwork:
                 continue
 
             modules[f"add{layer}_{index}"] = Add(width)
-            sources = draw.sample(range(parts), min(2, parts))
+            sources = generator.sample(range(parts), min(2, parts))
             links += [Transmission(f"snn{layer - 1}_{source}", f"add{layer}_{index}") for source in sources]
             links.append(Transmission(f"add{layer}_{index}", name))
 
@@ -71,14 +71,14 @@ def layered(layers: int, parts: int, width: int) -> HybridNetwork:
 
 
 def load_of(layers: int, parts: int, width: int) -> NetworkLoad:
-    """What such a network needs, counted on random spikes."""
+    """The load of such a network, counted on random spikes."""
     network = layered(layers, parts, width)
     spikes = (torch.rand(20, 1, width, generator=torch.Generator().manual_seed(1)) < 0.3).float()
     return measure_load(network, {"x": spikes})
 
 
 def slow_chip(load: NetworkLoad, seconds: float) -> Chip:
-    """A chip on which one tick of the whole network takes so many seconds, and a value a fiftieth part of a part."""
+    """A chip on which a tick of the whole network takes some seconds, and a value a fiftieth of the time of a part."""
     parts = load.parts.values()
     operations = sum(part.operations for part in parts)
     each = seconds / len(parts)
@@ -88,8 +88,8 @@ def slow_chip(load: NetworkLoad, seconds: float) -> Chip:
 
 
 def jobs(load: NetworkLoad, placement: Placement, chip: int) -> list[Any]:
-    """What a process does, tick by tick: no link here has a delay, and all share a clock."""
-    found = []
+    """The work of a process, tick by tick; no link of these networks has a delay, and all parts share a clock."""
+    work = []
     for tick in range(TICKS):
         for name, part in load.parts.items():
             if placement.chips[name] != chip:
@@ -100,17 +100,19 @@ def jobs(load: NetworkLoad, placement: Placement, chip: int) -> list[Any]:
             sent = set()
 
             for link in load.links:
-                there = placement.chips.get(link.target)
+                target = placement.chips.get(link.target)
                 if link.target == name and placement.chips.get(link.source, chip) != chip:
                     needs.append(f"{link.source} {tick}")
-                if link.source == name and there not in (chip, *sent):
-                    sent.add(there)
-                    sends.append((f"{name} {tick}", there, link.events / placement.chip.events))
+
+                # a value is sent once to each chip
+                if link.source == name and target not in (chip, *sent):
+                    sent.add(target)
+                    sends.append((f"{name} {tick}", target, link.events / placement.chip.events))
 
             seconds = part.operations / placement.chip.operations
-            found.append((tick, seconds, needs, sends, name in load.outputs))
+            work.append((tick, seconds, needs, sends, name in load.outputs))
 
-    return found
+    return work
 
 
 def measure(load: NetworkLoad, placement: Placement) -> float:
@@ -131,13 +133,14 @@ def measure(load: NetworkLoad, placement: Placement) -> float:
 
             for process in processes:
                 assert process.stdout is not None
-                process.stdout.readline()  # its socket is there
+                # its socket exists
+                process.stdout.readline()
 
-            begin = time.monotonic() + 0.2
+            start = time.monotonic() + 0.2
             outputs = []
             for process in processes:
                 assert process.stdin is not None
-                process.stdin.write(f"{begin}\n")
+                process.stdin.write(f"{start}\n")
                 process.stdin.flush()
 
             for process in processes:
@@ -181,15 +184,15 @@ def compared(load: NetworkLoad, seconds: float, numbers: tuple[int, ...], repeat
     for number in numbers:
         placement = place(load, chip, number)
         expected = simulate(load, placement.chips, chip, TICKS).latency
-        found = [measure(load, placement) for _ in range(repeats)]
+        latencies = [measure(load, placement) for _ in range(repeats)]
 
         rows.append(
             {
                 "chips": number,
                 "in_use": len(placement.memory),
                 "predicted_s": expected,
-                "measured_s": spread(found),
-                "off_percent": spread([100 * (value / expected - 1) for value in found], 2),
+                "measured_s": spread(latencies),
+                "off_percent": spread([100 * (latency / expected - 1) for latency in latencies], 2),
             }
         )
 
@@ -197,7 +200,7 @@ def compared(load: NetworkLoad, seconds: float, numbers: tuple[int, ...], repeat
 
 
 def run(quick: bool) -> Results:
-    """Predictions, and processes beside them."""
+    """Predicted latencies, and measured ones of processes."""
     torch.set_num_threads(1)
     small = load_of(2, 2, 4) if quick else load_of(4, 4, 16)
     large = small if quick else load_of(6, 6, 128)

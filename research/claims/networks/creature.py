@@ -1,11 +1,11 @@
 """Claim: networks of different kinds join to a larger one: sensing, modulation and reasoning on one stream.
 
-    python research/claims/networks/creature.py           # writes results/claims/creature.json
+    python research/claims/networks/creature.py           # writes results/creature.json
     python research/claims/networks/creature.py --quick   # a graph with a true memory, in seconds; printed only
 
-A creature is trained for each seed, environment after environment, and asked questions about scenes that it has not
-seen. One part of each network is then taken away: the SNN of the events, the environment's gates, the memory of events.
-Weights of a finished training are kept in runs/creature, so that a run that was stopped goes on.
+A creature is trained for each seed, environment after environment, and asked questions about new scenes. One part of
+each network is then removed: the SNN of the events, the environment's gates, the memory of events. Weights of a
+finished training are kept in runs/creature, so that a stopped run resumes.
 """
 
 import statistics
@@ -20,18 +20,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from research.claims.experiment import Results, main, save
-from spikebridge.deploy import compare_bundle, export
-from spikebridge.systems.creature.conversation import Conversation, questions_of
-from spikebridge.systems.creature.evaluation import Watched, evaluate_creature, true_memory, watch
-from spikebridge.systems.creature.model import Creature, CreatureOptions
-from spikebridge.systems.creature.scene import BINS_A_FRAME, ENVIRONMENTS, CreatureScene, SceneRanges, generate_scene
-from spikebridge.systems.creature.training import (
+from research.creature.conversation import Conversation, questions_of
+from research.creature.evaluation import Watched, evaluate_creature, true_memory, watch
+from research.creature.model import Creature, CreatureOptions
+from research.creature.scene import BINS_A_FRAME, ENVIRONMENTS, CreatureScene, SceneRanges, generate_scene
+from research.creature.training import (
     FIRST_UNSEEN_SEED,
     TrainingSizes,
     train_readouts,
     train_senses,
     training_scenes,
 )
+from spikebridge.deploy import compare_bundle, export
 
 RUNS = Path("runs/creature")
 SEEDS = (0, 1, 2)
@@ -47,17 +47,19 @@ class CachedScene(CreatureScene):
 
 
 def test_scenes(number: int) -> dict[str, list[CreatureScene]]:
-    """The scenes of each environment that are asked about."""
-    found: dict[str, list[CreatureScene]] = {}
+    """The scenes of each environment that the questions are about."""
+    scenes: dict[str, list[CreatureScene]] = {}
     for name in ENVIRONMENTS:
         plain = [generate_scene(FIRST_UNSEEN_SEED + k, name, TEST) for k in range(number)]
-        found[name] = [CachedScene(**{one.name: getattr(scene, one.name) for one in fields(scene)}) for scene in plain]
+        scenes[name] = [
+            CachedScene(**{field.name: getattr(scene, field.name) for field in fields(scene)}) for scene in plain
+        ]
 
-    return found
+    return scenes
 
 
 def kept(creature: Creature, name: str, training: Callable[[], dict[str, float]]) -> float:
-    """Trains a creature, or loads what a stopped run has trained; gives the processor time of the training [s]."""
+    """Trains a creature, or loads the weights of a stopped run; the processor time of the training [s]."""
     path = RUNS / f"{name}.safetensors"
     if path.exists():
         weights = load_file(path)
@@ -85,35 +87,35 @@ def trained(seed: int, sizes: TrainingSizes) -> tuple[Creature, float]:
     return creature, cpu + kept(creature, f"seed-{seed}", lambda: train_readouts(creature, data(), sizes, seed))
 
 
-def without(creature: Creature, what: str) -> Creature:
-    """The same weights without a part of one of the networks."""
+def without(creature: Creature, part: str) -> Creature:
+    """A creature with the same weights, without a part of one of the networks."""
     changes: dict[str, dict[str, Any]] = {
         "events (sensing)": {"has_events": False},
         "gates (modulation)": {"is_gated": False},
         "memory of events (reasoning)": {"remembers": False},
     }
 
-    cut = Creature(replace(creature.options, **changes[what]))
+    cut = Creature(replace(creature.options, **changes[part]))
     cut.load_state_dict(creature.state_dict(), strict=False)
 
     return cut
 
 
-def summary(seen: list[Watched]) -> Results:
-    """Scores, with the quartiles of the latency in place of all of them."""
-    found = evaluate_creature(seen)
-    late = sorted(found.pop("latency_ms"))
-    found["latency_ms"] = {
-        "median": round(statistics.median(late), 1) if late else None,
-        "largest": late[-1] if late else None,
-        "values": late,
+def summary(watched: list[Watched]) -> Results:
+    """Scores of watched scenes, with a summary of the latencies."""
+    scores = evaluate_creature(watched)
+    latencies = sorted(scores.pop("latency_ms"))
+    scores["latency_ms"] = {
+        "median": round(statistics.median(latencies), 1) if latencies else None,
+        "largest": latencies[-1] if latencies else None,
+        "values": latencies,
     }
 
-    return found
+    return scores
 
 
-def bundle_agrees(creature: Creature, scene: CreatureScene) -> Results:
-    """Whether a bundle of the creature gives the same at every level, up to the first contact, with a question."""
+def compare_with_bundle(creature: Creature, scene: CreatureScene) -> Results:
+    """Comparison of a bundle with the creature at every level, up to the first contact, with a question."""
     talk = Conversation(creature)
     talk.ask(("objects", "metal", "filter_material", "count"))
     bins = min(288, 24 * -(-(scene.touches[0].bin + 12) // 24))
@@ -140,58 +142,60 @@ def bundle_agrees(creature: Creature, scene: CreatureScene) -> Results:
 
 
 def quick_graph() -> Results:
-    """Answers of an untrained creature's graph with a memory that misses nothing, and the executor's."""
+    """Answers of an untrained creature's graph with a perfect memory, and those of the executor."""
     scene = generate_scene(3, "neon", replace(TEST, contacts=(2, 5)))
     creature = Creature(CreatureOptions(num_objects=4, num_readout=8, num_features=2))
-    found: Results = {"questions": [], "true": [], "answers": []}
+    results: Results = {"questions": [], "true": [], "answers": []}
 
-    for one in questions_of(scene):
+    for question in questions_of(scene):
         talk = Conversation(creature)
-        talk.ask(one.question.program)
+        talk.ask(question.question.program)
         program, (read, *_) = talk.advance(60)
-        memory = true_memory(scene, one.first).expand(60, 1, -1)
+        memory = true_memory(scene, question.first).expand(60, 1, -1)
         spikes, _ = creature.graph(creature.parts["stimuli"](program)[0], memory=memory)
-        found["questions"].append(one.question.text)
-        found["true"].append(one.truths[0][1])
-        found["answers"].append(talk.answer(read, spikes[read.tick, 0]))
+        results["questions"].append(question.question.text)
+        results["true"].append(question.truths[0][1])
+        results["answers"].append(talk.answer(read, spikes[read.tick, 0]))
 
-    return found
+    return results
 
 
 def run(quick: bool) -> Results:
-    """All seeds, and what each part is worth; saved after each step."""
+    """Scores of all seeds, whole and without each part, saved after each step."""
     if quick:
         return quick_graph()
 
     sizes = TrainingSizes()
     scenes = test_scenes(SCENES)
     rows: list[Results] = []
-    found = {"rows": rows, "scenes_each": SCENES, "command": "python research/claims/networks/creature.py"}
+    results = {"rows": rows, "scenes_each": SCENES, "command": "python research/claims/networks/creature.py"}
+    all_scenes = [scene for of_one in scenes.values() for scene in of_one]
 
     for seed in SEEDS:
         creature, cpu = trained(seed, sizes)
         row: Results = {"seed": seed, "training_cpu_s": round(cpu)}
-        seen = watch(creature, [scene for some in scenes.values() for scene in some])
-        row["environments"] = {name: summary(seen[k * SCENES :][:SCENES]) for k, name in enumerate(scenes)}
-        row["whole, the same scenes"] = summary(seen[::SCENES])
+        watched = watch(creature, all_scenes)
+        row["environments"] = {name: summary(watched[k * SCENES :][:SCENES]) for k, name in enumerate(scenes)}
+        # the first scene of each environment, which the incomplete creatures watch too
+        row["whole, the same scenes"] = summary(watched[::SCENES])
         row["without"] = {}
         rows.append(row)
-        found["weights"] = sum(p.numel() for p in creature.parameters())
-        save("creature", found)
+        results["weights"] = sum(parameter.numel() for parameter in creature.parameters())
+        save("creature", results)
 
-        for what in ("events (sensing)", "gates (modulation)", "memory of events (reasoning)"):
-            row["without"][what] = summary(watch(without(creature, what), [some[0] for some in scenes.values()]))
-            save("creature", found)
+        for part in ("events (sensing)", "gates (modulation)", "memory of events (reasoning)"):
+            row["without"][part] = summary(watch(without(creature, part), all_scenes[::SCENES]))
+            save("creature", results)
 
         if seed == SEEDS[0]:
             # the earliest contact makes the shortest stream
-            every = [scene for some in scenes.values() for scene in some]
-            found["bundle"] = bundle_agrees(creature, min(every, key=lambda scene: scene.touches[0].bin))
-            save("creature", found)
+            shortest = min(all_scenes, key=lambda scene: scene.touches[0].bin)
+            results["bundle"] = compare_with_bundle(creature, shortest)
+            save("creature", results)
 
         print(row, flush=True)
 
-    return found
+    return results
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Claim: parts may be far from each other: what the latency of links costs.
+"""Claim: parts may be far from each other: the accuracy with latency of the links.
 
-    python research/claims/networks/link_latency.py           # writes results/claims/link_latency.json
+    python research/claims/networks/link_latency.py           # writes results/link_latency.json
     python research/claims/networks/link_latency.py --quick   # one seed, small; printed only
 
 The what/where network of the digits recipe, both of its links delayed by some ticks of 25 ms (a recording has 12):
@@ -19,7 +19,7 @@ DELAYS = (0, 1, 3, 6)
 
 
 def delayed(network: HybridNetwork, delay: int) -> HybridNetwork:
-    """The same parts and units with links that are late by some ticks."""
+    """The same parts and units with links that are delayed by some ticks."""
     links = list[Link]()
     dt = network.dt
 
@@ -28,7 +28,9 @@ def delayed(network: HybridNetwork, delay: int) -> HybridNetwork:
         settings = {name: getattr(route.link, name) for name in route.link.__dataclass_fields__}
         settings |= {"unit": network.unit_of(route), "delay": ticks(delay)} if between else {}
         if between and isinstance(route.link, Transmission):
-            settings["held"] = True  # late by any number of ticks, it is read when the window has closed
+            # it comes at any tick, and is read when the window has closed
+            settings["held"] = True
+
         links.append(type(route.link)(**settings))
 
     inputs = {name: every(clock.period * dt, clock.phase * dt) for name, clock in network.inputs.items()}
@@ -59,27 +61,23 @@ def latency(delays: tuple[int, ...], seeds: int, config: digits.Config) -> list[
             clip=1.0,
         )
 
-        fit(
-            network,
-            [phase],
-            data,
-            settings=Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=True),
-        )
+        settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=True)
+        fit(network, [phase], data, settings=settings)
         return network
 
-    found: dict[int, dict[str, list[float]]] = {delay: {"without": [], "with": []} for delay in delays}
+    accuracies: dict[int, dict[str, list[float]]] = {delay: {"without": [], "with": []} for delay in delays}
     for seed in range(seeds):
         plain = trained(seed, 0)
         for delay in delays:
             own = plain if delay == 0 else trained(seed, delay)
-            late = delayed(plain, delay)
-            for name, network in (("without", late), ("with", own)):
-                found[delay][name].append(digits_accuracy(network, config, scored))
-            print(seed, delay, {name: values[-1] for name, values in found[delay].items()}, flush=True)
+            for name, network in (("without", delayed(plain, delay)), ("with", own)):
+                accuracies[delay][name].append(digits_accuracy(network, config, scored))
+
+            print(seed, delay, {name: values[-1] for name, values in accuracies[delay].items()}, flush=True)
 
     return [
-        {"delay_ms": 1e3 * delay * camera.dt, **{name: spread(values) for name, values in both.items()}}
-        for delay, both in found.items()
+        {"delay_ms": 1e3 * delay * camera.dt, **{name: spread(values) for name, values in by_training.items()}}
+        for delay, by_training in accuracies.items()
     ]
 
 
@@ -87,6 +85,7 @@ def run(quick: bool) -> Results:
     """Accuracy of all trainings."""
     if quick:
         return {"latency": latency((0, 3), 1, digits.Config(epochs=1, hidden=8, num_train=64, batch_size=32))}
+
     config = digits.Config(epochs=15, hidden=16, batch_size=64)
     return {"latency": latency(DELAYS, 3, config), "seeds": 3, "epochs": config.epochs, "hidden": config.hidden}
 

@@ -1,10 +1,10 @@
 """Claim: the framework scales to many parts and many clocks.
 
-    python research/claims/networks/many_parts.py           # writes results/claims/many_parts.json
+    python research/claims/networks/many_parts.py           # writes results/many_parts.json
     python research/claims/networks/many_parts.py --quick   # few parts; printed only
 
 Chains, trees and random graphs of 2 to 256 parts, each a linear layer of 16 values, and chains whose parts run at clock
-ratios of 1 to 64: processor time of a tick, beside the same parts called one after another by hand.
+ratios of 1 to 64: processor time of a tick, and that of the same parts called one after another by hand.
 """
 
 import random
@@ -40,13 +40,13 @@ class Mixed(nn.Module):
 
 def sources(shape: str, number: int) -> list[list[int]]:
     """The parts from which each part reads; -1 is the input."""
-    draw = random.Random(0)
+    generator = random.Random(0)
     if shape == "chain":
         return [[i - 1] for i in range(number)]
     if shape == "tree":
         return [[(i - 1) // 2] if i else [-1] for i in range(number)]
 
-    return [sorted({draw.randrange(-1, i) for _ in range(2)}) if i else [-1] for i in range(number)]
+    return [sorted({generator.randrange(-1, i) for _ in range(2)}) if i else [-1] for i in range(number)]
 
 
 def graph(shape: str, number: int) -> HybridNetwork:
@@ -54,8 +54,8 @@ def graph(shape: str, number: int) -> HybridNetwork:
     torch.manual_seed(0)
     links = [
         Transmission("x" if j < 0 else f"part{j}", f"part{i}", name=f"link{i}_{j}")
-        for i, found in enumerate(sources(shape, number))
-        for j in found
+        for i, indices in enumerate(sources(shape, number))
+        for j in indices
     ]
 
     parts = {f"part{i}": Mixed() for i in range(number)}
@@ -65,8 +65,8 @@ def graph(shape: str, number: int) -> HybridNetwork:
 def by_hand(network: HybridNetwork, shape: str, number: int, x: Tensor) -> Tensor:
     """The same parts called one after another."""
     outputs: list[Tensor] = []
-    for i, found in enumerate(sources(shape, number)):
-        outputs.append(network.parts[f"part{i}"](*(x if j < 0 else outputs[j] for j in found)))
+    for i, indices in enumerate(sources(shape, number)):
+        outputs.append(network.parts[f"part{i}"](*(x if j < 0 else outputs[j] for j in indices)))
 
     return outputs[-1]
 
@@ -96,7 +96,7 @@ def timed(call: Callable[[], object], rounds: int) -> float:
 
 
 def cost_of_graph(shape: str, number: int, rounds: int) -> dict[str, Any]:
-    """Time of a tick, of a whole sequence, in single steps, and by hand [us]."""
+    """Time of a tick in a whole sequence, in single steps, and by hand [us]."""
     network = graph(shape, number)
     x = torch.randn(LENGTH, 4, WIDTH)
     torch.testing.assert_close(network({"x": x})[0][f"part{number - 1}"], by_hand(network, shape, number, x))
@@ -120,7 +120,7 @@ def cost_of_clocks(ratio: int, rounds: int) -> dict[str, Any]:
 
 
 def costs(sizes: tuple[int, ...], ratios: tuple[int, ...], rounds: int) -> dict[str, Any]:
-    """Of graphs and of clocks."""
+    """Costs of graphs and of clocks."""
     with torch.no_grad():
         return {
             "graphs": [cost_of_graph(shape, n, rounds) for shape in ("chain", "tree", "random") for n in sizes],
@@ -129,7 +129,7 @@ def costs(sizes: tuple[int, ...], ratios: tuple[int, ...], rounds: int) -> dict[
 
 
 def run(quick: bool) -> Results:
-    """Cost of parts and of clocks."""
+    """Costs of parts and of clocks."""
     torch.set_num_threads(1)
     return costs((2, 8), (1, 4), 2) if quick else costs(SIZES, RATIOS, 15)
 

@@ -1,11 +1,11 @@
 """Claim: one model holds mean fields in an ANN and spikes in an SNN.
 
-    python research/claims/networks/mean_field.py           # writes results/claims/mean_field.json
+    python research/claims/networks/mean_field.py           # writes results/mean_field.json
     python research/claims/networks/mean_field.py --quick   # a small network, one seed; printed only
 
-A balanced network (`balanced_network.py`) beside itself with the excitatory population as a rate, and with all but a
-tenth of both populations as rates. The transfer functions are learned from a recording of the whole network, whose two
-populations were driven apart from each other. Each stage is kept under runs/mean_field: a run that was stopped goes on.
+A balanced network (`balanced_network.py`), the same with the excitatory population as a rate, and with all but a tenth
+of both populations as rates. The transfer functions are learned from a recording of the whole network, whose two
+populations got different external rates. Each stage is kept under runs/mean_field, so that a stopped run resumes.
 """
 
 import functools
@@ -35,16 +35,16 @@ from research.claims.networks.balanced_network import (
     simulate,
     spiking_network,
 )
+from research.neuron_models.transfer_function import TransferFunction, fit_transfer_function
 from spikebridge.analysis import count_run
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.neuron_models.transfer_function import TransferFunction, fit_transfer_function
 
-STEP = DT * BIN  # s, of a rate
+STEP = DT * BIN  # of a rate [s]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is simulated. Times in seconds."""
+    """Amounts of the simulation; times in seconds."""
 
     sizes: Sizes = field(default_factory=Sizes)
     seeds: tuple[int, ...] = (1, 2, 3)
@@ -58,8 +58,10 @@ class Plan:
     sine: float = 0.6
     timed: float = 0.05
     batches: tuple[int, ...] = (1, 8)
-    counted: int = 10  # steps of a rate whose operations are counted
-    warm_up: float = 0.1  # before anything is measured
+    # steps of a rate whose operations are counted
+    counted: int = 10
+    # before anything is measured
+    warm_up: float = 0.1
 
 
 QUICK = Plan(Sizes(160, 40, 0.2), (1,), 2, 0.06, 30, (2.0,), 1, 0.06, (50.0,), 0.06, 0.006, (1,), 2, 0.02)
@@ -69,7 +71,7 @@ TENTH = "a tenth spikes"
 
 
 def constant(low: float, high: float, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Values that are drawn anew after some 30 ms."""
+    """Random values that are held for 30 ms in the mean."""
     values = torch.rand(shape, generator=generator) * (high - low) + low
     changes = torch.rand(shape, generator=generator) < STEP / 0.03
     changes[0] = True
@@ -79,7 +81,7 @@ def constant(low: float, high: float, shape: tuple[int, int], generator: torch.G
 
 
 def drive(plan: Plan, generator: torch.Generator) -> Tensor:
-    """External rates of a recording: both populations together, and by trials less or more apart."""
+    """External rates of a recording, which differ between the populations less or more, by trial."""
     steps = round(plan.recording / STEP)
     trials = plan.trials
     apart = torch.tensor([0.03, 0.12, 0.3]).repeat(trials)[:trials].view(trials, 1)
@@ -95,7 +97,7 @@ def learn(plan: Plan, network: HybridNetwork, seed: int) -> tuple[dict[str, Tran
     recorded = simulate(network, plan.sizes, eta, {"e": plan.sizes.e, "i": plan.sizes.i}, 200 + seed)
     rates = {name: recorded.binned(name) for name in "ei"}
 
-    # what arrives now left a delay ago
+    # rates arrive with the delay of the connections
     late = [torch.cat([rate.new_zeros(DELAY // BIN, plan.trials), rate[: -DELAY // BIN]]) for rate in rates.values()]
     external = plan.sizes.external(eta)
     functions = {}
@@ -110,7 +112,7 @@ def learn(plan: Plan, network: HybridNetwork, seed: int) -> tuple[dict[str, Tran
 
 
 def networks(plan: Plan, connections: Connections, functions: dict[str, TransferFunction]) -> dict[str, HybridNetwork]:
-    """The network with populations as rates."""
+    """The networks with populations as rates."""
     e = plan.sizes.e
     i = plan.sizes.i
     kept = {EXCITATORY: {"e": 0, "i": i}, TENTH: {"e": e // 10, "i": i // 10}}
@@ -124,19 +126,19 @@ def run_on(plan: Plan, network: HybridNetwork, eta: Tensor, seed: int) -> Activi
 
 
 def hertz(x: Tensor) -> Tensor:
-    """Spikes of a tick as a rate."""
+    """Spikes of a tick as a rate [Hz]."""
     return x / DT
 
 
 def irregularity(spikes: Tensor) -> float | None:
     """The mean coefficient of variation of intervals between spikes, over neurons with five intervals or more."""
-    found = []
+    variations = []
     for train in spikes.flatten(1).T:
         intervals = train.nonzero()[:, 0].diff().double()
         if len(intervals) >= 5:
-            found.append(float(intervals.std() / intervals.mean()))
+            variations.append(float(intervals.std() / intervals.mean()))
 
-    return statistics.fmean(found) if found else None
+    return statistics.fmean(variations) if variations else None
 
 
 def at_levels(plan: Plan, all_networks: dict[str, HybridNetwork], seed: int) -> list[dict[str, Any]]:
@@ -147,11 +149,14 @@ def at_levels(plan: Plan, all_networks: dict[str, HybridNetwork], seed: int) -> 
     start = round(plan.warm_up / DT)
 
     for name, network in all_networks.items():
-        found = run_on(plan, network, eta, 300 + seed)
-        means = {p: hertz(found.rates[p][start:].mean(0)).view(-1, plan.trials_a_level).mean(1).tolist() for p in "ei"}
-        spikes = found.spikes["i"][start:, :, : min(40, plan.sizes.i // 10)].unflatten(1, (-1, plan.trials_a_level))
+        activity = run_on(plan, network, eta, 300 + seed)
+        means = {
+            p: hertz(activity.rates[p][start:].mean(0)).view(-1, plan.trials_a_level).mean(1).tolist() for p in "ei"
+        }
+        # neurons that spike in all networks
+        spikes = activity.spikes["i"][start:, :, : min(40, plan.sizes.i // 10)].unflatten(1, (-1, plan.trials_a_level))
         cv = [irregularity(spikes[:, k]) for k in range(len(plan.levels))]
-        fluctuation = found.binned("e")[start // BIN :]
+        fluctuation = activity.binned("e")[start // BIN :]
         fano = (fluctuation.var(0) / fluctuation.mean(0) * plan.sizes.e * BIN).view(-1, plan.trials_a_level).mean(1)
         rows.append({"network": name, "levels": list(plan.levels), **means, "cv": cv, "fano": fano.tolist()})
 
@@ -193,19 +198,19 @@ def to_sines(plan: Plan, all_networks: dict[str, HybridNetwork], seed: int) -> l
 
     for name, network in all_networks.items():
         rate = hertz(run_on(plan, network, eta, 600 + seed).binned("e"))
-        # whole periods at the end
+        # an integer number of periods at the end
         length = (periods.floor().clamp(min=1) / frequencies / STEP).round().long()
         angle = 2 * torch.pi * frequencies * time_.unsqueeze(1)
         inside = torch.arange(steps).unsqueeze(1) >= steps - length
         wave = torch.complex(torch.sin(angle), torch.cos(angle)) * inside
-        found = (2 * (rate * wave).sum(0) / inside.sum(0) / 0.5).view(-1, 2).mean(1)
+        response = (2 * (rate * wave).sum(0) / inside.sum(0) / 0.5).view(-1, 2).mean(1)
 
         rows.append(
             {
                 "network": name,
                 "frequencies": list(plan.frequencies),
-                "gain": found.abs().tolist(),
-                "phase": found.angle().rad2deg().tolist(),
+                "gain": response.abs().tolist(),
+                "phase": response.angle().rad2deg().tolist(),
             }
         )
 
@@ -220,7 +225,8 @@ def costs(plan: Plan, all_networks: dict[str, HybridNetwork]) -> list[dict[str, 
     rows: dict[str, dict[str, Any]] = {name: {"network": name} for name in all_networks}
     states: dict[str, Any] = {}
 
-    for batch in sorted(plan.batches, reverse=True):  # 1 is the last: its state is that of one trial
+    # a batch of 1 comes last: its state, of one trial, is that of the counted operations
+    for batch in sorted(plan.batches, reverse=True):
         eta = torch.full((round(plan.timed / STEP), batch, 2), 2.0)
         seconds = plan.timed * batch
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in all_networks}
@@ -228,17 +234,18 @@ def costs(plan: Plan, all_networks: dict[str, HybridNetwork]) -> list[dict[str, 
 
         for turn in range(3):
             for name, network in all_networks.items():
-                begin = time.process_time()
+                start = time.process_time()
                 inputs = external_input(network, plan.sizes, eta, torch.Generator().manual_seed(turn))
                 middle = time.process_time()
 
                 with torch.no_grad():
                     states[name] = network(inputs, states[name])[1]
-                times[name].append((time.process_time() - middle, middle - begin))
+
+                times[name].append((time.process_time() - middle, middle - start))
 
         for name, row in rows.items():
-            row[f"network_s_{batch}"] = statistics.median(one[0] for one in times[name][1:]) / seconds
-            row[f"external_s_{batch}"] = statistics.median(one[1] for one in times[name][1:]) / seconds
+            row[f"network_s_{batch}"] = statistics.median(network for network, _ in times[name][1:]) / seconds
+            row[f"external_s_{batch}"] = statistics.median(external for _, external in times[name][1:]) / seconds
 
     for name, network in all_networks.items():
         eta = torch.full((plan.counted, 1, 2), 2.0)
@@ -252,72 +259,72 @@ def costs(plan: Plan, all_networks: dict[str, HybridNetwork]) -> list[dict[str, 
 
 
 def run_once(network: HybridNetwork, inputs: dict[str, Tensor], state: Any) -> int:
-    """Goes on from a state; the number of trials, which is one."""
+    """Continues from a state; returns the number of trials, which is one."""
     with torch.no_grad():
         network(inputs, state)
     return 1
 
 
 def of_seed(plan: Plan, seed: int, with_costs: bool, stages: Path | None = None) -> dict[str, Any]:
-    """Everything for one network; each stage is kept in the folder where one is given."""
+    """All measurements of one network; each stage is kept in the folder, if there is one."""
 
     def stage(name: str, measure: Callable[[], Any]) -> Any:
-        result = kept(stages / f"seed{seed}-{name}.pt" if stages else None, measure)
-        found["cpu_s"] += result["cpu_s"]
-        return result["found"]
+        step = kept(stages / f"seed{seed}-{name}.pt" if stages else None, measure)
+        results["cpu_s"] += step["cpu_s"]
+        return step["result"]
 
-    found: dict[str, Any] = {"seed": seed, "cpu_s": 0.0}
+    results: dict[str, Any] = {"seed": seed, "cpu_s": 0.0}
     connections = connect(plan.sizes, seed)
     full = spiking_network(plan.sizes, connections)
 
     def learned() -> dict[str, Any]:
         functions, explained = learn(plan, full, seed)
-        return {"explained": explained, "states": {name: one.state_dict() for name, one in functions.items()}}
+        return {"explained": explained, "states": {name: function.state_dict() for name, function in functions.items()}}
 
     fitted = stage("learned", learned)
     functions = {name: TransferFunction(3, dt=STEP) for name in "ei"}
     for name, function in functions.items():
         function.load_state_dict(fitted["states"][name])
 
-    found["explained"] = fitted["explained"]
+    results["explained"] = fitted["explained"]
     all_networks = {FULL: full, **networks(plan, connections, functions)}
     for name, measure in (("levels", at_levels), ("step", to_a_step), ("sines", to_sines)):
-        found[name] = stage(name, functools.partial(measure, plan, all_networks, seed))
+        results[name] = stage(name, functools.partial(measure, plan, all_networks, seed))
 
     if with_costs:
-        found["costs"] = stage("costs", functools.partial(costs, plan, all_networks))
+        results["costs"] = stage("costs", functools.partial(costs, plan, all_networks))
 
-    found["cpu_s"] = round(found["cpu_s"], 1)
-    return found
+    results["cpu_s"] = round(results["cpu_s"], 1)
+    return results
 
 
 def summary(plan: Plan, seeds: list[dict[str, Any]]) -> dict[str, Any]:
     """Differences from the network whose neurons all spike, over seeds."""
     rows = []
     for index, name in ((1, EXCITATORY), (2, TENTH)):
-        off: dict[str, list[list[float]]] = {p: [] for p in "ei"}
-        for one in seeds:
-            truth = one["levels"][0]
-            other = one["levels"][index]
+        errors: dict[str, list[list[float]]] = {p: [] for p in "ei"}
+        for results in seeds:
+            truth = results["levels"][0]
+            other = results["levels"][index]
             for p in "ei":
-                off[p].append([100 * (b / a - 1) for a, b in zip(truth[p], other[p], strict=True)])
+                errors[p].append([100 * (b / a - 1) for a, b in zip(truth[p], other[p], strict=True)])
 
         rows.append(
             {
                 "network": name,
-                **{f"off_{p}_percent": [spread(column, 2) for column in zip(*off[p], strict=True)] for p in "ei"},
-                "largest_percent": max(abs(value) for p in "ei" for row in off[p] for value in row),
+                **{f"off_{p}_percent": [spread(column, 2) for column in zip(*errors[p], strict=True)] for p in "ei"},
+                "largest_percent": max(abs(value) for p in "ei" for row in errors[p] for value in row),
                 "largest_of_the_mean_percent": max(
-                    abs(statistics.fmean(column)) for p in "ei" for column in zip(*off[p], strict=True)
+                    abs(statistics.fmean(column)) for p in "ei" for column in zip(*errors[p], strict=True)
                 ),
-                "correlation": spread([one["step"][index]["correlation"] for one in seeds]),
-                "rms_hz": spread([one["step"][index]["rms_hz"] for one in seeds], 2),
+                "correlation": spread([results["step"][index]["correlation"] for results in seeds]),
+                "rms_hz": spread([results["step"][index]["rms_hz"] for results in seeds], 2),
             }
         )
 
     repeated = {
-        "correlation": spread([one["step"][3]["correlation"] for one in seeds]),
-        "rms_hz": spread([one["step"][3]["rms_hz"] for one in seeds], 2),
+        "correlation": spread([results["step"][3]["correlation"] for results in seeds]),
+        "rms_hz": spread([results["step"][3]["rms_hz"] for results in seeds], 2),
     }
     return {"rates": rows, "step_repeated": repeated}
 
@@ -329,7 +336,7 @@ def run(quick: bool) -> Results:
     stages = None if quick else steps_of("mean_field")
     seeds = [of_seed(plan, seed, seed == plan.seeds[0], stages) for seed in plan.seeds]
     network = {"J_mV": J, "g": G, "e": plan.sizes.e, "i": plan.sizes.i, "threshold_hz": plan.sizes.threshold_rate}
-    cpu_s = round(sum(one["cpu_s"] for one in seeds))
+    cpu_s = round(sum(results["cpu_s"] for results in seeds))
 
     return {"network": network, "summary": summary(plan, seeds), "seeds": seeds, "cpu_s": cpu_s}
 

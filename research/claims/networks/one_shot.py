@@ -1,18 +1,18 @@
-"""Claim: the reasoning network takes a new concept from one example and keeps the old ones.
+"""Claim: the reasoning network learns a new concept from one example and keeps the old ones.
 
-    python research/claims/networks/one_shot.py           # writes results/claims/one_shot.json
+    python research/claims/networks/one_shot.py           # writes results/one_shot.json
     python research/claims/networks/one_shot.py --quick   # one seed, two new colours; printed only
 
-The shipped detector knows 8 colours and 3 shapes. N new ones are shown in 1, 2 or 5 pictures each, one object a
-picture, beside 200 pictures of known objects (24 keep less of the old; chosen on other seeds and videos). Then all
-values, old and new, are told apart in other pictures, half of whose objects are new. New colours of a seed are drawn as
-far from each other and from the old as 40 draws give; new shapes are five of seven. The ways, on the same features of
+The shipped detector classifies 8 colours and 3 shapes. It learns N new values from 1, 2 or 5 pictures each, one object
+a picture, and from 200 pictures of old values (24 keep less of the old ones; chosen on other seeds and videos). Then
+all values, old and new, are classified in other pictures, half of whose objects are new. Each new colour of a seed is
+the one of 40 draws that is farthest from the others; new shapes are five of seven. The ways, on the same features of
 the same cells:
 
-- new row (`learn_value`): one new row of weights a value, nothing else is changed; a neuron and a word follow.
+- new row (`learn_value`): one new row of weights for each value, without any other change; a neuron and a word follow.
 - nearest mean: the value with the nearest mean of the features.
-- fine-tuned: all rows of the kind and the new ones, 300 steps of Adam on what was shown, known pictures included.
-- fine-tuned on new alone: the same without the known pictures.
+- fine-tuned: all rows of the kind and the new ones, 300 steps of Adam on the examples of new and old values.
+- fine-tuned on new alone: the same without the examples of old values.
 """
 
 import time
@@ -50,6 +50,7 @@ WAYS = ("new row", "nearest mean", "fine-tuned", "fine-tuned on new alone")
 KINDS = tuple(ATTRIBUTES)
 
 
+# a shader gives coverage, brightness and highlight of the pixels around an object
 def _outline(inside: np.ndarray, across: np.ndarray, down: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     covered = np.clip(inside * RADIUS + 0.5, 0, 1)
     return covered, 0.55 + 0.45 * np.clip(2 * inside, 0, 1), np.exp(-(((across - down) / 0.22) ** 2)) * covered
@@ -104,44 +105,44 @@ SHAPES: dict[str, Shader] = {
 
 
 class Sizes(NamedTuple):
-    """How much is shown and scored."""
+    """Numbers of pictures and of training steps."""
 
     shots: tuple[int, ...] = (1, 2, 5)
-    known: int = 200
+    old: int = 200
     scored: int = 60
     steps: int = 300
 
 
-class Shown(NamedTuple):
+class LabeledPictures(NamedTuple):
     """Pictures with the place and the value of each visible object."""
 
     pictures: list[LabeledPicture]
     values: list[list[str]]
 
 
-class Told(NamedTuple):
-    """Scores of values at cells: features `(N, C)`, the values, and which were found by the detector."""
+class TestObjects(NamedTuple):
+    """Objects of the test: features `(N, C)`, values, and a mark of those that the detector finds."""
 
     features: Tensor
     values: list[str]
-    found: Tensor
+    is_detected: Tensor
 
 
 def colors_of(seed: int, number: int) -> dict[str, RGB]:
-    """New colours, each the farthest of 40 draws from all before."""
+    """New colours, each of 40 draws the farthest from all earlier ones."""
     generator = np.random.default_rng([7, seed])
-    taken = [np.array(rgb) for rgb in PALETTE.values()]
+    colors = [np.array(rgb) for rgb in PALETTE.values()]
     for _ in range(number):
-        drawn = generator.uniform(0.05, 0.95, (40, 3))
-        away = np.min([np.linalg.norm(drawn - one, axis=1) for one in taken], axis=0)
-        taken.append(drawn[away.argmax()])
+        draws = generator.uniform(0.05, 0.95, (40, 3))
+        distance = np.min([np.linalg.norm(draws - color, axis=1) for color in colors], axis=0)
+        colors.append(draws[distance.argmax()])
 
-    new = taken[len(PALETTE) :]
+    new = colors[len(PALETTE) :]
     return {f"new{n}": (float(r), float(g), float(b)) for n, (r, g, b) in enumerate(new)}
 
 
 class Episode:
-    """New values of one kind: what is shown of them, of known ones, and what is scored."""
+    """New values of one kind: pictures of them, of old values, and of the test."""
 
     def __init__(self, kind: str, number: int, seed: int, sizes: Sizes) -> None:
         self.kind = kind
@@ -158,22 +159,22 @@ class Episode:
             self.new = [str(name) for name in self.generator.permutation(list(SHAPES))[:number]]
 
         self.shots = {value: self._shots(value, max(sizes.shots)) for value in self.new}
-        self.known = self._shown([self._picture("train", n, 0.0) for n in range(sizes.known)])
-        self.scored = self._shown([self._picture("test", n, 0.5) for n in range(sizes.scored)])
+        self.old_pictures = self._joined([self._picture("train", n, 0.0) for n in range(sizes.old)])
+        self.test_pictures = self._joined([self._picture("test", n, 0.5) for n in range(sizes.scored)])
 
     def with_values(self, video: RollingVideo, share: float, values: Sequence[str]) -> RollingVideo:
         """The video with new values at a share of its objects."""
-        at = KINDS.index(self.kind)
-        objects = [list(one) for one in video.objects]
-        for one in objects:
+        column = KINDS.index(self.kind)
+        objects = [list(attributes) for attributes in video.objects]
+        for attributes in objects:
             if self.generator.random() < share:
-                one[at] = str(self.generator.choice(list(values)))
+                attributes[column] = str(self.generator.choice(list(values)))
 
         named = tuple((color, material, shape) for color, material, shape in objects)
         return replace(video, objects=named)
 
     def render(self, video: RollingVideo, frames: np.ndarray | None = None) -> np.ndarray:
-        """Its pictures."""
+        """The pictures of a video."""
         return render_frames(video, frames, self.palette, self.shaders)
 
     def _picture(self, split: str, number: int, share: float) -> tuple[LabeledPicture, list[str]]:
@@ -181,14 +182,14 @@ class Episode:
         return self._labeled(video, int(self.generator.integers(20, 120)))
 
     def _labeled(self, video: RollingVideo, frame: int) -> tuple[LabeledPicture, list[str]]:
-        there = np.flatnonzero(visible(video, frame))
+        indices = np.flatnonzero(visible(video, frame))
         picture = self.render(video, np.array([frame]))[0]
-        at = KINDS.index(self.kind)
-        return LabeledPicture(picture, video.positions[frame, there]), [video.objects[i][at] for i in there]
+        column = KINDS.index(self.kind)
+        return LabeledPicture(picture, video.positions[frame, indices]), [video.objects[i][column] for i in indices]
 
-    def _shown(self, pairs: Iterable[tuple[LabeledPicture, list[str]]]) -> Shown:
+    def _joined(self, pairs: Iterable[tuple[LabeledPicture, list[str]]]) -> LabeledPictures:
         pictures, values = zip(*pairs, strict=True)
-        return Shown(list(pictures), list(values))
+        return LabeledPictures(list(pictures), list(values))
 
     def _shots(self, value: str, number: int) -> list[LabeledPicture]:
         """Pictures with one object of the value, the others unlabelled."""
@@ -196,38 +197,37 @@ class Episode:
         while len(shots) < number:
             video = generate_video("validation", int(self.generator.integers(400)))
             frame = int(self.generator.integers(20, 120))
-            there = np.flatnonzero(visible(video, frame))
-            if len(there):
-                objects = [list(one) for one in video.objects]
-                at = KINDS.index(self.kind)
-                objects[there[0]][at] = value
-                shown = replace(video, objects=tuple((a, b, c) for a, b, c in objects))
-                picture = self.render(shown, np.array([frame]))[0]
-                shots.append(LabeledPicture(picture, video.positions[frame, there[:1]]))
+            indices = np.flatnonzero(visible(video, frame))
+            if len(indices):
+                objects = [list(attributes) for attributes in video.objects]
+                objects[indices[0]][KINDS.index(self.kind)] = value
+                changed = replace(video, objects=tuple((a, b, c) for a, b, c in objects))
+                picture = self.render(changed, np.array([frame]))[0]
+                shots.append(LabeledPicture(picture, video.positions[frame, indices[:1]]))
 
         return shots
 
 
 def visible(video: RollingVideo, frame: int) -> np.ndarray:
-    """Which objects are in view and not behind the occluder."""
+    """True for objects in view that are not behind the occluder."""
     places = video.positions[frame]
     occluder = video.appearance.occluder
-    seen = in_view(places)
+    is_visible = in_view(places)
     if occluder is not None:
         from_left = places[:, 0] - occluder.left - occluder.velocity * frame
-        seen &= ~((from_left >= 0) & (from_left <= occluder.width))
+        is_visible &= ~((from_left >= 0) & (from_left <= occluder.width))
 
-    return np.asarray(seen)
+    return np.asarray(is_visible)
 
 
 @torch.no_grad()
-def told(detector: Detector, shown: Shown) -> Told:
-    """Features at the cell of the highest centre score beside each object."""
+def test_objects(detector: Detector, test: LabeledPictures) -> TestObjects:
+    """Features at the cell with the highest centre score among those around each object."""
     rows = []
     values = []
-    found = []
+    is_detected = []
 
-    for (picture, points), names in zip(shown.pictures, shown.values, strict=True):
+    for (picture, points), names in zip(test.pictures, test.values, strict=True):
         features = detector.features(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)
         centre = detector.heads(features)[0, 0].sigmoid()
         height, width = centre.shape
@@ -237,9 +237,9 @@ def told(detector: Detector, shown: Shown) -> Told:
             row, column = max(cells, key=lambda cell: float(centre[cell]))
             rows.append(features[0, :, row, column])
             values.append(name)
-            found.append(float(centre[row, column]) >= 0.3)
+            is_detected.append(float(centre[row, column]) >= 0.3)
 
-    return Told(torch.stack(rows), values, torch.tensor(found))
+    return TestObjects(torch.stack(rows), values, torch.tensor(is_detected))
 
 
 def weights_of(detector: Detector, kind: str) -> tuple[Tensor, Tensor]:
@@ -251,42 +251,47 @@ def weights_of(detector: Detector, kind: str) -> tuple[Tensor, Tensor]:
 
 
 class Examples(NamedTuple):
-    """Features of shown objects and the numbers of their values."""
+    """Features of labelled objects and the numbers of their values."""
 
     features: Tensor
     labels: Tensor
 
 
 class Features(NamedTuple):
-    """Of all that an episode shows: new values shot by shot, known ones, and what is scored."""
+    """Features of an episode: new values shot by shot, old values, and the test."""
 
     shots: dict[str, list[Tensor]]
-    known: Examples
-    test: Told
+    old: Examples
+    test: TestObjects
 
 
 def features_of(detector: Detector, episode: Episode) -> Features:
     """The features of the cells that `learn_value` reads."""
-    shots = {v: [object_features(detector, [one], STRIDE**2) for one in some] for v, some in episode.shots.items()}
+    shots = {
+        value: [object_features(detector, [picture], STRIDE**2) for picture in pictures]
+        for value, pictures in episode.shots.items()
+    }
     features = []
     labels = []
 
-    for (picture, points), values in zip(*episode.known, strict=True):
-        found = [object_features(detector, [LabeledPicture(picture, point[None])]) for point in points]
-        features += found
-        labels += [torch.full((len(one),), episode.old.index(v)) for one, v in zip(found, values, strict=True)]
+    for (picture, points), values in zip(*episode.old_pictures, strict=True):
+        for point, value in zip(points, values, strict=True):
+            rows = object_features(detector, [LabeledPicture(picture, point[None])])
+            features.append(rows)
+            labels.append(torch.full((len(rows),), episode.old.index(value)))
 
-    return Features(shots, Examples(torch.cat(features), torch.cat(labels)), told(detector, episode.scored))
+    old = Examples(torch.cat(features), torch.cat(labels))
+    return Features(shots, old, test_objects(detector, episode.test_pictures))
 
 
-def tuned(weight: Tensor, bias: Tensor, sides: Sequence[Examples], steps: int) -> tuple[Tensor, Tensor]:
-    """All rows after steps of Adam on the cross-entropy, each side with the same weight."""
+def tuned(weight: Tensor, bias: Tensor, sets: Sequence[Examples], steps: int) -> tuple[Tensor, Tensor]:
+    """All rows after steps of Adam on the cross-entropy, each set with the same weight."""
     rows = weight.clone().requires_grad_()
     offsets = bias.clone().requires_grad_()
     optimizer = torch.optim.Adam([rows, offsets], lr=0.01)
 
     for _ in range(steps):
-        losses = [F.cross_entropy(side.features @ rows.T + offsets, side.labels) for side in sides]
+        losses = [F.cross_entropy(examples.features @ rows.T + offsets, examples.labels) for examples in sets]
         optimizer.zero_grad()
         torch.stack(losses).sum().backward()
         optimizer.step()
@@ -294,70 +299,80 @@ def tuned(weight: Tensor, bias: Tensor, sides: Sequence[Examples], steps: int) -
     return rows.detach(), offsets.detach()
 
 
-def scored(scores: Tensor, test: Told, names: Sequence[str], old: Sequence[str]) -> dict[str, float]:
-    """Accuracy on objects of new and of old values, told apart among all."""
-    best = [names[i] for i in scores.argmax(1).tolist()]
-    right = {"new": [], "old": []}  # type: dict[str, list[float]]
-    for name, answered in zip(test.values, best, strict=True):
-        right["old" if name in old else "new"].append(float(name == answered))
+def scored(scores: Tensor, test: TestObjects, names: Sequence[str], old: Sequence[str]) -> dict[str, float]:
+    """Accuracy on objects of new and of old values, classified among all values."""
+    predicted = [names[i] for i in scores.argmax(1).tolist()]
+    is_right: dict[str, list[float]] = {"new": [], "old": []}
+    for name, answer in zip(test.values, predicted, strict=True):
+        is_right["old" if name in old else "new"].append(float(name == answer))
 
-    return {side: fmean(values) for side, values in right.items()}
+    return {age: fmean(values) for age, values in is_right.items()}
 
 
 def run_episode(detector: Detector, episode: Episode, features: Features, shots: int, steps: int) -> dict[str, Any]:
-    """All ways after a number of shots."""
+    """Scores of all ways after a number of shots."""
     names = [*episode.old, *episode.new]
     test = features.test
     weight, bias = weights_of(detector, episode.kind)
-    extra = len(episode.new)
-    old = features.known
-    new = Examples(
-        torch.cat([one for value in episode.new for one in features.shots[value][:shots]]),
-        torch.cat([torch.full((sum(map(len, features.shots[v][:shots])),), names.index(v)) for v in episode.new]),
-    )
+    num_new = len(episode.new)
+    old = features.old
+    examples = {value: torch.cat(features.shots[value][:shots]) for value in episode.new}
+    labels = [torch.full((len(rows),), names.index(value)) for value, rows in examples.items()]
+    new = Examples(torch.cat(list(examples.values())), torch.cat(labels))
+    scores: dict[str, dict[str, float]] = {}
+    seconds: dict[str, float] = {}
 
-    found = {}
-    seconds = {}
+    def keep(way: str, start: float, values: Tensor) -> None:
+        seconds[way] = (time.process_time() - start) / num_new
+        scores[way] = scored(values, test, names, episode.old)
 
-    def keep(way: str, began: float, scores: Tensor) -> None:
-        seconds[way] = (time.process_time() - began) / extra
-        found[way] = scored(scores, test, names, episode.old)
+    start = time.process_time()
+    rows, offsets = with_new_rows(weight, bias, new, old, len(names))
+    keep("new row", start, test.features @ rows.T + offsets)
 
-    began = time.process_time()
-    rows = weight
-    offsets = bias
-    known = old.features
+    start = time.process_time()
+    means = class_means(new, old, len(names))
+    keep("nearest mean", start, -torch.cdist(test.features, means.nan_to_num(1e6)))
 
-    for number in range(len(weight), len(names)):
-        shown = new.features[new.labels == number]
-        row, offset = imprinted_row(rows, offsets, shown, known)
-        rows = torch.cat([rows, row[None]])
-        offsets = torch.cat([offsets, offset[None]])
-        known = torch.cat([known, shown])
-
-    keep("new row", began, test.features @ rows.T + offsets)
-    began = time.process_time()
-    seen = torch.cat([new.features, old.features])
-    labels = torch.cat([new.labels, old.labels])
-    means = torch.stack([seen[labels == n].mean(0) for n in range(len(names))])
-    keep("nearest mean", began, -torch.cdist(test.features, means.nan_to_num(1e6)))
-    start = torch.cat([weight, weight.mean(0).expand(extra, -1)]), torch.cat([bias, bias.mean().expand(extra)])
-
-    for way, sides in (("fine-tuned", (new, old)), ("fine-tuned on new alone", (new,))):
-        began = time.process_time()
-        rows, offsets = tuned(*start, sides, steps)
-        keep(way, began, test.features @ rows.T + offsets)
+    first_rows = torch.cat([weight, weight.mean(0).expand(num_new, -1)])
+    first_offsets = torch.cat([bias, bias.mean().expand(num_new)])
+    for way, sets in (("fine-tuned", (new, old)), ("fine-tuned on new alone", (new,))):
+        start = time.process_time()
+        rows, offsets = tuned(first_rows, first_offsets, sets, steps)
+        keep(way, start, test.features @ rows.T + offsets)
 
     is_new = torch.tensor([value in episode.new for value in test.values])
+    detected = {"new": test.is_detected[is_new], "old": test.is_detected[~is_new]}
     return {
         "before": scored(test.features @ weight.T + bias, test, episode.old, episode.old)["old"],
-        "found": {"new": float(test.found[is_new].float().mean()), "old": float(test.found[~is_new].float().mean())},
-        "ways": found,
+        "found": {age: float(marks.float().mean()) for age, marks in detected.items()},
+        "ways": scores,
         "seconds": seconds,
     }
 
 
-def grown(attributes: dict[str, tuple[str, ...]], scene: Scene) -> tuple[int, int]:
+def with_new_rows(weight: Tensor, bias: Tensor, new: Examples, old: Examples, num_values: int) -> tuple[Tensor, Tensor]:
+    """The rows of old values, unchanged, and a row for each new value."""
+    others = old.features
+    for number in range(len(weight), num_values):
+        examples = new.features[new.labels == number]
+        row, offset = imprinted_row(weight, bias, examples, others)
+        weight = torch.cat([weight, row[None]])
+        bias = torch.cat([bias, offset[None]])
+        # later values are told apart from this one too
+        others = torch.cat([others, examples])
+
+    return weight, bias
+
+
+def class_means(new: Examples, old: Examples, num_values: int) -> Tensor:
+    """The mean features of each value."""
+    features = torch.cat([new.features, old.features])
+    labels = torch.cat([new.labels, old.labels])
+    return torch.stack([features[labels == number].mean(0) for number in range(num_values)])
+
+
+def graph_size(attributes: dict[str, tuple[str, ...]], scene: Scene) -> tuple[int, int]:
     """Neurons and connections of the graph of a scene."""
     options = RunOptions(PRESETS["compartment"], OperatorTable(attributes=attributes))
     worlds = build_worlds([scene], [World(0)], attributes=attributes)
@@ -365,22 +380,22 @@ def grown(attributes: dict[str, tuple[str, ...]], scene: Scene) -> tuple[int, in
     return number, len(wire(worlds, options.layout, options.preset).weight)
 
 
-def row_of(kind: str, number: int, shots: int, way: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+def row_of(kind: str, number: int, shots: int, way: str, episodes: list[dict[str, Any]]) -> dict[str, Any]:
     """A way with a number of shots, over seeds."""
     return {
         "kind": kind,
         "values": number,
         "shots": shots,
         "way": way,
-        "new": spread([one["ways"][way]["new"] for one in found]),
-        "old": spread([one["ways"][way]["old"] for one in found]),
-        "old_lost": spread([one["before"] - one["ways"][way]["old"] for one in found]),
-        "cpu_ms_a_value": round(1e3 * fmean(one["seconds"][way] for one in found), 1),
+        "new": spread([episode["ways"][way]["new"] for episode in episodes]),
+        "old": spread([episode["ways"][way]["old"] for episode in episodes]),
+        "old_lost": spread([episode["before"] - episode["ways"][way]["old"] for episode in episodes]),
+        "cpu_ms_a_value": round(1e3 * fmean(episode["seconds"][way] for episode in episodes), 1),
     }
 
 
 def run(quick: bool) -> Results:
-    """All episodes, and what a value costs; a long run that was stopped resumes."""
+    """Scores of all episodes, and the cost of a value; a stopped run resumes."""
     detector = shipped_detector()
     sizes = Sizes()
     plan = (("color", 5, 10), ("color", 20, 10), ("shape", 5, 5))
@@ -391,28 +406,32 @@ def run(quick: bool) -> Results:
     steps = None if quick else steps_of("one_shot")
     cpu_s = 0.0
 
-    def episode(kind: str, number: int, seed: int) -> list[dict[str, Any]]:
-        shown = Episode(kind, number, seed, sizes)
-        features = features_of(detector, shown)
-        return [run_episode(detector, shown, features, shots, sizes.steps) for shots in sizes.shots]
+    def by_shots(kind: str, number: int, seed: int) -> list[dict[str, Any]]:
+        episode = Episode(kind, number, seed, sizes)
+        features = features_of(detector, episode)
+        return [run_episode(detector, episode, features, shots, sizes.steps) for shots in sizes.shots]
 
     rows = []
     detected = {}
 
     for kind, number, seeds in plan:
-        name = f"{kind}, {number}"
         paths = [steps / f"{kind}-{number}-seed{seed}.pt" if steps else None for seed in range(seeds)]
-        done = [kept(path, partial(episode, kind, number, seed)) for seed, path in enumerate(paths)]
-        seen = [one["found"] for one in done]
-        cpu_s = cpu_s + sum(one["cpu_s"] for one in done)
+        finished = [kept(path, partial(by_shots, kind, number, seed)) for seed, path in enumerate(paths)]
+        results = [step["result"] for step in finished]
+        cpu_s += sum(step["cpu_s"] for step in finished)
 
-        for at, shots in enumerate(sizes.shots):
-            rows += [row_of(kind, number, shots, way, [one[at] for one in seen]) for way in WAYS]
-        detected[name] = {side: spread([one[0]["found"][side] for one in seen]) for side in ("new", "old")}
+        for index, shots in enumerate(sizes.shots):
+            episodes = [result[index] for result in results]
+            rows += [row_of(kind, number, shots, way, episodes) for way in WAYS]
+
+        # the test objects are the same for all numbers of shots
+        detected[f"{kind}, {number}"] = {
+            age: spread([result[0]["found"][age] for result in results]) for age in ("new", "old")
+        }
 
     scene = generate_video("test", 0).scene()
-    without = grown(dict(ATTRIBUTES), scene)
-    more = grown({**ATTRIBUTES, "color": (*ATTRIBUTES["color"], "orange")}, scene)
+    without = graph_size(dict(ATTRIBUTES), scene)
+    more = graph_size({**ATTRIBUTES, "color": (*ATTRIBUTES["color"], "orange")}, scene)
 
     return {
         "rows": rows,

@@ -1,13 +1,13 @@
 """Claim: kernel and nonlinearity make hybrid units universal approximators.
 
-    python research/claims/units/approximation.py           # writes results/claims/approximation.json
+    python research/claims/units/approximation.py           # writes results/approximation.json
     python research/claims/units/approximation.py --quick   # one seed, two sizes; printed only
 
 A unit of K kernels and a hidden layer of width w learns functionals of a signal's past: a Volterra functional of
 second order, NARMA-10, the exclusive-or of two spike trains with delays of 2 and 5 steps, and a fading memory with
-noise, whose best error is known. Kernels are learned taps over 16 steps, or exponentials with learned time constants.
-Beside it stand a GRU and a network on the whole window with as many parameters. Errors
-are standard deviations relative to that of the target, on signals of another seed.
+noise, whose smallest error is known. Kernels are learned taps over 16 steps, or exponentials with learned time
+constants. A GRU and a network on the whole window have as many parameters. Errors are standard deviations relative to
+that of the target, on signals of another seed.
 """
 
 import math
@@ -37,7 +37,7 @@ def band_limited(steps: int, batch: int, generator: torch.Generator) -> Tensor:
 
 
 def delayed(x: Tensor, delay: int) -> Tensor:
-    """The same some steps later."""
+    """The signal delayed by some steps."""
     return torch.cat([x.new_zeros(delay, *x.shape[1:]), x[:-delay]]) if delay else x
 
 
@@ -64,13 +64,13 @@ def narma(steps: int, batch: int, generator: torch.Generator) -> tuple[Tensor, T
 
 
 def exclusive_or(steps: int, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Whether one of two spikes came, 2 and 5 steps ago, and not the other."""
+    """The exclusive-or of a spike 2 steps ago and one of another train 5 steps ago."""
     x = (torch.rand(steps, batch, 2, generator=generator) < 0.5).float()
     return x, (delayed(x[..., 0], 2) != delayed(x[..., 1], 5)).float()
 
 
 def fading(steps: int, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The sine of a leaky sum, and noise that nobody can predict."""
+    """The sine of a leaky sum, with noise that cannot be predicted."""
     x = band_limited(steps, batch, generator)
     y = []
     total = torch.zeros(batch)
@@ -95,7 +95,7 @@ BEST = {"fading memory": NOISE / math.sqrt(1 + NOISE**2)}
 
 
 class Unit(nn.Module):
-    """A hybrid unit whose signal is given to each of its kernels."""
+    """A hybrid unit of several kernels on the same signal."""
 
     def __init__(self, kind: str, inputs: int, kernels: int, width: int) -> None:
         super().__init__()
@@ -143,17 +143,17 @@ class Window(nn.Module):
 
 
 def size(module: nn.Module) -> int:
-    """Parameters."""
+    """The number of parameters."""
     return sum(p.numel() for p in module.parameters())
 
 
 def nearest(make: Callable[[int], nn.Module], goal: int) -> nn.Module:
-    """The one of about as many parameters."""
+    """The module with a number of parameters nearest to the goal."""
     return make(min(range(1, 200), key=lambda width: abs(size(make(width)) - goal)))
 
 
 def error(module: nn.Module, target: str, seed: int, updates: int) -> float:
-    """After training, on a signal of another seed."""
+    """The error of a trained module on a signal of another seed."""
     make = TARGETS[target]
     steps = 300
     batch = 8
@@ -175,13 +175,13 @@ def error(module: nn.Module, target: str, seed: int, updates: int) -> float:
 
 
 def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """A module with weights of its own seed."""
+    """A module whose weights are drawn with a seed."""
     torch.manual_seed(seed)
     return make()
 
 
 def slope(sizes: tuple[int, ...], errors: list[float]) -> float:
-    """Of log error over log size."""
+    """The slope of the log error over the log size."""
     return float(np.polyfit(np.log(sizes), np.log(errors), 1)[0])
 
 
@@ -197,15 +197,15 @@ def run(quick: bool) -> Results:
         for kind in ("taps", "exponentials"):
             sweeps = {"width": [(max(counts), w) for w in widths], "kernels": [(k, 32) for k in counts]}
             for axis, sizes in sweeps.items():
-                found = [
+                errors = [
                     [error(seeded(partial(Unit, kind, inputs, k, w), s), target, s, updates) for s in range(seeds)]
                     for k, w in sizes
                 ]
 
-                means = [sum(one) / len(one) for one in found]
+                means = [sum(by_seed) / len(by_seed) for by_seed in errors]
                 lengths = widths if axis == "width" else counts
                 row = {"target": target, "kernel": kind, "axis": axis, "sizes": lengths, "slope": slope(lengths, means)}
-                rows.append({**row, "errors": [spread(one) for one in found]})
+                rows.append({**row, "errors": [spread(by_seed) for by_seed in errors]})
                 print(target, kind, axis, [round(mean, 3) for mean in means], flush=True)
 
         unit = Unit("taps", inputs, max(counts), 32)
@@ -217,10 +217,8 @@ def run(quick: bool) -> Results:
         }
 
         for name, make in others.items():
-            found_by_seed = [error(seeded(make, s), target, s, updates) for s in range(seeds)]
-            twins.append(
-                {"target": target, "network": name, "parameters": size(make()), "error": spread(found_by_seed)}
-            )
+            by_seed = [error(seeded(make, s), target, s, updates) for s in range(seeds)]
+            twins.append({"target": target, "network": name, "parameters": size(make()), "error": spread(by_seed)})
             print(target, name, twins[-1]["error"]["mean"], flush=True)
 
     return {"rows": rows, "twins": twins, "seeds": seeds, "updates": updates, "best": BEST}

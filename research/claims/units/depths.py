@@ -1,14 +1,14 @@
-"""Claim: pathways may be joined at several depths (Fig. 2a): what each depth gains and costs.
+"""Claim: pathways may be joined at several depths (Fig. 2a): gain and cost of each depth.
 
-    python research/claims/units/depths.py           # writes results/claims/depths.json
+    python research/claims/units/depths.py           # writes results/depths.json
     python research/claims/units/depths.py --quick   # one seed, one scene; printed only
 
 Generated scenes, frames at 40 Hz and events in bins of 1/240 s, crops of 48 px around the target. An ANN of three
-stages reads the frame, an SNN of three stages reads the events after it and tells at each bin where the target has gone
-since the frame. Events alone do not say which side of an edge is the target; the frame does. Units from a stage of the
-ANN to the same stage of the SNN, a held 1 x 1 map that adds to the membranes' input, are placed at no, one, two or all
-three depths. All networks are trained in the same way. The score is the mean distance on other scenes. Epochs and rates
-were chosen on validation scenes with another seed.
+stages reads the frame, an SNN of three stages reads the events after it and predicts at each bin how far the target has
+moved since the frame. Events alone do not show on which side of an edge the target lies; the frame does. Units from a
+stage of the ANN to the same stage of the SNN, a held 1 x 1 map that adds to the membranes' input, are placed at no,
+one, two or all three depths. All networks are trained in the same way. The score is the mean distance on other scenes.
+Epochs and rates were chosen on validation scenes with another seed.
 """
 
 import time
@@ -43,17 +43,17 @@ PLACES: dict[str, tuple[int, ...]] = {
 
 
 class Current(nn.Module):
-    """What goes into the membranes of a stage: a convolution of spikes, and what a unit adds."""
+    """The input of the membranes of a stage: a convolution of spikes, and the signal of a unit."""
 
     def __init__(self, num_in: int, num_out: int, stride: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(num_in, num_out, 3, stride, 1, bias=False)
         self.norm = nn.BatchNorm2d(num_out)
 
-    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """`(B, C, H, W)` to membranes' input."""
         y: Tensor = self.norm(self.conv(x))
-        return y if beside is None else y + beside
+        return y if added is None else y + added
 
 
 class Stage(nn.Module):
@@ -93,7 +93,7 @@ def network_of(depths: tuple[int, ...], num_bins: int) -> HybridNetwork:
         ]
         if k in depths:
             unit = HybridUnit(nonlinearity=nn.Conv2d(ann[k], snn[k], 1))
-            links.append(Transmission(f"what{k}", f"current{k}", unit, held=True, into="beside", name=f"unit{k}"))
+            links.append(Transmission(f"what{k}", f"current{k}", unit, held=True, into="added", name=f"unit{k}"))
 
     cells = CROP // 4
     parts["step"] = nn.Sequential(nn.Flatten(), nn.Linear(FEATURES[-1] * cells**2, 2))
@@ -105,16 +105,16 @@ def network_of(depths: tuple[int, ...], num_bins: int) -> HybridNetwork:
 
 
 def samples_of(split: str, scenes: int) -> TrackingSamples:
-    """Crops of generated scenes, both ways of time in training."""
+    """Crops of generated scenes, in training forward and backward in time."""
     parts = [
         cut_samples(recording, frames, CROP, both_ways=split == "train")
         for recording, frames in generated_parts(split, scenes)
     ]
-    return TrackingSamples(**{name: torch.cat([getattr(one, name) for one in parts], AXES[name]) for name in AXES})
+    return TrackingSamples(**{name: torch.cat([getattr(part, name) for part in parts], AXES[name]) for name in AXES})
 
 
 def batches(samples: TrackingSamples) -> Batches:
-    """For training, flipped and transposed at random."""
+    """Training samples, flipped and transposed at random."""
     tensors = {"frames": samples.frames, "events": samples.events, "truths": samples.truths}
     return Batches(tensors, batch={"frames": 0, "events": 1, "truths": 1}, augment=_flipped)
 
@@ -137,10 +137,8 @@ def _flipped(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, 
 
 
 def places(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    """Where the target has gone since the frame, at the end of each bin [px]."""
-    inputs = {"frames": batch["frames"][None], "events": batch["events"]}
-    known = {name: x for name, x in inputs.items() if name in network.inputs}  # type: ignore[operator]
-    answer: Tensor = network(known, ticks=len(batch["events"]))[0]["place"]
+    """The place of the target relative to that in the frame, at the end of each bin [px]."""
+    answer: Tensor = network(_inputs(network, batch), ticks=len(batch["events"]))[0]["place"]
     return answer
 
 
@@ -152,7 +150,7 @@ def objective(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
 def trained(
     depths: tuple[int, ...], seed: int, samples: TrackingSamples, scored: TrackingSamples, epochs: int
 ) -> dict[str, float]:
-    """The distance on other scenes, and what the network costs."""
+    """The distance on other scenes, and the cost of the network."""
     torch.manual_seed(seed)
     network = network_of(depths, len(samples.events))
     phase = Phase(
@@ -169,22 +167,23 @@ def trained(
     batch = {"frames": scored.frames, "events": scored.events}
 
     with evaluating(network):
+        # a first pass, which is slower, is not measured
         network(_inputs(network, batch), ticks=len(scored.events))
-        began = time.process_time()
-        away = (places(network, batch) - scored.truths).norm(dim=-1)
-        spent = time.process_time() - began
+        start = time.process_time()
+        error = (places(network, batch) - scored.truths).norm(dim=-1)
+        seconds = time.process_time() - start
 
     return {
-        "distance_px": float(away.mean()),
-        "last_bin_px": float(away[-1].mean()),
-        "cpu_us_a_bin": 1e6 * spent / away.numel(),
+        "distance_px": float(error.mean()),
+        "last_bin_px": float(error[-1].mean()),
+        "cpu_us_a_bin": 1e6 * seconds / error.numel(),
         **cost(network, batch),
     }
 
 
-def _inputs(network: HybridNetwork, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    known = {"frames": batch["frames"][None], "events": batch["events"]}
-    return {name: known[name] for name in network.inputs}
+def _inputs(network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    inputs = {"frames": batch["frames"][None], "events": batch["events"]}
+    return {name: x for name, x in inputs.items() if name in network.inputs}  # type: ignore[operator]
 
 
 def cost(network: HybridNetwork, batch: dict[str, Tensor]) -> dict[str, float]:
@@ -200,7 +199,7 @@ def cost(network: HybridNetwork, batch: dict[str, Tensor]) -> dict[str, float]:
 
 
 def baselines(scored: TrackingSamples) -> dict[str, float]:
-    """Distances of a target that stands still, and of one that goes on as between the last two frames [px]."""
+    """Distances of a resting target, and of one that moves on as between the last two frames [px]."""
     age = torch.arange(1, len(scored.truths) + 1)[:, None, None] / len(scored.truths)
     return {
         "standing still": float(scored.truths.norm(dim=-1).mean()),
@@ -208,13 +207,13 @@ def baselines(scored: TrackingSamples) -> dict[str, float]:
     }
 
 
-def row_of(name: str, found: list[dict[str, float]]) -> dict[str, Any]:
+def row_of(name: str, results: list[dict[str, float]]) -> dict[str, Any]:
     """A place of units, over seeds."""
-    return {"units": name, **{key: spread([one[key] for one in found], 3) for key in found[0]}}
+    return {"units": name, **{key: spread([result[key] for result in results], 3) for key in results[0]}}
 
 
 def run(quick: bool) -> Results:
-    """All places of the units, seed after seed; saved after each training, and a run that was stopped goes on."""
+    """Scores of all places of the units, seed after seed, saved after each training; a stopped run resumes."""
     seeds = 3
     scenes = (16, 8)
     epochs = 20
@@ -228,7 +227,7 @@ def run(quick: bool) -> Results:
 
     samples = samples_of("train", scenes[0])
     scored = samples_of("test", scenes[1])
-    found: Results = {
+    results: Results = {
         "baselines_px": {name: round(value, 3) for name, value in baselines(scored).items()},
         "samples": {"trained": samples.frames.shape[0], "scored": scored.frames.shape[0]},
         "planned": seeds * len(chosen),
@@ -241,10 +240,10 @@ def run(quick: bool) -> Results:
         for name, depths in chosen.items()
     )
 
-    def rows(done: dict[str, list[Results]]) -> list[Results]:
-        return [row_of(name, [one["found"] for one in some]) for name, some in done.items()]
+    def rows(finished: dict[str, list[Results]]) -> list[Results]:
+        return [row_of(name, [step["result"] for step in steps]) for name, steps in finished.items()]
 
-    return run_plan("depths", plan, found, rows, quick)
+    return run_plan("depths", plan, results, rows, quick)
 
 
 if __name__ == "__main__":

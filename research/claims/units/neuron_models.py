@@ -1,11 +1,11 @@
 """Claim: richer neurons from simple ones and hybrid units, from leaky integrators to Hodgkin and Huxley.
 
-    python research/claims/units/neuron_models.py           # writes results/claims/neuron_models.json
+    python research/claims/units/neuron_models.py           # writes results/neuron_models.json
     python research/claims/units/neuron_models.py --quick   # 40 ms, one short training; printed only
 
-The networks of `networks/neuron_models` against their differential equations, integrated by LSODA at 1e-9:
-spike times, firing rates, order of the error in the step, time of a tick against the formulas by hand, units that are
-small networks (fitted to the formulas, or learned from recorded membranes alone), and a bundle that runs without torch.
+The networks of `research/neuron_models` against their differential equations, integrated by LSODA at 1e-9: spike
+times, firing rates, order of the error in the step, time of a tick against the formulas by hand, units that are small
+networks (fitted to the formulas, or learned from recorded membranes alone), and a bundle that runs without torch.
 """
 
 import math
@@ -21,36 +21,36 @@ import torch
 from torch import Tensor
 
 from research.claims.experiment import Results, main, spread
-from spikebridge.deploy import export
-from spikebridge.deploy.runtime.runner import Runner
-from spikebridge.errors import DataError
-from spikebridge.networks.neuron_models import adaptive_exponential, hodgkin_huxley, two_compartments
-from spikebridge.networks.neuron_models.channels import (
+from research.neuron_models.channels import (
     GateTimeConstant,
     MembraneRest,
     MembraneTimeConstant,
     SteadyGates,
 )
-from spikebridge.networks.neuron_models.evaluation import Neuron, simulate
-from spikebridge.networks.neuron_models.simulation import (
+from research.neuron_models.evaluation import Neuron, simulate
+from research.neuron_models.model import adaptive_exponential, hodgkin_huxley, two_compartments
+from research.neuron_models.simulation import (
     record_hodgkin_huxley,
     record_two_compartments,
     spike_times,
     spikes_of_exponential,
 )
-from spikebridge.networks.neuron_models.training import (
+from research.neuron_models.training import (
     fit_units,
     learn_units,
     learned_units,
     recordings,
     varied_currents,
 )
+from spikebridge.deploy import export
+from spikebridge.deploy.runtime.runner import Runner
+from spikebridge.errors import DataError
 
-STEP = 2e-5  # s: of the integration, before a current begins, of a training recording
-QUIET = 0.005
-RECORDED = 0.02
-CURRENTS = [7.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0]  # uA/cm2
-STEPS = (8e-5, 4e-5, 2e-5, 1e-5, 5e-6)
+STEP = 2e-5  # of the integration [s]
+QUIET = 0.005  # before a current begins [s]
+RECORDED = 0.02  # length of a training recording [s]
+CURRENTS = [7.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0]  # [uA/cm2]
+STEPS = (8e-5, 4e-5, 2e-5, 1e-5, 5e-6)  # [s]
 SERIES: dict[str, tuple[Neuron, float, float]] = {
     "Hodgkin-Huxley": (hodgkin_huxley, 15.0, 0.0),
     "two compartments": (two_compartments, 30.0, 0.0),
@@ -84,12 +84,13 @@ def reference(name: str, current: float, duration: float) -> np.ndarray:
     return spike_times(record(held, 1e-3), 1e-5)
 
 
-def distance(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest distance of two series of spike times [ms]; infinite where they differ by more than the last one."""
-    if abs(len(found) - len(expected)) > 1:
+def distance(times: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference of spike times [ms]; infinite where the numbers differ by more than the last spike."""
+    if abs(len(times) - len(expected)) > 1:
         return math.inf
-    both = min(len(found), len(expected))
-    return 1e3 * float(np.abs(found[:both] - expected[:both]).max()) if both else 0.0
+
+    number = min(len(times), len(expected))
+    return 1e3 * float(np.abs(times[:number] - expected[:number]).max()) if number else 0.0
 
 
 def spikes(outputs: dict[str, Tensor], step: float, level: float = 0.0) -> list[np.ndarray]:
@@ -101,20 +102,23 @@ def spikes(outputs: dict[str, Tensor], step: float, level: float = 0.0) -> list[
 def accuracy(currents: list[float], duration: float, make: Neuron = hodgkin_huxley) -> list[dict[str, Any]]:
     """Spike times and firing rates of a Hodgkin-Huxley network."""
     try:
-        found = spikes(simulate(make, stimulus(currents, duration, STEP), STEP), STEP)
-    except DataError:  # learned units may be unstable
-        found = [np.array([])] * len(currents)
+        simulated = spikes(simulate(make, stimulus(currents, duration, STEP), STEP), STEP)
+    except DataError:
+        # learned units may be unstable
+        simulated = [np.array([])] * len(currents)
 
     rows = []
-    for current, times in zip(currents, found, strict=True):
+    for current, times in zip(currents, simulated, strict=True):
         expected = reference("Hodgkin-Huxley", current, duration)
+        # the rate settles in the first third
         rate, true_rate = (1 / np.diff(t[len(t) // 3 :]).mean() if len(t) > 3 else 0.0 for t in (times, expected))
+        error = distance(times, expected)
         rows.append(
             {
                 "current": current,
                 "spikes": len(expected),
                 "found": len(times),
-                "off_ms": None if math.isinf(off := distance(times, expected)) else round(off, 4),
+                "off_ms": None if math.isinf(error) else round(error, 4),
                 "rate_hz": round(float(true_rate), 3),
                 "rate_error_percent": round(100 * float(rate / true_rate - 1), 4) if true_rate else 0.0,
             }
@@ -132,10 +136,12 @@ def orders(duration: float, names: list[str], steps: tuple[float, ...]) -> list[
         errors = []
 
         for step in steps:
-            given = stimulus([current], duration, step, torch.float64)
+            inputs = stimulus([current], duration, step, torch.float64)
+            # the dendrite's step is centred on the edge
             if name == "two compartments":
-                given[round(QUIET / step)] /= 2  # the dendrite's step is centred on the edge
-            errors.append(distance(spikes(simulate(make, given, step), step, level)[0], expected))
+                inputs[round(QUIET / step)] /= 2
+
+            errors.append(distance(spikes(simulate(make, inputs, step), step, level)[0], expected))
 
         order = float(np.polyfit(np.log(steps), np.log(errors), 1)[0])
         rows.append({"neuron": name, "steps_ms": [1e3 * step for step in steps], "off_ms": errors, "order": order})
@@ -156,8 +162,10 @@ def by_hand(current: Tensor) -> Tensor:
     membranes = [v]
 
     for x in current.unbind(0)[:-1]:
-        gates = (g := steady(v)) + torch.exp(-STEP / gate_tau(v)) * (gates - g)
-        v = (r := rest(gates, x)) + torch.exp(-STEP / tau(gates)) * (v - r)
+        steady_gates = steady(v)
+        gates = steady_gates + torch.exp(-STEP / gate_tau(v)) * (gates - steady_gates)
+        v_rest = rest(gates, x)
+        v = v_rest + torch.exp(-STEP / tau(gates)) * (v - v_rest)
         membranes.append(v)
 
     return torch.stack(membranes)
@@ -191,15 +199,15 @@ def cost(rounds: int, length: int) -> list[dict[str, Any]]:
     return [
         {
             "way": way,
-            "us_a_step": round(statistics.median(found), 1),
-            "over_by_hand": round(statistics.median(t / h for t, h in zip(found, hand, strict=True)), 3),
+            "us_a_step": round(statistics.median(seconds), 1),
+            "over_by_hand": round(statistics.median(t / h for t, h in zip(seconds, hand, strict=True)), 3),
         }
-        for way, found in times.items()
+        for way, seconds in times.items()
     ]
 
 
 def learned(way: str, seeds: int, width: int, updates: int, duration: float, number: int) -> dict[str, Any]:
-    """Spike times with learned units, under constant currents, after training on currents that wander."""
+    """Spike times with learned units, under constant currents, after training on varying currents."""
     currents = [10.0, 20.0, 30.0, 50.0]
     errors: list[list[float | None]] = []
     counts: list[list[int]] = []
@@ -237,12 +245,12 @@ def bundle(duration: float) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         sample = 10 + 10 * torch.rand(8, 2, 1)
-        made = export(network, {"current": sample}, Path(folder) / "bundle", ticks=16)
+        exported = export(network, {"current": sample}, Path(folder) / "bundle", ticks=16)
         v = network({"current": current}, ticks=2 * len(current))[0]["membrane"]
-        alone = Runner(made).run({"current": current.numpy()}, ticks=2 * len(current))["membrane"]
+        v_numpy = Runner(exported).run({"current": current.numpy()}, ticks=2 * len(current))["membrane"]
         size = sum(file.stat().st_size for file in (Path(folder) / "bundle").rglob("*") if file.is_file())
 
-    return {"steps": len(current), "largest_difference_mv": float(np.abs(alone - v.numpy()).max()), "bytes": size}
+    return {"steps": len(current), "largest_difference_mv": float(np.abs(v_numpy - v.numpy()).max()), "bytes": size}
 
 
 def run(quick: bool) -> Results:

@@ -1,13 +1,13 @@
 """Claim: a learned unit is better where the relation is uncertain (the paper names naive Bayes).
 
-    python research/claims/units/noisy_channel.py           # writes results/claims/noisy_channel.json
+    python research/claims/units/noisy_channel.py           # writes results/noisy_channel.json
     python research/claims/units/noisy_channel.py --quick   # one seed, one noise level; printed only
 
 One of eight values is sent in a window of 32 steps on four lines, as a latency (one spike a line) or as a rate (Poisson
 spikes). The channel moves spikes (Gaussian jitter of 6 L steps), loses them (0.6 L) and adds some (0.15 L a step), with
-L from 0 to 1. Decoders: the designed one of `spikebridge.coding`, which takes the nearest value; a learned unit
-(16 FIR kernels a line, then a network of one hidden layer) with unlimited samples and with 200; and the decoder of
-Bayes, which knows the channel: its accuracy is the upper bound.
+L from 0 to 1. Decoders: the designed one of `spikebridge.coding`, which takes the nearest value; a learned unit (16 FIR
+kernels a line, then a network of one hidden layer) with unlimited samples and with 200; and the Bayes decoder, which
+has the true parameters of the channel, and whose accuracy is the upper bound.
 """
 
 import math
@@ -36,28 +36,28 @@ def channel(level: float) -> tuple[float, float, float]:
 
 
 def sent(code: str, values: Tensor, level: float, generator: torch.Generator) -> Tensor:
-    """Spike counts behind the channel, `(STEPS, B, LINES)`."""
+    """Spike counts at the end of the channel, `(STEPS, B, LINES)`."""
     jitter, loss, added = channel(level)
     number = len(values)
     counts = torch.poisson(torch.full((STEPS, number, LINES), added), generator=generator)
 
     if code == "latency":
-        at = FIRST[values][None, :, None].expand(1, -1, LINES).float()
-        there = torch.ones(1, number, LINES, dtype=bool)
+        step = FIRST[values][None, :, None].expand(1, -1, LINES).float()
+        is_spike = torch.ones(1, number, LINES, dtype=bool)
     else:
-        most = 40
-        wanted = torch.poisson((RATES[values] * STEPS)[:, None].expand(-1, LINES), generator=generator)
-        there = torch.arange(most)[:, None, None] < wanted
-        at = torch.floor(STEPS * torch.rand(most, number, LINES, generator=generator))
+        max_spikes = 40
+        num_spikes = torch.poisson((RATES[values] * STEPS)[:, None].expand(-1, LINES), generator=generator)
+        is_spike = torch.arange(max_spikes)[:, None, None] < num_spikes
+        step = torch.floor(STEPS * torch.rand(max_spikes, number, LINES, generator=generator))
 
-    at = torch.round(at + jitter * torch.randn(at.shape, generator=generator)).long()
-    kept = there & (torch.rand(at.shape, generator=generator) >= loss) & (at >= 0) & (at < STEPS)
+    step = torch.round(step + jitter * torch.randn(step.shape, generator=generator)).long()
+    arrives = is_spike & (torch.rand(step.shape, generator=generator) >= loss) & (step >= 0) & (step < STEPS)
 
-    return counts.scatter_add_(0, at.clamp(0, STEPS - 1), kept.float())
+    return counts.scatter_add_(0, step.clamp(0, STEPS - 1), arrives.float())
 
 
-def landing(level: float) -> Tensor:
-    """The probability that a spike of step i is found in step j, `(STEPS, STEPS)`; lost ones are missing."""
+def arrival(level: float) -> Tensor:
+    """The probability that a spike of step i arrives in step j, `(STEPS, STEPS)`; rows lack the lost spikes."""
     jitter, loss, _ = channel(level)
     steps = torch.arange(STEPS, dtype=torch.float64)
     edge = (steps[None] - steps[:, None]) / (jitter * math.sqrt(2))
@@ -69,23 +69,23 @@ def landing(level: float) -> Tensor:
 def bayes(code: str, counts: Tensor, level: float) -> Tensor:
     """The most likely value of each sample, exactly."""
     added = channel(level)[2]
-    found = landing(level)
+    probability = arrival(level)
     counts = counts.double()
 
     if code == "latency":
-        # a line: its spike is lost, or it is one of those in the step where it landed
-        arrived = found[FIRST]
+        # the spike of a line is lost, or it is one of those in the step where it arrives
+        arrived = probability[FIRST]
         lines = (1 - arrived.sum(1))[:, None, None] + torch.einsum("vt,tbl->vbl", arrived, counts) / added
         return lines.log().sum(-1).argmax(0)
 
-    intensity = RATES.double()[:, None] * found.sum(0) + added
+    intensity = RATES.double()[:, None] * probability.sum(0) + added
     likelihood = torch.einsum("vt,tbl->vb", intensity.log(), counts) - LINES * intensity.sum(1)[:, None]
 
     return likelihood.argmax(0)
 
 
 def designed(code: str, counts: Tensor) -> Tensor:
-    """The value whose code is nearest to the mean over lines of what the scheme's decoder gives."""
+    """The value whose code is nearest to the decoded signal, a mean over lines."""
     if code == "latency":
         decoded, _ = LatencyDecoder(STEPS)(counts.clamp(max=1))
         codes = 1 - FIRST / STEPS
@@ -107,17 +107,19 @@ def learned_unit(seed: int) -> HybridUnit:
 
 
 def logits(unit: HybridUnit, counts: Tensor) -> Tensor:
-    """What a unit says of windows of counts."""
+    """Logits of a unit for windows of counts."""
     y: Tensor = unit(counts.unsqueeze(-1).expand(-1, -1, -1, KERNELS))[0][0]
     return y
 
 
-def trained(draw: Callable[[int], tuple[Tensor, Tensor]], seed: int, updates: int, known: int | None) -> HybridUnit:
-    """A unit trained on new samples, or on a number of known ones."""
+def trained(
+    draw: Callable[[int], tuple[Tensor, Tensor]], seed: int, updates: int, num_samples: int | None
+) -> HybridUnit:
+    """A unit trained on new samples in each step, or on a fixed number of them."""
     unit = learned_unit(seed)
-    optimizer = torch.optim.AdamW(unit.parameters(), lr=3e-3, weight_decay=0.0 if known is None else 0.1)
+    optimizer = torch.optim.AdamW(unit.parameters(), lr=3e-3, weight_decay=0.0 if num_samples is None else 0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, updates)
-    fixed = None if known is None else draw(known)
+    fixed = None if num_samples is None else draw(num_samples)
 
     for _ in range(updates):
         counts, values = draw(256) if fixed is None else fixed
@@ -137,32 +139,32 @@ def measure(code: str, level: float, seed: int, updates: int, tests: int) -> dic
         values = torch.randint(VALUES, (number,), generator=generator)
         return sent(code, values, level, generator), values
 
-    few = trained(draw, seed, max(1, updates // 4), known=200)
-    many = trained(draw, seed, updates, known=None)
+    few = trained(draw, seed, max(1, updates // 4), num_samples=200)
+    many = trained(draw, seed, updates, num_samples=None)
     counts, values = draw(tests)
 
     with torch.no_grad():
-        found = {
+        answers = {
             "Bayes": bayes(code, counts, level),
             "learned": logits(many, counts).argmax(-1),
             "learned, 200 samples": logits(few, counts).argmax(-1),
             "designed": designed(code, counts),
         }
 
-    return {name: float((guess == values).float().mean()) for name, guess in found.items()}
+    return {name: float((answer == values).float().mean()) for name, answer in answers.items()}
 
 
 def run(quick: bool) -> Results:
-    """Accuracy of each decoder of both codes along the noise."""
+    """Accuracy of each decoder of both codes against the noise."""
     seeds, levels, updates, tests = (1, (0.35,), 20, 500) if quick else (3, LEVELS, 400, 10_000)
     rows = []
 
     for code in ("latency", "rate"):
         for level in levels:
-            found = [measure(code, level, seed, updates, tests) for seed in range(seeds)]
-            row = {"code": code, "level": level, **{name: spread([one[name] for one in found]) for name in found[0]}}
-            print(code, level, {name: row[name]["mean"] for name in found[0]}, flush=True)
-            rows.append(row)
+            by_seed = [measure(code, level, seed, updates, tests) for seed in range(seeds)]
+            accuracies = {name: spread([scores[name] for scores in by_seed]) for name in by_seed[0]}
+            print(code, level, {name: accuracy["mean"] for name, accuracy in accuracies.items()}, flush=True)
+            rows.append({"code": code, "level": level, **accuracies})
 
     return {"rows": rows, "seeds": seeds, "updates": updates, "tests": tests}
 

@@ -1,20 +1,20 @@
 """Claim: a hybrid unit may be learned in several ways (Fig. 1e), on the collisions of the reasoning network.
 
-    python research/claims/units/ways_in_reasoning.py           # writes results/claims/ways_in_reasoning.json
+    python research/claims/units/ways_in_reasoning.py           # writes results/ways_in_reasoning.json
     python research/claims/units/ways_in_reasoning.py --quick   # one seed, a few videos; printed only
 
-The collision unit lies between the tracks of a detector and the neurons of the concept graph. Its neighbours have
-nothing that a gradient could train beside it: tracks come from an assignment, the graph's weights from the question. So
-to learn with frozen neighbours and to learn with the whole model are the same here, which leaves four ways:
+The collision unit lies between the tracks of a detector and the neurons of the concept graph. No gradient can train its
+neighbours: tracks come from an assignment, the graph's weights from the question. So to learn with frozen neighbours
+and to learn with the whole model are the same here, which leaves four ways:
 
 - designed: a rule on distance and acceleration, whose two limits are chosen on validation videos.
 - alone: on the signals at both borders, the tracks and the collisions that the graph should get.
 - neighbours frozen: from answers alone. The graph counts the spikes of its collision neurons; the unit learns from the
-  numbers of collisions of whole videos, and nobody says which objects collide, or when.
+  numbers of collisions of whole videos, without the objects that collide and the times.
 - alone, then neighbours frozen: half of the epochs each.
 
 Generated videos; tracks with position noise of 0.5 px, of which one sample in thirty is lost. Then the detector is
-exchanged for a worse one, and nothing is trained again.
+exchanged for a worse one, without further training.
 """
 
 from collections.abc import Callable
@@ -49,8 +49,8 @@ JITTER = 0.3
 LR = 3e-3
 
 
-def seen(references: list[Scene], detector: str) -> SceneSet:
-    """True scenes, and what a detector sees of them: tracks without collisions."""
+def perceived_scenes(references: list[Scene], detector: str) -> SceneSet:
+    """True scenes, and scenes as a detector perceives them, tracks without collisions."""
     noise, lost = DETECTORS[detector]
     perceived = []
 
@@ -64,25 +64,26 @@ def seen(references: list[Scene], detector: str) -> SceneSet:
 
 
 def answers(scenes: SceneSet) -> Batches:
-    """The candidate pairs of each video, padded to the same number, and how many collisions it has."""
+    """The candidate pairs of each video, padded to the same number, and its number of collisions."""
     pairs = candidate_pairs(scenes.perceived)
-    most = int(torch.bincount(pairs.scene).max())
-    place = torch.cat([torch.arange(int(n)) for n in torch.bincount(pairs.scene, minlength=len(scenes.perceived))])
+    numbers = torch.bincount(pairs.scene, minlength=len(scenes.perceived))
+    max_pairs = int(numbers.max())
+    column = torch.cat([torch.arange(int(number)) for number in numbers])
 
     def padded(x: Tensor, axis: int) -> Tensor:
         rows = x.movedim(axis, 0)
-        laid = rows.new_zeros(len(scenes.perceived), most, *rows.shape[1:])
-        laid[pairs.scene, place] = rows
-        return laid
+        table = rows.new_zeros(len(scenes.perceived), max_pairs, *rows.shape[1:])
+        table[pairs.scene, column] = rows
+        return table
 
     return Batches(
         {
             **{name: padded(getattr(pairs, name), 1) for name in ("places", "visible", "third")},
             "kinds": padded(pairs.kinds, 0),
-            "there": padded(torch.ones(len(pairs.scene)), 0),
-            "count": torch.tensor([min(len(scene.collisions), most) for scene in scenes.reference]),
+            "is_pair": padded(torch.ones(len(pairs.scene)), 0),
+            "count": torch.tensor([min(len(scene.collisions), max_pairs) for scene in scenes.reference]),
         },
-        batch=dict.fromkeys(("places", "visible", "third", "kinds", "there", "count"), 0),
+        batch=dict.fromkeys(("places", "visible", "third", "kinds", "is_pair", "count"), 0),
     )
 
 
@@ -90,26 +91,27 @@ def counting_loss(share: Tensor, count: Tensor) -> Tensor:
     """Negative logarithm of the probability of a number of spikes, one of each pair with its own probability.
 
     Args:
-        share: `(S, M)` probabilities.
-        count: `(S,)` true numbers.
+        share: probabilities, `(S, M)`.
+        count: true numbers, `(S,)`.
     """
-    known = F.pad(torch.ones_like(share[:, :1]), (0, share.shape[1]))
+    # the distribution of the number of spikes, pair after pair
+    distribution = F.pad(torch.ones_like(share[:, :1]), (0, share.shape[1]))
     for p in share.split(1, 1):
-        known = known * (1 - p) + F.pad(known[:, :-1], (1, 0)) * p
+        distribution = distribution * (1 - p) + F.pad(distribution[:, :-1], (1, 0)) * p
 
-    return -known.gather(1, count[:, None]).clamp(min=1e-6).log().mean()
+    return -distribution.gather(1, count[:, None]).clamp(min=1e-6).log().mean()
 
 
 def answer_objective(unit: CollisionUnit, batch: dict[str, Tensor]) -> Tensor:
-    """The loss of the graph's counts; no pair has a label."""
-    there = batch["there"].flatten() > 0
-    rows = {name: batch[name].flatten(0, 1)[there] for name in ("places", "visible", "third", "kinds")}
+    """The loss of the graph's counts, without labels of pairs."""
+    is_pair = batch["is_pair"].flatten() > 0
+    rows = {name: batch[name].flatten(0, 1)[is_pair] for name in ("places", "visible", "third", "kinds")}
     signals = {name: x if name == "kinds" else x.movedim(0, 1) for name, x in rows.items()}
-    unlabelled = {**signals, "when": torch.zeros(int(there.sum()))}
+    unlabelled = {**signals, "when": torch.zeros(int(is_pair.sum()))}
     odds = log_odds(unit.scores(augmented(unlabelled, JITTER), orders=1))
-    share = torch.zeros(len(there)).masked_scatter(there, odds.sigmoid())
+    share = torch.zeros(len(is_pair)).masked_scatter(is_pair, odds.sigmoid())
 
-    return counting_loss(share.view_as(batch["there"]), batch["count"])
+    return counting_loss(share.view_as(batch["is_pair"]), batch["count"])
 
 
 def phases_of(way: str, scenes: SceneSet, epochs: int) -> list[tuple[Phase, int]]:
@@ -141,32 +143,32 @@ def trained(way: str, seed: int, scenes: SceneSet, epochs: int) -> CollisionUnit
 
 
 def scores(unit: HybridUnit, scored: dict[str, SceneSet]) -> dict[str, dict[str, float]]:
-    """Collisions found, and videos whose number of collisions is right, with each detector."""
-    found = {}
+    """Scores of detected collisions, and the share of videos with the right number of them, with each detector."""
+    by_detector = {}
     for detector, scenes in scored.items():
         numbers = [len(scene.collisions) for scene in CollisionReader(unit)(scenes.perceived)]
-        right = [n == len(scene.collisions) for n, scene in zip(numbers, scenes.reference, strict=True)]
-        found[detector] = {**detection_scores(unit, scenes), "counts_right": fmean(right)}
+        is_right = [n == len(scene.collisions) for n, scene in zip(numbers, scenes.reference, strict=True)]
+        by_detector[detector] = {**detection_scores(unit, scenes), "counts_right": fmean(is_right)}
 
-    return found
+    return by_detector
 
 
-def row_of(way: str, done: list[Results]) -> Results:
+def row_of(way: str, steps: list[Results]) -> Results:
     """A way, over seeds; the rule has no seed."""
-    found = [one["found"] for one in done]
+    results = [step["result"] for step in steps]
     return {
         "way": way,
-        "seeds": len(found),
+        "seeds": len(results),
         **{
-            detector: {name: spread([one[detector][name] for one in found]) for name in found[0][detector]}
+            detector: {name: spread([scores[detector][name] for scores in results]) for name in results[0][detector]}
             for detector in DETECTORS
         },
-        "cpu_s": round(fmean(one["cpu_s"] for one in done), 1),
+        "cpu_s": round(fmean(step["cpu_s"] for step in steps), 1),
     }
 
 
 def run(quick: bool) -> Results:
-    """All ways; saved after each training, and a run that was stopped goes on."""
+    """Scores of all ways, saved after each training; a stopped run resumes."""
     seeds = 3
     numbers = {"train": 400, "validation": 60, "test": 300}
     epochs = 30
@@ -176,9 +178,9 @@ def run(quick: bool) -> Results:
         epochs = 2
 
     true = {split: [generate_video(split, k).scene() for k in range(number)] for split, number in numbers.items()}
-    train, validation = (seen(true[split], "as in training") for split in ("train", "validation"))
-    scored = {detector: seen(true["test"], detector) for detector in DETECTORS}
-    found: Results = {"videos": numbers, "epochs": epochs}
+    train, validation = (perceived_scenes(true[split], "as in training") for split in ("train", "validation"))
+    scored = {detector: perceived_scenes(true["test"], detector) for detector in DETECTORS}
+    results: Results = {"videos": numbers, "epochs": epochs}
 
     def designed() -> dict[str, dict[str, float]]:
         limits = choose_rule(validation.perceived, cause_questions(validation.reference))
@@ -190,10 +192,10 @@ def run(quick: bool) -> Results:
     plan: list[tuple[str, int, Callable[[], Any]]] = [("designed", 0, designed)]
     plan += [(way, seed, partial(learned, way, seed)) for seed in range(seeds) for way in WAYS[1:]]
 
-    def rows(done: dict[str, list[Results]]) -> list[Results]:
-        return [row_of(name, some) for name, some in done.items()]
+    def rows(finished: dict[str, list[Results]]) -> list[Results]:
+        return [row_of(name, steps) for name, steps in finished.items()]
 
-    return run_plan(NAME, plan, found, rows, quick)
+    return run_plan(NAME, plan, results, rows, quick)
 
 
 if __name__ == "__main__":

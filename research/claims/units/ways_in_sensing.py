@@ -1,21 +1,21 @@
 """Claim: a hybrid unit may be learned in several ways (Fig. 1e), on tracking between frames.
 
-    python research/claims/units/ways_in_sensing.py           # writes results/claims/ways_in_sensing.json
+    python research/claims/units/ways_in_sensing.py           # writes results/ways_in_sensing.json
     python research/claims/units/ways_in_sensing.py --quick   # one seed, one scene; printed only
 
 The sensing network with its unit from the SNN to the ANN, trained on generated scenes with frames at 40 Hz, five ways,
 the same number of epochs each:
 
 - designed: a plain sum of spikes; everything else is trained on boxes.
-- alone: everything but the unit first; then the unit learns without a box to predict the change of the ANN's features
-  from the SNN's spikes; then the head and the prior are trained on what the unit gives.
+- alone: everything but the unit first; then the unit learns without boxes to predict the change of the ANN's features
+  from the SNN's spikes; then the head and the prior are trained on the signals of the unit.
 - neighbours frozen: everything but the unit first, then the unit alone on boxes.
 - together: everything at once.
 - alternating: everything but the unit, the unit, three times.
 
-Two trainings of a seed begin with the same weights and see the data in another order; then their SNNs are exchanged.
-The score is the distance from the truth at each bin on other scenes, at 40 Hz and with every fourth frame alone, the
-true boxes of the last two frames known.
+Two trainings of a seed begin with the same weights and get the data in another order; then their SNNs are exchanged.
+The score is the distance from the truth at each bin on other scenes, at 40 Hz and with every fourth frame alone, with
+the true boxes of the last two frames.
 """
 
 from dataclasses import replace
@@ -41,20 +41,20 @@ NAME = "ways_in_sensing"
 WAYS = ("designed", "alone", "neighbours frozen", "together", "alternating")
 PARTS = ("what", "where", "head", "prior", "back", "trust")
 READ_OUT = ("head", "prior", "back", "trust")
-AT_ONCE = 48
+BATCH_SIZE = 48
 RATES = {40: (1, 64), 10: (4, 96)}
-"""By frames a second: which frames of the scenes these are, every one or every fourth, and the side of a crop [px]."""
+"""Frame step and side of a crop [px] by frames a second."""
 
 
 def samples_of(split: str, scenes: int, rate: int) -> TrackingSamples:
-    """Crops of generated scenes, both ways of time in training."""
-    every, crop = RATES[rate]
+    """Crops of generated scenes, in training forward and backward in time."""
+    frame_step, crop = RATES[rate]
     parts = [
         cut_samples(recording, frames, crop, both_ways=split == "train")
-        for recording, frames in recording_parts("generated", split, scenes, frame_step=every)
+        for recording, frames in recording_parts("generated", split, scenes, frame_step=frame_step)
     ]
 
-    return TrackingSamples(**{name: torch.cat([getattr(one, name) for one in parts], AXES[name]) for name in AXES})
+    return TrackingSamples(**{name: torch.cat([getattr(part, name) for part in parts], AXES[name]) for name in AXES})
 
 
 def network_of(way: str, seed: int) -> Sensing:
@@ -64,7 +64,7 @@ def network_of(way: str, seed: int) -> Sensing:
 
 
 def phases_of(way: str, network: Sensing, epochs: int) -> list[Phase]:
-    """The same number of epochs, whatever is trained in them."""
+    """The phases of a way; each way has the same number of epochs."""
     (whole,) = tracking_phases(network, "everything", "joint", PathwayTraining(epochs=epochs))
 
     def phase(name: str, train: tuple[str, ...], length: int, objective: Any = whole.objective) -> Phase:
@@ -94,17 +94,18 @@ def phases_of(way: str, network: Sensing, epochs: int) -> list[Phase]:
 
 def distance(network: Sensing, scored: TrackingSamples) -> float:
     """Mean distance from the truth [px]."""
-    away = []
+    distances = []
     with evaluating(network), torch.no_grad():
-        for some in torch.arange(len(scored.boxes)).split(AT_ONCE):
-            one = TrackingSamples(**{name: getattr(scored, name).index_select(AXES[name], some) for name in AXES})
-            start = network.begin(one.frames, one.boxes, one.before, one.motion)
-            places, _ = network.track(one.frames, one.events, one.boxes, start)
-            away.append((places - one.truths).norm(dim=-1).flatten())
+        for rows in torch.arange(len(scored.boxes)).split(BATCH_SIZE):
+            batch = TrackingSamples(**{name: getattr(scored, name).index_select(AXES[name], rows) for name in AXES})
+            start = network.begin(batch.frames, batch.boxes, batch.before, batch.motion)
+            places, _ = network.track(batch.frames, batch.events, batch.boxes, start)
+            distances.append((places - batch.truths).norm(dim=-1).flatten())
 
-    return float(torch.cat(away).mean())
+    return float(torch.cat(distances).mean())
 
 
+# distances of both networks, by rate
 Pair = dict[str, list[float]]
 
 
@@ -130,28 +131,29 @@ def trained_pair(
 
 
 def baselines(scored: TrackingSamples) -> dict[str, float]:
-    """Distances of a target that stands still, and of one that goes on as between the last two frames [px]."""
+    """Distances of a resting target, and of one that moves on as between the last two frames [px]."""
     age = torch.arange(1, len(scored.truths) + 1)[:, None, None] / len(scored.truths)
-    away = {"standing still": scored.truths, "constant velocity": age * scored.motion - scored.truths}
-    return {name: round(float(one.norm(dim=-1).mean()), 3) for name, one in away.items()}
+    errors = {"standing still": scored.truths, "constant velocity": age * scored.motion - scored.truths}
+    return {name: round(float(error.norm(dim=-1).mean()), 3) for name, error in errors.items()}
 
 
-def row_of(way: str, rate: int, done: list[Results]) -> Results:
+def row_of(way: str, rate: int, steps: list[Results]) -> Results:
     """A way at a rate, over seeds and both orders."""
-    own, other = ([value for one in done for value in one["found"][name][str(rate)]] for name in ("own", "exchanged"))
+    own = [value for step in steps for value in step["result"]["own"][str(rate)]]
+    other = [value for step in steps for value in step["result"]["exchanged"][str(rate)]]
     return {
         "way": way,
         "rate_hz": rate,
-        "seeds": len(done),
+        "seeds": len(steps),
         "distance_px": spread(own, 3),
         "exchanged_px": spread(other, 3),
         "lost_px": spread([after - before for before, after in zip(own, other, strict=True)], 3),
-        "cpu_s": round(fmean(one["cpu_s"] for one in done) / 2, 1),
+        "cpu_s": round(fmean(step["cpu_s"] for step in steps) / 2, 1),
     }
 
 
 def run(quick: bool) -> Results:
-    """All ways, seed after seed; saved after each pair, and a run that was stopped goes on."""
+    """Scores of all ways, seed after seed, saved after each pair; a stopped run resumes."""
     ways: tuple[str, ...] = WAYS
     seeds = 3
     scenes = 8
@@ -169,11 +171,11 @@ def run(quick: bool) -> Results:
     scored = {rate: samples_of("test", number, rate) for rate, number in tested.items()}
     data = Batches(samples._asdict(), batch=AXES)
 
-    found: Results = {
-        "baselines_px": {str(rate): baselines(some) for rate, some in scored.items()},
+    results: Results = {
+        "baselines_px": {str(rate): baselines(test) for rate, test in scored.items()},
         "samples": {
             "trained": len(samples.boxes),
-            **{f"scored at {rate} Hz": len(s.boxes) for rate, s in scored.items()},
+            **{f"scored at {rate} Hz": len(test.boxes) for rate, test in scored.items()},
         },
         "epochs": epochs,
     }
@@ -182,10 +184,10 @@ def run(quick: bool) -> Results:
         (way, seed, partial(trained_pair, way, seed, data, scored, epochs)) for seed in range(seeds) for way in ways
     )
 
-    def rows(done: dict[str, list[Results]]) -> list[Results]:
-        return [row_of(name, rate, some) for name, some in done.items() for rate in scored]
+    def rows(finished: dict[str, list[Results]]) -> list[Results]:
+        return [row_of(name, rate, steps) for name, steps in finished.items() for rate in scored]
 
-    return run_plan(NAME, plan, found, rows, quick)
+    return run_plan(NAME, plan, results, rows, quick)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,20 @@
 """Claim: a hybrid unit may be designed, learned alone, learned with its neighbours, or with the whole model (Fig. 1e).
 
-    python research/claims/units/ways_to_learn.py           # writes results/claims/ways_to_learn.json
+    python research/claims/units/ways_to_learn.py           # writes results/ways_to_learn.json
     python research/claims/units/ways_to_learn.py --quick   # one seed, small; printed only
 
 The what/where network of the digits recipe with its two units, five ways, the same number of epochs each:
 
 - designed: mean and identity, and the sigmoid of the features; all parts are trained.
 - alone: parts with designed units first; then each unit learns without labels to predict the target's signal from the
-  source's; then the read-out is trained on what the units give.
+  source's; then the read-out is trained on the signals of the units.
 - neighbours frozen: parts with designed units first; then the units alone on the labels, through frozen parts.
 - together: units and parts at once.
 - alternating: parts, units, parts, units, ...
 
 Every pair of trainings of a seed begins with the same weights and differs in the order and noise of the data. After
-training, the spiking part of each is exchanged for that of the other: a unit that has learned more than its neighbours'
-quirks loses less.
+training, the spiking part of each is exchanged for that of the other: a unit that is fitted less to its neighbours
+loses less.
 """
 
 import json
@@ -45,23 +45,23 @@ def network_of(way: str, config: digits.Config, seed: int) -> HybridNetwork:
 
 
 def borders(network: HybridNetwork, batch: dict[str, Tensor], config: digits.Config) -> Tensor:
-    """Errors of both units as predictors of their targets' signals; no label is used."""
+    """Errors of both units as predictors of their targets' signals, without labels."""
     with torch.no_grad():
         features = network.parts["what"](batch["frames"].flatten(0, 1)).unflatten(0, batch["frames"].shape[:2])
         spikes = network.parts["where"](batch["events"])[0]
 
     predicted = network.units["where_to_answer"](spikes)[0]
-    of_features = (predicted - features).square().mean() / features.var().clamp(min=1e-6)
+    feature_error = (predicted - features).square().mean() / features.var().clamp(min=1e-6)
     factors = network.units["what_to_where"](features)[0]
     rates = spikes.unflatten(0, (len(features), -1)).mean(1)
 
-    # a neuron at twice the mean rate is sure of its threshold's fall, one at rest of its rise
+    # the target of a threshold is lowest for a neuron at twice the mean rate, and highest for a silent one
     expected = (rates / (2 * rates.mean()).clamp(min=1e-6)).clamp(max=1.0)
-    return of_features + F.binary_cross_entropy(1 - factors / 2, expected)
+    return feature_error + F.binary_cross_entropy(1 - factors / 2, expected)
 
 
 def phases_of(way: str, config: digits.Config) -> list[Phase]:
-    """The same number of epochs, whatever is trained in them."""
+    """The phases of a way; each way has the same number of epochs."""
     labels = partial(digits.objective, config=config)
 
     def phase(name: str, train: tuple[str, ...], epochs: int, objective: Any = labels) -> Phase:
@@ -92,7 +92,7 @@ def phases_of(way: str, config: digits.Config) -> list[Phase]:
 
 
 class _Pair(NamedTuple):
-    """What the trainings of a way and seed give."""
+    """Accuracies and times of the trainings of a way and seed."""
 
     own: list[float]
     exchanged: list[float]
@@ -126,26 +126,26 @@ def trained_pair(way: str, seed: int, orders: int, config: digits.Config) -> _Pa
 
 
 def run(quick: bool) -> Results:
-    """Accuracy, time, and what is left after an exchange; a long run that was stopped resumes."""
+    """Accuracy, time, and accuracy after an exchange; a stopped run resumes."""
     seeds, orders = (1, 1) if quick else (5, 2)
     config = digits.Config(epochs=18, hidden=16, batch_size=64)
     if quick:
         config = digits.Config(epochs=6, hidden=8, num_train=96, batch_size=48)
 
-    done = {} if quick or not PARTIAL.exists() else json.loads(PARTIAL.read_text(encoding="utf-8"))
+    finished = {} if quick or not PARTIAL.exists() else json.loads(PARTIAL.read_text(encoding="utf-8"))
     rows = []
 
     for way in WAYS:
         pairs = []
         for seed in range(seeds):
             key = f"{way}, {seed}"
-            if key not in done:
-                done[key] = trained_pair(way, seed, orders, config)
-                print(key, done[key], flush=True)
+            if key not in finished:
+                finished[key] = trained_pair(way, seed, orders, config)
+                print(key, finished[key], flush=True)
                 if not quick:
-                    write_text(PARTIAL, json.dumps(done))
+                    write_text(PARTIAL, json.dumps(finished))
 
-            pairs.append(_Pair(*done[key]))
+            pairs.append(_Pair(*finished[key]))
 
         own = [value for pair in pairs for value in pair.own]
         exchanged = [value for pair in pairs for value in pair.exchanged]
@@ -154,7 +154,7 @@ def run(quick: bool) -> Results:
                 "way": way,
                 "accuracy": spread(own),
                 "exchanged": spread(exchanged),
-                "lost": spread([a - b for a, b in zip(own, exchanged, strict=True)]),
+                "lost": spread([before - after for before, after in zip(own, exchanged, strict=True)]),
                 "cpu_s": spread([value for pair in pairs for value in pair.seconds], 1),
             }
         )

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from spikebridge.analysis.summary import num_parameters
 from spikebridge.errors import ConfigError
 from spikebridge.networks.digits import VARIANTS, what_where
-from spikebridge.networks.digits.model import num_parameters, parameter_matched
+from spikebridge.networks.digits.model import parameter_matched
 
 SIZES = {"dt": 0.025, "frame_period": 3, "frame_every": 3, "sensor": 16}
 

@@ -1,4 +1,4 @@
-"""The branch: opened and closed, cut to what is open, and as a graph."""
+"""The branch: opened and closed, cut to its open neurons, and as a graph."""
 
 from functools import partial
 from typing import Any
@@ -10,10 +10,9 @@ from torch import Tensor
 from spikebridge.data import TaskSamples
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import ThresholdModulation
-from spikebridge.networks.modulation import Backbone, Branch, BranchSettings, Gating, KWinners, extract_subnetwork
-from spikebridge.networks.modulation.model.branch import ORIGINAL
+from spikebridge.networks.modulation import Backbone, Branch, BranchSettings, Gating, KWinners
+from spikebridge.networks.modulation.model.branch import extract_subnetwork, open_indices, per_sample_logits
 from spikebridge.networks.modulation.model.network import hybrid_modulation_network
-from spikebridge.networks.modulation.model.subnetwork import open_indices, per_sample_logits
 from spikebridge.training import (
     EWC,
     Consolidation,
@@ -29,8 +28,7 @@ from spikebridge.training import (
 
 KINDS = {
     "default": BranchSettings(num_steps=4),
-    "mean": BranchSettings(num_steps=4, readout="mean", learn_threshold=True),
-    "original": BranchSettings(**{**vars(ORIGINAL), "num_steps": 4}),
+    "no leak": BranchSettings(num_steps=4, leak=1.0),
     "ann": BranchSettings(neuron="ann"),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -61,7 +59,7 @@ def test_all_open_equals_the_plain_branch_bit_by_bit(kind: str) -> None:
     assert torch.equal(network(x, **network.modulation([torch.ones(12), torch.ones(10)])), network(x))
 
 
-@pytest.mark.parametrize("kind", ["default", "mean", "original"])
+@pytest.mark.parametrize("kind", ["default", "no leak"])
 def test_high_thresholds_close_as_gates_do(kind: str) -> None:
     network = branch(kind)
     x = images()
@@ -159,7 +157,7 @@ def test_samples_with_own_gates_are_answered_as_with_masks() -> None:
         assert torch.allclose(per_sample_logits(network, x, own), masked, atol=1e-6)
 
 
-def test_a_picture_is_a_signal_that_does_not_change() -> None:
+def test_an_image_is_a_constant_signal() -> None:
     network = branch()
     x = images(4)
     assert torch.allclose(network(x), network(x.expand(4, 4, 6)), atol=1e-6)
@@ -178,17 +176,6 @@ def test_initial_weights_are_scaled_by_open_neurons_and_else_the_same() -> None:
     assert float(narrow.body.fc3.weight.detach().abs().max()) <= 0.7 / 2
 
 
-def test_rates_as_logits_flatten_the_softmax() -> None:
-    # ten outputs of which one fires always: e / (e + 9), whatever the network has learnt
-    rates = torch.zeros(10)
-    rates[3] = 1.0
-
-    assert rates.softmax(0).max().item() == pytest.approx(0.232, abs=5e-4)
-
-    scaled = Branch(6, (12, 10), settings=BranchSettings(**{**vars(ORIGINAL), "logit_scale": 10.0}))
-    assert scaled.read(rates.expand(4, 1, 10)).softmax(1).max().item() > 0.99
-
-
 def test_the_graph_answers_as_branch_and_gating_do() -> None:
     gating = Gating(Backbone(6, (12, 10)).initialise(torch.Generator().manual_seed(5)), [KWinners(0.4), KWinners(0.4)])
     gating.backbone.fit_mean(images(30))
@@ -200,7 +187,7 @@ def test_the_graph_answers_as_branch_and_gating_do() -> None:
 
     assert torch.allclose(graph({"pictures": x}, ticks=4)[0]["answer"][0], expected, atol=1e-6)
 
-    # one after the other, as a stream: each picture sets its own gates
+    # one after the other, as a stream: each image sets its own gates
     stream = torch.cat([x[:, :3], x[:, 3:6]])
     answers = graph({"pictures": stream}, ticks=8)[0]["answer"]
 
@@ -222,6 +209,6 @@ def test_the_graph_answers_as_branch_and_gating_do() -> None:
         ),
     ],
 )
-def test_what_cannot_be_meant_is_refused(make: Any, error: type[Exception], message: str) -> None:
+def test_values_out_of_range_are_refused(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()

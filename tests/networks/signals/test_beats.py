@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikebridge.networks.signals.baselines.pan_tompkins import pan_tompkins
 from spikebridge.networks.signals.data.beats import match_beats, with_noise
-from spikebridge.networks.signals.model.beats import LATENCY, NUM_TAPS, RATE_HZ, beat_network, beats_of, places_of
-from spikebridge.networks.signals.training.beats import BeatConfig, train_beats
+from spikebridge.networks.signals.model.beats import LATENCY, NUM_TAPS, RATE_HZ, beat_network, beats_of, spike_beats
+from spikebridge.networks.signals.model.pan_tompkins import pan_tompkins
+from spikebridge.networks.signals.training import beats as training
+from spikebridge.networks.signals.training.beats import train_beats
 
 
 def heart(seconds: float, seed: int = 0) -> tuple[Tensor, np.ndarray]:
@@ -30,13 +31,14 @@ def heart(seconds: float, seed: int = 0) -> tuple[Tensor, np.ndarray]:
 
 def test_beats_are_paired_in_order_and_once() -> None:
     counts = match_beats(np.array([100, 110, 500, 900]), np.array([105, 480, 700]), RATE_HZ)
-    assert (counts.found, counts.missed, counts.false, counts.errors) == (1, 2, 3, 5)
+    assert (counts.hits, counts.missed, counts.false, counts.errors) == (1, 2, 3, 5)
     assert counts.sensitivity == pytest.approx(100 / 3)
     assert counts.precision == pytest.approx(25)
+    assert counts.accuracy == pytest.approx(1 / 6)
 
     exact = match_beats(np.array([118]), np.array([100]), RATE_HZ)  # 18 samples are 50 ms
-    assert exact.found == 1
-    assert match_beats(np.array([119]), np.array([100]), RATE_HZ).found == 0
+    assert exact.hits == 1
+    assert match_beats(np.array([119]), np.array([100]), RATE_HZ).hits == 0
     assert match_beats(np.array([], int), np.array([], int), RATE_HZ).errors == 0
 
 
@@ -56,11 +58,14 @@ def test_pan_and_tompkins_find_the_beats_of_a_clean_heart() -> None:
     assert counts.precision > 90
 
 
-def test_a_trained_detector_finds_beats_that_it_has_not_seen() -> None:
+def test_a_trained_detector_finds_beats_that_it_has_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_BATCH_SIZE", 8)
+    monkeypatch.setattr(training, "_PIECE_LENGTH", 2 * RATE_HZ)
+    monkeypatch.setattr(training, "_LEARNING_RATE", 0.02)
     torch.manual_seed(0)
     ecg, places = heart(30)
     network = beat_network(num_neurons=8)
-    losses = train_beats(network, ecg, places, BeatConfig(steps=60, batch_size=8, piece_seconds=2.0, lr=0.02))
+    losses = train_beats(network, ecg, places, 60)
 
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) / 3
 
@@ -96,7 +101,7 @@ def test_the_detector_is_causal_and_a_stream_gives_the_same_spikes() -> None:
 
 def test_spikes_of_the_held_ends_are_no_beats() -> None:
     everywhere = torch.ones(RATE_HZ + 10 + NUM_TAPS)
-    assert places_of(everywhere).tolist() == list(range(10))
+    assert spike_beats(everywhere).tolist() == list(range(10))
 
 
 def test_the_ann_moves_the_threshold() -> None:

@@ -199,7 +199,7 @@ def test_a_comparison_is_made_in_pairs_of_people() -> None:
         ({"networks": ("lerned",)}, "did you mean 'learned'"),
         ({"training": {"epochs": 0}}, "above 0"),
         ({"sensor": {"seconds": 0.0}}, "above 0"),
-        ({"num_seeds": 0}, "at least one"),
+        ({"num_seeds": 0}, "num_seeds"),
         ({"training": {"modality_dropout": 0.6}}, "from 0 to 0.5"),
     ],
 )
@@ -219,7 +219,7 @@ def test_sizes_out_of_range_are_refused() -> None:
 
 def test_a_fold_that_is_not_there_and_a_set_without_file_are_refused(tmp_path: Path) -> None:
     config = dataclasses.replace(QUICK, folds=(9,))
-    with pytest.raises(ConfigError, match="folds 0 to 2"):
+    with pytest.raises(ConfigError, match="folds from 0 to 2"):
         signals.train(config, Run.create(tmp_path / "a", "signals", config), quiet=True)
 
     with pytest.raises(ConfigError, match="a file: --data my"):

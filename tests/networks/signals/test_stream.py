@@ -27,7 +27,7 @@ VOICE = dataclasses.replace(
 )
 
 
-@pytest.mark.parametrize("config", [VOICE, signals.PRESETS["watch_quick"]], ids=["voice", "motion"])
+@pytest.mark.parametrize("config", [VOICE, signals.PRESETS["watch"]], ids=["voice", "motion"])
 @pytest.mark.parametrize("name", ["learned", "ann", "snn"])
 def test_the_answers_of_a_stream_are_those_of_the_whole_window(config: signals.Config, name: str) -> None:
     reader = sample_reader(to_plain(config), {})
@@ -54,7 +54,7 @@ def test_the_answers_of_a_stream_are_those_of_the_whole_window(config: signals.C
         answers.append(answer)
         means.append(state.mean)
 
-    expected = torch.cat([whole[:, 0], whole[:, 1]])  # the second window begins anew
+    expected = torch.cat([whole[:, 0], whole[:, 1]])  # the second window starts without a past
     assert np.allclose(np.stack(means), expected.numpy(), atol=1e-4)
     assert [int(answer["answer"]) for answer in answers] == expected.argmax(-1).tolist()
     assert [answer["window"] for answer in answers] == [0] * reader.window + [1] * reader.window
@@ -67,11 +67,11 @@ def test_the_answers_of_a_stream_are_those_of_the_whole_window(config: signals.C
     ("change", "message"),
     [
         ({"task": "detect"}, "needs the median"),
-        ({"dataset": "own"}, "does not say the rate of its sensor"),
+        ({"dataset": "own"}, "does not hold the rate of its sensor"),
         ({"dataset": "myo", "sensor": {"kind": "muscle", "past_seconds": 60.0}}, None),
     ],
 )
-def test_what_has_no_live_form_is_refused(change: dict[str, object], message: str | None) -> None:
+def test_a_run_without_live_form_is_refused(change: dict[str, object], message: str | None) -> None:
     config = to_plain(VOICE)
     sensor = {**config["sensor"], **change.pop("sensor", {})}  # type: ignore[dict-item]
     given = {**config, **change, "sensor": sensor}

@@ -1,4 +1,4 @@
-"""What and where on digits: an ANN on noisy frames, an SNN on events, linked by hybrid units.
+"""Digits with a what and a where pathway: an ANN on noisy frames and an SNN on events, linked by hybrid units.
 
 What it offers stands in `__init__.pyi`; a name is imported when it is first used.
 """

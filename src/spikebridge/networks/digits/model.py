@@ -1,4 +1,4 @@
-"""What and where: the smallest hybrid network, an ANN on frames and an SNN on events, linked both ways.
+"""The smallest hybrid network: an ANN on frames (what) and an SNN on events (where), linked both ways.
 
 The what pathway reads frames at a low rate, the where pathway events at a high rate. A transmission unit turns the
 SNN's spikes into features of the read-out, a modulation unit turns the ANN's features into thresholds of the SNN (R.
@@ -11,6 +11,7 @@ from bisect import bisect_left
 import torch
 from torch import Tensor, nn
 
+from spikebridge.analysis.summary import num_parameters
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import FIR, Every, HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every
 from spikebridge.neurons import LIF, Sequential, Triangle
@@ -23,17 +24,15 @@ VARIANTS = {
     "ann": "ANN on frames",
     "snn": "SNN on events",
 }
-
-
-_INITIAL_GAIN = 3.5
+_INITIAL_GAIN = 3.5  # of the weights of the SNN
 
 
 class Readout(nn.Module):
     """A linear read-out of all inputs, concatenated.
 
     Args:
-        num_features: of all inputs together.
-        num_classes: of the answer.
+        num_features: features of all inputs together.
+        num_classes: classes of the answer.
 
     Example:
         >>> Readout(5, 10)(torch.zeros(2, 3), torch.zeros(2, 2)).shape
@@ -69,15 +68,15 @@ def what_where(
 
     Args:
         variant: a name of `VARIANTS`.
-        hidden: features of each side.
+        hidden: features of each pathway.
         dt: base step, the time of one event step [s].
         frame_period: base steps of a window.
         frame_every: base steps from one frame to the next.
         sensor: height and width of frames `(T, B, 1, H, W)` and events `(T, B, 2, H, W)`.
-        num_classes: of the answer.
+        num_classes: classes of the answer.
 
     Raises:
-        ConfigError: there is no such kind.
+        ConfigError: there is no such variant.
 
     Example:
         >>> network = what_where("learned", 8, dt=0.025, frame_period=3, frame_every=3, sensor=16)
@@ -102,6 +101,7 @@ def what_where(
         links.append(Transmission("events", "where"))
 
     if variant not in ("snn", "modulation"):
+        # the features of the last frame hold until the next one
         links.append(Transmission("what", "answer", held=True))
 
     if variant != "ann":
@@ -118,41 +118,20 @@ def what_where(
 
 
 def parameter_matched(variant: str, hidden: int, **sizes: float | int) -> HybridNetwork:
-    """The same with the number of parameters nearest to that of the learned hybrid with `hidden` features.
-
-    Args:
-        variant: a name of `VARIANTS`.
-        hidden: features of each side of the learned hybrid.
-        sizes: the keyword arguments of `what_where`.
-
-    Example:
-        >>> sizes = dict(dt=0.025, frame_period=3, frame_every=3, sensor=16)
-        >>> goal = num_parameters(parameter_matched("learned", 32, **sizes))
-        >>> all(abs(num_parameters(parameter_matched(variant, 32, **sizes)) / goal - 1) < 0.05 for variant in VARIANTS)
-        True
-    """
+    """The variant with the number of parameters nearest to that of the learned hybrid with `hidden` features."""
+    # networks that are only counted draw no random numbers of the training
     with torch.random.fork_rng(devices=[]):
         goal = num_parameters(what_where("learned", hidden, **sizes))  # type: ignore[arg-type]
 
-        def distance(h: int) -> int:
-            return num_parameters(what_where(variant, h, **sizes)) - goal  # type: ignore[arg-type]
+        def excess(width: int) -> int:
+            return num_parameters(what_where(variant, width, **sizes)) - goal  # type: ignore[arg-type]
 
+        # more hidden features, more parameters: the first width that reaches the goal
         widths = range(hidden // 2, 3 * hidden)
-        # numbers of parameters grow with the width
-        above = bisect_left(widths, 0, key=distance)
-        nearest = min(widths[max(above - 1, 0) : above + 1], key=lambda h: abs(distance(h)))
+        first = bisect_left(widths, 0, key=excess)
+        nearest = min(widths[max(first - 1, 0) : first + 1], key=lambda width: abs(excess(width)))
 
     return what_where(variant, nearest, **sizes)  # type: ignore[arg-type]
-
-
-def num_parameters(network: nn.Module) -> int:
-    """The number of trainable parameters.
-
-    Example:
-        >>> num_parameters(nn.Linear(3, 2))
-        8
-    """
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
 def _what(hidden: int, sensor: int) -> nn.Module:
@@ -168,8 +147,8 @@ def _where(hidden: int, sensor: int) -> Sequential:
     conv = nn.Conv2d(2, 8, 5, 2, 2)
     fc = nn.Linear(flat, hidden)
 
+    # one input in twenty is a spike, so default weights would leave every membrane far below its threshold
     with torch.no_grad():
-        # one input in twenty is a spike, so default weights would leave every membrane far below its threshold
         conv.weight *= _INITIAL_GAIN
         fc.weight *= _INITIAL_GAIN
 
@@ -177,10 +156,11 @@ def _where(hidden: int, sensor: int) -> Sequential:
 
 
 def _transmission(variant: str, hidden: int, window: int) -> HybridUnit:
-    """Spikes of a window to features; a learned unit starts as the fixed one."""
+    """Spikes of a window to features."""
     if variant not in ("learned", "transmission"):
         return HybridUnit(Tumbling(window), Mean())
 
+    # training starts from the fixed unit
     identity = nn.Linear(hidden, hidden)
     nn.init.eye_(identity.weight)
     nn.init.zeros_(identity.bias)
@@ -189,12 +169,13 @@ def _transmission(variant: str, hidden: int, window: int) -> HybridUnit:
 
 
 def _modulation(variant: str, hidden: int) -> HybridUnit:
-    """Features to factors of thresholds; a learned unit starts without effect."""
+    """Features to factors of thresholds."""
     if variant == "fixed":
         return HybridUnit(nonlinearity=ThresholdFactor())
 
-    nothing = nn.Linear(hidden, hidden)
-    nn.init.zeros_(nothing.weight)
-    nn.init.zeros_(nothing.bias)
+    # training starts with the factor 1
+    linear = nn.Linear(hidden, hidden)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
 
-    return HybridUnit(nonlinearity=nn.Sequential(nothing, ThresholdFactor()))
+    return HybridUnit(nonlinearity=nn.Sequential(linear, ThresholdFactor()))

@@ -1,4 +1,4 @@
-"""What and where on digits: an ANN on noisy frames and an SNN on events, linked by hybrid units.
+"""Digits with a what and a where pathway: an ANN on noisy frames and an SNN on events, linked by hybrid units.
 
     spikebridge train digits --preset default      # six networks, three seeds, one table, one report
     spikebridge train digits --preset quick        # the same in seconds
@@ -30,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spikebridge.analysis.summary import num_parameters
 from spikebridge.data.catalog import refuse_data_folder
 from spikebridge.data.images.digits import load_digits
 from spikebridge.data.images.mnist import load_mnist
@@ -44,7 +45,7 @@ from spikebridge.data.simulation.saccades import (
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits import report as report_page
-from spikebridge.networks.digits.model import VARIANTS, num_parameters, parameter_matched
+from spikebridge.networks.digits.model import VARIANTS, parameter_matched
 from spikebridge.training.batches import Batches
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.loop import fit
@@ -54,8 +55,9 @@ from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings, check_chosen, check_least, check_positive
 
 _log = logging.getLogger(__name__)
-
-_NUM_DRAWS = 4
+_NUM_DRAWS = 4  # of the noise, for a score
+_NUM_COUNTED = 32  # recordings whose operations are counted
+_DURATION = 0.3  # of a recording [s]
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Camera:
     @property
     def dt(self) -> float:
         """The base step [s]."""
-        return 0.3 / self.num_steps
+        return _DURATION / self.num_steps
 
     @property
     def frame_period(self) -> int:
@@ -106,7 +108,7 @@ class Config:
     networks: tuple[str, ...] = tuple(VARIANTS)
     """The networks to train and compare."""
     seed: int = 0
-    """The first seed: of initial weights, order of samples and noise in training."""
+    """The first seed of initial weights, order of samples and noise in training."""
     num_seeds: int = 3
     """Trainings of each network, with consecutive seeds."""
     dataset: Literal["digits", "mnist"] = "digits"
@@ -182,18 +184,19 @@ def _seeded(config: Config, name: str, seed: int) -> HybridNetwork:
 
 
 def recordings(config: Config, data: Path | None = None) -> tuple[HybridRecording, HybridRecording]:
-    """Clean recordings of the training samples and of the split that is scored; the same for every seed."""
+    """Clean recordings of the training samples and of the scored split, the same for every seed."""
     if config.dataset == "digits":
         refuse_data_folder(data, "the digits of scikit-learn")
 
     splits = load_digits() if config.dataset == "digits" else load_mnist(data)
-    train = splits.train.select(torch.arange(min(config.num_train or 10**9, len(splits.train.labels))))
+    train = splits.train.select(torch.arange(len(splits.train.labels))[: config.num_train])
     scored = splits.test if config.split == "test" else splits.validation
-    make = torch.Generator().manual_seed
+    saccades = _saccades(config)
 
+    # fixed seeds, so that only weights and noise differ between the seeds of a comparison
     return (
-        hybrid_camera(train.images, train.labels, make(1), _saccades(config)),
-        hybrid_camera(scored.images, scored.labels, make(2), _saccades(config)),
+        hybrid_camera(train.images, train.labels, torch.Generator().manual_seed(1), saccades),
+        hybrid_camera(scored.images, scored.labels, torch.Generator().manual_seed(2), saccades),
     )
 
 
@@ -211,7 +214,7 @@ def _logits(network: HybridNetwork, config: Config, inputs: dict[str, Tensor]) -
 
 
 def _inputs_of(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What a network reads, in its precision."""
+    """The inputs of a network, in its precision."""
     dtype = next(network.parameters()).dtype
     return {name: inputs[name].to(dtype) for name in network.inputs}
 
@@ -219,11 +222,12 @@ def _inputs_of(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, T
 def example(config: Config) -> dict[str, Tensor]:
     """A small batch of both inputs, from the embedded digits."""
     digits = load_digits().validation.select(torch.arange(8))
+    # images of the size of MNIST, so that an example needs no data folder
     images = F.interpolate(digits.images[:, None], 8 if config.dataset == "digits" else 28, mode="bilinear")[:, 0]
     generator = torch.Generator().manual_seed(0)
-    seen = hybrid_camera(images, digits.labels, generator, _saccades(config))
+    recording = hybrid_camera(images, digits.labels, generator, _saccades(config))
 
-    return with_noise(config.camera, seen.frames, seen.events, generator)
+    return with_noise(config.camera, recording.frames, recording.events, generator)
 
 
 def _saccades(config: Config) -> Saccades:
@@ -293,19 +297,21 @@ def _settings(config: Config, seed: int, quiet: bool) -> Settings:
 def score(network: HybridNetwork, config: Config, scored: HybridRecording) -> dict[str, Any]:
     """Accuracy after each window over four draws of the noise, and the cost of one recording."""
     by_window, confusions = _answers(network, config, scored)
-    seen = with_noise(config.camera, scored.frames[:, :32], scored.events[:, :32], torch.Generator().manual_seed(1000))
+    frames = scored.frames[:, :_NUM_COUNTED]
+    events = scored.events[:, :_NUM_COUNTED]
+    inputs = with_noise(config.camera, frames, events, torch.Generator().manual_seed(1000))
 
     return {
         "accuracy": by_window[-1],
         "accuracy_by_window": by_window,
         "confusions": confusions,
         "parameters": num_parameters(network),
-        **report_page.measure_cost(network, _inputs_of(network, seen)),
+        **report_page.measure_cost(network, _inputs_of(network, inputs)),
     }
 
 
 def _answers(network: HybridNetwork, config: Config, scored: HybridRecording) -> tuple[list[float], list[list[int]]]:
-    """Accuracy of the mean logits so far, and how often each digit was taken for each at the end, over four draws."""
+    """Accuracy of the mean logits so far, and the confusion matrix of the last ones, over four draws of the noise."""
     generator = torch.Generator().manual_seed(1000)
     hits = []
     confusions = torch.zeros(10, 10, dtype=torch.long)
@@ -313,6 +319,7 @@ def _answers(network: HybridNetwork, config: Config, scored: HybridRecording) ->
     with evaluating(network):
         for _ in range(_NUM_DRAWS):
             logits = _logits(network, config, with_noise(config.camera, scored.frames, scored.events, generator))
+            # a sum has its largest logit where the mean has it
             answers = logits.cumsum(0).argmax(-1)
             hits.append((answers == scored.labels).float().mean(1))
             confusions += torch.bincount(10 * scored.labels + answers[-1], minlength=100).reshape(10, 10)
@@ -323,11 +330,11 @@ def _answers(network: HybridNetwork, config: Config, scored: HybridRecording) ->
 def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:
     """Inputs from training samples, on which quantisation is calibrated."""
     training, _ = recordings(config, data)
-    some = slice(num_samples)
+    frames = training.frames[:, :num_samples]
+    events = training.events[:, :num_samples]
 
-    return with_noise(
-        config.camera, training.frames[:, some], training.events[:, some], torch.Generator().manual_seed(2000)
-    )
+    # another seed than that of the scores
+    return with_noise(config.camera, frames, events, torch.Generator().manual_seed(2000))
 
 
 def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:
@@ -346,8 +353,10 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
         _log.info("evaluating %s (%d of %d)", path, number, len(children))
         name = path.partition("/")[0]
         network = _network(config, name)
+        # other precisions keep their weights in single precision
         if config.precision == "64-true":
             network.double()
+
         child.load_weights(network)
         scores.setdefault(name, []).append(score(network, config, scored))
 

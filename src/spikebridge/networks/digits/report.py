@@ -1,6 +1,5 @@
 """The report of a run: comparison of networks, accuracy over time, their inside, and cost."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -27,12 +26,9 @@ from spikebridge.analysis.plots.figures import (
 from spikebridge.analysis.replay.network import record_network
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.analysis.summary import summarize
-from spikebridge.data.io.atomic import write_text
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits.model import VARIANTS
 from spikebridge.training.run.run import Run
-
-_log = logging.getLogger(__name__)
 
 _Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """Results of networks by name, one for each seed."""
@@ -41,41 +37,25 @@ _Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 def write(
     run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwork], inputs: dict[str, Tensor], command: str
 ) -> Path:
-    """Writes report.html into a finished run.
-
-    Args:
-        run: with its results.
-        facts: settings to show.
-        networks: untrained, by name; the weights of the first seed are loaded.
-        inputs: a small batch for summaries and rasters.
-        command: reproduces the run.
-    """
+    """Writes report.html into a finished run; the networks get the weights of the first seed."""
     scores = _scores(run)
     for name, network in networks.items():
         run.first_child(name).load_weights(network)
 
     results = run.results()
-    _log.info("drawing %d networks", len(networks))
-    _save_pictures(run, scores, networks)
 
     sections = [
         _result(results, scores),
         _time(scores),
         learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
-        *_confusions(scores),
+        _confusions(scores),
         *_replay(networks, inputs),
         _inside(networks, inputs),
         _drawn(networks, inputs),
         Section("How it was measured", _MEASURED),
     ]
-    return write_report(
-        run.path / "report.html",
-        "What and where on digits",
-        sections,
-        {**facts, **run.versions()},
-        command,
-        _lead(results),
-    )
+    title = "What and where on digits"
+    return write_report(run.path / "report.html", title, sections, {**facts, **run.versions()}, command, _lead(results))
 
 
 _MEASURED = (
@@ -98,7 +78,7 @@ def _scores(run: Run) -> dict[str, list[dict[str, Any]]]:
 
 
 def _lead(results: Mapping[str, Any]) -> str:
-    """The result in a sentence: the accuracy of the learned hybrid, and its differences to the other networks."""
+    """The accuracy of the learned hybrid, and its differences to the other networks, in two sentences."""
     rows = {row["network"]: row for row in results["networks"]}
     if "learned" not in rows:
         return ""
@@ -108,14 +88,15 @@ def _lead(results: Mapping[str, Any]) -> str:
         groups.setdefault(row["learned is"], []).append(f"{row['network']} ({row['points']:+.1f})")
 
     words = {"ahead": "ahead of", "level": "level with", "behind": "behind"}
-    compared = [f"{words.get(verdict, verdict)} {', '.join(names)}" for verdict, names in groups.items()]
-    ours = f"The learned hybrid reaches {rows['learned']['accuracy %']:.1f}"
+    verdicts = "; ".join(f"{words.get(verdict, verdict)} {', '.join(names)}" for verdict, names in groups.items())
+    reached = f"The learned hybrid reaches {rows['learned']['accuracy %']:.1f}"
     spread = rows["learned"]["sd"]
 
+    # one seed has no spread
     if spread is None:
-        return f"{ours} % with one seed, which is too few for a comparison."
+        return f"{reached} % with one seed, which is too few for a comparison."
 
-    return f"{ours} ± {spread:.1f} %. In points, it is {'; '.join(compared)}."
+    return f"{reached} ± {spread:.1f} %. In points, it is {verdicts}."
 
 
 def _result(results: Mapping[str, Any], scores: _Scores) -> Section:
@@ -124,30 +105,17 @@ def _result(results: Mapping[str, Any], scores: _Scores) -> Section:
     tables = [Table(rows, "Operations and energy are those of one recording.", marked=[best])]
     if results["learned against"]:
         text = "Differences seed by seed; “level” where the mean lies within two standard errors of zero."
-        tables.append(Table(results["learned against"], f"The learned hybrid beside each other network. {text}"))
+        tables.append(Table(results["learned against"], f"The learned hybrid against each other network. {text}"))
 
-    return Section("Result", "", tables, [Picture(_bars(scores), "Accuracy: mean, spread and every seed.")])
-
-
-def _bars(scores: _Scores) -> str:
-    return to_svg(accuracy_bars({name: [100 * score["accuracy"] for score in seeds] for name, seeds in scores.items()}))
-
-
-def _save_pictures(run: Run, scores: _Scores, networks: Mapping[str, HybridNetwork]) -> None:
-    """Writes accuracies and networks as separate files."""
-    folder = run.path / "pictures"
-    folder.mkdir(exist_ok=True)
-    drawn = {"accuracy": _bars(scores)} | {name: draw_network(network) for name, network in networks.items()}
-
-    for name, svg in drawn.items():
-        write_text(folder / f"{name}.svg", svg)
+    bars = accuracy_bars({name: [100 * score["accuracy"] for score in seeds] for name, seeds in scores.items()})
+    return Section("Result", "", tables, [Picture(to_svg(bars), "Accuracy: mean, spread and every seed.")])
 
 
 def _time(scores: _Scores) -> Section:
-    windows = len(next(iter(scores.values()))[0]["accuracy_by_window"])
-    times = [300 * (k + 1) / windows for k in range(windows)]
+    num_windows = len(next(iter(scores.values()))[0]["accuracy_by_window"])
+    times = [300 * (k + 1) / num_windows for k in range(num_windows)]
     lines = {
-        name: [[100 * score["accuracy_by_window"][k] for score in seeds] for k in range(windows)]
+        name: [[100 * score["accuracy_by_window"][k] for score in seeds] for k in range(num_windows)]
         for name, seeds in scores.items()
     }
 
@@ -157,43 +125,36 @@ def _time(scores: _Scores) -> Section:
     return Section("Accuracy over time", text, pictures=[Picture(to_svg(figure), "Mean of the answers so far.")])
 
 
-def _confusions(scores: _Scores) -> list[Section]:
-    """What is taken for what: the first network as a matrix, the most frequent confusion of each in a table."""
-    counted = {
-        name: torch.tensor([score["confusions"] for score in seeds]).sum(0)
-        for name, seeds in scores.items()
-        if all("confusions" in score for score in seeds)
-    }
-    if not counted:
-        return []
-
-    first, counts = next(iter(counted.items()))
+def _confusions(scores: _Scores) -> Section:
+    """The confusion matrix of the first network, and the most frequent confusion of each."""
+    counts = {name: torch.tensor([score["confusions"] for score in seeds]).sum(0) for name, seeds in scores.items()}
     rows = []
 
-    for name, matrix in counted.items():
+    for name, matrix in counts.items():
         wrong = matrix.clone().fill_diagonal_(0)
         true, answered = divmod(int(wrong.argmax()), len(wrong))
         share = float(wrong[true, answered] / max(1, int(matrix[true].sum())))
         rows.append({"network": name, "digit": str(true), "taken for": str(answered), "share %": round(100 * share, 2)})
 
+    first, matrix = next(iter(counts.items()))
     caption = f"Answers of “{first}”, all seeds."
-    picture = Picture(to_svg(confusion_matrix(counts, range(len(counts))), caption), caption)
+    picture = Picture(to_svg(confusion_matrix(matrix, range(len(matrix))), caption), caption)
 
-    return [Section("Confusions", "", [Table(rows, "The most frequent confusion of each network.")], [picture])]
+    return Section("Confusions", "", [Table(rows, "The most frequent confusion of each network.")], [picture])
 
 
 def _replay(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> list[Section]:
-    """One recording through the first network that has both sides."""
-    both = next(
-        ((name, network) for name, network in networks.items() if {"what", "where"} <= set(network.parts)), None
-    )
-    if both is None:
+    """One recording through the first network with both pathways."""
+    hybrids = [name for name, network in networks.items() if {"what", "where"} <= set(network.parts)]
+    if not hybrids:
         return []
 
-    name, network = both
-    seen = {one: inputs[one].to(next(network.parameters()).dtype) for one in network.inputs}
-    replay = record_network(network, seen, name=f"one recording in “{name}”")
-    text = f"One recording in “{name}”, tick by tick: spikes, membranes, what the units give, and the answers."
+    name = hybrids[0]
+    network = networks[name]
+    dtype = next(network.parameters()).dtype
+    recording = {source: inputs[source].to(dtype) for source in network.inputs}
+    replay = record_network(network, recording, name=f"one recording in “{name}”")
+    text = f"One recording in “{name}”, tick by tick: spikes, membranes, signals of the units, and the answers."
 
     return [Section("Replay", text, replays=[replay])]
 
@@ -201,15 +162,11 @@ def _replay(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor])
 def _inside(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> Section:
     pictures = []
     for name, network in networks.items():
-        _log.info("recording the spikes of %s", name)
         if name == "learned":
             units = {route.name: route.link.unit for route in network.routes if route.link.unit is not None}
-            figure = unit_kernels(units, num_steps=6, dt=network.dt)
-            pictures.append(
-                Picture(
-                    to_svg(figure), "Learned FIR kernels: the weight of a spike by its age, one line for each neuron."
-                )
-            )
+            kernels = to_svg(unit_kernels(units, num_steps=6, dt=network.dt))
+            caption = "Learned FIR kernels: the weight of a spike by its age, one line for each neuron."
+            pictures.append(Picture(kernels, caption))
 
         if "where" in network.parts:
             spikes = spikes_of_part(network, "where", inputs)[:, 0]
@@ -229,36 +186,27 @@ def _drawn(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) 
 
 
 def measure_cost(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, float]:
-    """Operations and energy of one recording, and the wall time of a tick.
-
-    Args:
-        network: trained.
-        inputs: recordings; costs are their mean. The first one is streamed to measure the time.
-    """
+    """Mean operations and energy of a recording, and the wall time of a tick."""
     cost = count_cost(network, inputs)
-    total = cost.total
-    one = {name: x[:, :1].repeat(8, *[1] * (x.ndim - 1)) for name, x in inputs.items()}
+    # the first recording eight times, so that the median is over enough ticks
+    stream = {name: x[:, :1].repeat(8, *[1] * (x.ndim - 1)) for name, x in inputs.items()}
 
     return {
-        "macs": total.macs,
-        "synops": total.synops,
-        "updates": total.updates,
+        "macs": cost.total.macs,
+        "synops": cost.total.synops,
+        "updates": cost.total.updates,
         "energy_nj": energy(cost, hardware_profile("45nm")).total * 1e9,
-        "tick_ms": measure_steps(network, one).median * 1e3,
+        "tick_ms": measure_steps(network, stream).median * 1e3,
     }
 
 
 def compare(scores: _Scores) -> dict[str, Any]:
-    """The table of all networks over seeds, the learned hybrid beside each other one, and accuracy over time.
-
-    Args:
-        scores: results of each network, one for each seed.
-    """
+    """The table of all networks over seeds, differences to the learned hybrid, and accuracy over time."""
     return {
         "networks": [_row(name, seeds) for name, seeds in scores.items()],
-        "learned against": _against("learned", scores),
+        "learned against": _against_learned(scores),
         "accuracy by window": [
-            {"network": name} | {str(k + 1): value for k, value in enumerate(_by_window(seeds))}
+            {"network": name, **{str(k): value for k, value in enumerate(_by_window(seeds), start=1)}}
             for name, seeds in scores.items()
         ],
     }
@@ -282,16 +230,19 @@ def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _against(name: str, scores: _Scores) -> list[dict[str, Any]]:
+def _against_learned(scores: _Scores) -> list[dict[str, Any]]:
     """Differences seed by seed; "level" where the mean lies within two standard errors."""
+    if "learned" not in scores:
+        return []
+
+    accuracies = {name: [100 * score["accuracy"] for score in seeds] for name, seeds in scores.items()}
+    learned = accuracies.pop("learned")
     rows = []
-    for other in scores:
-        if other == name or name not in scores:
-            continue
-        ours, theirs = ([100 * score["accuracy"] for score in scores[one]] for one in (name, other))
-        gap = paired_difference(ours, theirs)
-        points, sd = gap.rounded(2)
-        rows.append({"network": other, "points": points, "sd": sd, "learned is": gap.verdict()})
+
+    for name, values in accuracies.items():
+        difference = paired_difference(learned, values)
+        points, sd = difference.rounded(2)
+        rows.append({"network": name, "points": points, "sd": sd, "learned is": difference.verdict()})
 
     return rows
 

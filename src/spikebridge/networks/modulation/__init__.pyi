@@ -1,7 +1,5 @@
-from .model.backbone import Backbone, Gating
 from .model.branch import Branch, BranchSettings
-from .model.gating import KWinners
-from .model.subnetwork import extract_subnetwork
+from .model.gating import Backbone, Gating, KWinners
 from .model.task_inference import GateTable, GaussianPrototypes
 
 __all__ = [
@@ -12,5 +10,4 @@ __all__ = [
     "Gating",
     "GaussianPrototypes",
     "KWinners",
-    "extract_subnetwork",
 ]

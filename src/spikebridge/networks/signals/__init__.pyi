@@ -1,6 +1,6 @@
 from .data.front_ends import AudioFrontEnd, ChannelFrontEnd
 from .data.sensor import Sensor, SensorConfig
-from .data.windows import Windows, windows_of
+from .data.windows import Windows
 from .model.network import VARIANTS, Shape, signals_network
 
 __all__ = [
@@ -12,5 +12,4 @@ __all__ = [
     "Shape",
     "Windows",
     "signals_network",
-    "windows_of",
 ]

@@ -1,4 +1,4 @@
-"""The report of a run: comparison of networks, people, confusion, accuracy over time, spikes, drawings."""
+"""The report of a run: comparison of networks, people, confusion, accuracy over time, drawings."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,12 +6,10 @@ from statistics import fmean, stdev
 from typing import Any, TypeAlias
 
 import numpy as np
-from torch import Tensor
 
-from spikebridge.analysis.activity import spikes_of_part
 from spikebridge.analysis.comparison import paired_difference
 from spikebridge.analysis.learning_curves import learning_curves
-from spikebridge.analysis.plots.figures import accuracy_bars, accuracy_lines, draw_network, heat_map, raster, to_svg
+from spikebridge.analysis.plots.figures import accuracy_bars, accuracy_lines, draw_network, heat_map, to_svg
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.model.network import VARIANTS
@@ -32,18 +30,14 @@ _MEASURED = (
 
 
 def compare(scores: _Scores) -> dict[str, Any]:
-    """The table of networks, the first one beside each other one, people, and accuracy over time.
-
-    Args:
-        scores: results of each network, one for each fold and seed, in the same order.
-    """
+    """The table of networks, differences to the first one, accuracy by person and over time."""
     first = next(iter(scores))
     return {
         "networks": [_row(name, rows) for name, rows in scores.items()],
         f"{first} against": [_against(scores[first], scores[name], name) for name in scores if name != first],
         "people": _people(scores),
         "accuracy by answer": [
-            {"network": name} | {str(k + 1): round(value, 2) for k, value in enumerate(_by_answer(rows))}
+            {"network": name, **{str(k): round(value, 2) for k, value in enumerate(_by_answer(rows), start=1)}}
             for name, rows in scores.items()
         ],
     }
@@ -67,72 +61,62 @@ def _row(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _by_person(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The accuracy on each person [%], a mean over seeds."""
-    found: dict[str, list[float]] = {}
+    """The accuracy on each person [%], the mean over seeds."""
+    accuracies: dict[str, list[float]] = {}
     for row in rows:
         for person, accuracy in row["per_group"].items():
-            found.setdefault(person, []).append(100 * accuracy)
+            accuracies.setdefault(person, []).append(100 * accuracy)
 
-    return {person: fmean(values) for person, values in found.items()}
+    return {person: fmean(values) for person, values in accuracies.items()}
 
 
-def _against(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    """Differences in pairs, one a person: the mean over seeds."""
-    mine = _by_person(ours)
-    others = _by_person(theirs)
-    gap = paired_difference(list(mine.values()), [others[person] for person in mine])
-    points, sd = gap.rounded(2)
+def _against(first: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Differences in pairs of people."""
+    people = _by_person(first)
+    other_people = _by_person(other)
+    difference = paired_difference(list(people.values()), [other_people[person] for person in people])
+    points, sd = difference.rounded(2)
 
-    return {"network": name, "points": points, "sd": sd, "it is": gap.verdict("people")}
+    return {"network": name, "points": points, "sd": sd, "it is": difference.verdict("people")}
 
 
 def _people(scores: _Scores) -> list[dict[str, Any]]:
     by_network = {name: _by_person(rows) for name, rows in scores.items()}
     people = next(iter(by_network.values()))
-    return [{"person": one} | {name: round(found[one], 1) for name, found in by_network.items()} for one in people]
+    return [
+        {"person": person, **{name: round(accuracy[person], 1) for name, accuracy in by_network.items()}}
+        for person in people
+    ]
 
 
 def _by_answer(rows: Sequence[Mapping[str, Any]]) -> list[float]:
     return [100 * fmean(column) for column in zip(*(row["accuracy_by_answer"] for row in rows), strict=True)]
 
 
-def write(
-    run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwork], inputs: dict[str, Tensor], command: str
-) -> Path:
-    """Writes report.html into a finished run.
-
-    Args:
-        run: with its results.
-        facts: settings to show.
-        networks: untrained, by name; the weights of the first fold and seed are loaded.
-        inputs: a small batch for spikes.
-        command: reproduces the run.
-    """
-    scores: dict[str, list[dict[str, Any]]] = {name: [] for name in networks}
+def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwork], command: str) -> Path:
+    """Writes report.html into a finished run."""
     children = run.children()
-    for path, child in children.items():
-        scores[path.partition("/")[0]].append(child.results())
+    scores: dict[str, list[dict[str, Any]]] = {
+        name: [child.results() for path, child in children.items() if path.startswith(f"{name}/")] for name in networks
+    }
 
     for name, network in networks.items():
         run.first_child(name).load_weights(network)
 
     results = run.results()
+    drawings = {f"{name}: {VARIANTS[name]}": draw_network(network) for name, network in networks.items()}
     sections = [
         _result(results, scores),
         Section("People", "Accuracy on each person, who was left out of the training.", [Table(results["people"])]),
         *_confusion(scores),
         _time(scores),
         learning_curves({path: child.metrics.rows() for path, child in children.items()}),
-        _spikes(networks, inputs),
-        Section(
-            "The networks",
-            pictures=[Picture(draw_network(n), f"{name}: {VARIANTS[name]}") for name, n in networks.items()],
-        ),
+        Section("The networks", pictures=[Picture(drawing, caption) for caption, drawing in drawings.items()]),
         Section("How it was measured", _MEASURED),
     ]
 
-    title = "One sensor, two clocks"
-    return write_report(run.path / "report.html", title, sections, {**facts, **run.versions()}, command, _lead(results))
+    facts = {**facts, **run.versions()}
+    return write_report(run.path / "report.html", "One sensor, two clocks", sections, facts, command, _lead(results))
 
 
 def _lead(results: Mapping[str, Any]) -> str:
@@ -143,7 +127,7 @@ def _lead(results: Mapping[str, Any]) -> str:
     )
 
     spread = "" if first["sd"] is None else f" ± {first['sd']:.1f}"
-    lead = f"“{first['network']}” is right on {first['accuracy %']:.1f}{spread} % of the windows of people not seen"
+    lead = f"“{first['network']}” is right on {first['accuracy %']:.1f}{spread} % of the windows of new people"
 
     return f"{lead}; {compared}." if compared else f"{lead}."
 
@@ -152,7 +136,7 @@ def _result(results: Mapping[str, Any], scores: _Scores) -> Section:
     first = results["networks"][0]["network"]
     tables = [Table(results["networks"], "Mean and standard deviation over people; operations and energy a second.")]
     if results[f"{first} against"]:
-        tables.append(Table(results[f"{first} against"], f"“{first}” beside each other network, in pairs of people."))
+        tables.append(Table(results[f"{first} against"], f"“{first}” against each other network, in pairs of people."))
 
     bars = accuracy_bars({name: list(_by_person(rows).values()) for name, rows in scores.items()})
     return Section("Result", "", tables, [Picture(to_svg(bars), "Accuracy: mean, spread and every person.")])
@@ -172,18 +156,6 @@ def _confusion(scores: _Scores) -> list[Section]:
 
 def _time(scores: _Scores) -> Section:
     lines = {name: _by_answer(rows) for name, rows in scores.items()}
-    number = len(next(iter(lines.values())))
-    figure = accuracy_lines(np.arange(1, number + 1), lines, "answers so far")
+    num_answers = len(next(iter(lines.values())))
+    figure = accuracy_lines(np.arange(1, num_answers + 1), lines, "answers so far")
     return Section("Accuracy over time", "", pictures=[Picture(to_svg(figure), "The mean of the logits so far.")])
-
-
-def _spikes(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> Section:
-    pictures = [
-        Picture(
-            to_svg(raster(spikes_of_part(network, "snn", inputs)[:, 0], network.dt)),
-            f"Spikes of “{name}” on noise, second layer.",
-        )
-        for name, network in networks.items()
-        if "snn" in network.parts
-    ]
-    return Section("Spikes", "", pictures=pictures[:2])

@@ -1,1 +1,1 @@
-"""Figures of a trial: accuracy matrix, inference, representation."""
+"""Figures of a trial: accuracy matrix, task inference, memory."""

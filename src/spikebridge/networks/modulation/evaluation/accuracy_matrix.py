@@ -13,61 +13,32 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikebridge.errors import ShapeError
 
-_NUM_EDGE = 4
+_NUM_EDGE = 4  # tasks of the means over the first and the last ones
 
 
 class ContinualMetrics(NamedTuple):
     """Metrics of one training on a task sequence; accuracies from 0 to 1, NaN where no task counts.
 
-    Plasticity (`just_learnt`, of the first and last four tasks too) and `forgetting` are separate numbers. Transfer
-    alone says little: an ungated network may transfer best and forget most.
-
-    Args:
-        num_tasks: tasks that count.
-        acc: ACC, mean over tasks at the end, `mean_j R[K, j]`.
-        bwt: backward transfer, the effect of later tasks on earlier ones, `mean_{j<K} (R[K, j] - R[j, j])`.
-        fwt: forward transfer, the effect of earlier tasks on a task before its training,
-            `mean_{j>1} (R[j-1, j] - R[0, j])`.
-        fwt_with_mate: the same over tasks with an earlier task of their group.
-        fwt_without_mate: the same over the other tasks.
-        transfer: `mean R[j-1, j]` over tasks with an earlier task of their group.
-        forgetting: `mean_{j<K} (max_{j<=k<K} R[k, j] - R[K, j])`.
-        just_learnt: `mean_j R[j, j]`.
-        just_learnt_first: over the first four tasks that count.
-        just_learnt_last: over the last four.
+    Transfer alone says little: an ungated network may transfer best and forget most.
     """
 
-    num_tasks: int
-    acc: float
-    bwt: float
-    fwt: float
-    fwt_with_mate: float
-    fwt_without_mate: float
-    transfer: float
-    forgetting: float
-    just_learnt: float
-    just_learnt_first: float
-    just_learnt_last: float
+    num_tasks: int  # tasks that count
+    acc: float  # ACC, mean_j R[K, j]
+    bwt: float  # backward transfer, mean_{j<K} (R[K, j] - R[j, j])
+    fwt: float  # forward transfer, mean_{j>1} (R[j-1, j] - R[0, j])
+    transfer: float  # mean R[j-1, j] over tasks with an earlier task of their group
+    forgetting: float  # mean_{j<K} (max_{j<=k<K} R[k, j] - R[K, j])
+    just_learnt: float  # mean_j R[j, j]
+    just_learnt_first: float  # over the first four tasks that count
+    just_learnt_last: float  # over the last four
 
 
 def continual_metrics(
     accuracies: ArrayLike, group: Sequence[int] | ArrayLike | None = None, counted: ArrayLike | None = None
 ) -> ContinualMetrics:
-    """All metrics of a matrix R.
+    """All metrics of R, `(K + 1, K)`, with the group of each task and a mask of the tasks that count, `(K,)` each.
 
-    Args:
-        accuracies: R, `(K + 1, K)`.
-        group: `(K,)`, the group of each task; None: each task is its own group.
-        counted: `(K,)`, mask of the tasks that count; None: all.
-
-    Raises:
-        ShapeError: R is not `(K + 1, K)` or not finite, or a group or mask of the wrong length.
-
-    Example:
-        >>> R = [[0.1, 0.1], [0.9, 0.5], [0.7, 0.8]]
-        >>> result = continual_metrics(R, group=[0, 0])
-        >>> [round(value, 6) for value in (result.acc, result.bwt, result.fwt, result.transfer, result.forgetting)]
-        [0.75, -0.2, 0.4, 0.5, 0.2]
+    Without groups, each task is its own group.
     """
     R = _matrix(accuracies)
     num_tasks = R.shape[1]
@@ -78,11 +49,14 @@ def continual_metrics(
         if values.shape != (num_tasks,):
             raise ShapeError(f"{name} needs one value for each of {num_tasks} tasks, but has shape {values.shape}.")
 
+    # row j is the last one before task j is learned, row j + 1 the first one after it
     column = np.arange(num_tasks)
     learnt = R[column + 1, column]
     before = R[column, column]
     gain = before - R[0]
-    mate = np.array([groups[j] in groups[:j] for j in column])
+    has_similar = np.array([groups[j] in groups[:j] for j in column])
+
+    # nothing is learned before the first task, and nothing forgotten after the last one
     first = column == 0
     last = column == num_tasks - 1
     lost = np.array([R[j + 1 : num_tasks, j].max(initial=-np.inf) for j in column]) - R[-1]
@@ -93,9 +67,7 @@ def continual_metrics(
         acc=_mean(R[-1], marks),
         bwt=_mean(R[-1] - learnt, marks & ~last),
         fwt=_mean(gain, marks & ~first),
-        fwt_with_mate=_mean(gain, marks & mate),
-        fwt_without_mate=_mean(gain, marks & ~mate & ~first),
-        transfer=_mean(before, marks & mate),
+        transfer=_mean(before, marks & has_similar),
         forgetting=_mean(lost, marks & ~last),
         just_learnt=_mean(learnt, marks),
         just_learnt_first=_mean(edges[:_NUM_EDGE]),
@@ -104,15 +76,7 @@ def continual_metrics(
 
 
 def accuracy_after(accuracies: ArrayLike) -> Float[np.ndarray, " K"]:
-    """The mean accuracy on the tasks learned so far, after each task (Fig. 3i).
-
-    Args:
-        accuracies: R, `(K + 1, K)`.
-
-    Example:
-        >>> accuracy_after([[0.1, 0.1], [0.9, 0.5], [0.75, 0.25]]).tolist()
-        [0.9, 0.5]
-    """
+    """The mean accuracy on the tasks learned so far, after each task (Fig. 3i)."""
     R = _matrix(accuracies)
     return np.array([R[k, :k].mean() for k in range(1, len(R))])
 

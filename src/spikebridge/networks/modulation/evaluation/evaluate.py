@@ -1,4 +1,4 @@
-"""Evaluation of a trained HMN on its own test samples, or on digits of a file that no training has seen."""
+"""Evaluation of a trained HMN on its own test samples, or on the digits of a file."""
 
 import logging
 from dataclasses import dataclass
@@ -10,18 +10,17 @@ from torch import Tensor
 
 from spikebridge.data.images.labelled import read_digit_file
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.modulation.config import METHODS, TrialSettings
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
-from spikebridge.networks.modulation.evaluation.inference import InferenceModes
-from spikebridge.networks.modulation.model.backbone import Gating
-from spikebridge.networks.modulation.model.branch import Branch
-from spikebridge.networks.modulation.model.gating import density_report
-from spikebridge.networks.modulation.model.subnetwork import extract_subnetwork
+from spikebridge.networks.modulation.evaluation.inference import InferredTasks
+from spikebridge.networks.modulation.evaluation.scores import density_report
+from spikebridge.networks.modulation.model.branch import Branch, extract_subnetwork
+from spikebridge.networks.modulation.model.gating import Gating
 from spikebridge.networks.modulation.model.task_inference import GaussianPrototypes
-from spikebridge.networks.modulation.training.gates import build_gating
-from spikebridge.networks.modulation.training.methods import METHODS, TrialSettings
 from spikebridge.networks.modulation.training.snapshots import dequantize_snapshots, quantize_snapshots
 from spikebridge.networks.modulation.training.tasks import LabelledInputs, TaskSequence
 from spikebridge.networks.modulation.training.trial import Trial, build_branch, initialise_branch
+from spikebridge.networks.modulation.training.units import build_gating
 from spikebridge.training.run.run import Run
 from spikebridge.training.run.weights import check_compatible, read_weights, save_weights
 
@@ -32,8 +31,8 @@ _SNAPSHOTS = "weights_snapshots.safetensors"
 
 
 @dataclass(frozen=True)
-class EvaluationOptions:
-    """How a trained network is evaluated."""
+class Evaluation:
+    """Options of an evaluation."""
 
     method: str = "hmn"
     """The method of the run to evaluate; it must have hybrid units."""
@@ -46,12 +45,7 @@ class EvaluationOptions:
 
 
 def read_inputs(path: Path, num_features: int) -> LabelledInputs:
-    """Digits of an npz file, flattened.
-
-    Raises:
-        DataError: it does not hold digits.
-        ConfigError: images of the wrong size.
-    """
+    """The digits of an npz file, flattened."""
     images, labels = read_digit_file(path)
     if images[0].numel() != num_features:
         raise ConfigError(
@@ -59,11 +53,11 @@ def read_inputs(path: Path, num_features: int) -> LabelledInputs:
             f"{images[0].numel()}; evaluate one that was trained with --dataset mnist"
         )
 
-    return LabelledInputs(images.flatten(1), labels, 0)
+    return LabelledInputs(images.flatten(1), labels)
 
 
 def save_trial(trial: Trial, sequence: TaskSequence, run: Run) -> None:
-    """Writes what an evaluation needs: weights in half precision, gates, prototypes, permutations, snapshots."""
+    """Writes the tensors of an evaluation: weights, gates, prototypes, permutations, snapshots."""
     weights = {f"branch.{name}": _halved(value) for name, value in trial.branch.state_dict().items()}
     if trial.gating is not None:
         weights |= {f"gating.{name}": _halved(value) for name, value in trial.gating.state_dict().items()}
@@ -74,6 +68,7 @@ def save_trial(trial: Trial, sequence: TaskSequence, run: Run) -> None:
     if trial.prototypes is not None:
         weights |= {"codes.means": trial.prototypes.means, "codes.covariances": trial.prototypes.covariances}
 
+    # images of a file are permuted as those of the training
     weights["orders"] = sequence.permutations.to(torch.int16)
     run.save_weights(weights)
     if trial.snapshots is not None and trial.gates is not None and run.writes:
@@ -87,32 +82,21 @@ def _halved(value: Tensor) -> Tensor:
 
 
 def find_trial(run: Run, method: str) -> Run:
-    """The run of a method's first seed, whose weights were kept.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    found = {
+    """The run of the first seed of a method with hybrid units."""
+    with_units = [name for name, one in METHODS.items() if one.has_unit]
+    trials = {
         path.partition("/")[0]: child
         for path, child in run.children().items()
-        if (child.path / _WEIGHTS).is_file() and METHODS[path.partition("/")[0]].has_unit
+        if path.partition("/")[0] in with_units and (child.path / _WEIGHTS).is_file()
     }
-    if method not in found:
-        raise ConfigError(f"the run has no weights of {method!r} to evaluate; it has {', '.join(found) or 'none'}")
+    if method not in trials:
+        raise ConfigError(f"the run has no weights of {method!r} to evaluate; it has {', '.join(trials) or 'none'}")
 
-    return found[method]
+    return trials[method]
 
 
 def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, Tensor]:
-    """Loads trained weights into branch and gating.
-
-    Returns:
-        All tensors of the file.
-
-    Raises:
-        ConfigError: weights of another network.
-        DataError: a damaged file, or NaN or infinite values.
-    """
+    """Loads trained weights into branch and gating, and returns all tensors of the file."""
     weights = read_weights(run.path / _WEIGHTS)
 
     def state(part: str) -> dict[str, Tensor]:
@@ -128,49 +112,19 @@ def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, 
     return weights
 
 
-def evaluate_trial(
-    run: Run, settings: TrialSettings, sequence: TaskSequence, options: EvaluationOptions
-) -> dict[str, Any]:
-    """All figures of a trial on the test samples of a sequence.
-
-    `bwt`, `fwd` and `fwt` need accuracies from before the end. With snapshots they are of these samples. Without
-    snapshots they are those of the training run, and `bwt_and_fwd_of` says so.
-
-    Args:
-        run: of the trial, with its weights.
-        settings: of the trial.
-        sequence: its tasks, with the samples to score.
-        options: of the evaluation.
-
-    Raises:
-        ConfigError: a method without hybrid units.
-        DataError: weights of another network.
-    """
-    if not settings.method.has_unit:
-        raise ConfigError("without the task's number, only methods with hybrid units can be evaluated")
-
-    branch = build_branch(settings, sequence)
-    gating = build_gating(settings, sequence).eval()
-    weights = load_networks(run, branch, gating)
-
-    try:
-        gates = [weights[f"gates.{n}"].bool() for n in (0, 1)]
-        prototypes = GaussianPrototypes(weights["codes.means"], weights["codes.covariances"])
-        sequence.all_tasks.permutations[sequence.numbers] = weights["orders"].long()
-    except (KeyError, RuntimeError) as error:
-        raise DataError(f"{run.path / _WEIGHTS} is of another network: {error}") from error
-
-    modes = InferenceModes(branch, gates, sequence, gating, prototypes)
+def evaluate_trial(run: Run, settings: TrialSettings, sequence: TaskSequence, options: Evaluation) -> dict[str, Any]:
+    """All figures of a trial on the test samples of a sequence."""
+    modes = load_modes(run, settings, sequence)
     number = len(sequence.test.labels)
     samples = min(options.num_samples, number)
     direct = min(options.direct_samples, number)
-    first = sequence._replace(test=sequence.test.first(min(options.per_sample_pictures, number)))
-    _log.info("inferring %d tasks", len(gates[0]))
+
+    _log.info("inferring %d tasks", len(modes.parts))
     inferred = modes.inferred(samples)
     _log.info("scoring with the gates of known tasks")
     given = modes.given()
     _log.info("scoring with other gates")
-    density = density_report(gates)
+    density = density_report(modes.gates)
 
     return {
         "acc": given,
@@ -180,7 +134,7 @@ def evaluate_trial(
             "given": given,
             "inferred": inferred.accuracy,
             "direct": modes.direct(direct),
-            "per_sample": InferenceModes(branch, gates, first, gating).direct(1),
+            "per_sample": modes.first(options.per_sample_pictures).direct(1),
             "nearest_gate": modes.nearest_gate(samples).accuracy,
             "two_nearest": modes.two_nearest(),
         },
@@ -190,24 +144,49 @@ def evaluate_trial(
         "direct_from": direct,
         "opening_by_layer": density,
         "num_pictures": number,
-        "num_tasks": len(gates[0]),
+        "num_tasks": len(modes.parts),
         "seed": settings.seed,
     }
 
 
-def _transfer(run: Run, settings: TrialSettings, modes: InferenceModes) -> dict[str, Any]:
+def load_modes(run: Run, settings: TrialSettings, sequence: TaskSequence) -> InferredTasks:
+    """The trained networks of a trial with its gates, on the permutations that it was trained on."""
+    branch = build_branch(settings)
+    gating = build_gating(settings.config.network, sequence.train.inputs.shape[-1]).eval()
+    weights = load_networks(run, branch, gating)
+
+    try:
+        gates = [weights[f"gates.{n}"].bool() for n in (0, 1)]
+        prototypes = GaussianPrototypes(weights["codes.means"], weights["codes.covariances"])
+        sequence.all_tasks.permutations[sequence.numbers] = weights["orders"].long()
+    except (KeyError, RuntimeError) as error:
+        raise DataError(f"{run.path / _WEIGHTS} is of another network: {error}") from error
+
+    return InferredTasks(branch, gates, sequence, gating, prototypes)
+
+
+def _transfer(run: Run, settings: TrialSettings, modes: InferredTasks) -> dict[str, Any]:
     """BWT, FWT and transfer (`fwd`), the accuracy on tasks similar to learned ones before their own training."""
+    # they need accuracies from before the end: without snapshots those of the training run
     if not (run.path / _SNAPSHOTS).is_file():
         results = run.results()
-        kept = {"bwt": results["bwt"], "fwd": results["transfer"], "fwt": results["fwt"]}
-        return {**kept, "bwt_and_fwd_of": "the test pictures of the training run"}
+        of_training = {"bwt": results["bwt"], "fwd": results["transfer"], "fwt": results["fwt"]}
+        return {**of_training, "bwt_and_fwd_of": "the test pictures of the training run"}
 
+    metrics = continual_metrics(_snapshot_accuracies(run, settings, modes).numpy(), modes.sequence.group)
+    return {"bwt": metrics.bwt, "fwd": metrics.transfer, "fwt": metrics.fwt, "bwt_and_fwd_of": "these pictures"}
+
+
+def _snapshot_accuracies(run: Run, settings: TrialSettings, modes: InferredTasks) -> Tensor:
+    """R from the snapshots: the untrained network, each task before and after its training, and the end.
+
+    The rows between take the nearest snapshot, since no measure reads them.
+    """
     branch = modes.branch
     gates = modes.gates
     num_tasks = len(modes.parts)
     snapshots = dequantize_snapshots(read_weights(run.path / _SNAPSHOTS), branch, gates)
-    untrained = Branch(branch.sizes[0], branch.num_hidden, branch.sizes[3], branch.settings)
-    initialise_branch(untrained, settings, gates)
+    untrained = initialise_branch(build_branch(settings), settings, gates)
     R = torch.zeros(num_tasks + 1, num_tasks)
 
     for k, row in enumerate(zip(*gates, strict=True)):
@@ -216,12 +195,11 @@ def _transfer(run: Run, settings: TrialSettings, modes: InferenceModes) -> dict[
         R[-1, k] = modes.accuracy_of(part, k)
         R[0, k] = modes.accuracy_of(extract_subnetwork(untrained, row), k)
 
-        # no measure reads the rows between; the untrained network and the end are known
-        for when, at, rows in (("before", k, range(1, k + 1)), ("after", k + 1, range(k + 1, num_tasks))):
-            if at not in (0, num_tasks):
+        for when, num_learned, rows in (("before", k, range(1, k + 1)), ("after", k + 1, range(k + 1, num_tasks))):
+            # the untrained network and the end are measured above
+            if 0 < num_learned < num_tasks:
                 names = [name for name, _ in part.named_parameters()]
                 part.load_state_dict({name: snapshots[f"{when}.{k}.{name}"] for name in names})
                 R[list(rows), k] = modes.accuracy_of(part, k)
 
-    found = continual_metrics(R.numpy(), modes.sequence.group)
-    return {"bwt": found.bwt, "fwd": found.transfer, "fwt": found.fwt, "bwt_and_fwd_of": "these pictures"}
+    return R

@@ -1,233 +1,127 @@
-"""All figures of one trial as plain values: accuracies over tasks, inference, density, representation, cost."""
+"""All figures of one trial as plain values: accuracies over tasks, inference, density, confusions, memory."""
 
+import logging
+import math
 from collections.abc import Sequence
-from statistics import median
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from jaxtyping import Bool
+from torch import Tensor
 
-from spikebridge.analysis.cost import count_cost
-from spikebridge.analysis.energy import energy, hardware_profile
+from spikebridge.networks.modulation.config import TrialSettings
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import (
     ContinualMetrics,
     accuracy_after,
     continual_metrics,
 )
-from spikebridge.networks.modulation.evaluation.inference import InferenceMode, InferenceModes, hidden_activity
-from spikebridge.networks.modulation.evaluation.representation import (
-    RESHUFFLED_SHARES,
-    activity_correlation,
-    embed,
-    group_silhouette,
-    overlap_correlation,
-    reshuffled_accuracy,
-    task_similarity,
-)
-from spikebridge.networks.modulation.model.branch import Branch
-from spikebridge.networks.modulation.model.gating import density_report
-from spikebridge.networks.modulation.training.gates import input_projection, task_prototypes
-from spikebridge.networks.modulation.training.methods import Method, TrialSettings
+from spikebridge.networks.modulation.evaluation.inference import GivenTasks, InferredTasks
 from spikebridge.networks.modulation.training.tasks import TaskSequence
 from spikebridge.networks.modulation.training.trial import Trial
+from spikebridge.networks.modulation.training.units import input_projection, task_prototypes
 
-_NUM_SAMPLES = (1, 5, 20)
-_NUM_BUFFERS = {"none": 0, "ewc": 2, "si": 3, "meta": 0}
-_NUM_SIGNALS = 128
-_NUM_DIRECT = 50
+_MIN_OPEN = 50  # neurons of a task in a layer, below which it hardly learns
+_NUM_EWC_BUFFERS = 2  # information and pull, of the size of the weights
+_log = logging.getLogger(__name__)
 
 
-def score(trial: Trial, settings: TrialSettings, sequence: TaskSequence, in_full: bool) -> dict[str, Any]:
-    """All figures of a trial.
-
-    Args:
-        trial: trained.
-        settings, sequence: of the trial.
-        in_full: also what one seed is enough for: representation, unlearned tasks, cost.
-    """
+def score(trial: Trial, settings: TrialSettings, sequence: TaskSequence) -> dict[str, Any]:
+    """All figures of a trial."""
     R = trial.result.accuracies
     group = sequence.group
-    seen = sequence.seen
-    method = settings.method
-    seconds = trial.result.seconds
 
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "seed": settings.seed,
         "lr": settings.lr,
         "strength": settings.strength,
         **_plain(continual_metrics(R, group)),
-        "seen": _plain(continual_metrics(R, group, seen)),
-        "unseen": _plain(continual_metrics(R, group, [not one for one in seen])),
-        "after": _rounded(accuracy_after(R)),
-        "matrix": [_rounded(row) for row in R],
-        "seconds": _rounded(seconds),
-        "growth of seconds": relative_slope(seconds) if len(seconds) > 1 else None,
-        "memory": _memory(trial, method, sequence),
+        # tasks on which the backbone was not trained
+        "unseen": _plain(continual_metrics(R, group, [not is_seen for is_seen in sequence.seen])),
+        "after": rounded(accuracy_after(R)),
+        "seconds": rounded(trial.result.seconds),
+        "memory": memory(trial, settings),
         "modes": {"given": float(R[-1].mean())},
         **trial.notes,
     }
-    if method.one_network_a_task:
-        return found
 
-    modes = None
-    if trial.gates is not None:
-        modes = InferenceModes(trial.branch, trial.gates, sequence, trial.gating, trial.prototypes)
-        found["opening"] = density_report([layer.bool() for layer in trial.gates])
-        found["modes"] |= score_inference(modes, method, settings.seed)
+    modes = inference_modes(trial, sequence)
+    if modes is not None:
+        figures["opening"] = density_report(modes.gates)
+        figures["modes"] |= score_inference(modes, settings.seed)
+        figures["confusions"] = modes.confusions().tolist()
 
-    if in_full:
-        if modes is not None:
-            found["confusions"] = modes.confusions().tolist()
-            if method.has_unit and not method.per_sample:
-                found["task confusions"] = modes.task_confusions().tolist()
+    if isinstance(modes, InferredTasks):
+        figures["task confusions"] = modes.task_confusions().tolist()
 
-        found["cost"] = _cost(trial, sequence, modes)
-        if modes is not None and not method.per_sample:
-            found["reshuffled"] = score_reshuffled(modes, method)
-        found["representation"] = _representation(trial, sequence, modes)
+    return figures
 
-    return found
+
+def inference_modes(trial: Trial, sequence: TaskSequence) -> GivenTasks | None:
+    """The branch of a trial with the gates of its tasks; None without gates."""
+    if trial.gates is None:
+        return None
+    if trial.gating is None or trial.prototypes is None:
+        return GivenTasks(trial.branch, trial.gates, sequence)
+
+    return InferredTasks(trial.branch, trial.gates, sequence, trial.gating, trial.prototypes)
 
 
 def _plain(metrics: ContinualMetrics) -> dict[str, Any]:
     """Metrics by name, None for NaN."""
-    return {
-        name: None if isinstance(value, float) and value != value else value
-        for name, value in metrics._asdict().items()
-    }
+    return {name: None if math.isnan(value) else value for name, value in metrics._asdict().items()}
 
 
-def relative_slope(values: Sequence[float]) -> float:
-    """The growth of a quantity with each task, as a share of its median: the median slope of all pairs (Theil-Sen).
-
-    A busy machine slows down some tasks, which would move a least-squares line.
-
-    Example:
-        >>> round(relative_slope([1.0, 1.1, 9.0, 1.3, 1.4]), 3)  # 0.1 for each task, of 1.3
-        0.077
-    """
-    slopes = [(values[j] - values[i]) / (j - i) for i in range(len(values)) for j in range(i + 1, len(values))]
-    return median(slopes) / median(values)
-
-
-def score_inference(modes: InferenceModes, method: Method, seed: int) -> dict[str, Any]:
+def score_inference(modes: GivenTasks, seed: int) -> dict[str, Any]:
     """Accuracy without the task's number, in every mode that the method allows."""
     sequence = modes.sequence
-    if method.per_sample:
-        return {"per_sample": modes.direct(1)}
-
-    if not method.has_unit:
+    # random gates have no unit, so a projection of the input infers the task
+    if not isinstance(modes, InferredTasks):
         projection = input_projection(sequence, seed)
         return {"by input": {"1": modes.by_features(projection, task_prototypes(projection, sequence)).row}}
 
-    numbers = [number for number in _NUM_SAMPLES if number <= len(sequence.test.labels)]
-    # single samples rarely share a gate, so each one runs the whole branch: the first ones of a task are enough
-    first = sequence._replace(test=sequence.test.first(min(_NUM_DIRECT, len(sequence.test.labels))))
-    single = InferenceModes(modes.branch, modes.gates, first, modes.gating).direct(1)
-
     return {
-        "inferred": {str(n): modes.inferred(n).row for n in numbers},
-        "nearest gate": {str(n): modes.nearest_gate(n).row for n in numbers},
+        "inferred": {"1": modes.inferred().row},
+        "nearest gate": {"1": modes.nearest_gate().row},
         "two nearest": modes.two_nearest(),
-        "direct": {"1": single, str(numbers[-1]): modes.direct(numbers[-1])},
     }
 
 
-def score_reshuffled(modes: InferenceModes, method: Method) -> dict[str, Any]:
-    """Accuracy on tasks that were never trained, over the share of a permutation that is shuffled again (Fig. 3f)."""
-    kinds: tuple[InferenceMode, ...] = ("given", "inferred", "nearest gate") if method.has_unit else ("given",)
-    curves: dict[str, Any] = {"shares": list(RESHUFFLED_SHARES)}
-
-    for mode in kinds:
-        by_task = reshuffled_accuracy(
-            lambda task, share, mode=mode: modes.reshuffled(task, share, mode),  # type: ignore[misc]
-            len(modes.parts),
-        )
-        curves[mode] = _rounded(by_task.mean(1))
-
-    return curves
-
-
-def _representation(trial: Trial, sequence: TaskSequence, modes: InferenceModes | None) -> dict[str, Any]:
-    """How a network separates tasks: similarity of permutations, gates and hidden activity; gates in a plane."""
-    overlaps = sequence.overlaps
-    found: dict[str, Any] = {
-        "group": sequence.group,
-        "unseen": [not one for one in sequence.seen],
-        "overlap": [_rounded(row) for row in overlaps],
-    }
-
-    if modes is None:
-        branch = trial.branch.eval()
-        inputs = [sequence.test.permuted(permutation)[:, :200] for permutation in sequence.permutations]
-        activity = torch.stack([torch.cat(hidden_activity(branch, x)) for x in inputs])
-    else:
-        activity = modes.activity()
-        gates = torch.cat([layer.float() for layer in modes.gates], 1)
-        similarity = task_similarity(gates)
-        found["gate similarity"] = [_rounded(row) for row in similarity]
-
-        if len(gates) > 2:
-            correlation = overlap_correlation(similarity, overlaps)
-            # NaN where all tasks have one gate
-            found["correlation of gates with overlap"] = correlation if correlation == correlation else None
-            found["embedding"] = [_rounded(row) for row in embed(gates)]
-
-        if 1 < len(set(sequence.group)) < len(gates):
-            found["silhouette"] = group_silhouette(gates, sequence.group)
-
-        found["signals"] = modes.gates[0][:, :_NUM_SIGNALS].int().tolist()
-
-    found["activity correlation"] = [_rounded(row) for row in activity_correlation(activity).clip(-1, 1)]
-    return found
-
-
-def _memory(trial: Trial, method: Method, sequence: TaskSequence) -> dict[str, Any]:
-    """Stored numbers of a method, and bits of its gate table; only the table grows with the tasks."""
+def memory(trial: Trial, settings: TrialSettings) -> dict[str, Any]:
+    """Stored numbers of a method, and bits of its gate table; only the table and the prototypes grow with the tasks."""
     branch = sum(parameter.numel() for parameter in trial.branch.parameters())
     gating = 0 if trial.gating is None else sum(parameter.numel() for parameter in trial.gating.parameters())
-    bits = [layer.shape[1] for layer in trial.gates or ()]
 
     return {
-        "branch": branch * (len(sequence.numbers) if method.one_network_a_task else 1),
+        "branch": branch,
         "backbone": gating,
-        "buffers": _NUM_BUFFERS[method.regularizer] * branch,
-        # with shared gates, a task's own gate is stored too: later tasks are compared with it
-        "table bits a task": (2 if method.shared_fraction else 1) * sum(bits),
+        "buffers": _NUM_EWC_BUFFERS * branch if settings.method.has_ewc else 0,
+        "table bits a task": sum(layer.shape[1] for layer in trial.gates or ()),
         "numbers a task": 0 if trial.prototypes is None else trial.prototypes.num_values // len(trial.prototypes),
     }
 
 
-def _cost(trial: Trial, sequence: TaskSequence, modes: InferenceModes | None) -> dict[str, float]:
-    """Operations and energy of one sample, in the sub-network of its task where there is one."""
-    branch = trial.branch if modes is None else modes.parts[0]
-    x = sequence.test.permuted(sequence.permutations[0])[:, :32]
-    counted = count_cost(_BatchFirst(branch.eval()), x.transpose(0, 1))
-
-    found = {
-        "macs": counted.total.macs,
-        "synops": counted.total.synops,
-        "updates": counted.total.updates,
-        "energy nJ": energy(counted, hardware_profile("45nm")).total * 1e9,
-    }
-    if trial.gating is not None:
-        layers = [module for module in trial.gating.modules() if isinstance(module, nn.Linear)]
-        found["backbone macs"] = float(sum(layer.weight.numel() for layer in layers))
-
-    return found
+def rounded(values: Any) -> list[float | None]:
+    """Numbers with five digits, None for NaN."""
+    return [None if math.isnan(value) else round(float(value), 5) for value in values]
 
 
-class _BatchFirst(nn.Module):
-    """A branch that takes samples on the first axis, as plain modules do."""
+def density_report(gates: Sequence[Bool[Tensor, "K _"]]) -> list[dict[str, Any]]:
+    """The share of open neurons of each layer over tasks, one row a layer; warns if a task has fewer than 50."""
+    rows = []
+    for number, layer in enumerate(gates, 1):
+        share = layer.float().mean(1)
+        fewest = int(layer.sum(1).min())
+        rows.append(
+            {
+                "layer": number,
+                "mean": float(share.mean()),
+                "min": float(share.min()),
+                "max": float(share.max()),
+                "fewest open": fewest,
+                "never open": float((~layer.any(0)).float().mean()),
+                "always open": float(layer.all(0).float().mean()),
+            }
+        )
+        if fewest < _MIN_OPEN:
+            _log.warning("layer %d: a task opens %d neurons; below %d it hardly learns", number, fewest, _MIN_OPEN)
 
-    def __init__(self, branch: Branch) -> None:
-        super().__init__()
-        self.branch = branch
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.branch(x.transpose(0, 1))
-        return y
-
-
-def _rounded(values: Any) -> list[float | None]:
-    return [round(float(value), 5) if value == value else None for value in values]
+    return rows

@@ -1,44 +1,118 @@
-"""Gates of a given density: discretizers that set the share of open neurons, a report of it, and shared gates.
+"""Gates from inputs: two hybrid units in a row, from the samples of a task to open neurons of each hidden layer.
 
-The discretizers rank values before the sigmoid, since saturated sigmoids tie. The floor in the objective of the units
-does not set the density.
+The window of the first is one recording, its kernel the mean over time, its nonlinearity an ANN, the backbone. The time
+axis of the second is the samples of a task, its kernel their mean, its discretizer opens the strongest neurons. Neurons
+are ranked by preactivations, the values before the sigmoid, since saturated sigmoids tie.
 
-Gates of similar tasks overlap by about two thirds, and what does not overlap cannot transfer. `share_gates` lets a task
-copy a part of the gate of the most similar earlier task. Similarity is the cosine of the tasks' own gates; no group
-label is used.
+Source: R. Zhao et al., Nature Communications 13:3427 (2022), eqs. 14-17, and its released code.
 """
 
-import logging
+import math
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikebridge.axes import Windows
-from spikebridge.errors import ConfigError
-from spikebridge.hybrid import Discretizer
+from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.hybrid import Discretizer, HybridUnit, Mean, Tumbling
 from spikebridge.hybrid.unit.discretizer import straight_through
 
-_FEW_OPEN = 50
-_SIMILAR = 0.3
-_log = logging.getLogger(__name__)
 
+class Backbone(nn.Module):
+    """The first hybrid unit: mean over a recording, ReLU layers, one linear head for each hidden layer of the branch.
 
-def _checked_density(name: str, rho: float) -> float:
-    if not 0 < rho <= 1:
-        raise ConfigError(f"{name} needs rho, the share of open neurons, above 0 and at most 1, but got {rho}")
-    return rho
+    Args:
+        num_inputs: d.
+        num_gated: neurons of each hidden layer of the branch.
+        num_steps: steps T of a recording; 1 for images.
+        hidden: sizes of the ReLU layers; none is the released code.
+        scale: slope of the sigmoid.
+
+    Raises:
+        ConfigError: a size below 1.
+
+    Example:
+        >>> backbone = Backbone(4, (6, 6))
+        >>> [preactivation.shape for preactivation in backbone(torch.rand(1, 3, 4))]
+        [torch.Size([3, 6]), torch.Size([3, 6])]
+    """
+
+    def __init__(
+        self,
+        num_inputs: int,
+        num_gated: Sequence[int],
+        num_steps: int = 1,
+        hidden: Sequence[int] = (),
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if min(num_inputs, num_steps, *num_gated, *hidden) < 1 or not scale > 0:
+            raise ConfigError("a backbone needs sizes of 1 or more and scale > 0")
+
+        self.num_inputs = num_inputs
+        self.scale = scale
+        self.num_gated = tuple(num_gated)
+        self.num_steps = num_steps
+        self.over_time = HybridUnit(Tumbling(num_steps), Mean())
+
+        sizes = [num_inputs, *hidden]
+        layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
+        self.body = nn.Sequential(*layers)
+        self.heads = nn.ModuleList(nn.Linear(sizes[-1], number) for number in num_gated)
+
+        # the mean input: without it the preactivations of all tasks point the same way
+        self.register_buffer("centre", torch.zeros(()))
+
+    def initialise(self, generator: torch.Generator) -> "Backbone":
+        """Draws weights from a normal distribution of variance 1 / fan-in, and no bias: a random projection."""
+        with torch.no_grad():
+            for module in self.modules():
+                if isinstance(module, nn.Linear):
+                    draw = torch.randn(module.weight.shape, generator=generator)
+                    module.weight.copy_(draw / math.sqrt(module.in_features))
+                    module.bias.zero_()
+
+        return self
+
+    def fit_mean(self, x: Float[Tensor, "T B N"]) -> "Backbone":
+        """Sets the centre to the mean of training inputs."""
+        self.centre = x.mean()
+        return self
+
+    def forward(self, x: Float[Tensor, "T B N"]) -> list[Float[Tensor, "B _"]]:
+        """The preactivations `(B, C)` of each hidden layer, from recordings."""
+        if x.ndim != 3 or x.shape[-1] != self.num_inputs:
+            raise ShapeError(f"the backbone needs (T, B, {self.num_inputs}), but got {tuple(x.shape)}")
+
+        mean, _ = self.over_time(x)
+        if len(mean) != 1:
+            raise ShapeError(f"the backbone needs recordings of {self.num_steps} steps, but got {len(x)}")
+
+        return self.preactivations(mean[0])
+
+    def preactivations(self, mean: Float[Tensor, "*B N"]) -> list[Float[Tensor, "*B _"]]:
+        """The preactivations of each hidden layer, from means over time."""
+        features = self.body(mean - self.centre)
+        return [head(features) for head in self.heads]
+
+    def signals(self, preactivations: Sequence[Float[Tensor, "*B _"]]) -> list[Float[Tensor, "*B _"]]:
+        """V from 0 to 1: the sigmoid of the preactivations times `scale`."""
+        return [torch.sigmoid(self.scale * preactivation) for preactivation in preactivations]
 
 
 class KWinners(Discretizer):
-    """Opens the `round(rho C)` neurons of a layer with the largest values, in each window and sample; at least one.
+    """Opens the `round(rho C)` neurons of a layer with the largest values, or one, in each window and sample.
 
     Ties go to the lower index. The gradient goes straight through to the sigmoid of the value.
 
     Args:
         rho: share of open neurons, above 0 to 1.
+
+    Raises:
+        ConfigError: a share out of range.
 
     Example:
         >>> KWinners(0.5)(torch.tensor([0.1, 3.0, -1.0, 0.2]).reshape(1, 1, 1, 4), length=1)[0].flatten().tolist()
@@ -47,147 +121,68 @@ class KWinners(Discretizer):
 
     def __init__(self, rho: float) -> None:
         super().__init__()
-        self.rho = _checked_density("KWinners", rho)
+        if not 0 < rho <= 1:
+            raise ConfigError(f"KWinners needs rho, the share of open neurons, above 0 and at most 1, but got {rho}")
+
+        self.rho = rho
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Windows, None]:
         number = max(1, round(self.rho * h.shape[-1]))
         order = h.detach().sort(dim=-1, descending=True, stable=True).indices
-        hard = (order.argsort(-1) < number).to(h.dtype)  # the rank of each value
-        hard = torch.where(h.isnan(), h.detach(), hard)  # NaN has a rank, too
+        rank = order.argsort(-1)
+        hard = (rank < number).to(h.dtype)
 
+        # NaN has a rank too, but is no value of a gate
+        hard = torch.where(h.isnan(), h.detach(), hard)
         return straight_through(hard, h.sigmoid()) if h.requires_grad else hard, None
 
     def extra_repr(self) -> str:
         return f"rho={self.rho:g}"
 
 
-class DensityController(Discretizer):
-    """Opens neurons above one offset of the layer, chosen so that the mean density over tasks is `rho`.
-
-    The density of a single task may differ. The gradient goes straight through to the sigmoid of the value.
-
-    Args:
-        rho: mean share of open neurons over tasks, above 0 to 1.
-
-    Example:
-        >>> control = DensityController(0.25).fit(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
-        >>> control(torch.tensor([2.0, 3.0]).reshape(1, 1, 1, 2), length=1)[0].flatten().tolist()
-        [0.0, 1.0]
-    """
-
-    def __init__(self, rho: float) -> None:
-        super().__init__()
-        self.rho = _checked_density("DensityController", rho)
-        self.register_buffer("offset", torch.zeros(()))
-
-    def fit(self, values: Float[Tensor, "K C"]) -> "DensityController":
-        """Sets the offset from the layer's values of some tasks.
-
-        Args:
-            values: before the sigmoid, one row for each task.
-        """
-        ranked = values.flatten().sort(descending=True).values
-        number = max(1, round(self.rho * len(ranked)))
-        below = ranked[number] if number < len(ranked) else ranked[-1] - 1
-
-        # between the last open and the first closed value
-        self.offset = (ranked[number - 1] + below) / 2
-        return self
-
-    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Windows, None]:
-        above = h - self.offset
-        hard = torch.where(above.isnan(), above.detach(), (above.detach() > 0).to(h.dtype))
-        return straight_through(hard, above.sigmoid()) if h.requires_grad else hard, None
-
-    def extra_repr(self) -> str:
-        return f"rho={self.rho:g}"
+def sample_mean_unit(num_samples: int, discretizer: Discretizer | None = None) -> HybridUnit:
+    """The second unit, `(S, tasks, C)` to `(1, tasks, C)`: its time axis is the samples of a task."""
+    return HybridUnit(Tumbling(num_samples), Mean(), None, discretizer)
 
 
-def density_report(gates: Sequence[Bool[Tensor, "K _"]]) -> list[dict[str, Any]]:
-    """The share of open neurons of each layer over tasks; warns where a task has fewer than 50.
+class Gating(nn.Module):
+    """Both units: inputs to preactivations, preactivations of samples to gates.
 
     Args:
-        gates: of each layer, one row for each task.
-
-    Returns:
-        One row for each layer: mean, min and max of the share, fewest open neurons, and shares never and always open.
-
-    Example:
-        >>> density_report([torch.tensor([[True, False], [True, True]])])[0]["mean"]
-        0.75
-    """
-    rows = []
-    for number, layer in enumerate(gates, 1):
-        share = layer.float().mean(1)
-        fewest = int(layer.sum(1).min())
-        rows.append(
-            {
-                "layer": number,
-                "mean": float(share.mean()),
-                "min": float(share.min()),
-                "max": float(share.max()),
-                "fewest open": fewest,
-                "never open": float((~layer.any(0)).float().mean()),
-                "always open": float(layer.all(0).float().mean()),
-            }
-        )
-        if fewest < _FEW_OPEN:
-            _log.warning(
-                "layer %d has a task with %d open neurons; below %d it hardly learns", number, fewest, _FEW_OPEN
-            )
-
-    return rows
-
-
-def share_gates(
-    own: Sequence[Bool[Tensor, "K _"]],
-    preactivations: Sequence[Float[Tensor, "K _"]],
-    share: float,
-    threshold: float = _SIMILAR,
-) -> list[Bool[Tensor, "K _"]]:
-    """Gates of tasks in their order, each with a part of the gate of the most similar earlier task.
-
-    Args:
-        own: gates without sharing, of each hidden layer; tasks are compared by these.
-        preactivations: of each hidden layer.
-        share: of the open neurons that are copied, 0 to 1.
-        threshold: cosine of two own gates above which the later task copies. The cosine of unrelated gates is about
-            their density.
-
-    Returns:
-        Gates of the same density.
+        backbone: the first unit.
+        discretizers: discretizer of the second unit, for each layer.
 
     Raises:
-        ConfigError: a share outside 0 to 1.
+        ConfigError: another number of discretizers than layers.
 
     Example:
-        >>> layer = torch.tensor([[4.0, 3.0, 2.0, 1.0, 0.0], [4.0, 2.9, 3.0, 0.0, 0.0], [0.0, 0.0, 0.0, 2.0, 3.0]])
-        >>> own = [torch.tensor([[1, 1, 0, 0, 0], [1, 0, 1, 0, 0], [0, 0, 0, 1, 1]]).bool()]
-        >>> share_gates(own, [layer], share=1.0)[0].int().tolist()  # the second is near the first, the third is not
-        [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 1, 1]]
+        >>> gating = Gating(Backbone(4, (6, 6)), [KWinners(0.5), KWinners(0.5)])
+        >>> [gate.sum(1).tolist() for gate in gating.gates(gating.preactivations(torch.rand(1, 8, 4)), num_samples=4)]
+        [[3, 3], [3, 3]]
     """
-    if not 0 <= share <= 1:
-        raise ConfigError(f"share, of the open neurons that are copied, should be from 0 to 1, but is {share}")
 
-    directions = torch.cat([layer.float() for layer in own], 1)
-    directions = directions / directions.norm(dim=1, keepdim=True).clamp(min=1)
-    gates = [layer.clone() for layer in own]
+    def __init__(self, backbone: Backbone, discretizers: Sequence[Discretizer]) -> None:
+        super().__init__()
+        if len(discretizers) != len(backbone.num_gated):
+            raise ConfigError(
+                f"gating needs a discretizer for each of {len(backbone.num_gated)} layers, but got {len(discretizers)}"
+            )
 
-    for task in range(1, len(directions)):
-        cosine, nearest = (directions[:task] @ directions[task]).max(0)
-        if cosine <= threshold:
-            continue
-        for layer, preactivation in zip(gates, preactivations, strict=True):
-            layer[task] = _part_of(layer[nearest], preactivation[task], int(layer[task].sum()), share)
+        self.backbone = backbone
+        self.discretizers = nn.ModuleList(discretizers)
 
-    return gates
+    def preactivations(self, x: Float[Tensor, "T B N"]) -> list[Float[Tensor, "B _"]]:
+        """The preactivation of each hidden neuron, for each input."""
+        preactivations: list[Tensor] = self.backbone(x)
+        return preactivations
 
+    def gates(
+        self, preactivations: Sequence[Float[Tensor, "S _"]], num_samples: int | None = None
+    ) -> list[Bool[Tensor, "Q _"]]:
+        """Open neurons of each layer, one row for each `num_samples` samples of one task; None is all samples."""
+        gates = []
+        for preactivation, discretizer in zip(preactivations, self.discretizers, strict=True):
+            unit = sample_mean_unit(num_samples or len(preactivation), discretizer)  # type: ignore[arg-type]
+            gates.append(unit(preactivation.detach().unsqueeze(1))[0][:, 0] > 0)
 
-def _part_of(other: Tensor, preactivation: Tensor, number: int, share: float) -> Tensor:
-    """A gate of `number` neurons: a share of them the strongest of the other gate, the rest the strongest of all."""
-    taken = min(round(share * number), int(other.sum()))
-    gate = torch.zeros_like(other)
-    gate[preactivation.masked_fill(~other, -torch.inf).topk(taken).indices] = True
-    gate[preactivation.masked_fill(gate, -torch.inf).topk(number - taken).indices] = True
-
-    return gate
+        return gates

@@ -2,14 +2,13 @@
 
 | mode | gate at test time | memory |
 |---|---|---|
-| given | of the task's number: the only mode that needs it | one gate for each task |
-| inferred | of the task with the most likely Gaussian of a few preactivations | a gate and a Gaussian for each task |
-| nearest gate | of the task whose stored gate is nearest to the preactivations | one gate for each task |
-| direct | from the samples' own preactivations | none |
-| per sample | direct with one sample, and trained so | none |
+| given | that of the given task number | one gate for each task |
+| inferred | that of the task with the most likely Gaussian of a few preactivations | gate and Gaussian for each task |
+| nearest gate | the stored gate that is nearest to the preactivations | one gate for each task |
+| direct | made from the preactivations of the samples | none |
 
-The samples of one estimate belong to one task; the caller says how many they are, one by default. A gate is never made
-from a batch of mixed tasks.
+All samples of one estimate belong to one task; their number is one by default. A gate is never made from a batch of
+mixed tasks.
 """
 
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ class GateTable:
     """Stored gates, one row for each task: one bit for each hidden neuron and task.
 
     Args:
-        gates: of each hidden layer, `(K, C)`.
+        gates: `(K, C)` for each hidden layer.
         new_below: a query with a lower cosine is a new task; None for no threshold.
 
     Raises:
@@ -62,20 +61,11 @@ class GateTable:
     def __len__(self) -> int:
         return len(self._directions)
 
-    @property
-    def num_bits(self) -> int:
-        """Memory of the table in bits."""
-        return sum(layer.numel() for layer in self.gates)
-
-    def of_task(self, task: int) -> list[Bool[Tensor, "_"]]:
-        """The gates of a task, one for each layer."""
-        return [layer[task] for layer in self.gates]
-
     def infer_task(self, preactivations: Sequence[Float[Tensor, "Q _"]]) -> TaskEstimate:
         """The task whose gate has the highest cosine with the preactivations; ties go to the lower number.
 
         Args:
-            preactivations: of each hidden layer, one row for each query: a sample, or the mean of samples of one task.
+            preactivations: one row for each query, a sample or the mean of samples of one task, for each hidden layer.
         """
         return _estimate(self.cosines(preactivations), self.new_below)
 
@@ -116,20 +106,20 @@ class GaussianPrototypes:
 
     @classmethod
     def fit(cls, samples: Sequence[Float[Tensor, "S r"]], ridge: float = 0.01) -> "GaussianPrototypes":
-        """Mean and covariance of each task's training samples.
+        """Mean and covariance of the training samples of each task.
 
         Args:
-            samples: of each task.
+            samples: `(S, r)` for each task.
             ridge: added to every variance, as a share of their mean; without it constant features would dominate.
         """
         means = []
         covariances = []
 
         for values in samples:
-            spread = torch.cov(values.T).reshape(values.shape[1], values.shape[1])
-            floor = (ridge * spread.diagonal().mean()).clamp(min=1e-12)
+            covariance = torch.cov(values.T).reshape(values.shape[1], values.shape[1])
+            floor = (ridge * covariance.diagonal().mean()).clamp(min=1e-12)
             means.append(values.mean(0))
-            covariances.append(spread + floor * torch.eye(len(spread)))
+            covariances.append(covariance + floor * torch.eye(len(covariance)))
 
         return cls(torch.stack(means), torch.stack(covariances))
 
@@ -139,8 +129,8 @@ class GaussianPrototypes:
     @property
     def num_values(self) -> int:
         """Memory in numbers: for each task a mean and half of a symmetric matrix."""
-        kept = self.means.shape[1]
-        return len(self) * kept * (kept + 3) // 2
+        num_features = self.means.shape[1]
+        return len(self) * num_features * (num_features + 3) // 2
 
     def log_likelihoods(self, x: Float[Tensor, "Q r"]) -> Float[Tensor, "Q K"]:
         """The log-likelihood of each query under each task, up to a constant."""
@@ -149,13 +139,13 @@ class GaussianPrototypes:
 
         columns = []
         for mean, root in zip(self.means, self._roots, strict=True):
-            away = torch.linalg.solve_triangular(root, (x - mean).T, upper=False)
-            columns.append(-0.5 * away.square().sum(0) - root.diagonal().log().sum())
+            whitened = torch.linalg.solve_triangular(root, (x - mean).T, upper=False)
+            columns.append(-0.5 * whitened.square().sum(0) - root.diagonal().log().sum())
 
         return torch.stack(columns, 1)
 
     def infer_task(self, x: Float[Tensor, "S r"], num_samples: int = 1) -> TaskEstimate:
-        """The most likely task of each `num_samples` samples of one task, in their order.
+        """The most likely task of every `num_samples` samples, which belong to one task.
 
         Similarity and margin are log-likelihoods of one sample.
         """
@@ -163,29 +153,18 @@ class GaussianPrototypes:
 
 
 def prototype_features(preactivations: Sequence[Float[Tensor, "S _"]], number: int = 64) -> Float[Tensor, "S r"]:
-    """The features of `GaussianPrototypes`: preactivations of the first neurons of each layer, equally many of each.
-
-    Args:
-        preactivations: of each hidden layer.
-        number: of features in all; a smaller layer gives all its neurons.
+    """The features of `GaussianPrototypes`: preactivations of the first neurons of each layer, `number` in all.
 
     Example:
         >>> prototype_features([torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[4.0, 5.0, 6.0]])], number=4).tolist()
         [[1.0, 2.0, 4.0, 5.0]]
     """
-    return torch.cat([layer[:, : max(1, number // len(preactivations))] for layer in preactivations], 1)
+    per_layer = max(1, number // len(preactivations))
+    return torch.cat([layer[:, :per_layer] for layer in preactivations], 1)
 
 
 def means_of(values: Float[Tensor, "S C"], num_samples: int) -> Float[Tensor, "Q C"]:
-    """Means of `num_samples` samples each, in their order; a rest at the end is left out.
-
-    Raises:
-        ConfigError: no sample, or more than available.
-
-    Example:
-        >>> means_of(torch.tensor([[0.0], [2.0], [7.0]]), 2).tolist()
-        [[1.0]]
-    """
+    """Means of every `num_samples` samples, in their order; a rest at the end is left out."""
     if not 1 <= num_samples <= len(values):
         raise ConfigError(f"num_samples should be from 1 to {len(values)}, but is {num_samples}")
 
@@ -195,7 +174,7 @@ def means_of(values: Float[Tensor, "S C"], num_samples: int) -> Float[Tensor, "Q
 
 def _estimate(score: Tensor, new_below: float | None) -> TaskEstimate:
     best, task = score.max(1)
-    # max takes any of equal scores; the lowest number is wanted
+    # max takes any of equal scores, but ties go to the lowest number
     task = (score == best[:, None]).int().argmax(1)
     if score.shape[1] == 1:
         margin = torch.full_like(best, torch.inf)

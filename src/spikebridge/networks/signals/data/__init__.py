@@ -1,1 +1,1 @@
-"""data of the signals recipe."""
+"""Data of the signals recipe: sets, windows, front ends, augmentation."""

@@ -1,4 +1,4 @@
-"""A kind of sensor: how its series become windows, inputs of a network, and augmented windows.
+"""A sensor: makes windows of series, inputs of a network, and augmented inputs.
 
 | kind | sets | fast signal | frames | augmentation |
 |---|---|---|---|---|
@@ -30,48 +30,42 @@ from spikebridge.networks.signals.data.front_ends import AudioFrontEnd, ChannelF
 from spikebridge.networks.signals.data.windows import Windows, windows_of, with_past
 from spikebridge.training.settings import check_positive
 
-_AT_ONCE = 64  # windows that share a draw of the vocal tract
+_DT = 0.005  # step of the fast signal of a voice [s]
+_CHUNK = 64  # windows that share a draw of the vocal tract
+_MAX_SHIFT = 2  # electrodes by which an armband is rotated
 
 
 @dataclass(frozen=True)
 class SensorConfig:
-    """How a sensor is read."""
+    """Settings of a sensor."""
 
     kind: Literal["voice", "motion", "muscle"] = "voice"
-    """What it measures: chooses front end and augmentation."""
+    """Chooses front end and augmentation."""
     seconds: float = 1.0
     """Length of a window [s]."""
     stride_seconds: float | None = None
-    """From one window to the next [s]; None takes one window a series, from its start."""
-    dt: float = 0.005
-    """Step of the fast signal [s]; one sample for motion and muscle."""
+    """Step [s]; None: one a series."""
     frame_period: int = 4
-    """Steps from one frame, and one answer, to the next."""
+    """Steps from one answer to the next."""
     context: int = 100
-    """Samples that a frame of statistics summarises."""
+    """Samples that a frame covers."""
     lag_seconds: tuple[float, ...] = ()
-    """Lags of further correlations between channels in a frame [s]."""
+    """Lags of further correlations [s]."""
     gravity: bool = False
-    """Adds channels seen from the vertical (motion: acceleration before rotation)."""
-    num_filters: int = 12
-    """Recursive filters of a voice's fast signal."""
-    num_bands: int = 40
-    """Mel bands of a voice's frames."""
+    """Add channels along gravity."""
     past_seconds: float = 0.0
-    """Recorded signal before a window whose levels are part of its frames [s]; 0 for none. Labels are not used."""
-    rotation: int = 2
-    """Most places by which the electrodes of an armband are moved on in training (muscle)."""
+    """Past for levels of channels [s]."""
     recency: float = 1.0
-    """How much more an answer counts than the one before, in the mean of a window's answers."""
+    """Weight relative to the last answer."""
     augmentation: float = 1.0
-    """Strength of the random changes in training; 0 makes none."""
+    """Strength of random changes, 0 to 3."""
 
     ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("gravity",)
-    """Fields that run folders written before do not have."""
+    REMOVED_FIELDS: ClassVar[dict[str, Any]] = {"dt": _DT, "num_filters": 12, "num_bands": 40, "rotation": 2}
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        check_positive(self, ("seconds", "dt", "frame_period", "context", "num_filters", "num_bands"))
+        check_positive(self, ("seconds", "frame_period", "context"))
         if self.gravity and self.kind != "motion":
             raise ConfigError(
                 f"gravity is for a sensor of motion, but the kind is {self.kind}; leave sensor.gravity out"
@@ -86,9 +80,9 @@ class Sensor:
     """A sensor of one rate and one number of channels.
 
     Args:
-        config: how it is read.
+        config: its settings.
         rate_hz: samples a second.
-        num_channels: of the sensor.
+        num_channels: channels of the sensor.
 
     Raises:
         ConfigError: a voice of several channels, or a motion whose channels do not come in threes.
@@ -113,10 +107,11 @@ class Sensor:
 
     @property
     def front_end(self) -> AudioFrontEnd | ChannelFrontEnd:
-        """What makes the inputs of the network."""
+        """The front end of this kind of sensor, at its rate."""
         config = self.config
         if config.kind == "voice":
-            return AudioFrontEnd(self.rate_hz, config.dt, config.frame_period, config.num_filters, config.num_bands)
+            # a step holds an integer number of samples, also at rates that 5 ms do not divide
+            return AudioFrontEnd(self.rate_hz, round(_DT * self.rate_hz) / self.rate_hz, config.frame_period)
 
         lags = tuple(round(seconds * self.rate_hz) for seconds in config.lag_seconds)
         return ChannelFrontEnd(
@@ -124,7 +119,7 @@ class Sensor:
         )
 
     def windows(self, series: SensorSeries) -> Windows:
-        """The windows of series that this sensor can have recorded.
+        """Cuts series of this sensor into windows.
 
         Raises:
             DataError: another rate or number of channels.
@@ -156,7 +151,7 @@ class Sensor:
         """The inputs of the network.
 
         Args:
-            windows: B of them.
+            windows: B windows.
             warp: factor of the frequencies of a voice.
 
         Returns:
@@ -168,16 +163,17 @@ class Sensor:
         else:
             inputs = front.inputs(windows.samples)
 
+        frames = inputs["frames"]
         if self.num_past:
-            frames = inputs["frames"]
             past = np.broadcast_to(windows.past, (len(frames), *windows.past.shape))
-            inputs = {**inputs, "frames": np.concatenate([frames, past], 2)}
+            frames = np.concatenate([frames, past], 2)
 
-        last = np.maximum(np.ceil(windows.lengths / front.period), 1)
-        answer = np.arange(len(inputs["frames"]))[:, None]
-        weight = np.where(answer < last, float(self.config.recency) ** (answer - len(answer) + 1), 0)
+        # a recording shorter than its window has answers up to its end alone, and one or more
+        num_answers = np.maximum(np.ceil(windows.lengths / front.period), 1)
+        answer = np.arange(len(frames))[:, None]
+        weight = np.where(answer < num_answers, float(self.config.recency) ** (answer - len(answer) + 1), 0)
 
-        return {**inputs, "weight": weight.astype(np.float32)}
+        return {"signal": inputs["signal"], "frames": frames, "weight": weight.astype(np.float32)}
 
     @property
     def block(self) -> int:
@@ -202,38 +198,41 @@ class Sensor:
 
         Args:
             samples: one block or several.
-            state: after the samples before.
+            state: state after the samples before.
         """
         front: Any = self.front_end
         return front.advance(samples[None, :, 0] if self.config.kind == "voice" else samples[None], state)
 
     def augmented_inputs(self, windows: Windows, generator: np.random.Generator) -> Mapping[str, NDArray[np.float32]]:
-        """The same of randomly changed windows."""
+        """The inputs of randomly changed windows."""
         strength = self.config.augmentation
         order = generator.permutation(len(windows.label))
         chunks = []
 
-        for places in np.array_split(order, max(1, len(order) // _AT_ONCE)):
+        for places in np.array_split(order, max(1, len(order) // _CHUNK)):
+            # rounded, so that the filters of a warp are in the cache of the front end
             warp = float(np.round(np.exp(np.clip(generator.normal(0, 0.1 * strength), -0.25, 0.25)), 2))
-            chunks.append(self.inputs(_changed(windows.select(places), self.config, generator), warp))
+            chunks.append(self.inputs(_augmented(windows.select(places), self.config, generator), warp))
 
-        back = np.argsort(order)
-        return {name: np.concatenate([chunk[name] for chunk in chunks], 1)[:, back] for name in chunks[0]}
+        original_order = np.argsort(order)
+        return {name: np.concatenate([chunk[name] for chunk in chunks], 1)[:, original_order] for name in chunks[0]}
 
 
-def _changed(windows: Windows, config: SensorConfig, generator: np.random.Generator) -> Windows:
+def _augmented(windows: Windows, config: SensorConfig, generator: np.random.Generator) -> Windows:
     strength = config.augmentation
     if not strength:
         return windows
 
     if config.kind == "muscle":
-        windows = shift_electrodes(windows, config.rotation, generator)
+        windows = shift_electrodes(windows, _MAX_SHIFT, generator)
         return change_gains(windows, 0.2 * strength, generator)
 
     windows = change_speed(windows, 0.15 * strength, generator)
     if config.kind == "motion":
+        # a mirror image needs acceleration and rotation
         if windows.samples.shape[2] == 6:
             windows = mirror_arm(windows, generator)
+
         windows = rotate_axes(windows, 0.3 * strength, generator)
         windows = change_gains(windows, 0.1 * strength, generator)
         return add_noise(windows, (20, 50), generator)

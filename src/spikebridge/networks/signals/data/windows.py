@@ -1,17 +1,17 @@
-"""Windows of one length, cut from series: what a network is trained and scored on."""
+"""Windows of one length, cut from series, on which a network is trained and scored."""
 
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int64
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from spikebridge.data.signals.series import SensorSeries, cut_windows
 from spikebridge.errors import DataError
 
-_FLOOR = 1e-5  # of a variance
-_GUESS = -6.0  # the level of a channel before anything is recorded
-_WEIGHT_OF_GUESS = 8  # windows
+_VARIANCE_FLOOR = 1e-5
+_PRIOR_LEVEL = -6.0  # level of a channel before anything is recorded
+_PRIOR_WEIGHT = 8  # windows that the prior counts as
 
 
 class Windows(NamedTuple):
@@ -20,10 +20,10 @@ class Windows(NamedTuple):
     Attributes:
         samples: `(B, L, C)`; zeros after the end of a shorter recording.
         lengths: samples of each window that are recorded, `(B,)`.
-        label: `(B,)`.
-        group: `(B,)`: who was recorded; zeros where it is not known.
-        series: `(B,)`: place of the series that a window comes from.
-        past: `(B, P)`: statistics of what the same sensor recorded before the window, without labels; P may be 0.
+        label: places of the classes, `(B,)`.
+        group: places of the recorded people, `(B,)`; zeros without groups.
+        series: places of the series that the windows are cut from, `(B,)`.
+        past: statistics of what the same sensor recorded before the window, without labels, `(B, P)`; P may be 0.
     """
 
     samples: Float32[np.ndarray, "B L C"]
@@ -33,34 +33,17 @@ class Windows(NamedTuple):
     series: Int64[np.ndarray, " B"]
     past: Float32[np.ndarray, "B P"]
 
-    def select(self, chosen: ArrayLike) -> "Windows":
+    def select(self, chosen: NDArray[np.generic] | slice) -> "Windows":
         """Some of the windows.
 
         Args:
-            chosen: places, or marks of those to take.
+            chosen: their places, a mask, or a slice.
         """
-        index = np.asarray(chosen)
-        return Windows(*(column[index] for column in self))
+        return Windows(*(column[chosen] for column in self))
 
 
 def windows_of(series: SensorSeries, seconds: float, stride_seconds: float | None) -> Windows:
-    """Windows of a length, side by side or overlapping; without a stride one a series, from its start.
-
-    Args:
-        series: with labels.
-        seconds: length of a window [s].
-        stride_seconds: from one window to the next [s]. None takes the start of each series, filled up with zeros where
-            the series is shorter.
-
-    Raises:
-        DataError: no labels, or no series is as long as a window.
-
-    Example:
-        >>> from spikebridge.data.signals.series import make_series
-        >>> series = make_series([np.ones(5), np.ones(3)], rate_hz=1, label=["a", "b"])
-        >>> windows_of(series, 4, None).samples[:, :, 0].tolist(), windows_of(series, 2, 1).series.tolist()
-        ([[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 0.0]], [0, 0, 0, 0, 1, 1])
-    """
+    """Windows of a length at every stride; without a stride one of each series, from its start."""
     if series.label is None:
         raise DataError("the series have no labels to train on or to score; add an array `label`.")
 
@@ -89,36 +72,20 @@ def windows_of(series: SensorSeries, seconds: float, stride_seconds: float | Non
 
 
 def with_past(windows: Windows, number: int) -> Windows:
-    """Windows with the running mean and spread of each channel's level over the windows of the same group before them.
-
-    A level is the logarithm of a channel's variance. The first windows of a group have a fixed guess instead, which the
-    recorded levels replace. No label is used.
-
-    Args:
-        windows: in the order of their recording.
-        number: windows over which the statistics forget.
-
-    Returns:
-        The same with `past` `(B, 2 C)`.
-
-    Example:
-        >>> places = np.zeros(3, np.int64)
-        >>> loud = np.array([-1.0, 1.0] * 4, np.float32).reshape(1, 8, 1).repeat(3, 0)
-        >>> windows = Windows(loud, places + 8, places, places, places, np.zeros((3, 0), np.float32))
-        >>> [round(float(x), 2) for x in with_past(windows, 100).past[:, 0]]
-        [-6.0, -5.33, -4.8]
-    """
-    levels = np.log(windows.samples.var(1) + _FLOOR)
+    """Adds the running mean and spread of each channel's log variance over the last `number` windows of the group."""
+    levels = np.log(windows.samples.var(1) + _VARIANCE_FLOOR)
     mean = np.empty_like(levels)
     square = np.empty_like(levels)
 
     for group in np.unique(windows.group):
-        places = np.flatnonzero(windows.group == group)
-        first = np.full(levels.shape[1], _GUESS)
-        second = np.full(levels.shape[1], _GUESS**2 + 1)
+        # the first windows of a group have a fixed prior, which the recorded levels replace
+        first = np.full(levels.shape[1], _PRIOR_LEVEL)
+        second = np.full(levels.shape[1], _PRIOR_LEVEL**2 + 1)
 
-        for count, place in enumerate(places, start=_WEIGHT_OF_GUESS + 1):
-            mean[place], square[place] = first, second
+        for count, place in enumerate(np.flatnonzero(windows.group == group), start=_PRIOR_WEIGHT + 1):
+            # the window itself is not in its past
+            mean[place] = first
+            square[place] = second
             share = 1 / min(count, number)
             first = first + share * (levels[place] - first)
             second = second + share * (levels[place] ** 2 - second)

@@ -1,1 +1,1 @@
-"""evaluation of the signals recipe."""
+"""Evaluation of the signals recipe: accuracy and cost."""

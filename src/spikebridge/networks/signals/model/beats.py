@@ -5,7 +5,7 @@
      +-- change, squared, mean of 2 s ------ ann
 
 The neuron fires at most 150 ms after the beat. Its threshold jumps with each spike and decays, so that a T wave is no
-beat. `LATENCY` is the time from a beat to its spike, by which `beats_of` moves a spike back.
+beat. `beats_of` subtracts `LATENCY`, the time from a beat to its spike.
 """
 
 from typing import Any
@@ -33,61 +33,43 @@ LATENCY = 36
 """Samples from a beat to the middle of its spikes: 100 ms."""
 NUM_TAPS = 54
 """Samples that the filters cover: 150 ms."""
-MEAN_OF = 2 * RATE_HZ
+NOISE_WINDOW = 2 * RATE_HZ
 """Samples over which the power of the noise is taken."""
-_AT_ONCE = 1e-4  # time constant of a membrane that keeps nothing from one sample to the next [s]
+_NO_MEMORY = 1e-4  # time constant of a membrane that keeps nothing from one sample to the next [s]
 
 
 class _Power(nn.Module):
     """The square of a signal."""
 
     def forward(self, x: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
-        """Squares."""
         return x.square()
 
 
-class _ThresholdOfNoise(nn.Module):
-    """The factor of the threshold from the mean square of the signal's change: a small network on its logarithm.
-
-    Args:
-        num_channels: C.
-        hidden: neurons of the layer between.
-    """
+class _NoiseThreshold(nn.Module):
+    """The factor of the threshold: a small network on the logarithm of the mean square of the signal's change."""
 
     def __init__(self, num_channels: int, hidden: int = 8) -> None:
         super().__init__()
         self.fc1 = nn.Linear(num_channels, hidden)
         self.fc2 = nn.Linear(hidden, 1)
+        # untrained, the factor is 1
         nn.init.zeros_(self.fc2.weight)
         nn.init.zeros_(self.fc2.bias)
 
     def forward(self, power: Float[Tensor, "B C"]) -> Float[Tensor, "B 1"]:
-        """A factor above 0; 1 before any training."""
         y: Tensor = self.fc2(torch.tanh(self.fc1((power + 1e-8).log() / 4)))
         return y.exp()
 
 
 def beat_network(num_channels: int = 2, num_neurons: int = 16, threshold: float = 3.5) -> HybridNetwork:
-    """The detector, untrained.
-
-    Args:
-        num_channels: of the ECG [mV].
-        num_neurons: filters, each with a spiking neuron.
-        threshold: of the neuron that fires at a beat.
-
-    Example:
-        >>> network = beat_network()
-        >>> outputs, state = network.eval()({"ecg": torch.zeros(720, 1, 2)})
-        >>> outputs["snn"].shape, outputs["ann"].shape
-        (torch.Size([720, 1, 1]), torch.Size([1, 1, 1]))
-    """
+    """The detector, untrained."""
     mix = nn.Linear(num_channels, num_neurons)
     filters = FIR(NUM_TAPS, (num_neurons,))
     snn = Sequential(
         lif=LIF(tau=0.01, v_threshold=0.3, reset="subtract"),
         fc=nn.Linear(num_neurons, 1),
         membrane=Integrator(tau=0.008),
-        beat=AdaptiveLIF(tau=_AT_ONCE, tau_adaptation=0.2, jump=20.0, v_threshold=threshold, reset="none"),
+        beat=AdaptiveLIF(tau=_NO_MEMORY, tau_adaptation=0.2, jump=20.0, v_threshold=threshold, reset="none"),
     )
 
     with torch.no_grad():
@@ -97,12 +79,12 @@ def beat_network(num_channels: int = 2, num_neurons: int = 16, threshold: float 
     return HybridNetwork(
         dt=1 / RATE_HZ,
         inputs={"ecg": every(1 / RATE_HZ)},
-        parts={"mix": mix, "snn": snn, "power": _Power(), "ann": _ThresholdOfNoise(num_channels)},
+        parts={"mix": mix, "snn": snn, "power": _Power(), "ann": _NoiseThreshold(num_channels)},
         links=[
             Transmission("ecg", "mix"),
             Transmission("mix", "snn", HybridUnit(None, filters)),
             Transmission("ecg", "power", change),
-            Transmission("power", "ann", HybridUnit(Tumbling(MEAN_OF), Mean())),
+            Transmission("power", "ann", HybridUnit(Tumbling(NOISE_WINDOW), Mean())),
             Modulation("ann", "snn.beat.v_threshold", by="multiply"),
         ],
         outputs=["snn", "ann"],
@@ -110,7 +92,7 @@ def beat_network(num_channels: int = 2, num_neurons: int = 16, threshold: float 
 
 
 def scores_of(network: HybridNetwork, ecg: Float[Tensor, "T B C"]) -> Float[Tensor, "T B"]:
-    """The membrane before the last neuron: how much a beat is seen."""
+    """Membrane potentials before the last neuron, which grow where a beat is likely."""
     layers = {name: layer for name, layer in network.parts["snn"].named_children() if name != "beat"}
     unit: Any = network.units["mix_to_snn"]
     filtered, _ = unit(network.parts["mix"](ecg))
@@ -120,36 +102,21 @@ def scores_of(network: HybridNetwork, ecg: Float[Tensor, "T B C"]) -> Float[Tens
 
 
 def beats_of(network: HybridNetwork, ecg: Float[Tensor, "T C"]) -> Int64[np.ndarray, " M"]:
-    """Samples of the beats of one recording.
-
-    A second of its first sample is put before it, so that the filters do not begin with an edge, and 150 ms of its last
-    sample behind it, so that the last beat is seen.
-
-    Args:
-        network: trained.
-        ecg: of one person [mV], each channel less its median.
-    """
+    """Samples of the beats of one recording."""
     with torch.no_grad():
-        spikes = network.eval()({"ecg": held_at_both_ends(ecg).unsqueeze(1)})[0]["snn"]
+        spikes = network.eval()({"ecg": padded(ecg).unsqueeze(1)})[0]["snn"]
 
-    return places_of(spikes.flatten())
+    return spike_beats(spikes.flatten())
 
 
-def held_at_both_ends(ecg: Float[Tensor, "T C"]) -> Float[Tensor, "T2 C"]:
-    """A recording with `RATE_HZ` samples of its first value before it and `NUM_TAPS` of its last behind it."""
+def padded(ecg: Float[Tensor, "T C"]) -> Float[Tensor, "T2 C"]:
+    """A recording with `RATE_HZ` samples of its first value before it and `NUM_TAPS` of its last after it."""
+    # without them the filters begin with an edge, and the spike of the last beat comes after the end
     return torch.cat([ecg[:1].expand(RATE_HZ, -1), ecg, ecg[-1:].expand(NUM_TAPS, -1)])
 
 
-def places_of(spikes: Float[Tensor, " T"]) -> Int64[np.ndarray, " M"]:
-    """Samples of the beats that the spikes of a recording `held_at_both_ends` stand for.
-
-    A spike that stands for a sample before or behind the recording, as at the edge where the stream begins, is no beat.
-
-    Example:
-        >>> spikes = torch.zeros(RATE_HZ + 40 + NUM_TAPS)
-        >>> spikes[20], spikes[400] = 1, 1
-        >>> places_of(spikes).tolist()
-        [4]
-    """
-    places = spikes.nonzero().flatten().numpy() - LATENCY - RATE_HZ
-    return places[(places >= 0) & (places < len(spikes) - RATE_HZ - NUM_TAPS)]
+def spike_beats(spikes: Float[Tensor, " T"]) -> Int64[np.ndarray, " M"]:
+    """Samples of the beats that the spikes of a `padded` recording stand for."""
+    samples = spikes.nonzero().flatten().numpy() - LATENCY - RATE_HZ
+    # a spike in the padding, as at the edge where the stream begins, is no beat
+    return samples[(samples >= 0) & (samples < len(spikes) - RATE_HZ - NUM_TAPS)]

@@ -1,13 +1,15 @@
 """The network of the signals recipe: a spiking network on the fast signal, an ANN on slow frames, hybrid units.
 
 Both read the same sensor. The SNN gets the fast signal as signed delta spikes, the ANN one frame of summaries at each
-of its ticks. A transmission unit turns the spikes between two frames into features beside the ANN's; a modulation unit
-turns the ANN's features into factors of the SNN's thresholds (R. Zhao et al., Nature Communications 13:3427, 2022,
-Figs. 1 and 2). Context layers, causal FIR kernels over the answers' clock, let an answer depend on the frames before.
-A frame may also hold statistics of the signal before the window: then the factors adapt the SNN to who wears a sensor.
+of its ticks. A transmission unit turns the spikes between two frames into features, to which those of the ANN are
+concatenated; a modulation unit turns the ANN's features into factors of the SNN's thresholds (R. Zhao et al., Nature
+Communications 13:3427, 2022, Figs. 1 and 2). Context layers, causal FIR kernels over the answers' clock, let an answer
+depend on the frames before. A frame may also hold statistics of the signal before the window: then the factors adapt
+the SNN to the person who wears a sensor.
 """
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -34,29 +36,28 @@ from spikebridge.neurons import LIF, Sequential, Triangle
 VARIANTS = {
     "learned": "hybrid, both units learned",
     "fixed": "hybrid, both units fixed: mean, identity",
-    "none": "hybrid without units: ANN and SNN answer alone, their logits are added",
     "ann": "ANN on frames",
     "snn": "SNN on the fast signal",
 }
 
-_INITIAL_GAIN = 3.0
-_QUANTUM = 0.5
-_MOST_QUANTA = 3
+_INITIAL_GAIN = 3.0  # of the weights of the SNN
+_QUANTUM = 0.5  # change of the signal that a spike stands for, in standard deviations
+_MAX_SPIKES = 3  # of a channel in one step
 
 
 class Shape(NamedTuple):
     """Sizes of a network.
 
     Attributes:
-        dt: base step, that of the fast signal [s].
-        frame_period: base steps from one frame, and answer, to the next.
-        num_channels: of the fast signal.
-        num_features: of a frame.
-        num_classes: of an answer.
+        dt: step of the fast signal [s].
+        frame_period: steps from one frame, and from one answer, to the next.
+        num_channels: channels of the fast signal.
+        num_features: values of a frame.
+        num_classes: classes of an answer.
         hidden: features of the ANN and neurons of a layer of the SNN.
-        depth: context layers.
+        depth: number of context layers.
         taps: answers that a context layer covers.
-        dropout: probability, in training.
+        dropout: probability in training.
     """
 
     dt: float
@@ -71,57 +72,34 @@ class Shape(NamedTuple):
 
 
 class _FeatureLayer(nn.Module):
-    """A dense layer on all inputs, concatenated, with batch normalisation, ReLU and dropout.
+    """A dense layer on concatenated inputs `(B, N)`, with batch normalisation, ReLU and dropout."""
 
-    Args:
-        num_inputs: values of all inputs together.
-        num_features: of the output.
-        dropout: probability, in training.
-
-    Example:
-        >>> _FeatureLayer(5, 4)(torch.zeros(2, 3), torch.zeros(2, 2)).shape
-        torch.Size([2, 4])
-    """
-
-    def __init__(self, num_inputs: int, num_features: int, dropout: float = 0.0) -> None:
+    def __init__(self, num_inputs: int, shape: Shape) -> None:
         super().__init__()
-        self.linear = nn.Linear(num_inputs, num_features)
-        self.norm = nn.BatchNorm1d(num_features)
+        self.linear = nn.Linear(num_inputs, shape.hidden)
+        self.norm = nn.BatchNorm1d(shape.hidden)
         self.relu = nn.ReLU()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(shape.dropout)
 
     def forward(self, *features: Tensor) -> Tensor:
-        """Features `(B, N)` each to `(B, num_features)`."""
         return self.dropout(self.relu(self.norm(self.linear(torch.cat(features, -1)))))
 
 
 class _Readout(nn.Module):
-    """Logits of all inputs, concatenated: those of each input alone, added.
-
-    Example:
-        >>> _Readout(5, 2)(torch.zeros(1, 3), torch.zeros(1, 2)).shape
-        torch.Size([1, 2])
-    """
+    """Features `(B, N)` to logits `(B, num_classes)`."""
 
     def __init__(self, num_inputs: int, num_classes: int) -> None:
         super().__init__()
         self.linear = nn.Linear(num_inputs, num_classes)
 
-    def forward(self, *features: Tensor) -> Tensor:
-        """Features `(B, N)` each to logits `(B, num_classes)`."""
-        return self.linear(torch.cat(features, -1))
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear(features)
 
 
 class _PositiveFactor(nn.Module):
-    """A factor of thresholds, `2 sigmoid(-x)`: 1 for 0, smaller for larger features, never negative.
-
-    Example:
-        >>> _PositiveFactor()(torch.tensor([0.0, 100.0])).tolist()
-        [1.0, 0.0]
-    """
+    """A factor of thresholds, `2 sigmoid(-x)`: 1 for 0, smaller for larger features, never negative."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features to factors, value by value."""
         return 2 * torch.sigmoid(-x)
 
 
@@ -130,7 +108,7 @@ def signals_network(variant: str, shape: Shape) -> HybridNetwork:
 
     Args:
         variant: a name of `VARIANTS`.
-        shape: sizes.
+        shape: its sizes.
 
     Returns:
         A network whose output `answer` has logits `(K, B, num_classes)`, one at the end of every frame period.
@@ -147,89 +125,54 @@ def signals_network(variant: str, shape: Shape) -> HybridNetwork:
     if variant not in VARIANTS:
         raise ConfigError(f"there is no signals network {variant!r}; {did_you_mean(variant, VARIANTS)}")
 
-    draft = _Draft(shape)
+    inputs: dict[str, Every] = {}
+    parts: dict[str, nn.Module] = {}
+    links: list[Link] = []
+    units: dict[str, HybridUnit] = {}
+
     if variant != "snn":
-        draft.add_ann()
+        # a frame ends with the last of the steps that it summarises
+        inputs["frames"] = every(shape.frame_period * shape.dt, (shape.frame_period - 1) * shape.dt)
+        parts["ann"] = _FeatureLayer(shape.num_features, shape)
+        scale = FIR(1, (shape.num_features,), keep=True)
+        links.append(Transmission("frames", "ann", HybridUnit(kernel=scale)))
 
     if variant != "ann":
-        draft.add_snn(unit=_transmission(variant, shape))
-
-    if variant in ("learned", "fixed"):
-        draft.links.append(Modulation("ann", "snn.lif2.v_threshold", _modulation(variant, shape)))
-
-    sides = [name for name in ("ann", "snn") if name in draft.parts]
-    for sources in [[side] for side in sides] if variant == "none" else [sides]:
-        draft.add_context(sources)
-
-    draft.add_answer()
-    return draft.network()
-
-
-class _Draft:
-    """The parts and links of a network that is being made."""
-
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        self.inputs: dict[str, Every] = {}
-        self.parts: dict[str, nn.Module] = {}
-        self.links: list[Link] = []
-        self.units: dict[str, HybridUnit] = {}
-        self.ends: list[str] = []
-
-    @property
-    def _frame_clock(self) -> Every:
-        """Frames end with the base steps that they summarise."""
-        dt = self.shape.dt
-        period = self.shape.frame_period
-        return every(period * dt, (period - 1) * dt)
-
-    def add_ann(self) -> None:
-        """Frames, scaled, to features."""
-        shape = self.shape
-        self.inputs["frames"] = self._frame_clock
-        self.parts["ann"] = _FeatureLayer(shape.num_features, shape.hidden, shape.dropout)
-        scale = HybridUnit(kernel=FIR(1, (shape.num_features,), keep=True))
-        self.links.append(Transmission("frames", "ann", scale))
-
-    def add_snn(self, unit: HybridUnit) -> None:
-        """The fast signal, scaled, as delta spikes to two layers of LIF neurons."""
-        shape = self.shape
-        self.inputs["signal"] = every(shape.dt)
+        units["snn"] = _transmission(variant, shape)
+        inputs["signal"] = every(shape.dt)
         scale = FIR(1, (shape.num_channels,), keep=True)
-        code = HybridUnit(kernel=scale, discretizer=SignedDelta(_QUANTUM, _MOST_QUANTA))
-        self.parts["snn"] = _snn(shape)
-        self.links.append(Transmission("signal", "snn", code))
-        self.units["snn"] = unit
+        parts["snn"] = _snn(shape)
+        code = SignedDelta(_QUANTUM, _MAX_SPIKES)
+        links.append(Transmission("signal", "snn", HybridUnit(kernel=scale, discretizer=code)))
 
-    def add_context(self, sources: Sequence[str]) -> None:
-        """Features of the sources together, and context layers on them."""
-        shape = self.shape
-        prefix = "_".join(sources)
-        target = f"{prefix}_features"
-        self.parts[target] = _FeatureLayer(shape.hidden * len(sources), shape.hidden, shape.dropout)
-        self.links += [Transmission(source, target, self.units.get(source)) for source in sources]
+    if len(parts) == 2:
+        links.append(Modulation("ann", "snn.lif2.v_threshold", _modulation(variant, shape)))
 
-        for layer in range(shape.depth):
-            source, target = target, f"{prefix}_context{layer + 1}"
-            self.parts[target] = _FeatureLayer(shape.hidden, shape.hidden, shape.dropout)
-            self.links.append(Transmission(source, target, HybridUnit(kernel=_context(shape))))
+    _add_answer(parts, links, units, shape)
+    return HybridNetwork(dt=shape.dt, inputs=inputs, parts=parts, links=links, outputs=["answer"])
 
-        self.ends.append(target)
 
-    def add_answer(self) -> None:
-        """The read-out of all context layers."""
-        self.parts["answer"] = _Readout(self.shape.hidden * len(self.ends), self.shape.num_classes)
-        self.links += [Transmission(end, "answer") for end in self.ends]
+def _add_answer(parts: dict[str, nn.Module], links: list[Link], units: Mapping[str, HybridUnit], shape: Shape) -> None:
+    """Adds context layers on the concatenated features of ANN and SNN, and the read-out of the last one."""
+    sources = list(parts)
+    # "ann_snn" of a hybrid
+    prefix = "_".join(sources)
+    target = f"{prefix}_features"
+    parts[target] = _FeatureLayer(shape.hidden * len(sources), shape)
+    links += [Transmission(source, target, units.get(source)) for source in sources]
 
-    def network(self) -> HybridNetwork:
-        """The network of these parts and links."""
-        return HybridNetwork(
-            dt=self.shape.dt, inputs=self.inputs, parts=self.parts, links=self.links, outputs=["answer"]
-        )
+    for layer in range(shape.depth):
+        source = target
+        target = f"{prefix}_context{layer + 1}"
+        parts[target] = _FeatureLayer(shape.hidden, shape)
+        links.append(Transmission(source, target, HybridUnit(kernel=_context(shape))))
+
+    parts["answer"] = _Readout(shape.hidden, shape.num_classes)
+    links.append(Transmission(target, "answer"))
 
 
 def _context(shape: Shape) -> FIR:
-    """A causal kernel a feature; it starts with most weight on the present."""
+    """A causal kernel for each feature."""
     kernel = FIR(shape.taps, (shape.hidden,), keep=True)
     with torch.no_grad():
         kernel.weight.normal_(0.0, shape.taps**-0.5)
@@ -243,8 +186,8 @@ def _snn(shape: Shape) -> Sequential:
 
     fc1 = nn.Linear(shape.num_channels, shape.hidden)
     fc2 = nn.Linear(shape.hidden, shape.hidden)
+    # most steps bring no spike, so default weights would leave every membrane far below its threshold
     with torch.no_grad():
-        # most steps bring no spike, so default weights would leave every membrane far below its threshold
         fc1.weight *= _INITIAL_GAIN
         fc2.weight *= _INITIAL_GAIN
 
@@ -252,10 +195,11 @@ def _snn(shape: Shape) -> Sequential:
 
 
 def _transmission(variant: str, shape: Shape) -> HybridUnit:
-    """Spikes of a frame period to features; a learned unit starts as the fixed one."""
+    """Spikes of a frame period to features."""
     if variant != "learned":
         return HybridUnit(Tumbling(shape.frame_period), Mean())
 
+    # training starts from the fixed unit
     identity = nn.Linear(shape.hidden, shape.hidden)
     nn.init.eye_(identity.weight)
     nn.init.zeros_(identity.bias)
@@ -264,30 +208,20 @@ def _transmission(variant: str, shape: Shape) -> HybridUnit:
 
 
 def _modulation(variant: str, shape: Shape) -> HybridUnit:
-    """Features to factors of thresholds; a learned unit starts without effect."""
+    """Features to factors of thresholds."""
     if variant == "fixed":
         return HybridUnit(nonlinearity=_PositiveFactor())
 
-    nothing = nn.Linear(shape.hidden, shape.hidden)
-    nn.init.zeros_(nothing.weight)
-    nn.init.zeros_(nothing.bias)
+    # training starts with the factor 1
+    linear = nn.Linear(shape.hidden, shape.hidden)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
 
-    return HybridUnit(nonlinearity=nn.Sequential(nothing, _PositiveFactor()))
+    return HybridUnit(nonlinearity=nn.Sequential(linear, _PositiveFactor()))
 
 
 def scale_inputs(network: HybridNetwork, inputs: Mapping[str, Float[Tensor, "T B N"]]) -> None:
-    """Sets the kernels behind the inputs so that each channel has the standard deviation 1 on these inputs.
-
-    Args:
-        network: from `signals_network`.
-        inputs: of the training windows, by name.
-
-    Example:
-        >>> network = signals_network("ann", Shape(0.01, 4, 3, 2, 2, hidden=8))
-        >>> scale_inputs(network, {"frames": torch.tensor([0.0, 4.0]).reshape(2, 1, 1).expand(2, 1, 2)})
-        >>> round(float(network.units["frames_to_ann"].kernel.weight.detach()[0, 0]), 3)
-        0.354
-    """
+    """Sets the kernels of the inputs so that each channel has the standard deviation 1 on these inputs."""
     for name, part in (("frames", "ann"), ("signal", "snn")):
         unit: Any = network.units._modules.get(f"{name}_to_{part}")
         if unit is not None:
@@ -296,33 +230,20 @@ def scale_inputs(network: HybridNetwork, inputs: Mapping[str, Float[Tensor, "T B
 
 
 def parameter_matched(variant: str, shape: Shape) -> HybridNetwork:
-    """The variant with the number of parameters nearest to that of the learned hybrid of a shape.
-
-    Args:
-        variant: a name of `VARIANTS`.
-        shape: of the learned hybrid; the number of hidden features is chosen anew for the others.
-
-    Example:
-        >>> shape = Shape(0.01, 4, 8, 20, 5, hidden=40)
-        >>> goal = num_parameters(parameter_matched("learned", shape))
-        >>> all(abs(num_parameters(parameter_matched(variant, shape)) / goal - 1) < 0.05 for variant in VARIANTS)
-        True
-    """
+    """The variant with the number of parameters nearest to that of the learned hybrid of a shape."""
     if variant == "learned":
         return signals_network(variant, shape)
 
+    # networks that are only counted draw no random numbers of the training
     with torch.random.fork_rng(devices=[]):
         goal = num_parameters(signals_network("learned", shape))
-        low = shape.hidden // 2
-        high = 3 * shape.hidden
 
-        while low < high:  # more hidden features, more parameters
-            middle = (low + high) // 2
-            enough = num_parameters(signals_network(variant, shape._replace(hidden=middle))) >= goal
-            low, high = (low, middle) if enough else (middle + 1, high)
+        def excess(hidden: int) -> int:
+            return num_parameters(signals_network(variant, shape._replace(hidden=hidden))) - goal
 
-        near = {
-            h: abs(num_parameters(signals_network(variant, shape._replace(hidden=h))) - goal) for h in (low - 1, low)
-        }
+        # more hidden features, more parameters: the first size that reaches the goal
+        sizes = range(shape.hidden // 2, 3 * shape.hidden)
+        first = sizes.start + bisect_left(sizes, 0, key=excess)
+        hidden = min((first - 1, first), key=lambda size: abs(excess(size)))
 
-    return signals_network(variant, shape._replace(hidden=min(near, key=near.__getitem__)))
+    return signals_network(variant, shape._replace(hidden=hidden))

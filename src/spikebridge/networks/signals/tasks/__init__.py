@@ -1,1 +1,1 @@
-"""Tasks of the signals recipe."""
+"""Tasks of the signals recipe: classes of windows, beats of a heart."""

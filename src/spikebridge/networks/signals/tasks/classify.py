@@ -1,4 +1,4 @@
-"""The task `classify`: names the class of a window while its signal runs, of people not seen in the training."""
+"""The task `classify`: the class of a window while its signal runs, for people who are not in the training."""
 
 import warnings
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikebridge.data.signals.arrays import KNOWN_SETS
 from spikebridge.data.signals.checks import check_series
 from spikebridge.data.signals.series import SensorSeries
 from spikebridge.errors import ConfigError
@@ -17,10 +16,10 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals import report as report_page
 from spikebridge.networks.signals.config import Config
 from spikebridge.networks.signals.data.sensor import Sensor
-from spikebridge.networks.signals.data.sets import folds_of_set, load_series, scored_series, with_classes
+from spikebridge.networks.signals.data.sets import FORMS, folds_of_set, load_series, scored_series, with_classes
 from spikebridge.networks.signals.data.windows import Windows
 from spikebridge.networks.signals.evaluation.evaluate import accuracies, logits_of, score
-from spikebridge.networks.signals.model.network import Shape, parameter_matched
+from spikebridge.networks.signals.model.network import VARIANTS, Shape, parameter_matched
 from spikebridge.networks.signals.training.train import tensors_of, train_windows, training_batches
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
@@ -31,29 +30,21 @@ REGIONS: tuple[str, ...] = ()
 def build(config: Config) -> dict[str, HybridNetwork]:
     """Every network of the comparison, untrained, with equal numbers of parameters to within 5 %."""
     shape = _shape(config, *_form_of(config))
-    return {name: parameter_matched(name, shape) for name in config.networks}
-
-
-_NUM_CLASSES = {"spoken_digits": 10, "myo": 7, "watch": 7}
-# rate, channels and classes of the sets, so that a network is built without its data
-FORMS = {"generated": (50.0, 3, 3)} | {
-    known.name: (float(known.rate_hz), known.num_channels, _NUM_CLASSES[known.name])
-    for known in KNOWN_SETS
-    if known.name in _NUM_CLASSES
-}
+    return {name: parameter_matched(name, shape) for name in config.networks_of(VARIANTS)}
 
 
 def _form_of(config: Config) -> tuple[Sensor, int]:
     """The sensor and the number of classes of a set."""
     if config.dataset in FORMS:
-        rate_hz, num_channels, num_classes = FORMS[config.dataset]
-    else:
-        series = load_series(config.dataset, config.data)
-        rate_hz = series.rate_hz
-        num_channels = series.num_channels
-        num_classes = series.num_classes
+        form = FORMS[config.dataset]
+        return Sensor(config.sensor, form.rate_hz, form.num_channels), form.num_classes
 
-    return Sensor(config.sensor, rate_hz, num_channels), num_classes
+    series = load_series(config.dataset, config.data)
+    return _sensor(config, series), series.num_classes
+
+
+def _sensor(config: Config, series: SensorSeries) -> Sensor:
+    return Sensor(config.sensor, series.rate_hz, series.num_channels)
 
 
 def _shape(config: Config, sensor: Sensor, num_classes: int) -> Shape:
@@ -61,11 +52,11 @@ def _shape(config: Config, sensor: Sensor, num_classes: int) -> Shape:
     sizes = config.network
 
     return Shape(
-        front.dt,
-        front.frame_period,
-        front.num_channels,
-        sensor.num_features,
-        num_classes,
+        dt=front.dt,
+        frame_period=front.frame_period,
+        num_channels=front.num_channels,
+        num_features=sensor.num_features,
+        num_classes=num_classes,
         hidden=sizes.hidden,
         depth=sizes.depth,
         taps=sizes.taps,
@@ -79,15 +70,16 @@ def example(config: Config) -> dict[str, Tensor]:
     generator = np.random.default_rng(0)
     length = round(sensor.config.seconds * sensor.rate_hz)
     samples = 0.1 * generator.standard_normal((4, length, sensor.num_channels), dtype=np.float32)
-    none = np.zeros(4, np.int64)
-    windows = Windows(samples, np.full(4, length), none, none, none, np.zeros((4, sensor.num_past), np.float32))
+    zeros = np.zeros(4, np.int64)
+    past = np.zeros((4, sensor.num_past), np.float32)
+    windows = Windows(samples, np.full(4, length), label=zeros, group=zeros, series=zeros, past=past)
 
     return {name: torch.from_numpy(x) for name, x in sensor.inputs(windows).items() if name != "weight"}
 
 
 @dataclass(frozen=True)
 class _Fold:
-    """What is trained on and scored."""
+    """Windows of the training and windows of the test."""
 
     name: str
     train: Windows
@@ -95,14 +87,16 @@ class _Fold:
 
     @property
     def scored(self) -> Windows:
-        """The windows that a score is of: those of the training where everybody is trained on."""
+        """The windows of the test, or those of the training where everybody is trained on."""
         return self.test if len(self.test.label) else self.train
 
 
 def _folds(config: Config, series: SensorSeries, sensor: Sensor) -> list[_Fold]:
-    """The chosen folds; one without a test where everybody is trained on."""
+    """The chosen folds, or one without a test where everybody is trained on."""
     if config.num_series is not None:
-        series = series.select(np.linspace(0, len(series) - 1, min(config.num_series, len(series))).astype(np.int64))
+        # evenly spaced, so that few series are still of all people
+        number = min(config.num_series, len(series))
+        series = series.select(np.linspace(0, len(series) - 1, number).astype(np.int64))
 
     windows = sensor.windows(series)
     if config.folds == ():
@@ -111,7 +105,7 @@ def _folds(config: Config, series: SensorSeries, sensor: Sensor) -> list[_Fold]:
     splits = folds_of_set(series, config.num_folds)
     chosen = range(len(splits)) if config.folds is None else config.folds
     if any(not 0 <= number < len(splits) for number in chosen):
-        raise ConfigError(f"there are the folds 0 to {len(splits) - 1}, but {config.folds} are asked for")
+        raise ConfigError(f"expected folds from 0 to {len(splits) - 1}, but got {config.folds}")
 
     return [
         _Fold(
@@ -130,7 +124,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
         for finding in check_series(series):
             warnings.warn(str(finding), stacklevel=2)
 
-    sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
+    sensor = _sensor(config, series)
     shape = _shape(config, sensor, series.num_classes)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
 
@@ -138,6 +132,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
         for seed in range(config.seed, config.seed + config.num_seeds):
             children = {name: run.child("/".join(filter(None, (name, fold.name, f"seed-{seed}")))) for name in scores}
             missing = [name for name, child in children.items() if not child.finished]
+            # a resumed run makes the augmented copies only where a network is left to train
             if missing:
                 data = training_batches(sensor, fold.train, config.training, seed)
 
@@ -146,7 +141,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 train_windows(network, data, config.training, seed, quiet, children[name])
                 children[name].save_weights(network)
                 results = score(network, sensor, fold.scored, series.group_names)
-                children[name].save_results({**results, **_about(series)})
+                children[name].save_results({**results, **_stream_facts(series)})
 
             for name, child in children.items():
                 scores[name].append(child.results())
@@ -157,8 +152,8 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     return results
 
 
-def _about(series: SensorSeries) -> dict[str, Any]:
-    """What else is needed to read a stream of the sensor."""
+def _stream_facts(series: SensorSeries) -> dict[str, Any]:
+    """Facts that the reader of a stream needs later, without the set."""
     return {"classes": series.label_names, "rate_hz": series.rate_hz, "num_channels": series.num_channels}
 
 
@@ -169,73 +164,74 @@ def _seeded(name: str, shape: Shape, seed: int) -> HybridNetwork:
 
 
 def evaluate(config: Config, run: Run, data: Path | None = None) -> dict[str, Any]:
-    """Scores a run: its networks on the people left out, or with a file its first network on the series of the file."""
+    """Scores a run on the people left out, or with a file its first network on the series of the file."""
     if data is not None and not data.is_dir():
         return evaluate_file(run, config, load_series(config.dataset, data))
 
     series = load_series(config.dataset, config.data if data is None else data)
-    sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
+    sensor = _sensor(config, series)
     shape = _shape(config, sensor, series.num_classes)
     folds = {fold.name: fold for fold in _folds(config, series, sensor)}
     scores: dict[str, list[dict[str, Any]]] = {}
 
     for path, child in run.children().items():
         name, *middle, _ = path.split("/")
+        # a run of the last release may hold a network that has left
+        if name not in VARIANTS:
+            continue
+
         fold = folds["/".join(middle)]
         network = parameter_matched(name, shape)
         child.load_weights(network)
         scores.setdefault(name, []).append(score(network, sensor, fold.scored, series.group_names))
 
-    return report_page.compare({name: scores[name] for name in config.networks})
+    return report_page.compare({name: scores[name] for name in config.networks_of(VARIANTS)})
 
 
 def evaluate_file(run: Run, config: Config, series: SensorSeries) -> dict[str, Any]:
-    """Accuracies on the series of a file, of people whom the network need not have seen."""
+    """Accuracies of the first network of a run on the series of a file."""
     sensor, num_classes = _form_of(config)
-    name = config.networks[0]
+    name = config.networks_of(VARIANTS)[0]
     network = parameter_matched(name, _shape(config, sensor, num_classes))
     child = run.first_child(name)
     child.load_weights(network)
     windows = sensor.windows(with_classes(series, child.results()["classes"]))
     windows = windows.select(np.isin(windows.series, scored_series(series)))
-    found = logits_of(network, sensor, windows)[-1].argmax(-1).numpy()
+    answers = logits_of(network, sensor, windows)[-1].argmax(-1).numpy()
 
-    return {"dataset": config.dataset, "network": name, **accuracies(found, windows, series.group_names)}
+    return {"dataset": config.dataset, "network": name, **accuracies(answers, windows, series.group_names)}
 
 
 def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:
     """Inputs from training windows, on which quantisation is calibrated."""
-    windows, sensor = _first_fold(config, data)
-    order = np.random.default_rng(0).permutation(len(windows.train.label))[:num_samples]
-    some = windows.train.select(np.sort(order))
-    return tensors_of(sensor.inputs(some), some.label)
+    fold, sensor = _first_fold(config, data)
+    order = np.random.default_rng(0).permutation(len(fold.train.label))[:num_samples]
+    windows = fold.train.select(np.sort(order))
+    return tensors_of(sensor.inputs(windows), windows.label)
 
 
 def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:
     """The accuracy that quantisation may reduce."""
     fold, sensor = _first_fold(config, data)
-    found = logits_of(network, sensor, fold.scored)[-1].argmax(-1).numpy()
-    return {"accuracy": float((found == fold.scored.label).mean())}
+    answers = logits_of(network, sensor, fold.scored)[-1].argmax(-1).numpy()
+    return {"accuracy": float((answers == fold.scored.label).mean())}
 
 
 def _first_fold(config: Config, data: Path | None) -> tuple[_Fold, Sensor]:
     series = load_series(config.dataset, config.data if data is None else data)
-    sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
+    sensor = _sensor(config, series)
     return _folds(config, series, sensor)[0], sensor
 
 
 def report(config: Config, run: Run) -> Path:
-    """Writes report.html: the table, people, confusion, accuracy over time, spikes, drawings of the networks."""
+    """Writes report.html: the table, people, confusion, accuracy over time, drawings of the networks."""
+    folds = "none: trained on everybody" if config.folds == () else config.folds
     facts = {
         "dataset": config.dataset,
-        "folds": "none: trained on everybody"
-        if config.folds == ()
-        else "all"
-        if config.folds is None
-        else config.folds,
+        "folds": "all" if folds is None else folds,
         "seeds": f"{config.seed} to {config.seed + config.num_seeds - 1}",
         "window": f"{config.sensor.seconds} s",
         "epochs": config.training.epochs,
         "augmented copies": config.training.copies,
     }
-    return report_page.write(run, facts, build(config), example(config), reproduce_command("signals", config))
+    return report_page.write(run, facts, build(config), reproduce_command("signals", config))

@@ -1,7 +1,7 @@
-"""The task `detect`: beats of a heart, as spikes at most 150 ms after them, trained on the begin of one recording.
+"""The task `detect`: beats of a heart, as spikes at most 150 ms after them, trained on the start of one recording.
 
 The first two thirds of the recording are trained on, the last third is scored, as it is and with added white noise.
-Beside the hybrid stand the same weights with a fixed threshold, and the detector of Pan and Tompkins.
+The hybrid is compared with the same weights with a fixed threshold, and with the detector of Pan and Tompkins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,20 +24,26 @@ from spikebridge.analysis.summary import num_parameters
 from spikebridge.data.signals.series import SensorSeries
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.signals.baselines.pan_tompkins import pan_tompkins
 from spikebridge.networks.signals.config import Config
 from spikebridge.networks.signals.data.beats import BeatCounts, generated_heart, match_beats, with_noise
 from spikebridge.networks.signals.data.sets import load_series
 from spikebridge.networks.signals.model.beats import LATENCY, RATE_HZ, beat_network, beats_of
+from spikebridge.networks.signals.model.pan_tompkins import pan_tompkins
 from spikebridge.networks.signals.training.beats import train_beats
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 
 REGIONS: tuple[str, ...] = ("mix", "units.mix_to_snn", "snn")
 _NETWORKS = {"learned": "an SNN whose threshold an ANN sets"}
-_SNRS = (None, 12.0, 6.0, 0.0)  # dB
-_NEAR = 18  # samples between a beat and its detection, at most: 50 ms
-_SHOWN = 8 * RATE_HZ  # samples of the picture
+_SNRS = (None, 12.0, 6.0, 0.0)  # [dB]
+_MAX_DISTANCE = 18  # samples between a beat and its detection: 50 ms
+_COUNTED_SAMPLES = 10 * RATE_HZ  # whose operations are counted
+_SHOWN_SAMPLES = 8 * RATE_HZ  # of the picture
+_MEASURED = (
+    "A detection is right within 50 ms of a beat, each beat once. Trained on the first two thirds of the recording, "
+    "scored on the last. Noise is white; its ratio is that of the variances of signal and noise. Pan-Tompkins reads "
+    "the first channel and searches back, so it is not held to a latency."
+)
 
 
 class _Recording(NamedTuple):
@@ -47,12 +53,12 @@ class _Recording(NamedTuple):
     beats: Int64[np.ndarray, " M"]
 
     def part(self, start: int, stop: int) -> "_Recording":
-        """From one sample to another."""
+        """The recording from one sample to another."""
         inside = self.beats[(self.beats >= start) & (self.beats < stop)]
         return _Recording(self.ecg[start:stop], inside - start)
 
     def thirds(self) -> "tuple[_Recording, _Recording]":
-        """The first two thirds, which are trained on, and the last one, which is scored."""
+        """The training part, two thirds, and the scored part, the last one."""
         cut = len(self.ecg) * 2 // 3
         return self.part(0, cut), self.part(cut, len(self.ecg))
 
@@ -60,22 +66,19 @@ class _Recording(NamedTuple):
 def build(config: Config) -> dict[str, HybridNetwork]:
     """The detector, untrained."""
     config.networks_of(_NETWORKS)
-    return {"learned": _network(config, _num_channels(config))}
+    return {"learned": beat_network(_num_channels(config))}
 
 
 def _num_channels(config: Config) -> int:
     return _series(config).num_channels if config.dataset == "own" else 2
 
 
-def _network(config: Config, num_channels: int) -> HybridNetwork:
-    return beat_network(num_channels, config.beats.neurons, config.beats.threshold)
-
-
 def example(config: Config) -> dict[str, Tensor]:
     """Six seconds of a generated heart."""
     heart = torch.from_numpy(generated_heart(6.0)[0]).unsqueeze(1)
     num_channels = _num_channels(config)
-    return {"ecg": heart[..., :1].expand(-1, -1, num_channels).contiguous() if num_channels != 2 else heart}
+    # a generated heart has two channels
+    return {"ecg": heart if num_channels == 2 else heart[..., :1].expand(-1, -1, num_channels).contiguous()}
 
 
 def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
@@ -90,9 +93,9 @@ def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = _network(config, first.ecg.shape[1])
+            network = beat_network(first.ecg.shape[1])
 
-        train_beats(network, first.ecg, first.beats, config.beats, seed, child, quiet)
+        train_beats(network, first.ecg, first.beats, config.training.detector_steps, seed, child, quiet)
         child.save_weights(network)
         child.save_results(_scores(network, last, seed))
 
@@ -105,11 +108,10 @@ def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
 def _series(config: Config, data: Path | None = None) -> SensorSeries:
     """Marked series at the rate of the detector."""
     if config.dataset == "generated" and data is None:
-        return generated_heart(config.beats.seconds or 90.0)
+        return generated_heart()
 
-    series = load_series(
-        "own" if config.dataset == "generated" else config.dataset, config.data if data is None else data
-    )
+    dataset = "own" if config.dataset == "generated" else config.dataset
+    series = load_series(dataset, config.data if data is None else data)
     if series.marks is None:
         raise DataError("the series have no marked beats; add an array `beat_at`, the samples of the beats")
 
@@ -127,9 +129,6 @@ def _one_recording(config: Config, data: Path | None = None) -> _Recording:
         raise DataError(f"a detector is trained on one recording, but there are {len(series)} series")
 
     recording = _recordings(series)[0]
-    if config.beats.seconds is not None:
-        recording = recording.part(0, round(config.beats.seconds * RATE_HZ))
-
     if any(len(part.beats) == 0 for part in recording.thirds()):
         raise DataError("the first two thirds and the last third of the recording need a marked beat each")
 
@@ -137,66 +136,56 @@ def _one_recording(config: Config, data: Path | None = None) -> _Recording:
 
 
 def _recordings(series: SensorSeries) -> list[_Recording]:
-    found = []
+    recordings = []
+    marks = np.zeros(0, np.int64) if series.marks is None else series.marks
     for index, (start, stop) in enumerate(zip(series.starts.tolist(), series.stops.tolist(), strict=True)):
         ecg = torch.from_numpy(np.asarray(series[index]))
-        marks = np.zeros(0, np.int64) if series.marks is None else series.marks
-        found.append(_Recording(ecg - ecg.median(0).values, marks[(marks >= start) & (marks < stop)] - start))
+        beats = marks[(marks >= start) & (marks < stop)] - start
+        recordings.append(_Recording(ecg - ecg.median(0).values, beats))
 
-    return found
+    return recordings
 
 
 def _scores(network: HybridNetwork, recording: _Recording, seed: int) -> dict[str, Any]:
-    """All detectors with and without noise, and the cost of the network."""
+    """Scores of all detectors with and without noise, and the cost of the network."""
     plain = _without_ann(network)
-    rows = []
+    rows: list[dict[str, Any]] = []
 
     for snr in _SNRS:
         noisy = with_noise(recording.ecg, snr, seed=100 + seed)
-        found = {
+        detections = {
             "learned": beats_of(network, noisy),
             "learned, fixed threshold": beats_of(plain, noisy),
             "Pan-Tompkins": pan_tompkins(noisy[:, 0].numpy(), RATE_HZ),
         }
-        for detector, places in found.items():
-            latest = {} if detector == "Pan-Tompkins" else {"latest_ms": _latest_ms(places, recording.beats)}
-            rows.append(
-                {"detector": detector, "snr_db": snr, **_row(match_beats(places, recording.beats, RATE_HZ)), **latest}
-            )
+        for detector, places in detections.items():
+            counts = match_beats(places, recording.beats, RATE_HZ)
+            rows.append({"detector": detector, "snr_db": snr, **_row(counts)})
+            # Pan-Tompkins searches back, so it has no latency
+            if detector != "Pan-Tompkins":
+                rows[-1]["latest_ms"] = _latest_ms(places, recording.beats)
 
-    stretch = recording.ecg[: 10 * RATE_HZ].unsqueeze(1)
-    counted = count_cost(network, {"ecg": stretch})
-    micro_joules = 1e6 * energy(counted, hardware_profile("45nm")).total * RATE_HZ / len(stretch)
+    stretch = recording.ecg[:_COUNTED_SAMPLES].unsqueeze(1)
+    joules = energy(count_cost(network, {"ecg": stretch}), hardware_profile("45nm")).total
 
     return {
         "beats": len(recording.beats),
         "parameters": num_parameters(network),
-        "energy_uj_per_second": micro_joules,
+        "energy_uj_per_second": 1e6 * joules * RATE_HZ / len(stretch),
         "detections": rows,
     }
 
 
 def _without_ann(network: HybridNetwork) -> HybridNetwork:
-    """The same weights without the ANN: a copy whose ANN gives the factor 1."""
+    """A copy whose ANN always gives the factor 1."""
     mix: Any = network.parts["mix"]
-    other = beat_network(mix.in_features, mix.out_features).eval()
-    other.load_state_dict(network.state_dict())
+    plain = beat_network(mix.in_features, mix.out_features).eval()
+    plain.load_state_dict(network.state_dict())
 
-    for parameter in other.parts["ann"].get_submodule("fc2").parameters():
+    for parameter in plain.parts["ann"].get_submodule("fc2").parameters():
         nn.init.zeros_(parameter)
 
-    return other
-
-
-def _latest_ms(found: Int64[np.ndarray, " M"], beats: Int64[np.ndarray, " K"]) -> float | None:
-    """The longest time from a beat to its spike [ms], which is `LATENCY` after the place that it stands for."""
-    if len(found) == 0:
-        return None
-
-    distance = np.array([found[np.abs(found - beat).argmin()] - beat for beat in beats])
-    matched = distance[np.abs(distance) <= _NEAR]
-
-    return round(1000 * float(matched.max() + LATENCY) / RATE_HZ, 1) if len(matched) else None
+    return plain
 
 
 def _row(counts: BeatCounts) -> dict[str, Any]:
@@ -209,41 +198,52 @@ def _row(counts: BeatCounts) -> dict[str, Any]:
     }
 
 
+def _latest_ms(detections: Int64[np.ndarray, " M"], beats: Int64[np.ndarray, " K"]) -> float | None:
+    """The longest time from a beat to its spike [ms]."""
+    if len(detections) == 0:
+        return None
+
+    distance = np.array([detections[np.abs(detections - beat).argmin()] - beat for beat in beats])
+    matched = distance[np.abs(distance) <= _MAX_DISTANCE]
+
+    # a detection is dated back by the latency of its spike
+    return round(1000 * float(matched.max() + LATENCY) / RATE_HZ, 1) if len(matched) else None
+
+
 def _compared(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over seeds, and the errors of each."""
     rows = []
-    for number, first in enumerate(scores[0]["detections"]):
-        same = [score["detections"][number] for score in scores]
-        latest = [row["latest_ms"] for row in same if row.get("latest_ms") is not None]
+    for index, first in enumerate(scores[0]["detections"]):
+        by_seed = [score["detections"][index] for score in scores]
+        latest = [row["latest_ms"] for row in by_seed if row.get("latest_ms") is not None]
         rows.append(
             {
                 "detector": first["detector"],
                 "noise": "none" if first["snr_db"] is None else f"{first['snr_db']:g} dB",
-                "errors": ", ".join(str(row["errors"]) for row in same),
-                "sensitivity %": round(fmean(row["sensitivity"] for row in same), 2),
-                "precision %": round(fmean(row["precision"] for row in same), 2),
+                "errors": ", ".join(str(row["errors"]) for row in by_seed),
+                "sensitivity %": round(fmean(row["sensitivity"] for row in by_seed), 2),
+                "precision %": round(fmean(row["precision"] for row in by_seed), 2),
                 "latest ms": max(latest, default=None),
             }
         )
 
-    energies = fmean(score["energy_uj_per_second"] for score in scores)
-    sizes = {name: scores[0][name] for name in ("beats", "parameters")}
-
-    return {"detectors": rows, **sizes, "uJ/s": round(energies, 3)}
+    return {
+        "detectors": rows,
+        "beats": scores[0]["beats"],
+        "parameters": scores[0]["parameters"],
+        "uJ/s": round(fmean(score["energy_uj_per_second"] for score in scores), 3),
+    }
 
 
 def evaluate(config: Config, run: Run, data: Path | None = None) -> dict[str, Any]:
-    """Scores the detectors on the last third again, or with a file the first one on the marked beats of the file.
-
-    Of the file of `ecg_100` itself only the last third is scored.
-    """
+    """Scores the detectors on the last third again, or with a file the first one on the marked beats of the file."""
     if data is not None and not data.is_dir():
         return _evaluate_file(config, run, _series(config, data))
 
     last = _one_recording(config, data).thirds()[1]
     scores = []
     for path, child in run.children().items():
-        network = _network(config, last.ecg.shape[1])
+        network = beat_network(last.ecg.shape[1])
         child.load_weights(network)
         scores.append(_scores(network.eval(), last, int(path.rpartition("-")[2])))
 
@@ -252,34 +252,36 @@ def evaluate(config: Config, run: Run, data: Path | None = None) -> dict[str, An
 
 def _evaluate_file(config: Config, run: Run, series: SensorSeries) -> dict[str, Any]:
     child = run.first_child("learned")
-    network = _network(config, series.num_channels)
+    network = beat_network(series.num_channels)
     try:
         child.load_weights(network)
     except ConfigError:
         raise DataError(f"the detector reads another number of channels than the {series.num_channels} here") from None
 
     recordings = _recordings(series)
+    # the detector is trained on the first two thirds of this recording
     if series.name == "ecg_100":
         recordings = [recording.thirds()[1] for recording in recordings]
 
-    counts = [match_beats(beats_of(network, one.ecg), one.beats, RATE_HZ) for one in recordings]
-    total = BeatCounts(*np.sum(counts, 0).tolist())
     groups = ["all"] * len(series) if series.group is None else [series.group_names[g] for g in series.group]
+    by_group: dict[str, list[BeatCounts]] = {}
+    for group, recording in zip(groups, recordings, strict=True):
+        counts = match_beats(beats_of(network, recording.ecg), recording.beats, RATE_HZ)
+        by_group.setdefault(group, []).append(counts)
 
-    per_group = {
-        name: _share_right(
-            BeatCounts(*np.sum([c for c, g in zip(counts, groups, strict=True) if g == name], 0).tolist())
-        )
-        for name in dict.fromkeys(groups)
+    total = _total([counts for group in by_group.values() for counts in group])
+    return {
+        "dataset": config.dataset,
+        "network": "learned",
+        "beats": total.hits + total.missed,
+        **_row(total),
+        "accuracy": total.accuracy,
+        "per_group": {name: _total(counts).accuracy for name, counts in by_group.items()},
     }
 
-    about = {"dataset": config.dataset, "network": "learned", "beats": total.found + total.missed}
-    return {**about, **_row(total), "accuracy": _share_right(total), "per_group": per_group}
 
-
-def _share_right(counts: BeatCounts) -> float:
-    """Beats found among beats and false detections."""
-    return counts.found / max(1, counts.found + counts.errors)
+def _total(counts: Sequence[BeatCounts]) -> BeatCounts:
+    return BeatCounts(*np.sum(counts, 0).tolist())
 
 
 def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:
@@ -300,33 +302,25 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
 def report(config: Config, run: Run) -> Path:
     """Writes report.html: the table, a stretch of the signal with beats and detections, the network."""
     results = run.results()
-    network = next(iter(build(config).values()))
+    network = build(config)["learned"]
     run.first_child("learned").load_weights(network)
-    last = _one_recording(config).thirds()[1].part(0, _SHOWN)
-    found = {"beats": last.beats, "detected": beats_of(network, last.ecg)}
-    best = results["detectors"][0]
-    rows = {
+    last = _one_recording(config).thirds()[1].part(0, _SHOWN_SAMPLES)
+    marks = {"beats": last.beats, "detected": beats_of(network, last.ecg)}
+    signal = marked_signal(last.ecg[:, 0], RATE_HZ, marks, "mV")
+    steps = {
         path: [row for row in child.metrics.rows() if row["kind"] == "step"] for path, child in run.children().items()
     }
 
     sections = [
         Section("Result", _MEASURED, [Table(results["detectors"], "Errors of each seed; means over seeds.")]),
-        Section(
-            "Signal", pictures=[Picture(to_svg(marked_signal(last.ecg[:, 0], RATE_HZ, found, "mV")), "Last third.")]
-        ),
-        learning_curves(rows),
+        Section("Signal", pictures=[Picture(to_svg(signal), "Last third.")]),
+        learning_curves(steps),
         Section("The network", pictures=[Picture(draw_network(network), _NETWORKS["learned"])]),
     ]
 
     facts = {"dataset": config.dataset, "seeds": len(run.children()), "beats": results["beats"], **run.versions()}
-    lead = f"Errors among {results['beats']} beats of the last third: {best['errors']} (one number a seed)."
+    errors = results["detectors"][0]["errors"]
+    lead = f"Errors among {results['beats']} beats of the last third: {errors} (one number a seed)."
     command = reproduce_command("signals", config)
 
     return write_report(run.path / "report.html", "Beats of a heart", sections, facts, command, lead)
-
-
-_MEASURED = (
-    "A detection is right within 50 ms of a beat, each beat once. Trained on the first two thirds of the recording, "
-    "scored on the last. Noise is white; its ratio is that of the variances of signal and noise. Pan-Tompkins reads "
-    "the first channel and searches back, so it is not held to a latency."
-)

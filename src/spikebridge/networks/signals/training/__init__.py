@@ -1,1 +1,1 @@
-"""training of the signals recipe."""
+"""Training of the signals recipe: the network of a sensor, the beat detector."""

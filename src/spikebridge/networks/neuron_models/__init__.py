@@ -1,8 +1,0 @@
-"""Rich neurons (Hodgkin-Huxley, two compartments, exponential) made of leaky integrators and hybrid units.
-
-What it offers stands in `__init__.pyi`; a name is imported when it is first used.
-"""
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,0 @@
-"""What the signals networks are compared with."""

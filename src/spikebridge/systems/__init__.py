@@ -1,1 +1,0 @@
-"""Systems: several networks as one graph."""
