@@ -397,9 +397,10 @@ def _operations_of(call: Call) -> Operations | None:
 
     num_values = unwrap_vmap(y)[0].numel()
     # a layer of the user's own, whose connections only itself knows
-    if hasattr(module, "synaptic_operations"):
+    count: Any = getattr(module, "synaptic_operations", None)
+    if count is not None:
         (x,) = call.args
-        sums = float(module.synaptic_operations(x))
+        sums = float(count(x))
         return Operations(macs=sums) if _count_spikes(x) is None else Operations(synops=sums)
 
     if isinstance(module, HybridUnit):
