@@ -303,7 +303,7 @@ def _run(
     job.first = address_of(first)
     job.second = address_of(second)
     job.start = address_of(args.before)
-    job.anew = args.resets
+    job.resets = args.resets
     pointers.set_value(job.decay, args.decay)
     pointers.set_value(job.factor, args.factor)
 

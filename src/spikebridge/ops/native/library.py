@@ -115,7 +115,7 @@ class LeakySum(ctypes.Structure):
         *[(name, Value) for name in ("decay", "factor")],
         ("before", Signal),
         *pointer_fields("start"),
-        ("anew", ctypes.c_char_p),
+        ("resets", ctypes.c_char_p),
     ]
 
 

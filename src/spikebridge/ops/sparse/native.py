@@ -14,7 +14,7 @@ from spikebridge.ops.native.library import library
 from spikebridge.ops.sparse.layers import EventLayer, LayerRow
 from spikebridge.ops.sparse.records import Record, Records
 
-VERSION = 3  # SPIKEBRIDGE_EVENTS_VERSION of events.h
+VERSION = 4  # SPIKEBRIDGE_EVENTS_VERSION of events.h
 _FUNCTIONS = {torch.float32: "spikebridge_events_step_float", torch.float64: "spikebridge_events_step_double"}
 
 

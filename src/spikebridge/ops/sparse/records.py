@@ -13,7 +13,8 @@ from spikebridge.ops.sparse.layers import EventLayer, arguments_of
 
 # in the order of events.h
 _CONVOLVE, _MULTIPLY, _TAKE_LARGEST, _TAKE_MEAN, _REORDER, _FIRE = range(6)
-_NO_SPIKES, _RESET_TO_VALUE, _RESET_BY_THRESHOLD = range(3)
+_RESET_TO_VALUE = 2  # a reset to zero is one to the value 0
+_RESET_BY_THRESHOLD = 3
 # share of events up to which a convolution scatters them, and a pool looks only at windows that hold one, measured
 _MAX_SCATTERED = 0.4
 _MAX_SCATTERED_IN_BLOCKS = 0.7  # where channels come in whole blocks
