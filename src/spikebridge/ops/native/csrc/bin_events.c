@@ -1,3 +1,5 @@
+/* Plain loops over the events of a bin. */
+
 #include <math.h>
 #include <string.h>
 
@@ -30,7 +32,7 @@ CLONES void spikebridge_count_near(const BinEvents *events, const float *middle_
         for (int64_t k = 0; k < events->number; k++) {
             const float beside = fabsf(((float)events->x[k] + x) / wide - 0.5f);
             const float above = fabsf(((float)events->y[k] + y) / high - 0.5f);
-            count += (2.0f * beside < limit) & (2.0f * above < limit); /* neither of what is no number */
+            count += (2.0f * beside < limit) & (2.0f * above < limit); /* NaN is near nothing */
         }
         counts[i] = count;
     }
