@@ -34,7 +34,6 @@ def graph_sums(weights: Weights, path: Path | None = None) -> GraphSums:
 
 
 def _dense_sums(weights: Weights) -> GraphSums:
-    """Products with a matrix a block, padded to the largest."""
     order = torch.argsort(weights.block, stable=True)
     sizes = torch.bincount(weights.block)
     first = sizes.cumsum(0) - sizes
@@ -57,7 +56,6 @@ def _dense_sums(weights: Weights) -> GraphSums:
 
 
 def _sparse_sums(weights: Weights) -> GraphSums:
-    """Products with the rows of connections that end at each neuron."""
     order = torch.argsort(weights.target, stable=True)
     number = len(weights.block)
     counts = torch.bincount(weights.target, minlength=number)

@@ -38,9 +38,7 @@ class _Saturation(torch.autograd.Function):
 
 
 def saturate(x: Float[Tensor, "*shape"], low: float = 0.0, high: float = 1.0) -> Float[Tensor, "*shape"]:
-    """Values clipped to a range; outside of it a gradient passes where descent on it moves the value back.
-
-    So a learned value that overshoots is neither lost nor driven away. (TensorFlow Compression's bounds have the same
-    rule, "identity if towards".)
-    """
+    """Values clipped to a range; outside of it a gradient passes where descent on it moves the value back."""
+    # so a learned value that overshoots is neither lost nor driven away; TensorFlow Compression's bounds have the same
+    # rule, "identity if towards"
     return _Saturation.apply(x, low, high)

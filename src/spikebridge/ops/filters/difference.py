@@ -22,10 +22,7 @@ class Before(NamedTuple):
 
 
 def change(x: Float[Tensor, "T B *N"], lag: int | None = None, before: Before | None = None) -> Float[Tensor, "T B *N"]:
-    """`x[t] - x[t - lag]`; without a lag the change since the one step before the signal.
-
-    `before` are as many steps as the lag, or one; None where no sample has any.
-    """
+    """`x[t] - x[t - lag]` with as many steps before `x`; without a lag the change since the one step before."""
     difference: Tensor = _Change.apply(x, lag, *(before or (None, None)))
     return difference
 
@@ -77,5 +74,4 @@ class _Change(torch.autograd.Function):
 
 
 def _expand(started: Tensor, steps: Tensor) -> Tensor:
-    """Flags `(B,)` with the axes of steps `(n, B, *N)`."""
     return started.reshape(-1, *[1] * (steps.ndim - 2))

@@ -21,10 +21,7 @@ _CHUNK = 2048  # columns; steps of long rows read the same ones, some at once
 def finite_response(
     x: Float[Tensor, "T B *N"], taps: Float[Tensor, "n *M"], before: Float[Tensor, "m B *N"] | None = None
 ) -> Float[Tensor, "T B *N"]:
-    """`h[t] = sum_k taps[k] x[t - k]`, where `*M` lines up from the right with the signal.
-
-    `before` are the `n - 1` steps before the first, oldest first; None for nothing.
-    """
+    """`h[t] = sum_k taps[k] x[t - k]`, with the `n - 1` steps before the first, oldest first; None for nothing."""
     if before is not None:
         before = before.expand(-1, *x.shape[1:]) if len(before) else None
 
@@ -86,7 +83,6 @@ class _LastResponse(torch.autograd.Function):
 
 
 def _small_parts(signal: Tensor) -> list[slice]:
-    """Parts of the batch of which all steps fit a cache."""
     batch = signal.shape[1]
     step = max(1, batch * PART_SIZE // max(1, signal.numel())) if signal.device.type == "cpu" else max(1, batch)
     return [slice(b, min(b + step, batch)) for b in range(0, batch, step)]
@@ -191,10 +187,8 @@ def _respond_natively(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
 
 
 def _shared_tap_gradients(x: Tensor, grad: Tensor, before: Tensor | None, num_taps: int) -> Tensor:
-    """Gradients of taps that all neurons share: the product of a block with all that it looks back on.
-
-    A tap's own part of that product is a diagonal.
-    """
+    """Gradients of taps that all neurons share: products of a block with all that it looks back on, as one matrix."""
+    # a tap's own part of that product is a diagonal
     past = num_taps - 1
     before = x.new_zeros((past, *x.shape[1:])) if before is None else before
     sums = x.new_zeros(num_taps)  # the oldest first
@@ -210,7 +204,6 @@ def _shared_tap_gradients(x: Tensor, grad: Tensor, before: Tensor | None, num_ta
 
 
 def _add_tap_gradients(sums: Tensor, x: Tensor, grad: Tensor, offset: int) -> None:
-    """Adds for each tap the product of the response's gradient with the steps that the tap read."""
     for block in time_blocks(grad):
         for k in range(len(sums)):
             read, written = _overlap(block, offset - k, len(x))
@@ -227,5 +220,4 @@ def _add_tap_gradients(sums: Tensor, x: Tensor, grad: Tensor, offset: int) -> No
 
 
 def _slice_batch(taps: Tensor, part: slice, ndim: int) -> Tensor:
-    """Taps `(n, *M)` for a part of the batch, which they have if they have as many axes as the signal."""
     return taps if taps.ndim < ndim or taps.shape[1] == 1 else taps[:, part]

@@ -31,10 +31,7 @@ def leaky_sum(
     decay: Value = 1.0,
     resets: Resets | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
-    """`h[t] = decay h[t - 1] + x[t]` for T >= 1, to the bit as step by step, and the last sum in memory of its own.
-
-    `start` is the sum before the first step; it may have 1 for each axis of neurons, and None is nothing.
-    """
+    """`h[t] = decay h[t - 1] + x[t]` for T >= 1, to the bit as step by step, and the last sum in memory of its own."""
     if isinstance(resets, bytes) or (resets is None and runs_in_one_pass(x, decay)):
         return one_pass_sums(x, start, decay, resets)
 
@@ -53,10 +50,7 @@ def leaky_sum(
 
 
 def last_sum(x: Float[Tensor, "T B *N"], decay: Value = 1.0) -> Float[Tensor, "B *N"]:
-    """The leaky sum after the last step, from nothing before the first: no other sum is ever in memory.
-
-    The decay is a number, or a tensor `()` or `(*N)`.
-    """
+    """The leaky sum after the last step, from nothing before the first: no other sum is ever in memory."""
     keeps_all = not isinstance(decay, Tensor) and decay == 1
     if keeps_all and (x.numel() < _SMALL_SUM or wants_gradients(x)):
         return x.sum(0)
@@ -73,10 +67,7 @@ def sum_of_sums(
     decay: Value,
     resets: Float[Tensor, "T #B ..."] | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"], Float[Tensor, "B *N"]]:
-    """A leaky sum of a leaky sum in one pass: `f[t] = decay f[t - 1] + x[t]`, `z[t] = decay z[t - 1] + f[t]`.
-
-    `inner` and `outer` are `f` and `z` before the first step. Returns `z` at all steps, and the last `f` and `z`.
-    """
+    """The sums `f` of `x` and `z` of `f` from `inner` and `outer` on: `z` at all steps, and the last `f` and `z`."""
     if resets is not None and _loops_over_resets(x, inner, decay):
         f = _sum_with_resets(x, inner, decay, resets)
         z = _sum_with_resets(f, outer, decay, resets)
@@ -92,10 +83,7 @@ def sum_of_sums(
 def one_step_late(
     sums: Float[Tensor, "T B *N"], before: Float[Tensor, "B *N"], decay: Value, factor: float
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
-    """`decay factor sums[t - 1]`, and the last of `decay sums[t - 1]`; `before` is the sum before the first step.
-
-    The decay has no gradient; it may have a time.
-    """
+    """`decay factor sums[t - 1]`, with `before` as the sum before the first, and the last of `decay sums[t - 1]`."""
     late: tuple[Tensor, Tensor] = _OneStepLate.apply(sums, before, decay, factor)
     return late
 
@@ -179,6 +167,5 @@ def _blocks_and_earlier(x: Tensor) -> list[tuple[slice, slice]]:
 
 
 def _decay_at(decay: Value, t: int, x: Tensor) -> Tensor:
-    """The decay of one step."""
     row = slice_time(decay, slice(t, t + 1), x)
     return row[0] if row.ndim == x.ndim else row

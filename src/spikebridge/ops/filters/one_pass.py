@@ -47,13 +47,9 @@ def one_pass_sums(
     resets: bytes | None = None,
     dt: float | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
-    """`h[t] = decay h[t - 1] + x[t]` of a signal for which `runs_in_one_pass`, and the last sum in memory of its own.
-
-    `start` is the sum before the first step; it may have 1 for each axis of neurons, and None is nothing. A byte of
-    `resets` is 1 at a step whose sum starts from zero. The decay is a number or a tensor `()`, `(*N)` or `(B, *N)`,
-    which may be trained. With the step `dt` of the clock [s] it is `exp(-dt / tau)` instead, and the logarithms of tau
-    [s] are given for it: one node of autograd from there to the sums.
-    """
+    """`h[t] = decay h[t - 1] + x[t]` from `start` on, and the last sum in memory of its own."""
+    # with the step `dt` of the clock [s] logarithms of tau [s] stand for the decay, `exp(-dt / tau)`: one node of autograd
+    # leads from there to the sums
     y, last = _one_pass(_Form.SUM, x, decay, 1.0, resets, dt, start)
     return y, last
 
@@ -61,10 +57,7 @@ def one_pass_sums(
 def one_pass_means(
     x: Float[Tensor, "T B *N"], total: Float[Tensor, "B ..."] | None, num_steps: Value, resets: bytes | None = None
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
-    """The mean of all steps so far, and their sum.
-
-    Before the first step the sum was `total` (None for nothing), over `num_steps`, a number or `(B, 1, ...)`.
-    """
+    """The mean of all steps so far, and their sum; before the first step the sum was `total`, over `num_steps`."""
     y, last = _one_pass(_Form.MEAN, x, 1.0, num_steps, resets, None, total)
     return y, last
 
@@ -77,19 +70,13 @@ def one_pass_alphas(
     rise: Value,
     resets: bytes | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"], Float[Tensor, "B *N"]]:
-    """`second = decay (second + first)`, given out times `rise`, and then `first = decay first + x`; the last of both.
-
-    `decay` and `rise` are numbers or tensors `()`, `(*N)` or `(B, *N)`, without gradient.
-    """
+    """`second = decay (second + first)`, given out times `rise`, then `first = decay first + x`; the last of both."""
     y, first, second = _one_pass(_Form.ALPHA, x, decay, rise, resets, None, first, second)
     return y, first, second
 
 
 def one_pass_last(x: Float[Tensor, "T B *N"], decay: Value, dt: float | None = None) -> Float[Tensor, "B *N"]:
-    """The last of the leaky sums from nothing, of a signal for which `supports_one_pass`: no other is in memory.
-
-    `decay` and `dt` are those of `one_pass_sums`.
-    """
+    """The last of the leaky sums from nothing: no other is in memory; decay and `dt` are those of `one_pass_sums`."""
     if not wants_gradients(x, decay):
         return _run_last(x, groups_of(x), _decay_and_exponents(decay, dt)[0], None)
 
@@ -105,7 +92,6 @@ def wants_gradients(*values: Value | None) -> bool:
 def _one_pass(
     form: _Form, x: Tensor, decay: Value, factor: Value, resets: bytes | None, dt: float | None, *start: Tensor | None
 ) -> tuple[Tensor, ...]:
-    """All steps, and the sums after them."""
     step = x.shape[1:]
     start = tuple(m if m is None or m.shape == step else m.expand(step) for m in start)
     if wants_gradients(x, decay, *start):
@@ -242,7 +228,6 @@ def _grad_of_decay(decay: Tensor, exponents: Tensor | None, slope: Tensor) -> Te
 
 
 def _sum_to(slope: Tensor, decay: Tensor) -> Tensor:
-    """Gradients in each column, summed to the shape of the decay."""
     first = slope.ndim - decay.ndim
     if first > 0 and slope.shape[first:] == decay.shape:
         return slope.sum(tuple(range(first)))  # begins sooner than sum_to_size
@@ -256,7 +241,6 @@ def _dense(states: Iterable[Tensor | None]) -> list[Tensor | None]:
 def _run_forward(
     form: _Form, x: Tensor, groups: Groups, args: _SumArgs, start: Sequence[Tensor | None]
 ) -> tuple[Tensor, ...]:
-    """The values of all steps, and the sums after them."""
     y = groups.pool_empty(x, x)
     last = [x.new_empty(x.shape[1:]) for _ in start]
     _run(form, groups, x, y, last, _dense(start), args)
@@ -264,7 +248,6 @@ def _run_forward(
 
 
 def _run_last(x: Tensor, groups: Groups, decay: Value, slope: Tensor | None) -> Tensor:
-    """The last sum, and its slope written to memory for it."""
     last = x.new_empty(x.shape[1:])
     form = _Form.LAST if slope is None else _Form.LAST_AND_SLOPE
     _run(form, groups, x, None, (last, slope), (), _SumArgs(decay))
@@ -280,11 +263,8 @@ def _run(
     start: Sequence[Tensor | None],
     args: _SumArgs,
 ) -> None:
-    """All steps of a form: from the signal `x` (None for zeros) to memory `y` with dense rows (None for nothing).
-
-    `start` are the one or two sums before the first step, None for zeros; those after the last are written to `last`,
-    None where not needed. Both are `(B, *N)`, dense.
-    """
+    """All steps of a form, from the signal `x` (None for zeros) to memory `y` with dense rows (None for nothing)."""
+    # `start` and `last` are one or two dense states `(B, *N)` before and after the steps: None for zeros, or not needed
     signal = cast(Tensor, y if x is None else x)
     plan = plan_of(signal.shape[0], groups, _CHUNK, torch.get_num_threads())
     job = LeakySum(plan, form)
@@ -295,16 +275,15 @@ def _run(
         if rows is not None:
             pointers.set_rows(place, rows, form in _RUN_BACKWARD)
 
-    # the second of a sum that has none is not there
-    first_start, second_start, *_ = *start, None, None
-    first, second, *_ = *last, None, None
-    job.start_first = address_of(first_start)
-    job.start_second = address_of(second_start)
-    job.first = address_of(first)
-    job.second = address_of(second)
+    job.start_first, job.start_second = _addresses(start)
+    job.first, job.second = _addresses(last)
     job.start = address_of(args.before)
     job.resets = args.resets
     pointers.set_value(job.decay, args.decay)
     pointers.set_value(job.factor, args.factor)
 
     run("spikebridge_sum", job)
+
+
+def _addresses(states: Sequence[Tensor | None]) -> list[int | None]:
+    return [address_of(state) for state in (*states, None, None)[:2]]

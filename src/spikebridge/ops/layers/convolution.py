@@ -56,10 +56,7 @@ class _FewTapsJob(ctypes.Structure):
 
 
 def convolve(layer: nn.Conv2d, x: Float[Tensor, "B C Y X"]) -> Float[Tensor, "B c y x"]:
-    """The result of `layer(x)`, with the same gradients to rounding.
-
-    A layer that is laid out channels last (`layer.to(memory_format=torch.channels_last)`) takes the fast path.
-    """
+    """The result of `layer(x)`, with the same gradients to rounding; faster with a layer channels last."""
     path = select("convolution", x, layer)
     if path == "torch":
         y: Tensor = layer(x)
@@ -128,7 +125,6 @@ def sparse_outputs(
     stride: tuple[int, ...],
     padding: tuple[int, ...],
 ) -> Float[Tensor, "B D y x"]:
-    """The convolution, summed over active inputs."""
     size = convolved_size(x.shape[2:], weight.shape[2:], stride, padding)
     y = torch.empty(len(x), len(weight), *size, dtype=x.dtype, device=x.device, memory_format=CHANNELS_LAST)
     taps = weight.permute(0, 2, 3, 1).reshape(len(weight), -1).T

@@ -54,11 +54,10 @@ class _Form(NamedTuple):
 
 
 class FixedConvolution(nn.Module):
-    """A convolution with its rectification and shortcut, its padding zeros; later changes of its weights are not seen.
+    """A convolution with zeros as padding, then a rectification from output `relu_from` on; its weights are copied."""
 
-    Outputs from number `relu_from` on are rectified. With a shortcut the signal has as many more channels as there are
-    outputs: they come first, are not convolved, and are added to the outputs before these are rectified.
-    """
+    # with a shortcut the signal has as many more channels as there are outputs: they come first, are not convolved, and
+    # are added to the outputs before these are rectified
 
     def __init__(self, layer: nn.Conv2d, relu_from: int | None = None, shortcut: bool = False) -> None:
         super().__init__()
@@ -90,7 +89,6 @@ class FixedConvolution(nn.Module):
         self.laid_out = weights.contiguous(), F.pad(bias, (0, num_more)), F.pad(least, (0, num_more))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
-        """The outputs."""
         inputs = self.convolved_channels(x)
         if select("fixed convolution", inputs, self.layer) == "native":
             return _run(x, [self])
@@ -105,15 +103,11 @@ class FixedConvolution(nn.Module):
         return y
 
     def convolved_channels(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H W"]:
-        """The channels of a signal that are convolved."""
         return x[:, self.layer.out_channels :] if self.shortcut else x
 
 
 class FixedConvolutions(nn.Sequential):
-    """Convolutions one behind the other, in one native call.
-
-    A `ConfigError` where a layer takes another number of channels than the one before gives.
-    """
+    """Convolutions one behind the other, in one native call."""
 
     def __init__(self, *layers: FixedConvolution) -> None:
         super().__init__(*layers)
@@ -125,7 +119,6 @@ class FixedConvolutions(nn.Sequential):
                 )
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
-        """The outputs of the last layer."""
         layers: list[Any] = list(self)
         inputs = layers[0].convolved_channels(x)
         if select("fixed convolution", inputs, *(one.layer for one in layers)) == "native":

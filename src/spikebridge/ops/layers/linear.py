@@ -102,7 +102,6 @@ def _is_silent(rows: Tensor) -> bool:
 
 
 def _sparse_gradient(rows: Tensor, grad_rows: Tensor) -> Tensor:
-    """The weight gradient, summed over active inputs."""
     rows = rows.contiguous()
     grad_rows = grad_rows.contiguous()
     num_outputs = grad_rows.shape[1]

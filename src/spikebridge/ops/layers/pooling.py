@@ -79,12 +79,7 @@ class MaxPool2d(nn.MaxPool2d):
 
 
 def windows_of(module: nn.Module) -> Size | None:
-    """The windows of a max pooling that lie side by side; None for any other module.
-
-    Example:
-        >>> windows_of(nn.MaxPool2d(2)), windows_of(nn.MaxPool2d(3, stride=2))
-        ((2, 2), None)
-    """
+    """The windows of a max pooling that lie side by side; None for any other module."""
     if not isinstance(module, nn.MaxPool2d) or type(module) not in (nn.MaxPool2d, MaxPool2d):
         return None
 
@@ -117,7 +112,6 @@ def _run(name: str, full: Tensor, pooled: Tensor, places: Tensor, height: int, w
 
 
 def _pool_empty(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Memory for pictures channels last."""
     batch, channels, height, width = shape
     return as_own_tensor(pool_empty((batch, height, width, channels), like).permute(0, 3, 1, 2))
 

@@ -33,19 +33,15 @@ class AxisOrder(NamedTuple):
     back: tuple[int, ...]
 
     def permute(self, signal: Tensor) -> Tensor:
-        """The signal in the order of memory."""
         return signal.permute(self.axes)
 
     def restore(self, signal: Tensor) -> Tensor:
-        """The signal back in its own order."""
         return as_own_tensor(signal.permute(self.back))
 
     def permute_step(self, step: Tensor) -> Tensor:
-        """The step `(B, *N)` in the order of memory."""
         return step.unsqueeze(0).permute(self.axes)[0]
 
     def restore_step(self, step: Tensor) -> Tensor:
-        """The step back in its own order."""
         return as_own_tensor(step.unsqueeze(0).permute(self.back)[0])
 
     def permute_value(self, value: Tensor) -> Tensor:
@@ -54,13 +50,7 @@ class AxisOrder(NamedTuple):
 
 
 def layout_of(signal: Tensor) -> AxisOrder | None:
-    """The order of a dense signal in memory; None if it is its own order, or time is not first in it.
-
-    Example:
-        >>> image = torch.zeros(5, 3, 8, 8).to(memory_format=torch.channels_last)
-        >>> layout_of(image.unflatten(0, (5, 1))).axes
-        (0, 1, 3, 4, 2)
-    """
+    """The order of a dense signal in memory; None if it is its own order, or time is not first in it."""
     if signal.is_contiguous():
         return None
 
@@ -80,12 +70,10 @@ class Outline(NamedTuple):
 
     @classmethod
     def of(cls, signal: Tensor) -> "Outline":
-        """The outline of a signal."""
         return cls(signal.shape, signal.stride())
 
     @property
     def groups(self) -> "Groups":
-        """The rows of a step, as `groups_of` the signal."""
         return _groups_of(*self)
 
 
@@ -122,13 +110,7 @@ def as_own_tensor(view: Tensor) -> Tensor:
 
 
 def groups_of(signal: Tensor) -> Groups:
-    """One group where a signal is dense or a copy is faster, else one a sample.
-
-    Example:
-        >>> windows = torch.zeros(40, 2, 50).unflatten(0, (4, 10)).movedim(1, 0)
-        >>> groups_of(windows)
-        Groups(number=4, num_columns=100)
-    """
+    """One group where a signal is dense or a copy is faster, else one a sample, as of windows of a signal."""
     return _groups_of(signal.shape, signal.stride())
 
 

@@ -62,14 +62,10 @@ class LoopPlan(ctypes.Structure):
 
 
 class Pooling(ctypes.Structure):
-    """Max pooling behind the spikes of pictures."""
-
     _fields_ = [("pooled", Signal), *int64_fields("channels", "width", "size_y", "size_x")]
 
 
 class Forward(ctypes.Structure):
-    """A sequence, forward."""
-
     _fields_ = [
         ("plan", LoopPlan),
         *[(name, Signal) for name in ("x", "y", "kept")],
@@ -79,8 +75,6 @@ class Forward(ctypes.Structure):
 
 
 class Backward(ctypes.Structure):
-    """A sequence, backward."""
-
     _fields_ = [
         ("plan", LoopPlan),
         *[(name, Signal) for name in ("x", "kept")],
@@ -94,8 +88,6 @@ class Backward(ctypes.Structure):
 
 
 class Respond(ctypes.Structure):
-    """A finite impulse response."""
-
     _fields_ = [
         ("plan", LoopPlan),
         *[(name, Signal) for name in ("x", "y")],
@@ -105,8 +97,6 @@ class Respond(ctypes.Structure):
 
 
 class LeakySum(ctypes.Structure):
-    """A leaky sum, mean or alpha function."""
-
     _fields_ = [
         ("plan", LoopPlan),
         *int64_fields("form"),
@@ -171,11 +161,9 @@ def _is_cut_off(path: Path) -> bool:
 
 
 def _torch_team() -> int | None:
-    """The address of `GOMP_parallel` as PyTorch itself finds it, so that both share one team of threads.
-
-    A handle on PyTorch's library looks a name up in what that library was linked with, whatever it is called. None
-    where PyTorch's threads are of another kind: the native steps run on one thread there.
-    """
+    """The address of `GOMP_parallel` as PyTorch itself finds it, so that both share one team of threads."""
+    # a handle on PyTorch's library looks a name up in the libraries that it was linked with, whatever they are called;
+    # where PyTorch's threads are of another kind, the native steps run on one thread
     for name in ("libtorch_cpu.so", "libtorch.so"):
         try:
             linked = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / name))

@@ -28,11 +28,10 @@ _numbers = itertools.count()
 
 
 class _Block(mmap.mmap):
-    """A memory map, of which the first `shift` bytes stay unused.
+    """A memory map, of which the first `shift` bytes stay unused."""
 
-    Maps begin at a page, and caches hold only a few lines that lie equally far from one: so each block has another
-    shift, or results of one size would push each other out.
-    """
+    # maps begin at a page, and caches hold only a few lines that lie equally far from one: so each block has another
+    # shift, or results of one size would push each other out
 
     home: "_Pool"
     shift: int
@@ -41,7 +40,6 @@ class _Block(mmap.mmap):
 
     @classmethod
     def of(cls, home: "_Pool", length: int) -> "_Block":
-        """A new block."""
         block = cls(-1, length + _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         block.home = home
         block.number = next(_numbers)
@@ -64,11 +62,10 @@ class _Block(mmap.mmap):
 
 
 class _Pool:
-    """Idle blocks by length, and the lengths of those that are lent.
+    """Idle blocks by length, and the lengths of those that are lent."""
 
-    Threads use it without a lock: each line does one thing that no other thread can see half done, and a race costs a
-    block at worst.
-    """
+    # threads use it without a lock: each line does one thing that no other thread can see half done, and a race costs a
+    # block at worst
 
     def __init__(self) -> None:
         self.idle: dict[int, list[_Block]] = {}  # the length that was used last comes last
@@ -106,10 +103,7 @@ _pool = _Pool()
 
 
 def pool_empty(shape: Sequence[int], like: Tensor, strides: Sequence[int] | None = None) -> Tensor:
-    """An uninitialized tensor from the pool, in the dtype and on the device of another one.
-
-    With strides its numbers lie side by side in any order. Its storage cannot be resized.
-    """
+    """An uninitialized tensor as `torch.empty`, with numbers side by side in any order; it cannot be resized."""
     count = math.prod(shape)
     size = count * like.element_size()
     if size < MIN_BYTES or not like.is_cpu or sys.platform != "linux":

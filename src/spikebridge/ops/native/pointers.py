@@ -26,10 +26,7 @@ def changes_in_time(value: Tensor, x: Tensor) -> bool:
 
 
 class Pointers:
-    """Sets the pointers of a job, and keeps alive what they point to as long as it lives itself.
-
-    Values line up from the right with the signal `x`, `(T, B, *N)`; `groups` are the rows of its steps.
-    """
+    """The pointers of a job to values for `x` `(T, B, *N)`, in rows `groups`; keeps alive what they point to."""
 
     def __init__(self, x: Tensor, groups: Groups) -> None:
         self.x = x
@@ -37,7 +34,6 @@ class Pointers:
         self._alive: list[object] = []
 
     def keep(self, thing: object) -> None:
-        """Keeps alive what a pointer from elsewhere shows."""
         self._alive.append(thing)
 
     def set_value(self, place: CValue, value: Tensor | float) -> None:
@@ -124,5 +120,4 @@ class Pointers:
 
 
 def _is_one_number(value: Tensor) -> bool:
-    """True if all elements are one number in memory."""
     return value.numel() <= 1 or not any(value.stride())

@@ -26,11 +26,9 @@ def run_sequence(
     pool: Size | None = None,
     donated: bool = False,
 ) -> tuple[Tensor, NeuronMemory]:
-    """Outputs and last state of an input `(T, B, *N)` in float32 or float64, T >= 1, with gradients.
-
-    State and parameters have the dtype of the input. With `pool` the outputs are the largest of each window, where
-    `selection` takes the native path for it. A `donated` input is not read again, so that its memory may be used.
-    """
+    """Outputs and last state of an input `(T, B, *N)` in float32 or float64, T >= 1, with gradients."""
+    # `pool` are windows whose largest outputs are given, where `selection` takes the native path for it; a `donated` input
+    # is not read again, so that its memory may be used
     tensors = [t for t in (x, *start, *values) if isinstance(t, Tensor)]
     if torch.compiler.is_compiling():
         return run_custom_op(spec, x, start, values)

@@ -76,11 +76,10 @@ class _Block(NamedTuple):
 
 
 class _Backpropagation:
-    """Back-propagation through time of a part of the batch, block by block, the last block first.
+    """Back-propagation through a part of the batch, the last block first; writes to `carry` and `grad_x`."""
 
-    `carry` holds by name the gradients of the state after the steps that are still to do, and is written to. `grad_x`
-    may be the memory of the trajectory's membranes.
-    """
+    # `carry` holds the gradients of the state after the steps that are still to do; `grad_x` may be the memory of the
+    # membranes
 
     def __init__(
         self,
@@ -139,7 +138,6 @@ class _Backpropagation:
         return block.grad_x if self.parameter_grads is None else self._scratch_for("grad_v", block)
 
     def _derivative(self, block: _Block, surrogate: SurrogateGradient, threshold: Tensor) -> Tensor:
-        """The surrogate's derivative `h` at the membranes of a block."""
         return surrogate.derivative(torch.sub(block.v, threshold, out=self._scratch_for("distance", block)))
 
     def _integrate(self, block: _Block) -> Tensor:
@@ -283,10 +281,7 @@ class _Backpropagation:
         return slope.addcmul_(slice_time(self.values.v_reset, block.steps, self.v) - v, h)
 
     def _leave_block(self, block: _Block, grad_v: Tensor) -> None:
-        """From the gradients of the membranes to those of the input, of parameters, and of the state before the block.
-
-        `grad_v` is turned into the gradients of the input, in place.
-        """
+        """Turns the gradients of a block's membranes into those of its input, in place, and of the state before it."""
         values = self.values
         steps = block.steps
         if self.parameter_grads is not None:

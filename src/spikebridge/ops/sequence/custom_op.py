@@ -32,7 +32,6 @@ class _Operands(NamedTuple):
 
     @classmethod
     def of(cls, flat: tuple[Any, ...]) -> "_Operands":
-        """The operands from a flat list."""
         first = 1 + len(NeuronMemory._fields)
         end = len(_NAMES)
         surrogate, width, reset, detach_reset = flat[end + 1 :]
@@ -42,12 +41,10 @@ class _Operands(NamedTuple):
 
     @property
     def spec(self) -> NeuronSpec:
-        """The kind of neuron."""
         return _spec_of(*self.kind)
 
     @property
     def values(self) -> NeuronParams:
-        """The parameters of the neuron."""
         return NeuronParams(*[n if t is None else t for t, n in zip(self.tensors, self.numbers, strict=True)])
 
 

@@ -21,11 +21,8 @@ __all__ = ["backward_steps", "forward_steps"]
 
 
 def forward_steps(spec: NeuronSpec, x: Tensor, start: NeuronMemory, values: NeuronParams, keep: bool) -> ForwardResult:
-    """All steps of an input `(T, B, *N)` in float32 or float64, T >= 1; the result shares no memory with the arguments.
-
-    With `keep` the membranes before the reset are given too, for a backward pass; those of a neuron that does not fire
-    are its outputs.
-    """
+    """All steps of an input `(T, B, *N)` in float32 or float64, T >= 1; results have memory of their own."""
+    # with `keep` the membranes before the reset are given too; a neuron that does not fire has them as its outputs
     values = NeuronParams(*map(as_number, values))
     y = pool_empty(x.shape, x)
     v = pool_empty(x.shape, x) if keep and spec.fires else None

@@ -69,10 +69,7 @@ def forward_steps(
     pool: Size | None = None,
     donated: bool = False,
 ) -> ForwardResult:
-    """All steps of a sequence, as `forward.forward_steps`; results lie in memory as the signal does.
-
-    With `pool` the outputs are the largest of each window. Of a `donated` signal the membranes take the memory.
-    """
+    """All steps of a sequence, as `forward.forward_steps`, maybe pooled; results lie in memory as the signal does."""
     layout = layout_of(x)
     if layout is not None:
         state = start.each(layout.permute_step)
@@ -172,7 +169,6 @@ def _permuted(layout: AxisOrder, values: NeuronParams) -> NeuronParams:
 
 
 def _permuted_args(layout: AxisOrder, args: BackwardArgs) -> BackwardArgs:
-    """The arguments of a backward pass in the order of memory."""
     return args._replace(
         x=None if args.x is None else layout.permute(args.x),
         v=layout.permute(args.v),

@@ -8,11 +8,9 @@ from spikebridge.ops.sequence.trajectory import Trajectory
 
 
 class ParameterGrads:
-    """Adds the contributions of a part of the batch to `sums`, by name the gradients of the parameters wanted.
+    """The gradients of parameters by name, to which each block of steps of a part of the batch adds."""
 
-    Each sum has the shape of its parameter, and so may have a time. `x` is the input, where the gradient of `r` needs
-    it.
-    """
+    # each sum has the shape of its parameter, and so may have a time; the gradient of `r` alone needs the input
 
     def __init__(self, sums: dict[str, Tensor], trajectory: Trajectory, x: Tensor | None) -> None:
         self.sums = sums
@@ -38,11 +36,8 @@ class ParameterGrads:
             self._add("r", block, grad, drive[block])
 
     def add_fire_and_reset(self, block: slice, after: Tensor, spike: Tensor, after_a: Tensor | None = None) -> None:
-        """Adds those of threshold, reset and adaptation.
-
-        `after` and `after_a` are the gradients of membrane and adaptation after the step, `spike` that of the spike's
-        argument, membrane minus threshold; `spike` is written over.
-        """
+        """Adds those of threshold, reset and adaptation, from the gradients of membrane and adaptation after a step."""
+        # `spike` is the gradient of membrane minus threshold; it is written over
         path = self.trajectory
         spikes = path.spikes(block)
         # minus the gradient of the threshold: a subtracting reset takes the threshold away where a neuron fired

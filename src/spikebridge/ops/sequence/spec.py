@@ -46,11 +46,7 @@ class NeuronSpec:
 
 
 class NeuronParams(NamedTuple):
-    """The parameters of neurons. Each is a float, or a tensor in the dtype and on the device of the signal.
-
-    A tensor lines up from the right with the signal `(T, B, *N)`: `()`, `(*N)`, `(B, *N)`, or `(T, B, *N)` where each
-    axis may be 1. One with as many axes as the signal may change in time.
-    """
+    """The parameters of neurons: floats, or tensors in the dtype and on the device of the signal."""
 
     decay: Value
     v_threshold: Value = 1.0
@@ -70,13 +66,11 @@ class NeuronMemory(NamedTuple):
     a: Tensor | None = None  # adaptation after the jump
 
     def each(self, function: Callable[[Tensor], Tensor]) -> "NeuronMemory":
-        """A function of each tensor."""
         return NeuronMemory(
             function(self.v), None if self.i is None else function(self.i), None if self.a is None else function(self.a)
         )
 
     def of_batch(self, part: slice) -> "NeuronMemory":
-        """The state of a part of the batch, in the same memory."""
         return self.each(lambda tensor: tensor[part])
 
 

@@ -53,7 +53,6 @@ def slice_batch(value: Tensor, part: slice, ndim: int) -> Tensor:
 
 
 def slice_params(values: NeuronParams, part: slice, ndim: int) -> NeuronParams:
-    """All parameters for a part of the batch."""
     return NeuronParams(*[slice_batch(value, part, ndim) if isinstance(value, Tensor) else value for value in values])
 
 
@@ -68,7 +67,6 @@ def each_step(value: Value, x: Tensor) -> Sequence[Tensor]:
 
 
 def as_tensor(value: Value, x: Tensor) -> Tensor:
-    """A value as a tensor in the dtype and on the device of a signal."""
     return value if isinstance(value, Tensor) else x.new_full((), value)
 
 

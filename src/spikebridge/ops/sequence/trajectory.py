@@ -25,7 +25,6 @@ class Trajectory(NamedTuple):
     adaptations: Tensor | None  # before the decay of each step
 
     def spikes(self, block: slice) -> Tensor:
-        """The outputs of a block of steps."""
         spikes = torch.empty_like(self.v[block])
         return torch.ge(self.v[block], slice_time(self.thresholds, block, self.v), out=spikes)
 
@@ -63,7 +62,6 @@ def rematerialize(
 
 
 def _currents(x: Tensor, start: Tensor, values: NeuronParams, v: Tensor) -> Tensor:
-    """The synaptic currents of all steps, and before them that of the start."""
     currents = torch.empty((len(v) + 1, *v.shape[1:]), dtype=v.dtype, device=v.device)
     currents[0] = start
     rows = currents.unbind(0)

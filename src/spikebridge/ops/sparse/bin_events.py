@@ -23,10 +23,8 @@ class _Events(ctypes.Structure):
 
 
 def event_image(events: EventColumns, crop: tuple[int, int, int, int], counts: bool) -> Float[Tensor, "2 h w"]:
-    """The events in a crop (left, top, width, height [px]) as an image with the channels ON and OFF.
-
-    A pixel has the number of its events with `counts`, else 1 for any. The crop may stick out of the sensor.
-    """
+    """The events in a crop (left, top, width, height [px]) as an image with the channels ON and OFF."""
+    # the crop may stick out of the sensor; a pixel has the number of its events with `counts`, else 1 for any
     if min(crop[2:]) < 1:
         raise ShapeError(f"a crop of one pixel at least was expected, but got {crop}")
 
@@ -41,10 +39,8 @@ def event_image(events: EventColumns, crop: tuple[int, int, int, int], counts: b
 
 
 def count_near(events: EventColumns, box: Float[np.ndarray, "4"], limits: tuple[float, ...]) -> list[int]:
-    """The number of events in boxes around the middle of a box (left, top, width, height [px]).
-
-    Their sides are `limits` times those of the box, which count for one pixel at least.
-    """
+    """The number of events in boxes around the middle of a box (left, top, width, height [px])."""
+    # sides are `limits` times those of the box, which count for one pixel at least
     left, top, width, height = box.tolist()
     columns = dense_columns(*events)
     job = _Events(len(columns[0]), *(column.ctypes.data for column in columns))

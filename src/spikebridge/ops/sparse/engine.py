@@ -46,17 +46,11 @@ class EventDriven:
         self._plans: dict[tuple[torch.Size, torch.dtype], NativeSteps | None] = {}  # None where PyTorch steps
 
     def initial_state(self, x_t: Float[Tensor, "1 *N"]) -> Any:
-        """The state before the first step, that of the network."""
         _check_input(x_t)
         return self.network.initial_state(x_t)
 
     def step(self, x_t: Float[Tensor, "1 *N"], state: Any = None) -> tuple[Float[Tensor, "1 *M"], Any]:
-        """One step of one sample: output and next state, without gradients, in memory of their own.
-
-        The state may come from a step here or of the network itself; None begins a stream. A `ConfigError` where the
-        network has changed or got hooks, a `ShapeError` for a state of another stream, a `DataError` for a membrane
-        that is not finite.
-        """
+        """One step of one sample, without gradients; the state may be the network's own, and None begins a stream."""
         # the short way of a stream that continues: everything else was checked at its first step
         plan = self._plans.get((x_t.shape, x_t.dtype))
         is_elsewhere = is_reference() or torch.is_autocast_enabled("cpu")
@@ -100,21 +94,16 @@ def _check_input(x_t: Tensor) -> None:
 
 
 def prepare(network: nn.Module, native: bool | None = None, dense_above: float | None = None) -> EventDriven:
-    """Prepares a `spikebridge.neurons.Sequential` for live stepping, one sample and one step at a time.
-
-    It may hold neurons, `Conv2d`, `Linear`, `MaxPool2d`, `AvgPool2d` and `Flatten`; a `ConfigError` names any other
-    layer with its path. Weights are copied and transposed once: after a change, which `step` notices, prepare it again.
-    `native` says whether to use the native library, None where it is there. Above a share `dense_above` of events a
-    layer computes every place; None takes the share that was measured.
-    """
+    """Prepares a `spikebridge.neurons.Sequential` for live stepping, one sample and one step at a time."""
+    # `native` says whether to use the native library, None where it is there; above a share `dense_above` of events a
+    # layer computes every place, None takes the measured share
     return EventDriven(network, native, dense_above)
 
 
 class _Snapshot:
-    """The tensors, layers and settings of a network when it was prepared, to notice a change at little cost.
+    """The tensors, layers and settings of a network when it was prepared, to notice a change at little cost."""
 
-    A number written through `.data` leaves no trace and is not noticed.
-    """
+    # a number written through `.data` leaves no trace and is not noticed
 
     def __init__(self, network: nn.Module) -> None:
         stores = [s for module in network.modules() for s in (module._parameters, module._buffers)]

@@ -51,10 +51,7 @@ class EventLayer:
 
 
 def read_layers(network: nn.Module) -> tuple[list[EventLayer], LayerRow]:
-    """The layers of a `spikebridge.neurons.Sequential`, inner ones in their place.
-
-    A `ConfigError` names a layer that cannot be stepped by events, with its path and the reason.
-    """
+    """The layers of a `spikebridge.neurons.Sequential`; a `ConfigError` names one that cannot be stepped by events."""
     if not isinstance(network, nn.Module) or not _is_row(network) or not hasattr(network, "initial_state"):
         kind = type(network)
         raise ConfigError(
@@ -78,10 +75,8 @@ def _is_row(module: nn.Module) -> bool:
 
 
 def _follows_spec(module: nn.Module) -> bool:
-    """True for neurons whose step is that of `spec.py`, as it stands in `neurons/`.
-
-    Neurons are of a higher layer and cannot be imported here, so that they are known by what they say of themselves.
-    """
+    """True for neurons whose step is that of `spec.py`, as it stands in `neurons/`."""
+    # neurons are of a higher layer and cannot be imported here: they are known by what they say of themselves
     kind: Any = type(module)
     if not getattr(kind, "follows_spec", False):
         return False
@@ -90,7 +85,6 @@ def _follows_spec(module: nn.Module) -> bool:
 
 
 def _read(row: nn.Module, path: str, address: tuple[int, ...], layers: list[EventLayer]) -> LayerRow:
-    """Adds the layers of a container to the list."""
     _refuse_hooks(row, path)
     places: list[LayerRow | int | None] = []
     # `named_children` would leave out a layer that stands in two places

@@ -48,10 +48,7 @@ def _functions_of(steps: ctypes.CDLL) -> dict[torch.dtype, Callable[..., int]]:
 
 
 class NativeSteps:
-    """The step of a network for inputs like `x_t`, `(1, *N)`, with a state like `state`.
-
-    `dense_above` is that of `engine.prepare`. Where not `fits`, the native step does not take a layer at this shape.
-    """
+    """The step of a network for inputs like `x_t`, `(1, *N)`; where not `fits`, not all layers have a native step."""
 
     def __init__(
         self,
@@ -87,7 +84,6 @@ class NativeSteps:
                 first += self.states[-1].num_tensors
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One step of one sample `(1, *N)`, and the state of the network after it."""
         is_last = self.has_one_order
         if not x_t.is_contiguous():
             is_last = is_last or x_t.is_contiguous(memory_format=torch.channels_last)

@@ -38,11 +38,9 @@ class Record(ctypes.Structure):
 
 
 class Records:
-    """The records of a network for steps of one shape, in the order in which they run, and the input at the end.
+    """The records of a network for steps like the empty `like`, `(0, *N)`, in their order, and the input at the end."""
 
-    `like` is an empty step `(0, *N)` in the shape and dtype of those to come; `dense_above` is that of
-    `engine.prepare`. `fits` says whether the native step takes all layers at these shapes.
-    """
+    # `dense_above` is that of `engine.prepare`; `fits` says whether the native step takes all layers at these shapes
 
     def __init__(self, layers: Sequence[EventLayer], like: Tensor, dense_above: float | None) -> None:
         self.like = like
@@ -194,7 +192,6 @@ class Records:
         return record
 
     def _entry(self) -> Record:
-        """The record of the input."""
         record = Record()
         record.channels, record.height, record.width = _image_size(self.like)
         self._add_buffers(record, self.like.shape[1:].numel())
@@ -229,7 +226,6 @@ def _image_size(step: Tensor) -> tuple[int, int, int]:
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    """A setting for both axes of an image."""
     return value if isinstance(value, tuple) else (value, value)
 
 

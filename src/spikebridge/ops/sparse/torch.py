@@ -48,7 +48,6 @@ class TorchSteps:
 
     @torch.no_grad()
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One step of one sample `(1, *N)`, and the state of the network after it."""
         states = []
         for layer, stage in self.stages:
             if layer.address is None:
