@@ -95,8 +95,7 @@ class NativeSteps:
 
         with self.lock:
             states = [layer.point(state, self.before, self.after, copies) for layer in self.states]
-            arguments = (x_t.data_ptr(), is_last, *self.state_arguments, y.data_ptr())
-            failed = self.function(*self.layer_arguments, *arguments)
+            failed = self.function(*self.layer_arguments, x_t.data_ptr(), is_last, *self.state_arguments, y.data_ptr())
 
         if failed:
             source = self.records.layers[failed - 1]
@@ -135,8 +134,8 @@ class _LayerState:
         if type(old) is not self.kind:
             raise self._mismatch(old)
 
-        new: list[Tensor | None] = []
         k = self.first
+        new: list[Tensor | None] = []
         for tensor, pattern in zip(old, self.patterns, strict=True):
             if tensor is None and pattern is None:
                 new.append(None)
@@ -144,14 +143,16 @@ class _LayerState:
 
             if tensor is None or pattern is None:
                 raise self._mismatch(old)
-            if tensor.shape != pattern.shape or tensor.dtype != pattern.dtype or not tensor.is_cpu:
+
+            like, shape, stride, dtype = pattern
+            if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_cpu:
                 raise self._mismatch(old)
 
-            if tensor.stride() != pattern.stride:
+            if tensor.stride() != stride:
                 tensor = _channels_last(tensor)
                 copies.append(tensor)
 
-            result = torch.empty_like(pattern.tensor)
+            result = torch.empty_like(like)
             new.append(result)
             before[k] = tensor.data_ptr()
             after[k] = result.data_ptr()

@@ -361,8 +361,7 @@ INLINE int NAME(fire_all)(const Layer *l, const REAL *restrict in, const void *c
     const int64_t *restrict wait_before = waits ? before[1] : NULL;
     int64_t *restrict wait_after = waits ? after[1] : NULL;
     uint8_t *restrict flags = l->flags;
-    REAL one[NUM_PARAMETERS];
-    for (int k = 0; k < NUM_PARAMETERS; k++) one[k] = *p[k];
+    const REAL one[NUM_PARAMETERS] = {*p[0], *p[1], *p[2], *p[3], *p[4], *p[5], *p[6], *p[7]};
 
     int bad = 0;
 #define NUMBER(K) (varied ? p[K][j] : one[K])
@@ -387,7 +386,7 @@ INLINE int NAME(fire_all)(const Layer *l, const REAL *restrict in, const void *c
                 wait_after[j] = fired ? l->refractory : (wait > 0 ? wait - 1 : 0);
             }
             flags[j] = (uint8_t)fired;
-            v = NAME(after_reset)(v, (REAL)fired, threshold, NUMBER(V_RESET), reset);
+            v = NAME(after_finite_reset)(v, fired, threshold, NUMBER(V_RESET), reset);
             if (adapts) m_after[j] = decayed + NUMBER(JUMP) * (REAL)fired;
         }
         v_after[j] = v;

@@ -17,3 +17,10 @@ INLINE REAL NAME(after_reset)(REAL v, REAL spike, REAL threshold, REAL v_reset, 
         return v * (1 - spike) + spike * v_reset;
     return v - spike * threshold;
 }
+
+/* The same of a membrane that is finite: a choice instead of products, which takes less time. */
+INLINE REAL NAME(after_finite_reset)(REAL v, int fired, REAL threshold, REAL v_reset, const int reset)
+{
+    const REAL lower = reset == BY_THRESHOLD ? v - threshold : v_reset;
+    return fired ? lower : v;
+}
