@@ -48,8 +48,8 @@ def one_pass_sums(
     dt: float | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
     """`h[t] = decay h[t - 1] + x[t]` from `start` on, and the last sum in memory of its own."""
-    # with the step `dt` of the clock [s] logarithms of tau [s] stand for the decay, `exp(-dt / tau)`: one node of autograd
-    # leads from there to the sums
+    # with the step `dt` of the clock [s] logarithms of tau [s] stand for the decay, `exp(-dt / tau)`: one node of
+    # autograd leads from there to the sums
     y, last = _one_pass(_Form.SUM, x, decay, 1.0, resets, dt, start)
     return y, last
 

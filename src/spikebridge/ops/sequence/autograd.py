@@ -12,7 +12,7 @@ from torch import Tensor
 from spikebridge.errors import ConfigError
 from spikebridge.ops.sequence.custom_op import NEED_INPUT, run_custom_op
 from spikebridge.ops.sequence.dispatch import choose
-from spikebridge.ops.sequence.spec import BackwardArgs, NeuronMemory, NeuronParams, NeuronSpec, Size
+from spikebridge.ops.sequence.spec import BackwardArgs, ForwardArgs, NeuronMemory, NeuronParams, NeuronSpec, Size
 
 _NAMES = ("x", *NeuronMemory._fields, *NeuronParams._fields)
 _NUM_STATES = len(NeuronMemory._fields)
@@ -27,8 +27,7 @@ def run_sequence(
     donated: bool = False,
 ) -> tuple[Tensor, NeuronMemory]:
     """Outputs and last state of an input `(T, B, *N)` in float32 or float64, T >= 1, with gradients."""
-    # `pool` are windows whose largest outputs are given, where `selection` takes the native path for it; a `donated` input
-    # is not read again, so that its memory may be used
+    # `pool` is given where `selection` takes the native path for it
     tensors = [t for t in (x, *start, *values) if isinstance(t, Tensor)]
     if torch.compiler.is_compiling():
         return run_custom_op(spec, x, start, values)
@@ -37,7 +36,7 @@ def run_sequence(
         y, *end = _Sequence.apply(spec, pool, donated, x, *start, *values)
         return y, NeuronMemory(*end)
 
-    y, _, last = choose(spec, x, pool, donated).forward(spec, x, start, values, keep=False)
+    y, _, last = choose(spec, x).forward(ForwardArgs(spec, x, start, values, False, pool, donated))
     return y, last
 
 
@@ -74,12 +73,13 @@ class _Sequence(torch.autograd.Function):
 
         # the gradient of a sum needs the sum only for the gradient of the decay
         ctx.keeps_membranes = (spec.fires or "decay" in ctx.wanted) and not ctx.keeps_input
-        y, v, end = choose(spec, x, pool, donated).forward(spec, x, start, values, keep=ctx.keeps_membranes)
+        ctx.steps = choose(spec, x)
+        args = ForwardArgs(spec, x, start, values, ctx.keeps_membranes, pool, donated)
+        y, v, end = ctx.steps.forward(args)
 
         # numbers cannot be saved as tensors are
         ctx.save_for_backward(x if ctx.keeps_input else v, *[t if isinstance(t, Tensor) else None for t in rest])
         ctx.numbers = [None if isinstance(t, Tensor) else t for t in rest]
-        ctx.steps = choose(spec, x)
         ctx.spec = spec
         ctx.pool = pool
         ctx.shape = x.shape
@@ -99,7 +99,7 @@ class _Sequence(torch.autograd.Function):
 
         if ctx.keeps_input:
             x = kept
-            v = ctx.steps.forward(ctx.spec, kept, start, values, keep=True).v
+            v = ctx.steps.forward(ForwardArgs(ctx.spec, x, start, values, keep=True)).v
         elif not ctx.keeps_membranes:
             v = grad_y if grad_y is not None else start.v.new_zeros(ctx.shape)  # for its shape alone
 

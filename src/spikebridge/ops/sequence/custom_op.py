@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.ops.sequence.dispatch import choose
-from spikebridge.ops.sequence.spec import BackwardArgs, NeuronMemory, NeuronParams, NeuronSpec
+from spikebridge.ops.sequence.spec import BackwardArgs, ForwardArgs, NeuronMemory, NeuronParams, NeuronSpec
 
 _NAMES = ("x", *NeuronMemory._fields, *NeuronParams._fields)
 NEED_INPUT = ("r", "decay_syn")  # parameters whose gradients are products with the input or its current
@@ -81,7 +81,8 @@ def sequence(*flat: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     operands = _Operands.of(flat)
     x = operands.x
     spec = operands.spec
-    y, kept, end = choose(spec, x).forward(spec, x, operands.start, operands.values, keep=spec.fires)
+    args = ForwardArgs(spec, x, operands.start, operands.values, keep=spec.fires)
+    y, kept, end = choose(spec, x).forward(args)
     declared = _declared(operands, torch.device("meta"))
     y, kept, v, i, a = (_with_strides_of(t, like, x) for t, like in zip((y, kept, *end), declared, strict=True))
 

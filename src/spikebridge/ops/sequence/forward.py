@@ -14,32 +14,24 @@ from torch import Tensor
 
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.sequence.backward import backward_steps
-from spikebridge.ops.sequence.spec import ForwardResult, NeuronMemory, NeuronParams, NeuronSpec
+from spikebridge.ops.sequence.spec import ForwardArgs, ForwardResult, NeuronMemory, NeuronParams, NeuronSpec
 from spikebridge.ops.sequence.tiling import as_number, batch_parts, each_step, is_number, slice_params, time_blocks
 
 __all__ = ["backward_steps", "forward_steps"]
 
 
-def forward_steps(spec: NeuronSpec, x: Tensor, start: NeuronMemory, values: NeuronParams, keep: bool) -> ForwardResult:
-    """All steps of an input `(T, B, *N)` in float32 or float64, T >= 1; results have memory of their own."""
-    # with `keep` the membranes before the reset are given too; a neuron that does not fire has them as its outputs
+def forward_steps(args: ForwardArgs) -> ForwardResult:
+    """All steps of a sequence; results have memory of their own."""
+    spec, x, start, values, keep, *_ = args
     values = NeuronParams(*map(as_number, values))
     y = pool_empty(x.shape, x)
     v = pool_empty(x.shape, x) if keep and spec.fires else None
     end = start.each(lambda m: torch.empty(m.shape, dtype=m.dtype, device=m.device))
 
     for part in batch_parts(x):
-        _run_part(
-            spec,
-            slice_params(values, part, x.ndim),
-            _Part(
-                x[:, part],
-                start.of_batch(part),
-                end.of_batch(part),
-                y[:, part],
-                None if v is None else v[:, part],
-            ),
-        )
+        v_of_part = None if v is None else v[:, part]
+        signals = _Part(x[:, part], start.of_batch(part), end.of_batch(part), y[:, part], v_of_part)
+        _run_part(spec, slice_params(values, part, x.ndim), signals)
 
     return ForwardResult(y, y if keep and not spec.fires else v, end)
 

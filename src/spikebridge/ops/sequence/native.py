@@ -17,6 +17,7 @@ from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.native.pointers import Pointers, address_of, as_signal, changes_in_time
 from spikebridge.ops.sequence.spec import (
     BackwardArgs,
+    ForwardArgs,
     ForwardResult,
     NeuronMemory,
     NeuronParams,
@@ -60,23 +61,14 @@ def surrogate_number(surrogate: object) -> int | None:
     return _SURROGATES.index(kind.__qualname__) if is_known else None
 
 
-def forward_steps(
-    spec: NeuronSpec,
-    x: Tensor,
-    start: NeuronMemory,
-    values: NeuronParams,
-    keep: bool,
-    pool: Size | None = None,
-    donated: bool = False,
-) -> ForwardResult:
-    """All steps of a sequence, as `forward.forward_steps`, maybe pooled; results lie in memory as the signal does."""
-    layout = layout_of(x)
+def forward_steps(args: ForwardArgs) -> ForwardResult:
+    """All steps of a sequence, maybe pooled; results lie in memory as the signal does."""
+    layout = layout_of(args.x)
     if layout is not None:
-        state = start.each(layout.permute_step)
-        result = forward_steps(spec, layout.permute(x), state, _permuted(layout, values), keep, pool, donated)
-        v = None if result.v is None else layout.restore(result.v)
-        return ForwardResult(layout.restore(result.y), v, result.end.each(layout.restore_step))
+        y, v, end = forward_steps(_permuted_forward(layout, args))
+        return ForwardResult(layout.restore(y), None if v is None else layout.restore(v), end.each(layout.restore_step))
 
+    spec, x, start, values, keep, pool, donated = args
     groups = _groups_for(x, pool)
     x = groups.dense(x)
     y = groups.pool_empty(x, x) if pool is None else _pooled_empty(x, pool)
@@ -98,10 +90,10 @@ def forward_steps(
 
 
 def backward_steps(args: BackwardArgs) -> dict[str, Tensor]:
-    """The gradients of a sequence, as `backward.backward_steps`."""
+    """The gradients that are wanted, by name."""
     layout = layout_of(args.v)
     if layout is not None:
-        return _restored(layout, backward_steps(_permuted_args(layout, args)), args.values)
+        return _restored(layout, backward_steps(_permuted_backward(layout, args)), args.values)
 
     spec, x, v, start, values, grad_y, grad_end, wanted, out, pool = args
     groups = _groups_for(v, pool)
@@ -168,7 +160,12 @@ def _permuted(layout: AxisOrder, values: NeuronParams) -> NeuronParams:
     return values._replace(**{n: layout.permute_value(value) for n, value in tensors.items()})
 
 
-def _permuted_args(layout: AxisOrder, args: BackwardArgs) -> BackwardArgs:
+def _permuted_forward(layout: AxisOrder, args: ForwardArgs) -> ForwardArgs:
+    start = args.start.each(layout.permute_step)
+    return args._replace(x=layout.permute(args.x), start=start, values=_permuted(layout, args.values))
+
+
+def _permuted_backward(layout: AxisOrder, args: BackwardArgs) -> BackwardArgs:
     return args._replace(
         x=None if args.x is None else layout.permute(args.x),
         v=layout.permute(args.v),

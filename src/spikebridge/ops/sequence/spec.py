@@ -74,11 +74,23 @@ class NeuronMemory(NamedTuple):
         return self.each(lambda tensor: tensor[part])
 
 
+class ForwardArgs(NamedTuple):
+    """The arguments of a forward pass."""
+
+    spec: NeuronSpec
+    x: Tensor  # the input (T, B, *N), T >= 1, in float32 or float64, with any strides
+    start: NeuronMemory  # before the first step; never written to
+    values: NeuronParams
+    keep: bool = False  # the membranes before the reset, for a backward pass
+    pool: Size | None = None  # windows of which the largest outputs are given, in plain C alone
+    donated: bool = False  # the input is not read again: in plain C the membranes take its memory
+
+
 class ForwardResult(NamedTuple):
     """The result of a forward pass."""
 
     y: Tensor  # outputs (T, B, *N), or pooled
-    v: Tensor | None  # membranes before the reset, if kept
+    v: Tensor | None  # membranes before the reset, if kept; of a neuron that does not fire its outputs
     end: NeuronMemory  # the state after the last step
 
 
