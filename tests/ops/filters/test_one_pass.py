@@ -17,7 +17,7 @@ from spikebridge.hybrid.unit.kernel import (
     mean_step,
 )
 from spikebridge.ops import without_native
-from spikebridge.ops.filters.one_pass import one_pass_alphas, one_pass_last, one_pass_means, one_pass_sums
+from spikebridge.ops.filters.leaky_sum import one_pass_alphas, one_pass_last, one_pass_means, one_pass_sums
 from spikebridge.ops.selection import runs_in_one_pass
 from spikebridge.ops.sequence import native
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError
 from spikebridge.neurons import LIF, Integrator, Sequential
 from spikebridge.ops import pack_spikes, reference
-from spikebridge.ops.layers import linear, spike_packing
-from spikebridge.ops.layers.spike_packing import _pack
+from spikebridge.ops.layers import _spike_packing, linear
+from spikebridge.ops.layers._spike_packing import _pack
 
 
 def gradients(net: Sequential, x: Tensor) -> list[Tensor | None]:
@@ -51,7 +51,7 @@ def test_pictures_are_packed_as_they_lie() -> None:
 
 @pytest.mark.parametrize("last", [0.0, 1.0, 0.5])
 def test_all_blocks_are_looked_at(monkeypatch: pytest.MonkeyPatch, last: float) -> None:
-    monkeypatch.setattr(spike_packing, "BLOCK_SIZE", 1000)
+    monkeypatch.setattr(_spike_packing, "BLOCK_SIZE", 1000)
     numbers = torch.zeros(4097)
     numbers[-1] = last
     packed = _pack(numbers)

@@ -33,12 +33,16 @@ from spikebridge.neurons.quantity import Modulated, Quantity, names_to_learn, re
 from spikebridge.neurons.state import State, where
 from spikebridge.ops.filters.difference import Before, change
 from spikebridge.ops.filters.fir import last_response, powers
-from spikebridge.ops.filters.leaky_sum import Resets, last_sum, leaky_sum, one_step_late, sum_of_sums
-from spikebridge.ops.filters.one_pass import (
+from spikebridge.ops.filters.leaky_sum import (
+    Resets,
+    last_sum,
+    leaky_sum,
     one_pass_alphas,
     one_pass_last,
     one_pass_means,
     one_pass_sums,
+    one_step_late,
+    sum_of_sums,
     wants_gradients,
 )
 from spikebridge.ops.precision import HALF, state_dtype, upcast, zero_state

@@ -125,6 +125,7 @@ def sparse_outputs(
     stride: tuple[int, ...],
     padding: tuple[int, ...],
 ) -> Float[Tensor, "B D y x"]:
+    """The convolution of pictures of few events: each event is scattered over the outputs that see it."""
     size = convolved_size(x.shape[2:], weight.shape[2:], stride, padding)
     y = torch.empty(len(x), len(weight), *size, dtype=x.dtype, device=x.device, memory_format=CHANNELS_LAST)
     taps = weight.permute(0, 2, 3, 1).reshape(len(weight), -1).T

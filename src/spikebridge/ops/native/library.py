@@ -62,10 +62,14 @@ class LoopPlan(ctypes.Structure):
 
 
 class Pooling(ctypes.Structure):
+    """Max pooling behind the spikes of neurons."""
+
     _fields_ = [("pooled", Signal), *int64_fields("channels", "width", "size_y", "size_x")]
 
 
 class Forward(ctypes.Structure):
+    """Neurons over time, with their states before and after."""
+
     _fields_ = [
         ("plan", LoopPlan),
         *[(name, Signal) for name in ("x", "y", "kept")],
@@ -75,6 +79,8 @@ class Forward(ctypes.Structure):
 
 
 class Backward(ctypes.Structure):
+    """Gradients of neurons over time."""
+
     _fields_ = [
         ("plan", LoopPlan),
         *[(name, Signal) for name in ("x", "kept")],
@@ -88,6 +94,8 @@ class Backward(ctypes.Structure):
 
 
 class Respond(ctypes.Structure):
+    """A finite impulse response."""
+
     _fields_ = [
         ("plan", LoopPlan),
         *[(name, Signal) for name in ("x", "y")],
@@ -97,6 +105,8 @@ class Respond(ctypes.Structure):
 
 
 class LeakySum(ctypes.Structure):
+    """A leaky sum, a mean or an alpha function, or a gradient of one."""
+
     _fields_ = [
         ("plan", LoopPlan),
         *int64_fields("form"),

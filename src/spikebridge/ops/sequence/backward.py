@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.ops.native.memory_pool import pool_empty
-from spikebridge.ops.sequence.parameter_grads import ParameterGrads
+from spikebridge.ops.sequence._parameter_grads import ParameterGrads
 from spikebridge.ops.sequence.spec import BackwardArgs, NeuronParams, SurrogateGradient
 from spikebridge.ops.sequence.tiling import (
     as_number,

@@ -11,10 +11,20 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from spikebridge.ops.native.layout import AxisOrder, Groups, as_own_tensor, groups_of, layout_of, plan_of
+from spikebridge.ops.native.layout import (
+    AxisOrder,
+    Groups,
+    Pointers,
+    address_of,
+    as_own_tensor,
+    as_signal,
+    changes_in_time,
+    groups_of,
+    layout_of,
+    plan_of,
+)
 from spikebridge.ops.native.library import Backward, Forward, LoopPlan, Pooling, Share, library, run
 from spikebridge.ops.native.memory_pool import pool_empty
-from spikebridge.ops.native.pointers import Pointers, address_of, as_signal, changes_in_time
 from spikebridge.ops.sequence.spec import (
     BackwardArgs,
     ForwardArgs,

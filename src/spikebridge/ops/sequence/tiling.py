@@ -53,6 +53,7 @@ def slice_batch(value: Tensor, part: slice, ndim: int) -> Tensor:
 
 
 def slice_params(values: NeuronParams, part: slice, ndim: int) -> NeuronParams:
+    """The parameters of a part of the batch."""
     return NeuronParams(*[slice_batch(value, part, ndim) if isinstance(value, Tensor) else value for value in values])
 
 
@@ -67,6 +68,7 @@ def each_step(value: Value, x: Tensor) -> Sequence[Tensor]:
 
 
 def as_tensor(value: Value, x: Tensor) -> Tensor:
+    """A value as a tensor with the dtype and device of a signal."""
     return value if isinstance(value, Tensor) else x.new_full((), value)
 
 

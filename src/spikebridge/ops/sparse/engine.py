@@ -19,12 +19,15 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.ops.precision import is_autocast
 from spikebridge.ops.selection import is_reference, select
-from spikebridge.ops.sparse.layers import read_layers
+from spikebridge.ops.sparse.layers import EventLayer, LayerRow, read_layers
 from spikebridge.ops.sparse.native import NativeSteps, functions
-from spikebridge.ops.sparse.torch import TorchSteps
 
 _CHANGED = "the network has changed since it was prepared for live stepping; prepare it again"
 _HOOKED = "the network has forward hooks, which a prepared network would not call; remove them, or step it itself"
+# share of events up to which rows of a linear layer in PyTorch beat the layer, and weights from which they do, measured
+# on one core; gathering the taps of a convolution is no faster than the convolution
+_MAX_SHARE = 0.2
+_MIN_WEIGHTS = 10**5
 _SETTINGS = ("dt", "reset", "refractory")  # of neurons, besides their quantities
 
 
@@ -42,7 +45,7 @@ class EventDriven:
         self.layers, self.row = read_layers(network)
         self.functions = {} if native is False else functions()
         self.snapshot = _Snapshot(network)
-        self._plain = TorchSteps(self.layers, self.row, dense_above)
+        self._plain = _TorchSteps(self.layers, self.row, dense_above)
         self._plans: dict[tuple[torch.Size, torch.dtype], NativeSteps | None] = {}  # None where PyTorch steps
 
     def initial_state(self, x_t: Float[Tensor, "1 *N"]) -> Any:
@@ -131,3 +134,47 @@ class _Snapshot:
         for store, name, number in self._numbers:
             if store[name] != number:
                 raise ConfigError(_CHANGED)
+
+
+class _LinearRows:
+    """A linear layer for one sample, by rows of its transposed weight where events are few."""
+
+    def __init__(self, layer: nn.Linear, dense_above: float | None) -> None:
+        self.layer = layer
+        self.weight = layer.weight.detach().t().contiguous()
+        self.max_share = _MAX_SHARE if dense_above is None else dense_above
+        # a small weight is not worth counting events
+        self.is_worthwhile = dense_above is not None or self.weight.numel() >= _MIN_WEIGHTS
+
+    def __call__(self, x_t: Tensor) -> Tensor:
+        if not self.is_worthwhile or x_t.ndim != 2 or int(x_t.count_nonzero()) > self.max_share * x_t.numel():
+            return self.layer(x_t)
+
+        events = x_t[0].nonzero()[:, 0]
+        y = x_t[0].index_select(0, events) @ self.weight.index_select(0, events)
+
+        return (y if self.layer.bias is None else y + self.layer.bias).unsqueeze(0)
+
+
+class _TorchSteps:
+    """The step of a network in plain PyTorch; `dense_above` is that of `engine.prepare`."""
+
+    def __init__(self, layers: list[EventLayer], row: LayerRow, dense_above: float | None) -> None:
+        self.row = row
+        self.stages: list[tuple[EventLayer, Any]] = []
+        for layer in layers:
+            stage: Any = layer.module
+            self.stages.append((layer, _LinearRows(stage, dense_above) if isinstance(stage, nn.Linear) else stage))
+
+    @torch.no_grad()
+    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
+        states = []
+        for layer, stage in self.stages:
+            if layer.address is None:
+                x_t = stage(x_t)
+            else:
+                y, new = stage(x_t.unsqueeze(0), layer.find(state))
+                x_t = y[0]
+                states.append(new)
+
+        return x_t, self.row.states(state, states)
