@@ -38,7 +38,8 @@ from spikebridge.networks.modulation.training.gates import (
 )
 from spikebridge.networks.modulation.training.tasks import TaskSequence
 from spikebridge.networks.modulation.training.trial import build_branch, run_trial
-from spikebridge.training.continual.task import accuracy, default_forward
+from spikebridge.training.continual.regularizer import default_logits
+from spikebridge.training.continual.task import accuracy
 
 NAME = "task_scaling"
 COUNTS = (10, 40, 100, 200, 400)
@@ -159,7 +160,7 @@ def learn(chain: Chain, config: modulation.Config, counts: tuple[int, ...], keep
 
 
 def _logits(module: nn.Module, x: torch.Tensor, quantities: Mapping[str, Any]) -> torch.Tensor:
-    return default_forward(module, x if x.ndim == 3 else x.unsqueeze(0), quantities)
+    return default_logits(module, x if x.ndim == 3 else x.unsqueeze(0), quantities)
 
 
 def stored(parameters: Mapping[str, float], method: str, mode: str, tasks: int) -> float:

@@ -14,7 +14,7 @@ from spikebridge.training.rng import derive_seed
 class RandomGates:
     """Random gates, one set a task; each layer opens exactly `round(share * C)` neurons.
 
-    A gate is a function of seed, task and layer: it may be asked for in any order, and needs no memory.
+    A gate is a function of seed, task and layer: tasks may come in any order, and nothing is stored.
 
     Args:
         sizes: neurons C of each layer.
