@@ -107,6 +107,7 @@ def check_callbacks(callbacks: Sequence[Any]) -> tuple[Callback, ...]:
                 "spikebridge.training.Callback and override only what it needs"
             )
 
+        # a class has the four methods, too
         if isinstance(one, type):
             raise ConfigError(f"expected a callback, but got the class {one.__name__}: call it, {one.__name__}(...)")
 

@@ -35,6 +35,7 @@ class _RowLogger(Callback):
 
         if training.writes:
             self._num_sent = self._open(training.run, training.rows)
+            # a log that begins with this training lacks the rows before its checkpoint
             self._send(training)
 
     def on_step_end(self, training: Training, values: Mapping[str, float]) -> None:
@@ -130,6 +131,7 @@ class WandbLogger(_RowLogger):
         except wandb.errors.Error as error:
             raise ConfigError(f"W&B cannot start: {error}; log in (wandb login), or set WANDB_MODE=offline") from error
 
+        # W&B would take the number of a row as its step
         self._run.define_metric("*", step_metric="step")
         return len(rows) if is_resumed else 0
 

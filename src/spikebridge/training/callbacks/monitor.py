@@ -44,6 +44,7 @@ class _Best:
     def update(self, row: Row) -> bool:
         """True if the row is better than all before by more than `min_delta`; NaN never is."""
         value = metric_of(row, self.metric, self.watcher)
+        # the first value that is a number is the best one
         gain = math.inf if self.value is None else (value - self.value) * (1 if self.mode == "max" else -1)
         better = not math.isnan(value) and gain > (0 if self.value is None else self.min_delta)
         if better:
@@ -111,6 +112,7 @@ class EarlyStopping(Callback):
         if self.phase not in (None, training.phase):
             return
 
+        # the metric of another phase may have another scale
         if training.phase != self._watched:
             self._watch(training.phase)
 
@@ -182,6 +184,7 @@ class BestWeights(Callback):
         if self.phase not in (None, training.phase) or not self._best.update(row):
             return
 
+        # in every process, since weights may have to be gathered
         weights = training.weights()
         if training.run is None:
             self._kept = {name: cpu_copy(tensor) for name, tensor in weights.items()}

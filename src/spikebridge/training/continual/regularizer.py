@@ -157,13 +157,13 @@ class Consolidation:
             for name, part in tensors.items():
                 whole = self.buffers[kind].get(name)
                 if whole is None:
-                    whole = self._first(kind, shapes[name]).clone()
+                    whole = self.initial_buffer(kind, shapes[name]).clone()
                     self.buffers[kind][name] = whole
 
                 scatter(name, whole, part)
 
         self.scalars = {**small.scalars}
 
-    def _first(self, kind: str, parameter: Tensor) -> Tensor:
+    def initial_buffer(self, kind: str, parameter: Tensor) -> Tensor:
         """The value of a buffer before the first task."""
         return torch.zeros_like(parameter)

@@ -138,6 +138,7 @@ def masked_step(
     parameters: Parameters, optimizer: Optimizer, consolidation: Consolidation, masks: Masks | None = None
 ) -> None:
     """One step after a backward pass. Closed weights do not move: not by momentum, Adam or weight decay either."""
+    # a gradient of 0 is not enough: these three move a weight without one
     closed = {name: ~mask for name, mask in (masks or {}).items() if name in parameters}
     before = {name: parameters[name].detach().clone() for name in closed}
 

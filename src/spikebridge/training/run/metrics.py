@@ -14,6 +14,7 @@ from spikebridge.training.run.config_io import to_plain
 
 Row: TypeAlias = dict[str, Any]
 _MAX_BYTES = 2**28
+# JSON lacks these numbers, so `to_plain` writes words
 _NUMBERS = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 _log = logging.getLogger(__name__)
 

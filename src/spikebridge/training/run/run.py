@@ -117,6 +117,7 @@ class Run:
             _begin(run)
             return run
 
+        # a second training would mix its rows with those of the first
         if not resume:
             raise ConfigError(f"{path} holds a run already: resume it (--resume) or take another folder (--out)")
 

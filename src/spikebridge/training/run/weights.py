@@ -132,6 +132,7 @@ def _some(names: list[str]) -> str:
 
 def load_exactly(weights: Mapping[str, Tensor], module: nn.Module) -> None:
     """Gives a module these weights in their own precision: a network trained in float64 continues in float64."""
+    # load_state_dict alone would round them to the precision of the module
     for name, tensor in module.state_dict(keep_vars=True).items():
         if name in weights and tensor.dtype != weights[name].dtype:
             tensor.data = tensor.data.to(weights[name].dtype)
