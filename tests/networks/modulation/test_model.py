@@ -20,12 +20,12 @@ from spikebridge.training import (
     ContinualMethod,
     ContinualSettings,
     Fisher,
-    Metaplasticity,
     Subnetwork,
     SynapticIntelligence,
     Task,
     fit_tasks,
 )
+from spikebridge.training.continual.metaplasticity import Metaplasticity
 
 KINDS = {
     "default": BranchSettings(num_steps=4),
