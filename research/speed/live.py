@@ -5,8 +5,8 @@
 Prints two tables and writes research/speed/results/live.json:
 
 1. 32C3-MP2-64C3-MP2-FC10 with LIF neurons on two channels of 28 x 28, of which 2 or 5 % are active at each step. With
-   the prepared network: the same without neurons (the floor of every dense library), the network itself, the prepared
-   network in plain PyTorch, and SpikingJelly, Norse, sinabs and snnTorch with the same weights and the same equation.
+   the prepared network: the same without neurons (the floor of every dense library), the network itself, and
+   SpikingJelly, Norse, sinabs and snnTorch with the same weights and the same equation.
    Aims: at most 0.25 of the dense layers, at least 8 times the best library, the same spikes. "cold" is a step with
    emptied caches, as after a pause.
 2. A linear layer, 1000 x 1000, over `F.linear`, for several shares of events. Aim: tens of times at 1 %.
@@ -179,7 +179,7 @@ def contenders(net: Sequential) -> dict[str, Stream]:
         warnings.simplefilter("ignore")
         others = {name: build(net) for name, build in peers.items()}
 
-    return {**ours, "events, PyTorch": by_events(net, False), "network": own(net), "dense layers": dense(net), **others}
+    return {**ours, "network": own(net), "dense layers": dense(net), **others}
 
 
 def seconds(run: Callable[[], object]) -> float:
