@@ -9,8 +9,8 @@ from spikebridge.errors import ConfigError, did_you_mean, is_positive
 
 
 def check_least(settings: object, group: str = "", /, **least: float) -> None:
-    """Raises a `ConfigError` where a setting is below its least value, or not a number. One of None is not checked."""
-    # a least value that is an integer, 1 and not 1.0, is that of a count: the setting must be an integer, too
+    """Raises a `ConfigError` where a setting is below its minimum, or not a number. None is not checked."""
+    # a minimum that is an integer, 1 and not 1.0, is that of a count: the setting must be an integer, too
     for name, minimum in least.items():
         value = getattr(settings, name)
         if value is None:
@@ -22,7 +22,7 @@ def check_least(settings: object, group: str = "", /, **least: float) -> None:
 
 
 def check_positive(settings: object, names: Iterable[str], group: str = "") -> None:
-    """Raises a `ConfigError` where a setting is not a finite number above 0. One of None is not checked."""
+    """Raises a `ConfigError` where a setting is not a finite number above 0. None is not checked."""
     for name in names:
         value = getattr(settings, name)
         if value is not None and not is_positive(value):
@@ -33,15 +33,15 @@ def _path(group: str, name: str) -> str:
     return f"{group}.{name}" if group else name
 
 
-def check_chosen(what: str, chosen: Sequence[str], known: Iterable[str]) -> None:
+def check_chosen(what: str, chosen: Sequence[str], choices: Iterable[str]) -> None:
     """Raises a `ConfigError` where nothing is chosen, an unknown name, or a name twice; `what` is its kind."""
-    known = list(known)
+    choices = list(choices)
     if not chosen:
-        raise ConfigError(f"choose at least one {what}. Known: {', '.join(known)}.")
+        raise ConfigError(f"choose at least one {what}. Known: {', '.join(choices)}.")
 
     for index, name in enumerate(chosen):
-        if name not in known:
-            raise ConfigError(f"no {what} {name!r}; {did_you_mean(name, known)}")
+        if name not in choices:
+            raise ConfigError(f"no {what} {name!r}; {did_you_mean(name, choices)}")
         if name in chosen[:index]:
             raise ConfigError(f"the {what} {name!r} is chosen twice")
 

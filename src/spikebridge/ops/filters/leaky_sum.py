@@ -373,7 +373,8 @@ def _decay_and_exponents(decay: Value, dt: float | None) -> tuple[Value, Tensor 
 @lru_cache(maxsize=256)
 def _tensor_of(number: float) -> Tensor:
     """A number as PyTorch would make a tensor of it at each product, which costs more than a small product."""
-    return torch.tensor(number, dtype=torch.float32, device="cpu")  # whatever the default device is by then
+    # on the processor also if another default device is set
+    return torch.tensor(number, dtype=torch.float32, device="cpu")
 
 
 def _grad_of_decay(decay: Tensor, exponents: Tensor | None, slope: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class _Job(ctypes.Structure):
         *int64_fields("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x"),
         *int64_fields("picture_step", "channel_step", "row_step", "column_step"),
         *int64_fields("has_shortcut", "by_tiles", "parts"),
-        *pointer_fields("weights", "bias", "least"),
+        *pointer_fields("weights", "bias", "lower"),
         *int64_fields("num_threads"),
         *pointer_fields("team"),
     ]
@@ -74,9 +74,9 @@ class FixedConvolution(nn.Module):
         # the native library reads float32 on the CPU, wherever the layer is
         weight = layer.weight.detach().cpu().float()
         bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach().cpu().float()
-        least = torch.full_like(bias, -torch.inf)
+        lower = torch.full_like(bias, -torch.inf)
         if relu_from is not None:
-            least[relu_from:] = 0.0
+            lower[relu_from:] = 0.0
 
         by_tiles = kernel == (3, 3) and stride == (1, 1) and layer.in_channels >= _MIN_TILED_CHANNELS
         parts = 2 if len(weight) % (2 * _WIDTH) == 0 else 1
@@ -86,7 +86,7 @@ class FixedConvolution(nn.Module):
         num_more = -len(weight) % _WIDTH
         blocks = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, num_more)).unflatten(0, (-1, parts * _WIDTH))
         weights = _tile_weights(blocks) if by_tiles else blocks.permute(0, 3, 4, 2, 1)
-        self.laid_out = weights.contiguous(), F.pad(bias, (0, num_more)), F.pad(least, (0, num_more))
+        self.laid_out = weights.contiguous(), F.pad(bias, (0, num_more)), F.pad(lower, (0, num_more))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         inputs = self.convolved_channels(x)
@@ -132,7 +132,7 @@ def _run(x: Tensor, layers: Sequence[FixedConvolution]) -> Tensor:
     plan = _plan(x.shape, x.stride(), torch.get_num_threads(), *(one.form for one in layers))
     jobs = type(plan).from_buffer_copy(plan)
     for job, layer in zip(jobs, layers, strict=True):
-        job.weights, job.bias, job.least = (one.data_ptr() for one in layer.laid_out)
+        job.weights, job.bias, job.lower = (one.data_ptr() for one in layer.laid_out)
 
     last = jobs[-1]
     y = x.new_empty(last.num_pictures, last.out_height, last.out_width, last.out_channels)

@@ -185,7 +185,7 @@ def _torch_team() -> int | None:
 
 
 def threads_for(num_parts: int) -> int:
-    """The threads that share so many parts of a job: one where there is no team of PyTorch's."""
+    """The number of threads that share the parts of a job: one without a team of PyTorch's."""
     return min(torch.get_num_threads(), num_parts) if library().team else 1
 
 

@@ -24,7 +24,7 @@ Size: TypeAlias = tuple[int, int]  # height and width
 
 @runtime_checkable
 class SurrogateGradient(Protocol):
-    """A replacement for the derivative of the spike, known by its class and its `width`."""
+    """A replacement for the derivative of the spike, identified by its class and its `width`."""
 
     @property
     def width(self) -> float: ...

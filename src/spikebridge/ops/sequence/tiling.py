@@ -40,7 +40,7 @@ def as_number(value: Value) -> Value:
 
 
 def is_number(value: Value, number: float | int) -> bool:
-    """True if a value is known to be a number, without a look at a tensor."""
+    """True if a value is that number; of a tensor no element is read."""
     return not isinstance(value, Tensor) and value == number
 
 

@@ -64,7 +64,7 @@ def read_layers(network: nn.Module) -> tuple[list[EventLayer], LayerRow]:
 
 
 def arguments_of(module: Any, num_axes: int) -> dict[str, Any]:
-    """The arguments of a neuron's step function, for steps `(B, *N)` with so many axes."""
+    """The arguments of a neuron's step function, for steps `(B, *N)` with `num_axes` axes."""
     arguments: dict[str, Any] = module.arguments(module.quantities(num_axes + 1, {}))
     return {name: value.detach() if isinstance(value, Tensor) else value for name, value in arguments.items()}
 
@@ -76,7 +76,7 @@ def _is_row(module: nn.Module) -> bool:
 
 def _follows_spec(module: nn.Module) -> bool:
     """True for neurons whose step is that of `spec.py`, as it stands in `neurons/`."""
-    # neurons are of a higher layer and cannot be imported here: they are known by what they say of themselves
+    # neurons are of a higher layer and cannot be imported here: their attributes tell their kind
     kind: Any = type(module)
     if not getattr(kind, "follows_spec", False):
         return False

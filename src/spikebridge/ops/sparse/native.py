@@ -59,7 +59,8 @@ class NativeSteps:
         x_t: Tensor,
         dense_above: float | None,
     ) -> None:
-        with torch.no_grad(), x_t.device:  # C reads what is made here, whatever the default device is
+        # C reads these tensors: they lie on the processor also if another default device is set
+        with torch.no_grad(), x_t.device:
             self.records = Records(layers, x_t[:0].contiguous(), dense_above)
 
         self.fits = self.records.fits

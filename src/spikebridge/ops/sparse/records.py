@@ -20,7 +20,7 @@ _MAX_SCATTERED = 0.4
 _MAX_SCATTERED_IN_BLOCKS = 0.7  # where channels come in whole blocks
 _MAX_POOLED = 0.5
 _BLOCK_BYTES = 64  # of a block of channels, that of events.c
-_SLACK = 64  # the native step writes lists and flags in blocks of so many
+_SLACK = 64  # numbers of a block in which the native step writes lists and flags
 
 
 class Record(ctypes.Structure):

@@ -342,7 +342,7 @@ class _TaskLoop(ResumableLoop):
         self.pause(every > 0 and self.position.step % every == 0, lambda: self._state(trainer))
 
     def _test(self, num_learned: int) -> None:
-        """Fills the row of accuracies after so many tasks."""
+        """Fills the row of accuracies after a number of tasks."""
         rows = self.settings.test_all_after
         tested = range(len(self.tasks)) if rows is None or num_learned in rows else (num_learned - 1, num_learned)
         for number in tested:

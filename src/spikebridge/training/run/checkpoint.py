@@ -62,7 +62,7 @@ def load_checkpoint(folder: Path) -> Any | None:
             _log.warning("%s; trying the checkpoint before it", error)
 
     if files:
-        raise DataError(f"no checkpoint in {folder} is whole; remove that folder to start the training anew")
+        raise DataError(f"no checkpoint in {folder} is whole; remove that folder to start the training again")
 
     return None
 

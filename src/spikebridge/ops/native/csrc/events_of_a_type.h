@@ -347,7 +347,7 @@ APART void NAME(reorder)(const Layer *l, NAME(Events) * s, NAME(Events) * out) {
     out->count = s->count;
 }
 
-/* The neurons of a layer; what a kind of neuron has is known to the compiler. Returns whether a membrane is not finite. */
+/* The neurons of a layer; the kind of neuron is a constant of the compiler. True if a membrane is not finite. */
 INLINE int NAME(fire_all)(const Layer *l, const REAL *restrict in, const void *const *before, void *const *after,
                           int64_t size, const int reset, const int has_current, const int adapts, const int waits,
                           const int varied)
@@ -355,7 +355,7 @@ INLINE int NAME(fire_all)(const Layer *l, const REAL *restrict in, const void *c
     const REAL *const *p = (const REAL *const *)l->parameters;
     const REAL *restrict v_before = before[0];
     REAL *restrict v_after = after[0];
-    /* the second state, of whatever kind */
+    /* the current, the adaptation or the steps of rest */
     const REAL *restrict m_before = has_current || adapts ? before[1] : NULL;
     REAL *restrict m_after = has_current || adapts ? after[1] : NULL;
     const int64_t *restrict wait_before = waits ? before[1] : NULL;

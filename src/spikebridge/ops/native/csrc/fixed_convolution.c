@@ -101,9 +101,9 @@ static inline __attribute__((always_inline)) void write_part(const FixedConvolut
         memcpy(&shortcut, to, size);
         sum += shortcut;
     }
-    const Part least = *(const Part *)(job->least + part * WIDTH);
-    const Flags is_less = (Flags)(sum < least);
-    sum = (Part)(((Flags)least & is_less) | ((Flags)sum & ~is_less));
+    const Part lower = *(const Part *)(job->lower + part * WIDTH);
+    const Flags is_less = (Flags)(sum < lower);
+    sum = (Part)(((Flags)lower & is_less) | ((Flags)sum & ~is_less));
     if (left >= WIDTH)
         *(Part *)to = sum;
     else

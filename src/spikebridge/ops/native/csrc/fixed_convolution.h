@@ -17,7 +17,7 @@ typedef struct {
     int64_t parts;          /* of 8 outputs in a block: 1 or 2 */
     const float *weights;   /* [block of outputs][tap, or place in a tile][channel][output] */
     const float *bias;      /* of whole blocks, as is */
-    const float *least;     /* lower limit of each output: -inf where it is not rectified */
+    const float *lower;     /* lower limit of each output: -inf where it is not rectified */
     int64_t num_threads;
     Team team;
 } FixedConvolution;

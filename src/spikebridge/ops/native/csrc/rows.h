@@ -17,7 +17,7 @@ static void NAME(write_past_caches)(float *to, const float *from, int64_t n)
 
 #include "sums.h"
 
-/* The parameters of a step. `rows` is known to the compiler: a row of numbers, one a column, or one number for all. */
+/* The parameters of a step. `rows` is a constant of the compiler: a row of numbers, one a column, or one number for all. */
 #define READ(K)                                        \
     const float *restrict row_##K = step->values[K]; \
     const float one_##K = *row_##K

@@ -3,7 +3,7 @@
 
    The order of the operations is that of the step functions of hybrid/: numbers are equal to the bit. */
 
-/* `many` steps, known to the compiler: the state stays in registers from one of them to the next. */
+/* `many` steps, a constant of the compiler: the state stays in registers from one of them to the next. */
 INLINE void NAME(sums_rows)(const SumRows *all, const int rows, const int form, const int many)
 {
     const float *restrict decays = all->decay, *restrict factors = all->factor;

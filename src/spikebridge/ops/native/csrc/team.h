@@ -16,7 +16,7 @@ static inline int64_t take_next(int64_t *next)
 #endif
 }
 
-/* Runs a function in so many threads of a team, or in this one alone. */
+/* Runs a function in `num_threads` threads of a team, or in this thread alone. */
 static inline void run_together(Team team, int64_t num_threads, void (*work)(void *), void *data)
 {
 #if defined(__GNUC__)
