@@ -54,7 +54,7 @@ def test_a_row_has_the_interval_of_its_ratios_and_is_compared_with_its_floor(
     monkeypatch.setattr(turns.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(turns.time, "process_time", lambda: now[0] / 2)
     works = {name: work(name) for name in seconds}
-    a, b, floor = turns.take_turns(works, rounds=6, most_seconds=100.0, floors={"b": "floor"})
+    a, b, floor = turns.take_turns(works, rounds=6, max_seconds=100.0, floors={"b": "floor"})
 
     assert (a["ratio"], b["ratio"], b["cpu_ratio"], b["ratio_interval"]) == (1.0, 2.0, 2.0, (2.0, 2.0))
     assert b["over_floor"]["name"] == "floor" and b["over_floor"]["cpu_ratio"] == 4.0

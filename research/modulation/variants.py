@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from research.modulation.gates import bin_gating, group_gates, shared_gates, similarity_gating, untrained_gating
+from research.modulation.metaplasticity import Metaplasticity
 from research.modulation.similarity import reshuffled_accuracies
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.config import METHODS, Method, TrialSettings
@@ -35,7 +36,6 @@ from spikebridge.networks.modulation.training.trial import (
 from spikebridge.networks.modulation.training.units import make_gating, task_gates, task_prototypes
 from spikebridge.training.continual.ewc import EWC, Fisher
 from spikebridge.training.continual.loop import fit_tasks
-from spikebridge.training.continual.metaplasticity import Metaplasticity
 from spikebridge.training.continual.regularizer import Consolidation
 from spikebridge.training.continual.si import SynapticIntelligence
 from spikebridge.training.continual.task import ContinualResult, ContinualSettings

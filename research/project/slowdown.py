@@ -45,9 +45,9 @@ from research.speed import peers
 from research.speed.beside_peers.layers import Ours
 from research.speed.beside_peers.taking_turns import SETTLED
 from spikebridge.ops import without_native
-torch.empty(taking_turns.SETTLED).fill_(1.0)  # as in take_turns: large tensors come from the heap afterwards
+torch.empty(SETTLED).fill_(1.0)  # as in take_turns: large tensors come from the heap afterwards
 paths = {"native": nullcontext, "pytorch": without_native}
-works = {f"{name} {list(shape)} [ms]": peers.layer_alone(layers.Ours(path), shape)
+works = {f"{name} {list(shape)} [ms]": peers.layer_alone(Ours(path), shape)
          for shape in peers.LAYERS for name, path in paths.items()}
 """,
     "live": """

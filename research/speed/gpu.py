@@ -1,8 +1,8 @@
-"""The package on a GPU: the same numbers as on the CPU, its layers beside SpikingJelly's, and what neurons cost.
+"""The package on a GPU: the same numbers as on the CPU, its layers against SpikingJelly's, and the cost of neurons.
 
     pip install triton                   # once, where PyTorch did not bring it: SpikingJelly's kernels
-    python research/speed/gpu.py             # needs an NVIDIA GPU with CUDA
-    python research/speed/gpu.py --quick     # a look: fewer rounds and sizes, nothing is written
+    python research/speed/gpu.py           # needs an NVIDIA GPU with CUDA
+    python research/speed/gpu.py --quick   # a look: fewer rounds and sizes, nothing is written
 
 1. Parity: layers, hybrid units and hybrid networks with the same weights and inputs on the CPU and on the GPU, forward
    and backward, in float32 (without TF32) and in float64. In float64 a distance near 1e-15 says that both do the same
@@ -10,9 +10,9 @@
 2. Speed: works A (a layer), B and C (training steps) and E (peak memory) of `peers.py`, and a linear layer
    with neurons of the size that public tables of GPUs use. Rows take turns; each waits for the GPU. Aims are ratios
    to SpikingJelly, whose implementation (Triton, or PyTorch where there is no Triton) is named in the row.
-3. Hybrid: a training step of a hybrid network beside its twin without neurons.
+3. Hybrid: a training step of a hybrid network against its twin without neurons.
 
-Writes benchmarks/results/gpu.json.
+Writes research/speed/results/gpu.json.
 """
 
 import argparse
@@ -193,8 +193,8 @@ def distance(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float
 
 
 def libraries(device: str) -> Makers:
-    """By name what makes a layer; what is not installed is left out."""
-    found: dict[str, Callable[[], nn.Module]] = {
+    """Functions that make a layer, by name; a library that is not installed is left out."""
+    makers: dict[str, Callable[[], nn.Module]] = {
         "here": partial(Ours, nullcontext),
         "here, loop": partial(Ours, reference),
     }
@@ -203,30 +203,30 @@ def libraries(device: str) -> Makers:
     os.environ.setdefault("SJ_LIF_CUDA_IMPLEMENTATION", "triton" if find_spec("triton") else "torch")
     if find_spec("spikingjelly"):
         functional = importlib.import_module("spikingjelly.activation_based.functional")
-        told = functional.neuron_implementation("lif", torch.device(device))["implementation"]
-        found[f"SpikingJelly, {told}"] = SpikingJelly
+        implementation = functional.neuron_implementation("lif", torch.device(device))["implementation"]
+        makers[f"SpikingJelly, {implementation}"] = SpikingJelly
 
     if find_spec("snntorch"):
-        found["snnTorch"] = SnnTorch
+        makers["snnTorch"] = SnnTorch
 
-    return found
+    return makers
 
 
-def waited_for(run: Callable[[], Tensor], device: str) -> Callable[[], Tensor]:
+def synchronized(run: Callable[[], Tensor], device: str) -> Callable[[], Tensor]:
     """A work that ends when the device has done it."""
 
-    def waited() -> Tensor:
+    def synchronous() -> Tensor:
         y = run()
         if device != "cpu":
             torch.cuda.synchronize()
         return y
 
-    return waited
+    return synchronous
 
 
 def in_turns(title: str, works: Mapping[str, Callable[[], Tensor]], device: str, rounds: int) -> dict[str, Any]:
     """A table of works that take turns, printed."""
-    rows = take_turns({name: waited_for(run, device) for name, run in works.items()}, rounds)
+    rows = take_turns({name: synchronized(run, device) for name, run in works.items()}, rounds)
     kept = ("name", "ms", "ratio", "ratio_interval", "rounds", "spike_rate", "first_s")
     rows = [{key: row[key] for key in kept} for row in rows]
     print(f"\n{title}")
@@ -334,7 +334,7 @@ def hybrid_step(neurons: Callable[[], nn.Module], size: tuple[int, int, int], de
 
 
 def hybrid(device: str, rounds: int, size: tuple[int, int, int] = HYBRID) -> dict[str, Any]:
-    """A hybrid training step beside its twin without neurons."""
+    """A hybrid training step against its twin without neurons."""
     layers: Makers = {"no neurons": nn.Identity, "LIF": partial(LIF, 2 * DT)}
     works = {name: hybrid_step(make, size, device) for name, make in layers.items()}
     return in_turns(f"hybrid training step {size}", works, device, rounds)

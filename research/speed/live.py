@@ -4,9 +4,9 @@
 
 Prints two tables and writes research/speed/results/live.json:
 
-1. 32C3-MP2-64C3-MP2-FC10 with LIF neurons on two channels of 28 x 28, of which 2 or 5 % are active at each step. Beside
-   the prepared network: the same without neurons (the floor of every dense library), the network itself, the prepared
-   network in plain PyTorch, and SpikingJelly, Norse, sinabs and snnTorch with the same weights and the same equation.
+1. 32C3-MP2-64C3-MP2-FC10 with LIF neurons on two channels of 28 x 28, of which 2 or 5 % are active at each step. With
+   the prepared network: the same without neurons (the floor of every dense library), the network itself, and
+   SpikingJelly, Norse, sinabs and snnTorch with the same weights and the same equation.
    Aims: at most 0.25 of the dense layers, at least 8 times the best library, the same spikes. "cold" is a step with
    emptied caches, as after a pause.
 2. A linear layer, 1000 x 1000, over `F.linear`, for several shares of events. Aim: tens of times at 1 %.
@@ -179,31 +179,31 @@ def contenders(net: Sequential) -> dict[str, Stream]:
         warnings.simplefilter("ignore")
         others = {name: build(net) for name, build in peers.items()}
 
-    return {**ours, "events, PyTorch": by_events(net, False), "network": own(net), "dense layers": dense(net), **others}
+    return {**ours, "network": own(net), "dense layers": dense(net), **others}
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Time of this thread, which is all that works: what else the machine does is left out."""
+    """Time of this thread, which does all the work: other work of the machine does not count."""
     start = time.thread_time()
     run()
     return time.thread_time() - start
 
 
 def shares(net: Sequential, x: Tensor) -> dict[str, float]:
-    """The share of what is not zero among the inputs of each product, and the rates of the neurons."""
-    found: dict[str, float] = {}
+    """The share of inputs of each product that are not zero, and the rates of the neurons."""
+    values: dict[str, float] = {}
     y = x
 
     for name, layer in net.named_children():
         if name in LAYERS:
-            found[name] = float((y != 0).float().mean())
+            values[name] = float((y != 0).float().mean())
         if isinstance(layer, LIF):
             y, _ = layer(y)
-            found[name] = float(y.mean())
+            values[name] = float(y.mean())
         else:
             y = layer(y.flatten(0, 1)).unflatten(0, y.shape[:2])
 
-    return found
+    return values
 
 
 def live(share: float) -> dict[str, object]:

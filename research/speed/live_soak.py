@@ -51,9 +51,9 @@ def write_recording(folder: Path) -> None:
     rows = [f"{number:03d}.png,{time}" for number, time in enumerate(times)]
     (folder / "frames.csv").write_text("\n".join(["file,t_us", *rows]) + "\n")
     bins = recording.events
-    found = bins.slice_bins(0, recording.num_bins)
+    events = bins.slice_bins(0, recording.num_bins)
     t = np.repeat((np.arange(recording.num_bins) + 0.5) * DT * 1e6, np.diff(bins.edges)).astype(int)
-    write_events(folder / "events.npz", make_events(t, found.x, found.y, found.on), SIZE, SIZE)
+    write_events(folder / "events.npz", make_events(t, events.x, events.y, events.on), SIZE, SIZE)
     box = recording.frame_boxes[0]
     (folder / "boxes.csv").write_text("t_us,x,y,w,h\n" + ",".join(map(str, [times[0], *box])) + "\n")
 
@@ -65,7 +65,7 @@ def process_state(pid: int) -> tuple[int, int, int]:
 
 
 def soak(folder: Path, speed: float, seconds: float) -> dict[str, Any]:
-    """One process; what was read of it."""
+    """One process, and the measures of it."""
     words = ["live", "sensing", "--events", str(folder), "--loop", "--speed", f"{speed:g}", "--seconds", f"{seconds:g}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "spikebridge.cli.main", *words],
@@ -96,7 +96,8 @@ def soak(folder: Path, speed: float, seconds: float) -> dict[str, Any]:
         if lines:
             try:
                 states.append((lines[-1][0], *process_state(process.pid)))
-            except OSError:  # it has just ended
+            except OSError:
+                # the process has just ended
                 break
 
         time.sleep(SAMPLE_SECONDS)
@@ -142,13 +143,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--speeds", type=float, nargs="*", default=[1.0, 1000.0])
-    given = parser.parse_args()
+    options = parser.parse_args()
     runs = []
 
     with tempfile.TemporaryDirectory() as folder:
         write_recording(Path(folder) / "disk")
-        for speed in given.speeds:
-            runs.append(soak(Path(folder) / "disk", speed, given.seconds))
+        for speed in options.speeds:
+            runs.append(soak(Path(folder) / "disk", speed, options.seconds))
             one = runs[-1]
             print(f"speed {speed:g}")
 
@@ -157,15 +158,15 @@ def main() -> None:
                 middle = statistics.median(values)
                 print(f"  {name:<18} {values[0]:>9} at first, {middle:>9} median, {values[-1]:>9} at last")
 
-    found = {
-        "seconds": given.seconds,
+    results = {
+        "seconds": options.seconds,
         "runs": runs,
         "load": [round(one, 1) for one in os.getloadavg()],
         "cores": os.cpu_count(),
         "machine": platform.machine(),
     }
 
-    write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+    write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Spiking layers beside SpikingJelly, snnTorch, Norse, sinabs and Spyx, in one process, taking turns.
+"""Spiking layers against SpikingJelly, snnTorch, Norse, sinabs and Spyx, in one process, taking turns.
 
     python research/speed/peers.py            # about twenty minutes
     python research/speed/peers.py --quick    # a look, in about one
 
 Works: A a layer alone, forward and backward through time; B a training step of 784-1000-10 over 25 steps; C one of
-32C3-MP2-64C3-MP2-FC10 over 8; E the peak memory of B as time grows; F kernels of hybrid units, and all neurons, beside
-the loop over their steps; S products of linear layers and convolutions in training as more inputs are active. And how
-time grows with T, B and N. Ratios are medians over rounds, over the first row of a table: above 1 is slower. "native",
-"pytorch" and "loop" are this package's paths: plain C, PyTorch alone, and the step function in a loop. Writes
-research/speed/results/peers.json and peers.svg. Spyx comes with the extra `bench`.
+32C3-MP2-64C3-MP2-FC10 over 8; E the peak memory of B as time grows; F kernels of hybrid units, and all neurons,
+against the loop over their steps; S products of linear layers and convolutions in training as more inputs are active.
+And how time grows with T, B and N. Ratios are medians over rounds, over the first row of a table: above 1 is slower.
+"native", "pytorch" and "loop" are this package's paths: plain C, PyTorch alone, and the step function in a loop.
+Writes research/speed/results/peers.json and peers.svg. Spyx comes with the extra `bench`.
 """
 
 import argparse
@@ -53,7 +53,7 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
     "C": (Convolutional, (8, 32, 1, 28, 28)),
 }
 LENGTHS = [25, 100, 400]
-MOST_COMPILED = 16  # steps; inductor unrolls time, and takes minutes for a hundred of them
+MAX_COMPILED = 16  # steps; inductor unrolls time, and takes minutes for a hundred of them
 ALL = "ABCEFS+"
 SLOW = {"Norse", "sinabs"}  # their time grows with the square of the steps: minutes where there are many
 
@@ -66,9 +66,7 @@ def layers(quick: bool) -> list[dict[str, Any]]:
     for shape in LAYERS[-2:] if quick else LAYERS:
         makers = {n: make for n, make in every_library().items() if n not in SLOW or shape[0] * shape[1] <= 512}
         works = {name: layer_alone(make(), shape) for name, make in makers.items()}
-        works |= {
-            n: layer_alone(make(), shape) for n, make in compiled_libraries().items() if shape[0] <= MOST_COMPILED
-        }
+        works |= {n: layer_alone(make(), shape) for n, make in compiled_libraries().items() if shape[0] <= MAX_COMPILED}
 
         with suppress(ImportError):
             works["Spyx, compiled"] = spyx_alone(shape)
@@ -82,7 +80,7 @@ def layers(quick: bool) -> list[dict[str, Any]]:
 
 
 def networks(quick: bool, every_threads: tuple[int, ...] = (1, 2)) -> list[dict[str, Any]]:
-    """B and C, on one thread and on two. Two need a machine that does nothing else: they wait for each other."""
+    """B and C, on one thread and on two; two need an idle machine, as they wait for each other."""
     tables = []
     for name, (network, shape) in NETWORKS.items():
         for threads in every_threads[-1:] if quick else every_threads:
@@ -135,8 +133,8 @@ def memory(quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def beside_the_loop(quick: bool) -> list[dict[str, Any]]:
-    """F, and every neuron, on one thread: how many times faster than the loop over steps."""
+def gains_over_the_loop(quick: bool) -> list[dict[str, Any]]:
+    """F, and every neuron, on one thread: the gain over the loop over steps."""
     torch.set_num_threads(1)
     tables = []
 
@@ -207,10 +205,10 @@ def _installed(name: str) -> bool:
     return True
 
 
-def _with_peers_of(results: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+def _with_peers_of(results: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
     """The environment, with the versions of peers whose rows stay from a run that had them."""
     before = results.get("environment", {}).get("versions", {})
-    return {**found, "versions": {**before, **found["versions"]}}
+    return {**current, "versions": {**before, **current["versions"]}}
 
 
 def _works(letters: str) -> str:
@@ -230,7 +228,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and sizes; results go to peers_quick.json")
     parser.add_argument("--only", type=_works, default=ALL, help="works to run, as in A or BC; + is growth")
-    parser.add_argument("--threads", type=int, choices=(1, 2), help="of B and C alone; what else there is stays")
+    parser.add_argument("--threads", type=int, choices=(1, 2), help="of B and C alone; the other results stay")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     parser.add_argument("--num-steps", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -244,13 +242,14 @@ def main() -> None:
     path = RESULTS / ("peers_quick.json" if options.quick else "peers.json")
     results = json.loads(path.read_text()) if path.exists() and options.only != ALL else {}
     results["environment"] = _with_peers_of(results, environment())
-    revision = git_revision(Path(__file__).parent)  # before a result is written over an older one
+    # read first: a result that is written over an older one makes the tree dirty
+    revision = git_revision(Path(__file__).parent)
 
     parts: list[tuple[str, str, Callable[[bool], Any]]] = [
         ("A", "layers", layers),
         ("BC", "networks", partial(networks, every_threads=(options.threads,) if options.threads else (1, 2))),
         ("E", "memory", memory),
-        ("F", "beside_the_loop", beside_the_loop),
+        ("F", "beside_the_loop", gains_over_the_loop),
         ("S", "silence", silence),
         ("+", "growth", growth),
     ]

@@ -97,10 +97,10 @@ def test_less_memory_is_taken() -> None:
 def test_networks_that_count_and_bad_spans_are_refused() -> None:
     counting = Sequential(nn.BatchNorm1d(6), LIF(dt=0.004))
     x = torch.randn(20, 2, 6)
-    with pytest.raises(ConfigError, match="BatchNorm1d at '0' counts what it sees"):
+    with pytest.raises(ConfigError, match="BatchNorm1d at '0' counts its inputs"):
         recompute(counting, x, span=5)
 
     recompute(counting.eval(), x, span=5)
     for span in (0, 2.5, "5"):
-        with pytest.raises(ConfigError, match=f"at least 1 step, a whole number, but got {span!r}"):
+        with pytest.raises(ConfigError, match=f"at least 1 step, an integer, but got {span!r}"):
             recompute(counting, x, span=span)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import sys
 
 import torch
 
-from spikebridge.training.loop import raise_mmap_threshold
+from spikebridge.training._allocation import raise_mmap_threshold
 
 if sys.argv[1] == "keep":
     raise_mmap_threshold()

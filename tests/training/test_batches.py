@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.training.batches import Batches, Samples, TimeSlices, check_dataset, epoch_order, shard
+from spikebridge.training.batches import Batches, TimeSlices, check_dataset, epoch_order, shard
 from spikebridge.training.loader import open_source
 
 
@@ -19,12 +19,6 @@ def test_signals_and_labels_are_taken_along_their_own_axes() -> None:
 
     assert batch["frames"].tolist() == [[2, 0], [5, 3]]
     assert batch["label"].tolist() == [9, 7]
-
-
-def test_a_map_style_data_set_is_collated() -> None:
-    data = Samples([(1.0, 0), (2.0, 1), (3.0, 0)], lambda samples: torch.tensor([x for x, _ in samples]))
-    assert data.select(torch.tensor([2, 1])).tolist() == [3.0, 2.0]
-    assert len(check_dataset(data)) == 3
 
 
 def test_tensors_and_axes_must_have_the_same_names() -> None:

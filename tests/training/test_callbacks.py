@@ -16,13 +16,13 @@ from spikebridge.training import (
     Batches,
     BestWeights,
     EarlyStopping,
-    ProgressLines,
     Run,
     Training,
     fit,
     read_weights,
 )
 from spikebridge.training import Callback as CallbackBase
+from spikebridge.training.progress import ProgressLines
 
 Make = Callable[..., Any]
 
@@ -291,7 +291,7 @@ def test_a_training_resumes_only_with_the_same_stateful_callbacks(
     fit(line, [phase()], data, settings=settings(), run=run, callbacks=[BestWeights("loss", "min"), Recorder()])
     fit(line, [phase()], data, settings=settings(), run=run, callbacks=[BestWeights("loss", "min")])
 
-    with pytest.raises(ConfigError, match=r"callbacks is .*BestWeights.* there and None here"):
+    with pytest.raises(ConfigError, match=r"callbacks was .*BestWeights.* and is None now"):
         fit(line, [phase()], data, settings=settings(), run=run)
 
 

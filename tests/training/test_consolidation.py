@@ -8,18 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from research.modulation.metaplasticity import Metaplasticity, damp_step
 from spikebridge.errors import ConfigError
 from spikebridge.neurons import LIF, Rectangle, Sequential
 from spikebridge.training import (
     EWC,
     Consolidation,
     Fisher,
-    Metaplasticity,
-    OnlineEWC,
     RandomGates,
     SynapticIntelligence,
 )
-from spikebridge.training.continual.metaplasticity import damp_step
 from spikebridge.training.continual.quadratic import QuadraticPenalty, effective_step_sizes
 from spikebridge.training.continual.subnetwork import Subnetwork, masked_step
 
@@ -115,17 +113,17 @@ def test_the_memory_of_two_buffers_does_not_grow_with_the_tasks() -> None:
 
 
 def test_the_explicit_step_is_the_gradient_of_the_penalty() -> None:
-    for method in (EWC(2.0, step="explicit"), OnlineEWC(2.0, 0.5, step="explicit")):
-        for task in range(3):
-            method.accumulate("w", random_tensors(task)["w"].square(), random_tensors(task + 5)["w"])
-        w = nn.Parameter(random_tensors(9)["w"])
-        (gradient,) = torch.autograd.grad(method.penalty({"w": w}), w)
-        w.grad = torch.ones_like(w)
-        method.before_step({"w": w})
+    ewc = EWC(2.0, step="explicit")
+    for task in range(3):
+        ewc.accumulate("w", random_tensors(task)["w"].square(), random_tensors(task + 5)["w"])
 
-        assert w.grad is not None
+    w = nn.Parameter(random_tensors(9)["w"])
+    (gradient,) = torch.autograd.grad(ewc.penalty({"w": w}), w)
+    w.grad = torch.ones_like(w)
+    ewc.before_step({"w": w})
 
-        torch.testing.assert_close(w.grad, 1 + gradient, rtol=1e-4, atol=1e-4)
+    assert w.grad is not None
+    torch.testing.assert_close(w.grad, 1 + gradient, rtol=1e-4, atol=1e-4)
 
 
 def test_the_explicit_step_diverges_where_lr_strength_information_exceeds_two() -> None:
@@ -303,15 +301,6 @@ def test_information_is_measured_in_eval_mode_and_leaves_the_network_as_it_was()
 # ---- the other methods ----
 
 
-def test_online_ewc_forgets_and_moves_its_anchor_in_open_weights_alone() -> None:
-    online = OnlineEWC(strength=1.0, decay=0.5)
-    online.accumulate("w", torch.tensor([4.0, 4.0]), torch.tensor([1.0, 1.0]))
-    online.accumulate("w", torch.tensor([1.0, 1.0]), torch.tensor([3.0, 3.0]), {"w": torch.tensor([True, False])})
-
-    assert online.buffers["information"]["w"].tolist() == [3.0, 4.0]
-    assert online.buffers["anchor"]["w"].tolist() == [3.0, 1.0]
-
-
 def test_synaptic_intelligence_by_hand() -> None:
     w = nn.Parameter(torch.tensor([1.0]))
     moves = torch.optim.SGD([w], lr=0.5)
@@ -400,7 +389,6 @@ METHODS: dict[str, Callable[[], Consolidation]] = {
     "none": Consolidation,
     "ewc": lambda: EWC(100.0),
     "explicit ewc": lambda: EWC(0.1, step="explicit"),
-    "online ewc": lambda: OnlineEWC(100.0),
     "si": lambda: SynapticIntelligence(1.0),
     "explicit si": lambda: SynapticIntelligence(1.0, step="explicit"),
     "metaplasticity": lambda: Metaplasticity(1.0),
@@ -463,8 +451,8 @@ def test_what_a_method_keeps_can_be_saved_and_given_to_another(name: str) -> Non
 
 
 def test_the_state_of_another_method_is_refused() -> None:
-    with pytest.raises(ConfigError, match="OnlineEWC keeps information, anchor, but the state has information, pull"):
-        OnlineEWC(1.0).load_state_dict(EWC(1.0).state_dict())
+    with pytest.raises(ConfigError, match=r"SynapticIntelligence keeps .*, but the state has information, pull"):
+        SynapticIntelligence().load_state_dict(EWC(1.0).state_dict())
 
 
 @pytest.mark.parametrize(
@@ -472,7 +460,6 @@ def test_the_state_of_another_method_is_refused() -> None:
     [
         (lambda: EWC(-1.0), "EWC needs a strength of 0 or more, but got -1.0"),
         (lambda: EWC(1.0, step="near"), "'proximal' or 'explicit', but is 'near'"),
-        (lambda: OnlineEWC(1.0, decay=1.5), "decay should be from 0 to 1, but is 1.5"),
         (lambda: SynapticIntelligence(damping=0.0), "damping should be above 0, but is 0.0"),
         (lambda: Metaplasticity(-1.0), "strength of 0 or more, but got -1.0"),
         (lambda: Metaplasticity(1.0, damp="some"), "'shrinking' or 'all', but is 'some'"),

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from research.modulation.metaplasticity import Metaplasticity
 from spikebridge.data import GroupedPermutations, TaskSamples
 from spikebridge.data.images.digits import load_digits
 from spikebridge.errors import ConfigError, DataError, ShapeError
@@ -23,18 +24,15 @@ from spikebridge.training import (
     ContinualMethod,
     ContinualSettings,
     Fisher,
-    Metaplasticity,
-    OnlineEWC,
-    ProgressLines,
     RandomGates,
     Run,
     Subnetwork,
     SynapticIntelligence,
     Task,
-    accuracy,
     fit_tasks,
 )
-from spikebridge.training.continual.task import ContinualResult
+from spikebridge.training.continual.task import ContinualResult, accuracy
+from spikebridge.training.progress import ProgressLines
 
 SIZES = (24, 18)
 NUM_TASKS = 4
@@ -139,7 +137,7 @@ def test_tests_may_be_left_out_between_chosen_numbers_of_tasks(tasks: list[Task]
 
 def test_consolidation_keeps_old_tasks(tasks: list[Task]) -> None:
     sequential = learnt(tasks, settings=LONG)[0].accuracies[-1].mean()
-    for method in (EWC(100.0), OnlineEWC(100.0), SynapticIntelligence(1.0)):
+    for method in (EWC(100.0), SynapticIntelligence(1.0)):
         assert float(learnt(tasks, method, settings=LONG)[0].accuracies[-1].mean()) > float(sequential) + 0.15
 
 
@@ -166,7 +164,7 @@ def test_the_strength_of_synaptic_intelligence_changes_the_result(tasks: list[Ta
 METHODS: dict[str, Callable[[], Consolidation]] = {
     "none": Consolidation,
     "ewc": lambda: EWC(50.0, fisher=Fisher(num_samples=60)),
-    "online ewc": lambda: OnlineEWC(50.0, fisher=Fisher("predicted", num_samples=60)),
+    "ewc of predicted labels": lambda: EWC(50.0, fisher=Fisher("predicted", num_samples=60)),
     "si": lambda: SynapticIntelligence(1.0),
     "metaplasticity": lambda: Metaplasticity(1.0),
 }
@@ -302,7 +300,7 @@ def attempt(
     [
         ("plain", "ewc"),
         ("plain", "metaplasticity"),
-        ("full", "online ewc"),
+        ("full", "ewc of predicted labels"),
         ("extracted", "none"),
         ("extracted", "ewc"),
         ("extracted", "si"),
@@ -351,10 +349,10 @@ def test_ctrl_c_writes_a_checkpoint_and_the_learning_goes_on_from_there(
 
 def test_a_checkpoint_of_another_learning_is_refused(tasks: list[Task], tmp_path: Path) -> None:
     attempt(tasks[:2], tmp_path / "run", EWC(10.0))
-    with pytest.raises(ConfigError, match="consolidation is 'EWC' there and 'OnlineEWC' here"):
-        attempt(tasks[:2], tmp_path / "run", OnlineEWC(10.0))
+    with pytest.raises(ConfigError, match="consolidation was 'EWC' and is 'SynapticIntelligence' now"):
+        attempt(tasks[:2], tmp_path / "run", SynapticIntelligence(10.0))
 
-    with pytest.raises(ConfigError, match="of another training: epochs is 2 there and 3 here"):
+    with pytest.raises(ConfigError, match="of another training: epochs was 2 and is 3 now"):
         attempt(tasks[:2], tmp_path / "run", EWC(10.0), settings=ContinualSettings(epochs=3, batch_size=100))
 
 

@@ -299,7 +299,7 @@ def test_a_training_resumes_only_with_batches_of_the_same_size(
     fit(line, [steps], DataLoader(Noisy(), 2), settings=settings(), run=run)
     fit(line, [steps], DataLoader(Noisy(), 2, num_workers=1), settings=settings(), run=run)
 
-    with pytest.raises(ConfigError, match=r"num_batches is \[4\] there and \[3\] here"):
+    with pytest.raises(ConfigError, match=r"num_batches was \[4\] and is \[3\] now"):
         fit(line, [steps], DataLoader(Noisy(), 3), settings=settings(), run=run)
 
 

@@ -19,15 +19,13 @@ from spikebridge.training import (
     BestWeights,
     Phase,
     Progress,
-    ProgressBars,
-    ProgressLines,
     Run,
     Settings,
     TimeSlices,
     evaluate,
     fit,
 )
-from spikebridge.training.progress import choose_progress
+from spikebridge.training.progress import ProgressBars, ProgressLines, choose_progress
 
 Make = Callable[..., Any]
 
@@ -122,7 +120,7 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(phase: Make, setti
     [
         ({"accumulate": 0}, "accumulate should be at least 1 batch, but is 0"),
         ({"accumulate": 1.5}, "accumulate should be at least 1 batch, but is 1.5"),
-        ({"epochs": 1.5}, "a whole number of at least 1 epoch, but got 1.5"),  # would never end
+        ({"epochs": 1.5}, "an integer of at least 1 epoch, but got 1.5"),  # would never end
         ({"scheduler_interval": "batch"}, "should be 'epoch' or 'step', but is 'batch'"),
         ({"accumulate": 2, "slices": TimeSlices({"x": 1})}, "every slice makes a step, so accumulate must be 1"),
     ],
@@ -359,7 +357,7 @@ def test_a_name_misspelt_in_the_last_phase_is_found_before_the_first_begins(
     [
         ({"devices": 0}, "devices should be at least 1"),
         ({"seed": -1}, "seed should be at least 0, but is -1"),
-        ({"batch_size": 2.5}, "batch_size should be a whole number, but is 2.5"),
+        ({"batch_size": 2.5}, "batch_size should be an integer, but is 2.5"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: Make, changes: dict[str, int], message: str) -> None:
@@ -491,13 +489,13 @@ def test_the_checkpoint_of_another_training_or_network_is_refused(
 ) -> None:
     run = Run.create(tmp_path, "line", settings())
     fit(line, [phase()], data, settings=settings(), run=run)
-    with pytest.raises(ConfigError, match="of another training: seed is 0 there and 1 here"):
+    with pytest.raises(ConfigError, match="of another training: seed was 0 and is 1 now"):
         fit(line, [phase()], data, settings=settings(seed=1), run=run)
 
-    with pytest.raises(ConfigError, match="of another training: phases is"):
+    with pytest.raises(ConfigError, match="of another training: phases was"):
         fit(line, [phase(name="other")], data, settings=settings(), run=run)
 
-    with pytest.raises(ConfigError, match=r"of another network: 'weight' is \(1, 1\) there and \(1, 2\)"):
+    with pytest.raises(ConfigError, match=r"of another network: 'weight' has the shape \(1, 1\), but \(1, 2\)"):
         fit(nn.Linear(2, 1, bias=False), [phase()], data, settings=settings(), run=run)
 
 

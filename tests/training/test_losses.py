@@ -112,7 +112,7 @@ def test_a_silent_network_scores_chance() -> None:
         (lambda: losses.rate_loss(torch.zeros(2, 3), LABELS), ShapeError, r"but got \(2, 3\) and \(2,\); time is the"),
         (lambda: losses.membrane_loss(torch.zeros(5, 3, 2), LABELS), ShapeError, r"got \(5, 3, 2\) and \(2,\)"),
         (lambda: losses.rate_accuracy(torch.zeros(0, 2, 2), LABELS), ShapeError, r"got \(0, 2, 2\)"),
-        (lambda: losses.rate_loss(SPIKES, LABELS.float()), ShapeError, r"whole numbers from 0, but got torch\.float32"),
+        (lambda: losses.rate_loss(SPIKES, LABELS.float()), ShapeError, r"integers from 0, but got torch\.float32"),
         (lambda: losses.first_spike_loss(SPIKES, LABELS, dt=1, tau=0), ConfigError, "needs tau > 0 s, but got 0"),
         (
             lambda: losses.membrane_loss(SPIKES, LABELS, over="end"),

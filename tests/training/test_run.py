@@ -18,7 +18,7 @@ from torch import nn
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.neurons import LIF, Sequential
 from spikebridge.training import Run, load_weights, save_weights
-from spikebridge.training.run.config_io import from_plain, to_plain
+from spikebridge.training.run.config_io import from_plain, reproduce_command, to_plain
 from spikebridge.training.run.metrics import MetricsFile
 
 
@@ -133,6 +133,23 @@ def test_a_run_of_a_flat_config_is_read_and_resumed_as_groups(tmp_path: Path) ->
     assert Run.open(tmp_path / "new").config_as(Grouped) == grouped
 
 
+@dataclass(frozen=True)
+class Options:
+    networks: tuple[str, ...] = ("hybrid",)
+    clips: bool = False
+    shuffle: bool = True
+    training: Optimization = Optimization()
+
+
+def test_a_command_reproduces_the_options_that_differ_from_their_defaults() -> None:
+    changed = Options(("fixed", "none"), clips=True, shuffle=False, training=Optimization(lr=0.5))
+    expected = "spikebridge train sensing --networks fixed none --clips --no-shuffle --training.lr 0.5"
+
+    assert reproduce_command("sensing", Options()) == "spikebridge train sensing"
+    assert reproduce_command("sensing", changed) == expected
+    assert reproduce_command("sensing", Options(("my own",))) == "spikebridge train sensing --networks 'my own'"
+
+
 def test_a_value_that_json_cannot_hold_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"config.pair\[1\] is a Tensor"):
         to_plain(Config(pair=(1, torch.ones(1))))  # type: ignore[arg-type]
@@ -156,7 +173,7 @@ def test_a_run_of_another_recipe_or_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a run of the recipe 'digits', not of 'sensing'"):
         Run.create(tmp_path, "sensing", Layer(), resume=True)
 
-    with pytest.raises(ConfigError, match=r"another config \(size\): size is 3 there and 4 here"):
+    with pytest.raises(ConfigError, match=r"another config \(size\): size was 3 and is 4 now"):
         Run.create(tmp_path, "digits", Layer(size=4), resume=True)
 
 
@@ -286,7 +303,7 @@ def test_weights_come_back_and_another_network_is_refused_untouched(tmp_path: Pa
     assert torch.equal(same.weight, saved.weight)
 
     before = other.bias.clone()
-    with pytest.raises(ConfigError, match=r"'weight' is \(3, 2\) there and \(3, 3\) in this Linear"):
+    with pytest.raises(ConfigError, match=r"'weight' has the shape \(3, 2\), but \(3, 3\) in this Linear"):
         run.load_weights(other)
 
     assert torch.equal(other.bias, before)

@@ -45,9 +45,9 @@ def test_a_time_constant_that_is_infinite_in_the_network_stays(tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", [torch.bool, torch.int64, torch.complex64])
 def test_a_weight_of_another_kind_is_refused(tmp_path: Path, kind: torch.dtype) -> None:
-    with pytest.raises(ConfigError, match=rf"'weight' holds {kind} there and torch\.float32 in this Cell"):
+    with pytest.raises(ConfigError, match=rf"'weight' holds {kind}, but torch\.float32 in this Cell"):
         loaded(tmp_path / "w.safetensors", weight=torch.ones(3, dtype=kind))
-    with pytest.raises(ConfigError, match=r"'count' holds torch\.float32 there and torch\.int64 in this Cell"):
+    with pytest.raises(ConfigError, match=r"'count' holds torch\.float32, but torch\.int64 in this Cell"):
         loaded(tmp_path / "w.safetensors", count=torch.tensor(1.0))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from research.claims.networks.sparse_linear import SparseLinear
 from research.neuron_models.transfer_function import TransferFunction
 from spikebridge.hybrid import (
     Hold,
@@ -26,7 +27,6 @@ from spikebridge.hybrid import (
 )
 from spikebridge.hybrid.network.link import Link
 from spikebridge.neurons import LIF
-from spikebridge.ops import SparseLinear
 
 DT = 1e-4  # [s]
 TAU = 0.02  # [s]

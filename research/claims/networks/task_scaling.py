@@ -34,7 +34,8 @@ from spikebridge.networks.modulation.model.task_inference import GaussianPrototy
 from spikebridge.networks.modulation.training.tasks import TaskSequence
 from spikebridge.networks.modulation.training.trial import build_branch
 from spikebridge.networks.modulation.training.units import make_gating, task_gates, task_prototypes
-from spikebridge.training.continual.task import accuracy, default_forward
+from spikebridge.training.continual.regularizer import default_logits
+from spikebridge.training.continual.task import accuracy
 
 NAME = "task_scaling"
 COUNTS = (10, 40, 100, 200, 400)
@@ -166,7 +167,7 @@ def scores(
 
 
 def _logits(module: nn.Module, x: Tensor, quantities: Mapping[str, Any]) -> Tensor:
-    return default_forward(module, x.unsqueeze(0), quantities)
+    return default_logits(module, x.unsqueeze(0), quantities)
 
 
 def stored(parameters: Mapping[str, float], method: str, mode: str, tasks: int) -> float:

@@ -1,1 +1,1 @@
-"""What `peers.py` measures: the peers' layers, the works, how time and memory are taken, how they grow."""
+"""Parts of `peers.py`: layers of the peers, the works, measures of time and memory, and their growth."""

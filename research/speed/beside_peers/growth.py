@@ -1,4 +1,4 @@
-"""How the time of a layer grows with steps, samples and neurons, over two decades each."""
+"""Growth of the time of a layer with steps, samples and neurons, over two decades each."""
 
 import statistics
 import time
@@ -26,7 +26,8 @@ def grow(layer: nn.Module, rounds: int) -> dict[str, Any]:
 
         for _ in range(rounds + 1):
             for shape, run in works.items():
-                run()  # as in training, where a size comes again and again
+                # as in training, where a size comes again and again
+                run()
                 start = time.process_time()
                 run()
                 times[shape].append(time.process_time() - start)

@@ -1,6 +1,6 @@
 """Spyx, which runs in JAX: the same work as `works.layer_alone`, compiled by XLA before it is timed.
 
-Its neuron resets one step later, by subtraction; its answer is waited for, since JAX returns before it is done.
+Its neuron resets one step later, by subtraction; the measure waits for the result, since JAX returns before it is done.
 """
 
 import os
@@ -18,7 +18,8 @@ def spyx_alone(shape: tuple[int, ...]) -> Work:
     Raises:
         ImportError: Spyx or JAX is not installed (the extra `bench`).
     """
-    os.environ["NPROC"] = "1"  # XLA asks at its start how many threads to make; its own flags leave a second at work
+    # XLA asks at its start how many threads to make; its own flags leave a second one at work
+    os.environ["NPROC"] = "1"
     import jax
     import jax.numpy as jnp
     from flax import nnx

@@ -1,4 +1,4 @@
-"""F: kernels of hybrid units over long time, and all neurons, each fast way beside the loop over its steps."""
+"""F: kernels of hybrid units over long time, and all neurons, each fast form against the loop over its steps."""
 
 import math
 from collections.abc import Callable
@@ -57,29 +57,29 @@ NEURONS: dict[str, Callable[[int], Stateful]] = {
 
 
 def kernels(shape: tuple[int, int, int], rounds: int) -> list[dict[str, Any]]:
-    """Rows of a kernel, a form of window, with and without gradients: how many times faster than its loop."""
+    """Rows of a kernel, a form of window, with and without gradients: the gain over its loop."""
     rows = []
     for form, (window, keep) in FORMS.items():
         for name, make in KERNELS.items():
             unit = HybridUnit(window(), make(keep, shape[-1]))
             for training in (False, True):
-                found = _beside_the_loop(unit, shape, training, rounds, PARTS if form == STREAMED else 1)
-                rows.append({"kernel": name, "form": form, "gradients": training, **found})
+                gains = _gain_over_the_loop(unit, shape, training, rounds, PARTS if form == STREAMED else 1)
+                rows.append({"kernel": name, "form": form, "gradients": training, **gains})
 
     return rows
 
 
 def neurons(shape: tuple[int, int, int], rounds: int) -> list[dict[str, Any]]:
-    """Rows of a neuron, forward and backward: how many times faster than its loop."""
+    """Rows of a neuron, forward and backward: the gain over its loop."""
     return [
-        {"neuron": name, **_beside_the_loop(make(shape[-1]), shape, True, rounds)} for name, make in NEURONS.items()
+        {"neuron": name, **_gain_over_the_loop(make(shape[-1]), shape, True, rounds)} for name, make in NEURONS.items()
     ]
 
 
-def _beside_the_loop(
+def _gain_over_the_loop(
     module: nn.Module, shape: tuple[int, int, int], training: bool, rounds: int, num_parts: int = 1
 ) -> dict[str, Any]:
-    """How many times faster a signal is run that comes in parts, each with the state of the last."""
+    """The gain over the loop for a signal that comes in parts, each with the state of the last."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.3
 
     def run() -> Tensor:
@@ -104,11 +104,11 @@ def _beside_the_loop(
             return run()
 
     def copied() -> Tensor:
-        """Nothing but a copy there and one back: what no way to a value a step can be faster than."""
+        """A copy of the signal and one of its gradient: no implementation can be faster."""
         return x.clone().clone() if training else x.clone()
 
     works = {"loop": looped, "floor": copied, "pytorch": plain} | ({"native": run} if native.available() else {})
-    rows = {row["name"]: row for row in take_turns(works, rounds, most_seconds=4.0)}
+    rows = {row["name"]: row for row in take_turns(works, rounds, max_seconds=4.0)}
 
     return {
         "loop_ms": rows["loop"]["cpu_ms"],

@@ -51,11 +51,12 @@ class SpikingJelly(nn.Module):
 
 
 class Compiled(nn.Module):
-    """Another layer, compiled by inductor: for one shape, when it is first run, and not taken from an earlier run."""
+    """A layer compiled by inductor for one shape, when it is first run."""
 
     def __init__(self, make: Callable[[], nn.Module]) -> None:
         super().__init__()
         self.layer = make()
+        # an earlier run of the script leaves nothing to this one
         torch.compiler.config.force_disable_caches = True
         self.compiled = torch.compile(self.layer)
 
@@ -123,12 +124,12 @@ class Sinabs(nn.Module):
 
 
 def every_library() -> dict[str, Callable[[], nn.Module]]:
-    """By name what makes a layer; a library that is not installed is left out."""
+    """Functions that make a layer, by name; a library that is not installed is left out."""
     ours = {"pytorch": partial(Ours, without_native), "loop": partial(Ours, reference)}
     if native.available():
         ours = {"native": partial(Ours, nullcontext), **ours}
 
-    found: dict[str, Callable[[], nn.Module]] = dict(ours)
+    makers: dict[str, Callable[[], nn.Module]] = dict(ours)
     for name, layer in (
         ("SpikingJelly", SpikingJelly),
         ("snnTorch", SnnTorch),
@@ -142,12 +143,12 @@ def every_library() -> dict[str, Callable[[], nn.Module]]:
         except ImportError:
             continue
 
-        found[name] = layer
+        makers[name] = layer
 
-    return found
+    return makers
 
 
 def compiled_libraries() -> dict[str, Callable[[], nn.Module]]:
-    """By name what makes a compiled layer: our plain loop and SpikingJelly's; where there is no compiler, none."""
+    """Functions that make a compiled layer, by name: our plain loop and SpikingJelly's; none without a C++ compiler."""
     makers = {name: make for name, make in every_library().items() if name in ("loop", "SpikingJelly")}
     return {f"{name}, compiled": partial(Compiled, make) for name, make in makers.items()} if which("c++") else {}

@@ -19,21 +19,21 @@ AS_BYTES = ", spikes as bytes"
 
 
 def every_row() -> list[str]:
-    """What is measured: each library, the network without neurons, and the first library in a row."""
+    """Names of the rows: each library, the network without neurons, and the first library in a row."""
     first, *others = every_library()
     return [first, first + IN_A_ROW, first + IN_A_ROW + AS_BYTES, *others, "no neurons"]
 
 
 def peak_of_training(name: str, num_steps: int) -> float:
-    """Peak memory of a training step over what was there before, in MB.
-
-    The first step alone: some layers keep what they remember, and with it memory, until their next step.
-    """
+    """Peak memory of the first training step over the memory before it, in MB."""
+    # the first step alone: some layers keep their state, and with it memory, until their next step
     network = _DenseAlone if IN_A_ROW in name else Dense
     layer = nn.Identity if name == "no neurons" else every_library()[name.split(",")[0]]
-    training_step(network, layer, (2, 2, 784))()  # what is loaded at first use
+    # modules that are loaded at first use do not count
+    training_step(network, layer, (2, 2, 784))()
     run = training_step(network, layer, (num_steps, BATCH, 784))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    # Linux measures the peak from here on
+    Path("/proc/self/clear_refs").write_text("5")
     before = _megabytes("VmRSS")
 
     with pack_spikes() if AS_BYTES in name else nullcontext():
@@ -43,7 +43,7 @@ def peak_of_training(name: str, num_steps: int) -> float:
 
 
 class _DenseAlone(DenseInARow):
-    """Without another network that tells the spikes."""
+    """The network alone: nothing reports its spikes."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.layers(x)[0].mean(0), torch.zeros(())

@@ -19,7 +19,7 @@ PICTURES = 8 * 32
 CHANNELS = 32
 SIDE = 14
 
-# an input in, and the seconds that its product takes out
+# the seconds of a product, by its input
 Timed = Callable[[Tensor], float]
 
 
@@ -42,10 +42,10 @@ def against_silence(rounds: int) -> list[dict[str, Any]]:
     return [{"product": name, "rows": _rows(x, run, rounds)} for name, (x, run) in products.items()]
 
 
-def _rows(chances: Tensor, run: Timed, rounds: int) -> list[dict[str, Any]]:
+def _rows(levels: Tensor, run: Timed, rounds: int) -> list[dict[str, Any]]:
     rows = []
     for share in SHARES:
-        x = (chances < share).float()
+        x = (levels < share).float()
         times: dict[str, list[float]] = {"quick": [], "dense": []}
         for _ in range(rounds + 1):
             times["quick"].append(run(x))
@@ -69,7 +69,8 @@ def _forward(layer: nn.Conv2d, x: Tensor) -> float:
 
 def _backward(layer: nn.Linear | nn.Conv2d, y: Tensor, gradient: Tensor) -> float:
     """Seconds on the processor."""
-    layer.weight.grad = None  # or the last one would be added
+    # a second gradient would be added to the first
+    layer.weight.grad = None
     start = time.process_time()
     y.backward(gradient)
     return time.process_time() - start

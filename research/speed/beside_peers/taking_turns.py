@@ -16,22 +16,22 @@ CONFIDENCE = 0.95
 def take_turns(
     works: dict[str, Callable[[], Tensor]],
     rounds: int,
-    most_seconds: float = 20.0,
+    max_seconds: float = 20.0,
     floors: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each work.
 
     Args:
-        works: what to run, by name. Each is run once before, untimed; what is compiled twice, for it may find at the
-            second run that it has to be compiled anew.
+        works: what to run, by name. Each is run once before, untimed; a compiled one twice, since it may be compiled
+            again at its second run.
         rounds: at most, for each of them.
-        most_seconds: a slow work drops out of the rounds once it has used so much, but runs at least once.
+        max_seconds: a slow work drops out of the rounds after so much time, but runs at least once.
         floors: the name of a work by that of another, which is compared with it too.
 
     Returns:
         Rows with the median of wall-clock time, and of time on the processor (which the load of others disturbs less),
         in ms; the median over the rounds of each ratio to the first work, and to that of `floors` ("over_floor"), with
-        an `interval_of_median`; the rounds; the share of spikes; and the seconds of what came before, in which some
+        an `interval_of_median`; the rounds; the share of spikes; and the seconds of the untimed runs, in which some
         works are compiled.
     """
     _settle_memory()
@@ -48,13 +48,14 @@ def take_turns(
             run()
 
         firsts[name] = time.perf_counter() - wall
-        if firsts[name] > most_seconds / 2 and "compiled" not in name:  # too slow to be run again
+        # too slow to be run again
+        if firsts[name] > max_seconds / 2 and "compiled" not in name:
             walls[name].append(firsts[name])
             cpus[name].append(time.process_time() - cpu)
 
     for _ in range(rounds):
         for name, run in works.items():
-            if walls[name] and sum(walls[name]) + walls[name][-1] > most_seconds:
+            if walls[name] and sum(walls[name]) + walls[name][-1] > max_seconds:
                 continue
             wall = time.perf_counter()
             cpu = time.process_time()
@@ -65,7 +66,7 @@ def take_turns(
     first = next(iter(works))
     floors = floors or {}
 
-    def beside(name: str, other: str) -> dict[str, Any]:
+    def compare(name: str, other: str) -> dict[str, Any]:
         wall = _ratios(walls[name], walls[other])
         cpu = _ratios(cpus[name], cpus[other])
 
@@ -81,8 +82,8 @@ def take_turns(
             "name": name,
             "ms": statistics.median(walls[name]) * 1e3,
             "cpu_ms": statistics.median(cpus[name]) * 1e3,
-            **beside(name, first),
-            **({"over_floor": {"name": floors[name], **beside(name, floors[name])}} if name in floors else {}),
+            **compare(name, first),
+            **({"over_floor": {"name": floors[name], **compare(name, floors[name])}} if name in floors else {}),
             "rounds": len(walls[name]),
             "spike_rate": rates[name],
             "first_s": firsts[name],
@@ -117,11 +118,9 @@ def interval_of_median(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def _settle_memory() -> None:
-    """As in a training that has run for a while: what is this large and was given back once comes from the heap.
-
-    In a fresh process every large tensor would come from the system page by page, which makes loops over steps look
-    slower than they are.
-    """
+    """Brings the heap into the state of a training that has run for a while: large tensors come from it."""
+    # in a fresh process every large tensor comes from the system page by page, which makes loops over steps look slower
+    # than they are
     torch.empty(SETTLED).fill_(1.0)
 
 

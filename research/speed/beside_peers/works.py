@@ -1,4 +1,4 @@
-"""The works: what is done once a round, for any library's layer. Each gives the spikes of a layer."""
+"""The works: each is run once a round, for the layer of any library, and gives the spikes of a layer."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ def layer_alone(layer: nn.Module, shape: tuple[int, ...], device: str = "cpu") -
 
 
 def memory_traffic(shape: tuple[int, ...], device: str = "cpu") -> Work:
-    """The floor of A: what a layer cannot but read and write (two results forward, one backward), and nothing else."""
+    """The floor of A: the reading and writing that every layer does (two results forward, one backward), alone."""
     x = torch.randn(shape, device=device)
     gradient = torch.ones(shape, device=device)
 
@@ -78,12 +78,12 @@ class Convolutional(nn.Module):
 
 
 class _InARow(nn.Module):
-    """A network as a `Sequential` of this package, which may do the work of neighbours at once."""
+    """A network as a `Sequential` of this package, which may run neighbouring layers as one."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         self.layers = Sequential(*layers)
-        self.spikes: Tensor | None = None  # of the first layer, at the first run: later they may never be all there
+        self.spikes: Tensor | None = None  # of the first layer, at the first run: later runs may never hold all of them
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.spikes is None:
@@ -127,7 +127,8 @@ def training_step(
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
 
-    x = 3.0 * (torch.rand(shape, generator=_seeded()) < 0.3).to(device)  # so strong that fresh weights let neurons fire
+    # so strong that neurons with untrained weights fire
+    x = 3.0 * (torch.rand(shape, generator=_seeded()) < 0.3).to(device)
     targets = torch.randint(10, (shape[1],), generator=_seeded()).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 

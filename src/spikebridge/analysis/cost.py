@@ -45,7 +45,6 @@ from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUni
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import bound_for_now, check_dt, dt_of
-from spikebridge.ops import SparseLinear
 
 # several spikes may share a step: events in one bin, signed spikes; an image of larger integers is no spike train
 _MAX_SPIKES = 8
@@ -387,9 +386,11 @@ def _operations_of(call: Call) -> Operations | None:
         return None
 
     num_values = unwrap_vmap(y)[0].numel()
-    if isinstance(module, SparseLinear):
+    # a layer of the user's own, whose connections only itself knows
+    count: Any = getattr(module, "synaptic_operations", None)
+    if count is not None:
         (x,) = call.args
-        sums = module.synaptic_operations(x)
+        sums = float(count(x))
         return Operations(macs=sums) if _count_spikes(x) is None else Operations(synops=sums)
 
     if isinstance(module, HybridUnit):

@@ -1,7 +1,7 @@
-"""Less memory in training for one more forward pass: spans of time whose inner values are worked out again.
+"""Less memory in training for one more forward pass: spans of time whose inner values are computed again.
 
-Because a state is an argument and a result, the state between two spans is all that the backward pass has to be given:
-it runs each span again, the last one first (T. Chen et al., arXiv:1604.06174, 2016).
+Because a state is an argument and a result, the backward pass needs the states between spans alone: it runs each span
+again, the last one first (T. Chen et al., arXiv:1604.06174, 2016).
 """
 
 from collections.abc import Callable
@@ -19,19 +19,19 @@ from spikebridge.errors import ConfigError
 def recompute(
     layer: Callable[..., tuple[Tensor, Any]], x: Shaped[Tensor, "T B *N"], state: Any = None, *, span: int
 ) -> tuple[Shaped[Tensor, "T B *M"], Any]:
-    """`layer(x, state)` with the same numbers and gradients, keeping for the backward pass one span of steps at a time.
+    """Runs `layer(x, state)` with the same numbers and gradients, and keeps one span of steps for the backward pass.
 
     Args:
         layer: a layer or a whole network with a state: `y, state = layer(x, state)`.
         x: the signal.
         state: from an earlier part of the stream, or None.
-        span: steps that are worked out again together; about the root of T keeps least.
+        span: steps that are computed again together; about the root of T needs the least memory.
 
     Returns:
         Outputs and the last state.
 
     Raises:
-        ConfigError: a span that is no whole number of steps, or a network in training that counts what it sees (batch
+        ConfigError: a span that is no integer of at least 1, or a network in training that counts its inputs (batch
             normalisation): it would count twice.
 
     Example:
@@ -41,32 +41,32 @@ def recompute(
         [0.0, 1.0, 0.0, 1.0]
     """
     if not isinstance(span, int) or span < 1:
-        raise ConfigError(f"recompute needs a span of at least 1 step, a whole number, but got {span!r}")
+        raise ConfigError(f"recompute needs a span of at least 1 step, an integer, but got {span!r}")
 
     for path, module in layer.named_modules() if isinstance(layer, nn.Module) else ():
         if module.training and getattr(module, "track_running_stats", False):
             raise ConfigError(
-                f"{type(module).__name__} at {path!r} counts what it sees in training and would count each span twice; "
+                f"{type(module).__name__} at {path!r} counts its inputs in training and would count each span twice; "
                 "put it in eval mode, use GroupNorm, or train without recompute"
             )
 
     if not torch.is_grad_enabled() or len(x) <= span:
         return layer(x, state)
 
-    again = layer if torch.compiler.is_compiling() else _in_the_same_ways(layer)
+    run = layer if torch.compiler.is_compiling() else _in_this_context(layer)
     outputs = []
-    for stretch in x.split(span):
-        y, state = checkpoint(again, stretch, state, use_reentrant=False)
+    for part in x.split(span):
+        y, state = checkpoint(run, part, state, use_reentrant=False)
         outputs.append(y)
 
     return torch.cat(outputs), state
 
 
-def _in_the_same_ways(layer: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[Tensor, Any]]:
-    """A layer that always runs as here: the backward pass may come outside of `reference()` and its like."""
-    here = copy_context()
+def _in_this_context(layer: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[Tensor, Any]]:
+    """A layer that takes the same path again: the backward pass may come outside of `reference()` and its like."""
+    context = copy_context()
 
     def run(x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        return here.copy().run(layer, x, state)
+        return context.copy().run(layer, x, state)
 
     return run

@@ -1,4 +1,4 @@
-"""Values clipped to a range: with the gradient of the range, ends included, or with one that leads back into it."""
+"""Values clipped to a range: with the gradient of the range, both ends included, or with one that leads back."""
 
 from math import inf
 from typing import Any
@@ -9,21 +9,8 @@ from torch import Tensor
 
 
 def clip(x: Float[Tensor, "*shape"], low: float = -inf, high: float = inf) -> Float[Tensor, "*shape"]:
-    """Values clipped to a range, with the gradient 1 inside and at both ends.
-
-    `Tensor.clamp` has this gradient up to PyTorch 2.14 and 0 at the ends from 2.15 on, where values of codes often are.
-
-    Args:
-        x: any values.
-        low: least value.
-        high: greatest value.
-
-    Example:
-        >>> x = torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0], requires_grad=True)
-        >>> clip(x, 0, 1).sum().backward()
-        >>> x.grad.tolist()
-        [0.0, 1.0, 1.0, 1.0, 0.0]
-    """
+    """Values clipped to a range, with the gradient 1 inside and at both ends."""
+    # `Tensor.clamp` has this gradient up to PyTorch 2.14; from 2.15 on 0 at the ends, where values of codes often are
     if not (x.requires_grad and torch.is_grad_enabled()):
         return x.clamp(low, high)
 
@@ -46,27 +33,12 @@ class _Saturation(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         # descent moves against the gradient: below the range a negative one leads back, above it a positive one
-        further = ((x < ctx.low) & (gradient > 0)) | ((x > ctx.high) & (gradient < 0))
-        return gradient.masked_fill(further, 0), None, None
+        leads_away = ((x < ctx.low) & (gradient > 0)) | ((x > ctx.high) & (gradient < 0))
+        return gradient.masked_fill(leads_away, 0), None, None
 
 
 def saturate(x: Float[Tensor, "*shape"], low: float = 0.0, high: float = 1.0) -> Float[Tensor, "*shape"]:
-    """Values clipped to a range, with a gradient that leads back into the range.
-
-    Outside the range a gradient passes where descent on it moves the value back, and none where it would move further
-    out. So a learned value that overshoots is neither lost nor driven away. (TensorFlow Compression's bounds have the
-    same rule, "identity if towards".)
-
-    Args:
-        x: any values.
-        low: least value.
-        high: greatest value.
-
-    Example:
-        >>> x = torch.tensor([-1.0, 0.5, 2.0], requires_grad=True)
-        >>> y = saturate(x)
-        >>> y.sum().backward()  # descent would lower all three
-        >>> y.tolist(), x.grad.tolist()
-        ([0.0, 0.5, 1.0], [0.0, 1.0, 1.0])
-    """
+    """Values clipped to a range; outside of it a gradient passes where descent on it moves the value back."""
+    # so a learned value that overshoots is neither lost nor driven away; TensorFlow Compression's bounds have the same
+    # rule, "identity if towards"
     return _Saturation.apply(x, low, high)

@@ -1,18 +1,17 @@
-from .batches import Batches, Dataset, TimeSlices
+from .batches import Batches, TimeSlices
 from .callbacks.averaging import AveragedWeights
 from .callbacks.callback import Callback, Training
 from .callbacks.loggers import MLflowLogger, TensorBoardLogger, WandbLogger
 from .callbacks.monitor import BestWeights, EarlyStopping
-from .continual.ewc import EWC, Fisher, OnlineEWC
+from .collate import StackSamples
+from .continual.ewc import EWC, Fisher
 from .continual.loop import ContinualMethod, fit_tasks
-from .continual.metaplasticity import Metaplasticity
 from .continual.regularizer import Consolidation
 from .continual.si import SynapticIntelligence
 from .continual.subnetwork import Subnetwork
-from .continual.task import ContinualSettings, Task, accuracy
+from .continual.task import ContinualSettings, Task
 from .continual.xdg import RandomGates
 from .evaluation import evaluate
-from .loader import StackSamples
 from .loop import fit
 from .losses import (
     first_spike_accuracy,
@@ -25,7 +24,7 @@ from .losses import (
     spike_count,
 )
 from .phase import WHOLE, Phase
-from .progress import Progress, ProgressBars, ProgressLines
+from .progress import Progress
 from .run.run import Run
 from .run.weights import load_weights, read_weights, save_weights
 from .settings import Settings
@@ -40,16 +39,11 @@ __all__ = [
     "Consolidation",
     "ContinualMethod",
     "ContinualSettings",
-    "Dataset",
     "EarlyStopping",
     "Fisher",
     "MLflowLogger",
-    "Metaplasticity",
-    "OnlineEWC",
     "Phase",
     "Progress",
-    "ProgressBars",
-    "ProgressLines",
     "RandomGates",
     "Run",
     "Settings",
@@ -61,7 +55,6 @@ __all__ = [
     "TimeSlices",
     "Training",
     "WandbLogger",
-    "accuracy",
     "evaluate",
     "first_spike_accuracy",
     "first_spike_loss",

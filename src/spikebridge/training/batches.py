@@ -5,7 +5,7 @@ and position, so that a resumed training repeats no draw.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -32,8 +32,7 @@ class Dataset(Protocol):
 
 
 TrainingData: TypeAlias = Any
-"""What `fit` takes as data: a `Dataset`, a `DataLoader`, a map-style data set (`data[i]`, `len`), or an
-`IterableDataset`."""
+"""Data for `fit`: a `Dataset`, a `DataLoader`, a map-style data set (`data[i]`, `len`), or an `IterableDataset`."""
 
 
 class Batches:
@@ -130,44 +129,8 @@ class Batches:
         return {name: x.index_select(self.batch[name], part.to(x.device)) for name, x in batch.items()}
 
 
-class Samples:
-    """A map-style data set and the function that makes a batch of a list of its samples.
-
-    Args:
-        dataset: `dataset[i]` is sample `i`; it has a length. Sample `i` must not depend on earlier calls, or a resumed
-            training gives other numbers.
-        collate: makes one batch of a list of samples.
-
-    Example:
-        >>> import torch
-        >>> data = Samples([1.0, 2.0, 3.0], torch.tensor)
-        >>> data.select(torch.tensor([2, 0]))
-        tensor([3., 1.])
-    """
-
-    def __init__(self, dataset: Sequence[Any], collate: Callable[[list[Any]], Batch]) -> None:
-        self.dataset = dataset
-        self.collate = collate
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def select(self, indices: Int[Tensor, "n"]) -> Batch:
-        """The samples of these indices, in this order."""
-        return self.collate([self.dataset[index] for index in indices.tolist()])
-
-
 def check_dataset(data: Any) -> Dataset:
-    """The data, if it is a data set that is not empty.
-
-    Raises:
-        ConfigError: it has no `select` (the message says what to wrap it in), or it is empty.
-
-    Example:
-        >>> check_dataset(3)
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: expected a DataLoader, a data set ..., but got int; wrap tensors in Batches
-    """
+    """The data, if it is a data set that is not empty."""
     # a tensor has a `select` of its own
     if not isinstance(data, Dataset) or isinstance(data, Tensor):
         raise ConfigError(
@@ -182,60 +145,28 @@ def check_dataset(data: Any) -> Dataset:
 
 
 def epoch_order(num_samples: int, seed: int, phase: int, epoch: int) -> Int[Tensor, "num_samples"]:
-    """The order of the samples in one epoch, a function of these four numbers.
-
-    Args:
-        num_samples: their number.
-        seed: of the training.
-        phase: number of the phase, from 0.
-        epoch: number of the epoch inside the phase, from 0.
-
-    Returns:
-        `(num_samples,)`: a permutation.
-
-    Example:
-        >>> order = epoch_order(4, seed=0, phase=0, epoch=0)
-        >>> sorted(order.tolist())
-        [0, 1, 2, 3]
-        >>> bool((order == epoch_order(4, seed=0, phase=0, epoch=0)).all())
-        True
-    """
+    """A permutation `(num_samples,)`, a function of the seed and the numbers of phase and epoch, from 0."""
     generator = torch.Generator().manual_seed(derive_seed(seed, phase, epoch))
     return torch.randperm(num_samples, generator=generator)
 
 
 def shard(indices: Int[Tensor, "n"], rank: int, num_processes: int) -> tuple[Int[Tensor, "n_r"], float]:
-    """One process's shard of a global batch, and the weight of its mean so that the processes average to the whole.
-
-    The mean over `n` samples is the average over `R` processes of `R n_r / n` times the mean over the `n_r` of process
-    `r`, also for uneven shards; so no sample is dropped from an uneven last batch. A process without samples takes the
-    first sample with weight 0: it has to take part, and adds nothing.
-
-    Args:
-        indices: `(n,)`, the global batch.
-        rank: number of this process, from 0.
-        num_processes: R.
-
-    Returns:
-        the samples of this process, and the weight `R n_r / n`.
-
-    Example:
-        >>> shard(torch.tensor([7, 8, 9]), rank=0, num_processes=2)
-        (tensor([7, 8]), 1.3333333333333333)
-        >>> shard(torch.tensor([7, 8, 9]), rank=1, num_processes=2)
-        (tensor([9]), 0.6666666666666666)
-        >>> shard(torch.tensor([7]), rank=1, num_processes=2)
-        (tensor([7]), 0.0)
-    """
+    """One process's shard of a global batch, and the weight of its mean so that the processes average to the whole."""
+    # The mean over n samples is the average over R processes of R n_r / n times the mean over the n_r of process r,
+    # also for uneven shards: so no sample of an uneven last batch is dropped.
     mine = indices.tensor_split(num_processes)[rank]
-    return (mine, num_processes * len(mine) / len(indices)) if len(mine) else (indices[:1], 0.0)
+    if len(mine):
+        return mine, num_processes * len(mine) / len(indices)
+
+    # a process without samples has to take part: the first sample with weight 0 adds nothing
+    return indices[:1], 0.0
 
 
 @dataclass(frozen=True)
 class TimeSlices:
-    """Cuts the named signals `(T, B, *N)` of a batch in time; the other tensors go into every slice whole.
+    """Cuts the named signals `(T, B, *N)` of a batch in time; the other tensors go into every slice as they are.
 
-    Signals of several clocks are cut at the same moments: 5 frames at 40 Hz beside 30 events at 240 Hz.
+    Signals of several clocks are cut at the same moments: 5 frames at 40 Hz with 30 events at 240 Hz.
 
     Args:
         lengths: samples of a slice, by name; the last slice may be shorter.

@@ -27,16 +27,10 @@ _log = logging.getLogger(__name__)
 
 
 def start_fabric(settings: Settings) -> "Fabric":
-    """Starts Fabric: takes the devices and joins the other processes.
-
-    Under `torchrun` the processes exist already; otherwise Fabric starts the others by running the same command line
-    again, so all code before this call runs in each of them.
-
-    Raises:
-        ConfigError: devices, strategy or precision that this machine does not have, or a number of processes that is
-            not the one that was started.
-    """
-    # importing Fabric takes longer than importing torch
+    """Starts Fabric: takes the devices and joins the other processes."""
+    # under `torchrun` the processes exist already; otherwise Fabric starts the others by running the same command line
+    # again, so all code before this call runs in each of them
+    # imported here: it takes longer than importing torch
     from lightning_fabric import Fabric
 
     _check_environment(settings, os.environ)
@@ -96,17 +90,10 @@ def _leave() -> None:
 
 
 class ModuleHost(nn.Module):
-    """Calls any function of a network inside its own forward.
+    """Calls any function of a network inside its own forward."""
 
-    A distributed strategy hooks into the forward of the module that it wraps. With the objective inside that forward,
-    the objective may call any part of the network, in any order, and gradients are still averaged.
-
-    Example:
-        >>> import torch
-        >>> host = ModuleHost(nn.Linear(1, 1, bias=False))
-        >>> host(lambda network, x: network.weight.shape + x.shape, torch.zeros(5))
-        torch.Size([1, 1, 5])
-    """
+    # a distributed strategy hooks into the forward of the module that it wraps: with the objective inside that forward,
+    # the objective may call any part of the network, in any order, and gradients are still averaged
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -117,21 +104,9 @@ class ModuleHost(nn.Module):
 
 
 def call_objective(fabric: "Fabric", host: Any, objective: Callable[..., Any], batch: Any, *state: Any) -> Any:
-    """An objective on a batch, inside the host; with slices also on a state.
-
-    With a "true" precision the batch is cast to it. With a "mixed" one it stays as it is: autocast chooses the dtype of
-    each operation, and targets keep their digits. States and metrics are never cast.
-
-    Args:
-        fabric: knows the precision.
-        host: the module host, wrapped by Fabric.
-        objective: `(network, batch, *state) -> result`, whose first number is the loss.
-        batch: tensors on the device of the network, in any nesting.
-        state: of slices.
-
-    Returns:
-        The result of the objective, with the loss as the strategy gave it.
-    """
+    """The result of an objective on a batch (and a state), inside the host, with the loss as the strategy gave it."""
+    # a "true" precision casts the batch; under a "mixed" one autocast chooses the dtype of each operation, and targets
+    # keep their digits; states and metrics are never cast
     precision = fabric.strategy.precision
     if not str(precision.precision).endswith("mixed"):
         batch = precision.convert_input(batch)
@@ -162,7 +137,7 @@ def gather_weights(host: nn.Module, network: nn.Module) -> dict[str, Tensor]:
     if sharded is None:
         return state_tensors(network)
 
-    checkpoint, full = _whole()
+    checkpoint, full = _sharded_state()
     weights: dict[str, Any] = checkpoint.get_model_state_dict(sharded, options=full)
 
     return {name.removeprefix("network."): tensor for name, tensor in weights.items()}
@@ -174,7 +149,7 @@ def gather_optimizer_state(host: nn.Module, optimizer: Optimizer) -> dict[str, A
     if sharded is None:
         return optimizer.state_dict()
 
-    checkpoint, full = _whole()
+    checkpoint, full = _sharded_state()
     return dict(checkpoint.get_optimizer_state_dict(sharded, optimizer, options=full))
 
 
@@ -184,11 +159,11 @@ def scatter_optimizer_state(host: nn.Module, optimizer: Optimizer, state: dict[s
     if sharded is None:
         optimizer.load_state_dict(state)
     else:
-        checkpoint, full = _whole()
+        checkpoint, full = _sharded_state()
         checkpoint.set_optimizer_state_dict(sharded, optimizer, state, options=full)
 
 
-def _whole() -> tuple[Any, Any]:
+def _sharded_state() -> tuple[Any, Any]:
     """torch's functions for sharded states and the option that gathers them; the import takes half a second."""
     checkpoint = import_module("torch.distributed.checkpoint.state_dict")
     return checkpoint, checkpoint.StateDictOptions(full_state_dict=True)
@@ -221,7 +196,7 @@ def gather_rng_states(fabric: "Fabric") -> list[dict[str, Tensor]]:
 
 
 def scatter_rng_states(fabric: "Fabric", states: list[dict[str, Tensor]], seed: int, step: int) -> None:
-    """Restores the generators of this process; with another number of processes seeds them anew and warns."""
+    """Restores the generators of this process; with another number of processes seeds them again and warns."""
     if len(states) == fabric.world_size:
         set_rng_state(states[fabric.global_rank])
         return

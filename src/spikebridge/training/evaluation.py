@@ -16,19 +16,7 @@ from spikebridge.training.rng import preserve_rng_state
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients inside the block; every submodule gets its own mode back.
-
-    Args:
-        module: any module; its parts may have different modes.
-
-    Example:
-        >>> network = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 1))
-        >>> with evaluating(network):
-        ...     (network.training, network(torch.ones(1, 2)).requires_grad)
-        (False, False)
-        >>> network.training
-        True
-    """
+    """Eval mode and no gradients inside the block; every submodule gets its own mode back."""
     with preserve_modes(module), torch.no_grad():
         module.eval()
         yield

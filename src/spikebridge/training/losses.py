@@ -67,28 +67,9 @@ def rate_target_loss(
 
 
 def first_spike_times(spikes: Float[Tensor, "T *N"], *, dt: float) -> Float[Tensor, "*N"]:
-    """The time of the first spike; differentiable. A neuron that is silent has the time `T dt`.
-
-    The number of steps without a spike so far is a sum of products of `1 - s`. Its gradient reaches every step up to
-    the first spike: one step earlier is worth one step. So a surrogate gradient can move a spike that is there and call
-    for one that is not.
-
-    Args:
-        spikes: 0 and 1.
-        dt: length of a step [s].
-
-    Returns:
-        times [s]: 0 for a spike in the first step.
-
-    Example:
-        >>> spikes = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0]], requires_grad=True)
-        >>> times = first_spike_times(spikes, dt=0.001)
-        >>> (1000 * times).tolist()
-        [1.0, 3.0]
-        >>> times[0].backward()
-        >>> (1000 * spikes.grad[:, 0]).tolist()  # a spike at 0 would save a step; none at 1 would cost none until 2
-        [-1.0, -1.0, -0.0]
-    """
+    """The time [s] of the first spike, 0 for one in the first step and `T dt` for a silent neuron; differentiable."""
+    # the steps before the first spike are a sum of products of `1 - s`: its gradient reaches all of them and the first
+    # spike, so that a surrogate gradient can move a spike that is there and call for one that is not
     return (1 - spikes).cumprod(0).sum(0) * dt
 
 
@@ -215,4 +196,4 @@ def _check(outputs: Tensor, labels: Tensor) -> None:
         )
 
     if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
-        raise ShapeError(f"labels are classes, whole numbers from 0, but got {labels.dtype}; use labels.long()")
+        raise ShapeError(f"labels are classes, integers from 0, but got {labels.dtype}; use labels.long()")

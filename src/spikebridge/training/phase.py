@@ -27,7 +27,7 @@ from spikebridge.training.batches import Batch, TrainingData
 Result: TypeAlias = Tensor | tuple[Tensor, dict[str, Any]]
 """A loss, or a loss and metrics; all are means over the samples of the batch."""
 
-_COLUMNS = ("kind", "phase", "epoch", "step", "lr", "loss")  # of a row, beside metrics
+_COLUMNS = ("kind", "phase", "epoch", "step", "lr", "loss")  # of a row, besides metrics
 
 WHOLE = ("",)
 """The name of everything: `train=WHOLE`."""
@@ -35,7 +35,7 @@ WHOLE = ("",)
 
 @dataclass(frozen=True)
 class Phase:
-    """What is trained, on which objective, for how long.
+    """The parameters that are trained, on which objective, for how long.
 
     Args:
         name: of the phase in rows and messages; unique.
@@ -85,7 +85,7 @@ class Phase:
         if not self.train:
             raise ConfigError(f"phase {self.name!r} trains nothing: name parts, units or paths, or train=WHOLE")
         if not is_whole(self.epochs) or self.epochs < 1:
-            raise ConfigError(f"phase {self.name!r} needs a whole number of at least 1 epoch, but got {self.epochs}")
+            raise ConfigError(f"phase {self.name!r} needs an integer of at least 1 epoch, but got {self.epochs}")
         if self.clip is not None and not self.clip > 0:
             raise ConfigError(f"phase {self.name!r} needs clip > 0, but got {self.clip}; clip=None clips nothing")
 
@@ -102,16 +102,7 @@ class Phase:
 
 
 def loss_and_metrics(result: Any, objective: str) -> tuple[Tensor, dict[str, Any]]:
-    """What an objective gave: one number, or that and metrics.
-
-    Args:
-        result: of the objective.
-        objective: its name, for the message.
-
-    Raises:
-        ConfigError: it gave something else, or has a metric that is no number or has the name of another column of a
-            row, such as `loss` or `epoch`.
-    """
+    """Loss and metrics of an objective's result; a `ConfigError` names the objective that gave something else."""
     loss, metrics = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
     if not isinstance(loss, Tensor) or loss.ndim != 0 or not isinstance(metrics, dict):
         form = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
@@ -126,14 +117,7 @@ def loss_and_metrics(result: Any, objective: str) -> tuple[Tensor, dict[str, Any
 
 
 def check_number(value: Any, what: str) -> None:
-    """Raises a `ConfigError` where a metric is not one number; of a tensor it reads no value.
-
-    Example:
-        >>> import torch
-        >>> check_number(torch.ones(3), "the metric 'rate'")
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: the metric 'rate' must be one number, but is a tensor (3,)
-    """
+    """Raises a `ConfigError` where a metric is not one number; of a tensor it reads no value."""
     if isinstance(value, Tensor):
         if value.numel() != 1:
             raise ConfigError(f"{what} must be one number, but is a tensor {tuple(value.shape)}")
@@ -141,31 +125,16 @@ def check_number(value: Any, what: str) -> None:
         raise ConfigError(f"{what} must be one number, but is {in_words(value)}")
 
 
-def refuse_other_metrics(now: Mapping[str, Any], before: Mapping[str, Any], objective: str) -> None:
-    """Raises a `ConfigError` where an objective gives other metrics than before: their means would be of some samples.
-
-    Example:
-        >>> refuse_other_metrics({"loss": 1.0}, {"loss": 1.0, "rate": 0.5}, "the objective")
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: the objective gave loss, but loss, rate before; give the same at every step
-    """
-    if before and now.keys() != before.keys():
+def refuse_other_metrics(metrics: Mapping[str, Any], before: Mapping[str, Any], objective: str) -> None:
+    """Raises a `ConfigError` where an objective gives other metrics than before, whose means would lack samples."""
+    if before and metrics.keys() != before.keys():
         raise ConfigError(
-            f"{objective} gave {', '.join(now)}, but {', '.join(before)} before; give the same at every step"
+            f"{objective} gave {', '.join(metrics)}, but {', '.join(before)} before; give the same at every step"
         )
 
 
 def check_phases(phases: Sequence[Phase]) -> tuple[Phase, ...]:
-    """The phases, if there are any and each has a name of its own.
-
-    Raises:
-        ConfigError: no phase, or a name that two of them have.
-
-    Example:
-        >>> check_phases([])
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: training needs at least one phase
-    """
+    """The phases, if there are any and each has a name of its own; else a `ConfigError`."""
     if not phases:
         raise ConfigError("training needs at least one phase")
 
@@ -178,35 +147,20 @@ def check_phases(phases: Sequence[Phase]) -> tuple[Phase, ...]:
 
 
 def find(module: nn.Module, name: str) -> nn.Module | Parameter:
-    """The module or parameter of a name: a dotted path, or a part or unit of a hybrid network.
-
-    Args:
-        module: the network.
-        name: `"where.lif1"`, `"where.lif1.log_tau"` (a parameter), the name of a part or of a unit, `""` for
-            everything. A path wins over a part, a part over a unit.
-
-    Raises:
-        ConfigError: nothing of that name; the message lists what there is.
-
-    Example:
-        >>> find(nn.Sequential(nn.ReLU(), nn.Linear(2, 1)), "1")
-        Linear(in_features=2, out_features=1, bias=True)
-        >>> find(nn.Linear(2, 1), "weigth")
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: nothing is called 'weigth' in Linear: did you mean 'weight'? Known: ...
-    """
-    known: dict[str, nn.Module | Parameter] = {"": module}
+    """The module or parameter of a dotted path, or of a part or unit of a hybrid network; `""` is everything."""
+    # a path wins over a part, a part over a unit
+    named: dict[str, nn.Module | Parameter] = {"": module}
     for group in ("units", "parts"):
         holder = getattr(module, group, None)
         if isinstance(holder, nn.Module):
-            known.update({path: part for path, part in _everything(holder) if path})
+            named.update({path: part for path, part in _everything(holder) if path})
 
-    known.update(_everything(module))
-    if name not in known:
-        near = [path for path in known if path and path.count(".") <= name.count(".")]
+    named.update(_everything(module))
+    if name not in named:
+        near = [path for path in named if path and path.count(".") <= name.count(".")]
         raise ConfigError(f"nothing is called {name!r} in {type(module).__name__}: {did_you_mean(name, near)}")
 
-    return known[name]
+    return named[name]
 
 
 def _everything(module: nn.Module) -> Iterator[tuple[str, nn.Module | Parameter]]:
@@ -216,15 +170,7 @@ def _everything(module: nn.Module) -> Iterator[tuple[str, nn.Module | Parameter]
 
 @contextmanager
 def preserve_modes(module: nn.Module) -> Iterator[None]:
-    """Restores the training or eval mode of every submodule when the block ends.
-
-    Example:
-        >>> layer = nn.Linear(1, 1)
-        >>> with preserve_modes(layer):
-        ...     _ = layer.eval()
-        >>> layer.training
-        True
-    """
+    """Restores the training or eval mode of every submodule when the block ends."""
     modes = [(part, part.training) for part in module.modules()]
     try:
         yield
@@ -235,39 +181,21 @@ def preserve_modes(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def trainable_only(module: nn.Module, names: Iterable[str]) -> Iterator[None]:
-    """Trains the named parts and freezes the rest inside the block.
-
-    Named parameters get gradients (also those that were frozen before), all others none. Named modules are in training
-    mode, all others in eval mode; a parameter named by its path does not change the mode of its module. Afterwards
-    modes and flags are restored, and no gradient is left.
-
-    Args:
-        module: the network.
-        names: see `find`.
-
-    Raises:
-        ConfigError: an unknown name, or one without parameters.
-
-    Example:
-        >>> network = nn.ModuleDict({"what": nn.Linear(1, 1), "where": nn.Linear(1, 1)})
-        >>> with trainable_only(network, ["where"]):
-        ...     [name for name, parameter in network.named_parameters() if parameter.requires_grad]
-        ['where.weight', 'where.bias']
-        >>> all(parameter.requires_grad for parameter in network.parameters())
-        True
-    """
+    """Trains the named parts and freezes the rest inside the block; modes and flags are restored afterwards."""
+    # named parameters get gradients, also those that were frozen before; a parameter named by its path does not change
+    # the mode of its module
     chosen = [(name, find(module, name)) for name in names]
-    for name, thing in chosen:
-        if isinstance(thing, nn.Module) and next(thing.parameters(), None) is None:
+    for name, part in chosen:
+        if isinstance(part, nn.Module) and next(part.parameters(), None) is None:
             raise ConfigError(f"{name!r} has no parameters, so it cannot be trained: leave it out of the phase")
 
     before = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
     with preserve_modes(module):
         module.eval().requires_grad_(False)
-        for _, thing in chosen:
-            thing.requires_grad_(True)
-            if isinstance(thing, nn.Module):
-                thing.train()
+        for _, part in chosen:
+            part.requires_grad_(True)
+            if isinstance(part, nn.Module):
+                part.train()
 
         try:
             yield

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -16,13 +15,11 @@ class Progress:
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         return None
 
     def begin_epoch(self, title: str, num_steps: int | None, done: int) -> None:
-        """An epoch begins; `done` of its steps are finished already (a resumed training). None: a number not known."""
+        """An epoch begins; `done` of its steps are finished (a resumed training); None for an unknown `num_steps`."""
 
     def step(self, values: Mapping[str, float]) -> None:
         """A step is done: its loss and metrics."""
@@ -35,15 +32,7 @@ class Progress:
 
 
 class ProgressLines(Progress):
-    """One plain line an epoch.
-
-    Example:
-        >>> import io
-        >>> stream = io.StringIO()
-        >>> ProgressLines(stream).end_epoch("joint 1/3", {"phase": "joint", "loss": 0.25, "validation/accuracy": 0.5})
-        >>> stream.getvalue()
-        'joint 1/3  loss 0.25  validation/accuracy 0.5\\n'
-    """
+    """One plain line an epoch."""
 
     def __init__(self, stream: Any = None) -> None:
         self._stream = stream
@@ -67,9 +56,7 @@ class ProgressBars(Progress):
         self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bars.stop()
 
     def begin_epoch(self, title: str, num_steps: int | None, done: int) -> None:
@@ -86,18 +73,12 @@ class ProgressBars(Progress):
 
 
 def _format_epoch(title: str, row: Mapping[str, Any]) -> str:
-    """The numbers of a row after a title, which holds counters and names."""
     numbers = {name: value for name, value in row.items() if isinstance(value, float)}
     return "  ".join([title, *(f"{name} {value:.4g}" for name, value in numbers.items())])
 
 
 def choose_progress(quiet: bool, console: Console | None = None) -> Progress:
-    """Bars on a terminal, lines elsewhere, nothing with `quiet`.
-
-    Example:
-        >>> type(choose_progress(quiet=True)).__name__
-        'Progress'
-    """
+    """Bars on a terminal, lines elsewhere, nothing with `quiet`."""
     console = console or Console(stderr=True)
     if quiet:
         return Progress()

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
@@ -27,16 +27,9 @@ _log = logging.getLogger(__name__)
 
 
 class Interrupt:
-    """Remembers the first Ctrl-C inside the block; the second stops at once.
+    """Remembers the first Ctrl-C inside the block; the second stops at once."""
 
-    Only the main thread can catch signals; elsewhere, or with `active=False`, nothing is changed.
-
-    Example:
-        >>> with Interrupt() as interrupt:
-        ...     signal.raise_signal(signal.SIGINT)
-        ...     interrupt.asked
-        True
-    """
+    # only the main thread can catch signals; elsewhere, or with `active=False`, nothing is changed
 
     def __init__(self, active: bool = True) -> None:
         self.asked = False
@@ -48,9 +41,7 @@ class Interrupt:
             self._before = signal.signal(signal.SIGINT, self._remember)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._active:
             signal.signal(signal.SIGINT, self._before)
 
@@ -70,16 +61,10 @@ class _Position(Protocol):
 
 
 class ResumableLoop:
-    """The base of a training loop. A subclass says what its checkpoint holds beside weights and counters.
+    """The base of a training loop. A subclass says what its checkpoint holds besides weights and counters."""
 
-    Args:
-        module: the network, trained in place.
-        run: where rows and checkpoints go; None writes nothing.
-        position: counters at the start.
-        identity: what two trainings must have in common to resume one from the checkpoint of the other.
-        interrupt: remembers Ctrl-C.
-        callbacks: are called beside the loggers of the run; their states are in the checkpoint.
-    """
+    # a training resumes from checkpoints of the same identity; callbacks are called besides the loggers of the run, and
+    # their states are in the checkpoint
 
     def __init__(
         self,
@@ -107,17 +92,9 @@ class ResumableLoop:
             self.run.log(row)
 
     def pause(self, due: bool, state: Callable[[], dict[str, Any]]) -> None:
-        """Between two steps: writes a checkpoint where one is due, and stops where Ctrl-C asked for it.
-
-        Args:
-            due: write a checkpoint.
-            state: what it holds beside identity and counters; only called where it is written.
-
-        Raises:
-            KeyboardInterrupt: after Ctrl-C, with the checkpoint written.
-        """
+        """Between two steps: writes a checkpoint where one is due, and stops where Ctrl-C asked for it."""
         if (due or self.interrupt.asked) and self.run is not None:
-            # several processes may have to gather the state together
+            # in every process, since they may have to gather the state together
             tree = {"identity": self.identity, "position": asdict(self.position), **state()}
             tree["callbacks"] = states_of(self.callbacks)
             if self.run.writes:
@@ -129,11 +106,7 @@ class ResumableLoop:
             )
 
     def resume(self) -> dict[str, Any] | None:
-        """The state of the newest checkpoint; weights, counters and rows are restored. None where there is none.
-
-        Raises:
-            ConfigError: the checkpoint is of another training or network.
-        """
+        """The state of the newest checkpoint, None where there is none; weights, counters and rows are restored."""
         saved = None if self.run is None else load_checkpoint(self.run.checkpoint)
         if saved is not None and self.run is not None:
             _check_identity(saved["identity"], self.identity, self.run.checkpoint)
@@ -146,11 +119,7 @@ class ResumableLoop:
 
     @contextmanager
     def calling_back(self, saved: dict[str, Any] | None) -> Iterator[None]:
-        """Starts the callbacks, restores their states, and ends them with the block, whatever ends it.
-
-        Args:
-            saved: what `resume` gave.
-        """
+        """Starts the callbacks, restores their states, and ends them with the block, whatever ends it."""
         self.training.step = self.position.step
         started: list[Callback] = []
 
@@ -168,13 +137,11 @@ class ResumableLoop:
                 callback.on_fit_end(self.training)
 
     def end_step(self, values: Mapping[str, float]) -> None:
-        """Calls the callbacks after a step."""
         self.training.step = self.position.step
         for callback in self.callbacks:
             callback.on_step_end(self.training, values)
 
     def end_epoch(self, row: Row) -> None:
-        """Calls the callbacks after an epoch (or a task)."""
         self.training.step = self.position.step
         for callback in self.callbacks:
             callback.on_epoch_end(self.training, row)
@@ -186,20 +153,11 @@ class ResumableLoop:
             self.run.save_environment(**environment)
 
 
-def _check_identity(there: dict[str, Any], here: dict[str, Any], folder: object) -> None:
-    """Refuses a checkpoint of another training.
-
-    Raises:
-        ConfigError: it is of another; the message names the first difference.
-
-    Example:
-        >>> _check_identity({"seed": 1}, {"seed": 2}, "run/checkpoint")
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: run/checkpoint is of another training: seed is 1 there and 2 here; ...
-    """
-    for name, value in here.items():
-        if there.get(name) != value:
+def _check_identity(saved: dict[str, Any], current: dict[str, Any], folder: object) -> None:
+    """Refuses a checkpoint of another training; the message names the first difference."""
+    for name, value in current.items():
+        if saved.get(name) != value:
             raise ConfigError(
-                f"{folder} is of another training: {name} is {there.get(name)!r} there and {value!r} here; "
+                f"{folder} is of another training: {name} was {saved.get(name)!r} and is {value!r} now; "
                 "give the same settings, or train in another run"
             )

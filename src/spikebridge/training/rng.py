@@ -15,46 +15,19 @@ from torch import Tensor
 
 
 def derive_seed(*numbers: int) -> int:
-    """One seed from several numbers; any other numbers give an unrelated seed.
-
-    Args:
-        numbers: integers, at least 0.
-
-    Returns:
-        a seed below 2**63.
-
-    Example:
-        >>> derive_seed(1, 2) == derive_seed(2, 1)
-        False
-    """
+    """One seed below 2**63 from several integers of at least 0; any other integers give an unrelated seed."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def seed_rng(seed: int, rank: int = 0) -> None:
-    """Seeds torch (CPU and GPUs), numpy and Python from the seed of a training and the number of the process.
-
-    Example:
-        >>> with preserve_rng_state():
-        ...     seed_rng(3)
-        ...     first = torch.rand(1)
-        ...     seed_rng(3)
-        ...     bool(first == torch.rand(1))
-        True
-    """
+    """Seeds torch (CPU and GPUs), numpy and Python from the seed of a training and the number of the process."""
     torch.manual_seed(derive_seed(seed, rank, 0))
     np.random.seed(derive_seed(seed, rank, 1) % 2**32)
     random.seed(derive_seed(seed, rank, 2))
 
 
 def shared_generator(seed: int) -> torch.Generator:
-    """A generator for draws that every process makes alike; it begins as torch's own one of the first process.
-
-    Example:
-        >>> with preserve_rng_state():
-        ...     seed_rng(3)
-        ...     bool(torch.rand(1) == torch.rand(1, generator=shared_generator(3)))
-        True
-    """
+    """A generator for draws that are the same in every process; it begins as torch's own of the first process."""
     return torch.Generator().manual_seed(derive_seed(seed, 0, 0))
 
 
@@ -77,15 +50,7 @@ def get_rng_state() -> dict[str, Tensor]:
 
 
 def set_rng_state(states: dict[str, Tensor]) -> None:
-    """Sets all generators to captured states.
-
-    Example:
-        >>> states = get_rng_state()
-        >>> first = random.random(), np.random.rand(), torch.rand(1).item()
-        >>> set_rng_state(states)
-        >>> first == (random.random(), np.random.rand(), torch.rand(1).item())
-        True
-    """
+    """Sets all generators to captured states."""
     torch.set_rng_state(states["torch"].cpu())
     *keys, position, has_gauss = states["numpy"].tolist()
     np.random.set_state(("MT19937", np.array(keys, np.uint32), position, has_gauss, states["numpy_gauss"].item()))
@@ -98,17 +63,7 @@ def set_rng_state(states: dict[str, Tensor]) -> None:
 
 @contextmanager
 def preserve_rng_state() -> Iterator[None]:
-    """Restores the state of every generator when the block ends.
-
-    Example:
-        >>> torch.equal(*[torch.rand(2) for _ in range(2)])
-        False
-        >>> def draw():
-        ...     with preserve_rng_state():
-        ...         return torch.rand(2)
-        >>> torch.equal(draw(), draw())
-        True
-    """
+    """Restores the state of every generator when the block ends."""
     states = get_rng_state()
     try:
         yield

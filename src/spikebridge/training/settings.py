@@ -1,4 +1,4 @@
-"""Where and how a training runs: seed, devices, precision, checkpoints. Checks of settings for all configurations."""
+"""The settings of a training: seed, devices, precision, checkpoints. Checks of settings for all configurations."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,20 +9,8 @@ from spikebridge.errors import ConfigError, did_you_mean, is_positive
 
 
 def check_least(settings: object, group: str = "", /, **least: float) -> None:
-    """Raises a `ConfigError` where a setting is below its least value, or not a number. One of None is not checked.
-
-    A least value that is a whole number, 1 and not 1.0, is that of a count: the setting must be whole, too.
-
-    Args:
-        settings: whose attributes they are.
-        group: of the settings, before their names in the message.
-        least: the least value of each.
-
-    Example:
-        >>> check_least(Settings(), batch_size=64)
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: batch_size should be at least 64, but is 32
-    """
+    """Raises a `ConfigError` where a setting is below its minimum, or not a number. None is not checked."""
+    # a minimum that is an integer, 1 and not 1.0, is that of a count: the setting must be an integer, too
     for name, minimum in least.items():
         value = getattr(settings, name)
         if value is None:
@@ -30,22 +18,11 @@ def check_least(settings: object, group: str = "", /, **least: float) -> None:
         if not value >= minimum:
             raise ConfigError(f"{_path(group, name)} should be at least {minimum}, but is {value}")
         if isinstance(minimum, int) and not isinstance(value, Integral):
-            raise ConfigError(f"{_path(group, name)} should be a whole number, but is {value}")
+            raise ConfigError(f"{_path(group, name)} should be an integer, but is {value}")
 
 
 def check_positive(settings: object, names: Iterable[str], group: str = "") -> None:
-    """Raises a `ConfigError` where a setting is not a finite number above 0. One of None is not checked.
-
-    Args:
-        settings: whose attributes they are.
-        names: of the settings.
-        group: of the settings, before their names in the message.
-
-    Example:
-        >>> check_positive(Settings(), ["log_every"])
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: log_every should be a number above 0, but is 0
-    """
+    """Raises a `ConfigError` where a setting is not a finite number above 0. None is not checked."""
     for name in names:
         value = getattr(settings, name)
         if value is not None and not is_positive(value):
@@ -56,33 +33,22 @@ def _path(group: str, name: str) -> str:
     return f"{group}.{name}" if group else name
 
 
-def check_chosen(what: str, chosen: Sequence[str], known: Iterable[str]) -> None:
-    """Raises a `ConfigError` where nothing is chosen, something unknown, or something twice.
-
-    Args:
-        what: kind of what is chosen, such as "network".
-        chosen: names.
-        known: what there is.
-
-    Example:
-        >>> check_chosen("network", ["ann", "ann"], ["ann", "snn"])
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: the network 'ann' is chosen twice
-    """
-    known = list(known)
+def check_chosen(what: str, chosen: Sequence[str], choices: Iterable[str]) -> None:
+    """Raises a `ConfigError` where nothing is chosen, an unknown name, or a name twice; `what` is its kind."""
+    choices = list(choices)
     if not chosen:
-        raise ConfigError(f"choose at least one {what}. Known: {', '.join(known)}.")
+        raise ConfigError(f"choose at least one {what}. Known: {', '.join(choices)}.")
 
     for index, name in enumerate(chosen):
-        if name not in known:
-            raise ConfigError(f"no {what} {name!r}; {did_you_mean(name, known)}")
+        if name not in choices:
+            raise ConfigError(f"no {what} {name!r}; {did_you_mean(name, choices)}")
         if name in chosen[:index]:
             raise ConfigError(f"the {what} {name!r} is chosen twice")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where and how a training runs; what is trained stands in its phases.
+    """The place and the way in which a training runs; its phases say what is trained.
 
     Args:
         seed: of the order of samples and of all global generators, at least 0.

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from research.modulation.metaplasticity import Metaplasticity
 from spikebridge.data import TaskSamples
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import ThresholdModulation
@@ -19,7 +20,6 @@ from spikebridge.training import (
     ContinualMethod,
     ContinualSettings,
     Fisher,
-    Metaplasticity,
     Subnetwork,
     SynapticIntelligence,
     Task,

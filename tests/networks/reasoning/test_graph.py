@@ -170,7 +170,7 @@ def test_the_paper_preset_forgets_events_beyond_the_twentieth_and_the_others_do_
     assert said(scene, count) == Executor(scene).run(count.split()).value
 
 
-@pytest.mark.parametrize("path", ["dense", "events"])
+@pytest.mark.parametrize("path", ["dense"])
 @pytest.mark.parametrize("preset", PRESET_NAMES)
 def test_all_paths_give_equal_spikes(path: str, preset: str) -> None:
     rng = np.random.default_rng(3)

@@ -214,7 +214,7 @@ def test_a_state_shares_no_memory_with_a_long_signal(name: str) -> None:
 @every_kernel
 @pytest.mark.parametrize("shape", [(1, 1, N), (2, 1, N), (4, 2, 3, N), (70, 1, N)], ids=str)
 def test_odd_sizes_and_any_strides(name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spikebridge.ops.sequence.tiling.ROW", 12)
+    monkeypatch.setattr("spikebridge.ops.sequence.tiling.ROW_SIZE", 12)
     kernel = KERNELS[name](True)
     x = torch.randn(*shape[:-1], 2 * N)[..., ::2]
     fast, _ = kernel(x)
@@ -351,7 +351,7 @@ LARGER_THAN_CACHES = [(2, 1, 50001), (11, 8, 50001)]  # as many steps and taps a
 def test_responses_of_long_rows_by_their_formula(
     num_steps: int, num_taps: int, columns: int, alike: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spikebridge.ops.sequence.tiling.BLOCK", 3 * 2 * columns)  # three steps
+    monkeypatch.setattr("spikebridge.ops.sequence.tiling.BLOCK_SIZE", 3 * 2 * columns)  # three steps
     past = num_taps - 1
     signal = torch.randn(past + num_steps, 2, columns, requires_grad=True)
     taps = torch.randn((num_taps,) if alike else (num_taps, columns), requires_grad=True)
@@ -382,7 +382,7 @@ def test_taps_and_decays_of_another_dtype_are_read_as_what_they_are() -> None:
 @pytest.mark.parametrize("num_steps", [1, 2, 6])
 @pytest.mark.parametrize("in_time", [False, True])
 def test_one_step_late_by_its_formula(num_steps: int, in_time: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spikebridge.ops.sequence.tiling.ROW", 16)
+    monkeypatch.setattr("spikebridge.ops.sequence.tiling.ROW_SIZE", 16)
     sums = torch.randn(num_steps, 2, 4, dtype=torch.float64, requires_grad=True)
     before = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
     decay = torch.rand(num_steps, 1, 1, dtype=torch.float64) if in_time else 0.5
@@ -397,7 +397,7 @@ def test_one_step_late_by_its_formula(num_steps: int, in_time: bool, monkeypatch
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 3, 4), (5, 3, 1)], ids=str)
 def test_a_last_response_by_its_formula(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spikebridge.ops.filters.fir.PART", 24)
+    monkeypatch.setattr("spikebridge.ops.filters.fir.PART_SIZE", 24)
     signal = torch.randn(3, 5, 4, dtype=torch.float64).movedim(1, 0).requires_grad_()
     taps = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     weights = taps if taps.ndim == 3 else taps.unsqueeze(1)

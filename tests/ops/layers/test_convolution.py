@@ -66,8 +66,8 @@ def test_outputs_are_those_of_pytorch_and_gradients_to_rounding(
 @needs_library
 def test_few_inputs_take_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    sums = convolution._sums
-    monkeypatch.setattr(convolution, "_sums", lambda *given: calls.append(1) or sums(*given))
+    gradients_of = convolution._few_tap_gradients
+    monkeypatch.setattr(convolution, "_few_tap_gradients", lambda *given: calls.append(1) or gradients_of(*given))
     x = torch.rand(3, 1, 6, 6)
 
     for kind in ("dilation", "odd channels", "named padding", "circular"):

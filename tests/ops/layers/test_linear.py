@@ -38,8 +38,8 @@ def layer(num_inputs: int, num_outputs: int, bias: bool = True) -> nn.Linear:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with each gradient that is summed the quick way."""
     found: list[int] = []
-    sums = quick._sums
-    monkeypatch.setattr(quick, "_sums", lambda *given: found.append(1) or sums(*given))
+    sums = quick._sparse_gradient
+    monkeypatch.setattr(quick, "_sparse_gradient", lambda *given: found.append(1) or sums(*given))
     return found
 
 
@@ -90,7 +90,7 @@ def test_whole_numbers_are_summed_exactly(
 ) -> None:
     rows = spikes(num_rows, num_inputs, active=active, seed=seed).sign()
     of_rows = torch.randint(-9, 9, (num_rows, num_outputs), generator=torch.Generator().manual_seed(seed)).float()
-    assert torch.equal(quick._sums(rows, of_rows), of_rows.T @ rows)
+    assert torch.equal(quick._sparse_gradient(rows, of_rows), of_rows.T @ rows)
 
 
 @needs_library

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError
 from spikebridge.neurons import LIF, Integrator, Sequential
 from spikebridge.ops import pack_spikes, reference
-from spikebridge.ops.layers import linear
-from spikebridge.ops.layers import linear as byte_spikes
-from spikebridge.ops.layers.linear import _pack
+from spikebridge.ops.layers import _spike_packing, linear
+from spikebridge.ops.layers._spike_packing import _pack
 
 
 def gradients(net: Sequential, x: Tensor) -> list[Tensor | None]:
@@ -52,7 +51,7 @@ def test_pictures_are_packed_as_they_lie() -> None:
 
 @pytest.mark.parametrize("last", [0.0, 1.0, 0.5])
 def test_all_blocks_are_looked_at(monkeypatch: pytest.MonkeyPatch, last: float) -> None:
-    monkeypatch.setattr(byte_spikes, "BLOCK", 1000)
+    monkeypatch.setattr(_spike_packing, "BLOCK_SIZE", 1000)
     numbers = torch.zeros(4097)
     numbers[-1] = last
     packed = _pack(numbers)
@@ -64,7 +63,7 @@ def test_all_blocks_are_looked_at(monkeypatch: pytest.MonkeyPatch, last: float) 
 @pytest.mark.parametrize("num_outputs", [5, 70])
 @pytest.mark.parametrize("active", [0.1, 0.7])
 def test_a_product_reads_bytes_in_parts(monkeypatch: pytest.MonkeyPatch, num_outputs: int, active: float) -> None:
-    monkeypatch.setattr(linear, "PART", 7000)
+    monkeypatch.setattr(linear, "PART_SIZE", 7000)
     torch.manual_seed(0)
     layer = nn.Linear(90, num_outputs)
     x = (torch.rand(1000, 90) < active).float()

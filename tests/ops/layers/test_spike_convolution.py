@@ -12,7 +12,7 @@ from spikebridge.neurons import LIF, Sequential
 from spikebridge.ops import reference, selection, without_native
 from spikebridge.ops.layers import convolution
 from spikebridge.ops.layers import convolution as spike_convolution
-from spikebridge.ops.layers.convolution import convolve, outputs_of, weights_of
+from spikebridge.ops.layers.convolution import convolve, sparse_outputs, sparse_weight_gradient
 from spikebridge.ops.sequence import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
@@ -41,7 +41,7 @@ def layer(**settings: Any) -> nn.Conv2d:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Who left out what was silent, in order."""
     found: list[str] = []
-    for name in ("outputs_of", "weights_of"):
+    for name in ("sparse_outputs", "sparse_weight_gradient"):
         way = getattr(spike_convolution, name)
         monkeypatch.setattr(convolution, name, lambda *given, name=name, way=way: found.append(name) or way(*given))
 
@@ -74,7 +74,7 @@ def test_outputs_and_gradients_are_those_of_pytorch_to_rounding(
     finally:
         torch.set_num_threads(before)
 
-    assert calls == ["outputs_of", "weights_of"]
+    assert calls == ["sparse_outputs", "sparse_weight_gradient"]
 
     torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
     assert y.is_contiguous(memory_format=torch.channels_last)
@@ -118,8 +118,8 @@ def test_whole_numbers_are_summed_exactly(
     gradient = whole(*expected.shape)
     (of_weight,) = torch.autograd.grad(expected, weight, gradient)
 
-    assert torch.equal(outputs_of(x, weight.detach(), bias, stride, padding), expected)
-    assert torch.equal(weights_of(x, gradient, weight.detach(), stride, padding), of_weight)
+    assert torch.equal(sparse_outputs(x, weight.detach(), bias, stride, padding), expected)
+    assert torch.equal(sparse_weight_gradient(x, gradient, weight.detach(), stride, padding), of_weight)
 
 
 def test_who_takes_the_quick_way(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,12 +150,12 @@ def test_who_takes_the_quick_way(calls: list[str], monkeypatch: pytest.MonkeyPat
     assert calls == []
 
     convolve(conv, spikes(9, 16, 8, 8, active=0.36)).sum().backward()
-    assert calls == ["outputs_of"]
+    assert calls == ["sparse_outputs"]
 
     monkeypatch.setattr(selection, "CONV_WORK", 2**30)
     convolve(conv, x).sum().backward()
 
-    assert calls == ["outputs_of"]
+    assert calls == ["sparse_outputs"]
 
 
 def test_what_cannot_be_convolved_is_refused_as_by_pytorch(calls: list[str]) -> None:
@@ -175,7 +175,7 @@ def test_a_second_derivative_is_that_of_pytorch(calls: list[str]) -> None:
         found.append(torch.autograd.grad(slope.square().sum(), conv.weight)[0])
 
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-3)
-    assert calls == ["outputs_of", "weights_of"]  # the last derivative is not differentiated again
+    assert calls == ["sparse_outputs", "sparse_weight_gradient"]  # the last derivative is not differentiated again
 
 
 def test_what_is_no_number_shows(calls: list[str]) -> None:
@@ -209,7 +209,7 @@ def test_spiking_layers_in_a_row_learn_as_by_the_plain_steps(calls: list[str]) -
     net.zero_grad()
     net(x)[0].square().sum().backward()
 
-    assert calls == ["outputs_of", "weights_of"]
+    assert calls == ["sparse_outputs", "sparse_weight_gradient"]
 
     found.append([p.grad for p in net.parameters() if p.grad is not None])
     for one, two, three in zip(*found, strict=True):

@@ -13,12 +13,12 @@ from torch import Tensor
 from spikebridge.neurons import LIF, Integrator
 from spikebridge.ops import reference, without_native
 from spikebridge.ops.native import memory_pool
-from spikebridge.ops.native.memory_pool import LEAST, pool_empty
+from spikebridge.ops.native.memory_pool import MIN_BYTES, pool_empty
 from spikebridge.ops.sequence import native
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="blocks are pooled on Linux alone")
 
-LARGE = (9, 4, 8192)  # more than LEAST in float32
+LARGE = (9, 4, 8192)  # more than MIN_BYTES in float32
 
 
 @pytest.fixture(autouse=True)
@@ -65,56 +65,56 @@ def test_an_output_may_be_written_into_before_the_backward_pass() -> None:
     assert x.grad is not None and x.grad[0, 0, 0].item() == LARGE[0] / 2
 
 
-def waiting() -> int:
+def idle_bytes() -> int:
     return sum(length * len(some) for length, some in memory_pool._pool.idle.items())
 
 
-def test_a_room_serves_what_is_a_little_smaller_and_nothing_much_smaller() -> None:
-    place = pool_empty((18 * LEAST,), like(torch.uint8)).data_ptr()
-    assert pool_empty((16 * LEAST,), like(torch.uint8)).data_ptr() != place
-    assert pool_empty((17 * LEAST,), like(torch.uint8)).data_ptr() == place
+def test_a_block_serves_what_is_a_little_smaller_and_nothing_much_smaller() -> None:
+    place = pool_empty((18 * MIN_BYTES,), like(torch.uint8)).data_ptr()
+    assert pool_empty((16 * MIN_BYTES,), like(torch.uint8)).data_ptr() != place
+    assert pool_empty((17 * MIN_BYTES,), like(torch.uint8)).data_ptr() == place
 
 
-@pytest.mark.parametrize("size", [LEAST, LEAST + 1, 10**6, 2**20 + 4096, 123_456_789])
-def test_a_room_is_at_most_a_quarter_larger_than_needed(size: int) -> None:
+@pytest.mark.parametrize("size", [MIN_BYTES, MIN_BYTES + 1, 10**6, 2**20 + 4096, 123_456_789])
+def test_a_block_is_at_most_a_quarter_larger_than_needed(size: int) -> None:
     assert size <= memory_pool._length_for(size) <= 1.25 * size
 
 
-def test_what_waits_is_bounded_and_the_size_that_was_used_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_pool, "MOST_IDLE", 8 * LEAST)
+def test_idle_memory_is_bounded_and_the_size_that_was_used_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_pool, "MAX_IDLE", 8 * MIN_BYTES)
     for size in (4, 2, 1, 2, 4):
-        del_me = pool_empty((size * LEAST,), like(torch.uint8))
+        del_me = pool_empty((size * MIN_BYTES,), like(torch.uint8))
         del del_me
 
-    assert {length // LEAST: len(some) for length, some in memory_pool._pool.idle.items()} == {4: 1, 2: 1, 1: 1}
+    assert {length // MIN_BYTES: len(some) for length, some in memory_pool._pool.idle.items()} == {4: 1, 2: 1, 1: 1}
     for size in (1, 8):
-        del_me = pool_empty((size * LEAST,), like(torch.uint8))
+        del_me = pool_empty((size * MIN_BYTES,), like(torch.uint8))
         del del_me
 
-    assert {length // LEAST for length in memory_pool._pool.idle} == {8}
+    assert {length // MIN_BYTES for length in memory_pool._pool.idle} == {8}
 
 
-def test_as_much_waits_as_was_once_needed_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_pool, "MOST_IDLE", LEAST)
-    lent = [pool_empty((2 * LEAST,), like(torch.uint8)) for _ in range(3)]
+def test_as_much_is_kept_idle_as_was_once_lent_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_pool, "MAX_IDLE", MIN_BYTES)
+    lent = [pool_empty((2 * MIN_BYTES,), like(torch.uint8)) for _ in range(3)]
     places = {tensor.data_ptr() for tensor in lent}
     del lent
 
-    assert waiting() == 6 * LEAST
+    assert idle_bytes() == 6 * MIN_BYTES
 
-    again = [pool_empty((2 * LEAST,), like(torch.uint8)) for _ in range(3)]
-    assert {tensor.data_ptr() for tensor in again} == places and waiting() == 0
+    again = [pool_empty((2 * MIN_BYTES,), like(torch.uint8)) for _ in range(3)]
+    assert {tensor.data_ptr() for tensor in again} == places and idle_bytes() == 0
 
-    monkeypatch.setattr(memory_pool, "_allowed", lambda: 2 * LEAST)
+    monkeypatch.setattr(memory_pool, "_allowed", lambda: 2 * MIN_BYTES)
     del again
 
-    assert waiting() == 2 * LEAST
+    assert idle_bytes() == 2 * MIN_BYTES
 
 
 def test_small_and_other_places_take_ordinary_memory() -> None:
     assert pool_empty((3,), like()).untyped_storage().resizable()
     assert pool_empty(LARGE, torch.zeros(1, device="meta")).is_meta
-    assert waiting() == 0
+    assert idle_bytes() == 0
 
 
 def test_a_copy_has_memory_of_its_own() -> None:
@@ -131,7 +131,7 @@ def test_threads_never_share_a_block() -> None:
 
     def work(number: int) -> None:
         for _ in range(30):
-            block = pool_empty((LEAST // 4,), like()).fill_(number)
+            block = pool_empty((MIN_BYTES // 4,), like()).fill_(number)
             if not bool((block == number).all()):
                 wrong.append(number)
 
@@ -147,7 +147,7 @@ def test_threads_never_share_a_block() -> None:
 
 @pytest.mark.parametrize("path", ["native", "pytorch"])
 @pytest.mark.parametrize("make", [lambda: LIF(0.01, dt=0.004), lambda: Integrator(0.01, dt=0.004, learn="tau")])
-def test_nothing_is_read_from_what_a_room_held_before(path: str, make: object) -> None:
+def test_nothing_is_read_from_what_a_block_held_before(path: str, make: object) -> None:
     if path == "native" and not native.available():
         pytest.skip(native.why_not())
 

@@ -27,7 +27,7 @@ from spikebridge.neurons import (
 )
 from spikebridge.ops.selection import runs_natively
 from spikebridge.ops.sequence import native
-from spikebridge.ops.sequence.spec import BackwardArgs, NeuronMemory, NeuronParams, NeuronSpec
+from spikebridge.ops.sequence.spec import BackwardArgs, ForwardArgs, NeuronMemory, NeuronParams, NeuronSpec
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
@@ -145,7 +145,7 @@ class Case:
         values = NeuronParams(**self.values)
 
         with torch.no_grad():
-            trace = native.forward_steps(spec, self.x, memory, values, keep=True)
+            trace = native.forward_steps(ForwardArgs(spec, self.x, memory, values, keep=True))
             out = trace.v if in_place else None
             question = BackwardArgs(spec, self.x, trace.v, memory, values, self.grad_y, self.grad_end, wanted, out)
             grads = native.backward_steps(question)
@@ -276,10 +276,10 @@ def test_channels_stay_last() -> None:
     memory = NeuronMemory(torch.zeros(2, 4, 5, 5))
     threshold = torch.rand(4, 1, 1)
     trace = native.forward_steps(
-        NeuronSpec(Arctan()), steps, memory, NeuronParams(0.5, v_threshold=threshold), keep=True
+        ForwardArgs(NeuronSpec(Arctan()), steps, memory, NeuronParams(0.5, v_threshold=threshold), keep=True)
     )
     plain = native.forward_steps(
-        NeuronSpec(Arctan()), steps.contiguous(), memory, NeuronParams(0.5, threshold), keep=True
+        ForwardArgs(NeuronSpec(Arctan()), steps.contiguous(), memory, NeuronParams(0.5, threshold), keep=True)
     )
 
     assert torch.equal(trace.y, plain.y)
@@ -327,7 +327,7 @@ def test_what_is_not_given_counts_as_zero() -> None:
     values = NeuronParams(**case.values)
 
     with torch.no_grad():
-        trace = native.forward_steps(scheme_of("LIF"), case.x, memory, values, keep=True)
+        trace = native.forward_steps(ForwardArgs(scheme_of("LIF"), case.x, memory, values, keep=True))
         question = BackwardArgs(scheme_of("LIF"), None, trace.v, memory, values, None, {}, ["x", "v"])
         grads = native.backward_steps(question)
 
@@ -339,10 +339,10 @@ def test_nothing_is_kept_where_nobody_asks() -> None:
     case = Case("LIF", "number", (5, 2, 3))
     with torch.no_grad():
         kept = native.forward_steps(
-            scheme_of("LIF"), case.x, NeuronMemory(**case.memory), NeuronParams(**case.values), keep=True
+            ForwardArgs(scheme_of("LIF"), case.x, NeuronMemory(**case.memory), NeuronParams(**case.values), keep=True)
         )
         bare = native.forward_steps(
-            scheme_of("LIF"), case.x, NeuronMemory(**case.memory), NeuronParams(**case.values), keep=False
+            ForwardArgs(scheme_of("LIF"), case.x, NeuronMemory(**case.memory), NeuronParams(**case.values), keep=False)
         )
 
     assert bare.v is None
@@ -360,7 +360,7 @@ def test_nan_never_fires_and_stays() -> None:
     x = torch.ones(4, 1, 2)
     x[1, 0, 0] = math.nan
     trace = native.forward_steps(
-        NeuronSpec(Arctan()), x, NeuronMemory(torch.zeros(1, 2)), NeuronParams(1.0, v_threshold=2.0), True
+        ForwardArgs(NeuronSpec(Arctan()), x, NeuronMemory(torch.zeros(1, 2)), NeuronParams(1.0, v_threshold=2.0), True)
     )
 
     assert trace.y[:, 0].tolist() == [[0.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 1.0]]

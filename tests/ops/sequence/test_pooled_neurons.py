@@ -119,7 +119,7 @@ def test_one_number_is_the_size_of_both_sides(method: str) -> None:
 def test_what_is_no_size_is_refused(size: Any) -> None:
     x = pictures(3, 2, 4, 6, 6)
     for run in (lambda: IF().pooled(x, size=size), lambda: max_pool2d(x[0], size)):
-        with pytest.raises(ConfigError, match=r"a whole number of at least 1 or two of them .*, but got "):
+        with pytest.raises(ConfigError, match=r"an integer of at least 1 or two of them .*, but got "):
             run()
 
 

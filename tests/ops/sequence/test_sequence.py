@@ -188,7 +188,7 @@ def test_odd_sizes_in_float32_and_float64(name: str, shape: tuple[int, ...], cal
 def test_parts_of_a_batch_and_blocks_of_time(name: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = [1]
     before = torch.get_num_threads()
-    monkeypatch.setattr("spikebridge.ops.sequence.tiling.ROW", 20)
+    monkeypatch.setattr("spikebridge.ops.sequence.tiling.ROW_SIZE", 20)
     learn = ("tau", "r") if name == "Integrator" else ("tau", "r", "v_threshold")
     layer = LAYERS[name](v_leak=0.1)
 

@@ -370,7 +370,7 @@ def test_settings_that_are_no_grid_are_cells_too(recipe: str, capsys: Capture) -
 
     assert "2 of 4 cells are finished already" in capsys.readouterr().err
     assert Run.open("out/cells/last").finished
-    with pytest.raises(ConfigError, match=r"slow is a run with another config \(lr\): lr is 0\.03 there and 0\.5 here"):
+    with pytest.raises(ConfigError, match=r"slow is a run with another config \(lr\): lr was 0\.03 and is 0\.5 now"):
         train_all(recipe, {"slow": settings(lr=0.5, num_seeds=1)}, Path("out"))
 
     with pytest.raises(ConfigError, match="named like a folder, without slashes"):

@@ -11,36 +11,18 @@ from spikebridge.ops.sequence.autograd import refuse_unusual_backward
 
 
 class Before(NamedTuple):
-    """Steps before a signal.
+    """Steps before a signal; samples that have none take their first value for them."""
 
-    Args:
-        last: `(n, B, *N)`, oldest first.
-        started: which samples have them, `(B,)`; for others their first value stands in.
-    """
-
-    last: Float[Tensor, "n B *N"]
-    started: Bool[Tensor, " B"]
+    last: Float[Tensor, "n B *N"]  # oldest first
+    started: Bool[Tensor, " B"]  # samples that have them
 
     def steps(self, x_0: Float[Tensor, "B *N"]) -> Float[Tensor, "n B *N"]:
         """The steps, or the first value `x_0` where there are none."""
-        return torch.where(_beside(self.started, self.last), self.last, x_0)
+        return torch.where(_expand(self.started, self.last), self.last, x_0)
 
 
 def change(x: Float[Tensor, "T B *N"], lag: int | None = None, before: Before | None = None) -> Float[Tensor, "T B *N"]:
-    """`x[t] - x[t - lag]`, or without a lag the change since the one step before.
-
-    Args:
-        x: the signal.
-        lag: steps to look back.
-        before: as many steps as the lag, or one; None where no sample has any.
-
-    Example:
-        >>> x = torch.tensor([3.0, 5.0, 4.0]).reshape(3, 1, 1)
-        >>> change(x).flatten().tolist(), change(x, lag=1).flatten().tolist()
-        ([0.0, 2.0, 1.0], [0.0, 2.0, -1.0])
-        >>> change(x, 1, Before(torch.tensor([[[2.0]]]), torch.tensor([True]))).flatten().tolist()
-        [1.0, 2.0, -1.0]
-    """
+    """`x[t] - x[t - lag]` with as many steps before `x`; without a lag the change since the one step before."""
     difference: Tensor = _Change.apply(x, lag, *(before or (None, None)))
     return difference
 
@@ -70,26 +52,26 @@ class _Change(torch.autograd.Function):
         lag = ctx.lag
         if lag is None:
             grad_x.copy_(grad)
-            of_before = -grad.sum(0, keepdim=True)
+            grad_before = -grad.sum(0, keepdim=True)
         else:
-            seen = max(0, len(grad) - lag)  # steps that a later one looks back on
-            torch.sub(grad[:seen], grad[len(grad) - seen :], out=grad_x[:seen])
-            grad_x[seen:] = grad[seen:]
-            of_before = -grad[:lag]
+            num_read = max(0, len(grad) - lag)  # steps that a later one looks back on
+            torch.sub(grad[:num_read], grad[len(grad) - num_read :], out=grad_x[:num_read])
+            grad_x[num_read:] = grad[num_read:]
+            grad_before = -grad[:lag]
 
         (started,) = ctx.saved_tensors
         if started is None:
-            grad_x[0] += of_before.sum(0)
+            grad_x[0] += grad_before.sum(0)
             return grad_x, None, None, None
 
-        flags = _beside(started, of_before)
-        of_last = grad.new_zeros((lag or 1, *grad.shape[1:]))
-        of_last[: len(of_before)] = of_before.masked_fill(~flags, 0)
-        grad_x[0] += of_before.masked_fill(flags, 0).sum(0)
+        # the first value stood in where a sample had no steps before
+        flags = _expand(started, grad_before)
+        grad_last = grad.new_zeros((lag or 1, *grad.shape[1:]))
+        grad_last[: len(grad_before)] = grad_before.masked_fill(~flags, 0)
+        grad_x[0] += grad_before.masked_fill(flags, 0).sum(0)
 
-        return grad_x, None, of_last, None
+        return grad_x, None, grad_last, None
 
 
-def _beside(started: Tensor, steps: Tensor) -> Tensor:
-    """Flags of samples beside steps `(n, B, *N)`."""
+def _expand(started: Tensor, steps: Tensor) -> Tensor:
     return started.reshape(-1, *[1] * (steps.ndim - 2))

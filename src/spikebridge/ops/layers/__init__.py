@@ -1,1 +1,1 @@
-"""Linear layers, convolutions and max pooling whose gradients leave out silent inputs, and sparse connections."""
+"""Linear layers, convolutions and max pooling whose gradients leave out silent inputs."""

@@ -1,6 +1,6 @@
-"""Convolutions of a network that is trained: weights are laid out once for the native library.
+"""Convolutions of a trained network: weights are laid out once for the native library.
 
-Of few pictures, as in a network that answers step by step, PyTorch rearranges the weights of each layer in each call.
+For few pictures, as in a network that answers step by step, PyTorch rearranges the weights of each layer in each call.
 A kernel of 3 x 3 with a stride of 1 takes 16 products for 2 x 2 outputs of a channel in place of 36 (A. Lavin and S.
 Gray, CVPR 2016). Results are those of the layer to rounding.
 """
@@ -18,11 +18,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.ops.native.library import library
+from spikebridge.ops.native.library import int64_fields, library, pointer_fields
 from spikebridge.ops.selection import convolved_size, select
 
 _WIDTH = 8  # outputs of a part of a block, of fixed_convolution.c
-_TILED_CHANNELS = 16  # with fewer of them the transforms of tiles take longer than the products that they save
+_MIN_TILED_CHANNELS = 16  # with fewer of them the transforms of tiles take longer than the products that they save
 _WORK_OF_A_THREAD = 2**20  # products; below it a thread costs more than it brings
 
 
@@ -30,19 +30,18 @@ class _Job(ctypes.Structure):
     """`FixedConvolution` of fixed_convolution.h."""
 
     _fields_ = [
-        *[(name, ctypes.c_int64) for name in ("num_pictures", "channels", "height", "width")],
-        *[(name, ctypes.c_int64) for name in ("out_channels", "out_height", "out_width")],
-        *[(name, ctypes.c_int64) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")],
-        *[(name, ctypes.c_int64) for name in ("picture_step", "channel_step", "row_step", "column_step")],
-        *[(name, ctypes.c_int64) for name in ("has_shortcut", "by_tiles", "parts")],
-        *[(name, ctypes.c_void_p) for name in ("weights", "bias", "least")],
-        ("num_threads", ctypes.c_int64),
-        ("team", ctypes.c_void_p),
+        *int64_fields("num_pictures", "channels", "height", "width", "out_channels", "out_height", "out_width"),
+        *int64_fields("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x"),
+        *int64_fields("picture_step", "channel_step", "row_step", "column_step"),
+        *int64_fields("has_shortcut", "by_tiles", "parts"),
+        *pointer_fields("weights", "bias", "lower"),
+        *int64_fields("num_threads"),
+        *pointer_fields("team"),
     ]
 
 
 class _Form(NamedTuple):
-    """What is constant of a layer; see `FixedConvolution` of fixed_convolution.h."""
+    """The constants of a layer; see `FixedConvolution` of fixed_convolution.h."""
 
     channels: int
     out_channels: int
@@ -55,23 +54,10 @@ class _Form(NamedTuple):
 
 
 class FixedConvolution(nn.Module):
-    """A convolution and what stands around it; later changes of its weights are not seen.
+    """A convolution with zeros as padding, then a rectification from output `relu_from` on; its weights are copied."""
 
-    Args:
-        layer: the convolution, its padding zeros.
-        relu_from: from this output on, those below 0 become 0; None: none.
-        shortcut: a signal has as many more channels as there are outputs. They come first, are not convolved, and are
-            added to the outputs, before these are rectified.
-
-    Raises:
-        ConfigError: a shortcut round a layer whose outputs have another size than its inputs.
-
-    Example:
-        >>> layer = nn.Conv2d(1, 1, 3, padding=1, bias=False)
-        >>> _ = nn.init.ones_(layer.weight)
-        >>> FixedConvolution(layer)(torch.ones(1, 1, 3, 3)).int().tolist()  # pixels within reach of each
-        [[[[4, 6, 4], [6, 9, 6], [4, 6, 4]]]]
-    """
+    # with a shortcut the signal has as many more channels as there are outputs: they come first, are not convolved, and
+    # are added to the outputs before these are rectified
 
     def __init__(self, layer: nn.Conv2d, relu_from: int | None = None, shortcut: bool = False) -> None:
         super().__init__()
@@ -85,32 +71,29 @@ class FixedConvolution(nn.Module):
         if shortcut and (stride != (1, 1) or any(k != 2 * p + 1 for k, p in zip(kernel, padding, strict=True))):
             raise ConfigError(f"a shortcut needs outputs of the size of the inputs, but got {layer}; pad half a kernel")
 
-        weight = layer.weight.detach().cpu().float()  # as the native library reads them, wherever the layer is
+        # the native library reads float32 on the CPU, wherever the layer is
+        weight = layer.weight.detach().cpu().float()
         bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach().cpu().float()
-        least = torch.full_like(bias, -torch.inf)
+        lower = torch.full_like(bias, -torch.inf)
         if relu_from is not None:
-            least[relu_from:] = 0.0
+            lower[relu_from:] = 0.0
 
-        by_tiles = kernel == (3, 3) and stride == (1, 1) and layer.in_channels >= _TILED_CHANNELS
+        by_tiles = kernel == (3, 3) and stride == (1, 1) and layer.in_channels >= _MIN_TILED_CHANNELS
         parts = 2 if len(weight) % (2 * _WIDTH) == 0 else 1
+        self.form = _Form(layer.in_channels, layer.out_channels, kernel, stride, padding, shortcut, by_tiles, parts)
+
+        # whole blocks of outputs, zeros behind the last
         num_more = -len(weight) % _WIDTH
         blocks = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, num_more)).unflatten(0, (-1, parts * _WIDTH))
-        laid_out = _of_tiles(blocks) if by_tiles else blocks.permute(0, 3, 4, 2, 1)
-        sizes = layer.in_channels, layer.out_channels
-        self.form = _Form(*sizes, kernel, stride, padding, shortcut, by_tiles, parts)
-        self.laid_out = laid_out.contiguous(), F.pad(bias, (0, num_more)), F.pad(least, (0, num_more))
+        weights = _tile_weights(blocks) if by_tiles else blocks.permute(0, 3, 4, 2, 1)
+        self.laid_out = weights.contiguous(), F.pad(bias, (0, num_more)), F.pad(lower, (0, num_more))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
-        """The outputs.
-
-        Args:
-            x: pictures.
-        """
-        taken = self.taken(x)
-        if select("fixed convolution", taken, self.layer) == "native":
+        inputs = self.convolved_channels(x)
+        if select("fixed convolution", inputs, self.layer) == "native":
             return _run(x, [self])
 
-        y: Tensor = self.layer(taken)
+        y: Tensor = self.layer(inputs)
         if self.shortcut:
             y = y + x[:, : self.layer.out_channels]
 
@@ -119,29 +102,12 @@ class FixedConvolution(nn.Module):
 
         return y
 
-    def taken(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H W"]:
-        """The channels that are convolved.
-
-        Args:
-            x: pictures.
-        """
+    def convolved_channels(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H W"]:
         return x[:, self.layer.out_channels :] if self.shortcut else x
 
 
 class FixedConvolutions(nn.Sequential):
-    """Convolutions one behind the other, in one native call.
-
-    Args:
-        layers: at least one.
-
-    Raises:
-        ConfigError: a layer takes another number of channels than the one before gives.
-
-    Example:
-        >>> both = FixedConvolution(nn.Conv2d(1, 8, 3, padding=1), relu_from=0), FixedConvolution(nn.Conv2d(8, 2, 1))
-        >>> FixedConvolutions(*both)(torch.ones(1, 1, 4, 4)).shape
-        torch.Size([1, 2, 4, 4])
-    """
+    """Convolutions one behind the other, in one native call."""
 
     def __init__(self, *layers: FixedConvolution) -> None:
         super().__init__(*layers)
@@ -153,13 +119,9 @@ class FixedConvolutions(nn.Sequential):
                 )
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
-        """The outputs of the last layer.
-
-        Args:
-            x: pictures.
-        """
         layers: list[Any] = list(self)
-        if select("fixed convolution", layers[0].taken(x), *(one.layer for one in layers)) == "native":
+        inputs = layers[0].convolved_channels(x)
+        if select("fixed convolution", inputs, *(one.layer for one in layers)) == "native":
             return _run(x, layers)
 
         y: Tensor = super().forward(x)
@@ -167,15 +129,16 @@ class FixedConvolutions(nn.Sequential):
 
 
 def _run(x: Tensor, layers: Sequence[FixedConvolution]) -> Tensor:
-    known = _plan(x.shape, x.stride(), torch.get_num_threads(), *(one.form for one in layers))
-    jobs = type(known).from_buffer_copy(known)
+    plan = _plan(x.shape, x.stride(), torch.get_num_threads(), *(one.form for one in layers))
+    jobs = type(plan).from_buffer_copy(plan)
     for job, layer in zip(jobs, layers, strict=True):
-        job.weights, job.bias, job.least = (one.data_ptr() for one in layer.laid_out)
+        job.weights, job.bias, job.lower = (one.data_ptr() for one in layer.laid_out)
 
     last = jobs[-1]
     y = x.new_empty(last.num_pictures, last.out_height, last.out_width, last.out_channels)
-    run: Any = library().steps
-    if run.spikebridge_fixed_convolutions(jobs, len(layers), *(ctypes.c_void_p(z.data_ptr()) for z in (x, y))) != 0:
+    pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (x, y))
+    steps: Any = library().steps
+    if steps.spikebridge_fixed_convolutions(jobs, len(layers), *pointers) != 0:
         raise MemoryError("out of memory in convolutions, for their padded pictures")
 
     return y.permute(0, 3, 1, 2)
@@ -184,7 +147,8 @@ def _run(x: Tensor, layers: Sequence[FixedConvolution]) -> Tensor:
 @lru_cache(maxsize=64)
 def _plan(shape: torch.Size, strides: tuple[int, ...], num_threads: int, *forms: _Form) -> Any:
     """The jobs of layers for pictures of a shape, without their weights."""
-    jobs, (number, _, *size) = (_Job * len(forms))(), shape
+    jobs = (_Job * len(forms))()
+    number, _, *size = shape
     for k, form in enumerate(forms):
         out_size = convolved_size(size, form.kernel, form.stride, form.padding)
         if min(out_size) < 1:
@@ -198,14 +162,15 @@ def _plan(shape: torch.Size, strides: tuple[int, ...], num_threads: int, *forms:
             *(min(num_threads, 1 + products // _WORK_OF_A_THREAD), library().team),
         )
 
+        # the outputs, which the next layer reads, lie channels last
         size = list(out_size)
         row = out_size[1] * form.out_channels
-        strides = out_size[0] * row, 1, row, form.out_channels  # what comes out lies channels last
+        strides = out_size[0] * row, 1, row, form.out_channels
 
     return jobs
 
 
-def _of_tiles(blocks: Float[Tensor, "K L C 3 3"]) -> Float[Tensor, "K 16 C L"]:
+def _tile_weights(blocks: Float[Tensor, "K L C 3 3"]) -> Float[Tensor, "K 16 C L"]:
     """The weights of each place in a tile, `G g G'`."""
-    halves = blocks.new_tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
-    return (halves @ blocks @ halves.T).flatten(3).permute(0, 3, 2, 1)
+    transform = blocks.new_tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+    return (transform @ blocks @ transform.T).flatten(3).permute(0, 3, 2, 1)

@@ -14,25 +14,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikebridge.errors import ConfigError
-from spikebridge.ops.native.layout import standing_alone
-from spikebridge.ops.native.library import library
+from spikebridge.ops.native.layout import as_own_tensor
+from spikebridge.ops.native.library import int64_fields, library, pointer_fields, threads_for
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.selection import CHANNELS_LAST, select
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward
 from spikebridge.ops.sequence.spec import Size
 
 _WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
-SETTINGS = ("kernel_size", "stride", "padding", "dilation")
 
 
 class _Pool(ctypes.Structure):
     """`Pool` of pool.h."""
 
     _fields_ = [
-        *[(name, ctypes.c_int64) for name in ("num_pictures", "channels", "height", "width", "size_y", "size_x")],
-        *[(name, ctypes.c_void_p) for name in ("full", "pooled", "places")],
-        ("num_threads", ctypes.c_int64),
-        ("team", ctypes.c_void_p),
+        *int64_fields("num_pictures", "channels", "height", "width", "size_y", "size_x"),
+        *pointer_fields("full", "pooled", "places"),
+        *int64_fields("num_threads"),
+        *pointer_fields("team"),
     ]
 
 
@@ -40,14 +39,14 @@ def max_pool2d(x: Float[Tensor, "B C Y X"], size: int | tuple[int, int]) -> Floa
     """The largest value of each window of `size`, side by side; rows and columns left over are left out.
 
     Args:
-        x: pictures; laid out channels last (`x.to(memory_format=torch.channels_last)`) they take the fast way.
+        x: pictures; laid out channels last (`x.to(memory_format=torch.channels_last)`) they take the fast path.
         size: of a window, or of both its sides.
 
     Returns:
-        What `torch.nn.functional.max_pool2d(x, size)` gives, in the layout of `x`.
+        The result of `torch.nn.functional.max_pool2d(x, size)`, in the layout of `x`.
 
     Raises:
-        ConfigError: a size that is none.
+        ConfigError: a size that is no integer above 0, or pair of them.
 
     Example:
         >>> max_pool2d(torch.arange(4.0).reshape(1, 1, 2, 2), 2).item()
@@ -80,35 +79,21 @@ class MaxPool2d(nn.MaxPool2d):
 
 
 def windows_of(module: nn.Module) -> Size | None:
-    """The windows of a max pooling that stand side by side; None for any other module.
-
-    Example:
-        >>> windows_of(nn.MaxPool2d(2)), windows_of(nn.MaxPool2d(3, stride=2))
-        ((2, 2), None)
-    """
+    """The windows of a max pooling that lie side by side; None for any other module."""
     if not isinstance(module, nn.MaxPool2d) or type(module) not in (nn.MaxPool2d, MaxPool2d):
         return None
 
-    size, stride, padding, dilation = (_pair(getattr(module, name)) for name in SETTINGS)
-    plain = stride == size and padding == (0, 0) and dilation == (1, 1)
-
-    return size if plain and not (module.ceil_mode or module.return_indices) else None
+    size = _pair(module.kernel_size)
+    is_plain = _pair(module.stride) == size and _pair(module.padding) == (0, 0) and _pair(module.dilation) == (1, 1)
+    return size if is_plain and not (module.ceil_mode or module.return_indices) else None
 
 
 def sides_of(size: int | Size) -> Size:
-    """Height and width of a window of `size`.
-
-    Raises:
-        ConfigError: what is no size.
-
-    Example:
-        >>> sides_of(2), sides_of((2, 3))
-        ((2, 2), (2, 3))
-    """
+    """Height and width of a window; a `ConfigError` for what is no size."""
     sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
     if len(sides) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sides):
         raise ConfigError(
-            f"pooling needs a size, a whole number of at least 1 or two of them (height, width), but got {size!r}"
+            f"pooling needs a size, an integer of at least 1 or two of them (height, width), but got {size!r}"
         )
 
     return sides
@@ -120,17 +105,15 @@ def _pair(number: int | tuple[int, ...]) -> Size:
 
 
 def _run(name: str, full: Tensor, pooled: Tensor, places: Tensor, height: int, width: int) -> None:
-    team = library().team
-    threads = min(torch.get_num_threads(), 1 + full.numel() // _WORK_OF_A_THREAD) if team else 1
     pointers = (tensor.data_ptr() for tensor in (full, pooled, places))
-    job = _Pool(*full.shape, height, width, *pointers, threads, team)
+    threads = threads_for(1 + full.numel() // _WORK_OF_A_THREAD)
+    job = _Pool(*full.shape, height, width, *pointers, threads, library().team)
     getattr(library().steps, name)(ctypes.byref(job))
 
 
 def _pool_empty(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Memory for pictures that lie channels last."""
     batch, channels, height, width = shape
-    return standing_alone(pool_empty((batch, height, width, channels), like).permute(0, 3, 1, 2))
+    return as_own_tensor(pool_empty((batch, height, width, channels), like).permute(0, 3, 1, 2))
 
 
 class _MaxPool(torch.autograd.Function):
@@ -152,7 +135,7 @@ class _MaxPool(torch.autograd.Function):
         (places,) = ctx.saved_tensors
         full = _pool_empty(ctx.shape, grad)
         if any(side % size for side, size in zip(ctx.shape[2:], ctx.size, strict=True)):
-            full.zero_()  # what no window sees has no gradient
+            full.zero_()  # rows and columns left over have no gradient
 
         _run("spikebridge_pool_backward", full, grad.contiguous(memory_format=CHANNELS_LAST), places, *ctx.size)
         return full, None, None

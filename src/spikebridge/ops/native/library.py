@@ -1,4 +1,4 @@
-"""The native library: where it stands, whether it fits, and the threads that it may use.
+"""The native library: its structures, its file, and the threads that it may use.
 
 It is a plain shared library that knows neither Python nor PyTorch, built when the package was installed if there was a
 C compiler. It makes no threads of its own: PyTorch's own team runs it, or one thread where that team cannot be had.
@@ -9,7 +9,7 @@ import importlib.util
 import struct
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,95 +18,104 @@ VERSION = 8  # SPIKEBRIDGE_VERSION of native.h
 _NUM_VALUES = 9  # those of `NeuronParams`, and BASE
 
 
-class Signal(ctypes.Structure):
-    """`Signal` of native.h."""
+def int64_fields(*names: str) -> list[tuple[str, Any]]:
+    """Fields of a structure that are `int64_t`."""
+    return [(name, ctypes.c_int64) for name in names]
 
-    _fields_ = [("at", ctypes.c_void_p), ("step", ctypes.c_int64), ("group", ctypes.c_int64)]
+
+def pointer_fields(*names: str) -> list[tuple[str, Any]]:
+    """Fields of a structure that are pointers."""
+    return [(name, ctypes.c_void_p) for name in names]
+
+
+# each structure is that of the same name in native.h
+
+
+class Signal(ctypes.Structure):
+    """Numbers at `at[t * step + g * group + c]`, for step t, group g and column c."""
+
+    _fields_ = [*pointer_fields("at"), *int64_fields("step", "group")]
 
 
 class Value(ctypes.Structure):
-    """`Value` of native.h."""
+    """Numbers of a parameter; `column` is 0 where all columns have one."""
 
-    _fields_ = [("at", ctypes.c_void_p), *[(name, ctypes.c_int64) for name in ("step", "group", "column")]]
+    _fields_ = [*pointer_fields("at"), *int64_fields("step", "group", "column")]
 
 
 class Share(ctypes.Structure):
-    """`Share` of native.h."""
+    """Memory for the gradient of a parameter: one sum a chunk, one a column, or each step on its own."""
 
-    _fields_ = [("chunks", ctypes.c_void_p), ("columns", ctypes.c_void_p), ("steps", ctypes.c_void_p)]
+    _fields_ = pointer_fields("chunks", "columns", "steps")
 
 
 class LoopPlan(ctypes.Structure):
-    """`LoopPlan` of native.h."""
+    """How the steps of a signal are run: its sizes, the neuron, the threads."""
 
     _fields_ = [
-        *[(name, ctypes.c_int64) for name in ("num_steps", "num_groups", "num_columns", "chunk", "reset")],
-        *[(name, ctypes.c_int64) for name in ("surrogate", "through_reset")],
+        *int64_fields("num_steps", "num_groups", "num_columns", "chunk", "reset", "surrogate", "through_reset"),
         ("width", ctypes.c_float),
-        ("num_threads", ctypes.c_int64),
-        ("team", ctypes.c_void_p),
+        *int64_fields("num_threads"),
+        *pointer_fields("team"),
         ("values", Value * _NUM_VALUES),
     ]
 
 
 class Pooling(ctypes.Structure):
-    """`Pooling` of native.h."""
+    """Max pooling behind the spikes of neurons."""
 
-    _fields_ = [
-        ("pooled", Signal),
-        *[(name, ctypes.c_int64) for name in ("channels", "width", "size_y", "size_x")],
-    ]
+    _fields_ = [("pooled", Signal), *int64_fields("channels", "width", "size_y", "size_x")]
 
 
 class Forward(ctypes.Structure):
-    """`Forward` of native.h."""
+    """Neurons over time, with their states before and after."""
 
     _fields_ = [
         ("plan", LoopPlan),
         *[(name, Signal) for name in ("x", "y", "kept")],
-        *[(name, ctypes.c_void_p) for name in ("start_v", "start_i", "start_a", "v", "i", "a")],
+        *pointer_fields("start_v", "start_i", "start_a", "v", "i", "a"),
         ("pooling", Pooling),
     ]
 
 
 class Backward(ctypes.Structure):
-    """`Backward` of native.h."""
+    """Gradients of neurons over time."""
 
     _fields_ = [
         ("plan", LoopPlan),
         *[(name, Signal) for name in ("x", "kept")],
-        *[(name, ctypes.c_void_p) for name in ("start_v", "start_i", "start_a", "end_v", "end_i", "end_a")],
+        *pointer_fields("start_v", "start_i", "start_a", "end_v", "end_i", "end_a"),
         ("grad_y", Value),
         ("pooling", Pooling),
         ("grad_x", Signal),
-        *[(name, ctypes.c_void_p) for name in ("grad_v", "grad_i", "grad_a")],
+        *pointer_fields("grad_v", "grad_i", "grad_a"),
         ("shares", Share * _NUM_VALUES),
     ]
 
 
 class Respond(ctypes.Structure):
-    """`Respond` of native.h."""
+    """A finite impulse response."""
 
     _fields_ = [
         ("plan", LoopPlan),
         *[(name, Signal) for name in ("x", "y")],
-        *[(name, ctypes.c_int64) for name in ("num_given", "offset", "num_taps")],
+        *int64_fields("num_given", "offset", "num_taps"),
         ("taps", Value),
     ]
 
 
 class LeakySum(ctypes.Structure):
-    """`LeakySum` of native.h."""
+    """A leaky sum, a mean or an alpha function, or a gradient of one."""
 
     _fields_ = [
         ("plan", LoopPlan),
-        ("form", ctypes.c_int64),
+        *int64_fields("form"),
         *[(name, Signal) for name in ("x", "y")],
-        *[(name, ctypes.c_void_p) for name in ("start_first", "start_second", "first", "second")],
+        *pointer_fields("start_first", "start_second", "first", "second"),
         *[(name, Value) for name in ("decay", "factor")],
         ("before", Signal),
-        ("start", ctypes.c_void_p),
-        ("anew", ctypes.c_char_p),
+        *pointer_fields("start"),
+        ("resets", ctypes.c_char_p),
     ]
 
 
@@ -129,11 +138,11 @@ def library() -> Library:
 
 
 def load(path: Path) -> Library:
-    """A library file, if it is one of this version."""
+    """The library of a file; none if it is damaged or of another version."""
     try:
         if _is_cut_off(path):
-            why = f"the native part is damaged ({path} is cut off); install again where there is a C compiler"
-            return Library(None, why)
+            reason = f"the native part is damaged ({path} is cut off); install again where there is a C compiler"
+            return Library(None, reason)
 
         steps = ctypes.CDLL(str(path))
         version = steps.spikebridge_version()
@@ -148,23 +157,23 @@ def load(path: Path) -> Library:
 
 
 def _is_cut_off(path: Path) -> bool:
-    """Whether an ELF file ends before its table of sections, which stands last: to load it would end the process."""
+    """True if an ELF file ends before its table of sections, which stands last: loading it would end the process."""
     with path.open("rb") as file:
         header = file.read(64)
 
-    if len(header) < 64 or header[:6] != b"\x7fELF\x02\x01":  # of 64 bits, the lowest byte first
+    # ELF of 64 bits, the lowest byte first; a file of another format is left to the loader
+    if len(header) < 64 or header[:6] != b"\x7fELF\x02\x01":
         return False
 
-    (start,), (size, number) = struct.unpack_from("<Q", header, 40), struct.unpack_from("<2H", header, 58)
+    (start,) = struct.unpack_from("<Q", header, 40)
+    size, number = struct.unpack_from("<2H", header, 58)
     return path.stat().st_size < start + size * number
 
 
 def _torch_team() -> int | None:
-    """The address of `GOMP_parallel` as PyTorch itself finds it, so that both share one team of threads.
-
-    A handle on PyTorch's library looks a name up in what that library was linked with, whatever it is called. None
-    where PyTorch's threads are of another kind: the native steps run on one thread there.
-    """
+    """The address of `GOMP_parallel` as PyTorch itself finds it, so that both share one team of threads."""
+    # a handle on PyTorch's library looks a name up in the libraries that it was linked with, whatever they are called;
+    # where PyTorch's threads are of another kind, the native steps run on one thread
     for name in ("libtorch_cpu.so", "libtorch.so"):
         try:
             linked = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / name))
@@ -175,7 +184,12 @@ def _torch_team() -> int | None:
     return None
 
 
-def run(name: str, job: Forward | Backward | Respond | LeakySum) -> None:
-    """Runs a job, on as many threads as its plan says."""
+def threads_for(num_parts: int) -> int:
+    """The number of threads that share the parts of a job: one without a team of PyTorch's."""
+    return min(torch.get_num_threads(), num_parts) if library().team else 1
+
+
+def run(name: str, job: ctypes.Structure, what: str = "the native steps") -> None:
+    """Runs a job, on as many threads as it says; `what` it is stands in the error where memory is lacking."""
     if getattr(library().steps, name)(ctypes.byref(job)) != 0:
-        raise MemoryError("out of memory in the native steps")
+        raise MemoryError(f"out of memory in {what}")

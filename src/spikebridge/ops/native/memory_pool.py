@@ -17,21 +17,21 @@ from functools import cache
 import torch
 from torch import Tensor
 
-LEAST = 2**17  # bytes; what is smaller is had without the system
-MOST_IDLE = 2**28  # bytes of blocks that wait, or as many as were once lent together; the oldest size goes first
-_SHARE = 1 / 16  # of the machine's memory; more never waits
-PAGE = 4096  # bytes, the system's and the caches'
-LINE = 64
-STEPS = 8  # lengths of blocks from one power of two to the next
+MIN_BYTES = 2**17  # smaller blocks the C library keeps by itself
+MAX_IDLE = 2**28  # bytes of idle blocks, or as many as were once lent together; the oldest size is freed first
+_MAX_SHARE = 1 / 16  # of the machine's memory; more is never idle
+_PAGE = 4096  # bytes
+_LINE = 64  # bytes of a cache line
+_SIZES_PER_OCTAVE = 8  # lengths of blocks from one power of two to the next
 
 _numbers = itertools.count()
 
 
 class _Block(mmap.mmap):
-    """A memory map, of which the first `shift` bytes stay unused.
+    """A memory map, of which the first `shift` bytes stay unused."""
 
-    Blocks begin at a page, and caches hold only a few lines that lie equally far from one: so each has another shift.
-    """
+    # maps begin at a page, and caches hold only a few lines that lie equally far from one: so each block has another
+    # shift, or results of one size would push each other out
 
     home: "_Pool"
     shift: int
@@ -40,11 +40,10 @@ class _Block(mmap.mmap):
 
     @classmethod
     def of(cls, home: "_Pool", length: int) -> "_Block":
-        """A new one."""
-        block = cls(-1, length + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        block = cls(-1, length + _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         block.home = home
         block.number = next(_numbers)
-        block.shift = 5 * LINE * block.number % PAGE
+        block.shift = 5 * _LINE * block.number % _PAGE
 
         with suppress(OSError):  # a system without large pages
             block.madvise(mmap.MADV_HUGEPAGE)
@@ -52,27 +51,26 @@ class _Block(mmap.mmap):
         return block
 
     def lend(self) -> memoryview:
-        """Its memory; freeing it gives the block back."""
+        """The memory of the block; freeing it gives the block back."""
         lent = memoryview(self)
-        self.lent = weakref.ref(lent, self._come_back)
+        self.lent = weakref.ref(lent, self._take_back)
         return lent
 
-    def _come_back(self, lent: "weakref.ref[memoryview]") -> None:
+    def _take_back(self, lent: "weakref.ref[memoryview]") -> None:
         self.lent = None
         self.home.give_back(self)
 
 
 class _Pool:
-    """Blocks that wait, by length, and how much is lent.
+    """Idle blocks by length, and the lengths of those that are lent."""
 
-    Threads meet here without a lock: each line does one thing that no other thread can see half done, and what two of
-    them do at once costs a block at worst.
-    """
+    # threads use it without a lock: each line does one thing that no other thread can see half done, and a race costs a
+    # block at worst
 
     def __init__(self) -> None:
         self.idle: dict[int, list[_Block]] = {}  # the length that was used last comes last
         self.lent: dict[int, int] = {}
-        self.most_lent = 0
+        self.max_lent = 0
 
     def take(self, length: int) -> _Block:
         """The block of that length that came back last, or a new one."""
@@ -85,15 +83,15 @@ class _Pool:
         return block
 
     def give_back(self, block: _Block) -> None:
-        """Keeps a block for reuse, and unmaps the oldest where too many are idle."""
-        self.most_lent = max(self.most_lent, sum(list(self.lent.values())))
+        """Keeps a block for reuse, and frees the oldest ones where too many are idle."""
+        self.max_lent = max(self.max_lent, sum(list(self.lent.values())))
         length = self.lent.pop(block.number)
         blocks = self.idle.pop(length, [])
         blocks.append(block)
         self.idle[length] = blocks
-        most = min(max(MOST_IDLE, self.most_lent), _allowed())
+        limit = min(max(MAX_IDLE, self.max_lent), _allowed())
 
-        while sum(length * len(blocks) for length, blocks in list(self.idle.items())) > most:
+        while sum(length * len(blocks) for length, blocks in list(self.idle.items())) > limit:
             with suppress(StopIteration, RuntimeError, KeyError, IndexError):
                 oldest = next(iter(self.idle))
                 self.idle[oldest].pop(0)
@@ -105,22 +103,10 @@ _pool = _Pool()
 
 
 def pool_empty(shape: Sequence[int], like: Tensor, strides: Sequence[int] | None = None) -> Tensor:
-    """An uninitialized tensor, as `torch.empty`, in the dtype and on the device of another one, from the pool.
-
-    Its storage cannot be resized.
-
-    Args:
-        shape: of the tensor.
-        like: the other one.
-        strides: of its numbers, which lie side by side in any order; None for a contiguous tensor.
-
-    Example:
-        >>> pool_empty((2, 3), torch.zeros(1)).shape
-        torch.Size([2, 3])
-    """
+    """An uninitialized tensor as `torch.empty`, with numbers side by side in any order; it cannot be resized."""
     count = math.prod(shape)
     size = count * like.element_size()
-    if size < LEAST or not like.is_cpu or sys.platform != "linux":
+    if size < MIN_BYTES or not like.is_cpu or sys.platform != "linux":
         empty = like.new_empty(shape)
         return empty if strides is None else empty.as_strided_(shape, strides)
 
@@ -132,11 +118,11 @@ def pool_empty(shape: Sequence[int], like: Tensor, strides: Sequence[int] | None
 
 
 def _length_for(size: int) -> int:
-    """The next of a few lengths, at most an eighth more than needed, so that blocks serve sizes that are alike."""
-    step = 1 << max(0, size.bit_length() - STEPS.bit_length())
+    """The next of a few lengths, at most an eighth more than needed, so that a block serves similar sizes."""
+    step = 1 << max(0, size.bit_length() - _SIZES_PER_OCTAVE.bit_length())
     return -(-size // step) * step
 
 
 @cache
 def _allowed() -> int:
-    return int(_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return int(_MAX_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

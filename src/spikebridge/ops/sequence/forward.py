@@ -7,99 +7,94 @@ Numbers are those of the step functions to the bit: a product is rounded before 
 both, one of its factors is 0 or 1, so that fused arithmetic has nothing to leave out.
 """
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.sequence.backward import backward_steps
-from spikebridge.ops.sequence.spec import ForwardResult, NeuronMemory, NeuronParams, NeuronSpec, Value
-from spikebridge.ops.sequence.tiling import batch_parts, each_step, is_number, number, time_blocks, values_of_batch
+from spikebridge.ops.sequence.spec import ForwardArgs, ForwardResult, NeuronMemory, NeuronParams, NeuronSpec
+from spikebridge.ops.sequence.tiling import as_number, batch_parts, each_step, is_number, slice_params, time_blocks
 
 __all__ = ["backward_steps", "forward_steps"]
 
 
-def forward_steps(spec: NeuronSpec, x: Tensor, start: NeuronMemory, values: NeuronParams, keep: bool) -> ForwardResult:
-    """All steps of a sequence.
-
-    Args:
-        spec: what kind of neuron.
-        x: the input `(T, B, *N)`, T >= 1, float32 or float64, with any strides.
-        start: the memory before the first step; never written to.
-        values: the numbers of the neuron.
-        keep: give the membranes before the reset, for a backward pass. A neuron that does not fire gives its outputs
-            as those.
-
-    Returns:
-        Outputs, membranes and the memory after the last step; nothing in it shares memory with what was given.
-
-    Example:
-        >>> from spikebridge.neurons import Arctan
-        >>> x, start = torch.ones(3, 1, 1), NeuronMemory(torch.zeros(1, 1))
-        >>> trace = forward_steps(NeuronSpec(Arctan()), x, start, NeuronParams(decay=1.0, v_threshold=2.0), keep=True)
-        >>> trace.y.flatten().tolist(), trace.v.flatten().tolist(), trace.end.v.item()
-        ([0.0, 1.0, 0.0], [1.0, 2.0, 1.0], 1.0)
-    """
-    values = NeuronParams(*map(number, values))
+def forward_steps(args: ForwardArgs) -> ForwardResult:
+    """All steps of a sequence; results have memory of their own."""
+    spec, x, start, values, keep, *_ = args
+    values = NeuronParams(*map(as_number, values))
     y = pool_empty(x.shape, x)
     v = pool_empty(x.shape, x) if keep and spec.fires else None
     end = start.each(lambda m: torch.empty(m.shape, dtype=m.dtype, device=m.device))
 
     for part in batch_parts(x):
-        _steps_of_part(
-            spec,
-            x[:, part],
-            values_of_batch(values, part, x.ndim),
-            start.of_batch(part),
-            end.of_batch(part),
-            y[:, part],
-            None if v is None else v[:, part],
-        )
+        v_of_part = None if v is None else v[:, part]
+        signals = _Part(x[:, part], start.of_batch(part), end.of_batch(part), y[:, part], v_of_part)
+        _run_part(spec, slice_params(values, part, x.ndim), signals)
 
     return ForwardResult(y, y if keep and not spec.fires else v, end)
 
 
-def _steps_of_part(
-    spec: NeuronSpec,
-    x: Tensor,
-    values: NeuronParams,
-    start: NeuronMemory,
-    now: NeuronMemory,
-    y: Tensor,
-    v: Tensor | None,
-) -> None:
-    """Writes outputs to `y`, membranes to `v` if given, and to `now` the memory after each step."""
-    # without a backward pass one row serves all steps
-    rows = y.unbind(0) if not spec.fires else [torch.empty_like(now.v)] * len(x) if v is None else v.unbind(0)
+class _Part(NamedTuple):
+    """The signals of a part of the batch: read from `x` and `start`, written to the others."""
+
+    x: Tensor
+    start: NeuronMemory
+    state: NeuronMemory  # after each step
+    y: Tensor
+    v: Tensor | None
+
+    def membrane_rows(self, fires: bool) -> list[Tensor]:
+        """The tensor of each step that its membranes before the reset are written to."""
+        if not fires:
+            return list(self.y.unbind(0))
+        if self.v is not None:
+            return list(self.v.unbind(0))
+
+        # without a backward pass one row serves all steps
+        return [torch.empty_like(self.state.v)] * len(self.x)
+
+
+def _run_part(spec: NeuronSpec, values: NeuronParams, part: _Part) -> None:
+    """Writes outputs, membranes and the last state of a part of the batch, by the loop with the fewest operations."""
+    on_cpu = part.x.device.type == "cpu"
+    is_plain_charge = is_number(values.v_leak, 0) and is_number(values.r, 1) and part.start.i is None
+    resets_to_zero = spec.reset == "zero" and is_number(values.v_reset, 0) and part.start.a is None
+
+    if not spec.fires and is_plain_charge:
+        _sum(values, part)
+    elif spec.fires and is_plain_charge and resets_to_zero and isinstance(values.decay, float) and on_cpu:
+        _leak_and_reset_at_once(values.decay, values, part)
+    else:
+        _charge_fire_reset(spec, values, part)
+
+
+def _charge_fire_reset(spec: NeuronSpec, values: NeuronParams, part: _Part) -> None:
+    """Every neuron: the equations of `spec.py` in place, those that change nothing left out."""
+    x, start, state, y, _ = part
     leaks_to_zero = is_number(values.v_leak, 0)
     scales = not is_number(values.r, 1)
+    resets_to_zero = spec.reset == "zero" and is_number(values.v_reset, 0)
 
-    # a product of three is rounded from left to right on the processor; elsewhere the order is not defined
+    # addcmul rounds a product of three from left to right on the processor; elsewhere the order is not defined
     factor = values.decay if isinstance(values.decay, float) and leaks_to_zero and x.device.type == "cpu" else None
-    resets_to_zero = spec.fires and spec.reset == "zero" and is_number(values.v_reset, 0)
-    if factor is not None and resets_to_zero and not scales and now.i is None and now.a is None:
-        _two_operations_a_step(x, factor, values.v_threshold, start.v, now.v, y, rows)
-        return
-
-    if not spec.fires and leaks_to_zero and not scales and now.i is None:
-        _sums(x, values.decay, start.v, now.v, rows)
-        return
-
     one = x.new_ones(())
     before = start.v
-    drive = torch.empty_like(now.v)
-    sum_ = torch.empty_like(now.v)
+    drive = torch.empty_like(state.v)
+    sum_ = torch.empty_like(state.v)
 
-    for memory, first in zip(now[1:], start[1:], strict=True):
-        if memory is not None and first is not None:
-            memory.copy_(first)
+    for tensor, first in zip(state[1:], start[1:], strict=True):
+        if tensor is not None and first is not None:
+            tensor.copy_(first)
 
+    rows = part.membrane_rows(spec.fires)
     numbers = [each_step(value, x) for value in values]
     for x_t, y_t, v_t, decay, threshold, v_reset, v_leak, r, decay_syn, decay_adaptation, jump in zip(
         x.unbind(0), y.unbind(0), rows, *numbers, strict=True
     ):
-        current = x_t if now.i is None else now.i.mul_(decay_syn).add_(x_t)
+        # charge
+        current = x_t if state.i is None else state.i.mul_(decay_syn).add_(x_t)
         if scales:
             current = torch.mul(current, r, out=drive)
 
@@ -114,32 +109,33 @@ def _steps_of_part(
             before = v_t
             continue
 
-        if now.a is not None:
-            threshold = torch.add(now.a.mul_(decay_adaptation), threshold, out=sum_)
-
+        # fire
+        if state.a is not None:
+            threshold = torch.add(state.a.mul_(decay_adaptation), threshold, out=sum_)
         torch.ge(v_t, threshold, out=y_t)
-        torch.addcmul(v_t, y_t, threshold if spec.reset == "subtract" else v_t, value=-1, out=now.v)
+
+        # reset
+        torch.addcmul(v_t, y_t, threshold if spec.reset == "subtract" else v_t, value=-1, out=state.v)
         if spec.reset == "zero" and not resets_to_zero:
-            now.v.addcmul_(y_t, v_reset)
+            state.v.addcmul_(y_t, v_reset)
+        if state.a is not None:
+            state.a.addcmul_(y_t, jump)
 
-        if now.a is not None:
-            now.a.addcmul_(y_t, jump)
-
-        before = now.v
+        before = state.v
 
     if not spec.fires:
-        now.v.copy_(before)
+        state.v.copy_(before)
 
 
-def _two_operations_a_step(
-    x: Tensor, decay: float, v_threshold: Value, start: Tensor, u: Tensor, y: Tensor, rows: Sequence[Tensor]
-) -> None:
-    """A leak to 0 and a reset to 0 are one product: `decay v`, times 0 where the neuron fired, else times 1."""
+def _leak_and_reset_at_once(decay: float, values: NeuronParams, part: _Part) -> None:
+    """A leak to 0 and a reset to 0 are one product, `decay v` times 0 where the neuron fired: two operations a step."""
+    x, start, state, y, _ = part
     one = x.new_ones(())
     xs = x.unbind(0)
-    thresholds = each_step(v_threshold, x)
+    rows = part.membrane_rows(fires=True)
+    thresholds = each_step(values.v_threshold, x)
     silences = y.unbind(0)
-    before = start
+    before = start.v
     silent = one
     done = 0
 
@@ -151,28 +147,30 @@ def _two_operations_a_step(
             before = v_t
             silent = torch.lt(v_t, threshold, out=silent_t)
 
-        # all but the last, which the next step has to know, become spikes
-        late = silences[done] if block.stop - done == 2 else y[done : block.stop - 1]
-        torch.sub(one, late, out=late)
+        # `y` holds 1 for silence: all steps but the last, which the next one reads, become spikes
+        spikes = y[done : block.stop - 1]
+        torch.sub(one, spikes, out=spikes)
         done = block.stop - 1
 
-    torch.mul(before, silent, out=u)
+    torch.mul(before, silent, out=state.v)
     torch.sub(one, silent, out=silent)
 
 
-def _sums(x: Tensor, decay: Value, start: Tensor, v: Tensor, rows: Sequence[Tensor]) -> None:
-    """A leaky sum."""
+def _sum(values: NeuronParams, part: _Part) -> None:
+    """A leaky sum: a neuron that does not fire, with its resting value at 0."""
+    x, start, state, y, _ = part
+    decay = values.decay
     one = x.new_ones(())
-    before = start
+    before = start.v
 
     if is_number(decay, 1):
-        for x_t, v_t in zip(x.unbind(0), rows, strict=True):
+        for x_t, v_t in zip(x.unbind(0), y.unbind(0), strict=True):
             before = torch.add(x_t, before, out=v_t)
     elif isinstance(decay, float) and x.device.type == "cpu":
-        for x_t, v_t in zip(x.unbind(0), rows, strict=True):
+        for x_t, v_t in zip(x.unbind(0), y.unbind(0), strict=True):
             before = torch.addcmul(x_t, before, one, value=decay, out=v_t)
     else:
-        for x_t, v_t, decay_t in zip(x.unbind(0), rows, each_step(decay, x), strict=True):
+        for x_t, v_t, decay_t in zip(x.unbind(0), y.unbind(0), each_step(decay, x), strict=True):
             before = torch.mul(before, decay_t, out=v_t).add_(x_t)
 
-    v.copy_(before)
+    state.v.copy_(before)

@@ -24,7 +24,7 @@ Size: TypeAlias = tuple[int, int]  # height and width
 
 @runtime_checkable
 class SurrogateGradient(Protocol):
-    """A replacement for the derivative of the spike, known by its class and its `width`."""
+    """A replacement for the derivative of the spike, identified by its class and its `width`."""
 
     @property
     def width(self) -> float: ...
@@ -34,17 +34,11 @@ class SurrogateGradient(Protocol):
 
 @dataclass(frozen=True)
 class NeuronSpec:
-    """The kind of neuron. A synaptic current and an adaptation are there where the `NeuronMemory` has them.
+    """The kind of neuron. It has a synaptic current and an adaptation where its `NeuronMemory` has them."""
 
-    Args:
-        surrogate: derivative of the spike; None for a neuron that does not fire.
-        reset: "zero" sets the membrane to `v_reset`, "subtract" takes the threshold away.
-        detach_reset: no gradient through the reset.
-    """
-
-    surrogate: SurrogateGradient | None = None
-    reset: Literal["zero", "subtract"] = "zero"
-    detach_reset: bool = False
+    surrogate: SurrogateGradient | None = None  # None for a neuron that does not fire
+    reset: Literal["zero", "subtract"] = "zero"  # to `v_reset`, or by the threshold
+    detach_reset: bool = False  # no gradient through the reset
 
     @property
     def fires(self) -> bool:
@@ -52,11 +46,7 @@ class NeuronSpec:
 
 
 class NeuronParams(NamedTuple):
-    """The parameters of neurons. Each is a float, or a tensor in the dtype and on the device of the signal.
-
-    A tensor lines up from the right with the signal `(T, B, *N)`: `()`, `(*N)`, `(B, *N)`, or `(T, B, *N)` where each
-    axis may be 1. One with as many axes as the signal may change in time.
-    """
+    """The parameters of neurons: floats, or tensors in the dtype and on the device of the signal."""
 
     decay: Value
     v_threshold: Value = 1.0
@@ -69,58 +59,53 @@ class NeuronParams(NamedTuple):
 
 
 class NeuronMemory(NamedTuple):
-    """The state of a neuron, each `(B, *N)`: membrane after the reset, synaptic current, adaptation (after a jump).
+    """The state of neurons, each `(B, *N)`; None stands for what the neuron does not have."""
 
-    None stands for what the neuron does not have.
-    """
-
-    v: Tensor
-    i: Tensor | None = None
-    a: Tensor | None = None
+    v: Tensor  # membrane after the reset
+    i: Tensor | None = None  # synaptic current
+    a: Tensor | None = None  # adaptation after the jump
 
     def each(self, function: Callable[[Tensor], Tensor]) -> "NeuronMemory":
-        """The same with a function applied to what there is."""
         return NeuronMemory(
             function(self.v), None if self.i is None else function(self.i), None if self.a is None else function(self.a)
         )
 
     def of_batch(self, part: slice) -> "NeuronMemory":
-        """That of a part of the batch, in the same place."""
-        return self.each(lambda memory: memory[part])
+        return self.each(lambda tensor: tensor[part])
+
+
+class ForwardArgs(NamedTuple):
+    """The arguments of a forward pass."""
+
+    spec: NeuronSpec
+    x: Tensor  # the input (T, B, *N), T >= 1, in float32 or float64, with any strides
+    start: NeuronMemory  # before the first step; never written to
+    values: NeuronParams
+    keep: bool = False  # the membranes before the reset, for a backward pass
+    pool: Size | None = None  # windows of which the largest outputs are given, in plain C alone
+    donated: bool = False  # the input is not read again: in plain C the membranes take its memory
 
 
 class ForwardResult(NamedTuple):
-    """The result of a forward pass: outputs, maybe pooled, membranes before the reset if kept, the last memory."""
+    """The result of a forward pass."""
 
-    y: Tensor
-    v: Tensor | None
-    end: NeuronMemory
+    y: Tensor  # outputs (T, B, *N), or pooled
+    v: Tensor | None  # membranes before the reset, if kept; of a neuron that does not fire its outputs
+    end: NeuronMemory  # the state after the last step
 
 
 class BackwardArgs(NamedTuple):
-    """Arguments of a backward pass: from gradients of the outputs and of the last memory to those of a sequence.
-
-    Args:
-        spec: what kind of neuron.
-        x: the input, given only where "r" or "decay_syn" is wanted.
-        v: the membranes before the reset, as the forward pass kept them. All else is worked out again from them.
-        start: the memory before the first step.
-        values: the numbers of the neuron.
-        grad_y: of the outputs `(T, B, *N)`, with any strides; None for zeros.
-        grad_end: of the last memory by name, "v", "i" and "a"; what is missing is zeros.
-        wanted: names out of "x", fields of `NeuronMemory`, and fields of `NeuronParams` that are tensors.
-        out: memory for the gradient of the input, which may be `v` itself where that is not read again: reused memory
-            costs no page faults.
-        pool: the windows behind which `grad_y` comes, where the outputs were pooled.
-    """
+    """The arguments of a backward pass: from gradients of the outputs and of the last state to those of a sequence."""
 
     spec: NeuronSpec
-    x: Tensor | None
-    v: Tensor
-    start: NeuronMemory
+    x: Tensor | None  # the input, only where "r" or "decay_syn" is wanted
+    v: Tensor  # membranes before the reset, as the forward pass kept them; all else is computed again from them
+    start: NeuronMemory  # before the first step
     values: NeuronParams
-    grad_y: Tensor | None
-    grad_end: dict[str, Tensor]
-    wanted: Collection[str]
-    out: Tensor | None = None
-    pool: Size | None = None
+    grad_y: Tensor | None  # of the outputs, with any strides; None for zeros
+    grad_end: dict[str, Tensor]  # of the last state, by name; a missing one is zeros
+    wanted: Collection[str]  # out of "x", fields of `NeuronMemory`, and fields of `NeuronParams` that are tensors
+    out: Tensor | None = (
+        None  # memory for the gradient of the input, maybe that of `v`: used again, it costs no page faults
+    )
+    pool: Size | None = None  # the windows behind which `grad_y` comes, where the outputs were pooled

@@ -1,4 +1,4 @@
-"""Which networks can be stepped by events: their layers in a row, each with its place in the state, or a refusal."""
+"""The layers of a network that can be stepped by events, in order, each with its place in the state; or a refusal."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ _ABSENT = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn
 
 @dataclass(frozen=True)
 class LayerRow:
-    """A container's places: the number of a layer with a state among those with one, None for a plain one, or a row."""
+    """The layers of a container: the number of one among those with a state, None without a state, or a container."""
 
     places: tuple["LayerRow | int | None", ...]
 
@@ -29,13 +29,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class EventLayer:
-    """A layer of the network.
-
-    Args:
-        path: its name in the network.
-        module: the layer itself.
-        address: where its state stands in that of the network, index by index; None for a plain layer.
-    """
+    """A layer of the network, with the indices that lead to its state in that of the network; None without one."""
 
     path: str
     module: nn.Module
@@ -46,7 +40,7 @@ class EventLayer:
         return f"{self.path!r} ({type(self.module).__name__})"
 
     def find(self, state: Any) -> Any:
-        """Its state in that of the network."""
+        """The state of the layer in that of the network; a `ShapeError` where there is none."""
         try:
             for index in self.address or ():
                 state = state[index]
@@ -57,11 +51,7 @@ class EventLayer:
 
 
 def read_layers(network: nn.Module) -> tuple[list[EventLayer], LayerRow]:
-    """The layers of a `spikebridge.neurons.Sequential`, inner ones in their place.
-
-    Raises:
-        ConfigError: a layer that cannot be stepped by events, with its path and the reason.
-    """
+    """The layers of a `spikebridge.neurons.Sequential`; a `ConfigError` names one that cannot be stepped by events."""
     if not isinstance(network, nn.Module) or not _is_row(network) or not hasattr(network, "initial_state"):
         kind = type(network)
         raise ConfigError(
@@ -73,16 +63,20 @@ def read_layers(network: nn.Module) -> tuple[list[EventLayer], LayerRow]:
     return layers, _read(network, "", (), layers)
 
 
+def arguments_of(module: Any, num_axes: int) -> dict[str, Any]:
+    """The arguments of a neuron's step function, for steps `(B, *N)` with `num_axes` axes."""
+    arguments: dict[str, Any] = module.arguments(module.quantities(num_axes + 1, {}))
+    return {name: value.detach() if isinstance(value, Tensor) else value for name, value in arguments.items()}
+
+
 def _is_row(module: nn.Module) -> bool:
-    """Whether a module only runs its children one after the other, as both kinds of Sequential do."""
+    """True if a module only runs its children one after the other, as both kinds of Sequential do."""
     return type(module).forward.__qualname__ == "Sequential.forward"
 
 
 def _follows_spec(module: nn.Module) -> bool:
-    """Whether a layer is one of neurons whose step is that of `spec.py`, as it stands in `neurons/`.
-
-    The scheme is above this folder's reach by import, so the layer is known by what it says of itself.
-    """
+    """True for neurons whose step is that of `spec.py`, as it stands in `neurons/`."""
+    # neurons are of a higher layer and cannot be imported here: their attributes tell their kind
     kind: Any = type(module)
     if not getattr(kind, "follows_spec", False):
         return False
@@ -90,42 +84,29 @@ def _follows_spec(module: nn.Module) -> bool:
     return kind.forward.__qualname__ == "Neuron.forward" and kind.step.__qualname__ == "Neuron.step"
 
 
-def arguments_of(module: Any, num_axes: int) -> dict[str, Any]:
-    """The arguments of a neuron's step function, for steps `(B, *N)` with so many axes."""
-    arguments: dict[str, Any] = module.arguments(module.quantities(num_axes + 1, {}))
-    return {name: value.detach() if isinstance(value, Tensor) else value for name, value in arguments.items()}
-
-
 def _read(row: nn.Module, path: str, address: tuple[int, ...], layers: list[EventLayer]) -> LayerRow:
     _refuse_hooks(row, path)
     places: list[LayerRow | int | None] = []
     # `named_children` would leave out a layer that stands in two places
-    layers_of_row = [(name, module) for name, module in row._modules.items() if module is not None]
+    children = [(name, module) for name, module in row._modules.items() if module is not None]
 
-    for index, (name, module) in enumerate(layers_of_row):
-        where = f"{path}.{name}" if path else name
-        here = (*address, 0, index)  # a container's state has one field, the states of its layers
+    for index, (name, module) in enumerate(children):
+        child_path = f"{path}.{name}" if path else name
+        child_address = (*address, 0, index)  # a container's state has one field, the states of its layers
         if _is_row(module):
-            inner = _read(module, where, here, layers)
+            inner = _read(module, child_path, child_address, layers)
             places.append(inner if hasattr(module, "initial_state") else None)
             continue
 
-        reason = _why_not(module)
-        if reason:
-            raise ConfigError(
-                f"{where!r} is a {type(module).__name__}, which cannot be stepped by events: {reason}; step the "
-                "network itself, or prepare the layers before and after it"
-            )
-
-        _refuse_hooks(module, where)
-        if type(module) in _ABSENT:
-            places.append(None)
-        elif _follows_spec(module):
+        _refuse_unsupported(module, child_path)
+        _refuse_hooks(module, child_path)
+        if _follows_spec(module):
             places.append(sum(layer.address is not None for layer in layers))
-            layers.append(EventLayer(where, module, here))
+            layers.append(EventLayer(child_path, module, child_address))
         else:
             places.append(None)
-            layers.append(EventLayer(where, module))
+            if type(module) not in _ABSENT:
+                layers.append(EventLayer(child_path, module))
 
     return LayerRow(tuple(places))
 
@@ -137,8 +118,17 @@ def _refuse_hooks(module: nn.Module, path: str) -> None:
         )
 
 
-def _why_not(module: Any) -> str:
-    """The reason why a layer cannot be held, empty where it can."""
+def _refuse_unsupported(module: nn.Module, path: str) -> None:
+    reason = _reason_against(module)
+    if reason:
+        raise ConfigError(
+            f"{path!r} is a {type(module).__name__}, which cannot be stepped by events: {reason}; step the network "
+            "itself, or prepare the layers before and after it"
+        )
+
+
+def _reason_against(module: Any) -> str:
+    """The reason why a layer cannot be stepped by events; empty where it can."""
     kind = type(module)
     if kind in _ABSENT:
         return "it is random in training mode (use .eval())" if kind is not nn.Identity and module.training else ""
@@ -148,16 +138,14 @@ def _why_not(module: Any) -> str:
         if arguments.get("reset") == "none":
             return "it has no reset"
         surrogate = arguments.get("surrogate")
-        known = surrogate is None or type(surrogate).__call__.__qualname__ == "Surrogate.__call__"
-        return "" if known else "its surrogate makes spikes in a way of its own"
+        is_plain = surrogate is None or type(surrogate).__call__.__qualname__ == "Surrogate.__call__"
+        return "" if is_plain else "its surrogate makes spikes in a way of its own"
 
     if hasattr(module, "initial_state"):
         return "its step is not the scheme of charge, fire and reset"
-
     if kind not in _PLAIN:
         names = ", ".join(dict.fromkeys(plain.__name__ for plain in _PLAIN))
         return f"only neurons, {names} can (and Identity, and Dropout in evaluation)"
-
     if kind is nn.Conv2d and module.padding_mode != "zeros":
         return f"its padding is {module.padding_mode!r}, not zeros"
     if kind is nn.MaxPool2d and module.return_indices:

@@ -1,1 +1,1 @@
-"""Callbacks."""
+"""Callbacks of a training: early stopping, best and averaged weights, loggers."""

@@ -17,8 +17,8 @@ class AveragedWeights(Callback):
     """Gives the network, at the end, the mean of its weights over the last steps (P. Izmailov et al., UAI 2018).
 
     Each step moves the weights at random by its batch; their mean often generalises better and depends less on the
-    seed. Running statistics of batch normalisation are averaged too, so no further pass over the data is needed. What
-    has no mean, such as a number of batches, stays the last. Until the end the network trains and is validated with
+    seed. Running statistics of batch normalisation are averaged too, so no further pass over the data is needed. Values
+    without a mean, such as a number of batches, stay the last. Until the end the network trains and is validated with
     its own weights.
 
     Args:
@@ -80,16 +80,16 @@ class AveragedWeights(Callback):
             training.module.load_state_dict(self._means)
 
     def state_dict(self) -> dict[str, Any]:
-        """The means, and of how many steps they are."""
+        """The means, and the number of steps that they are of."""
         return {"num_averaged": self.num_averaged, "means": self._means}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` gave."""
+        """Restores the state of `state_dict`."""
         self.num_averaged = state["num_averaged"]
         self._means = state["means"]
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
     """The tensor without its graph; a mean in half precision would soon cease to move."""
-    kept = tensor.detach()
-    return kept.to(torch.promote_types(kept.dtype, torch.float32)) if kept.is_floating_point() else kept
+    tensor = tensor.detach()
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32)) if tensor.is_floating_point() else tensor

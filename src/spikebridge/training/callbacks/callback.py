@@ -1,4 +1,4 @@
-"""The callback protocol: what else happens at four moments of a training.
+"""The callback protocol: four moments of a training at which other code runs.
 
 `fit` calls every callback on every process. A callback that keeps something over epochs has `state_dict()` and
 `load_state_dict(state)` too: the checkpoint holds its state, and a resumed training restores it after `on_fit_start`.
@@ -17,7 +17,7 @@ from spikebridge.training.run.run import Run
 
 @dataclass
 class Training:
-    """What a callback sees of the running training.
+    """The running training, as a callback sees it.
 
     Attributes:
         module: the network.
@@ -43,7 +43,7 @@ class Training:
 
     @property
     def writes(self) -> bool:
-        """Whether this process is the one that writes files."""
+        """True in the process that writes files."""
         return self.run is not None and self.run.writes
 
     def end_phase(self, reason: str) -> None:
@@ -75,7 +75,7 @@ class Callback(Protocol):
     """
 
     def on_fit_start(self, training: Training) -> None:
-        """Before the first step; of a resumed training too, with the rows so far."""
+        """Before the first step; of a resumed training, too, with the rows so far."""
         return
 
     def on_step_end(self, training: Training, values: Mapping[str, float]) -> None:
@@ -95,16 +95,7 @@ _METHODS = ("on_fit_start", "on_step_end", "on_epoch_end", "on_fit_end")
 
 
 def check_callbacks(callbacks: Sequence[Any]) -> tuple[Callback, ...]:
-    """The callbacks, if each has the four methods.
-
-    Raises:
-        ConfigError: one lacks a method, or is a class that was not called; or it is one callback, in no list.
-
-    Example:
-        >>> check_callbacks([print])
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: a callback needs on_fit_start, on_step_end, on_epoch_end, on_fit_end, but ...
-    """
+    """The callbacks, if each has the four methods; else a `ConfigError`."""
     if not isinstance(callbacks, Iterable):
         raise ConfigError(f"callbacks is a list of callbacks, but got {in_words(callbacks)}; put it into a list")
 
@@ -116,6 +107,7 @@ def check_callbacks(callbacks: Sequence[Any]) -> tuple[Callback, ...]:
                 "spikebridge.training.Callback and override only what it needs"
             )
 
+        # a class has the four methods, too
         if isinstance(one, type):
             raise ConfigError(f"expected a callback, but got the class {one.__name__}: call it, {one.__name__}(...)")
 
@@ -133,6 +125,6 @@ def names_with_state(callbacks: Sequence[Callback]) -> list[str] | None:
 
 
 def load_states(callbacks: Sequence[Callback], states: Sequence[dict[str, Any]]) -> None:
-    """Restores what `states_of` gave."""
+    """Restores the states that `states_of` gave."""
     for one, state in zip((one for one in callbacks if hasattr(one, "load_state_dict")), states, strict=True):
         one.load_state_dict(state)

@@ -35,6 +35,7 @@ class _RowLogger(Callback):
 
         if training.writes:
             self._num_sent = self._open(training.run, training.rows)
+            # a log that begins with this training lacks the rows before its checkpoint
             self._send(training)
 
     def on_step_end(self, training: Training, values: Mapping[str, float]) -> None:
@@ -55,7 +56,7 @@ class _RowLogger(Callback):
             self._num_sent = len(training.rows)
 
     def _open(self, run: Run, rows: list[Row]) -> int:
-        """Starts or resumes the log; gives how many of the rows it has already."""
+        """Starts or resumes the log; returns how many of the rows it has already."""
         raise NotImplementedError
 
     def _log(self, numbers: dict[str, float], step: int) -> None:
@@ -66,12 +67,7 @@ class _RowLogger(Callback):
 
 
 def _numbers_of(row: Row) -> dict[str, float]:
-    """The numbers of a row under `PHASE/NAME`, those of a step under `PHASE steps/NAME`.
-
-    Example:
-        >>> _numbers_of({"kind": "epoch", "phase": "joint", "epoch": 1, "step": 4, "loss": 0.5})
-        {'joint/loss': 0.5}
-    """
+    """The numbers of a row under `PHASE/NAME`, those of a step under `PHASE steps/NAME`."""
     prefix = {"epoch": row.get("phase"), "step": f"{row.get('phase')} steps"}.get(row["kind"], row["kind"])
     return {f"{prefix}/{name}": value for name, value in row.items() if isinstance(value, float)}
 
@@ -120,13 +116,13 @@ class WandbLogger(_RowLogger):
 
     def _open(self, run: Run, rows: list[Row]) -> int:
         wandb = _import("wandb", "wandb")
-        kept, known = _kept_id(run, "wandb", lambda: uuid4().hex[:12])
+        run_id, is_resumed = _kept_id(run, "wandb", lambda: uuid4().hex[:12])
 
         try:
             self._run = wandb.init(
                 project=self.project,
                 name=str(run.path),
-                id=kept,
+                id=run_id,
                 resume="allow",
                 dir=str(run.path),
                 config=run.config,
@@ -135,8 +131,9 @@ class WandbLogger(_RowLogger):
         except wandb.errors.Error as error:
             raise ConfigError(f"W&B cannot start: {error}; log in (wandb login), or set WANDB_MODE=offline") from error
 
+        # W&B would take the number of a row as its step
         self._run.define_metric("*", step_metric="step")
-        return len(rows) if known else 0
+        return len(rows) if is_resumed else 0
 
     def _log(self, numbers: dict[str, float], step: int) -> None:
         self._run.log({**numbers, "step": step})
@@ -171,22 +168,22 @@ class MLflowLogger(_RowLogger):
 
         try:
             self._client = mlflow.MlflowClient(self.uri or Path("mlruns").resolve().as_uri())
-            found = self._client.get_experiment_by_name(self.experiment)
-            experiment = self._client.create_experiment(self.experiment) if found is None else found.experiment_id
-            kept, known = _kept_id(
-                run, "mlflow", lambda: self._client.create_run(experiment, run_name=str(run.path)).info.run_id
+            experiment = self._client.get_experiment_by_name(self.experiment)
+            new = experiment is None
+            experiment_id = self._client.create_experiment(self.experiment) if new else experiment.experiment_id
+            self._id, is_resumed = _kept_id(
+                run, "mlflow", lambda: self._client.create_run(experiment_id, run_name=str(run.path)).info.run_id
             )
-            self._id = kept
 
-            if known:
-                self._client.set_terminated(kept, "RUNNING")
+            if is_resumed:
+                self._client.set_terminated(self._id, "RUNNING")
             else:
                 for name, value in _flat(run.config).items():
-                    self._client.log_param(kept, name, value)
+                    self._client.log_param(self._id, name, value)
         except mlflow.exceptions.MlflowException as error:
             raise ConfigError(f"MLflow cannot start at {self.uri or 'mlruns'}: {error}") from error
 
-        return len(rows) if known else 0
+        return len(rows) if is_resumed else 0
 
     def _log(self, numbers: dict[str, float], step: int) -> None:
         for name, value in numbers.items():
@@ -204,16 +201,7 @@ LOGGERS: dict[str, Callable[[], Callback]] = {
 
 
 def check_loggers(names: tuple[str, ...]) -> None:
-    """Refuses a logger that is unknown or not installed; imports none.
-
-    Raises:
-        ConfigError: one is not there; the message says what installs it.
-
-    Example:
-        >>> check_loggers(("tensorbord",))
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: no logger 'tensorbord': did you mean 'tensorboard'? Known: ...
-    """
+    """Refuses a logger that is unknown or not installed; imports none."""
     for name in names:
         if name not in LOGGERS:
             raise ConfigError(f"no logger {name!r}: {did_you_mean(name, LOGGERS)}")
@@ -222,11 +210,7 @@ def check_loggers(names: tuple[str, ...]) -> None:
 
 
 def make_loggers(names: tuple[str, ...]) -> list[Callback]:
-    """The loggers of these names.
-
-    Raises:
-        ConfigError: see `check_loggers`.
-    """
+    """The loggers of these names."""
     check_loggers(names)
     return [LOGGERS[name]() for name in names]
 
@@ -247,20 +231,15 @@ def _import(name: str, module: str) -> Any:
 def _kept_id(run: Run, name: str, make: Callable[[], str]) -> tuple[str, bool]:
     """The id of the run at a logger, from the run folder or made and kept there; and whether it was there."""
     file = run.path / f"{name}-id.txt"
-    known = file.exists()
-    if not known:
+    is_there = file.exists()
+    if not is_there:
         write_text(file, make())
 
-    return read_text(file, f"the id of a run at {name}", max_bytes=1000).strip(), known
+    return read_text(file, f"the id of a run at {name}", max_bytes=1000).strip(), is_there
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names.
-
-    Example:
-        >>> _flat({"seed": 0, "camera": {"noise": 0.6}})
-        {'seed': 0, 'camera.noise': 0.6}
-    """
+    """Nested settings under dotted names."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}

@@ -15,20 +15,11 @@ _BEST = "best.safetensors"
 
 
 def metric_of(row: Row, metric: str, watcher: str) -> float:
-    """A number of a row of an epoch.
-
-    Raises:
-        ConfigError: the row has no such number.
-
-    Example:
-        >>> metric_of({"kind": "epoch", "loss": 0.5}, "los", "EarlyStopping")
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: EarlyStopping watches 'los', which no row has: did you mean 'loss'? Known: loss.
-    """
+    """A number of a row of an epoch; a `ConfigError` where the row does not have it."""
     value = row.get(metric)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        known = [name for name, number in row.items() if isinstance(number, float)]
-        raise ConfigError(f"{watcher} watches {metric!r}, which no row has: {did_you_mean(metric, known)}")
+        numbers = [name for name, number in row.items() if isinstance(number, float)]
+        raise ConfigError(f"{watcher} watches {metric!r}, which no row has: {did_you_mean(metric, numbers)}")
 
     return float(value)
 
@@ -51,8 +42,9 @@ class _Best:
         self.epoch = 0
 
     def update(self, row: Row) -> bool:
-        """Whether the row is better than all before by more than `min_delta`; NaN never is."""
+        """True if the row is better than all before by more than `min_delta`; NaN never is."""
         value = metric_of(row, self.metric, self.watcher)
+        # the first value that is a number is the best one
         gain = math.inf if self.value is None else (value - self.value) * (1 if self.mode == "max" else -1)
         better = not math.isnan(value) and gain > (0 if self.value is None else self.min_delta)
         if better:
@@ -106,23 +98,23 @@ class EarlyStopping(Callback):
         self.patience = patience
         self.phase = phase
         self._make = lambda: _Best(metric, mode, min_delta, "EarlyStopping")
+        self._watch("")
+
+    def _watch(self, phase: str) -> None:
+        self._watched = phase
         self._best = self._make()
         self._num_worse = 0
-        self._watched = ""
 
     def on_fit_start(self, training: Training) -> None:
-        self._best = self._make()
-        self._num_worse = 0
-        self._watched = ""
+        self._watch("")
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
         if self.phase not in (None, training.phase):
             return
 
+        # the metric of another phase may have another scale
         if training.phase != self._watched:
-            self._best = self._make()
-            self._num_worse = 0
-            self._watched = training.phase
+            self._watch(training.phase)
 
         self._num_worse = 0 if self._best.update(row) else self._num_worse + 1
         if self._num_worse >= self.patience:
@@ -130,15 +122,15 @@ class EarlyStopping(Callback):
             training.end_phase(
                 f"{best.metric} has not improved on {best.value} of epoch {best.epoch} for {self.patience} epochs"
                 if best.value is not None
-                else f"{best.metric} is {row[best.metric]} since {self.patience} epochs"
+                else f"{best.metric} has been {row[best.metric]} for {self.patience} epochs"
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Best value, epochs without improvement, and the phase they are of."""
+        """Best value, epochs without improvement, and their phase."""
         return {"best": self._best.state_dict(), "num_worse": self._num_worse, "watched": self._watched}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` gave."""
+        """Restores the state of `state_dict`."""
         self._best.load_state_dict(state["best"])
         self._num_worse = state["num_worse"]
         self._watched = state["watched"]
@@ -192,6 +184,7 @@ class BestWeights(Callback):
         if self.phase not in (None, training.phase) or not self._best.update(row):
             return
 
+        # in every process, since weights may have to be gathered
         weights = training.weights()
         if training.run is None:
             self._kept = {name: cpu_copy(tensor) for name, tensor in weights.items()}
@@ -210,5 +203,5 @@ class BestWeights(Callback):
         return self._best.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` gave."""
+        """Restores the state of `state_dict`."""
         self._best.load_state_dict(state)

@@ -38,7 +38,7 @@ from spikebridge.training.rng import derive_seed
 
 @dataclass(frozen=True)
 class Fisher:
-    """Fisher information of every weight: how it is estimated.
+    """Estimation of the Fisher information of every weight.
 
     Args:
         labels: `drawn` from the model's own answer, one a sample; `all` classes, each weighted with its probability (no
@@ -115,24 +115,24 @@ class Fisher:
             for indices in chosen.split(self.chunk_size):
                 x = data.select(indices)[0].to(device)
                 with torch.no_grad():
-                    chances = logits(parameters, x).softmax(1)
-                for label, weight in self._labels(chances, draws):
+                    probabilities = logits(parameters, x).softmax(1)
+                for label, weight in self._labels(probabilities, draws):
                     _add_squares(sums, gradients(parameters, x, label), weight)
 
         return {name: total / len(chosen) for name, total in sums.items()}
 
-    def _labels(self, chances: Tensor, draws: Generator) -> list[tuple[Tensor, Tensor]]:
+    def _labels(self, probabilities: Tensor, draws: Generator) -> list[tuple[Tensor, Tensor]]:
         """Labels `(B,)` with their weights `(B,)`, one pair a backward pass."""
-        ones = torch.ones_like(chances[:, 0])
+        ones = torch.ones_like(probabilities[:, 0])
         if self.labels == "predicted":
-            return [(chances.argmax(1), ones)]
+            return [(probabilities.argmax(1), ones)]
 
         if self.labels == "drawn":
-            label = torch.multinomial(chances.cpu().float(), 1, generator=draws)[:, 0]
-            return [(label.to(chances.device), ones)]
+            label = torch.multinomial(probabilities.cpu().float(), 1, generator=draws)[:, 0]
+            return [(label.to(probabilities.device), ones)]
 
-        classes = torch.arange(chances.shape[1], device=chances.device)
-        return [(label.expand(len(chances)), chances[:, label]) for label in classes]
+        classes = torch.arange(probabilities.shape[1], device=probabilities.device)
+        return [(label.expand(len(probabilities)), probabilities[:, label]) for label in classes]
 
 
 def _add_squares(sums: dict[str, Tensor], gradients: dict[str, Any], weight: Tensor) -> None:
@@ -143,13 +143,28 @@ def _add_squares(sums: dict[str, Tensor], gradients: dict[str, Any], weight: Ten
 _DEFAULT_FISHER = Fisher()
 
 
-class _InformationPenalty(QuadraticPenalty):
-    """Measures the Fisher information at the end of a task; closed weights get none."""
+class EWC(QuadraticPenalty):
+    """Elastic weight consolidation over any number of tasks in two buffers; closed weights get no information.
 
-    def __init__(self, strength: float, step: StepKind, fisher: Fisher) -> None:
+    Args:
+        strength: lambda.
+        step: `proximal` cannot diverge; `explicit` adds the penalty's gradient to the loss's.
+        fisher: the estimation of the information at the end of a task.
+
+    Example:
+        >>> ewc = EWC(strength=2.0)
+        >>> ewc.accumulate("w", torch.tensor([3.0]), torch.tensor([1.0]))
+        >>> ewc.accumulate("w", torch.tensor([1.0]), torch.tensor([2.0]))
+        >>> ewc.penalty({"w": torch.tensor([0.0])}).item()  # 3 * 1^2 + 1 * 2^2
+        7.0
+    """
+
+    buffer_names = ("information", "pull")
+
+    def __init__(self, strength: float, step: StepKind = "proximal", fisher: Fisher = _DEFAULT_FISHER) -> None:
         super().__init__(strength, step)
         self.fisher = fisher
-        self.scalars = {"num_tasks": 0}
+        self.scalars = {"num_tasks": 0, "rest": 0.0}
 
     def end_of_task(
         self,
@@ -168,52 +183,19 @@ class _InformationPenalty(QuadraticPenalty):
                 self.accumulate(name, information[name], parameter.detach(), masks)
 
     def accumulate(self, name: str, information: Tensor, parameter: Tensor, masks: Masks | None = None) -> None:
-        """Adds what a task has shown about one parameter.
-
-        Args:
-            name: of the parameter.
-            information: of its shape, 0 or more.
-            parameter: its value at the end of the task.
-            masks: open weights.
-        """
-        raise NotImplementedError
+        """Adds the information that a task has given about one parameter, and its value at the end of the task."""
+        information = masked_where(name, information, torch.zeros_like(information), masks)
+        self._buffer("information", name, parameter).add_(information)
+        self._buffer("pull", name, parameter).addcmul_(information, parameter)
+        self.scalars["rest"] += float((information.double() * parameter.double().square()).sum())
 
     def _buffer(self, kind: str, name: str, like: Tensor) -> Tensor:
         return self.buffers[kind].setdefault(name, torch.zeros_like(like))
-
-
-class EWC(_InformationPenalty):
-    """Elastic weight consolidation over any number of tasks in two buffers.
-
-    Args:
-        strength: lambda.
-        step: `proximal` cannot diverge; `explicit` adds the penalty's gradient to the loss's.
-        fisher: how the information is estimated.
-
-    Example:
-        >>> ewc = EWC(strength=2.0)
-        >>> ewc.accumulate("w", torch.tensor([3.0]), torch.tensor([1.0]))
-        >>> ewc.accumulate("w", torch.tensor([1.0]), torch.tensor([2.0]))
-        >>> ewc.penalty({"w": torch.tensor([0.0])}).item()  # 3 * 1^2 + 1 * 2^2
-        7.0
-    """
-
-    buffer_names = ("information", "pull")
-
-    def __init__(self, strength: float, step: StepKind = "proximal", fisher: Fisher = _DEFAULT_FISHER) -> None:
-        super().__init__(strength, step, fisher)
-        self.scalars["rest"] = 0.0
 
     def square(self, name: str) -> tuple[Tensor, Tensor] | None:
         if name not in self.buffers["information"]:
             return None
         return self.buffers["information"][name], self.buffers["pull"][name]
-
-    def accumulate(self, name: str, information: Tensor, parameter: Tensor, masks: Masks | None = None) -> None:
-        known = masked_where(name, information, torch.zeros_like(information), masks)
-        self._buffer("information", name, parameter).add_(known)
-        self._buffer("pull", name, parameter).addcmul_(known, parameter)
-        self.scalars["rest"] += float((known.double() * parameter.double().square()).sum())
 
     def penalty(self, parameters: Parameters) -> Tensor:
         total = super().penalty(parameters).double() + self.scalars["rest"]
@@ -225,58 +207,3 @@ class EWC(_InformationPenalty):
                 total = total + (square[0].double() * theta.square() - 2 * square[1].double() * theta).sum()
 
         return (self.strength / 2 * total).to(next(iter(parameters.values())).dtype)
-
-
-class OnlineEWC(_InformationPenalty):
-    """Elastic weight consolidation that holds to the last task's weights alone and lets old information fade.
-
-    `A <- gamma A + F` and `anchor <- theta` after each task, for weights that were open in it; the others keep both
-    (J. Schwarz et al., "Progress and Compress", ICML 2018).
-
-    Args:
-        strength: lambda.
-        decay: gamma, 0 to 1.
-        step: `proximal` cannot diverge; `explicit` adds the penalty's gradient to the loss's.
-        fisher: how the information is estimated.
-
-    Raises:
-        ConfigError: a decay outside 0 to 1.
-
-    Example:
-        >>> online = OnlineEWC(strength=2.0, decay=0.5)
-        >>> online.accumulate("w", torch.tensor([4.0]), torch.tensor([1.0]))
-        >>> online.accumulate("w", torch.tensor([1.0]), torch.tensor([2.0]))
-        >>> online.penalty({"w": torch.tensor([0.0])}).item()  # (4 / 2 + 1) * 2^2
-        12.0
-    """
-
-    buffer_names = ("information", "anchor")
-
-    def __init__(
-        self, strength: float, decay: float = 0.9, step: StepKind = "proximal", fisher: Fisher = _DEFAULT_FISHER
-    ) -> None:
-        super().__init__(strength, step, fisher)
-        if not 0 <= decay <= 1:
-            raise ConfigError(f"decay should be from 0 to 1, but is {decay}")
-        self.decay = decay
-
-    def square(self, name: str) -> tuple[Tensor, Tensor] | None:
-        if name not in self.buffers["information"]:
-            return None
-        information = self.buffers["information"][name]
-        return information, information * self.buffers["anchor"][name]
-
-    def accumulate(self, name: str, information: Tensor, parameter: Tensor, masks: Masks | None = None) -> None:
-        old = self._buffer("information", name, parameter)
-        anchor = self._buffer("anchor", name, parameter)
-        old.copy_(masked_where(name, self.decay * old + information, old, masks))
-        anchor.copy_(masked_where(name, parameter, anchor, masks))
-
-    def penalty(self, parameters: Parameters) -> Tensor:
-        total = super().penalty(parameters)
-        for name, parameter in parameters.items():
-            if name in self.buffers["information"]:
-                away = parameter - self.buffers["anchor"][name]
-                total = total + (self.buffers["information"][name] * away.square()).sum()
-
-        return self.strength / 2 * total

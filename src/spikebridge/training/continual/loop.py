@@ -21,7 +21,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.training.batches import epoch_order
-from spikebridge.training.continual.regularizer import Consolidation, LabelledData, trained_parameters
+from spikebridge.training.continual.regularizer import (
+    Consolidation,
+    LabelledData,
+    default_logits,
+    trained_parameters,
+)
 from spikebridge.training.continual.subnetwork import Subnetwork, masked_step
 from spikebridge.training.continual.task import (
     ContinualResult,
@@ -31,7 +36,6 @@ from spikebridge.training.continual.task import (
     Task,
     accuracy,
     check_tasks,
-    default_forward,
 )
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.phase import preserve_modes
@@ -45,7 +49,7 @@ from spikebridge.training.run.weights import state_tensors
 
 @dataclass(frozen=True, kw_only=True)
 class ContinualMethod:
-    """How a network learns tasks one after the other.
+    """The method by which a network learns tasks one after the other.
 
     Args:
         optimizer: makes the optimizer from the parameters, for each task; SGD, Adam or AdamW where a consolidation
@@ -63,7 +67,7 @@ class ContinualMethod:
     scheduler: Callable[[Optimizer], LRScheduler] | None = None
     consolidation: Consolidation = field(default_factory=Consolidation)
     subnetworks: Subnetworks | None = None
-    forward: Forward = default_forward
+    forward: Forward = default_logits
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
     measure: Callable[[nn.Module, int], Mapping[str, float]] | None = None
 
@@ -113,29 +117,34 @@ def fit_tasks(
         raise ConfigError(f"this {type(module).__name__} has no parameter to train")
 
     settings = settings or ContinualSettings()
-    show = progress or choose_progress(settings.quiet)
+    progress = progress or choose_progress(settings.quiet)
     lock = nullcontext() if run is None else run.lock()
 
-    with lock, preserve_rng_state(), preserve_modes(module), show, Interrupt(active=run is not None) as interrupt:
-        return _TaskLoop(module, tasks, method, settings, run, show, interrupt).fit()
+    with lock, preserve_rng_state(), preserve_modes(module), progress, Interrupt(active=run is not None) as interrupt:
+        return _TaskLoop(module, tasks, method, settings, run, progress, interrupt).fit()
 
 
 class _TaskTrainer:
-    """What is trained in one task: the network with masks, or the sub-network of its open neurons."""
+    """The training of one task: of the whole network with masks, or of the sub-network of its open neurons."""
 
     def __init__(self, module: nn.Module, subnetwork: Subnetwork, method: ContinualMethod, momentum: Any) -> None:
         self.module = module
         self.subnetwork = subnetwork
         self.method = method
         self.network = subnetwork.module_for(module)
-        self.is_extracted = self.network is not module
-        self.quantities = {} if self.is_extracted else subnetwork.quantities
         self.parameters = trained_parameters(self.network)
-        whole = method.consolidation
-        self.consolidation = whole.extract(subnetwork.gather) if self.is_extracted else whole
-        self.masks = {} if self.is_extracted else subnetwork.masks(self.parameters)
-        self.optimizer = method.optimizer(self.parameters.values())
+        self.is_extracted = self.network is not module
+        if self.is_extracted:
+            # a network without the closed weights needs neither gates nor masks
+            self.quantities: Mapping[str, Any] = {}
+            self.masks: dict[str, Tensor] = {}
+            self.consolidation = method.consolidation.extract(subnetwork.gather)
+        else:
+            self.quantities = subnetwork.quantities
+            self.masks = subnetwork.masks(self.parameters)
+            self.consolidation = method.consolidation
 
+        self.optimizer = method.optimizer(self.parameters.values())
         if momentum is not None:
             state = {"state": momentum, "param_groups": self.optimizer.state_dict()["param_groups"]}
             self.optimizer.load_state_dict(state)
@@ -144,7 +153,7 @@ class _TaskTrainer:
         self.network.train()
 
     def step(self, x: Tensor, labels: Tensor) -> float:
-        logits = self.method.forward(self.network, x, self.quantities)
+        logits = self._logits(self.network, x)
         loss = self.method.loss(logits, labels)
         self.optimizer.zero_grad()
         loss.backward()
@@ -157,7 +166,7 @@ class _TaskTrainer:
         self.consolidation.end_of_task(self.network, data, self._logits, self.masks)
 
     def write_back(self) -> None:
-        """Writes a sub-network and what is kept of it back into the whole."""
+        """Writes the weights of a sub-network, and the buffers of its method, back into the whole."""
         if self.is_extracted:
             self.subnetwork.write_back(self.network, self.module)
             whole = trained_parameters(self.module)
@@ -174,27 +183,16 @@ class _TaskTrainer:
 
 @dataclass
 class _ContinualPosition:
-    """Counters of a learning; all are in its checkpoint.
+    """Counters of the training; all are in its checkpoint."""
 
-    Attributes:
-        task: number of the running task, from 0.
-        epoch: epochs of it that are done.
-        batch: batches of the running epoch that are done.
-        step: batches of the whole learning that are done.
-        num_rows: rows that are written.
-        loss_sum: of the loss over the samples of the running task.
-        num_samples: how many those are.
-        seconds: of each task so far.
-    """
-
-    task: int = 0
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    num_rows: int = 0
-    loss_sum: float = 0.0
-    num_samples: int = 0
-    seconds: list[float] = field(default_factory=list)
+    task: int = 0  # number of the running task, from 0
+    epoch: int = 0  # epochs of it that are done
+    batch: int = 0  # batches of the running epoch that are done
+    step: int = 0  # batches of the whole training that are done
+    num_rows: int = 0  # that are written
+    loss_sum: float = 0.0  # over the samples of the running task
+    num_samples: int = 0  # of the running task so far
+    seconds: list[float] = field(default_factory=list)  # of each task so far
 
 
 class _TaskLoop(ResumableLoop):
@@ -244,20 +242,49 @@ class _TaskLoop(ResumableLoop):
             if saved is None:
                 self._test(0)
             for _ in range(self.position.task, len(self.tasks)):
-                self._task(saved)
+                self._run_task(saved)
+                # the state of the optimizer is that of the task in which the checkpoint was written
                 saved = None
 
         return ContinualResult(self.accuracies, self.position.seconds, self.rows)
 
-    def _subnetwork(self, task: int) -> Subnetwork:
-        if task not in self.subnetworks:
-            self.subnetworks[task] = Subnetwork() if self.method.subnetworks is None else self.method.subnetworks(task)
-        return self.subnetworks[task]
-
-    def _task(self, saved: dict[str, Any] | None) -> None:
+    def _run_task(self, saved: dict[str, Any] | None) -> None:
         at = self.position
-        task = self.tasks[self.position.task]
-        subnetwork = self._subnetwork(at.task)
+        task = self.tasks[at.task]
+        title = f"task {at.task + 1}/{len(self.tasks)}"
+        trainer = self._trainer(saved)
+        if len(at.seconds) == at.task:
+            at.seconds.append(0.0)
+
+        # train
+        steps = math.ceil(len(task.train) / self.settings.batch_size)
+        self.progress.begin_epoch(title, steps * self.settings.epochs, at.epoch * steps + at.batch)
+        for _ in range(at.epoch, self.settings.epochs):
+            self._run_epoch(trainer, task)
+
+        # protect this task, and keep the momentum for the next one
+        began = time.perf_counter()
+        trainer.end_of_task(task.train)
+        self.momentum = None if self.settings.fresh_optimizer else trainer.optimizer.state_dict()["state"]
+        at.seconds[-1] += time.perf_counter() - began
+        trainer.write_back()
+
+        # test and report
+        self._test(at.task + 1)
+        row = self._row()
+        self.log(row)
+        self.progress.end_epoch(title, row)
+        self.end_epoch(row)
+
+        # save
+        at.task += 1
+        at.epoch = 0
+        at.loss_sum = 0.0
+        at.num_samples = 0
+        self.pause(True, lambda: self._state(None))
+
+    def _trainer(self, saved: dict[str, Any] | None) -> _TaskTrainer:
+        subnetwork = self._subnetwork(self.position.task)
         if subnetwork.extract is not None and not self.settings.fresh_optimizer:
             raise ConfigError(
                 "momentum cannot be kept where sub-networks are extracted; take fresh_optimizer=True, or no extract"
@@ -267,67 +294,55 @@ class _TaskLoop(ResumableLoop):
         if saved is not None and saved["optimizer"] is not None:
             trainer.restore(saved)
 
-        if len(at.seconds) == at.task:
-            at.seconds.append(0.0)
+        return trainer
 
-        steps = math.ceil(len(task.train) / self.settings.batch_size)
-        title = f"task {at.task + 1}/{len(self.tasks)}"
-        self.progress.begin_epoch(title, steps * self.settings.epochs, at.epoch * steps + at.batch)
+    def _subnetwork(self, task: int) -> Subnetwork:
+        if task not in self.subnetworks:
+            self.subnetworks[task] = Subnetwork() if self.method.subnetworks is None else self.method.subnetworks(task)
+        return self.subnetworks[task]
 
-        for _ in range(at.epoch, self.settings.epochs):
-            self._epoch(trainer, task)
-
-        began = time.perf_counter()
-        trainer.end_of_task(task.train)
-        self.momentum = None if self.settings.fresh_optimizer else trainer.optimizer.state_dict()["state"]
-        at.seconds[-1] += time.perf_counter() - began
-        trainer.write_back()
-        self._test(at.task + 1)
-        row = self._row()
-        self.log(row)
-        self.progress.end_epoch(title, row)
-        self.end_epoch(row)
-        at.task = at.task + 1
-        at.epoch = 0
-        at.loss_sum = 0.0
-        at.num_samples = 0
-        self.pause(True, lambda: self._state(None))
-
-    def _epoch(self, trainer: _TaskTrainer, task: Task) -> None:
+    def _run_epoch(self, trainer: _TaskTrainer, task: Task) -> None:
         at = self.position
-        every = self.settings.checkpoint_every
         order = epoch_order(len(task.train), self.settings.seed, at.task, at.epoch)
         batches = order.split(self.settings.batch_size)
 
         for indices in batches[at.batch :]:
+            # forward, backward, one masked step of the optimizer
             began = time.perf_counter()
             x, labels = task.train.select(indices)
             loss = trainer.step(x.to(self.device), labels.to(self.device))
             at.seconds[-1] += time.perf_counter() - began
-            at.step = at.step + 1
-            at.batch = at.batch + 1
 
+            # count and report
+            at.step += 1
+            at.batch += 1
             if not math.isfinite(loss):
                 raise DataError(
                     f"the loss is {loss} in task {at.task + 1}, epoch {at.epoch + 1}, step {at.step}: the training "
                     "has diverged; take a lower learning rate, a proximal step, or look for NaN in the data"
                 )
 
-            at.loss_sum = at.loss_sum + loss * len(indices)
-            at.num_samples = at.num_samples + len(indices)
+            at.loss_sum += loss * len(indices)
+            at.num_samples += len(indices)
             self.progress.step({"loss": loss})
-            if at.batch < len(batches):
-                self.pause(every > 0 and at.step % every == 0, lambda: self._state(trainer))
 
-        at.epoch = at.epoch + 1
+            # save; the end of an epoch saves below
+            if at.batch < len(batches):
+                self._save_if_due(trainer)
+
+        at.epoch += 1
         at.batch = 0
         if trainer.scheduler is not None:
             trainer.scheduler.step()
-
         if at.epoch < self.settings.epochs:
-            self.pause(every > 0 and at.step % every == 0, lambda: self._state(trainer))
+            self._save_if_due(trainer)
+
+    def _save_if_due(self, trainer: _TaskTrainer) -> None:
+        every = self.settings.checkpoint_every
+        self.pause(every > 0 and self.position.step % every == 0, lambda: self._state(trainer))
 
     def _test(self, num_learned: int) -> None:
+        """Fills the row of accuracies after a number of tasks."""
         rows = self.settings.test_all_after
         tested = range(len(self.tasks)) if rows is None or num_learned in rows else (num_learned - 1, num_learned)
         for number in tested:

@@ -22,26 +22,13 @@ from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from spikebridge.errors import ConfigError
-from spikebridge.training.continual.regularizer import (
-    Consolidation,
-    Masks,
-    Parameters,
-    masked_where,
-)
+from spikebridge.training.continual.regularizer import Consolidation, Masks, Parameters, masked_where
 
 StepKind: TypeAlias = Literal["proximal", "explicit"]
 
 
 class QuadraticPenalty(Consolidation):
-    """A penalty that is a square in every weight. Subclasses say which.
-
-    Args:
-        strength: lambda, at least 0.
-        step: how the penalty acts.
-
-    Raises:
-        ConfigError: a strength below 0.
-    """
+    """A penalty that is a square in every weight, with a strength of 0 or more. Subclasses say which."""
 
     def __init__(self, strength: float, step: StepKind = "proximal") -> None:
         super().__init__()
@@ -86,19 +73,7 @@ class QuadraticPenalty(Consolidation):
 
 
 def effective_step_sizes(optimizer: Optimizer) -> dict[Tensor, Tensor | float]:
-    """How far an optimizer goes, in the end, for a constant gradient of 1: a factor for each parameter.
-
-    Args:
-        optimizer: SGD (with momentum, dampening, Nesterov's too), Adam or AdamW.
-
-    Raises:
-        ConfigError: another kind of optimizer.
-
-    Example:
-        >>> w = torch.zeros(1, requires_grad=True)
-        >>> round(effective_step_sizes(SGD([w], lr=0.1, momentum=0.9))[w], 6)
-        1.0
-    """
+    """The way that an optimizer goes, in the end, for a constant gradient of 1: a factor for each parameter."""
     if not isinstance(optimizer, SGD | Adam | AdamW):
         raise ConfigError(
             f"the proximal step supports SGD, Adam and AdamW, but the optimizer is {type(optimizer).__name__}; "
@@ -109,8 +84,8 @@ def effective_step_sizes(optimizer: Optimizer) -> dict[Tensor, Tensor | float]:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if isinstance(optimizer, SGD):
-                damp_step = (1 - group["dampening"]) if group["momentum"] else 1.0
-                steps[parameter] = float(group["lr"]) * damp_step / (1 - group["momentum"])
+                damping = (1 - group["dampening"]) if group["momentum"] else 1.0
+                steps[parameter] = float(group["lr"]) * damping / (1 - group["momentum"])
             elif parameter in optimizer.state:
                 steps[parameter] = _adams_step(optimizer.state[parameter], group)
 

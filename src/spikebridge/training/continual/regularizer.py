@@ -41,40 +41,25 @@ class LabelledData(Protocol):
         """The axis of the samples in a batch's inputs: 0 for `(B, d)`, 1 for `(T, B, d)`."""
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
 
     def select(self, indices: Int[Tensor, "n"]) -> Any:
         """The samples of these numbers: `(x, labels)`."""
 
 
-def default_logits(module: nn.Module, x: Tensor) -> Tensor:
-    """The logits `(B, C)` of a module; of one that returns a state too, without it.
-
-    Example:
-        >>> default_logits(nn.Linear(3, 2), torch.zeros(5, 3)).shape
-        torch.Size([5, 2])
-    """
-    y = module(x)
+def default_logits(module: nn.Module, x: Tensor, quantities: Mapping[str, Any] | None = None) -> Tensor:
+    """The logits `(B, C)` of a module, with quantities as arguments; of one that returns a state too, without it."""
+    y = module(x, **(quantities or {}))
     return y[0] if isinstance(y, tuple) else y
 
 
 def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that are trained, by name.
-
-    Example:
-        >>> list(trained_parameters(nn.Linear(1, 1, bias=False)))
-        ['weight']
-    """
+    """The parameters that require gradients, by name."""
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
 def masked_where(name: str, new: Tensor, old: Tensor, masks: Masks | None) -> Tensor:
-    """The new values of open weights and the old ones of closed weights.
-
-    Example:
-        >>> masked_where("w", torch.ones(2), torch.zeros(2), {"w": torch.tensor([True, False])}).tolist()
-        [1.0, 0.0]
-    """
+    """The new values of open weights and the old ones of closed weights."""
     return new if masks is None or name not in masks else torch.where(masks[name], new, old)
 
 
@@ -98,21 +83,10 @@ class Consolidation:
         self.scalars: dict[str, float] = {}
 
     def before_step(self, parameters: Parameters, masks: Masks | None = None) -> None:
-        """Between the backward pass of the task's loss and the optimizer's step.
-
-        Args:
-            parameters: by name, with their gradients.
-            masks: open weights.
-        """
+        """Runs between the backward pass of the task's loss and the optimizer's step."""
 
     def after_step(self, parameters: Parameters, optimizer: Optimizer, masks: Masks | None = None) -> None:
-        """After the optimizer's step.
-
-        Args:
-            parameters: by name, moved.
-            optimizer: what moved them.
-            masks: open weights.
-        """
+        """Runs after the optimizer's step."""
 
     def end_of_task(
         self,
@@ -121,7 +95,7 @@ class Consolidation:
         compute_logits: LogitsFunction = default_logits,
         masks: Masks | None = None,
     ) -> None:
-        """After the last step of a task.
+        """Runs after the last step of a task.
 
         Args:
             model: as it is now.
@@ -131,24 +105,16 @@ class Consolidation:
         """
 
     def penalty(self, parameters: Parameters) -> Float[Tensor, ""]:
-        """What the method adds to the loss, of the whole network; differentiable.
-
-        Args:
-            parameters: by name.
-        """
+        """The term that the method adds to the loss, of the whole network; differentiable."""
         first = next(iter(parameters.values()), torch.zeros(()))
         return first.new_zeros(())
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the method keeps, as tensors and numbers."""
+        """All buffers and numbers of the method."""
         return {"buffers": self.buffers, "scalars": self.scalars}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
-        """Takes what `state_dict` gave.
-
-        Args:
-            state: from the same method.
-            device: of the network.
+        """Restores the state of `state_dict`, on the device of the network.
 
         Raises:
             ConfigError: it is of another method.
@@ -167,11 +133,7 @@ class Consolidation:
         self.scalars = {**state["scalars"]}
 
     def extract(self, gather: Callable[[str, Tensor], Tensor]) -> "Consolidation":
-        """The same method for a sub-network.
-
-        Args:
-            gather: gives the open part of a tensor of a named parameter's shape.
-        """
+        """The same method for a sub-network; `gather` gives the open part of a tensor of a named parameter's shape."""
         small = copy.copy(self)
         small.buffers = {
             kind: {name: gather(name, tensor) for name, tensor in tensors.items()}
@@ -184,7 +146,7 @@ class Consolidation:
     def write_back(
         self, small: "Consolidation", scatter: Callable[[str, Tensor, Tensor], None], shapes: Parameters
     ) -> None:
-        """Takes back what a sub-network's method keeps.
+        """Writes the buffers of a sub-network's method back.
 
         Args:
             small: from `extract`.
@@ -195,13 +157,13 @@ class Consolidation:
             for name, part in tensors.items():
                 whole = self.buffers[kind].get(name)
                 if whole is None:
-                    whole = self._first(kind, shapes[name]).clone()
+                    whole = self.initial_buffer(kind, shapes[name]).clone()
                     self.buffers[kind][name] = whole
 
                 scatter(name, whole, part)
 
         self.scalars = {**small.scalars}
 
-    def _first(self, kind: str, parameter: Tensor) -> Tensor:
-        """What a buffer holds before the first task."""
+    def initial_buffer(self, kind: str, parameter: Tensor) -> Tensor:
+        """The value of a buffer before the first task."""
         return torch.zeros_like(parameter)

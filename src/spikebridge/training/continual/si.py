@@ -99,5 +99,5 @@ class SynapticIntelligence(QuadraticPenalty):
 
         return self.strength * total
 
-    def _first(self, kind: str, parameter: Tensor) -> Tensor:
-        return parameter.detach() if kind == "anchor" else super()._first(kind, parameter)
+    def initial_buffer(self, kind: str, parameter: Tensor) -> Tensor:
+        return parameter.detach() if kind == "anchor" else super().initial_buffer(kind, parameter)

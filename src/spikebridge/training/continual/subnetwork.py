@@ -102,7 +102,7 @@ class Subnetwork:
         whole[tuple(lines)] = part
 
     def module_for(self, module: nn.Module) -> nn.Module:
-        """What is run in this task: the sub-network, or the whole network where nothing is extracted."""
+        """The module that runs in this task: the sub-network, or the whole network where nothing is extracted."""
         return module if self.extract is None else self.extract(module)
 
     def write_back(self, part: nn.Module, module: nn.Module) -> None:
@@ -137,21 +137,8 @@ class Subnetwork:
 def masked_step(
     parameters: Parameters, optimizer: Optimizer, consolidation: Consolidation, masks: Masks | None = None
 ) -> None:
-    """One step after a backward pass. Closed weights do not move: not by momentum, Adam or weight decay either.
-
-    Args:
-        parameters: by name, with the gradients of the task's loss.
-        optimizer: moves them.
-        consolidation: holds them back.
-        masks: open weights.
-
-    Example:
-        >>> w = nn.Parameter(torch.tensor([1.0, 1.0]))
-        >>> w.grad = torch.tensor([1.0, 1.0])
-        >>> masked_step({"w": w}, torch.optim.SGD([w], lr=0.5), Consolidation(), {"w": torch.tensor([True, False])})
-        >>> w.tolist()
-        [0.5, 1.0]
-    """
+    """One step after a backward pass. Closed weights do not move: not by momentum, Adam or weight decay either."""
+    # a gradient of 0 is not enough: these three move a weight without one
     closed = {name: ~mask for name, mask in (masks or {}).items() if name in parameters}
     before = {name: parameters[name].detach().clone() for name in closed}
 

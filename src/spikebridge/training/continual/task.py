@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training.continual.regularizer import LabelledData
+from spikebridge.training.continual.regularizer import LabelledData, default_logits
 from spikebridge.training.continual.subnetwork import Subnetwork
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.rng import preserve_rng_state
@@ -29,7 +29,7 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True)
 class ContinualSettings:
-    """How each task is trained.
+    """The settings of each task's training.
 
     Args:
         epochs: passes over a task's samples.
@@ -63,84 +63,41 @@ class ContinualSettings:
 
 @dataclass(frozen=True)
 class ContinualResult:
-    """The result of continual learning.
+    """The result of continual learning of K tasks."""
 
-    Attributes:
-        accuracies: `(K + 1, K)`, R of the literature: row k after k tasks, row 0 of the untrained network; NaN where
-            `test_all_after` leaves a test out.
-        seconds: of each task's steps, without tests; measured, so different in every run.
-        rows: as in metrics.jsonl, one a task.
-    """
-
-    accuracies: Float[Tensor, "K1 K"]
-    seconds: list[float]
-    rows: list[Row]
-
-
-def default_forward(module: nn.Module, x: Tensor, quantities: Mapping[str, Any]) -> Tensor:
-    """The logits `(B, C)` of a module, its quantities given as arguments; of one that returns a state too, without it.
-
-    Example:
-        >>> default_forward(nn.Linear(3, 2), torch.zeros(5, 3), {}).shape
-        torch.Size([5, 2])
-    """
-    y = module(x, **quantities)
-    return y[0] if isinstance(y, tuple) else y
+    accuracies: Float[Tensor, "K1 K"]  # row k after k tasks, R of the literature; NaN where a test was left out
+    seconds: list[float]  # of each task's steps, without tests; measured, so different in every run
+    rows: list[Row]  # as in metrics.jsonl, one a task
 
 
 def accuracy(
     module: nn.Module,
     data: LabelledData,
     subnetwork: Subnetwork | None = None,
-    forward: Forward = default_forward,
+    forward: Forward = default_logits,
     batch_size: int = 1000,
 ) -> float:
-    """The share of samples whose largest logit is that of their label; in eval mode, generators restored.
-
-    Args:
-        module: the network.
-        data: samples.
-        subnetwork: what of the network is used.
-        forward: gives logits.
-        batch_size: samples at once.
-
-    Raises:
-        DataError: no samples.
-
-    Example:
-        >>> from spikebridge.data import TaskSamples
-        >>> accuracy(nn.Identity(), TaskSamples(torch.eye(2), torch.tensor([0, 0])))
-        0.5
-    """
+    """The share of samples whose largest logit is that of their label; in eval mode, generators restored."""
     if not len(data):
         raise DataError("an accuracy needs at least one sample, but there is none")
 
     subnetwork = subnetwork or Subnetwork()
     network = subnetwork.module_for(module)
     quantities = subnetwork.quantities if network is module else {}
-    place = next(module.parameters(), torch.empty(0)).device
-    hits = 0
+    device = next(module.parameters(), torch.empty(0)).device
+    num_correct = 0
 
     with preserve_rng_state(), evaluating(network):
         for indices in torch.arange(len(data)).split(batch_size):
             x, labels = data.select(indices)
-            logits = forward(network, x.to(place), quantities)
-            hits += int((logits.argmax(1) == labels.to(place)).sum())
+            logits = forward(network, x.to(device), quantities)
+            num_correct += int((logits.argmax(1) == labels.to(device)).sum())
 
-    return hits / len(data)
+    return num_correct / len(data)
 
 
 def check_tasks(tasks: Sequence[Task]) -> None:
-    """Refuses an empty list of tasks and tasks without samples.
-
-    Raises:
-        ConfigError: no task, or one without training or test samples.
-
-    Example:
-        >>> check_tasks([])
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: continual learning needs at least one task
-    """
+    """Refuses an empty list of tasks and tasks without samples."""
     if not tasks:
         raise ConfigError("continual learning needs at least one task")
 

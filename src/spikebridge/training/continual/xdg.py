@@ -14,7 +14,7 @@ from spikebridge.training.rng import derive_seed
 class RandomGates:
     """Random gates, one set a task; each layer opens exactly `round(share * C)` neurons.
 
-    A gate is a function of seed, task and layer: it may be asked for in any order, and needs no memory.
+    A gate is a function of seed, task and layer: tasks may come in any order, and nothing is stored.
 
     Args:
         sizes: neurons C of each layer.
@@ -49,6 +49,7 @@ class RandomGates:
         return tuple(self._gate(task, layer, size) for layer, size in enumerate(self.sizes))
 
     def _gate(self, task: int, layer: int, size: int) -> Tensor:
+        # the number of a layer is in its seed, so that layers of one size differ
         draws = Generator().manual_seed(derive_seed(self.seed, task, layer))
         gate = torch.zeros(size, dtype=torch.bool)
         gate[torch.randperm(size, generator=draws)[: round(self.share * size)]] = True

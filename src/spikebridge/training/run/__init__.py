@@ -1,1 +1,1 @@
-"""Run."""
+"""Run folders: settings, metrics, checkpoints, weights, the environment, and the lock."""

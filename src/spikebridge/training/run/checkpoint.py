@@ -32,23 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 def save_checkpoint(folder: Path, step: int, tree: Any) -> Path:
-    """Writes a checkpoint and removes all but the newest two.
-
-    Args:
-        folder: of the checkpoints; made if it is not there.
-        step: of the training; gives the file its name.
-        tree: tensors and plain values, nested.
-
-    Returns:
-        the file.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder:
-        ...     file = save_checkpoint(Path(folder), 12, {"weights": torch.tensor([1.5]), "epoch": 3})
-        ...     (file.name, load_checkpoint(Path(folder)))
-        ('step-00000012.safetensors', {'weights': tensor([1.5000]), 'epoch': 3})
-    """
+    """Writes a checkpoint of a step, and removes all but the newest two."""
     folder.mkdir(parents=True, exist_ok=True)
     text, tensors = tree_flatten(tree)
     tensors = {name: cpu_copy(tensor) for name, tensor in tensors.items()}
@@ -69,12 +53,7 @@ def save_checkpoint(folder: Path, step: int, tree: Any) -> Path:
 
 
 def load_checkpoint(folder: Path) -> Any | None:
-    """The newest whole checkpoint of a folder, None if the folder holds none at all.
-
-    Raises:
-        DataError: there are checkpoints, but every one is damaged.
-        ConfigError: a checkpoint of another version.
-    """
+    """The newest whole checkpoint of a folder; None if the folder holds none at all."""
     files = _files(folder)
     for file in files:
         try:
@@ -83,18 +62,13 @@ def load_checkpoint(folder: Path) -> Any | None:
             _log.warning("%s; trying the checkpoint before it", error)
 
     if files:
-        raise DataError(f"no checkpoint in {folder} is whole; remove that folder to start the training anew")
+        raise DataError(f"no checkpoint in {folder} is whole; remove that folder to start the training again")
 
     return None
 
 
 def read_checkpoint(path: Path) -> Any:
-    """The tree of one checkpoint.
-
-    Raises:
-        DataError: the file is damaged.
-        ConfigError: it has another version.
-    """
+    """The tree of one checkpoint; a `DataError` if the file is damaged."""
     try:
         # the header names the sizes, and the reader holds them against the size of the file before it takes memory
         with safe_open(checked_file(path, "a checkpoint"), framework="pt") as file:
@@ -116,7 +90,6 @@ def read_checkpoint(path: Path) -> Any:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Newest first."""
     return sorted(folder.glob("step-*.safetensors"), reverse=True)
 
 
@@ -131,22 +104,7 @@ def _digest(text: str, tensors: dict[str, Tensor]) -> str:
 
 
 def tree_flatten(tree: Any) -> tuple[str, dict[str, Tensor]]:
-    """The tree as JSON without its tensors, and the tensors by number.
-
-    Args:
-        tree: tensors, numbers, words, None, nested in lists, tuples and dicts.
-
-    Raises:
-        ConfigError: something else in the tree.
-
-    Example:
-        >>> import torch
-        >>> text, tensors = tree_flatten({"step": 3, "mean": torch.tensor([0.5])})
-        >>> text
-        '{"dict": [["step", 3], ["mean", {"tensor": "0"}]]}'
-        >>> tree_unflatten(text, tensors)
-        {'step': 3, 'mean': tensor([0.5000])}
-    """
+    """The tree as JSON without its tensors, and the tensors by number."""
     tensors: dict[str, Tensor] = {}
     return json.dumps(_flatten(tree, tensors)), tensors
 
@@ -172,11 +130,7 @@ def _flatten(node: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def tree_unflatten(text: str, tensors: dict[str, Tensor]) -> Any:
-    """The tree that `tree_flatten` flattened.
-
-    Raises:
-        DataError: the text is not such a tree, or a tensor is missing.
-    """
+    """The tree that `tree_flatten` flattened; a `DataError` if the text is no such tree."""
     try:
         return _unflatten(parse_json(text, "the tree"), tensors)
     except (ValueError, KeyError, TypeError) as error:

@@ -16,31 +16,12 @@ _RANKS = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "SLURM_PROCID")
 
 
 def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is the process that writes files and prints.
-
-    Example:
-        >>> is_first_process({})
-        True
-        >>> is_first_process({"RANK": "2", "LOCAL_RANK": "0", "GROUP_RANK": "1"})
-        False
-    """
+    """True in the process that writes files and prints."""
     return all(environment.get(name, "0") == "0" for name in _RANKS)
 
 
 def describe_environment(**more: Any) -> dict[str, Any]:
-    """Versions, platform, cores and the git revision of the sources, with whatever else is known.
-
-    Args:
-        more: added under these names: seed, device, threads, ...
-
-    Returns:
-        plain values; None where something is not there.
-
-    Example:
-        >>> environment = describe_environment(seed=3)
-        >>> (environment["seed"], environment["python"] == platform.python_version())
-        (3, True)
-    """
+    """Versions, platform, cores and the git revision of the sources, and `more`; None for what is unknown."""
     return {
         "python": platform.python_version(),
         **{package: installed_version(package) for package in _PACKAGES},
@@ -52,12 +33,7 @@ def describe_environment(**more: Any) -> dict[str, Any]:
 
 
 def installed_version(package: str) -> str | None:
-    """The version of an installed package; None where it is not installed.
-
-    Example:
-        >>> installed_version("no-such-package") is None
-        True
-    """
+    """The version of an installed package; None where it is not installed."""
     from importlib.metadata import PackageNotFoundError, version  # slow, and no help page needs it
 
     try:
@@ -67,12 +43,7 @@ def installed_version(package: str) -> str | None:
 
 
 def git_revision(folder: Path) -> str | None:
-    """The commit of the repository that tracks a folder, "-dirty" after it where files differ; None without one.
-
-    Example:
-        >>> git_revision(Path("/")) is None
-        True
-    """
+    """The commit of the repository that tracks a folder, "-dirty" after it where files differ; None without one."""
     if _git(folder, "ls-files", "--error-unmatch", ".") is None:
         return None
 

@@ -31,21 +31,7 @@ _held: dict[tuple[int, Path], int] = {}  # how often this process has locked a f
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Locks a folder for this process as long as the block runs. The same process may lock it again inside.
-
-    Args:
-        folder: it has to be there.
-
-    Raises:
-        ConfigError: another process trains in it.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder:
-        ...     with lock_folder(Path(folder)):
-        ...         [file.name for file in Path(folder).iterdir()]
-        ['run.lock']
-    """
+    """Locks a folder for this process as long as the block runs; it may be locked again inside."""
     key = (os.getpid(), folder.resolve())
     _held[key] = _held.get(key, 0) + 1
 
@@ -101,7 +87,7 @@ def _acquire(file: Path, text: str) -> None:
 
 
 def _is_new(file: Path, temporary: Path, text: str) -> bool:
-    """Makes a lock where there is none; whether there was none."""
+    """True if there was no lock, so that it could be made."""
     try:
         os.link(temporary, file)  # at once with its content
     except FileExistsError:
@@ -118,32 +104,33 @@ def _is_new(file: Path, temporary: Path, text: str) -> bool:
 
 def _holder(file: Path, now: float) -> str | None:
     """The process that holds a lock and how long to wait, in words; None for a stale lock."""
+    pid: int | None
     try:
         age = now - file.stat().st_mtime
-        there = read_json(file, "the lock of a run", _MAX_BYTES)
-        pid = int(there["pid"])
-        host = str(there["host"])
-        place = there["place"]
+        lock: Any = read_json(file, "the lock of a run", _MAX_BYTES)
+        pid = int(lock["pid"])
+        who = f"process {pid} on {lock['host']}, begun {lock.get('begun')},"
+        place = lock["place"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         if not file.exists():
             return None
-        there = {}
+        lock = {}
         pid = None
-        host = ""
+        who = "an unknown process"
         place = None
 
-    who = "an unknown process" if pid is None else f"process {pid} on {host}, begun {there.get('begun')},"
-    who += " trains in it"
+    # only processes that see each other can look each other up
     if place == _place() and pid is not None and os.name == "posix":
-        is_alive = _is_alive(pid) and there.get("started") == _start_of(pid)
-        return f"{who}; wait for its end, stop it, or take another folder (--out)" if is_alive else None
+        is_alive = _is_alive(pid) and lock.get("started") == _start_of(pid)
+        advice = "wait for its end, stop it, or take another folder (--out)"
+        return f"{who} trains in it; {advice}" if is_alive else None
 
     if age >= _STALE_AFTER:
         return None
 
-    return f"{who}; if it was killed, try again in {max(1, round(_STALE_AFTER - age))} s"
+    return f"{who} trains in it; if it was killed, try again in {max(1, round(_STALE_AFTER - age))} s"
 
 
 def _this_process() -> dict[str, Any]:
@@ -153,7 +140,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _place() -> list[str]:
-    """Host, start of the machine, name space of processes: what processes that see each other have in common."""
+    """Host, start of the machine, name space of processes: the same for processes that see each other."""
     found = [socket.gethostname()]
     with suppress(OSError):
         found.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
@@ -174,7 +161,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _start_of(pid: int) -> str | None:
-    """When a process started, in ticks of the system; None where that is not known. A zombie has none."""
+    """The start of a process in ticks of the system; None where it is unknown. A zombie has none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:

@@ -14,26 +14,13 @@ from spikebridge.training.run.config_io import to_plain
 
 Row: TypeAlias = dict[str, Any]
 _MAX_BYTES = 2**28
+# JSON lacks these numbers, so `to_plain` writes words
 _NUMBERS = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 _log = logging.getLogger(__name__)
 
 
 class MetricsFile:
-    """Rows of a file of JSON lines.
-
-    Args:
-        path: the file; one that is not there has no rows.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder:
-        ...     metrics = MetricsFile(Path(folder) / "metrics.jsonl")
-        ...     metrics.append({"epoch": 1, "loss": 0.5})
-        ...     metrics.append({"epoch": 2, "loss": float("inf")})
-        ...     metrics.truncate(1)
-        ...     metrics.rows()
-        [{'epoch': 1, 'loss': 0.5}]
-    """
+    """Rows of a file of JSON lines; a file that is not there has no rows."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,11 +31,7 @@ class MetricsFile:
         append_text(self.path, line)
 
     def rows(self) -> list[Row]:
-        """All rows. A line that a killed process left unfinished is left out.
-
-        Raises:
-            DataError: a whole line that is not a row.
-        """
+        """All rows; a line that a killed process left unfinished is left out."""
         lines = self._lines()
         if lines and not lines[-1].endswith("\n"):
             _log.warning("%s: the last line is unfinished and left out", self.path)
@@ -57,11 +40,7 @@ class MetricsFile:
         return [self._row(line, number) for number, line in enumerate(lines, start=1)]
 
     def truncate(self, num_rows: int) -> None:
-        """Keeps only the first rows: a resumed training writes the later ones again.
-
-        Raises:
-            DataError: there are fewer.
-        """
+        """Keeps only the first rows: a resumed training writes the later ones again."""
         lines = self._lines()
         if sum(line.endswith("\n") for line in lines) < num_rows:
             raise DataError(f"{self.path} should hold {num_rows} rows, but holds {len(lines)}: it was changed by hand")

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 _FORMAT = "spikebridge run"
 VERSION = 1
-_FOLLOWERS: ContextVar[tuple[Callable[[dict[str, Any]], None], ...]] = ContextVar("followers of rows", default=())
-_BEGINNING = {"config.json", "environment.json", LOCK_NAME}
+_followers: ContextVar[tuple[Callable[[dict[str, Any]], None], ...]] = ContextVar("followers of rows", default=())
+_FIRST_FILES = {"config.json", "environment.json", LOCK_NAME}
 
 
 class Run:
@@ -46,8 +46,8 @@ class Run:
 
     Attributes:
         path: the folder.
-        recipe: name of the recipe that made it; for a recipe file of the user's own its path, which is a word for
-            people and is never opened.
+        recipe: name of the recipe that made it; for a recipe file of the user's own its path, which is shown and never
+            opened.
         recipe_digest: SHA-256 of that file.
         config: its settings as plain values; `config_as` makes the recipe's own dataclass of them.
         loggers: names of loggers (`"tensorboard"`, `"wandb"`, `"mlflow"`) that get the rows of every training in this
@@ -84,7 +84,7 @@ class Run:
         self.resumed = resumed
         self.loggers: tuple[str, ...] = ()
         self.writes = is_first_process()
-        self._made: list[Path] = []
+        self._made: list[Path] = []  # parents that were made for it
         self._results: dict[str, Any] | None = None
         self.metrics = MetricsFile(path / "metrics.jsonl")
         self.checkpoint = path / "checkpoint"
@@ -109,14 +109,15 @@ class Run:
         """
         path = Path(path)
         plain = to_plain(config)
-        if not is_first_process():
-            return cls(path, recipe, plain, resumed=resume, recipe_digest=recipe_digest)
+        run = cls(path, recipe, plain, resumed=resume, recipe_digest=recipe_digest)
+        if not run.writes:
+            return run
 
         if not (path / "config.json").exists():
-            run = cls(path, recipe, plain, resumed=resume, recipe_digest=recipe_digest)
             _begin(run)
             return run
 
+        # a second training would mix its rows with those of the first
         if not resume:
             raise ConfigError(f"{path} holds a run already: resume it (--resume) or take another folder (--out)")
 
@@ -126,9 +127,9 @@ class Run:
                 f"{path} is a run of the recipe {run.recipe!r}, not of {recipe!r}; take another folder (--out)"
             )
 
-        # as plain values of today's class, so that a run of release 0.1 can be resumed
-        there = run.config if isinstance(config, dict) else to_plain(run.config_as(type(config)))
-        _check_same(there, plain, path)
+        # as plain values of today's class, so that fields which moved are the same
+        saved = run.config if isinstance(config, dict) else to_plain(run.config_as(type(config)))
+        _check_same(saved, plain, path)
         run.resumed = True
 
         return run
@@ -142,10 +143,9 @@ class Run:
         return lock_folder(self.path) if self.writes else nullcontext()
 
     def discard(self) -> None:
-        """Removes the folder of a run that ended before it wrote anything but its settings, with the parents made for
-        it that are empty."""
+        """Removes the folder of a run that wrote nothing but its settings, with the empty parents made for it."""
         # runs inside it may have been created, too
-        if self.writes and {file.name for file in self.path.rglob("*") if not file.is_dir()} <= _BEGINNING:
+        if self.writes and {file.name for file in self.path.rglob("*") if not file.is_dir()} <= _FIRST_FILES:
             rmtree(self.path)
             with suppress(OSError):  # one that is not empty
                 for parent in self._made:
@@ -153,7 +153,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path | str) -> "Run":
-        """Reads a run that is there.
+        """Reads an existing run.
 
         Raises:
             ConfigError: the folder is not a run, or one of another version.
@@ -200,10 +200,10 @@ class Run:
             name: may have slashes: `"hybrid/seed-0"`.
 
         Raises:
-            ConfigError: a name that leads out of the run, or a child that is there although the run was not resumed.
+            ConfigError: a name that leads out of the run, or a child that exists although the run was not resumed.
         """
-        steps = Path(name).parts
-        if not steps or Path(name).is_absolute() or ".." in steps:
+        folders = Path(name).parts
+        if not folders or Path(name).is_absolute() or ".." in folders:
             raise ConfigError(f"a run inside a run needs a name like 'hybrid/seed-0', but got {name!r}")
 
         path = self.path / "runs" / name
@@ -215,11 +215,10 @@ class Run:
     def children(self) -> dict[str, "Run"]:
         """The runs inside this one, by name."""
         folder = self.path / "runs"
-        found = sorted(
-            file.parent for file in folder.glob("**/config.json") if "runs" not in file.relative_to(folder).parts
-        )
-
-        return {path.relative_to(folder).as_posix(): Run.open(path) for path in found}
+        # runs inside of these have their own folder `runs`
+        files = [file for file in folder.glob("**/config.json") if "runs" not in file.relative_to(folder).parts]
+        paths = sorted(file.parent for file in files)
+        return {path.relative_to(folder).as_posix(): Run.open(path) for path in paths}
 
     def first_child(self, network: str) -> "Run":
         """The first training of a network of a comparison, among the runs inside this one.
@@ -235,14 +234,14 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has its results."""
+        """True if the run has its results."""
         return (self.path / "results.json").exists()
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Adds a row to metrics.jsonl."""
         if self.writes:
             self.metrics.append(row)
-            for follower in _FOLLOWERS.get():
+            for follower in _followers.get():
                 follower(dict(row))
 
     def save_results(self, results: Mapping[str, Any]) -> None:
@@ -251,7 +250,7 @@ class Run:
         self._write("results.json", self._results)
 
     def results(self) -> dict[str, Any]:
-        """The results, from results.json; in a process that writes nothing, those that it was given.
+        """The results, from results.json; in a process that writes nothing, the results that it saved.
 
         Raises:
             DataError: the run is not finished, or the file is damaged.
@@ -276,7 +275,7 @@ class Run:
         return _read_json(self.path / "environment.json")
 
     def versions(self) -> dict[str, Any]:
-        """What a report says of the environment: versions, platform and git revision, None where unknown.
+        """The environment for a report: versions, platform and git revision, None where unknown.
 
         Raises:
             DataError: environment.json is missing or damaged.
@@ -309,23 +308,12 @@ class Run:
 
 @contextmanager
 def follow_rows(follower: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """A block in which a function gets every row that any run writes to its metrics.jsonl.
-
-    What it raises ends the training.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> rows = []
-        >>> with TemporaryDirectory() as folder, follow_rows(rows.append):
-        ...     Run.create(folder, "digits", {}).log({"epoch": 1, "loss": 0.5})
-        >>> rows
-        [{'epoch': 1, 'loss': 0.5}]
-    """
-    token = _FOLLOWERS.set((*_FOLLOWERS.get(), follower))
+    """A block in which a function gets every row that any run writes; an error of the function ends the training."""
+    token = _followers.set((*_followers.get(), follower))
     try:
         yield
     finally:
-        _FOLLOWERS.reset(token)
+        _followers.reset(token)
 
 
 def _begin(run: Run) -> None:
@@ -343,13 +331,13 @@ def _begin(run: Run) -> None:
     _write_json(path / "environment.json", describe_environment())
 
 
-def _check_same(there: dict[str, Any], here: dict[str, Any], path: Path) -> None:
-    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+def _check_same(saved: dict[str, Any], current: dict[str, Any], path: Path) -> None:
+    names = [name for name in {**saved, **current} if saved.get(name) != current.get(name)]
     if names:
         first = names[0]
         raise ConfigError(
-            f"{path} is a run with another config ({', '.join(names)}): {first} is {there.get(first)!r} there and "
-            f"{here.get(first)!r} here; resume with the same one or take another folder (--out)"
+            f"{path} is a run with another config ({', '.join(names)}): {first} was {saved.get(first)!r} and is "
+            f"{current.get(first)!r} now; resume with the same one or take another folder (--out)"
         )
 
 

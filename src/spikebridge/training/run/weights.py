@@ -15,15 +15,7 @@ from spikebridge.neurons.quantity import names_of_floats
 
 
 def state_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """The state of a module by name.
-
-    Raises:
-        ConfigError: it holds something that is no tensor.
-
-    Example:
-        >>> list(state_tensors(nn.Linear(2, 1)))
-        ['weight', 'bias']
-    """
+    """The state of a module by name; a `ConfigError` if not all of it is tensors."""
     state = module.state_dict()
     for name, value in state.items():
         if not isinstance(value, Tensor):
@@ -85,22 +77,8 @@ def load_weights(path: Path, module: nn.Module) -> None:
 
 
 def check_compatible(weights: Mapping[str, Tensor], module: nn.Module, source: str) -> None:
-    """Refuses weights whose names or shapes are not those of a module. Those of release 0.1 lack the floats of layers.
-
-    Args:
-        weights: by name.
-        module: the network they are meant for.
-        source: their origin, for the message.
-
-    Raises:
-        ConfigError: they are another network's; the message names the first difference.
-        DataError: they hold NaN or infinite values.
-
-    Example:
-        >>> check_compatible({"weight": torch.zeros(1, 3)}, nn.Linear(2, 1, bias=False), "w.safetensors")
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: w.safetensors is of another network: 'weight' is (1, 3) there and ...
-    """
+    """Refuses weights whose names or shapes are not those of a module; the message names the first difference."""
+    # weights of release 0.1 lack the floats of layers
     own = state_tensors(module)
     floats = names_of_floats(module)
     if weights.keys().isdisjoint(floats):
@@ -115,34 +93,20 @@ def check_compatible(weights: Mapping[str, Tensor], module: nn.Module, source: s
         raise ConfigError(f"{source} is of another network: this {kind} has no {_some(unknown)}")
 
     for name, tensor in own.items():
-        there = tuple(weights[name].shape)
-        here = tuple(tensor.shape)
-        if there != here:
-            raise ConfigError(f"{source} is of another network: {name!r} is {there} there and {here} in this {kind}")
-        if _kind_of(weights[name]) != _kind_of(tensor):
-            held = f"{weights[name].dtype} there and {tensor.dtype} in this {kind}"
-            raise ConfigError(f"{source} is of another network: {name!r} holds {held}")
+        weight = weights[name]
+        if weight.shape != tensor.shape:
+            shapes = f"has the shape {tuple(weight.shape)}, but {tuple(tensor.shape)} in this {kind}"
+            raise ConfigError(f"{source} is of another network: {name!r} {shapes}")
+        if _kind_of(weight) != _kind_of(tensor):
+            dtypes = f"holds {weight.dtype}, but {tensor.dtype} in this {kind}"
+            raise ConfigError(f"{source} is of another network: {name!r} {dtypes}")
 
-        _check_finite(name, weights[name], tensor, source)
+        _check_finite(name, weight, tensor, source)
 
 
 def _check_finite(name: str, weight: Tensor, initial: Tensor, source: str) -> None:
-    """Refuses a weight that is not finite where the untrained network is.
-
-    Args:
-        name: of the weight.
-        weight: its values.
-        initial: those of the untrained network: a time constant without leak is infinite there, too.
-        source: the origin of the weight, for the message.
-
-    Raises:
-        DataError: it holds NaN, or an infinite value.
-
-    Example:
-        >>> _check_finite("w", torch.tensor([1.0, float("nan")]), torch.zeros(2), "w.safetensors")
-        Traceback (most recent call last):
-        spikebridge.errors.DataError: w.safetensors: 1 of 2 values of 'w' are not finite; the training diverged, or ...
-    """
+    """Refuses a weight that is not finite where the untrained network is."""
+    # the time constant of a neuron without leak is infinite from the start
     weight = weight.detach().cpu()
     if weight.isfinite().all():
         return
@@ -158,7 +122,7 @@ def _check_finite(name: str, weight: Tensor, initial: Tensor, source: str) -> No
 def _kind_of(tensor: Tensor) -> str:
     if tensor.dtype == torch.bool:
         return "truth values"
-    return "real" if tensor.is_floating_point() else "complex" if tensor.is_complex() else "whole"
+    return "real" if tensor.is_floating_point() else "complex" if tensor.is_complex() else "integers"
 
 
 def _some(names: list[str]) -> str:
@@ -168,6 +132,7 @@ def _some(names: list[str]) -> str:
 
 def load_exactly(weights: Mapping[str, Tensor], module: nn.Module) -> None:
     """Gives a module these weights in their own precision: a network trained in float64 continues in float64."""
+    # load_state_dict alone would round them to the precision of the module
     for name, tensor in module.state_dict(keep_vars=True).items():
         if name in weights and tensor.dtype != weights[name].dtype:
             tensor.data = tensor.data.to(weights[name].dtype)

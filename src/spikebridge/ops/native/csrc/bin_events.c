@@ -1,3 +1,5 @@
+/* Plain loops over the events of a bin. */
+
 #include <math.h>
 #include <string.h>
 
@@ -28,9 +30,9 @@ CLONES void spikebridge_count_near(const BinEvents *events, const float *middle_
         const float limit = limits[i];
         int32_t count = 0;
         for (int64_t k = 0; k < events->number; k++) {
-            const float beside = fabsf(((float)events->x[k] + x) / wide - 0.5f);
-            const float above = fabsf(((float)events->y[k] + y) / high - 0.5f);
-            count += (2.0f * beside < limit) & (2.0f * above < limit); /* neither of what is no number */
+            const float offset_x = fabsf(((float)events->x[k] + x) / wide - 0.5f);
+            const float offset_y = fabsf(((float)events->y[k] + y) / high - 0.5f);
+            count += (2.0f * offset_x < limit) & (2.0f * offset_y < limit); /* NaN is near nothing */
         }
         counts[i] = count;
     }

@@ -1,4 +1,4 @@
-/* How chunks are shared out between the threads of a team. */
+/* Chunks shared out between the threads of a team. */
 
 #include <stdlib.h>
 
@@ -24,7 +24,7 @@ static int64_t chunks_of_group(const Plan *plan)
     return (plan->num_columns + plan->chunk - 1) / plan->chunk;
 }
 
-/* One thread's part: takes chunks until none is left. */
+/* The part of one thread: takes chunks until none is left. */
 static void work(void *data)
 {
     Shared *shared = data;
@@ -34,13 +34,15 @@ static void work(void *data)
         shared->failed = 1;
         return;
     }
-    float *aligned = (float *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
+
+    float *aligned = (float *)(((uintptr_t)memory + 63) & ~(uintptr_t)63); /* to a cache line */
     for (int64_t index; (index = take_next(&shared->next)) < shared->num_chunks;) {
         const int64_t of_group = chunks_of_group(plan), group = index / of_group;
         const int64_t first = index % of_group * plan->chunk, left = plan->num_columns - first;
         Chunk chunk = {plan, index, group, first, left < plan->chunk ? left : plan->chunk, aligned};
         shared->run(shared->job, &chunk);
     }
+
     free(memory);
 #if defined(__SSE2__)
     _mm_sfence(); /* what was written past the caches is there for all threads */
@@ -51,7 +53,7 @@ int spikebridge_share_out(const Plan *plan, const void *job, void (*run)(const v
 {
     Shared shared = {.job = job, .plan = plan, .run = run, .scratch = scratch};
     shared.num_chunks = plan->num_groups * chunks_of_group(plan);
-    const int64_t most = plan->num_threads < shared.num_chunks ? plan->num_threads : shared.num_chunks;
-    run_together(plan->team, most, work, &shared);
+    const int64_t num_threads = plan->num_threads < shared.num_chunks ? plan->num_threads : shared.num_chunks;
+    run_together(plan->team, num_threads, work, &shared);
     return shared.failed;
 }

@@ -1,4 +1,4 @@
-/* Functions compiled for several sets of instructions, whose sums are met to rounding only. */
+/* Functions compiled for several sets of instructions, whose sums are equal to rounding only. */
 #ifndef SPIKEBRIDGE_CLONES_H
 #define SPIKEBRIDGE_CLONES_H
 

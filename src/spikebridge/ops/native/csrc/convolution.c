@@ -1,4 +1,4 @@
-/* Row by row of the output: a few sums for each of some channels stay in registers. */
+/* Row by row of the output: the sums of a few taps for a few blocks of channels stay in registers. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,26 +10,26 @@
 
 #include "clones.h"
 
-enum { TAPS = 10 }; /* that are summed at once */
+enum { TAPS = 10 }; /* that are summed at once: with two blocks of channels their sums fill the registers */
 
 /* Adds a row of the output to the sums of TAPS taps for `blocks` blocks of channels. */
 static inline __attribute__((always_inline)) void add_row(const float *const *taps, int64_t step, const float *gradient,
                                                           int64_t channels, int64_t width, float *sums, const int blocks)
 {
-    Block found[TAPS][2];
+    Block total[TAPS][2];
     for (int k = 0; k < TAPS; k++)
         for (int b = 0; b < blocks; b++)
-            found[k][b] = (Block){0};
+            total[k][b] = (Block){0};
     for (int64_t x = 0; x < width; x++, gradient += channels)
         for (int k = 0; k < TAPS; k++)
             for (int b = 0; b < blocks; b++)
-                found[k][b] += taps[k][x * step] * *(const Block *)(gradient + b * LANES);
+                total[k][b] += taps[k][x * step] * *(const Block *)(gradient + b * LANES);
     for (int k = 0; k < TAPS; k++)
         for (int b = 0; b < blocks; b++)
-            *(Block *)(sums + k * channels + b * LANES) += found[k][b];
+            *(Block *)(sums + k * channels + b * LANES) += total[k][b];
 }
 
-/* Where taps stand, seen from a row of the output; those behind the last are the bias, once, and nothing. */
+/* The inputs that taps read for a row of the output; behind the last tap come ones, for the bias, and zeros. */
 static void find_taps(const Convolution *job, const float *padded, const float *ones, const float *zeros, int64_t y,
                       int64_t first, const float **taps)
 {
@@ -44,6 +44,7 @@ static void find_taps(const Convolution *job, const float *padded, const float *
     }
 }
 
+/* Adds a picture to the sums of all taps. */
 CLONES static void add_picture(const Convolution *job, const float *padded, const float *ones, const float *zeros,
                                const float *gradient, float *sums)
 {
@@ -66,6 +67,7 @@ typedef struct {
     int failed;
 } Shared;
 
+/* The sums of a part of the pictures, each copied with zeros around it. */
 static void add_part(const Convolution *job, int64_t part, float *padded, const float *ones, const float *zeros)
 {
     const int64_t wide = job->width + 2 * job->pad_x, high = job->height + 2 * job->pad_y;

@@ -15,8 +15,8 @@ INLINE void NAME(add)(REAL *restrict out, const REAL *restrict row, REAL value, 
     for (int64_t i = 0; i < size; i++) out[i] += value * row[i];
 }
 
-/* The product with a matrix: the rows of what is not zero, four at a time. */
-APART void NAME(multiply)(const Layer *layer, NAME(Signal) * s, REAL *restrict out) {
+/* The product with a matrix: the rows of active inputs, four at a time. */
+APART void NAME(multiply)(const Layer *layer, NAME(Events) * s, REAL *restrict out) {
     const int64_t size = layer->out_channels;
     const REAL *weight = layer->weight;
     NAME(list)(s);
@@ -61,7 +61,7 @@ INLINE void NAME(scatter)(const Layer *l, Place at, const REAL *const *weights, 
 }
 
 /* All events, those of one place together. */
-APART void NAME(scatter_all)(const Layer *l, NAME(Signal) * s, REAL *restrict out) {
+APART void NAME(scatter_all)(const Layer *l, NAME(Events) * s, REAL *restrict out) {
     const int64_t size = l->kernel_y * l->kernel_x * l->out_channels;
     for (int64_t k = 0; k < s->count;) {
         const Place at = l->places[s->index[k]];
@@ -87,7 +87,7 @@ APART void NAME(scatter_all)(const Layer *l, NAME(Signal) * s, REAL *restrict ou
 }
 
 /* The same with any stride, dilation and groups: output by output. */
-INLINE void NAME(scatter_apart)(const Layer *l, Place at, REAL value, REAL *restrict out) {
+INLINE void NAME(scatter_any)(const Layer *l, Place at, REAL value, REAL *restrict out) {
     const int64_t group = l->out_channels / l->groups, first = at.c / (l->channels / l->groups) * group;
     const REAL *weight = (const REAL *)l->weight + at.c * l->kernel_y * l->kernel_x * group;
     for (int64_t ky = 0; ky < l->kernel_y; ky++) {
@@ -106,7 +106,7 @@ INLINE void NAME(scatter_apart)(const Layer *l, Place at, REAL value, REAL *rest
 typedef REAL NAME(Lanes) __attribute__((vector_size(VECTOR), aligned(sizeof(REAL)), may_alias));
 #define LANES ((int64_t)(VECTOR / sizeof(REAL)))
 
-/* Some channels of outputs side by side, from input with its padding: sums stay in registers. */
+/* A vector of channels of outputs side by side, from input with its padding: sums stay in registers. */
 INLINE void NAME(gather)(const Layer *l, const REAL *restrict in, REAL *restrict out, int64_t channel,
                          const int places) {
     const int64_t step = l->stride_x * l->channels, taps = l->kernel_y * l->kernel_x;
@@ -128,8 +128,8 @@ INLINE void NAME(gather)(const Layer *l, const REAL *restrict in, REAL *restrict
     }
 }
 
-/* A convolution that works out every place, where there are channels enough to fill a vector. */
-APART void NAME(gather_all)(const Layer *l, NAME(Signal) * s, REAL *out) {
+/* A convolution that computes every place, where there are enough channels to fill a vector. */
+APART void NAME(gather_all)(const Layer *l, NAME(Events) * s, REAL *out) {
     const size_t row = (size_t)(l->width * l->channels) * sizeof(REAL);
     REAL *padded = l->padded;
     const REAL *all = NAME(array)(s);
@@ -137,7 +137,7 @@ APART void NAME(gather_all)(const Layer *l, NAME(Signal) * s, REAL *out) {
         memcpy(padded + ((y + l->pad_y) * l->padded_width + l->pad_x) * l->channels, all + y * l->width * l->channels,
                row);
     for (int64_t c = 0; c < l->out_channels; c += LANES) {
-        /* the last lanes may do again what others have done */
+        /* the last vector may compute some channels again */
         const int64_t channel = c + LANES <= l->out_channels ? c : l->out_channels - LANES;
         for (int64_t y = 0; y < l->out_height; y++) {
             const REAL *in = padded + y * l->stride_y * l->padded_width * l->channels;
@@ -156,9 +156,9 @@ APART void NAME(gather_all)(const Layer *l, NAME(Signal) * s, REAL *out) {
 typedef REAL NAME(Block) __attribute__((vector_size(BLOCK), aligned(sizeof(REAL)), may_alias));
 
 /* All events, block by block of channels: the weights of a block stay near the processor, and the rows of events are
-   summed before they are added: those of one place, and with them of its neighbours, as far as they see an output. What
-   leads to no output goes to a place behind the last: processors guess branches, and events are hard to guess. */
-INLINE void NAME(scatter_blocks)(const Layer *l, const NAME(Signal) * s, REAL *restrict out, const int side,
+   summed before they are added: those of one place, and with them those of the place to the right, for the outputs that
+   both reach. A tap without an output adds to a place behind the last: events would make a branch hard to predict. */
+INLINE void NAME(scatter_blocks)(const Layer *l, const NAME(Events) * s, REAL *restrict out, const int side,
                                  const int ones) {
     const int taps = side * side;
     const int64_t lanes = BLOCK / sizeof(REAL), size = taps * lanes;
@@ -186,7 +186,7 @@ INLINE void NAME(scatter_blocks)(const Layer *l, const NAME(Signal) * s, REAL *r
                 channel = (uint32_t)(index[k] - first);
             } while (channel < channels);
             const Place next = k < count ? places[index[k]] : (Place){-1, -1, 0};
-            if (next.y == at.y && next.x == at.x + 1) { /* beside it, where only the first column is not seen */
+            if (next.y == at.y && next.x == at.x + 1) { /* the place to the right, which reaches all columns but the first */
                 for (int t = 0; t < taps; t += side) *(NAME(Block) *)(out + to[t] * group + c) += sums[t];
                 for (int t = 0; t < taps; t++) sums[t] = t % side < side - 1 ? sums[t + 1] : (NAME(Block)){0};
             } else {
@@ -200,9 +200,9 @@ INLINE void NAME(scatter_blocks)(const Layer *l, const NAME(Signal) * s, REAL *r
     }
 }
 
-/* One function each: together they would not have registers enough. */
+/* One function each: in one function they would lack registers. */
 #define SCATTER(name, side, ones)                                              \
-    APART void NAME(name)(const Layer *l, const NAME(Signal) * s, REAL *out) { \
+    APART void NAME(name)(const Layer *l, const NAME(Events) * s, REAL *out) { \
         NAME(scatter_blocks)(l, s, out, side, ones);                           \
     }
 SCATTER(scatter_9_ones, 3, 1)
@@ -212,10 +212,10 @@ SCATTER(scatter_25_values, 5, 0)
 #undef SCATTER
 #endif
 
-INLINE void NAME(convolve)(const Layer *l, NAME(Signal) * s, REAL *restrict out) {
+INLINE void NAME(convolve)(const Layer *l, NAME(Events) * s, REAL *restrict out) {
     NAME(list)(s);
 #if defined(VECTOR)
-    if (s->count > l->most_events && l->out_channels >= LANES) {
+    if (s->count > l->max_events && l->out_channels >= LANES) {
         NAME(gather_all)(l, s, out);
         return;
     }
@@ -231,13 +231,13 @@ INLINE void NAME(convolve)(const Layer *l, NAME(Signal) * s, REAL *restrict out)
         return;
     }
 #endif
-    const int apart = l->stride_y * l->stride_x * l->dilation_y * l->dilation_x * l->groups != 1;
-    if (!apart) {
+    const int is_plain = l->stride_y * l->stride_x * l->dilation_y * l->dilation_x * l->groups == 1;
+    if (is_plain) {
         NAME(scatter_all)(l, s, out);
         return;
     }
     for (int64_t k = 0; k < s->count; k++)
-        NAME(scatter_apart)(l, l->places[s->index[k]], s->values ? s->values[k] : 1, out);
+        NAME(scatter_any)(l, l->places[s->index[k]], s->values ? s->values[k] : 1, out);
 }
 
 /* One window of a pool, its rows and columns from top-left, as PyTorch defines them. */
@@ -245,7 +245,7 @@ INLINE REAL NAME(window)(const Layer *l, const REAL *all, int64_t out_y, int64_t
     const int64_t top = out_y * l->stride_y - l->pad_y, left = out_x * l->stride_x - l->pad_x;
     const int mean = l->kind == TAKE_MEAN;
     REAL result = 0;
-    int64_t seen = 0;
+    int64_t count = 0;
     for (int64_t ky = 0; ky < l->kernel_y; ky++) {
         const int64_t y = top + ky * l->dilation_y;
         if (y < 0 || y >= l->height) continue;
@@ -255,20 +255,20 @@ INLINE REAL NAME(window)(const Layer *l, const REAL *all, int64_t out_y, int64_t
             const REAL value = all[(y * l->width + x) * l->channels + c];
             if (mean)
                 result += value;
-            else if (!seen || value > result || value != value)
+            else if (!count || value > result || value != value)
                 result = value;
-            seen++;
+            count++;
         }
     }
     if (!mean) return result;
     if (l->divisor) return result / (REAL)l->divisor;
-    if (!l->count_padding) return result / (REAL)seen;
+    if (!l->count_padding) return result / (REAL)count;
     const int64_t bottom = top + l->kernel_y, edge = left + l->kernel_x;
     const int64_t lowest = l->height + l->pad_y, last = l->width + l->pad_x;
     return result / (REAL)(((bottom < lowest ? bottom : lowest) - top) * ((edge < last ? edge : last) - left));
 }
 
-/* Marks the windows that see a place. One with holes may be marked for nothing, which does no harm. */
+/* Marks the windows that hold a place. One with holes may be marked for nothing, which does no harm. */
 INLINE int64_t NAME(mark)(const Layer *l, Place at, int64_t count) {
     const int64_t bottom = at.y + l->pad_y, top = bottom - (l->kernel_y - 1) * l->dilation_y;
     const int64_t right = at.x + l->pad_x, left = right - (l->kernel_x - 1) * l->dilation_x;
@@ -285,8 +285,8 @@ INLINE int64_t NAME(mark)(const Layer *l, Place at, int64_t count) {
     return count;
 }
 
-/* A pool of a list: the windows that hold something. */
-INLINE void NAME(pool_events)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
+/* A pool of a list: the windows that hold an event. */
+INLINE void NAME(pool_events)(const Layer *l, NAME(Events) * s, NAME(Events) * out) {
     int64_t marked = 0, count = 0;
     for (int64_t k = 0; k < s->count; k++) {
         if (!l->target) {
@@ -300,7 +300,7 @@ INLINE void NAME(pool_events)(const Layer *l, NAME(Signal) * s, NAME(Signal) * o
     }
     out->index = l->index;
     for (int64_t k = 0; k < marked; k++) l->flags[l->index[k]] = 0;
-    if (l->kind == TAKE_LARGEST && !s->values && l->target) { /* the largest of ones is 1: no need to look */
+    if (l->kind == TAKE_LARGEST && !s->values && l->target) { /* the largest of ones is 1 */
         out->count = marked;
         return;
     }
@@ -310,15 +310,15 @@ INLINE void NAME(pool_events)(const Layer *l, NAME(Signal) * s, NAME(Signal) * o
         const int32_t wide = (int32_t)l->out_width;
         const REAL value = NAME(window)(l, all, place / wide, place % wide, o % (int32_t)l->out_channels);
         l->index[count] = o;
-        out->values_room[count] = value;
+        out->values_space[count] = value;
         count += value != 0;
     }
-    out->values = out->values_room;
+    out->values = out->values_space;
     out->count = count;
 }
 
-APART void NAME(pool)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
-    if (s->count >= 0 && s->count <= l->most_events) {
+APART void NAME(pool)(const Layer *l, NAME(Events) * s, NAME(Events) * out) {
+    if (s->count >= 0 && s->count <= l->max_events) {
         NAME(pool_events)(l, s, out);
         return;
     }
@@ -331,7 +331,7 @@ APART void NAME(pool)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
     out->full = full;
 }
 
-APART void NAME(reorder)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
+APART void NAME(reorder)(const Layer *l, NAME(Events) * s, NAME(Events) * out) {
     if (s->count < 0) {
         REAL *full = l->full;
         for (int64_t i = 0; i < s->size; i++) full[l->target[i]] = s->full[i];
@@ -340,66 +340,64 @@ APART void NAME(reorder)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
     }
     for (int64_t k = 0; k < s->count; k++) {
         l->index[k] = l->target[s->index[k]];
-        out->values_room[k] = s->values ? s->values[k] : 1;
+        out->values_space[k] = s->values ? s->values[k] : 1;
     }
     out->index = l->index;
-    out->values = out->values_room;
+    out->values = out->values_space;
     out->count = s->count;
 }
 
-/* The neurons from `from` to `to`: the equations of spec.py, operation by operation. */
-INLINE int NAME(fire_some)(const Layer *l, const REAL *restrict in, const void *const *before, void *const *after,
-                           int64_t from, int64_t to, const int64_t reset, const int current, const int adapting,
-                           const int waiting, const int varied) {
+/* The neurons of a layer; the kind of neuron is a constant of the compiler. True if a membrane is not finite. */
+INLINE int NAME(fire_all)(const Layer *l, const REAL *restrict in, const void *const *before, void *const *after,
+                          int64_t size, const int reset, const int has_current, const int adapts, const int waits,
+                          const int varied)
+{
     const REAL *const *p = (const REAL *const *)l->parameters;
     const REAL *restrict v_before = before[0];
     REAL *restrict v_after = after[0];
-    const REAL *restrict m_before = current || adapting ? before[1] : NULL;
-    REAL *restrict m_after = current || adapting ? after[1] : NULL;
-    const int64_t *restrict wait_before = waiting ? before[1] : NULL;
-    int64_t *restrict wait_after = waiting ? after[1] : NULL;
+    /* the current, the adaptation or the steps of rest */
+    const REAL *restrict m_before = has_current || adapts ? before[1] : NULL;
+    REAL *restrict m_after = has_current || adapts ? after[1] : NULL;
+    const int64_t *restrict wait_before = waits ? before[1] : NULL;
+    int64_t *restrict wait_after = waits ? after[1] : NULL;
     uint8_t *restrict flags = l->flags;
-    const REAL decay_ = *p[P_DECAY], threshold_ = *p[P_THRESHOLD], reset_ = *p[P_RESET], leak_ = *p[P_LEAK];
-    const REAL r_ = *p[P_R], syn_ = *p[P_DECAY_SYN], adaptation_ = *p[P_DECAY_ADAPTATION], jump_ = *p[P_JUMP];
+    const REAL one[NUM_PARAMETERS] = {*p[0], *p[1], *p[2], *p[3], *p[4], *p[5], *p[6], *p[7]};
+
     int bad = 0;
-#define OF(which, one) (varied ? p[which][j] : one)
-    for (int64_t j = from; j < to; j++) {
-        const REAL leak = OF(P_LEAK, leak_), old = v_before[j];
-        REAL i = in[j];
-        if (current) {
-            i = m_before[j] * OF(P_DECAY_SYN, syn_) + i;
-            m_after[j] = i;
+#define NUMBER(K) (varied ? p[K][j] : one[K])
+    for (int64_t j = 0; j < size; j++) {
+        const REAL leak = NUMBER(V_LEAK), old = v_before[j];
+        REAL current = in[j];
+        if (has_current) {
+            current = m_before[j] * NUMBER(DECAY_SYN) + current;
+            m_after[j] = current;
         }
-        REAL v = leak + OF(P_DECAY, decay_) * (old - leak);
-        v = v + OF(P_R, r_) * i;
-        if (waiting) v = wait_before[j] == 0 ? v : old;
+        REAL v = NAME(charged)(old, NUMBER(DECAY), leak, leak, NUMBER(R), current);
+        if (waits) v = wait_before[j] == 0 ? v : old;
         bad |= !(v - v == 0);
-        if (reset != NO_SPIKES) {
-            REAL threshold = OF(P_THRESHOLD, threshold_), a = 0;
-            if (adapting) {
-                a = m_before[j] * OF(P_DECAY_ADAPTATION, adaptation_);
-                threshold = threshold + a;
-            }
+
+        if (reset != NEVER) {
+            const REAL decayed = adapts ? m_before[j] * NUMBER(DECAY_ADAPTATION) : 0;
+            const REAL threshold = adapts ? NUMBER(V_THRESHOLD) + decayed : NUMBER(V_THRESHOLD);
             int fired = v - threshold >= 0;
-            if (waiting) {
+            if (waits) {
                 const int64_t wait = wait_before[j];
                 fired = fired && wait == 0;
                 wait_after[j] = fired ? l->refractory : (wait > 0 ? wait - 1 : 0);
             }
             flags[j] = (uint8_t)fired;
-            const REAL lower = reset == RESET_TO_VALUE ? OF(P_RESET, reset_) : v - threshold;
-            v = fired ? lower : v;
-            if (adapting) m_after[j] = a + OF(P_JUMP, jump_) * (REAL)fired;
+            v = NAME(after_finite_reset)(v, fired, threshold, NUMBER(V_RESET), reset);
+            if (adapts) m_after[j] = decayed + NUMBER(JUMP) * (REAL)fired;
         }
         v_after[j] = v;
     }
-#undef OF
+#undef NUMBER
     return bad;
 }
 
-#define RUN(reset, current, adapting, waiting)                                                        \
-    (l->varied ? NAME(fire_some)(l, in, before, after, 0, size, reset, current, adapting, waiting, 1) \
-               : NAME(fire_some)(l, in, before, after, 0, size, reset, current, adapting, waiting, 0))
+#define RUN(reset, has_current, adapts, waits)                                                   \
+    (l->varied ? NAME(fire_all)(l, in, before, after, size, reset, has_current, adapts, waits, 1) \
+               : NAME(fire_all)(l, in, before, after, size, reset, has_current, adapts, waits, 0))
 #define RUN_KIND(reset)                             \
     (l->has_current      ? RUN(reset, 1, 0, 0)      \
      : l->has_adaptation ? RUN(reset, 0, 1, 0)      \
@@ -407,15 +405,15 @@ INLINE int NAME(fire_some)(const Layer *l, const REAL *restrict in, const void *
                          : RUN(reset, 0, 0, 0))
 
 /* Whether a pool behind neurons only needs to know which of its windows, side by side, hold a spike. */
-INLINE int NAME(asks_for_spikes)(const Layer *neurons, const Layer *pool) {
+INLINE int NAME(needs_flags)(const Layer *neurons, const Layer *pool) {
     const int64_t bottom = (pool->out_height - 1) * pool->stride_y + pool->kernel_y;
     const int64_t right = (pool->out_width - 1) * pool->stride_x + pool->kernel_x;
-    return neurons->kind == FIRE && neurons->reset != NO_SPIKES && pool->kind == TAKE_LARGEST && pool->target &&
+    return neurons->kind == FIRE && neurons->reset != NEVER && pool->kind == TAKE_LARGEST && pool->target &&
            pool->pad_y == 0 && pool->pad_x == 0 && bottom <= pool->height && right <= pool->width;
 }
 
-/* The flags of windows from the flags of spikes, in the buffer for values, which ones do not need; with zeros up to a multiple
-   of 64. */
+/* The flags of windows from the flags of spikes, in the buffer for values, which spikes do not need; with zeros up to a
+   multiple of 64. */
 INLINE const uint8_t *NAME(pool_flags)(const Layer *l, const uint8_t *restrict flags, int64_t size) {
     uint8_t *restrict pooled = l->values;
     const int64_t channels = l->channels, line = l->width * channels;
@@ -435,17 +433,17 @@ INLINE const uint8_t *NAME(pool_flags)(const Layer *l, const uint8_t *restrict f
 
 /* A layer of neurons, and the pool behind it if it only needs spikes; returns whether a membrane is not finite. */
 APART int NAME(fire)(const Layer *l, const Layer *pool, const REAL *in, const void *const *before, void *const *after,
-                     int64_t size, NAME(Signal) * out) {
+                     int64_t size, NAME(Events) * out) {
     int bad;
-    if (l->reset == NO_SPIKES) {
-        bad = RUN(NO_SPIKES, 0, 0, 0);
+    if (l->reset == NEVER) {
+        bad = RUN(NEVER, 0, 0, 0);
         out->full = after[0];
         return bad;
     }
-    bad = l->reset == RESET_TO_VALUE ? RUN_KIND(RESET_TO_VALUE) : RUN_KIND(RESET_BY_THRESHOLD);
+    bad = l->reset == TO_VALUE ? RUN_KIND(TO_VALUE) : RUN_KIND(BY_THRESHOLD);
     const uint8_t *flags = pool ? NAME(pool_flags)(pool, l->flags, out->size) : l->flags;
-    out->index = out->index_room;
-    out->count = NAME(list_flags)(flags, out->size, out->index_room);
+    out->index = out->index_space;
+    out->count = NAME(list_flags)(flags, out->size, out->index_space);
     return bad;
 }
 #undef RUN
@@ -456,7 +454,7 @@ static int64_t NAME(step)(const Layer *layers, int64_t num_layers, const REAL *x
                           const void *const *before, void *const *after, REAL *y) {
     const Layer *entry = layers + num_layers;
     const int64_t places = entry->height * entry->width;
-    NAME(Signal) s = NAME(signal)(entry, entry->channels * places);
+    NAME(Events) s = NAME(events)(entry, entry->channels * places);
     int64_t bad = 0;
     if (channels_last)
         s.full = x;
@@ -464,9 +462,9 @@ static int64_t NAME(step)(const Layer *layers, int64_t num_layers, const REAL *x
         NAME(read)(&s, x, entry->channels, places);
     for (const Layer *l = layers; l < entry; l++) {
         const int64_t size = l->out_channels * l->out_height * l->out_width;
-        const Layer *pool = l + 1 < entry && NAME(asks_for_spikes)(l, l + 1) ? l + 1 : NULL;
+        const Layer *pool = l + 1 < entry && NAME(needs_flags)(l, l + 1) ? l + 1 : NULL;
         const Layer *last = pool ? pool : l;
-        NAME(Signal) out = NAME(signal)(last, last->out_channels * last->out_height * last->out_width);
+        NAME(Events) out = NAME(events)(last, last->out_channels * last->out_height * last->out_width);
         if (l->kind == CONVOLVE) {
             NAME(convolve)(l, &s, l->full);
             out.full = l->full;

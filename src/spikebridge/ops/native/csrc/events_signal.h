@@ -1,20 +1,20 @@
-/* A signal as an array, as a list of what is not zero, or both. Included by events_of_both.h once for each type of number,
-   REAL. */
+/* A signal as an array, as a list of the values that are not zero, or both. Included by events_of_both.h once for each type
+   of number, REAL. */
 
 typedef struct {
     int64_t size;
     const REAL *full;     /* all of it, or NULL */
-    const int32_t *index; /* what is not zero; used where count >= 0 */
+    const int32_t *index; /* places of the list; used where count >= 0 */
     const REAL *values;   /* NULL where all are 1 */
     int64_t count;        /* -1 where there is no list yet */
-    int32_t *index_room;
-    REAL *values_room;
-    REAL *cleared;
-    int spread; /* whether the list now stands in cleared */
-} NAME(Signal);
+    int32_t *index_space;
+    REAL *values_space;
+    REAL *cleared;   /* an array of zeros */
+    int is_expanded; /* whether the list is written in cleared */
+} NAME(Events);
 
 #if defined(VECTOR)
-/* 64 flags, each 0 or 1, as bits. */
+/* 64 flags, each 0 or 1, as 64 bits. */
 INLINE uint64_t NAME(bits)(const uint8_t *flags) {
 #if VECTOR == 64
     const __m512i all = _mm512_loadu_si512(flags);
@@ -42,8 +42,8 @@ INLINE uint64_t NAME(bits)(const uint8_t *flags) {
 }
 #endif
 
-/* The places of flags, of which there is a multiple of 64. Four are written whether they are there or not: a branch for
-   each would be guessed wrong too often. */
+/* The places of flags, of which there is a multiple of 64. Four of each 64 are written whether they are set or not: a
+   branch for each would be predicted wrong too often. */
 INLINE int64_t NAME(list_flags)(const uint8_t *flags, int64_t size, int32_t *index) {
     int64_t count = 0;
     for (int64_t start = 0; start < size; start += 64) {
@@ -65,51 +65,51 @@ INLINE int64_t NAME(list_flags)(const uint8_t *flags, int64_t size, int32_t *ind
     return count;
 }
 
-/* Makes the list. */
-APART void NAME(list)(NAME(Signal) * s) {
+/* Makes the list, where there is none. */
+APART void NAME(list)(NAME(Events) * s) {
     if (s->count >= 0) return;
     int64_t count = 0;
     for (int64_t i = 0; i < s->size; i++) {
-        s->index_room[count] = (int32_t)i;
-        s->values_room[count] = s->full[i];
+        s->index_space[count] = (int32_t)i;
+        s->values_space[count] = s->full[i];
         count += s->full[i] != 0;
     }
-    s->index = s->index_room;
-    s->values = s->values_room;
+    s->index = s->index_space;
+    s->values = s->values_space;
     s->count = count;
 }
 
-/* All of a signal as an array. */
-INLINE const REAL *NAME(array)(NAME(Signal) * s) {
+/* The signal as an array. */
+INLINE const REAL *NAME(array)(NAME(Events) * s) {
     if (s->full) return s->full;
     for (int64_t k = 0; k < s->count; k++) s->cleared[s->index[k]] = s->values ? s->values[k] : 1;
-    s->spread = 1;
+    s->is_expanded = 1;
     return s->cleared;
 }
 
 /* Clears what `array` has written. */
-INLINE void NAME(release)(NAME(Signal) * s) {
-    if (!s->spread) return;
+INLINE void NAME(release)(NAME(Events) * s) {
+    if (!s->is_expanded) return;
     for (int64_t k = 0; k < s->count; k++) s->cleared[s->index[k]] = 0;
-    s->spread = 0;
+    s->is_expanded = 0;
 }
 
-INLINE NAME(Signal) NAME(signal)(const Layer *layer, int64_t size) {
-    NAME(Signal) s = {size, NULL, NULL, NULL, -1, layer->index, (REAL *)layer->values, (REAL *)layer->cleared, 0};
+INLINE NAME(Events) NAME(events)(const Layer *layer, int64_t size) {
+    NAME(Events) s = {size, NULL, NULL, NULL, -1, layer->index, (REAL *)layer->values, (REAL *)layer->cleared, 0};
     return s;
 }
 
-/* What comes in with the channels first, as a list in our order. */
-APART void NAME(read)(NAME(Signal) * s, const REAL *x, int64_t channels, int64_t places) {
+/* The list of an input that has its channels first. */
+APART void NAME(read)(NAME(Events) * s, const REAL *x, int64_t channels, int64_t places) {
     int64_t count = 0;
     for (int64_t p = 0; p < places; p++)
         for (int64_t c = 0; c < channels; c++) {
             const REAL value = x[c * places + p];
-            s->index_room[count] = (int32_t)(p * channels + c);
-            s->values_room[count] = value;
+            s->index_space[count] = (int32_t)(p * channels + c);
+            s->values_space[count] = value;
             count += value != 0;
         }
-    s->index = s->index_room;
-    s->values = s->values_room;
+    s->index = s->index_space;
+    s->values = s->values_space;
     s->count = count;
 }

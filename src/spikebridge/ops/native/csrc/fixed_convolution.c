@@ -1,5 +1,5 @@
-/* What comes in is copied channels last with zeros around it; then some places at once are multiplied by a block of
-   outputs, whose sums stay in registers. */
+/* The input is copied channels last with zeros around it; then some places at once are multiplied with a block of outputs,
+   whose sums stay in registers. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +13,12 @@
 
 enum {
     WIDTH = 8, /* outputs of a part of a block: wider ones would leave layers with few outputs half empty */
-    SUMS = 8,  /* parts that are summed at once, so many that none waits for the one before, and registers suffice */
-    TILE = 4, IN_TILE = TILE * TILE,
-    GROUP = 32, /* tiles that are multiplied by the same weights while these are in the nearest cache */
-    AHEAD = 1024, /* weights that are fetched before they are used: layers are larger than the near caches */
-    APART = 16, /* more numbers between places of a tile, which would share the sets of a cache */
+    SUMS = 8,  /* parts that are summed at once: enough to hide the latency of a product, and few enough for registers */
+    TILE = 4,
+    IN_TILE = TILE * TILE,
+    GROUP = 32,   /* tiles that are multiplied with the same weights while these are in the nearest cache */
+    AHEAD = 1024, /* numbers by which weights are prefetched: layers are larger than the near caches */
+    APART = 16,   /* numbers between places of a tile that keep them out of each other's cache sets */
 };
 
 typedef float Part __attribute__((vector_size(WIDTH * sizeof(float)), aligned(sizeof(float)), may_alias));
@@ -62,16 +63,16 @@ CLONES static void pad(const Shared *shared, const float *x)
             const float *from = x + n * job->picture_step + y * job->row_step;
             float *to = shared->padded + (n * shared->rows + y + job->pad_y) * shared->columns * job->channels;
             copy_row(job, from + before * job->channel_step, job->channels, job->width, to + job->pad_x * job->channels);
-            if (before > 0) /* outputs are added to it */
+            if (before > 0) /* the outputs are added to it */
                 copy_row(job, from, before, job->width, shared->y + (n * job->height + y) * job->width * before);
         }
 }
 
-/* sums[p] += x[p * step + i] * weights[i], over i, for a block at each of SUMS / parts places. */
+/* sums[p] += x[p * step + i] * weights[i] over i, for a block at each of SUMS / parts places. */
 static inline __attribute__((always_inline)) void add_products(Part *sums, const float *x, int64_t step,
                                                                const float *weights, int64_t number, const int parts)
 {
-    if (parts == 2) { /* as one vector, where the machine has such wide ones */
+    if (parts == 2) { /* as one vector, where the processor has one that wide */
         Block wide[SUMS / 2];
         memcpy(wide, sums, sizeof(wide));
         for (int64_t i = 0; i < number; i++, weights += LANES) {
@@ -89,27 +90,27 @@ static inline __attribute__((always_inline)) void add_products(Part *sums, const
     }
 }
 
-/* A part of what comes out at a place. */
-static inline __attribute__((always_inline)) void give(const FixedConvolution *job, Part sum, float *y, int64_t part)
+/* Writes a part of the outputs of a place, with shortcut and rectification. */
+static inline __attribute__((always_inline)) void write_part(const FixedConvolution *job, Part sum, float *y, int64_t part)
 {
     const int64_t left = job->out_channels - part * WIDTH;
     const size_t size = left < WIDTH ? (size_t)left * sizeof(float) : sizeof(Part);
     float *to = y + part * WIDTH;
     if (job->has_shortcut) {
-        Part more = {0.0f};
-        memcpy(&more, to, size);
-        sum += more;
+        Part shortcut = {0.0f};
+        memcpy(&shortcut, to, size);
+        sum += shortcut;
     }
-    const Part least = *(const Part *)(job->least + part * WIDTH);
-    const Flags is_less = (Flags)(sum < least);
-    sum = (Part)(((Flags)least & is_less) | ((Flags)sum & ~is_less));
+    const Part lower = *(const Part *)(job->lower + part * WIDTH);
+    const Flags is_less = (Flags)(sum < lower);
+    sum = (Part)(((Flags)lower & is_less) | ((Flags)sum & ~is_less));
     if (left >= WIDTH)
         *(Part *)to = sum;
     else
         memcpy(to, &sum, size);
 }
 
-static inline __attribute__((always_inline)) void give_blocks(const Shared *shared, const float *from, float *to,
+static inline __attribute__((always_inline)) void write_blocks(const Shared *shared, const float *from, float *to,
                                                               const int parts)
 {
     const FixedConvolution *job = shared->job;
@@ -126,30 +127,30 @@ static inline __attribute__((always_inline)) void give_blocks(const Shared *shar
                              parts);
             for (int64_t p = 0; p < places && first + p < job->out_width; p++)
                 for (int k = 0; k < parts; k++)
-                    give(job, sums[p * parts + k], to + (first + p) * job->out_channels, block * parts + k);
+                    write_part(job, sums[p * parts + k], to + (first + p) * job->out_channels, block * parts + k);
         }
     }
 }
 
 /* A row of outputs of a picture. */
-CLONES static void give_row(const Shared *shared, int64_t picture, int64_t row)
+CLONES static void write_row(const Shared *shared, int64_t picture, int64_t row)
 {
     const FixedConvolution *job = shared->job;
     const int64_t of_row = shared->columns * job->channels;
     const float *from = shared->padded + (picture * shared->rows + row * job->stride_y) * of_row;
     float *to = shared->y + (picture * job->out_height + row) * job->out_width * job->out_channels;
     if (job->parts == 2)
-        give_blocks(shared, from, to, 2);
+        write_blocks(shared, from, to, 2);
     else
-        give_blocks(shared, from, to, 1);
+        write_blocks(shared, from, to, 1);
 }
 
-static void give_rows(void *data)
+static void write_rows(void *data)
 {
     Shared *shared = data;
     const int64_t height = shared->job->out_height;
     for (int64_t row; (row = take_next(&shared->next)) < shared->job->num_pictures * height;)
-        give_row(shared, row / height, row % height);
+        write_row(shared, row / height, row % height);
 }
 
 /* A row of B' d B, from two rows of a tile d. */
@@ -195,7 +196,7 @@ static void transform_tiles(void *data)
 }
 
 /* A' m A of a tile m, whose places lie a step apart, and the bias. */
-static inline __attribute__((always_inline)) void give_tile(const Shared *shared, int64_t tile, int64_t part,
+static inline __attribute__((always_inline)) void write_tile(const Shared *shared, int64_t tile, int64_t part,
                                                             const Part *m, const int64_t step)
 {
     const FixedConvolution *job = shared->job;
@@ -211,14 +212,14 @@ static inline __attribute__((always_inline)) void give_tile(const Shared *shared
     for (int y = 0; y < 2 && row + y < job->out_height; y++) {
         const int64_t place = (tile / of_picture * job->out_height + row + y) * job->out_width + column;
         float *to = shared->y + place * job->out_channels;
-        give(job, bias + down[y][0] + down[y][1] + down[y][2], to, part);
+        write_part(job, bias + down[y][0] + down[y][1] + down[y][2], to, part);
         if (column + 1 < job->out_width)
-            give(job, bias + down[y][1] - down[y][2] - down[y][3], to + job->out_channels, part);
+            write_part(job, bias + down[y][1] - down[y][2] - down[y][3], to + job->out_channels, part);
     }
 }
 
-/* A block of outputs of a group of tiles; `products` is memory to work in: [place in a tile][tile][part]. */
-static inline __attribute__((always_inline)) void give_tiles(const Shared *shared, int64_t group, int64_t block,
+/* A block of outputs of a group of tiles; `products` is scratch memory: [place in a tile][tile][part]. */
+static inline __attribute__((always_inline)) void write_tiles(const Shared *shared, int64_t group, int64_t block,
                                                              Part *products, const int parts)
 {
     const FixedConvolution *job = shared->job;
@@ -235,18 +236,18 @@ static inline __attribute__((always_inline)) void give_tiles(const Shared *share
     }
     for (int64_t t = 0; t < GROUP && group * GROUP + t < number; t++)
         for (int k = 0; k < parts; k++)
-            give_tile(shared, group * GROUP + t, block * parts + k, products + t * parts + k, GROUP * parts);
+            write_tile(shared, group * GROUP + t, block * parts + k, products + t * parts + k, GROUP * parts);
 }
 
-CLONES static void give_group(const Shared *shared, int64_t group, int64_t block, Part *products)
+CLONES static void write_group(const Shared *shared, int64_t group, int64_t block, Part *products)
 {
     if (shared->job->parts == 2)
-        give_tiles(shared, group, block, products, 2);
+        write_tiles(shared, group, block, products, 2);
     else
-        give_tiles(shared, group, block, products, 1);
+        write_tiles(shared, group, block, products, 1);
 }
 
-static void give_groups(void *data)
+static void write_groups(void *data)
 {
     Shared *shared = data;
     Part *products = malloc((size_t)(IN_TILE * GROUP * shared->job->parts) * sizeof(Part));
@@ -255,7 +256,7 @@ static void give_groups(void *data)
         return;
     }
     for (int64_t k; (k = take_next(&shared->next)) < shared->num_groups * shared->num_blocks;)
-        give_group(shared, k % shared->num_groups, k / shared->num_groups, products);
+        write_group(shared, k % shared->num_groups, k / shared->num_groups, products);
     free(products);
 }
 
@@ -269,12 +270,15 @@ static int convolve(const FixedConvolution *job, const float *x, float *y)
 {
     const int64_t width = job->parts * WIDTH;
     Shared shared = {.job = job, .y = y, .num_blocks = (job->out_channels + width - 1) / width};
-    shared.tiles_down = (job->out_height + 1) / 2, shared.tiles_across = (job->out_width + 1) / 2;
+    shared.tiles_down = (job->out_height + 1) / 2;
+    shared.tiles_across = (job->out_width + 1) / 2;
     const int64_t number = job->num_pictures * shared.tiles_down * shared.tiles_across;
     shared.num_groups = (number + GROUP - 1) / GROUP;
-    /* a row and a column more, of the last tile where the size is odd */
-    shared.rows = job->height + 2 * job->pad_y + 1, shared.columns = job->width + 2 * job->pad_x + 1;
-    /* places behind the last one are multiplied, and not given */
+
+    /* one row and column more, which the last tile reads where the size is odd */
+    shared.rows = job->height + 2 * job->pad_y + 1;
+    shared.columns = job->width + 2 * job->pad_x + 1;
+    /* places behind the last one are multiplied, and not written */
     const int64_t size = (job->num_pictures * shared.rows * shared.columns + SUMS * job->stride_x) * job->channels;
     const int64_t of_tiles = job->by_tiles ? IN_TILE * (shared.num_groups * GROUP * job->channels + APART) : 0;
     shared.padded = malloc((size_t)(size + of_tiles) * sizeof(float));
@@ -285,9 +289,9 @@ static int convolve(const FixedConvolution *job, const float *x, float *y)
     pad(&shared, x);
     if (job->by_tiles) {
         run(&shared, transform_tiles);
-        run(&shared, give_groups);
+        run(&shared, write_groups);
     } else {
-        run(&shared, give_rows);
+        run(&shared, write_rows);
     }
     free(shared.padded);
     return shared.failed;

@@ -8,21 +8,21 @@
 #include "native.h"
 
 typedef struct {
-    int64_t num_pictures, channels, height, width;     /* of what is convolved */
+    int64_t num_pictures, channels, height, width;     /* of the channels that are convolved */
     int64_t out_channels, out_height, out_width;
     int64_t kernel_y, kernel_x, stride_y, stride_x, pad_y, pad_x;
     int64_t picture_step, channel_step, row_step, column_step; /* between numbers of x */
-    int64_t has_shortcut;   /* whether the first `out_channels` of x are added to what comes out; those behind are read */
+    int64_t has_shortcut;   /* whether the first `out_channels` of x are added to the outputs; the others are convolved */
     int64_t by_tiles;       /* whether `weights` are those of tiles */
-    int64_t parts;          /* of 8 outputs in a block, 1 or 2 */
+    int64_t parts;          /* of 8 outputs in a block: 1 or 2 */
     const float *weights;   /* [block of outputs][tap, or place in a tile][channel][output] */
-    const float *bias;      /* of whole blocks, too, as */
-    const float *least;     /* of each output; -inf where it is not rectified */
+    const float *bias;      /* of whole blocks, as is */
+    const float *lower;     /* lower limit of each output: -inf where it is not rectified */
     int64_t num_threads;
     Team team;
 } FixedConvolution;
 
-/* A layer behind the other. y: [picture][row][column][output]. 0, or 1 where there was not enough memory. */
+/* Layers one behind the other. y: [picture][row][column][output]. 0, or 1 where there was not enough memory. */
 int spikebridge_fixed_convolutions(const FixedConvolution *layers, int64_t number, const float *x, float *y);
 
 #endif

@@ -10,9 +10,12 @@
 
 #include "clones.h"
 
-enum { ROWS = 64, SEGMENT = 4096 }; /* of a chunk; that are listed at once, so that lists take no more and more memory */
+enum {
+    ROWS = 64,     /* of a chunk, so that a byte holds the number of one */
+    SEGMENT = 4096 /* rows that are listed at once: the memory of lists does not grow with the batch */
+};
 
-/* The inputs of some rows that are not 0; those of chunk c and input i stand from starts[c * num_inputs + i] on. */
+/* The active inputs of some rows; those of chunk c and input i begin at starts[c * num_inputs + i]. */
 typedef struct {
     int32_t *starts;
     uint8_t *rows; /* inside the chunk */
@@ -23,7 +26,7 @@ typedef struct {
     const Linear *job;
     Listed listed;
     int64_t from, num_rows; /* of the segment */
-    int64_t next;
+    int64_t next;           /* the next free piece of work */
     int failed;
 } Shared;
 
@@ -38,6 +41,7 @@ static int64_t num_chunks(const Shared *shared)
     return (shared->num_rows + ROWS - 1) / ROWS;
 }
 
+/* Counts the active rows of each input. */
 CLONES static void count_chunk(const float *x, int64_t num_rows, int64_t num_inputs, int32_t *counts)
 {
     for (int64_t i = 0; i < num_inputs; i++)
@@ -56,6 +60,7 @@ static void count(void *data)
                     shared->listed.starts + chunk * n);
 }
 
+/* Lists the active rows of each input from place at[input] on. */
 static void list_chunk(const Listed *listed, const float *x, int64_t num_rows, int64_t num_inputs, int32_t *at,
                        int32_t *active)
 {
@@ -63,7 +68,7 @@ static void list_chunk(const Listed *listed, const float *x, int64_t num_rows, i
         int64_t number = 0;
         for (int64_t i = 0; i < num_inputs; i++) {
             active[number] = (int32_t)i;
-            number += x[i] != 0.0f; /* without a branch, which would be guessed wrong at every spike */
+            number += x[i] != 0.0f; /* a branch would be predicted wrong at every spike */
         }
         for (int64_t k = 0; k < number; k++) {
             const int32_t place = at[active[k]]++;
@@ -90,24 +95,26 @@ static void list(void *data)
     free(at);
 }
 
+/* Adds a chunk's rows of the gradient to the sums of each input, which stay in registers. */
 static inline __attribute__((always_inline)) void add_chunk(const Listed *listed, const int32_t *starts,
                                                             int64_t num_inputs, const float *gradient, float *sums,
                                                             const int blocks)
 {
     for (int64_t i = 0; i < num_inputs; i++, sums += OUTPUTS) {
-        Block found[OUTPUTS / LANES];
+        Block total[OUTPUTS / LANES];
         for (int b = 0; b < blocks; b++)
-            found[b] = *(const Block *)(sums + b * LANES);
+            total[b] = *(const Block *)(sums + b * LANES);
         for (int64_t k = starts[i]; k < starts[i + 1]; k++) {
             const float *row = gradient + listed->rows[k] * OUTPUTS, value = listed->values[k];
             for (int b = 0; b < blocks; b++)
-                found[b] += value * *(const Block *)(row + b * LANES);
+                total[b] += value * *(const Block *)(row + b * LANES);
         }
         for (int b = 0; b < blocks; b++)
-            *(Block *)(sums + b * LANES) = found[b];
+            *(Block *)(sums + b * LANES) = total[b];
     }
 }
 
+/* A block of outputs: all chunks of the segment, and after the last segment the weights in their own order. */
 CLONES static void add_block(const Shared *shared, int64_t block, float *gradient)
 {
     const Linear *job = shared->job;
@@ -132,6 +139,7 @@ CLONES static void add_block(const Shared *shared, int64_t block, float *gradien
     }
     if (shared->from + shared->num_rows < job->num_rows)
         return;
+
     float *weights = job->weights + first * job->num_inputs;
     for (int64_t i = 0; i < job->num_inputs; i += LANES)
         for (int64_t o = 0; o < width; o++)
@@ -159,8 +167,8 @@ static void together(void (*work)(void *), Shared *shared)
     run_together(shared->job->team, shared->job->num_threads, work, shared);
 }
 
-/* Where each list begins, from how long it is; returns how long all of them are. */
-static int64_t place(int32_t *starts, int64_t number)
+/* Turns the lengths of lists into their beginnings; returns the length of all of them. */
+static int64_t starts_of(int32_t *starts, int64_t number)
 {
     int32_t total = 0;
     for (int64_t k = 0; k < number; k++) {
@@ -177,7 +185,7 @@ static void add_segment(Shared *shared)
     Listed *listed = &shared->listed;
     const int64_t number = num_chunks(shared) * shared->job->num_inputs;
     together(count, shared);
-    const size_t total = (size_t)place(listed->starts, number);
+    const size_t total = (size_t)starts_of(listed->starts, number);
     listed->values = malloc((total + 1) * sizeof(float));
     listed->rows = malloc(total + 1);
     shared->failed = listed->values == NULL || listed->rows == NULL;
@@ -191,8 +199,8 @@ static void add_segment(Shared *shared)
 
 int spikebridge_linear_weights(const Linear *job)
 {
-    const int64_t most = job->num_rows < SEGMENT ? job->num_rows : SEGMENT;
-    const int64_t chunks = (most + ROWS - 1) / ROWS;
+    const int64_t longest = job->num_rows < SEGMENT ? job->num_rows : SEGMENT;
+    const int64_t chunks = (longest + ROWS - 1) / ROWS;
     Shared shared = {job, {malloc((size_t)(chunks * job->num_inputs + 1) * sizeof(int32_t)), NULL, NULL}, 0, 0, 0, 0};
     if (shared.listed.starts == NULL)
         return 1;

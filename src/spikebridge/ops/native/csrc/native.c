@@ -16,12 +16,13 @@ void spikebridge_sizes(int64_t *sizes)
     sizes[3] = sizeof(LeakySum);
 }
 
-/* Where the row of a chunk stands at step t of dense memory. */
+/* The row of a chunk at step t of dense memory. */
 static float *in_dense(float *steps, const Chunk *chunk, int64_t t)
 {
     return steps + t * chunk->plan->num_groups * chunk->plan->num_columns + place(chunk);
 }
 
+/* Whether a parameter differs between columns: then all are read as rows. */
 static int has_rows(const Plan *plan)
 {
     for (int k = 0; k < NUM_VALUES; k++)
@@ -30,7 +31,7 @@ static int has_rows(const Plan *plan)
     return 0;
 }
 
-/* Rows for the numbers that do not change; NULL where a number is enough. */
+/* Rows for the parameters that are one number, filled in once; NULL where no row is needed. */
 static void take_values(Chunk *chunk, int rows, float **filled)
 {
     for (int k = 0; k < NUM_VALUES; k++) {
@@ -49,9 +50,10 @@ static void read_values(Step *step, const Chunk *chunk, int rows, int64_t t, flo
     }
 }
 
+/* The place of a kind of neuron in the tables of `Rows`. */
 static int kind(int rows, int current, int adapts, int64_t reset)
 {
-    return ((rows * 2 + current) * 2 + adapts) * 4 + (int)reset;
+    return ((rows * 2 + current) * 2 + adapts) * NUM_RESETS + (int)reset;
 }
 
 static int64_t pooled_columns(const Pooling *pooling)
@@ -59,7 +61,7 @@ static int64_t pooled_columns(const Pooling *pooling)
     return pooling->width / pooling->size_x * pooling->channels;
 }
 
-/* Where a row of windows stands at step t, if this chunk is one. */
+/* The outputs of a row of windows at step t; NULL where nothing is pooled, and for the rows left over. */
 static float *windows_at(const Pooling *pooling, const Chunk *chunk, int64_t t)
 {
     if (pooling->pooled.at == NULL || chunk->num_columns < chunk->plan->chunk)
@@ -75,36 +77,39 @@ static void forward_chunk(const void *data, Chunk *chunk)
 {
     const Forward *job = data;
     const Plan *plan = &job->plan;
-    const int rows = has_rows(plan), past = is_large(plan);
+    const int rows = has_rows(plan), past_caches = is_large(plan);
     const Rows *use = spikebridge_rows();
     void (*run)(const Step *) = use->forward[kind(rows, job->i != NULL, job->a != NULL, plan->reset)];
     const int64_t n = chunk->num_columns;
+
     float *filled[NUM_VALUES], *kept_row = take_row(chunk), *y_row = take_row(chunk), *pooled;
-    Step step = {.num_columns = n, .v = begin(in_memory(job->v, chunk), job->start_v, chunk)};
-    step.i = job->i == NULL ? NULL : begin(in_memory(job->i, chunk), job->start_i, chunk);
-    step.a = job->a == NULL ? NULL : begin(in_memory(job->a, chunk), job->start_a, chunk);
+    Step step = {.num_columns = n, .v = begin(in_state(job->v, chunk), job->start_v, chunk)};
+    step.i = job->i == NULL ? NULL : begin(in_state(job->i, chunk), job->start_i, chunk);
+    step.a = job->a == NULL ? NULL : begin(in_state(job->a, chunk), job->start_a, chunk);
     take_values(chunk, rows, filled);
+
     for (int64_t t = 0; t < plan->num_steps; t++) {
         float *y = row_of(&job->y, chunk, t), *kept = row_of(&job->kept, chunk, t);
         read_values(&step, chunk, rows, t, filled);
         step.x = row_of(&job->x, chunk, t);
-        step.soon[0] = t + 1 < plan->num_steps ? row_of(&job->x, chunk, t + 1) : NULL;
-        step.y = past || y == NULL ? y_row : y;
-        /* what stands in the place of the input is near already */
-        step.kept = kept == NULL || (past && kept != step.x) ? kept_row : kept;
+        step.next[0] = t + 1 < plan->num_steps ? row_of(&job->x, chunk, t + 1) : NULL;
+        step.y = past_caches || y == NULL ? y_row : y;
+        /* membranes that take the place of the input are near already */
+        step.kept = kept == NULL || (past_caches && kept != step.x) ? kept_row : kept;
         if (plan->reset == NEVER)
             step.kept = step.y; /* the membrane is the output */
         run(&step);
+
         if ((pooled = windows_at(&job->pooling, chunk, t)) != NULL)
             use->pool(&job->pooling, step.y, pooled);
-        if (past && y != NULL)
+        if (past_caches && y != NULL)
             use->write_past_caches(y, step.y, n);
         if (kept != NULL && step.kept != kept)
             use->write_past_caches(kept, step.kept, n);
     }
 }
 
-/* The gradients of values, summed up over the steps of a chunk. */
+/* The gradients of parameters, summed over the steps of a chunk. */
 typedef struct {
     const Backward *job;
     float *totals[NUM_VALUES]; /* NULL where not wanted */
@@ -116,7 +121,7 @@ static void take_sums(Sums *sums, Chunk *chunk)
         const Share *share = &sums->job->shares[k];
         sums->totals[k] = NULL;
         if (share->columns != NULL) {
-            sums->totals[k] = in_memory(share->columns, chunk);
+            sums->totals[k] = in_state(share->columns, chunk);
             fill(sums->totals[k], 0.0f, chunk->num_columns);
         } else if (share->chunks != NULL) {
             sums->totals[k] = take_row(chunk);
@@ -125,14 +130,15 @@ static void take_sums(Sums *sums, Chunk *chunk)
     }
 }
 
-/* Where step t adds to the gradient of a value; NULL where it is not needed. */
+/* The row that step t adds to the gradient of a parameter; NULL where it is not wanted. */
 static float *sum_at(const Sums *sums, int k, const Chunk *chunk, int64_t t)
 {
     float *steps = sums->job->shares[k].steps;
     return steps == NULL ? sums->totals[k] : in_dense(steps, chunk, t);
 }
 
-static void give_sums(const Sums *sums, const Chunk *chunk)
+/* Adds up the columns of a chunk, where the gradient is one number. */
+static void write_sums(const Sums *sums, const Chunk *chunk)
 {
     for (int k = 0; k < NUM_VALUES; k++) {
         if (sums->job->shares[k].chunks == NULL)
@@ -144,7 +150,7 @@ static void give_sums(const Sums *sums, const Chunk *chunk)
     }
 }
 
-/* What is remembered after each step, worked out again: from step -1, the start, on. */
+/* A part of the state after each step, computed again: from step -1, the start, on. */
 typedef struct {
     const float *start;
     float *rows; /* NULL where not needed */
@@ -163,7 +169,7 @@ typedef struct {
     History currents, adaptations;
     int rows;
     float *filled[NUM_VALUES];
-    float *late; /* space for the resting value of the step after */
+    float *next_leak; /* space for the resting value of the step after */
 } Pass;
 
 static int wants(const Backward *job, int k)
@@ -177,10 +183,18 @@ static int wants_currents(const Backward *job)
     return job->start_i != NULL && (wants(job, R) || wants(job, DECAY_SYN));
 }
 
+static int wants_parameters(const Backward *job)
+{
+    for (int k = 0; k < NUM_VALUES; k++)
+        if (wants(job, k))
+            return 1;
+    return 0;
+}
+
 /* Rows for all steps of a chunk, where they are needed. */
 static History take_history(const float *start, Chunk *chunk, int needed)
 {
-    History history = {in_memory((float *)start, chunk), NULL, chunk->plan->chunk};
+    History history = {in_state((float *)start, chunk), NULL, chunk->plan->chunk};
     if (needed) {
         history.rows = chunk->scratch;
         chunk->scratch += chunk->plan->num_steps * history.width;
@@ -188,14 +202,15 @@ static History take_history(const float *start, Chunk *chunk, int needed)
     return history;
 }
 
-/* Memory that depends on memory is worked out forward in time before the gradients run backward. */
-static void recall(Pass *pass, Chunk *chunk, Step *step)
+/* Currents and adaptations depend on those of earlier steps: they run forward in time before the gradients run backward. */
+static void recompute(Pass *pass, Chunk *chunk, Step *step)
 {
     const Backward *job = pass->job;
     pass->currents = take_history(job->start_i, chunk, wants_currents(job));
     pass->adaptations = take_history(job->start_a, chunk, job->start_a != NULL);
     if (pass->currents.rows == NULL && pass->adaptations.rows == NULL)
         return;
+
     for (int64_t t = 0; t < job->plan.num_steps; t++) {
         read_values(step, chunk, 1, t, pass->filled);
         step->x = row_of(&job->x, chunk, t);
@@ -207,24 +222,25 @@ static void recall(Pass *pass, Chunk *chunk, Step *step)
     }
 }
 
-/* The membrane before step t, which its decay multiplies, is known when step t - 1 has fired. */
-static void share_of_decay(Pass *pass, const Chunk *chunk, Step *step, const float *grad_u, int64_t t)
+/* Adds step t's part of the decay's gradient. The membrane before the step is known when step t - 1 has fired. */
+static void add_decay(Pass *pass, const Chunk *chunk, Step *step, const float *grad_u, int64_t t)
 {
     const Backward *job = pass->job;
     float *total = t < job->plan.num_steps ? sum_at(&pass->sums, DECAY, chunk, t) : NULL;
     if (total == NULL)
         return;
+
     const Value *leak = &job->plan.values[V_LEAK];
-    step->next_leak = pass->rows ? row_at(leak, chunk, t, leak->step != 0 ? pass->late : pass->filled[V_LEAK])
+    step->next_leak = pass->rows ? row_at(leak, chunk, t, leak->step != 0 ? pass->next_leak : pass->filled[V_LEAK])
                                  : leak->at + t * leak->step;
     if (t > 0) {
-        pass->use->left[pass->rows * 4 + (int)job->plan.reset](step);
+        pass->use->leaking[pass->rows * NUM_RESETS + (int)job->plan.reset](step);
     } else {
         const float *start = job->start_v + place(chunk);
         for (int64_t c = 0; c < step->num_columns; c++)
-            step->left[c] = start[c] - (pass->rows ? step->next_leak[c] : *step->next_leak);
+            step->leaking[c] = start[c] - (pass->rows ? step->next_leak[c] : *step->next_leak);
     }
-    pass->use->add_product(total, grad_u, step->left, step->num_columns);
+    pass->use->add_product(total, grad_u, step->leaking, step->num_columns);
 }
 
 static void clear_steps(const Pass *pass, const Chunk *chunk, int64_t t)
@@ -234,8 +250,8 @@ static void clear_steps(const Pass *pass, const Chunk *chunk, int64_t t)
             fill(in_dense(pass->job->shares[k].steps, chunk, t), 0.0f, chunk->num_columns);
 }
 
-/* Contributions that need the gradients of the state after a step. */
-static void share_of_reset(const Pass *pass, const Chunk *chunk, const Step *step, int64_t t)
+/* Adds the gradients that need those of the state after a step. */
+static void add_reset(const Pass *pass, const Chunk *chunk, const Step *step, int64_t t)
 {
     float *of_reset = sum_at(&pass->sums, V_RESET, chunk, t), *of_jump = sum_at(&pass->sums, JUMP, chunk, t);
     if (of_reset != NULL)
@@ -244,36 +260,45 @@ static void share_of_reset(const Pass *pass, const Chunk *chunk, const Step *ste
         pass->use->add_product(of_jump, step->a, step->spikes, step->num_columns);
 }
 
-static void share_of_charge(const Pass *pass, const Chunk *chunk, const Step *step, int64_t t)
+/* Adds the gradients that need those of membrane, threshold and current in a step. */
+static void add_charge(const Pass *pass, const Chunk *chunk, const Step *step, int64_t t)
 {
     const Rows *use = pass->use;
     const int64_t n = step->num_columns;
     float *total;
     if ((total = sum_at(&pass->sums, V_THRESHOLD, chunk, t)) != NULL)
-        use->add_row(total, step->grad_s, n);
+        use->add_row(total, step->grad_threshold, n);
     if ((total = sum_at(&pass->sums, R, chunk, t)) != NULL) {
-        const float *charge = pass->currents.rows ? after(&pass->currents, t) : row_of(&pass->job->x, chunk, t);
-        use->add_product(total, step->grad_u, charge, n);
+        const float *current = pass->currents.rows ? after(&pass->currents, t) : row_of(&pass->job->x, chunk, t);
+        use->add_product(total, step->grad_u, current, n);
     }
     if ((total = sum_at(&pass->sums, V_LEAK, chunk, t)) != NULL)
-        use->add_lost(total, step->grad_u, step->values[DECAY], n);
+        use->add_leaked(total, step->grad_u, step->values[DECAY], n);
     if ((total = sum_at(&pass->sums, DECAY_SYN, chunk, t)) != NULL)
         use->add_product(total, step->grad_x, after(&pass->currents, t - 1), n);
     if ((total = sum_at(&pass->sums, DECAY_ADAPTATION, chunk, t)) != NULL)
-        use->add_product(total, step->grad_low, after(&pass->adaptations, t - 1), n);
+        use->add_product(total, step->grad_decayed, after(&pass->adaptations, t - 1), n);
 }
 
-static int shares_anything(const Backward *job)
+static float *in_state_or_row(float *state, Chunk *chunk)
 {
-    for (int k = 0; k < NUM_VALUES; k++)
-        if (wants(job, k))
-            return 1;
-    return 0;
+    return state == NULL ? take_row(chunk) : in_state(state, chunk);
 }
 
-static float *in_memory_or_row(float *memory, Chunk *chunk)
+/* Lets a step prefetch the rows that the step before it in time reads, which is the next one that runs. */
+static void prefetch_next(const Backward *job, const Chunk *chunk, Step *step, int64_t t)
 {
-    return memory == NULL ? take_row(chunk) : in_memory(memory, chunk);
+    step->next[0] = step->next[1] = NULL;
+    if (t == 0)
+        return;
+
+    const float *pooled = windows_at(&job->pooling, chunk, t - 1);
+    if (job->kept.at != NULL && (job->plan.reset != NEVER || wants(job, DECAY)))
+        step->next[0] = row_of(&job->kept, chunk, t - 1);
+    if (job->grad_y.at != NULL && job->grad_y.column != 0 && job->grad_y.step != 0)
+        step->next[1] = row_at(&job->grad_y, chunk, t - 1, NULL);
+    if (pooled != NULL)
+        fetch(pooled, pooled_columns(&job->pooling));
 }
 
 enum { BACKWARD_ROWS = 2 * NUM_VALUES + 16 };
@@ -283,67 +308,74 @@ static void backward_chunk(const void *data, Chunk *chunk)
     const Backward *job = data;
     const Plan *plan = &job->plan;
     const int64_t n = chunk->num_columns;
-    const int shares = shares_anything(job), current = job->start_i != NULL, adapts = job->start_a != NULL;
-    /* gradients that take the place of the membranes stand in the caches already */
-    const int past = is_large(plan) && job->grad_x.at != NULL && job->grad_x.at != job->kept.at;
+    const int parameters = wants_parameters(job), current = job->start_i != NULL, adapts = job->start_a != NULL;
+    /* gradients that take the place of the membranes are in the caches already */
+    const int past_caches = is_large(plan) && job->grad_x.at != NULL && job->grad_x.at != job->kept.at;
     Pass pass = {.job = job, .use = spikebridge_rows(), .sums = {.job = job}};
-    pass.rows = has_rows(plan) || adapts || shares;
+    pass.rows = has_rows(plan) || adapts || parameters;
+
     Step step = {.num_columns = n, .width = plan->width, .slope = 3.14159265358979323846 / plan->width};
-    step.through = plan->through_reset ? 1.0f : 0.0f;
-    float *grad_x_row = take_row(chunk), *grad_y_row = take_row(chunk), *pooled;
-    step.spikes = take_row(chunk), step.bumps = take_row(chunk), step.left = take_row(chunk);
-    step.grad_u = take_row(chunk), step.grad_s = take_row(chunk), step.grad_low = take_row(chunk);
-    step.sum = take_row(chunk), pass.late = take_row(chunk);
+    step.through_reset = plan->through_reset ? 1.0f : 0.0f;
+    float *grad_x_row = take_row(chunk), *grad_y_row = take_row(chunk);
+    step.spikes = take_row(chunk);
+    step.derivatives = take_row(chunk);
+    step.leaking = take_row(chunk);
+    step.grad_u = take_row(chunk);
+    step.grad_threshold = take_row(chunk);
+    step.grad_decayed = take_row(chunk);
+    step.adapted = take_row(chunk);
+    pass.next_leak = take_row(chunk);
     take_values(chunk, pass.rows, pass.filled);
     take_sums(&pass.sums, chunk);
-    recall(&pass, chunk, &step);
+    recompute(&pass, chunk, &step);
+
     fill(grad_y_row, job->grad_y.at == NULL ? 0.0f : *job->grad_y.at, n);
-    step.v = begin(in_memory_or_row(job->grad_v, chunk), job->end_v, chunk);
-    step.i = current ? begin(in_memory_or_row(job->grad_i, chunk), job->end_i, chunk) : NULL;
-    step.a = adapts ? begin(in_memory_or_row(job->grad_a, chunk), job->end_a, chunk) : NULL;
-    const int lean = !shares && !adapts && plan->reset != NEVER;
+    step.v = begin(in_state_or_row(job->grad_v, chunk), job->end_v, chunk);
+    step.i = current ? begin(in_state_or_row(job->grad_i, chunk), job->end_i, chunk) : NULL;
+    step.a = adapts ? begin(in_state_or_row(job->grad_a, chunk), job->end_a, chunk) : NULL;
+
+    /* without gradients of parameters a step is one loop */
+    const int at_once = !parameters && !adapts && plan->reset != NEVER;
     void (*run)(const Step *) = pass.use->backward[kind(pass.rows, current, adapts, plan->reset)];
-    if (lean)
-        run = pass.use->lean[((pass.rows * 2 + current) * 4 + plan->reset) * NUM_SURROGATES + plan->surrogate];
+    if (at_once) {
+        const int64_t row = (pass.rows * 2 + current) * NUM_RESETS + plan->reset;
+        run = pass.use->backward_only[row * NUM_SURROGATES + plan->surrogate];
+    }
+
     for (int64_t t = plan->num_steps - 1; t >= 0; t--) {
         read_values(&step, chunk, pass.rows, t, pass.filled);
         step.kept = row_of(&job->kept, chunk, t);
         step.grad_y = job->grad_y.at == NULL ? grad_y_row : row_at(&job->grad_y, chunk, t, grad_y_row);
-        step.soon[0] = step.soon[1] = NULL;
-        if (t > 0) {
-            if (job->kept.at != NULL && (plan->reset != NEVER || wants(job, DECAY)))
-                step.soon[0] = row_of(&job->kept, chunk, t - 1);
-            if (job->grad_y.at != NULL && job->grad_y.column != 0 && job->grad_y.step != 0)
-                step.soon[1] = row_at(&job->grad_y, chunk, t - 1, NULL);
-            if ((pooled = windows_at(&job->pooling, chunk, t - 1)) != NULL)
-                fetch(pooled, pooled_columns(&job->pooling));
-        }
-        step.grad_x = past || job->grad_x.at == NULL ? grad_x_row : row_of(&job->grad_x, chunk, t);
+        step.grad_x = past_caches || job->grad_x.at == NULL ? grad_x_row : row_of(&job->grad_x, chunk, t);
+        prefetch_next(job, chunk, &step, t);
+
         step.threshold = step.values[V_THRESHOLD];
         if (adapts) {
             pass.use->threshold(&step, after(&pass.adaptations, t - 1));
-            step.threshold = step.sum;
+            step.threshold = step.adapted;
         }
-        pooled = windows_at(&job->pooling, chunk, t);
-        if (lean && pooled != NULL)
+
+        const float *pooled = windows_at(&job->pooling, chunk, t);
+        if (at_once && pooled != NULL)
             pass.use->spikes[pass.rows](&step);
-        else if (!lean && plan->reset != NEVER)
-            pass.use->fire[pass.rows * 4 + (int)plan->surrogate](&step);
+        else if (!at_once && plan->reset != NEVER)
+            pass.use->fire[pass.rows * NUM_SURROGATES + (int)plan->surrogate](&step);
         if (pooled != NULL)
             pass.use->unpool(&job->pooling, step.spikes, pooled, grad_y_row);
-        if (shares) {
+
+        if (parameters) {
             clear_steps(&pass, chunk, t);
-            share_of_decay(&pass, chunk, &step, step.grad_u, t + 1);
-            share_of_reset(&pass, chunk, &step, t);
+            add_decay(&pass, chunk, &step, step.grad_u, t + 1);
+            add_reset(&pass, chunk, &step, t);
         }
         run(&step);
-        if (shares)
-            share_of_charge(&pass, chunk, &step, t);
-        if (past)
+        if (parameters)
+            add_charge(&pass, chunk, &step, t);
+        if (past_caches)
             pass.use->write_past_caches(row_of(&job->grad_x, chunk, t), step.grad_x, n);
     }
-    share_of_decay(&pass, chunk, &step, step.grad_u, 0);
-    give_sums(&pass.sums, chunk);
+    add_decay(&pass, chunk, &step, step.grad_u, 0);
+    write_sums(&pass.sums, chunk);
 }
 
 int spikebridge_forward(const Forward *job)

@@ -1,7 +1,8 @@
-/* Pooling, picture by picture: forward reads everything once, backward writes everything once. */
+/* Max pooling, picture by picture: forward reads every value once, backward writes every value once. */
 
 #include <stddef.h>
 
+#include "instructions.h"
 #include "pool.h"
 #include "team.h"
 
@@ -12,16 +13,10 @@
 #define CLONES
 #endif
 
-#if defined(__GNUC__)
-#define INLINE static inline __attribute__((always_inline))
-#else
-#define INLINE static inline
-#endif
-
 enum { LANES = 16, MANY = 64 }; /* channels: floats, and bytes, that fill a vector */
 
-/* A row of windows. The compiler has to know their sides to keep what it compares in registers. */
-INLINE void take_row(const Pool *job, const float *restrict full, float *restrict pooled, uint8_t *restrict places,
+/* The largest values of a row of windows. The compiler has to know the sides to keep the values in registers. */
+INLINE void pool_row(const Pool *job, const float *restrict full, float *restrict pooled, uint8_t *restrict places,
                      const int size_y, const int size_x)
 {
     const int64_t channels = job->channels, line = job->width * channels;
@@ -31,7 +26,7 @@ INLINE void take_row(const Pool *job, const float *restrict full, float *restric
             int32_t place = 0;
             for (int k = 1; k < size_y * size_x; k++) {
                 const float value = full[k / size_x * line + k % size_x * channels + c];
-                /* what is not a number is taken, as PyTorch does */
+                /* NaN is the largest, as in PyTorch */
                 const int larger = value > largest || value != value;
                 largest = larger ? value : largest;
                 place = larger ? k : place;
@@ -41,8 +36,8 @@ INLINE void take_row(const Pool *job, const float *restrict full, float *restric
         }
 }
 
-/* Some channels of a window. */
-INLINE void give_window(float *restrict full, const float *restrict pooled, const uint8_t *restrict places, int64_t line,
+/* The gradients of some channels of a window. */
+INLINE void unpool_window(float *restrict full, const float *restrict pooled, const uint8_t *restrict places, int64_t line,
                         int64_t channels, int64_t num, const int size_y, const int size_x)
 {
     for (int64_t c = 0; c < num; c++) {
@@ -53,19 +48,21 @@ INLINE void give_window(float *restrict full, const float *restrict pooled, cons
     }
 }
 
-INLINE void give_row(const Pool *job, float *restrict full, const float *restrict pooled,
+INLINE void unpool_row(const Pool *job, float *restrict full, const float *restrict pooled,
                      const uint8_t *restrict places, const int size_y, const int size_x)
 {
     const int64_t channels = job->channels, line = job->width * channels;
     for (int64_t x = 0; x < job->width / size_x; x++, full += (size_x - 1) * channels) {
         int64_t left = channels;
         for (; left >= MANY; left -= MANY, full += MANY, pooled += MANY, places += MANY)
-            give_window(full, pooled, places, line, channels, MANY, size_y, size_x);
-        /* a number of them that is known, else the compiler waits for as many as bytes fill a vector */
+            unpool_window(full, pooled, places, line, channels, MANY, size_y, size_x);
+        /* a number of channels that the compiler knows, or it vectorises for as many as bytes fill a vector */
         for (; left >= LANES; left -= LANES, full += LANES, pooled += LANES, places += LANES)
-            give_window(full, pooled, places, line, channels, LANES, size_y, size_x);
-        give_window(full, pooled, places, line, channels, left, size_y, size_x);
-        full += left, pooled += left, places += left;
+            unpool_window(full, pooled, places, line, channels, LANES, size_y, size_x);
+        unpool_window(full, pooled, places, line, channels, left, size_y, size_x);
+        full += left;
+        pooled += left;
+        places += left;
     }
 }
 
@@ -79,23 +76,23 @@ INLINE void give_row(const Pool *job, float *restrict full, const float *restric
             run(__VA_ARGS__, (int)job->size_y, (int)job->size_x);       \
     } while (0)
 
-CLONES static void take_largest(const Pool *job, int64_t picture)
+CLONES static void pool_picture(const Pool *job, int64_t picture)
 {
     const int64_t rows = job->height / job->size_y, line = job->width / job->size_x * job->channels;
     const float *full = job->full + picture * job->height * job->width * job->channels;
     for (int64_t y = 0; y < rows; y++, full += job->size_y * job->width * job->channels) {
         const int64_t out = (picture * rows + y) * line;
-        FOR_SIZE(take_row, job, full, job->pooled + out, job->places + out);
+        FOR_SIZE(pool_row, job, full, job->pooled + out, job->places + out);
     }
 }
 
-CLONES static void give_back(const Pool *job, int64_t picture)
+CLONES static void unpool_picture(const Pool *job, int64_t picture)
 {
     const int64_t rows = job->height / job->size_y, line = job->width / job->size_x * job->channels;
     float *full = job->full + picture * job->height * job->width * job->channels;
     for (int64_t y = 0; y < rows; y++, full += job->size_y * job->width * job->channels) {
         const int64_t out = (picture * rows + y) * line;
-        FOR_SIZE(give_row, job, full, job->pooled + out, job->places + out);
+        FOR_SIZE(unpool_row, job, full, job->pooled + out, job->places + out);
     }
 }
 
@@ -116,18 +113,18 @@ static void work(void *data)
 static void share_out(Shared *shared)
 {
     const Pool *job = shared->job;
-    const int64_t most = job->num_threads < job->num_pictures ? job->num_threads : job->num_pictures;
-    run_together(job->team, most, work, shared);
+    const int64_t num_threads = job->num_threads < job->num_pictures ? job->num_threads : job->num_pictures;
+    run_together(job->team, num_threads, work, shared);
 }
 
 void spikebridge_pool_forward(const Pool *job)
 {
-    Shared shared = {job, take_largest, 0};
+    Shared shared = {job, pool_picture, 0};
     share_out(&shared);
 }
 
 void spikebridge_pool_backward(const Pool *job)
 {
-    Shared shared = {job, give_back, 0};
+    Shared shared = {job, unpool_picture, 0};
     share_out(&shared);
 }

@@ -1,7 +1,9 @@
 /* One step of a chunk of columns, forward and backward. Included once for every set of instructions, with NAME() giving
-   the functions names of their own; so there is no include guard.
+   the functions names of their own; so there is no include guard. */
 
-   The order of the operations is that of the step functions of neurons/: their results are met to the bit. */
+#include "neuron.h"
+
+/* Copies a row with stores that leave the caches as they are; those of whole vectors need aligned memory. */
 
 static void NAME(write_past_caches)(float *to, const float *from, int64_t n)
 {
@@ -15,13 +17,14 @@ static void NAME(write_past_caches)(float *to, const float *from, int64_t n)
 
 #include "sums.h"
 
-/* `rows` is known to the compiler: a row of numbers, one a column, or one number for all. */
+/* The parameters of a step. `rows` is a constant of the compiler: a row of numbers, one a column, or one number for all. */
 #define READ(K)                                        \
     const float *restrict row_##K = step->values[K]; \
     const float one_##K = *row_##K
 #define NUMBER(K) (rows ? row_##K[c] : one_##K)
 
-INLINE void NAME(forward_row)(const Step *step, const int rows, const int current, const int adapts, const int reset)
+INLINE void NAME(forward_row)(const Step *step, const int rows, const int has_current, const int adapts,
+                              const int reset)
 {
     const float *x = step->x;
     float *kept = step->kept; /* may be in the place of x */
@@ -37,34 +40,29 @@ INLINE void NAME(forward_row)(const Step *step, const int rows, const int curren
     READ(BASE);
     EACH_COLUMN(step)
     {
-        float charge = x[c];
-        if (current) {
-            charge = i[c] * NUMBER(DECAY_SYN) + charge;
-            i[c] = charge;
+        float current = x[c];
+        if (has_current) {
+            current = i[c] * NUMBER(DECAY_SYN) + current;
+            i[c] = current;
         }
-        const float u = (NUMBER(BASE) + NUMBER(DECAY) * (v[c] - NUMBER(V_LEAK))) + NUMBER(R) * charge;
+        const float u = NAME(charged)(v[c], NUMBER(DECAY), NUMBER(BASE), NUMBER(V_LEAK), NUMBER(R), current);
         kept[c] = u;
         if (reset == NEVER) {
             v[c] = u;
         } else {
-            const float low = adapts ? a[c] * NUMBER(DECAY_ADAPTATION) : 0.0f;
-            const float threshold = adapts ? NUMBER(V_THRESHOLD) + low : NUMBER(V_THRESHOLD);
+            const float decayed = adapts ? a[c] * NUMBER(DECAY_ADAPTATION) : 0.0f;
+            const float threshold = adapts ? NUMBER(V_THRESHOLD) + decayed : NUMBER(V_THRESHOLD);
             const float spike = u - threshold >= 0.0f ? 1.0f : 0.0f;
             y[c] = spike;
-            if (reset == TO_ZERO)
-                v[c] = u - spike * u;
-            else if (reset == TO_VALUE)
-                v[c] = u * (1.0f - spike) + spike * NUMBER(V_RESET);
-            else
-                v[c] = u - spike * threshold;
+            v[c] = NAME(after_reset)(u, spike, threshold, NUMBER(V_RESET), reset);
             if (adapts)
-                a[c] = low + NUMBER(JUMP) * spike;
+                a[c] = decayed + NUMBER(JUMP) * spike;
         }
     }
 }
 
-/* What stands for the derivative of a spike. */
-INLINE float NAME(bump)(const float distance, const float width, const float slope, const int surrogate)
+/* The surrogate: a replacement for the derivative of a spike. `slope` is pi / width. */
+INLINE float NAME(derivative)(const float distance, const float width, const float slope, const int surrogate)
 {
     const float size = distance < 0.0f ? -distance : distance, height = 1.0f / width;
     if (surrogate == ARCTAN) {
@@ -81,34 +79,34 @@ INLINE float NAME(bump)(const float distance, const float width, const float slo
     return 1.0f / (base * base);
 }
 
-/* The spikes of a step once more, and their bumps. */
+/* The spikes of a step, computed again, and the derivatives of the surrogate. */
 INLINE void NAME(fire_row)(const Step *step, const int rows, const int surrogate)
 {
     const float *restrict u = step->kept, *restrict row = step->threshold;
-    float *restrict spikes = step->spikes, *restrict bumps = step->bumps;
+    float *restrict spikes = step->spikes, *restrict derivatives = step->derivatives;
     const float one = *row, width = step->width, slope = step->slope;
     INDEPENDENT
     for (int64_t c = 0; c < step->num_columns; c++) {
         const float distance = u[c] - (rows ? row[c] : one);
         spikes[c] = distance >= 0.0f ? 1.0f : 0.0f;
         if (surrogate != ONLY_SPIKES)
-            bumps[c] = NAME(bump)(distance, width, slope, surrogate);
+            derivatives[c] = NAME(derivative)(distance, width, slope, surrogate);
     }
 }
 
-/* With a surrogate it fires in the same loop, and gives nothing that the gradients of parameters need; without one, FIRED, both
-   are rows. */
-INLINE void NAME(backward_row)(const Step *step, const int rows, const int current, const int adapts, const int reset,
-                               const int surrogate)
+/* The gradients of a step, from those of the state after it. With a surrogate it computes spikes and derivatives in the same
+   loop, and writes no rows for the gradients of parameters; with FIRED it reads rows of both, and writes them. */
+INLINE void NAME(backward_row)(const Step *step, const int rows, const int has_current, const int adapts,
+                               const int reset, const int surrogate)
 {
     const float *u = step->kept;
     float *grad_x = step->grad_x; /* may be in the place of u */
     const float *restrict grad_y = step->grad_y, *restrict thresholds = step->threshold;
-    const float *restrict spikes = step->spikes, *restrict bumps = step->bumps;
-    float *restrict grad_u = step->grad_u, *restrict grad_s = step->grad_s;
+    const float *restrict spikes = step->spikes, *restrict derivatives = step->derivatives;
+    float *restrict grad_u = step->grad_u, *restrict grad_threshold = step->grad_threshold;
     float *restrict grad_v = step->v, *restrict grad_i = step->i, *restrict grad_a = step->a;
-    float *restrict grad_low = step->grad_low;
-    const float through = step->through, one_threshold = *thresholds, width = step->width, slope = step->slope;
+    float *restrict grad_decayed = step->grad_decayed;
+    const float through_reset = step->through_reset, one_threshold = *thresholds, width = step->width, slope = step->slope;
     READ(DECAY);
     READ(V_RESET);
     READ(R);
@@ -122,40 +120,41 @@ INLINE void NAME(backward_row)(const Step *step, const int rows, const int curre
         if (reset != NEVER) {
             const float threshold = rows ? thresholds[c] : one_threshold, distance = u[c] - threshold;
             const float s = surrogate == FIRED ? spikes[c] : distance >= 0.0f ? 1.0f : 0.0f;
-            const float bump = surrogate == FIRED ? bumps[c] : NAME(bump)(distance, width, slope, surrogate);
-            const float jump = reset == BY_THRESHOLD ? -threshold : NUMBER(V_RESET) - u[c];
-            float of_spike = grad_y[c] + through * later * jump;
+            const float derivative =
+                surrogate == FIRED ? derivatives[c] : NAME(derivative)(distance, width, slope, surrogate);
+            const float effect = reset == BY_THRESHOLD ? -threshold : NUMBER(V_RESET) - u[c]; /* of the spike */
+            float grad_spike = grad_y[c] + through_reset * later * effect;
             if (adapts)
-                of_spike += grad_a[c] * NUMBER(JUMP);
-            const float fired = of_spike * bump;
+                grad_spike += grad_a[c] * NUMBER(JUMP);
+            const float fired = grad_spike * derivative;
             before = reset == BY_THRESHOLD ? fired + later : fired + later * (1.0f - s);
-            const float of_threshold = reset == BY_THRESHOLD ? -fired - s * later : -fired;
+            const float by_threshold = reset == BY_THRESHOLD ? -fired - s * later : -fired;
             if (surrogate == FIRED)
-                grad_s[c] = of_threshold;
+                grad_threshold[c] = by_threshold;
             if (adapts) {
-                const float low = grad_a[c] + of_threshold;
-                grad_low[c] = low;
-                grad_a[c] = low * NUMBER(DECAY_ADAPTATION);
+                const float decayed = grad_a[c] + by_threshold;
+                grad_decayed[c] = decayed;
+                grad_a[c] = decayed * NUMBER(DECAY_ADAPTATION);
             }
         }
         if (surrogate == FIRED)
             grad_u[c] = before;
         grad_v[c] = before * NUMBER(DECAY);
-        float charge = before * NUMBER(R);
-        if (current) {
-            charge += grad_i[c];
-            grad_i[c] = charge * NUMBER(DECAY_SYN);
+        float grad_current = before * NUMBER(R);
+        if (has_current) {
+            grad_current += grad_i[c];
+            grad_i[c] = grad_current * NUMBER(DECAY_SYN);
         }
-        grad_x[c] = charge;
+        grad_x[c] = grad_current;
     }
 }
 
-/* The membrane after the reset, over its resting value one step later: what that step's decay multiplies. */
-INLINE void NAME(left_row)(const Step *step, const int rows, const int reset)
+/* The membrane after the reset minus its resting value one step later: what that step's decay multiplies. */
+INLINE void NAME(leaking_row)(const Step *step, const int rows, const int reset)
 {
     const float *restrict u = step->kept, *restrict thresholds = step->threshold, *restrict s = step->spikes;
     const float *restrict leaks = step->next_leak;
-    float *restrict left = step->left;
+    float *restrict leaking = step->leaking;
     const float one_threshold = *thresholds, one_leak = *leaks;
     READ(V_RESET);
     INDEPENDENT
@@ -165,22 +164,22 @@ INLINE void NAME(left_row)(const Step *step, const int rows, const int reset)
             v -= s[c] * (rows ? thresholds[c] : one_threshold);
         else if (reset != NEVER)
             v = v * (1.0f - s[c]) + s[c] * NUMBER(V_RESET);
-        left[c] = v - (rows ? leaks[c] : one_leak);
+        leaking[c] = v - (rows ? leaks[c] : one_leak);
     }
 }
 
 #undef READ
 #undef NUMBER
 
-/* All numbers are rows in what follows. */
+/* In the functions that follow all numbers are rows. */
 
 static void NAME(threshold_row)(const Step *step, const float *restrict a)
 {
     const float *restrict rest = step->values[V_THRESHOLD], *restrict decay = step->values[DECAY_ADAPTATION];
-    float *restrict sum = step->sum;
+    float *restrict adapted = step->adapted;
     INDEPENDENT
     for (int64_t c = 0; c < step->num_columns; c++)
-        sum[c] = rest[c] + a[c] * decay[c];
+        adapted[c] = rest[c] + a[c] * decay[c];
 }
 
 static void NAME(adaptation_row)(const Step *step, const float *restrict a, float *restrict next)
@@ -189,9 +188,9 @@ static void NAME(adaptation_row)(const Step *step, const float *restrict a, floa
     const float *restrict jump = step->values[JUMP], *restrict u = step->kept;
     INDEPENDENT
     for (int64_t c = 0; c < step->num_columns; c++) {
-        const float low = a[c] * decay[c];
-        const float spike = u[c] - (rest[c] + low) >= 0.0f ? 1.0f : 0.0f;
-        next[c] = low + jump[c] * spike;
+        const float decayed = a[c] * decay[c];
+        const float spike = u[c] - (rest[c] + decayed) >= 0.0f ? 1.0f : 0.0f;
+        next[c] = decayed + jump[c] * spike;
     }
 }
 
@@ -218,7 +217,7 @@ static void NAME(add_product)(float *restrict total, const float *restrict left,
         total[c] += left[c] * right[c];
 }
 
-static void NAME(add_lost)(float *restrict total, const float *restrict row, const float *restrict decay,
+static void NAME(add_leaked)(float *restrict total, const float *restrict row, const float *restrict decay,
                            int64_t num_columns)
 {
     INDEPENDENT
@@ -226,6 +225,7 @@ static void NAME(add_lost)(float *restrict total, const float *restrict row, con
         total[c] += row[c] * (1.0f - decay[c]);
 }
 
+/* Adds the products of TAPS taps to `many` rows. */
 INLINE void NAME(taps_rows)(const TapRows *all, const int rows, const int many, const int begins)
 {
     const TapRows at = *all;
@@ -257,7 +257,7 @@ TAP_ROWS(1, 1)
 TAP_ROWS(1, 4)
 #undef TAP_ROWS
 
-/* The largest of each window. The compiler has to know its sides to keep what it compares in registers. */
+/* The largest value of each window. The compiler has to know its sides to keep the values in registers. */
 INLINE void NAME(pool_windows)(const Pooling *pooling, const float *restrict spikes, float *restrict pooled,
                                const int size_y, const int size_x)
 {
@@ -276,7 +276,7 @@ INLINE void NAME(pool_windows)(const Pooling *pooling, const float *restrict spi
     }
 }
 
-/* The gradient of a window goes to its first spike, or to its first place, as PyTorch's pooling has it. */
+/* The gradient of a window goes to its first spike, or without one to its first place, as in PyTorch's pooling. */
 INLINE void NAME(unpool_windows)(const Pooling *pooling, const float *restrict spikes, const float *restrict gradient,
                                  float *restrict grad_y, const int size_y, const int size_x)
 {
@@ -284,15 +284,15 @@ INLINE void NAME(unpool_windows)(const Pooling *pooling, const float *restrict s
     for (int64_t x = 0; x < pooling->width / size_x; x++, spikes += step, grad_y += step, gradient += channels) {
         INDEPENDENT
         for (int64_t c = 0; c < channels; c++) {
-            float left = gradient[c];
+            float rest = gradient[c];
             for (int y = 0; y < size_y; y++)
                 for (int k = 0; k < size_x; k++) {
                     const int64_t place = y * line + k * channels + c;
                     const int fired = spikes[place] != 0.0f;
-                    grad_y[place] = fired ? left : 0.0f;
-                    left = fired ? 0.0f : left;
+                    grad_y[place] = fired ? rest : 0.0f;
+                    rest = fired ? 0.0f : rest;
                 }
-            grad_y[c] += left;
+            grad_y[c] += rest;
         }
     }
 }
@@ -319,7 +319,7 @@ static void NAME(unpool_row)(const Pooling *pooling, const float *spikes, const 
 
 #undef FOR_SIZE
 
-/* Every kind of row that the compiler has to know, and tables of them. */
+/* A function for every kind of row, which the compiler has to know, and the tables of them. */
 
 #define FORWARD(rows, current, adapts, reset)                                                  \
     static void NAME(forward_##rows##current##adapts##reset)(const Step *step)                 \
@@ -331,36 +331,36 @@ static void NAME(unpool_row)(const Pooling *pooling, const float *spikes, const 
     {                                                                                          \
         NAME(backward_row)(step, rows, current, adapts, reset, FIRED);                         \
     }
-#define LEAN(rows, current, reset, surrogate)                                                  \
-    static void NAME(lean_##rows##current##reset##surrogate)(const Step *step)                 \
+#define BACKWARD_ONLY(rows, current, reset, surrogate)                                         \
+    static void NAME(backward_only_##rows##current##reset##surrogate)(const Step *step)        \
     {                                                                                          \
         NAME(backward_row)(step, rows, current, 0, reset, surrogate);                          \
     }
 #define FIRE(rows, surrogate)                                                                  \
     static void NAME(fire_##rows##surrogate)(const Step *step) { NAME(fire_row)(step, rows, surrogate); }
-#define LEFT(rows, reset)                                                                      \
-    static void NAME(left_##rows##reset)(const Step *step) { NAME(left_row)(step, rows, reset); }
+#define LEAKING(rows, reset)                                                                   \
+    static void NAME(leaking_##rows##reset)(const Step *step) { NAME(leaking_row)(step, rows, reset); }
 #define FORWARD_NAME(rows, current, adapts, reset) NAME(forward_##rows##current##adapts##reset),
 #define BACKWARD_NAME(rows, current, adapts, reset) NAME(backward_##rows##current##adapts##reset),
 #define FIRE_NAME(rows, surrogate) NAME(fire_##rows##surrogate),
-#define LEAN_NAME(rows, current, reset, surrogate) NAME(lean_##rows##current##reset##surrogate),
-#define LEFT_NAME(rows, reset) NAME(left_##rows##reset),
+#define BACKWARD_ONLY_NAME(rows, current, reset, surrogate) NAME(backward_only_##rows##current##reset##surrogate),
+#define LEAKING_NAME(rows, reset) NAME(leaking_##rows##reset),
 
 EVERY_NEURON(FORWARD)
 EVERY_NEURON(BACKWARD)
-EVERY_LEAN(LEAN)
+EVERY_BACKWARD_ONLY(BACKWARD_ONLY)
 EVERY_PAIR(FIRE)
 FIRE(0, 4)
 FIRE(1, 4)
-EVERY_PAIR(LEFT)
+EVERY_PAIR(LEAKING)
 
 static const Rows NAME(all_rows) = {
     .forward = {EVERY_NEURON(FORWARD_NAME)},
     .backward = {EVERY_NEURON(BACKWARD_NAME)},
-    .lean = {EVERY_LEAN(LEAN_NAME)},
+    .backward_only = {EVERY_BACKWARD_ONLY(BACKWARD_ONLY_NAME)},
     .fire = {EVERY_PAIR(FIRE_NAME)},
     .spikes = {FIRE_NAME(0, 4) FIRE_NAME(1, 4)},
-    .left = {EVERY_PAIR(LEFT_NAME)},
+    .leaking = {EVERY_PAIR(LEAKING_NAME)},
     .threshold = NAME(threshold_row),
     .adaptation = NAME(adaptation_row),
     .current = NAME(current_row),
@@ -368,7 +368,7 @@ static const Rows NAME(all_rows) = {
     .unpool = NAME(unpool_row),
     .add_row = NAME(add_row),
     .add_product = NAME(add_product),
-    .add_lost = NAME(add_lost),
+    .add_leaked = NAME(add_leaked),
     .taps = {NAME(taps_01), NAME(taps_04), NAME(taps_11), NAME(taps_14)},
     .sums = NAME(all_sums),
     .write_past_caches = NAME(write_past_caches),
@@ -376,14 +376,14 @@ static const Rows NAME(all_rows) = {
 
 #undef FORWARD
 #undef BACKWARD
-#undef LEAN
+#undef BACKWARD_ONLY
 #undef FIRE
-#undef LEFT
+#undef LEAKING
 #undef FORWARD_NAME
 #undef BACKWARD_NAME
-#undef LEAN_NAME
+#undef BACKWARD_ONLY_NAME
 #undef FIRE_NAME
-#undef LEFT_NAME
+#undef LEAKING_NAME
 #undef NAME
 #undef LANES
 #undef STORE_PAST_CACHES

@@ -5,15 +5,16 @@
 
 enum { RESPOND_ROWS = AT_ONCE + 1 };
 
-/* Adds the products of some taps from the k-th on to `many` rows, of which the first looks at step `now` with tap 0. What
-   is not there is zero, whatever it would be multiplied with. */
-static void add_taps(const Respond *job, const Chunk *chunk, TapRows *all, int64_t now, int64_t k, int many, const float *zeros)
+/* Adds the products of some taps from the k-th on to `many` rows, of which the first reads step `now` with tap 0. Steps and
+   taps that are not there are zeros. */
+static void add_taps(const Respond *job, const Chunk *chunk, TapRows *all, int64_t now, int64_t k, int many,
+                     const float *zeros)
 {
     const int rows = job->taps.column != 0;
     const int64_t left = job->num_taps - k, first = now - k - (TAPS - 1);
     for (int64_t j = 0; j < TAPS + many - 1; j++) {
-        const int there = first + j >= 0 && first + j < job->num_given && (many > 1 || TAPS - 1 - j < left);
-        all->x[j] = there ? row_of(&job->x, chunk, first + j) : zeros;
+        const int is_there = first + j >= 0 && first + j < job->num_given && (many > 1 || TAPS - 1 - j < left);
+        all->x[j] = is_there ? row_of(&job->x, chunk, first + j) : zeros;
     }
     for (int64_t j = 0; j < TAPS; j++)
         all->taps[j] = j < left ? row_at(&job->taps, chunk, k + j, NULL) : zeros;
@@ -24,13 +25,14 @@ static void respond_chunk(const void *data, Chunk *chunk)
 {
     const Respond *job = data;
     const Plan *plan = &job->plan;
-    const int past = is_large(plan);
+    const int past_caches = is_large(plan);
     const Rows *use = spikebridge_rows();
     const int64_t n = chunk->num_columns;
     float *y_rows[AT_ONCE], *y[AT_ONCE], *zeros = take_row(chunk);
     for (int j = 0; j < AT_ONCE; j++)
         y_rows[j] = take_row(chunk);
     fill(zeros, 0.0f, n);
+
     TapRows all = {.num_columns = n};
     for (int64_t t = 0, many; t < plan->num_steps; t += many) {
         const int64_t now = t + job->offset;
@@ -38,9 +40,11 @@ static void respond_chunk(const void *data, Chunk *chunk)
         if (many == 1 && now + 1 < job->num_given)
             fetch(row_of(&job->x, chunk, now + 1), n);
         for (int64_t j = 0; j < many; j++)
-            y[j] = past ? y_rows[j] : row_of(&job->y, chunk, t + j);
+            y[j] = past_caches ? y_rows[j] : row_of(&job->y, chunk, t + j);
+
         all.begins = 1;
         for (int64_t k = 0; k < job->num_taps; k += TAPS) {
+            /* none of these taps meets a step of the signal */
             if (now - k + many - 1 < 0 || now - k - (TAPS - 1) >= job->num_given)
                 continue;
             const int64_t at_once = k + TAPS <= job->num_taps ? many : 1; /* rows that share theirs need all taps */
@@ -50,10 +54,11 @@ static void respond_chunk(const void *data, Chunk *chunk)
             }
             all.begins = 0;
         }
+
         for (int64_t j = 0; j < many; j++) {
             if (all.begins)
                 fill(y[j], 0.0f, n);
-            if (past)
+            if (past_caches)
                 use->write_past_caches(row_of(&job->y, chunk, t + j), y[j], n);
         }
     }

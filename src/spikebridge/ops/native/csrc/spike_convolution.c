@@ -1,4 +1,4 @@
-/* A place of the output sees some columns of a row of what comes in, side by side: one stretch of that row's list. */
+/* A place of the output reads some columns of a row of the input, side by side: one piece of that row's list. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,16 +10,16 @@
 
 #include "clones.h"
 
-/* What is not 0 in the rows of a picture: where it stands in its row, and where the list of each column begins. */
+/* The active values in the rows of a picture: their places in their row, and the beginning of each column's list. */
 typedef struct {
     int32_t *active, *starts;
 } Listed;
 
-/* Some of the places of a row that a place of the output sees, and by how much the first of its taps is behind the row. */
+/* The active places of a row that a place of the output reads, and the place in the row of its first tap. */
 typedef struct {
     const int32_t *active;
     int64_t number, shift;
-} Seen;
+} Window;
 
 typedef struct {
     const SpikeConvolution *job;
@@ -38,50 +38,50 @@ CLONES static void list_picture(const SpikeConvolution *job, const float *pictur
             starts[x] = (int32_t)number;
             for (const int64_t end = i + job->channels; i < end; i++) {
                 active[number] = (int32_t)i;
-                number += row[i] != 0.0f; /* without a branch, which would be guessed wrong at every spike */
+                number += row[i] != 0.0f; /* a branch would be predicted wrong at every spike */
             }
         }
         starts[job->width] = (int32_t)number;
     }
 }
 
-/* What column x of the output sees of row y of what comes in. */
-static inline Seen seen(const SpikeConvolution *job, Listed listed, int64_t y, int64_t x)
+/* The window of column x of the output in row y of the input. */
+static inline Window window_of(const SpikeConvolution *job, Listed listed, int64_t y, int64_t x)
 {
     const int64_t first = x * job->stride_x - job->pad_x, last = first + job->kernel_x;
     const int32_t *starts = listed.starts + y * (job->width + 1);
     const int64_t from = starts[first < 0 ? 0 : first > job->width ? job->width : first];
     const int64_t to = starts[last < 0 ? 0 : last > job->width ? job->width : last];
-    return (Seen){listed.active + y * job->width * job->channels + from, to - from, first * job->channels};
+    return (Window){listed.active + y * job->width * job->channels + from, to - from, first * job->channels};
 }
 
-static inline __attribute__((always_inline)) void add_to_output(Seen seen, const float *row, const float *weights,
+static inline __attribute__((always_inline)) void add_to_output(Window window, const float *row, const float *weights,
                                                                 float *output, const int blocks)
 {
-    Block found[OUTPUTS / LANES];
+    Block total[OUTPUTS / LANES];
     for (int b = 0; b < blocks; b++)
-        found[b] = *(const Block *)(output + b * LANES);
-    for (int64_t k = 0; k < seen.number; k++) {
-        const float value = row[seen.active[k]];
-        const float *of_tap = weights + (seen.active[k] - seen.shift) * blocks * LANES;
+        total[b] = *(const Block *)(output + b * LANES);
+    for (int64_t k = 0; k < window.number; k++) {
+        const float value = row[window.active[k]];
+        const float *of_tap = weights + (window.active[k] - window.shift) * blocks * LANES;
         for (int b = 0; b < blocks; b++)
-            found[b] += value * *(const Block *)(of_tap + b * LANES);
+            total[b] += value * *(const Block *)(of_tap + b * LANES);
     }
     for (int b = 0; b < blocks; b++)
-        *(Block *)(output + b * LANES) = found[b];
+        *(Block *)(output + b * LANES) = total[b];
 }
 
-static inline __attribute__((always_inline)) void add_to_weights(Seen seen, const float *row, const float *gradient,
+static inline __attribute__((always_inline)) void add_to_weights(Window window, const float *row, const float *gradient,
                                                                  float *weights, const int blocks)
 {
-    Block given[OUTPUTS / LANES];
+    Block row_gradient[OUTPUTS / LANES];
     for (int b = 0; b < blocks; b++)
-        given[b] = *(const Block *)(gradient + b * LANES);
-    for (int64_t k = 0; k < seen.number; k++) {
-        const float value = row[seen.active[k]];
-        float *of_tap = weights + (seen.active[k] - seen.shift) * blocks * LANES;
+        row_gradient[b] = *(const Block *)(gradient + b * LANES);
+    for (int64_t k = 0; k < window.number; k++) {
+        const float value = row[window.active[k]];
+        float *of_tap = weights + (window.active[k] - window.shift) * blocks * LANES;
         for (int b = 0; b < blocks; b++)
-            *(Block *)(of_tap + b * LANES) += value * given[b];
+            *(Block *)(of_tap + b * LANES) += value * row_gradient[b];
     }
 }
 
@@ -99,9 +99,9 @@ static inline __attribute__((always_inline)) void run_row(const SpikeConvolution
         float *output = outputs + y * job->out_width * job->out_channels;
         for (int64_t x = 0; x < job->out_width; x++, output += job->out_channels)
             if (backward)
-                add_to_weights(seen(job, listed, at, x), row, output, weights, blocks);
+                add_to_weights(window_of(job, listed, at, x), row, output, weights, blocks);
             else
-                add_to_output(seen(job, listed, at, x), row, weights, output, blocks);
+                add_to_output(window_of(job, listed, at, x), row, weights, output, blocks);
     }
 }
 
@@ -128,7 +128,7 @@ static inline __attribute__((always_inline)) void run_picture(const SpikeConvolu
     }
 }
 
-CLONES static void give_outputs(const SpikeConvolution *job, Listed listed, const float *picture, float *y)
+CLONES static void compute_outputs(const SpikeConvolution *job, Listed listed, const float *picture, float *y)
 {
     const int64_t num_places = job->out_height * job->out_width;
     if (job->bias == NULL)
@@ -138,13 +138,13 @@ CLONES static void give_outputs(const SpikeConvolution *job, Listed listed, cons
     run_picture(job, listed, picture, (float *)job->weights, y, 0);
 }
 
-CLONES static void give_weights(const SpikeConvolution *job, Listed listed, const float *picture, const float *gradient,
+CLONES static void compute_weights(const SpikeConvolution *job, Listed listed, const float *picture, const float *gradient,
                                 float *sums)
 {
     run_picture(job, listed, picture, sums, (float *)gradient, 1);
 }
 
-static void give_part(const SpikeConvolution *job, int64_t part, Listed listed)
+static void run_part(const SpikeConvolution *job, int64_t part, Listed listed)
 {
     const int64_t of_picture = job->out_height * job->out_width * job->out_channels;
     const int64_t num_weights = job->kernel_y * job->kernel_x * job->channels * job->out_channels;
@@ -156,9 +156,9 @@ static void give_part(const SpikeConvolution *job, int64_t part, Listed listed)
         const float *picture = job->x + n * job->height * job->width * job->channels;
         list_picture(job, picture, listed);
         if (sums != NULL)
-            give_weights(job, listed, picture, job->gradient + n * of_picture, sums);
+            compute_weights(job, listed, picture, job->gradient + n * of_picture, sums);
         else
-            give_outputs(job, listed, picture, job->y + n * of_picture);
+            compute_outputs(job, listed, picture, job->y + n * of_picture);
     }
 }
 
@@ -173,7 +173,7 @@ static void work(void *data)
         return;
     }
     for (int64_t part; (part = take_next(&shared->next)) < job->num_parts;)
-        give_part(job, part, (Listed){memory, memory + places});
+        run_part(job, part, (Listed){memory, memory + places});
     free(memory);
 }
 

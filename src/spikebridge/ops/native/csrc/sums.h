@@ -1,9 +1,9 @@
 /* A chunk of sums through all its steps, each read and written once. Included once for every set of instructions, with
    NAME() giving the functions names of their own; so there is no include guard.
 
-   The order of the operations is that of the step functions of hybrid/: their results are met to the bit. */
+   The order of the operations is that of the step functions of hybrid/: numbers are equal to the bit. */
 
-/* `many` steps, known to the compiler: what is remembered stays in registers from one of them to the next. */
+/* `many` steps, a constant of the compiler: the state stays in registers from one of them to the next. */
 INLINE void NAME(sums_rows)(const SumRows *all, const int rows, const int form, const int many)
 {
     const float *restrict decays = all->decay, *restrict factors = all->factor;
@@ -11,35 +11,36 @@ INLINE void NAME(sums_rows)(const SumRows *all, const int rows, const int form, 
     const float one_decay = *decays, one_factor = *factors;
     const int has_second = form == SUM_BACKWARD_AND_SLOPE || form == ALPHA || form == ALPHA_BACKWARD;
     const SumRows at = *all;
+
     INDEPENDENT
     for (int64_t c = 0; c < at.num_columns; c++) {
         const float decay = rows ? decays[c] : one_decay, factor = rows ? factors[c] : one_factor;
         float first = firsts[c], second = has_second ? seconds[c] : 0.0f;
         for (int k = 0; k < many; k++) {
             const float x = at.x[k][c];
-            float given;
+            float output;
             if (form == SUM) {
-                given = first = first * decay + x;
+                output = first = first * decay + x;
             } else if (form == SUM_BACKWARD || form == SUM_BACKWARD_AND_SLOPE) {
-                given = first + x;
-                first = given * decay;
+                output = first + x;
+                first = output * decay;
                 if (form == SUM_BACKWARD_AND_SLOPE)
-                    second += given * at.before[k][c];
+                    second += output * at.before[k][c];
             } else if (form == MEAN) {
                 first = first + x;
-                given = first / (factor + at.steps[k]);
+                output = first / (factor + at.steps[k]);
             } else if (form == MEAN_BACKWARD) {
-                given = first = first + x / (factor + at.steps[k]);
+                output = first = first + x / (factor + at.steps[k]);
             } else if (form == ALPHA) {
                 second = (second + first) * decay;
-                given = second * factor;
+                output = second * factor;
                 first = first * decay + x;
             } else {
-                given = first;
+                output = first;
                 second = (second + x * factor) * decay;
                 first = first * decay + second;
             }
-            at.y[k][c] = given;
+            at.y[k][c] = output;
         }
         firsts[c] = first;
         if (has_second)
@@ -47,39 +48,51 @@ INLINE void NAME(sums_rows)(const SumRows *all, const int rows, const int form, 
     }
 }
 
-/* Forms of which only the last values count stay in registers: some columns through all steps, then the next. */
+#if defined(__GNUC__)
+typedef float NAME(Vector) __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
+
+/* The decays of MANY vectors of columns. */
+INLINE void NAME(read_decays)(NAME(Vector) *decay, const float *decays, const int rows)
+{
+    for (int k = 0; k < MANY; k++) {
+        if (rows)
+            decay[k] = *(const NAME(Vector) *)(decays + k * LANES);
+        else
+            decay[k] = (NAME(Vector)){0} + *decays;
+    }
+}
+#endif
+
+/* Forms of which only the last values count: some columns through all steps, their state in registers, then the next. */
 INLINE void NAME(last_chunk)(const LeakySum *job, Chunk *chunk, const int rows, const int form)
 {
     const int64_t num_steps = job->plan.num_steps, n = chunk->num_columns, step = job->x.step;
     const float *x = row_of(&job->x, chunk, 0), *decays = row_at(&job->decay, chunk, 0, NULL);
-    float *firsts = in_memory(job->first, chunk), *seconds = in_memory(job->second, chunk);
+    float *firsts = in_state(job->first, chunk), *seconds = in_state(job->second, chunk);
     int64_t c = 0;
 #if defined(__GNUC__)
-    enum { MANY = 8, AHEAD = 8 }; /* vectors; steps */
-    typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
+    enum { AHEAD = 8 }; /* steps that are prefetched */
     for (; c + MANY * LANES <= n; c += MANY * LANES) {
-        Lanes first[MANY], second[MANY], decay[MANY];
-        for (int k = 0; k < MANY; k++) {
-            first[k] = second[k] = (Lanes){0};
-            if (rows)
-                decay[k] = *(const Lanes *)(decays + c + k * LANES);
-            else
-                decay[k] = (Lanes){0} + *decays;
-        }
+        NAME(Vector) first[MANY], second[MANY], decay[MANY];
+        for (int k = 0; k < MANY; k++)
+            first[k] = second[k] = (NAME(Vector)){0};
+        NAME(read_decays)(decay, rows ? decays + c : decays, rows);
+
         for (int64_t t = 0; t < num_steps; t++) {
-            const float *now = x + t * step + c;
+            const float *x_t = x + t * step + c;
             if (t + AHEAD < num_steps)
-                fetch(now + AHEAD * step, MANY * LANES);
+                fetch(x_t + AHEAD * step, MANY * LANES);
             for (int k = 0; k < MANY; k++) {
                 if (form == LAST_AND_SLOPE)
                     second[k] = second[k] * decay[k] + first[k];
-                first[k] = first[k] * decay[k] + *(const Lanes *)(now + k * LANES);
+                first[k] = first[k] * decay[k] + *(const NAME(Vector) *)(x_t + k * LANES);
             }
         }
+
         for (int k = 0; k < MANY; k++) {
-            *(Lanes *)(firsts + c + k * LANES) = first[k];
+            *(NAME(Vector) *)(firsts + c + k * LANES) = first[k];
             if (form == LAST_AND_SLOPE)
-                *(Lanes *)(seconds + c + k * LANES) = second[k];
+                *(NAME(Vector) *)(seconds + c + k * LANES) = second[k];
         }
     }
 #endif
@@ -96,38 +109,34 @@ INLINE void NAME(last_chunk)(const LeakySum *job, Chunk *chunk, const int rows, 
     }
 }
 
-/* The gradient of last values alone stays there, too: a step has what a decay leaves of that of the next. */
-INLINE void NAME(faded_chunk)(const LeakySum *job, Chunk *chunk, const int rows)
+/* The gradient of last values alone, in the same way: each step has that of the next step times the decay. */
+INLINE void NAME(decaying_chunk)(const LeakySum *job, Chunk *chunk, const int rows)
 {
     const int64_t num_steps = job->plan.num_steps, n = chunk->num_columns, step = job->y.step;
-    const int past = is_large(&job->plan);
+    const int past_caches = is_large(&job->plan);
     const float *decays = row_at(&job->decay, chunk, 0, NULL);
     float *y = row_of(&job->y, chunk, 0), *firsts = begin(take_row(chunk), job->start_first, chunk);
     int64_t c = 0;
 #if defined(__GNUC__)
-    enum { MANY = 8 }; /* vectors */
-    typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
     for (; c + MANY * LANES <= n; c += MANY * LANES) {
-        float given[MANY * LANES];
-        Lanes first[MANY], decay[MANY];
-        for (int k = 0; k < MANY; k++) {
-            first[k] = *(const Lanes *)(firsts + c + k * LANES);
-            if (rows)
-                decay[k] = *(const Lanes *)(decays + c + k * LANES);
-            else
-                decay[k] = (Lanes){0} + *decays;
-        }
+        float output[MANY * LANES];
+        NAME(Vector) first[MANY], decay[MANY];
+        for (int k = 0; k < MANY; k++)
+            first[k] = *(const NAME(Vector) *)(firsts + c + k * LANES);
+        NAME(read_decays)(decay, rows ? decays + c : decays, rows);
+
         for (int64_t t = 0; t < num_steps; t++) {
-            float *to = past ? given : y + t * step + c;
+            float *to = past_caches ? output : y + t * step + c;
             for (int k = 0; k < MANY; k++) {
-                *(Lanes *)(to + k * LANES) = first[k];
+                *(NAME(Vector) *)(to + k * LANES) = first[k];
                 first[k] *= decay[k];
             }
-            if (past)
-                NAME(write_past_caches)(y + t * step + c, given, MANY * LANES);
+            if (past_caches)
+                NAME(write_past_caches)(y + t * step + c, output, MANY * LANES);
         }
+
         for (int k = 0; k < MANY; k++)
-            *(Lanes *)(firsts + c + k * LANES) = first[k];
+            *(NAME(Vector) *)(firsts + c + k * LANES) = first[k];
     }
 #endif
     for (int64_t t = 0; c < n && t < num_steps; t++) {
@@ -138,41 +147,45 @@ INLINE void NAME(faded_chunk)(const LeakySum *job, Chunk *chunk, const int rows)
             firsts[k] *= rows ? decays[k] : *decays;
         }
     }
-    give(job->first, firsts, chunk);
+    write_state(job->first, firsts, chunk);
 }
 
-/* The columns from a certain one on, as many as a piece has, while those of the next step are asked for. */
-INLINE void NAME(sums_piece)(
-    const SumRows *all, int64_t from, int64_t size, const int rows, const int form, const int past, const int many)
+/* A piece of the columns, while those of the next step are prefetched. */
+INLINE void NAME(sums_piece)(const SumRows *all, int64_t from, int64_t size, const int rows, const int form,
+                             const int past_caches, const int many)
 {
-    float given[AT_ONCE * PIECE_OF_ROWS];
+    float output[AT_ONCE * PIECE_OF_ROWS];
     SumRows piece = *all;
     piece.num_columns = size;
-    piece.first += from, piece.second += from;
-    if (rows)
-        piece.decay += from, piece.factor += from;
+    piece.first += from;
+    piece.second += from;
+    if (rows) {
+        piece.decay += from;
+        piece.factor += from;
+    }
     for (int k = 0; k < many; k++) {
         piece.x[k] += from;
         if (form == SUM_BACKWARD_AND_SLOPE)
             piece.before[k] += from;
-        piece.y[k] = past ? given + k * PIECE_OF_ROWS : all->y[k] + from;
+        piece.y[k] = past_caches ? output + k * PIECE_OF_ROWS : all->y[k] + from;
     }
     for (int k = 0; k < 2; k++)
-        if (many == 1 && all->soon[k] != NULL)
-            fetch(all->soon[k] + from, size);
+        if (many == 1 && all->next[k] != NULL)
+            fetch(all->next[k] + from, size);
+
     NAME(sums_rows)(&piece, rows, form, many);
-    for (int k = 0; past && k < many; k++)
-        NAME(write_past_caches)(all->y[k] + from, given + k * PIECE_OF_ROWS, size);
+    for (int k = 0; past_caches && k < many; k++)
+        NAME(write_past_caches)(all->y[k] + from, output + k * PIECE_OF_ROWS, size);
 }
 
-INLINE void NAME(sums_pieces)(const SumRows *all, const int rows, const int form, const int past, const int many)
+INLINE void NAME(sums_pieces)(const SumRows *all, const int rows, const int form, const int past_caches, const int many)
 {
     const int64_t n = all->num_columns;
-    int64_t size = form == SUM_BACKWARD_AND_SLOPE ? PIECE / 2 : PIECE; /* it prefetches two rows at once */
+    int64_t size = form == SUM_BACKWARD_AND_SLOPE ? PIECE / 2 : PIECE; /* that form prefetches two rows at once */
     if (many > 1)
-        size = past ? PIECE_OF_ROWS : n;
+        size = past_caches ? PIECE_OF_ROWS : n;
     for (int64_t c = 0; c < n; c += size)
-        NAME(sums_piece)(all, c, n - c < size ? n - c : size, rows, form, past, many);
+        NAME(sums_piece)(all, c, n - c < size ? n - c : size, rows, form, past_caches, many);
 }
 
 INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, const int form)
@@ -181,62 +194,71 @@ INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, 
         NAME(last_chunk)(job, chunk, rows && job->decay.column != 0, form);
         return;
     }
-    if (form == SUM_BACKWARD && job->x.at == NULL && job->anew == NULL) {
-        NAME(faded_chunk)(job, chunk, rows && job->decay.column != 0);
+    if (form == SUM_BACKWARD && job->x.at == NULL && job->resets == NULL) {
+        NAME(decaying_chunk)(job, chunk, rows && job->decay.column != 0);
         return;
     }
+
     const int64_t num_steps = job->plan.num_steps, n = chunk->num_columns;
-    const int past = is_large(&job->plan), means = form == MEAN || form == MEAN_BACKWARD;
-    const int backwards = form != SUM && form != MEAN && form != ALPHA;
+    const int past_caches = is_large(&job->plan), is_mean = form == MEAN || form == MEAN_BACKWARD;
+    const int is_backward = form != SUM && form != MEAN && form != ALPHA;
     float *zeros = take_row(chunk);
     fill(zeros, 0.0f, n);
     const float *factor = rows ? as_row(&job->factor, chunk) : row_at(&job->factor, chunk, 0, NULL);
     SumRows row = {.num_columns = n, .first = begin(take_row(chunk), job->start_first, chunk)};
     row.second = begin(take_row(chunk), job->start_second, chunk);
     row.decay = rows ? as_row(&job->decay, chunk) : row_at(&job->decay, chunk, 0, NULL);
-    const int is_long = n >= LONG_ROW && !(past && means); /* while it divides, a next row comes */
-    const int64_t block = backwards && !past && !is_long ? BLOCK_OF_SUMS / n : 0;
-    float *const rows_of_block = chunk->scratch;
     const float *start = job->start == NULL ? zeros : job->start + place(chunk);
-    int64_t from = backwards ? beginning(job, num_steps - 1) : 0;
+
+    /* long rows run some steps at once; a mean divides, and meanwhile the next row comes from memory */
+    const int is_long = n >= LONG_ROW && !(past_caches && is_mean);
+    /* short rows that run backward are gathered and written in the order of memory */
+    const int64_t block = is_backward && !past_caches && !is_long ? BLOCK_OF_SUMS / n : 0;
+    float *const rows_of_block = chunk->scratch;
+
+    int64_t from = is_backward ? beginning(job, num_steps - 1) : 0;
     for (int64_t t = 0, many; t < num_steps; t += many) {
-        const int64_t now = backwards ? num_steps - 1 - t : t;
-        if (!backwards && begins_anew(job, now)) {
-            forget(&row, form);
+        const int64_t now = is_backward ? num_steps - 1 - t : t; /* the step of the signal */
+        if (!is_backward && is_reset(job, now)) {
+            clear_state(&row, form);
             from = now;
         }
-        for (many = is_long ? AT_ONCE : 1; many > 1 && !follow(job, t, many, backwards); many /= 2)
+
+        for (many = is_long ? AT_ONCE : 1; many > 1 && !is_unbroken(job, t, many, is_backward); many /= 2)
             ;
         for (int64_t k = 0; k < many; k++) {
-            const int64_t then = backwards ? now - k : now + k;
+            const int64_t then = is_backward ? now - k : now + k;
             row.x[k] = job->x.at == NULL ? zeros : row_of(&job->x, chunk, t + k);
             row.y[k] = block > 1 ? rows_of_block + t % block * n : row_of(&job->y, chunk, t + k);
             row.steps[k] = (float)(then - from + 1);
             if (form == SUM_BACKWARD_AND_SLOPE) {
                 row.before[k] = then > 0 ? row_of(&job->before, chunk, t + k) : start;
-                if (begins_anew(job, then))
+                if (is_reset(job, then))
                     row.before[k] = zeros;
             }
         }
-        row.soon[0] = t + 1 < num_steps ? row_of(&job->x, chunk, t + 1) : NULL;
-        row.soon[1] = form == SUM_BACKWARD_AND_SLOPE && now > 1 ? row_of(&job->before, chunk, t + 1) : NULL;
-        row.factor = means && begins_anew(job, from) ? zeros : factor; /* no steps were before */
+        row.next[0] = t + 1 < num_steps ? row_of(&job->x, chunk, t + 1) : NULL;
+        row.next[1] = form == SUM_BACKWARD_AND_SLOPE && now > 1 ? row_of(&job->before, chunk, t + 1) : NULL;
+        row.factor = is_mean && is_reset(job, from) ? zeros : factor; /* no steps were before */
+
         if (many == AT_ONCE)
-            NAME(sums_pieces)(&row, rows, form, past, AT_ONCE);
+            NAME(sums_pieces)(&row, rows, form, past_caches, AT_ONCE);
         else if (many == 2)
-            NAME(sums_pieces)(&row, rows, form, past, 2);
+            NAME(sums_pieces)(&row, rows, form, past_caches, 2);
         else
-            NAME(sums_pieces)(&row, rows, form, past, 1);
+            NAME(sums_pieces)(&row, rows, form, past_caches, 1);
+
         if (block > 1 && (t % block == block - 1 || now == 0))
-            give_block(&job->y, rows_of_block, chunk, t - t % block, t);
+            write_block(&job->y, rows_of_block, chunk, t - t % block, t);
         const int64_t last = now - (many - 1);
-        if (backwards && begins_anew(job, last)) {
-            forget(&row, form);
+        if (is_backward && is_reset(job, last)) {
+            clear_state(&row, form);
             from = beginning(job, last - 1);
         }
     }
-    give(job->first, row.first, chunk);
-    give(job->second, row.second, chunk);
+
+    write_state(job->first, row.first, chunk);
+    write_state(job->second, row.second, chunk);
 }
 
 #define SUMS(rows, form) \

@@ -1,4 +1,4 @@
-/* How threads of a team share pieces of work: each takes the next free one. */
+/* Pieces of work that the threads of a team share: each thread takes the next free one. */
 #ifndef SPIKEBRIDGE_TEAM_H
 #define SPIKEBRIDGE_TEAM_H
 
@@ -6,6 +6,7 @@
 
 #include "native.h"
 
+/* The number of the next free piece. */
 static inline int64_t take_next(int64_t *next)
 {
 #if defined(__GNUC__)
@@ -15,7 +16,7 @@ static inline int64_t take_next(int64_t *next)
 #endif
 }
 
-/* Runs a function in so many threads of a team, or in this one alone. */
+/* Runs a function in `num_threads` threads of a team, or in this thread alone. */
 static inline void run_together(Team team, int64_t num_threads, void (*work)(void *), void *data)
 {
 #if defined(__GNUC__)

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from research.claims.networks.sparse_linear import SparseLinear
 from spikebridge.analysis import count_cost
 from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.ops import SparseLinear, reference
+from spikebridge.ops import reference
 
 
 def connections(weights: float = 0.5) -> SparseLinear:
@@ -86,7 +87,7 @@ def test_wrong_connections_are_refused() -> None:
     with pytest.raises(ConfigError, match="4 neurons as sources, numbered from 0, but a connection names neuron 4"):
         SparseLinear(4, 3, torch.tensor([4]), torch.tensor([0]))
 
-    with pytest.raises(ConfigError, match="targets as whole numbers"):
+    with pytest.raises(ConfigError, match="targets as integers"):
         SparseLinear(4, 3, torch.tensor([1]), torch.tensor([0.5]))
 
     with pytest.raises(ConfigError, match="one weight, or one for each of 1 connections"):

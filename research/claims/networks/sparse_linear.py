@@ -49,7 +49,7 @@ class SparseLinear(nn.Module):
         for role, neurons, number in (("sources", sources, num_inputs), ("targets", targets, num_outputs)):
             if neurons.ndim != 1 or neurons.is_floating_point() or len(neurons) != len(sources):
                 raise ConfigError(
-                    f"SparseLinear needs {role} as whole numbers, one a connection, but got {in_words(neurons)}"
+                    f"SparseLinear needs {role} as integers, one a connection, but got {in_words(neurons)}"
                 )
 
             if len(neurons) and not 0 <= int(neurons.min()) <= int(neurons.max()) < number:
@@ -140,13 +140,7 @@ class SparseLinear(nn.Module):
         return y.reshape(*x.shape[:-1], self.num_outputs)
 
     def synaptic_operations(self, x: Float[Tensor, "*B N"]) -> float:
-        """The additions that spikes cause, one for each spike and connection.
-
-        Example:
-            >>> layer = SparseLinear(3, 2, torch.tensor([0, 2, 2]), torch.tensor([0, 0, 1]))
-            >>> layer.synaptic_operations(torch.tensor([[0.0, 0.0, 2.0]]))  # two spikes, two connections each
-            4.0
-        """
+        """The additions that spikes cause, one for each spike and connection."""
         fan_out = torch.bincount(self.indices[1], minlength=self.num_inputs)
         return float((x.abs().reshape(-1, self.num_inputs).sum(0) * fan_out).sum())
 
@@ -164,9 +158,9 @@ class SparseLinear(nn.Module):
         return F.embedding_bag(neuron, self._weight_rows(), starts, mode="sum", per_sample_weights=values)
 
     def _weight_rows(self) -> Tensor:
-        """The weights of each sending neuron as a row, made anew when the weights have changed."""
+        """The weights of each sending neuron as a row, made again when the weights have changed."""
         weights = self.weights
-        # a change of type or of `data` leaves the version as it was
+        # the version alone is not enough: a change of type or of `data` leaves it as it was
         key = id(weights), weights._version, weights.data_ptr(), weights.dtype
         if self._rows is None or self._rows[0] != key:
             targets, sources = self.indices

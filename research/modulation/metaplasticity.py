@@ -13,30 +13,18 @@ from spikebridge.training.continual.regularizer import Consolidation, Masks, Par
 
 
 class Metaplasticity(Consolidation):
-    """Damps steps by the size of the weight. No step is reversed, and a weight may change its sign.
-
-    Args:
-        strength: m, at least 0. CH-HNN's code takes .5 where classes come one after the other, and 50 where the task
-            is given.
-        damp: `shrinking` damps steps towards 0 alone (code); `all` damps every step (article).
-
-    Raises:
-        ConfigError: a strength below 0, or another word.
-
-    Example:
-        >>> damp_step(torch.tensor([1.0, 1.0]), torch.tensor([-0.5, 0.5]), strength=0.6931472, only_shrinking=True)
-        tensor([-0.2500,  0.5000])
-    """
+    """Damps steps by the size of the weight. No step is reversed, and a weight may change its sign."""
 
     def __init__(self, strength: float, damp: str = "shrinking") -> None:
         super().__init__()
+        # the published code takes .5 where classes come one after the other, and 50 where the task is given
         if not 0 <= strength < float("inf"):
             raise ConfigError(f"Metaplasticity needs a strength of 0 or more, but got {strength}")
         if damp not in ("shrinking", "all"):
             raise ConfigError(f"damp should be 'shrinking' or 'all', but is {damp!r}")
 
         self.strength = strength
-        self.damp = damp
+        self.damp = damp  # "shrinking" damps steps towards 0 alone (code), "all" every step (article)
         self._before: dict[str, Tensor] = {}
 
     def before_step(self, parameters: Parameters, masks: Masks | None = None) -> None:
@@ -53,14 +41,7 @@ class Metaplasticity(Consolidation):
 
 
 def damp_step(weight: Tensor, move: Tensor, strength: float, *, only_shrinking: bool) -> Tensor:
-    """A step of weights, made smaller by their size.
-
-    Args:
-        weight: before the step.
-        move: of the same shape.
-        strength: m.
-        only_shrinking: leave steps away from 0 as they are.
-    """
+    """A step of weights, made smaller by their size."""
     factor = torch.exp(-(strength * weight).abs())
     if only_shrinking:
         factor = torch.where(weight * move < 0, factor, torch.ones_like(factor))
