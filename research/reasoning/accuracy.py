@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from research.reasoning.graphs.published_graph import FORMS, score_form
 from research.reasoning.question_answering.budget import REPAIRS
 from research.reasoning.question_answering.folds import train_folds
 from spikebridge.data.catalog import find_files
@@ -30,7 +31,6 @@ from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import Question, Scene
 from spikebridge.networks.reasoning.evaluation.scores import calibration, score, score_executor, tally
 from spikebridge.networks.reasoning.executor import execute
-from spikebridge.networks.reasoning.graph.layout import PRESETS
 from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.recipe import Config
 from spikebridge.networks.reasoning.training.labels import SceneSet
@@ -75,8 +75,8 @@ def everyone(scenes: Sequence[Scene], questions: Sequence[Question]) -> dict[str
     """Every preset, with what-if events from roll-outs and causal ones, and the executor, alone and with a guess."""
     kinds = {question.kind for question in questions}
     shares: dict[str, Any] = {}
-    for name in PRESETS:
-        shares[name] = next(iter(score(scenes, questions, name).values()))
+    for name, options in FORMS.items():
+        shares[name] = next(iter(score_form(scenes, questions, options).values()))
 
     shares["executor"] = next(iter(score_executor(scenes, questions).values()))
     shares["executor"]["with_guess"] = guessed(scenes, questions)
@@ -106,8 +106,8 @@ def over_seeds(run: Run, scenes: SceneSet, questions: Sequence[Question]) -> dic
     found: dict[str, Any] = {}
     readings = {seed: learned_reader(run, seed)(scenes.perceived) for seed in seeds_of(run)}
 
-    for name in PRESETS:
-        by_seed = [score(read, questions, name)["explanatory"] for read in readings.values()]
+    for name, options in FORMS.items():
+        by_seed = [score_form(read, questions, options)["explanatory"] for read in readings.values()]
         for what in ("per_option", "per_question"):
             values = [one[what] for one in by_seed]
             found.setdefault(name, {})[what] = {

@@ -32,6 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from research.reasoning.graphs.published_graph import published, score_form
 from spikebridge.data.catalog import find_files
 from spikebridge.hybrid import HybridUnit
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
@@ -181,9 +182,8 @@ def set_best_threshold(unit: CollisionUnit, split: Split, asked: list[Question])
     tried = {}
     for value in THRESHOLDS:
         unit.set_threshold(value)
-        tried[value] = score(CollisionReader(unit)(split.validation.perceived), asked, "paper")["explanatory"][
-            "per_option"
-        ]
+        scenes = CollisionReader(unit)(split.validation.perceived)
+        tried[value] = score_form(scenes, asked, published())["explanatory"]["per_option"]
 
     best = max(tried, key=lambda value: (tried[value], value))
     unit.set_threshold(best)

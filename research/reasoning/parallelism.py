@@ -23,18 +23,26 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from research.reasoning.graphs.published_graph import MAX_EVENTS, PublishedTable, compile_as_published, published
 from research.reasoning.scenes import Asked, asked_of_data, crowded_scene, drawn_questions
 from spikebridge.networks.reasoning.data.scene import Question, Scene
 from spikebridge.networks.reasoning.executor import Executor
-from spikebridge.networks.reasoning.graph.compiler import compile_as_published, compile_program
-from spikebridge.networks.reasoning.graph.layout import PRESETS
-from spikebridge.networks.reasoning.graph.run import Execution, Query, RunOptions, answer, assign_slots, run_batch
-from spikebridge.networks.reasoning.graph.worlds import PAPER_EVENTS, World
+from spikebridge.networks.reasoning.graph.compiler import compile_program
+from spikebridge.networks.reasoning.graph.run import (
+    Execution,
+    Query,
+    RunOptions,
+    answer,
+    assign_slots,
+    run_batch,
+    run_questions,
+)
+from spikebridge.networks.reasoning.graph.worlds import World
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "parallelism.json"
-TABLE = OperatorTable()
+TABLE = PublishedTable()
 ROUNDS = 3
 SAMPLE = 60
 PROGRAM = (
@@ -113,8 +121,8 @@ def _seen_by_loops(scene: Scene) -> Observation:
 def _graph_by_loops(scene: Scene) -> tuple[torch.Tensor, dict[str, int]]:
     """The published weights, one by one (drive 100, gate 99, channel 1)."""
     seen = _seen_by_loops(scene)
-    events = seen.events[:PAPER_EVENTS]
-    names = RunOptions(PRESETS["paper"]).layout.names(scene.num_objects, len(events))
+    events = seen.events[:MAX_EVENTS]
+    names = published().layout.names(scene.num_objects, len(events))
     place = {name: n for n, name in enumerate(names)}
     matrix = torch.zeros(len(names), len(names))
 
@@ -238,13 +246,15 @@ def beside_one_at_a_time(asked: Asked) -> dict[str, object]:
     rng = np.random.default_rng(0)
     sample = [flat[i] for i in rng.choice(len(flat), min(SAMPLE, len(flat)), replace=False)]
     alone = [(scene, [Question(scene.video, "descriptive", program)]) for scene, program in sample]
-    paper = [answer(scene, question, preset="paper")[0][0].value for scene, question in alone]
+    paper = [run_questions([scene], question, published())[0][0].value for scene, question in alone]
     equal = sum(said == by_loops(*pair) for said, pair in zip(paper, sample, strict=True))
     ways: dict[str, list[float]] = {"engine": [], "engine, paper": [], "by loops": [], "by arrays": [], "executor": []}
 
     for _ in range(ROUNDS):
         ways["engine"].append(seconds(lambda: answer(asked.scenes, asked.questions)) / len(flat))
-        ways["engine, paper"].append(seconds(lambda: answer(asked.scenes, asked.questions, preset="paper")) / len(flat))
+        ways["engine, paper"].append(
+            seconds(lambda: run_questions(asked.scenes, asked.questions, published())) / len(flat)
+        )
         ways["by loops"].append(seconds(lambda: [by_loops(*pair) for pair in sample]) / len(sample))
         ways["by arrays"].append(
             seconds(lambda: [answer(*pair, execution=Execution("dense")) for pair in alone]) / len(sample)

@@ -15,7 +15,6 @@ import json
 import math
 import os
 import statistics
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,21 +22,26 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from research.reasoning.graphs.faulty_graph import FaultyOptions, GraphFaults
+from research.reasoning.graphs.published_graph import MAX_EVENTS, published
 from research.reasoning.scenes import Asked, asked_of_data
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Scene
 from spikebridge.networks.reasoning.events.collision_unit import FixedCollisionUnit
 from spikebridge.networks.reasoning.events.reader import CollisionReader
 from spikebridge.networks.reasoning.executor import Executor
-from spikebridge.networks.reasoning.graph.layout import PRESETS, Preset
-from spikebridge.networks.reasoning.graph.run import Execution, answer
-from spikebridge.networks.reasoning.graph.spiking_graph import GraphFaults
-from spikebridge.networks.reasoning.graph.worlds import PAPER_EVENTS
+from spikebridge.networks.reasoning.graph.layout import PRESETS
+from spikebridge.networks.reasoning.graph.run import run_questions
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "robustness.json"
 PARTS = ("faults", "rule", "errors")
 COPIES = 5
-GRAPHS: dict[str, Preset] = {f"compartment x{COPIES}": PRESETS["compartment"].with_copies(COPIES), **PRESETS}
+NO_FAULTS = GraphFaults()
+GRAPHS: dict[str, FaultyOptions] = {
+    f"compartment x{COPIES}": FaultyOptions(PRESETS["compartment"], copies=COPIES),
+    "paper": published(),
+    **{name: FaultyOptions(preset) for name, preset in PRESETS.items()},
+}
 FAULTS: dict[str, list[GraphFaults]] = {
     "weight noise": [GraphFaults(weight_noise=noise) for noise in (0.01, 0.02, 0.05)],
     "neurons lost": [GraphFaults(lost=share) for share in (0.01, 0.05)],
@@ -58,11 +62,9 @@ def graded(asked: Asked, given: Sequence[Sequence[float]]) -> dict[str, float]:
     }
 
 
-def by_graph(asked: Asked, preset: Preset, faults: GraphFaults | None = None) -> dict[str, float]:
-    """The graph's score."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="preset 'scaled' is exact")
-        answers = answer(asked.scenes, asked.questions, preset=preset, execution=Execution(faults=faults))
+def by_graph(asked: Asked, options: FaultyOptions, faults: GraphFaults = NO_FAULTS) -> dict[str, float]:
+    """The score of a graph with faults."""
+    answers = run_questions(asked.scenes, asked.questions, replace(options, faults=faults))
 
     rows = [
         [float(a.value == truth) for a, truth in zip(given, question.answers, strict=True)]
@@ -77,7 +79,7 @@ def by_executor(asked: Asked) -> dict[str, dict[str, float]]:
     for name, guess, clip in (
         ("executor", 0.0, None),
         ("executor + guess", 0.5, None),
-        ("executor, clips", 0.0, PAPER_EVENTS),
+        ("executor, clips", 0.0, MAX_EVENTS),
     ):
         executors = {scene.video: Executor(scene) for scene in asked.scenes}
         rows = []
@@ -111,8 +113,8 @@ def mean_and_spread(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 def faults_of_the_graph(asked: Asked, seeds: int) -> list[dict[str, object]]:
     """Every graph under every fault."""
     rows: list[dict[str, object]] = []
-    for name, preset in GRAPHS.items():
-        clean = by_graph(asked, preset)
+    for name, options in GRAPHS.items():
+        clean = by_graph(asked, options)
         rows.append({"graph": name, "fault": "none", **clean})
         print(rows[-1], flush=True)
 
@@ -120,7 +122,7 @@ def faults_of_the_graph(asked: Asked, seeds: int) -> list[dict[str, object]]:
             for level in levels:
                 size = next(v for v in (level.weight_noise, level.lost, level.deleted, level.bits) if v)
                 drawn = 1 if kind == "bits" else seeds
-                scores = mean_and_spread([by_graph(asked, preset, replace(level, seed=s)) for s in range(drawn)])
+                scores = mean_and_spread([by_graph(asked, options, replace(level, seed=s)) for s in range(drawn)])
                 share = round(100 * scores["per_option"] / clean["per_option"], 1)
                 row = {"graph": name, "fault": f"{kind} {size}", **scores, "percent_of_clean": share, "seeds": drawn}
 
@@ -135,7 +137,7 @@ def faults_of_the_graph(asked: Asked, seeds: int) -> list[dict[str, object]]:
 
 def beside(asked: Asked) -> dict[str, object]:
     """The graph, as default and as published, beside the executor."""
-    graphs = {name: by_graph(asked, PRESETS[name]) for name in ("compartment", "paper")}
+    graphs = {name: by_graph(asked, GRAPHS[name]) for name in ("compartment", "paper")}
     return {**graphs, **by_executor(asked)}
 
 

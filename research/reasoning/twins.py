@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from research.reasoning.graphs.hybrid_graph import network_inputs, reasoning_network
 from research.reasoning.question_answering.answer_network import AnswerNetwork, program_tokens
 from research.reasoning.question_answering.twin import AboutScene, TwinConfig, asked_of_videos, train_twin, twin_answers
 from spikebridge.analysis import count_cost, energy, hardware_profile
@@ -29,10 +30,8 @@ from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import Question, Scene
 from spikebridge.networks.reasoning.evaluation.scores import ProgramValues, tally, values
 from spikebridge.networks.reasoning.executor import execute
-from spikebridge.networks.reasoning.graph.compiler import compile_program
-from spikebridge.networks.reasoning.graph.hybrid import network_inputs, reasoning_network
-from spikebridge.networks.reasoning.graph.run import answer
-from spikebridge.networks.reasoning.parsing.operators import OperatorTable
+from spikebridge.networks.reasoning.graph.layout import PRESETS
+from spikebridge.networks.reasoning.graph.run import RunOptions, answer
 from spikebridge.networks.reasoning.perception.perceive import perceive
 from spikebridge.networks.reasoning.simulation.render import render_frames
 from spikebridge.networks.reasoning.simulation.video import generate_video
@@ -89,7 +88,7 @@ def side_by_side(network: AnswerNetwork, scenes: list[Scene], questions: list[Qu
 
 def costs(network: AnswerNetwork, scenes: Sequence[Scene], questions: Sequence[Question]) -> dict[str, Any]:
     """Operations and energy of one program, for descriptive and explanatory ones."""
-    table = OperatorTable()
+    options = RunOptions(PRESETS["scaled"])
     profile = hardware_profile("45nm")
     scene_of = {scene.video: scene for scene in scenes}
     asked = [question for question in questions if question.kind in ("descriptive", "explanatory")][:NUM_COUNTED]
@@ -98,8 +97,8 @@ def costs(network: AnswerNetwork, scenes: Sequence[Scene], questions: Sequence[Q
     for question in asked:
         scene = scene_of[question.video]
         program = question.programs[0]
-        graph = reasoning_network(scene)
-        inputs = network_inputs(scene, [compile_program(program, table)], graph)
+        graph = reasoning_network(scene, options)
+        inputs = network_inputs(scene, [options.compile(program)], graph, options)
 
         for name, cost in (
             ("hybrid", count_cost(graph.eval(), inputs)),

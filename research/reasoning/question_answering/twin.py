@@ -21,9 +21,9 @@ from research.reasoning.question_answering.answer_network import (
     program_tokens,
     seen_tokens,
 )
+from research.reasoning.question_answering.generated_questions import generate_questions
 from research.reasoning.question_answering.videos import executor_answers
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.simulation.questions import generate_questions
 from spikebridge.networks.reasoning.simulation.video import generate_video
 from spikebridge.training.batches import Batches
 from spikebridge.training.loop import fit

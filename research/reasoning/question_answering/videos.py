@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from research.reasoning.question_answering.generated_questions import generate_questions
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, KINDS, Question, Scene
 from spikebridge.networks.reasoning.executor import Executor
@@ -13,7 +14,6 @@ from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.parsing.parser import Parser, read_question
 from spikebridge.networks.reasoning.perception.detector import Detector
 from spikebridge.networks.reasoning.perception.perceive import perceive
-from spikebridge.networks.reasoning.simulation.questions import generate_questions
 from spikebridge.networks.reasoning.simulation.render import render_frames
 from spikebridge.networks.reasoning.simulation.video import INSIDE, Ranges, RollingVideo, generate_video
 

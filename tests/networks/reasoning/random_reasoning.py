@@ -5,7 +5,7 @@ import numpy as np
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, COLORS, MATERIALS, SHAPES, Scene
 from spikebridge.networks.reasoning.parsing.operators import OPERATORS
 
-OVER_ALL = {row.token for row in OPERATORS if row.over_all}
+OVER_ALL = [row.token for row in OPERATORS if row.over_all]
 
 
 def random_scene(rng: np.random.Generator, video: int = 0) -> Scene:

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from research.reasoning.question_answering.generated_questions import uncertain_pairs
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.networks.reasoning.perception.detector import Detections, Detector, Maps, detection_loss
 from spikebridge.networks.reasoning.perception.object_tracks import ObjectTracks, track_objects
 from spikebridge.networks.reasoning.perception.one_shot import LabeledPicture, learn_value
 from spikebridge.networks.reasoning.perception.perceive import check_pictures, check_tracks, perceive, roll_out
 from spikebridge.networks.reasoning.perception.track_motion import fit_motion
-from spikebridge.networks.reasoning.simulation.questions import uncertain_pairs
 from spikebridge.networks.reasoning.simulation.render import PALETTE, render_frames
 from spikebridge.networks.reasoning.simulation.table import fit_segment
 from spikebridge.networks.reasoning.simulation.video import RollingVideo, generate_video, in_view

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from research.reasoning.question_answering.generated_questions import generate_questions
 from research.reasoning.question_answering.videos import executor_answers
 from spikebridge.networks.reasoning.data.scene import KINDS, Question
 from spikebridge.networks.reasoning.graph.run import answer
-from spikebridge.networks.reasoning.simulation.questions import generate_questions
 from spikebridge.networks.reasoning.simulation.templates import (
     Reference,
     cause_question,

@@ -109,7 +109,7 @@ def test_files_are_answered_by_every_preset_and_the_executor(
     results = reasoning.evaluate(trained[0], None, options)
     json.dumps(results)
 
-    assert set(results["presets"]) == {"paper", "scaled", "compartment"}
+    assert set(results["presets"]) == {"scaled", "compartment"}
     for graph in results["presets"].values():
         assert graph["explanatory"] == {"per_option": 1, "per_question": 1, "num_questions": 1, "num_options": 1}
         assert graph["descriptive"]["num_questions"] == 2
@@ -132,7 +132,6 @@ def test_what_if_texts_are_answered_with_and_without_the_causal_link(
     assert causal["num_texts_without_choices"] == 1
     assert causal["presets"]["compartment"]["counterfactual"]["per_option"] == 1
     assert causal["executor"]["counterfactual"]["per_option"] == 1
-    assert causal["presets"]["paper"]["counterfactual"]["per_option"] == 0
 
     rolled = reasoning.evaluate(trained[0], None, dataclasses.replace(options, causal=False))
     assert rolled["presets"]["compartment"]["counterfactual"]["per_option"] == 0

@@ -1,15 +1,13 @@
-"""From trajectories to events and worlds, worked by hand; the units that write connections."""
+"""From trajectories to events and worlds, worked by hand."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.events.events import EVENT_KINDS, nearest_samples, observed_events, tracks_of
-from spikebridge.networks.reasoning.graph.units import attribute_unit
 from spikebridge.networks.reasoning.graph.worlds import World, build_worlds
 
 OBJECTS = [["red", "metal", "cube"], ["blue", "rubber", "sphere"], ["green", "metal", "cylinder"]]
@@ -125,14 +123,3 @@ def test_a_scene_that_cannot_be_meant_is_refused_with_its_place(changes: dict[st
     given = {"objects": OBJECTS, "trajectory": [], "collisions": [], "what_if": {}, **changes}
     with pytest.raises(DataError, match=message):
         Scene.from_lists(1, **given)  # type: ignore[arg-type]
-
-
-def test_attributes_become_connections_by_the_mean_over_visible_samples() -> None:
-    unit = attribute_unit({"color": ("red", "blue"), "shape": ("cube", "ball", "cone")}, step=8.0)
-    scores = torch.tensor([[0.9, 0.1, 0.2, 0.5, 0.3], [0.1, 0.9, 0.6, 0.3, 0.1], [0.0, 0.0, 0.0, 0.0, 0.0]])
-    visible = torch.tensor([[1.0], [1.0], [0.0]])
-    whole, _ = unit(torch.cat([scores + torch.tensor([[0.1, 0, 0, 0, 0]]), visible], 1).unsqueeze(1))
-
-    # red: (1.0 + 0.2) / 2 beats (0.1 + 0.9) / 2; ball: 0.4 ties with cube 0.4, the first one is taken
-    assert whole[-1].tolist() == [[8.0, 0.0, 8.0, 0.0, 0.0]]
-    assert np.allclose(unit.stages(torch.cat([scores, visible], 1).unsqueeze(1))[0].kernel[-1, 0, 0, :2], 0.5)

@@ -53,7 +53,7 @@ def test_learned_collisions_answer_more_real_questions_than_baked_in_ones(real_s
     assert run is not None
 
     shares = {
-        kind: score(read_collisions(run, about, kind, "explanatory"), questions, "paper")["explanatory"]["per_option"]
+        kind: score(read_collisions(run, about, kind, "explanatory"), questions)["explanatory"]["per_option"]
         for kind in ("baked", "learned")
     }
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from research.reasoning.question_answering.generated_questions import uncertain_pairs
 from spikebridge.errors import ConfigError
-from spikebridge.networks.reasoning.simulation.questions import uncertain_pairs
 from spikebridge.networks.reasoning.simulation.render import PALETTE, render_frames
 from spikebridge.networks.reasoning.simulation.table import BOUNCE, RADIUS, REST, RollingTable, distance
 from spikebridge.networks.reasoning.simulation.video import (

@@ -110,7 +110,6 @@ PRESETS = {
     "quick": Config(scenes="generated", num_videos=32, num_features=16, epochs=16, batch_size=32, size="quick"),
     "default": Config(),
     "three": Config(scenes="real", num_seeds=3),
-    "paper": Config(parts=("collisions", "detector", "parser"), scenes="real", num_seeds=3),
 }
 
 

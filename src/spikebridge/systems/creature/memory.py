@@ -181,7 +181,7 @@ class ConceptGraph(Stateful):
     A spike acts one step later: `v = W z + W_memory z + x`, `z = (v >= v_threshold)`. A run begins from rest.
 
     Example:
-        >>> graph = ConceptGraph(NeuronLayout(exact=True))
+        >>> graph = ConceptGraph(NeuronLayout())
         >>> spikes, _ = graph(torch.zeros(1, 2, graph.num_shared + 1), memory=torch.zeros(1, 2, MEMORY_SIZE))
         >>> spikes.shape == (1, 2, graph.indices.num_neurons)
         True
@@ -289,7 +289,7 @@ def _fixed_connections(layout: NeuronLayout) -> tuple[Tensor, Tensor, Tensor]:
     # a scene of as many events as slots: the start, collisions of different pairs, the end
     rows = [[frame + 1, *pair] for frame, pair in enumerate(PAIRS[: NUM_EVENTS - 2].tolist())]
     scene = Scene.from_lists(0, triples, [[0, []]], rows)
-    worlds = build_worlds([scene], [World(0)], _PRESET.exact, layout.attributes)
+    worlds = build_worlds([scene], [World(0)], layout.attributes)
     connections = wire(worlds, layout, _PRESET)
     fixed = ~connections.from_scene
 

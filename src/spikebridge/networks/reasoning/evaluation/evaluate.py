@@ -18,8 +18,6 @@ from spikebridge.training.run.run import Run
 
 _log = logging.getLogger(__name__)
 
-_PUBLISHED = "paper"
-
 
 @dataclass(frozen=True)
 class QuestionEvaluation:
@@ -32,7 +30,7 @@ class QuestionEvaluation:
     collisions: Literal["baked", "learned", "rule"] = "baked"
     """baked: those of the scene file; learned: detected by the trained unit; rule: detected by the fixed rule."""
     causal: bool = True
-    """Keep events that do not depend on the removed object in counterfactuals; preset `paper` never does."""
+    """Keep events that do not depend on the removed object in counterfactuals."""
     presets: tuple[str, ...] = tuple(PRESETS)
     """Presets of the reasoning graph to evaluate."""
     seed: int = 0
@@ -80,7 +78,7 @@ def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
         with_collisions = read_collisions(run, scenes, options.collisions, kind) if some else []
 
         for name, scores in presets.items():
-            scores |= score(with_collisions, some, name, options.causal and name != _PUBLISHED)
+            scores |= score(with_collisions, some, name, options.causal)
         executor |= score_executor(with_collisions, some, options.causal)
 
     answered = time.perf_counter()

@@ -150,11 +150,6 @@ def in_order(events: Events) -> Events:
     return events.take(np.lexsort((events.kind, events.frame, events.scene)))
 
 
-def first_of_each(events: Events, number: int) -> Events:
-    """The first events of each scene, no more than `number`; for the clips of the paper."""
-    return events.take(ranks(events.scene) < number)
-
-
 def ranks(groups: Int[np.ndarray, "E"]) -> Int[np.ndarray, "E"]:
     """The rank of each element within its group; groups are contiguous.
 

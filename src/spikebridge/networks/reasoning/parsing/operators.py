@@ -148,14 +148,12 @@ ORDERS: dict[str, _Steps] = {
 """Words of order; each is one instruction together with `filter_order`."""
 
 _COMPILER_STEPS: dict[str, _Steps] = {
-    "events, storing both": (("all_events", "store_objects", "store_events"), ()),
     "events, storing objects": (("all_events", "store_objects"), ()),
     "events, storing events": (("all_events", "store_events"), ()),
     "store objects": (("store_objects",), ()),
     "store events": (("store_events",), ()),
     "forget objects": (("dismiss_objects",), ()),
     "forget events": (("dismiss_events",), ()),
-    "silence": ((), ()),
 }
 """Instructions that the compiler adds: move a choice to memory, clear a set that is no longer needed."""
 
