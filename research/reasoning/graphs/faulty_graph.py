@@ -98,9 +98,6 @@ class FaultyGraph(SpikingGraph):
         # sums are over all copies, everything else is about one of them
         self.indices = indices
         self.v_threshold = self.v_threshold[: self.num_neurons].repeat(copies)
-        if self.decay is not None:
-            self.decay = self.decay[: self.num_neurons].repeat(copies)
-
         lost = torch.rand(len(self.v_threshold), generator=self._generator, device=self.device) < faults.lost
         self.alive = (~lost).float().unsqueeze(1)
 

@@ -128,12 +128,12 @@ def reasoning_network(scene: Scene, options: RunOptions) -> HybridNetwork:
 
     Its inputs are `scores` `(T, B, O, V + 1)`, class scores of each object and its visibility, and `program`
     `(T, B, 1)`, see `network_inputs`. Its output are the spikes of all neurons. Raises `ConfigError` for a preset with
-    branches or a leak.
+    branches.
     """
     preset = options.preset
     layout = options.layout
-    if preset.saturates or preset.decay > 0:
-        raise ConfigError(f"the hybrid network needs a preset without branches or leak, but got {preset.name!r}")
+    if preset.saturates:
+        raise ConfigError(f"the hybrid network needs a preset without branches, but got {preset.name!r}")
 
     worlds = options.build_worlds([scene], [World(0)])
     indices = neuron_indices(worlds, layout)

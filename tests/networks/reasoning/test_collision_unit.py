@@ -17,6 +17,7 @@ from spikebridge.networks.reasoning.events.collision_inputs import (
     NUM_CHANNELS,
     acceleration,
     candidate_pairs,
+    kinds,
     mirrored,
     on_grid,
     signals,
@@ -154,6 +155,29 @@ def test_a_frame_between_samples_follows_from_the_samples_around_the_peak() -> N
 
     scores[20] = 2.9  # a second, lower peak far away does not draw it
     assert expected_frame(scores).item() == pytest.approx(5 * (4 + share), abs=1e-4)
+
+
+def test_log_odds_and_frame_of_scores_worked_by_hand() -> None:
+    assert log_odds(torch.zeros(3)).exp().item() == pytest.approx(2)  # two against one
+
+    even = torch.tensor([-50.0, 0.0, 0.0, -50.0, -50.0, -50.0, 9.0])  # samples 1 and 2
+    assert expected_frame(even).item() == pytest.approx(7.5)
+
+
+def test_material_and_shape_are_one_hot() -> None:
+    assert kinds(Scene.from_lists(1, [["red", "rubber", "cube"]], [], [])).tolist() == [[0, 1, 1, 0, 0]]
+
+
+def test_the_second_coordinate_is_mirrored() -> None:
+    places = torch.tensor([[[[10.0, 20.0], [0.0, 75.0]]]])
+    assert mirrored(places).tolist() == [[[[10.0, 130.0], [0.0, 75.0]]]]
+
+
+def test_gaps_of_a_track_are_interpolated_and_marked() -> None:
+    samples = [[0, [[0, 0.0, 0.0]]], [5, []], [10, [[0, 4.0, 2.0]]]]
+    places, visible = on_grid(Scene.from_lists(1, OBJECTS[:1], samples, []))
+    assert places[1].tolist() == [[2.0, 1.0]]
+    assert visible[:4, 0].tolist() == [1.0, 0.0, 1.0, 0.0]
 
 
 def test_candidates_come_near_once_gaps_are_filled() -> None:

@@ -16,11 +16,10 @@ from spikebridge.networks.reasoning.executor import Executor
 from spikebridge.networks.reasoning.explain.explain import explain
 from spikebridge.networks.reasoning.graph.layout import PRESETS, NeuronLayout
 from spikebridge.networks.reasoning.graph.run import Execution, Query, RunOptions, answer, assign_slots, batch_stimuli
-from spikebridge.networks.reasoning.graph.spiking_graph import SpikingGraph, StimulusSpikes
-from spikebridge.networks.reasoning.graph.wiring import neuron_indices, wire
+from spikebridge.networks.reasoning.graph.wiring import wire
 from spikebridge.networks.reasoning.graph.worlds import World, build_worlds
 from spikebridge.networks.reasoning.parsing.operators import OPERATORS, Operator, OperatorTable, Signature
-from spikebridge.neurons.lif import LIFState, lif_step
+from spikebridge.neurons import Memoryless
 
 PRESET_NAMES = ("scaled", "compartment")
 BLUE = ["objects", "blue", "filter_color", "unique"]
@@ -176,25 +175,16 @@ def test_more_than_16_members_are_counted_by_their_own_spikes() -> None:
     assert said(scene, count) == Executor(scene).run(count.split()).value == "25"
 
 
-def test_a_neuron_of_the_graph_is_a_lif_neuron_that_forgets_inhibition() -> None:
-    preset = PRESETS["compartment"].with_leak(tau=0.001, dt=0.0012)
-    layout = NeuronLayout()
-    worlds = build_worlds([meeting_scene()], [World(0)])
-    unconnected = replace(wire(worlds, layout, preset), weight=np.zeros_like(wire(worlds, layout, preset).weight))
-    graph = SpikingGraph(unconnected, neuron_indices(worlds, layout), preset)
-    neuron = layout.shared_index["compare"]
-    charges = torch.tensor([1.2, 0.3, 1.6, 0.1, -2.0, 1.4, 1.1])
-    stimuli = [StimulusSpikes(torch.tensor([neuron]), torch.tensor([0]), charge[None]) for charge in charges]
-    states = [(state.v[neuron], state.spikes[neuron]) for state in graph.run(stimuli, 1)]
+def test_a_neuron_of_the_graph_is_a_memoryless_neuron() -> None:
+    scenes = [meeting_scene()]
+    options = RunOptions(PRESETS["scaled"])
+    batch = assign_slots(scenes, [Query(World(0), explain(scenes[0], PARTNER, "scaled").program)], options)
+    states = list(batch.graph.run(batch_stimuli(batch, options), 1))
+    neurons = Memoryless(v_threshold=batch.graph.v_threshold)
+    spikes, _ = neurons(torch.stack([state.v.T for state in states]))
 
-    lif = LIFState(torch.zeros(1))
-    for charge, (v, spikes) in zip(charges, states, strict=True):
-        held = lif.v.clamp(min=0)
-        assert v == charge + preset.decay * held
-        expected, lif = lif_step(charge[None], LIFState(held), decay=preset.decay, v_threshold=preset.v_threshold)
-        assert torch.equal(spikes, expected)
-
-    assert [int(spikes) for _, spikes in states] == [0, 0, 1, 0, 0, 0, 1]
+    assert spikes.any()
+    assert torch.equal(spikes, torch.stack([state.spikes.T for state in states]))
 
 
 def test_no_connection_joins_two_worlds_and_each_world_is_what_it_is_alone() -> None:
@@ -351,21 +341,6 @@ def test_a_new_colour_is_a_new_neuron_and_a_new_operator_is_a_new_row() -> None:
     table = OperatorTable((*OPERATORS, others), attributes)
     assert said(scene, "objects orange filter_color unique query_shape", table=table) == "sphere"
     assert said(scene, "objects blue filter_color unique others unique query_color", table=table) == "orange"
-
-
-def test_a_leak_within_the_bound_changes_no_answer_and_one_past_it_is_refused() -> None:
-    rng = np.random.default_rng(2)
-    scenes = [random_scene(rng, video) for video in range(4)]
-    questions = [descriptive(Programs(rng, scene).whole(), scene.video) for scene in scenes for _ in range(40)]
-    with_leak = PRESETS["compartment"].with_leak(tau=0.001, dt=0.0012)  # decay 0.301
-    values = [[a.value for (a,) in answer(scenes, questions, preset=p)] for p in ("compartment", with_leak)]
-
-    assert values[0] == values[1]
-    with pytest.raises(ConfigError, match=r"below 0.333"):
-        PRESETS["compartment"].with_leak(tau=0.001, dt=0.001)
-
-    with pytest.raises(ConfigError, match=r"below 0.0417"):
-        PRESETS["scaled"].with_leak(tau=0.001, dt=0.003)
 
 
 def test_what_cannot_be_asked_is_refused_in_words() -> None:

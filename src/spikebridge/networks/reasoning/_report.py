@@ -19,13 +19,7 @@ _METHOD = (
 
 
 def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
-    """Writes report.html into a finished run.
-
-    Args:
-        run: with its results.
-        config: its settings.
-        command: reproduces the run.
-    """
+    """Writes report.html into a finished run."""
     results = run.results()
     sections = []
 
@@ -49,16 +43,7 @@ def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
 
 
 def _lead(results: Mapping[str, Any]) -> str:
-    """The main result in one sentence.
-
-    Args:
-        results: of the recipe.
-
-    Example:
-        >>> rows = [{"from": "baked", "per option %": 94.2}, {"from": "learned", "per option %": 98.5}]
-        >>> _lead({"collisions": rows})
-        'From learned collisions the graph judges 98.50 % of the options rightly, from baked-in ones 94.20 %.'
-    """
+    """The main result in one sentence."""
     if "collisions" not in results:
         return ""
 

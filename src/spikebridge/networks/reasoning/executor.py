@@ -43,26 +43,7 @@ class _RefusalError(Exception):
 
 
 class Executor:
-    """Executes programs about one scene.
-
-    Args:
-        scene: its scene.
-        table: operators and attributes.
-        causal: counterfactual events as in `without_object`.
-
-    Example:
-        >>> scene = Scene.from_lists(
-        ...     1,
-        ...     objects=[["red", "metal", "cube"], ["blue", "rubber", "sphere"]],
-        ...     trajectory=[[0, [[0, 9.0, 9.0], [1, 5.0, 5.0]]]],
-        ...     collisions=[[5, 0, 1]],
-        ... )
-        >>> executor = Executor(scene)
-        >>> executor.run("events objects red filter_color unique filter_collision count".split())
-        _ExecutorResult(value='1', refusal=None)
-        >>> executor.run("objects unique query_color".split())
-        _ExecutorResult(value=None, refusal='ambiguous')
-    """
+    """Executes programs about one scene."""
 
     def __init__(self, scene: Scene, table: OperatorTable | None = None, causal: bool = False) -> None:
         self.scene = scene
@@ -78,14 +59,7 @@ class Executor:
         self.causes = set(zip(*(column.tolist() for column in causes_of(listed)), strict=True))
 
     def run(self, tokens: Sequence[str]) -> _ExecutorResult:
-        """The answer of a program, or the reason why there is none.
-
-        Args:
-            tokens: postfix, a choice's before its question's.
-
-        Raises:
-            ConfigError: the program is not well typed.
-        """
+        """The answer of a program, or the reason why there is none."""
         parse(tokens, self.table)
         stack: list[Any] = []
 
@@ -178,13 +152,7 @@ class Executor:
 def execute(
     scenes: Sequence[Scene], questions: Sequence[Question], causal: bool = False
 ) -> tuple[list[list[str | None]], list[list[str | None]]]:
-    """The executor's values and the reasons of its refusals, for each whole program of each question.
-
-    Args:
-        scenes: that the questions are about.
-        questions: any.
-        causal: what-if events as in `without_object`.
-    """
+    """The executor's values and the reasons of its refusals, for each whole program of each question."""
     scene_of = {scene.video: scene for scene in scenes}
     executors: dict[int | str, Executor] = {}
     values = []

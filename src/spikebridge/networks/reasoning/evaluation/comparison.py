@@ -25,17 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def compare(run: Run, split: Split, real: bool, data: Path | None = None) -> dict[str, Any]:
-    """The results of a run on explanatory questions about test videos.
-
-    Args:
-        run: with trained units.
-        split: its videos.
-        real: whether the videos are real ones, with real questions.
-        data: folder with data sets; None: SPIKEBRIDGE_DATA.
-
-    Returns:
-        `collisions`, one row for each source; `units`, one row for each seed; `questions` and `best_seed`.
-    """
+    """The results of a run on explanatory questions about test videos."""
     questions = _questions(split, real, data)
     noisy, near = split.test
     _log.info("answering with the collisions of the scenes and of the rule")

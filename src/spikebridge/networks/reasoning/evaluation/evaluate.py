@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spikebridge.errors import ConfigError, DataError, did_you_mean
-from spikebridge.networks.reasoning.data.clevrer_questions import read_questions, what_if_questions
+from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import KINDS, Question, Scene
+from spikebridge.networks.reasoning.data.what_if_texts import what_if_questions
 from spikebridge.networks.reasoning.evaluation.scores import score, score_executor
 from spikebridge.networks.reasoning.graph.layout import PRESETS
 from spikebridge.networks.reasoning.training.trained_units import fixed_reader, learned_reader
@@ -44,20 +45,7 @@ class QuestionEvaluation:
 
 
 def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
-    """The figures of `spikebridge eval reasoning`.
-
-    Args:
-        run: with trained units.
-        options: files and settings.
-
-    Returns:
-        `presets.<name>.<question type>` and `executor.<question type>`, each with `per_option`, `per_question`,
-        `num_questions`, `num_options`; the executor's also with `refusals`.
-
-    Raises:
-        ConfigError: one of the two files is missing.
-        DataError: a file that cannot be read, a question about a video without scene, or no known answer.
-    """
+    """The figures of `spikebridge eval reasoning`."""
     if options.scenes is None or options.questions is None:
         missing = "--scenes" if options.scenes is None else "--questions"
         raise ConfigError(f"scenes and questions belong together; {missing} is missing")
@@ -93,16 +81,7 @@ def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
 
 
 def _read_questions(path: Path, scenes: Sequence[Scene], seed: int) -> tuple[list[Question], dict[str, Any]]:
-    """The questions of a file; what-if texts get choices by rule.
-
-    Args:
-        path: of the file.
-        scenes: of the questions.
-        seed: of the choices.
-
-    Returns:
-        The questions, and `num_texts_without_choices` if there are texts.
-    """
+    """The questions of a file; what-if texts get choices by rule."""
     found = read_questions(path)
     scene_of = {scene.video: scene for scene in scenes}
 
@@ -124,14 +103,7 @@ def _read_questions(path: Path, scenes: Sequence[Scene], seed: int) -> tuple[lis
 
 
 def read_collisions(run: Run, scenes: Sequence[Scene], collisions: str, kind: str) -> list[Scene]:
-    """The scenes with collisions from the given source.
-
-    Args:
-        run: with trained units.
-        scenes: with trajectories.
-        collisions: `baked`, `learned` or `rule`.
-        kind: of the questions; the threshold of the learned unit depends on it.
-    """
+    """The scenes with collisions from the given source."""
     if collisions == "learned":
         return learned_reader(run, kind=kind)(scenes)
 

@@ -17,31 +17,12 @@ ProgramValues = Sequence[Sequence[str | None]]
 def score(
     scenes: Sequence[Scene], questions: Sequence[Question], preset: str | Preset = "compartment", causal: bool = False
 ) -> dict[str, Any]:
-    """The accuracy of the graph.
-
-    Args:
-        scenes: that the questions are about.
-        questions: with known answers.
-        preset: of the graph.
-        causal: counterfactual events as in `without_object`.
-
-    Returns:
-        As `tally`.
-    """
+    """The accuracy of the graph."""
     return tally(questions, values(answer(scenes, questions, preset, causal=causal)))
 
 
 def score_executor(scenes: Sequence[Scene], questions: Sequence[Question], causal: bool = False) -> dict[str, Any]:
-    """The accuracy of the symbolic executor; a refusal counts as wrong.
-
-    Args:
-        scenes: that the questions are about.
-        questions: with known answers.
-        causal: as in `score`.
-
-    Returns:
-        As `tally`, with `refusals` for each type.
-    """
+    """The accuracy of the symbolic executor; a refusal counts as wrong."""
     return tally(questions, execute(scenes, questions, causal)[0], refusals=True)
 
 
@@ -51,22 +32,7 @@ def values(answers: Sequence[Sequence[GraphAnswer]]) -> list[list[str | None]]:
 
 
 def tally(questions: Sequence[Question], given: ProgramValues, refusals: bool = False) -> dict[str, Any]:
-    """Shares of correct options and of questions with all options correct, by type and subtype.
-
-    Args:
-        questions: those without a known answer are left out, as are such choices.
-        given: the value of each whole program.
-        refusals: count values that are None, too.
-
-    Returns:
-        For each type that occurs `per_option`, `per_question`, `num_questions`, `num_options`, and the same under
-        `subtypes`, if any.
-
-    Example:
-        >>> question = Question(1, "descriptive", ("objects", "count"), subtype="count", answer="2")
-        >>> tally([question, question], [["2"], ["3"]])["descriptive"]["per_option"]
-        0.5
-    """
+    """Shares of correct options and of questions with all options correct, by type and subtype."""
     rows: dict[str, list[tuple[str, list[bool], int]]] = {kind: [] for kind in KINDS}
     for question, values_given in zip(questions, given, strict=True):
         known = [(v, a) for v, a in zip(values_given, question.answers, strict=True) if a is not None]
@@ -100,12 +66,7 @@ def _shares(rows: Sequence[tuple[str, list[bool], int]], refusals: bool) -> dict
 
 
 def _flat(scores: Mapping[str, Any]) -> dict[str, float]:
-    """One row of a table: percentages by option and by question of each type.
-
-    Example:
-        >>> _flat({"explanatory": {"per_option": 0.5, "per_question": 0.25}})
-        {'explanatory %': 50.0, 'explanatory per question %': 25.0}
-    """
+    """One row of a table: percentages by option and by question of each type."""
     row = {}
     for kind, shares in scores.items():
         row[f"{kind} %"] = round(100 * shares["per_option"], 2)
@@ -116,21 +77,7 @@ def _flat(scores: Mapping[str, Any]) -> dict[str, float]:
 
 
 def calibration(confidences: Sequence[float], right: Sequence[bool], num_bins: int = 10) -> dict[str, Any]:
-    """Bins of confidence with the share of correct answers in each.
-
-    Args:
-        confidences: of answers, 0 to 1.
-        right: whether each is correct.
-        num_bins: of equal width.
-
-    Returns:
-        `bins` (those that hold answers), and `expected_calibration_error`: the mean distance of confidence and share,
-        weighted by the answers in a bin.
-
-    Example:
-        >>> calibration([0.95, 0.95, 0.15, 0.15], [True, True, False, True])["expected_calibration_error"]
-        0.2
-    """
+    """Bins of confidence with the share of correct answers in each."""
     sure = np.asarray(confidences, dtype=float)
     hits = np.asarray(right, dtype=float)
     number = np.minimum((sure * num_bins).astype(int), num_bins - 1)

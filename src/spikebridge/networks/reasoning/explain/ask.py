@@ -62,16 +62,7 @@ def _line(answer: GraphAnswer) -> str:
 
 
 def load_observation(path: Path, detector: Detector, video: str | None = None) -> Observation:
-    """Reads a video and perceives its scene, or reads a scene from a file of scenes.
-
-    Args:
-        path: a video (`.npz`, `.webp`, `.gif`, `.mp4`, a folder of pictures), or a file of scenes.
-        detector: in eval mode; unused for a file of scenes.
-        video: which scene of a file with several.
-
-    Raises:
-        DataError: a missing or damaged file, an unknown scene, or a video outside of what the detector was trained for.
-    """
+    """Reads a video and perceives its scene, or reads a scene from a file of scenes."""
     if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
         if video not in (None, path.stem):
             raise DataError(f"{path} is a video of one scene, but got --video {video}; leave it out")
@@ -101,17 +92,7 @@ def _chosen(scenes: Sequence[Scene], video: str | None, path: Path) -> Scene:
 def answer_question(
     observation: Observation, parser: Parser, text: str, choices: Sequence[str] = ()
 ) -> QuestionAnswers:
-    """Answers a question in words.
-
-    Args:
-        observation: the subject of the question.
-        parser: in eval mode.
-        text: the question.
-        choices: of an explanatory, predictive or counterfactual question.
-
-    Raises:
-        DataError: unknown words, choices of a descriptive question, or missing choices of another one.
-    """
+    """Answers a question in words."""
     question = read_question(parser, observation.scene.video, text, choices)
     answers = answer(observation.scene, _queries(question))
     if len(answers) == 1:

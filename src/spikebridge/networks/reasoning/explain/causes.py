@@ -14,14 +14,7 @@ from spikebridge.networks.reasoning.graph.worlds import Worlds
 
 @dataclass(frozen=True)
 class Evidence:
-    """An earlier spike that a spike needed, and the perceived fact that connects them.
-
-    Args:
-        step: of the earlier spike.
-        neuron: that fired.
-        fact: what the connection states, where it was written from the scene.
-        score: perception score of the fact.
-    """
+    """An earlier spike that a spike needed, and the perceived fact that connects them."""
 
     step: int
     neuron: str
@@ -31,15 +24,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ExplanationStep:
-    """A spike of the chain, and the evidence that it needed.
-
-    Args:
-        step: time step of the spike.
-        neuron: that fired.
-        meaning: of the spike, in words.
-        evidence: earlier spikes that were needed; none where an instruction fired the neuron.
-        instruction: that fired the neuron from outside.
-    """
+    """A spike of the chain, and the evidence that it needed."""
 
     step: int
     neuron: str
@@ -50,16 +35,7 @@ class ExplanationStep:
 
 @dataclass(frozen=True, eq=False)
 class SpikeTrace:
-    """All spikes of a run in one world, with names.
-
-    Args:
-        fired: spikes.
-        stimulated: spikes from outside.
-        names: neurons by name.
-        instructions: the instruction of each step.
-        objects: labels of the objects.
-        events: labels of the events.
-    """
+    """All spikes of a run in one world, with names."""
 
     fired: Bool[np.ndarray, "T N"]
     stimulated: Bool[np.ndarray, "T N"]
@@ -81,14 +57,6 @@ def trace_causes(
 
     A neuron that only holds its own activity is followed back to the step that activated it, or that last needed
     another input.
-
-    Args:
-        answers: neurons whose spikes at the last step are the answer.
-        trace: all spikes of the run.
-        connections: of the graph, without copies.
-        preset: sizes of weights.
-        worlds: the one world.
-        layout: its neurons.
     """
     inputs = _NeededInputs(trace, connections, preset)
     pending = [(len(trace.fired) - 1, trace.names.index(name)) for name in answers]

@@ -8,13 +8,7 @@ from spikebridge.networks.reasoning.graph.worlds import Worlds
 
 
 def object_labels(scene: Scene) -> list[str]:
-    """Objects by colour and shape, with the material where that alone tells two apart.
-
-    Example:
-        >>> objects = [["red", "metal", "cube"], ["red", "rubber", "cube"], ["blue", "metal", "cube"]]
-        >>> object_labels(Scene.from_lists(1, objects, [], []))
-        ['red metal cube', 'red rubber cube', 'blue cube']
-    """
+    """Objects by colour and shape, with the material where that alone tells two apart."""
     short = [(color, shape) for color, _, shape in scene.objects]
     return [
         f"{color} {shape}" if short.count((color, shape)) == 1 else f"{color} {material} {shape}"
@@ -23,12 +17,7 @@ def object_labels(scene: Scene) -> list[str]:
 
 
 def event_labels(worlds: Worlds, names: Sequence[str]) -> list[str]:
-    """The events of one world.
-
-    Args:
-        worlds: a batch of one world.
-        names: its objects in words.
-    """
+    """The events of one world."""
     labels = []
     for kind, frame, who in zip(worlds.events.kind, worlds.events.frame, worlds.events.objects, strict=True):
         those = [names[o] for o in who if o >= 0]
@@ -69,12 +58,7 @@ _SHARED_MEANINGS = {
 
 
 def neuron_label(name: str, objects: Sequence[str], events: Sequence[str]) -> str:
-    """The meaning of a spike of a neuron.
-
-    Example:
-        >>> neuron_label("object_moving[0]", ["blue cube"], []), neuron_label("red", [], [])
-        ('blue cube moves then', 'red')
-    """
+    """The meaning of a spike of a neuron."""
     group, _, rest = name.partition("[")
     if group not in _MEANINGS:
         return _SHARED_MEANINGS.get(name, name.replace("_", " "))
@@ -84,14 +68,7 @@ def neuron_label(name: str, objects: Sequence[str], events: Sequence[str]) -> st
 
 
 def fact_label(source: str, target: str, objects: Sequence[str], events: Sequence[str]) -> str:
-    """The fact that a connection written from the scene states.
-
-    Example:
-        >>> fact_label("event[1]", "object_moving[0]", ["blue cube"], ["", "red ball enters (frame 5)"])
-        'blue cube moves when red ball enters (frame 5)'
-        >>> fact_label("red", "object[0]", ["red cube"], [])
-        'red cube is red'
-    """
+    """The fact that a connection written from the scene states."""
     places = {}
     for name in (source, target):
         group, _, rest = name.partition("[")

@@ -34,31 +34,7 @@ _KINDS = ("by other neurons", "from outside", "needed by the answer")
 
 
 def as_text(explanation: Explanation, question: str = "") -> str:
-    """Each step with its stimulated neurons and the members of the sets, then the chain of causes.
-
-    Args:
-        explanation: from `explain`.
-        question: its words, for the first line.
-
-    Example:
-        >>> from spikebridge.networks.reasoning.data.scene import Scene
-        >>> from spikebridge.networks.reasoning.explain.explain import explain
-        >>> scene = Scene.from_lists(1, [["red", "metal", "cube"]], [[0, [[0, 9.0, 9.0]]]], [])
-        >>> print(as_text(explain(scene, "objects unique query_color".split())))
-        answer: red (ok, confidence 1.00)
-        step 0, objects: all_objects
-        step 1, objects: objects: red cube
-        step 2, query_color: kind_color; objects: red cube
-        step 3, read: objects: red cube
-        because
-          red (step 3): red
-            step 2, kind_color
-            step 1, object[0]: red cube is red
-          kind_color (step 2): kind color, by query_color
-          object[0] (step 1): red cube is in the set
-            step 0, all_objects
-          all_objects (step 0): all objects, by objects
-    """
+    """Each step with its stimulated neurons and the members of the sets, then the chain of causes."""
     lines = [question] if question else []
     if explanation.removal is not None:
         lines += [f"removed: {_removed_label(explanation)}"]
@@ -118,13 +94,7 @@ def as_json(explanation: Explanation, question: str = "") -> str:
 
 
 def as_html(explanation: Explanation, question: str = "", frames: Sequence[tuple[str, str]] = ()) -> str:
-    """One self-contained page: the answer, the facts that it needs, a replay of the graph, the chain of causes.
-
-    Args:
-        explanation: from `explain`.
-        question: its words.
-        frames: key frames of the video, each a caption and a data URI.
-    """
+    """One self-contained page: the answer, the facts that it needs, a replay of the graph, the chain of causes."""
     title = question or " ".join(explanation.tokens)
     return render_report(
         title, [*_video(frames), *_sections(explanation)], _run_facts(explanation), lead=_lead(explanation.answer)
@@ -293,12 +263,7 @@ _TRAIL = 5  # samples of the path drawn behind an object
 
 
 def explanation_page(observation: Observation, answered: QuestionAnswers) -> str:
-    """One self-contained page about a question: key frames, and for each choice the answer and its explanation.
-
-    Args:
-        observation: the subject of the question.
-        answered: the question with its answers.
-    """
+    """One self-contained page about a question: key frames, and for each choice the answer and its explanation."""
     explanations = explain_question(observation, answered.question)
     frames = _key_frames(observation)
     if answered.question.kind == "descriptive":

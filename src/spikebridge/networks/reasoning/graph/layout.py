@@ -10,7 +10,7 @@ compensates.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +19,6 @@ from jaxtyping import Int
 from spikebridge._moved import moved
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
-from spikebridge.neurons.dt import decay_of
 
 _STARTERS = ("all_objects", "all_events")
 _GATES = ("admit_objects", "dismiss_objects", "admit_events", "dismiss_events", "compare")
@@ -174,10 +173,10 @@ class NeuronIndices:
 
 @dataclass(frozen=True)
 class Preset:
-    """Weight sizes, threshold and leak of a graph.
+    """Weight sizes and threshold of a graph.
 
     With `saturates`, positive channels end on a dendritic branch, which gives `s` once their sum is `s / 2`, and 0
-    below. `decay` is the share of a positive membrane potential that remains after a step.
+    below.
     """
 
     name: str
@@ -185,19 +184,12 @@ class Preset:
     step: float
     v_threshold: float
     saturates: bool = False
-    decay: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.step < self.drive or not self.drive - self.step < self.v_threshold <= self.drive:
             raise ConfigError(
                 "a preset needs 0 < step < drive and a threshold above the gate (drive - step), up to the drive, but "
                 f"got drive={self.drive}, step={self.step}, v_threshold={self.v_threshold}"
-            )
-
-        if self.decay != 0 and not 0 < self.decay < self.max_decay:
-            raise ConfigError(
-                f"preset {self.name!r} needs a decay of 0 or below {self.max_decay:.3g} a step, since above it silent "
-                f"membranes reach the threshold, but got {self.decay:.3g}; take a shorter tau, or 'compartment'"
             )
 
     @property
@@ -209,18 +201,6 @@ class Preset:
     def margin(self) -> float:
         """Distance of the threshold from the nearest level of charge, as long as channels do not accumulate."""
         return min(self.drive - self.v_threshold, self.v_threshold - self.gate)
-
-    @property
-    def max_decay(self) -> float:
-        """Upper limit of the decay: above it a membrane with a subthreshold charge at every step reaches threshold.
-
-        The highest subthreshold charge is a gate `G`; with its remainders it is `G (1 + d + d^2 + ...) = G / (1 - d)`.
-        """
-        return self.margin / (self.gate + self.margin)
-
-    def with_leak(self, tau: float, dt: float) -> "Preset":
-        """The same preset with leaky membranes; time constant and step of the graph's clock in seconds."""
-        return replace(self, decay=float(decay_of(tau, dt)))
 
 
 PRESETS = {

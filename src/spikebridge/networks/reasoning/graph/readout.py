@@ -81,7 +81,7 @@ class GraphRecord(NamedTuple):
 
 
 class Recorder:
-    """Records a run step by step. Without a leak and added channels the margins follow from the preset."""
+    """Records a run step by step. Where channels do not add up, the margins follow from the preset."""
 
     def __init__(self, graph: SpikingGraph, measures_margins: bool) -> None:
         self._graph = graph

@@ -70,8 +70,8 @@ class RunOptions:
 
     @property
     def measures_margins(self) -> bool:
-        """True if margins depend on the run: with a leak, or where channels add up."""
-        return self.preset.decay > 0 or not self.preset.saturates
+        """True if margins depend on the run, since channels add up."""
+        return not self.preset.saturates
 
     def compile(self, tokens: Sequence[str]) -> Instructions:
         return compile_program(tokens, self.table)

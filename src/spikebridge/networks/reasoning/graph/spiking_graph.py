@@ -1,11 +1,8 @@
-"""The dynamics of the spiking graph: `v[t] = decay v[t-1] (1 - z[t-1]) + x[t] + W z[t-1]`, `z[t] = v[t] >= threshold`.
+"""The dynamics of the spiking graph: `v[t] = x[t] + W z[t-1]`, `z[t] = v[t] >= threshold`.
 
-R. Zhao et al., Nature Communications 13:3427 (2022), the reasoning network. With decay 0 each neuron is a memoryless
-logic unit. Working memory is a self-connection that is strong enough to keep a neuron firing. In a preset that
-saturates, positive channels end on a dendritic branch, which gives `s` once their sum reaches `s / 2`.
-
-This is the array form of a layer of `spikebridge.neurons.LIF` with connections: neurons first, programs as columns,
-and the membrane before the reset, from which margins are read.
+R. Zhao et al., Nature Communications 13:3427 (2022), the reasoning network. Each neuron is a memoryless logic unit, as
+`spikebridge.neurons.Memoryless`. Working memory is a self-connection that is strong enough to keep a neuron firing. In
+a preset that saturates, positive channels end on a dendritic branch, which gives `s` once their sum reaches `s / 2`.
 """
 
 import warnings
@@ -36,7 +33,7 @@ class StimulusSpikes(NamedTuple):
 
 
 class GraphState(NamedTuple):
-    """Membranes before the reset, and spikes, after a step."""
+    """Membranes and spikes of all neurons (of all worlds) and columns after a step."""
 
     v: Float[Tensor, "N Q"]
     spikes: Float[Tensor, "N Q"]
@@ -57,16 +54,11 @@ class SpikingGraph:
         self.preset = preset
         self.device = torch.device(device)
         self.num_connections = len(connections.source)
-        self.v_threshold, self.decay = self._quantities()
+        self.v_threshold = self._thresholds().to(self.device)
 
         on_branch = (connections.kind == ConnectionKind.CHANNEL) & (connections.weight > 0) & preset.saturates
         self._soma = self._sums(connections, ~on_branch, path)
         self._branch = self._sums(connections, on_branch, path) if preset.saturates else None
-
-    def start(self, num_columns: int) -> GraphState:
-        """The state before the first step."""
-        zeros = self.v_threshold.new_zeros(len(self.v_threshold), num_columns)
-        return GraphState(zeros, zeros)
 
     def run(
         self,
@@ -75,8 +67,9 @@ class SpikingGraph:
         state: GraphState | None = None,
         silenced: Bool[Tensor, "N Q"] | None = None,
     ) -> Iterator[GraphState]:
-        """The state after every step; `silenced` neurons never fire."""
-        v, spikes = self.start(num_columns) if state is None else state
+        """The state after every step, from rest or from a state; `silenced` neurons never fire."""
+        zeros = self.v_threshold.new_zeros(len(self.v_threshold), num_columns)
+        v, spikes = (zeros, zeros) if state is None else state
 
         # expanded to the shape of the membranes: the comparison is twice as fast
         threshold = self.v_threshold[:, None].expand_as(v).contiguous()
@@ -91,11 +84,8 @@ class SpikingGraph:
             yield GraphState(v, spikes)
 
     def charge(self, stimulus: StimulusSpikes, v: Tensor, spikes: Tensor) -> Float[Tensor, "N Q"]:
-        """Membranes before the reset: leak, connections and stimulus."""
+        """The membranes of a step from its stimulus and from the state before."""
         charge = self.connection_sums(spikes)
-        if self.decay is not None:
-            # negative potentials are not kept, or inhibition would accumulate
-            charge += self.decay[:, None] * v.clamp(min=0) * (1 - spikes)
 
         # indexed addition is exact since a stimulus names each neuron of a column once
         charge.view(-1)[stimulus.neuron * charge.shape[1] + stimulus.column] += stimulus.charge
@@ -124,21 +114,19 @@ class SpikingGraph:
         start = distance.new_full((self.indices.num_worlds, distance.shape[1]), float("inf"))
         return start.scatter_reduce_(0, world[:, None].expand_as(distance), distance, "amin")
 
-    def _quantities(self) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"] | None]:
-        """Threshold and decay of each neuron; a count neuron has its own threshold and no memory."""
+    def _thresholds(self) -> Float[Tensor, "N"]:
+        """The threshold of each neuron; that of a count neuron depends on its number."""
         layout = self.indices.layout
         num_worlds = self.indices.num_worlds
         threshold = torch.full((self.indices.num_neurons,), self.preset.v_threshold)
-        decay = torch.full((self.indices.num_neurons,), self.preset.decay)
 
         if layout.count_neurons:
             first = layout.shared_index[layout.count_neurons[0]] * num_worlds
-            counters = slice(first, first + len(layout.count_neurons) * num_worlds)
             heights = (torch.arange(MAX_COUNTED) + 0.5) * self.preset.step
-            threshold[counters] = heights.repeat(2).repeat_interleave(num_worlds)
-            decay[counters] = 0.0
+            thermometers = heights.repeat(2).repeat_interleave(num_worlds)
+            threshold[first : first + len(thermometers)] = thermometers
 
-        return threshold.to(self.device), decay.to(self.device) if self.preset.decay > 0 else None
+        return threshold
 
     def _sums(self, connections: Connections, chosen: np.ndarray, path: Path | None) -> Callable[[Tensor], Tensor]:
         """The sums of spikes over some of the connections."""

@@ -40,52 +40,49 @@ class Signature(NamedTuple):
 
 @dataclass(frozen=True)
 class Operator:
-    """One row of the table.
-
-    Args:
-        token: its token in a program.
-        signatures: argument and result types; several for an overloaded operator.
-        steps: its spike train, including the final silent step; empty for no spikes.
-        forgets: sets that it clears beside its result, `object` or `event`.
-        admits: whether it adds to a set that must be empty before.
-        over_all: whether its first argument can only be the full set of events.
-
-    Example:
-        >>> OPERATORS[7].token, OPERATORS[7].steps
-        ('filter_collision', (('ask_colliding',), ('dismiss_events', 'dismiss_objects'), ()))
-    """
+    """One row of the table."""
 
     token: str
     signatures: tuple[Signature, ...]
+    """Argument and result types; several for an overloaded operator."""
     steps: _Steps = ()
+    """Spike train, with the final silent step; empty for an operator without spikes."""
     forgets: tuple[str, ...] = ()
+    """Sets that it clears in addition to its result, `object` or `event`."""
     admits: bool = False
+    """True if it adds to a set that must be empty before."""
     over_all: bool = False
+    """True if its first argument can only be the full set of events."""
 
 
-_SETS = (Signature(("objects",), "answer"), Signature(("events",), "answer"))
 _SILENT: _Steps = ((), ())
+_NUMBER_OR_EXISTENCE = (Signature(("objects",), "answer"), Signature(("events",), "answer"))
 
 
-def _touch_steps(ask: str) -> _Steps:
-    return ((ask,), ("dismiss_events", "dismiss_objects"), ())
-
-
-def _touch_signatures() -> tuple[Signature, ...]:
+def _event_filter(token: str, request: str) -> Operator:
+    """A filter of events by kind and by objects that take part."""
     kinds = ("events", "possible events")
-    return tuple(Signature((kind, who), kind) for kind in kinds for who in ("objects", "object"))
+    signatures = tuple(Signature((kind, members), kind) for kind in kinds for members in ("objects", "object"))
+    steps = ((request,), ("dismiss_events", "dismiss_objects"), ())
+    return Operator(token, signatures, steps, forgets=("object",))
 
 
-def _relation_steps(ask: str) -> _Steps:
-    return ((ask, "dismiss_events"), ("admit_events",), ())
+def _motion_filter(token: str, request: str) -> Operator:
+    """A filter of objects by their motion at events."""
+    steps = ((request,), ("dismiss_objects", "dismiss_events"), ())
+    return Operator(token, (Signature(("objects", "frame"), "objects"),), steps, forgets=("event",))
 
 
-def _motion_steps(ask: str) -> _Steps:
-    return ((ask,), ("dismiss_objects", "dismiss_events"), ())
+def _marker(token: str, marker: str) -> Operator:
+    """A selection of the first or last moment of a video."""
+    return Operator(token, (Signature(("events",), "event"),), ((marker, "dismiss_events"), ()))
 
 
-_RELATES = (Signature(("events", "event"), "events"),)
-_MOVES = (Signature(("objects", "frame"), "objects"),)
+def _relation(token: str, request: str) -> Operator:
+    """The events in relation to one event."""
+    steps = ((request, "dismiss_events"), ("admit_events",), ())
+    return Operator(token, (Signature(("events", "event"), "events"),), steps, over_all=True)
+
 
 OPERATORS: tuple[Operator, ...] = (
     Operator("objects", (Signature((), "objects"),), (("all_objects",), ())),
@@ -100,16 +97,16 @@ OPERATORS: tuple[Operator, ...] = (
             Signature(("possible events",), "possible event"),
         ),
     ),
-    Operator("filter_in", _touch_signatures(), _touch_steps("ask_entering"), forgets=("object",)),
-    Operator("filter_out", _touch_signatures(), _touch_steps("ask_leaving"), forgets=("object",)),
-    Operator("filter_collision", _touch_signatures(), _touch_steps("ask_colliding"), forgets=("object",)),
-    Operator("filter_moving", _MOVES, _motion_steps("ask_moving"), forgets=("event",)),
-    Operator("filter_stationary", _MOVES, _motion_steps("ask_still"), forgets=("event",)),
-    Operator("filter_start", (Signature(("events",), "event"),), (("start", "dismiss_events"), ())),
-    Operator("filter_end", (Signature(("events",), "event"),), (("end", "dismiss_events"), ())),
-    Operator("filter_ancestor", _RELATES, _relation_steps("ask_causes"), over_all=True),
-    Operator("filter_before", _RELATES, _relation_steps("ask_before"), over_all=True),
-    Operator("filter_after", _RELATES, _relation_steps("ask_after"), over_all=True),
+    _event_filter("filter_in", "ask_entering"),
+    _event_filter("filter_out", "ask_leaving"),
+    _event_filter("filter_collision", "ask_colliding"),
+    _motion_filter("filter_moving", "ask_moving"),
+    _motion_filter("filter_stationary", "ask_still"),
+    _marker("filter_start", "start"),
+    _marker("filter_end", "end"),
+    _relation("filter_ancestor", "ask_causes"),
+    _relation("filter_before", "ask_before"),
+    _relation("filter_after", "ask_after"),
     Operator("filter_order", (Signature(("events", "order"), "event"),)),
     Operator("query_frame", (Signature(("event",), "frame"),)),
     Operator(
@@ -120,8 +117,8 @@ OPERATORS: tuple[Operator, ...] = (
         (Signature(("event", "object"), "object"),),
         (("ask_involved", "veto", "dismiss_objects"), ("admit_objects",), ()),
     ),
-    Operator("count", _SETS, _SILENT),
-    Operator("exist", _SETS, _SILENT),
+    Operator("count", _NUMBER_OR_EXISTENCE, _SILENT),
+    Operator("exist", _NUMBER_OR_EXISTENCE, _SILENT),
     Operator(
         "belong_to",
         (
@@ -162,14 +159,9 @@ _COMPILER_STEPS: dict[str, _Steps] = {
 class OperatorTable:
     """Operators, with filters and queries for each kind of attribute.
 
-    Args:
-        operators: the rows.
-        attributes: kinds of attribute and their values.
-
     Example:
-        >>> table = OperatorTable()
-        >>> table.trains["filter_blue"], len(table.trains["second"])
-        ((('blue', 'dismiss_objects'), ()), 6)
+        >>> OperatorTable().trains["filter_blue"]
+        (('blue', 'dismiss_objects'), ())
     """
 
     operators: tuple[Operator, ...] = OPERATORS
@@ -181,15 +173,15 @@ class OperatorTable:
         rows = {operator.token: operator for operator in self.operators}
         for kind in self.attributes:
             rows[f"filter_{kind}"] = Operator(f"filter_{kind}", (Signature(("objects", kind), "objects"),))
-            asks: _Steps = ((f"kind_{kind}",),)
-            rows[f"query_{kind}"] = Operator(f"query_{kind}", (Signature(("object",), "answer"),), asks)
+            request: _Steps = ((f"kind_{kind}",),)
+            rows[f"query_{kind}"] = Operator(f"query_{kind}", (Signature(("object",), "answer"),), request)
 
         return rows
 
     @cached_property
     def results(self) -> dict[tuple[str, tuple[str, ...]], str]:
         """The result type of an operator, by its token and argument types."""
-        return {(token, sign.takes): sign.gives for token, row in self.rows.items() for sign in row.signatures}
+        return {(token, s.takes): s.gives for token, row in self.rows.items() for s in row.signatures}
 
     @cached_property
     def numbers_of_arguments(self) -> dict[str, int]:
@@ -216,35 +208,24 @@ class OperatorTable:
 
 
 BLANK = re.compile(r"{(\d+):(\w+)}")
+"""A blank in place of a word: number and kind, `{0:color}`."""
 
 
 class ProgramNode(NamedTuple):
-    """A value in a program: its operator, arguments and type. A word has no operator.
-
-    Args:
-        token: of the operator, or the word.
-        gives: its type.
-        arguments: in order.
-        operator: whose result it is.
-        group: the set that holds it, `object`, `event` or none.
-        writes: the sets that its evaluation changes.
-    """
+    """A value in a program: its operator, type and arguments. A word has no operator."""
 
     token: str
     gives: str
     arguments: tuple["ProgramNode", ...] = ()
     operator: Operator | None = None
     group: str = ""
+    """The set that holds the value, `object`, `event` or none."""
     writes: frozenset[str] = frozenset()
+    """The sets that the evaluation changes."""
 
 
 def with_blanks(tokens: Sequence[str], table: OperatorTable) -> tuple[tuple[str, ...], list[str]]:
-    """A program with numbered blanks in place of attribute values, and the values.
-
-    Example:
-        >>> with_blanks(["objects", "red", "filter_color", "cube", "filter_shape", "count"], OperatorTable())
-        (('objects', '{0:color}', 'filter_color', '{1:shape}', 'filter_shape', 'count'), ['red', 'cube'])
-    """
+    """A program with numbered blanks in place of attribute values (`{0:color}`), and the values."""
     words: list[str] = []
     blank = []
 
@@ -262,17 +243,7 @@ def with_blanks(tokens: Sequence[str], table: OperatorTable) -> tuple[tuple[str,
 def parse(tokens: Sequence[str], table: OperatorTable) -> ProgramNode:
     """A program as a tree of typed values.
 
-    Args:
-        tokens: postfix.
-        table: operators and attributes.
-
-    Raises:
-        ConfigError: a token is not known, takes other types than it finds, or values are left over.
-
-    Example:
-        >>> tree = parse(["objects", "red", "filter_color", "count"], OperatorTable())
-        >>> tree.gives, tree.arguments[0].token
-        ('answer', 'filter_color')
+    Raises `ConfigError` for an unknown token, wrong types of arguments, or values that are left over.
     """
     stack: list[ProgramNode] = []
     for place, token in enumerate(tokens):
@@ -283,21 +254,22 @@ def parse(tokens: Sequence[str], table: OperatorTable) -> ProgramNode:
 
         begin = max(len(stack) - table.numbers_of_arguments[token], 0)
         arguments = tuple(stack[begin:])
-        found = tuple([node.gives for node in arguments])
-        gives = table.results.get((token, found))
+        types = tuple([node.gives for node in arguments])
+        gives = table.results.get((token, types))
 
         if gives is None:
             wanted = " or ".join(f"({', '.join(signature.takes)})" for signature in operator.signatures)
-            raise ConfigError(f"{token!r} at place {place} takes {wanted}, but finds ({', '.join(found)})")
+            raise ConfigError(f"{token!r} at place {place} takes {wanted}, but finds ({', '.join(types)})")
 
         group = _TYPES[gives] or ""
-        within = arguments[1:] if operator.over_all else arguments
-        writes = frozenset((group, *operator.forgets)).union(*[node.writes for node in within])
+        # the full set of events costs no evaluation
+        evaluated = arguments[1:] if operator.over_all else arguments
+        writes = frozenset((group, *operator.forgets)).union(*[node.writes for node in evaluated])
         stack[begin:] = [ProgramNode(token, gives, arguments, operator, group, writes)]
 
     if len(stack) != 1:
-        left = ", ".join(node.gives for node in stack) or "nothing"
-        raise ConfigError(f"a program leaves one value, but this one leaves {left}: {' '.join(tokens)}")
+        rest = ", ".join(node.gives for node in stack) or "nothing"
+        raise ConfigError(f"a program leaves one value, but this one leaves {rest}: {' '.join(tokens)}")
 
     return stack[0]
 

@@ -69,13 +69,7 @@ def _build_detector(config: DetectorConfig) -> Detector:
 
 
 def _samples(split: str, num_videos: int, num_pictures: int) -> Batches:
-    """Pictures of generated videos with the objects in them.
-
-    Args:
-        split: of the videos.
-        num_videos: numbers 0 to this.
-        num_pictures: of each video, at random frames.
-    """
+    """Pictures of generated videos with the objects in them."""
     shown = []
     truths = []
     there = []
@@ -142,15 +136,7 @@ def train_detector(config: DetectorConfig, run: Run, quiet: bool = False) -> dic
 
 
 def score(detector: Detector, num_videos: int) -> dict[str, Any]:
-    """Recall, precision and classification accuracy in every fourth frame of validation videos.
-
-    Args:
-        detector: trained.
-        num_videos: of the validation split.
-
-    Returns:
-        `recall` and `precision` within 4 px, `error_px`, and the accuracy of `color`, `material` and `shape`.
-    """
+    """Recall, precision and classification accuracy in every fourth frame of validation videos."""
     hits = 0
     found = 0
     true = 0

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from spikebridge.data.catalog import find_files
 from spikebridge.errors import DataError
-from spikebridge.networks.reasoning.data.clevrer_questions import object_tokens, read_questions
+from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
-from spikebridge.networks.reasoning.data.scene import Choice, Question, Scene
+from spikebridge.networks.reasoning.data.scene import Choice, Question, Scene, object_tokens
 from spikebridge.networks.reasoning.events.collision_inputs import NUM_SAMPLES, CandidatePairs
 from spikebridge.networks.reasoning.events.events import tracks_of
 from spikebridge.networks.reasoning.graph.run import answer
@@ -46,13 +46,7 @@ class Split(NamedTuple):
 
 
 def real_split(num_validation: int, seed: int, data: Path | None = None) -> Split:
-    """The 4000 real videos; those with a real question are the test set.
-
-    Args:
-        num_validation: videos to choose settings on, less those with a silver question.
-        seed: of the random choice of validation videos.
-        data: folder with data sets; None: SPIKEBRIDGE_DATA.
-    """
+    """The 4000 real videos; those with a real question are the test set."""
     paths = {path.name: path for path in find_files("clevrer", data)}
     reference = {scene.video: scene for scene in read_scenes(paths["scenes_near_truth.jsonl.gz"])}
     perceived = [s for s in read_scenes(paths["scenes_propnet.jsonl.gz"]) if s.video in reference]
@@ -72,11 +66,7 @@ def _asked_about(path: Path) -> set[int | str]:
 
 @lru_cache(maxsize=2)  # generation takes longer than training on a few
 def generated_split(num_videos: int) -> Split:
-    """Generated videos: their true scenes, and the same scenes degraded as by a poor detector.
-
-    Args:
-        num_videos: training videos; a quarter as many for validation and for test.
-    """
+    """Generated videos: their true scenes, and the same scenes degraded as by a poor detector."""
     few = max(1, num_videos // 4)
     return Split(_generated("train", num_videos), _generated("validation", few), _generated("test", few))
 
@@ -87,12 +77,7 @@ def _generated(split: str, num_videos: int) -> SceneSet:
 
 
 def _degraded(scene: Scene, seed: int) -> Scene:
-    """A scene as from a poor detector: position noise of 0.5 px, one sample in 30 lost, no collisions.
-
-    Args:
-        scene: the true scene.
-        seed: of the noise.
-    """
+    """A scene as from a poor detector: position noise of 0.5 px, one sample in 30 lost, no collisions."""
     generator = np.random.default_rng([7, seed])
     positions = scene.positions + generator.normal(0, 0.5, scene.positions.shape)
     lost = generator.random(positions.shape[:2]) < 1 / 30
@@ -102,12 +87,7 @@ def _degraded(scene: Scene, seed: int) -> Scene:
 
 
 def collision_labels(pairs: CandidatePairs, scenes: SceneSet) -> Float[Tensor, "P"]:
-    """The first frame at which each pair collides, `NEVER` or `UNKNOWN`. Objects are matched by their three values.
-
-    Args:
-        pairs: candidate pairs of the perceived scenes.
-        scenes: the same scenes with their references.
-    """
+    """The first frame at which each pair collides, `NEVER` or `UNKNOWN`. Objects are matched by their three values."""
     known = []
     for perceived, reference in zip(*scenes, strict=True):
         true = {o: i for i, o in enumerate(reference.objects)}
@@ -133,9 +113,6 @@ def presence_labels(scenes: SceneSet) -> Float[Tensor, "T O 2"]:
     """Whether each object is in view, and whether it moves: 1 or 0, NaN where the reference does not say.
 
     The reference says nothing of objects that it does not have, and nothing of the motion of objects out of view.
-
-    Args:
-        scenes: sampled on the grid.
     """
     columns = []
     for perceived, reference in zip(*scenes, strict=True):
@@ -157,11 +134,6 @@ def cause_questions(scenes: Sequence[Scene], seed: int = 0, max_choices: int = 4
 
     Settings are chosen on them, so that no test question is used. Every object, entrance and other collision can be a
     choice; at most `max_choices` are drawn at random.
-
-    Args:
-        scenes: reference scenes.
-        seed: of the random choices.
-        max_choices: of a question.
     """
     generator = np.random.default_rng([13, seed])
     questions = []

@@ -165,18 +165,7 @@ def _real_texts(config: ParserConfig, data: Path | None) -> dict[str, Path]:
 
 
 def _score_parser(parser: Parser, real: dict[str, Path], num_texts: int = 1000) -> dict[str, Any]:
-    """Share of texts whose whole program is correct.
-
-    Args:
-        parser: trained.
-        real: files of real texts by `test` and `what_if`; may be empty.
-        num_texts: generated texts of a seed that no training uses.
-
-    Returns:
-        `generated` and, with real texts, `real_questions`, `real_texts` (with choices), and
-        `removed_objects`: the share of what-if texts whose program names the values that the text has, of which all
-        belong to the object that was removed.
-    """
+    """Share of texts whose whole program is correct."""
     results: dict[str, Any] = {"num_parameters": sum(p.numel() for p in parser.parameters())}
     with evaluating(parser):
         texts = sample_texts(1000, num_texts)

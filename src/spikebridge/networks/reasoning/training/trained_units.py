@@ -11,14 +11,7 @@ from spikebridge.training.run.run import Run
 
 
 def seeds_of(run: Run) -> list[int]:
-    """The seeds of the trained units of a run.
-
-    Args:
-        run: of the reasoning recipe.
-
-    Raises:
-        ConfigError: the run has no trained units.
-    """
+    """The seeds of the trained units of a run."""
     names = [name for name, child in run.children().items() if name.startswith("thresholds/seed-") and child.finished]
     if not names:
         raise ConfigError(f"{run.path} has no trained collision unit; train it with --parts collisions")
@@ -38,13 +31,7 @@ def unit_settings(run: Run, seed: int) -> dict[str, Any]:
 
 
 def learned_reader(run: Run, seed: int | None = None, kind: str = "explanatory") -> CollisionReader:
-    """A collision reader with the trained units.
-
-    Args:
-        run: of the reasoning recipe.
-        seed: of the units; None: the best one on validation videos.
-        kind: of the questions; the threshold depends on it.
-    """
+    """A collision reader with the trained units."""
     chosen = best_seed(run) if seed is None else seed
     num_features = int(run.config["num_features"])
     unit = CollisionUnit(num_features)

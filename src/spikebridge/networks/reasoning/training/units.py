@@ -44,14 +44,7 @@ _RULES = tuple((near, jolt) for near in (16.0, 18.0, 20.0, 22.0) for jolt in (0.
 
 
 def collision_phase(scenes: SceneSet, epochs: int, lr: float, jitter: float) -> Phase:
-    """The training phase of the collision unit: candidate pairs of perceived scenes, labels of the references.
-
-    Args:
-        scenes: to train on.
-        epochs: passes over the pairs.
-        lr: highest learning rate of a one-cycle schedule.
-        jitter: largest standard deviation of position noise [px].
-    """
+    """The training phase of the collision unit: candidate pairs of perceived scenes, labels of the references."""
     pairs = candidate_pairs(scenes.perceived)
     when = collision_labels(pairs, scenes)
     use = torch.nonzero(when != UNKNOWN).squeeze(1)
@@ -65,13 +58,7 @@ def collision_phase(scenes: SceneSet, epochs: int, lr: float, jitter: float) -> 
 
 
 def presence_phase(scenes: SceneSet, epochs: int, lr: float) -> Phase:
-    """The training phase of the presence unit: objects of perceived scenes, labels of the references.
-
-    Args:
-        scenes: to train on.
-        epochs: passes over the objects.
-        lr: highest learning rate of a one-cycle schedule.
-    """
+    """The training phase of the presence unit: objects of perceived scenes, labels of the references."""
     there = presence_labels(scenes)
     known = torch.nonzero(~there[..., 0].isnan().any(0)).squeeze(1)
     tensors = {"tracks": track_signals(scenes.perceived)[:, known], "there": there[:, known]}
@@ -109,17 +96,7 @@ def collision_objective(
 
 
 def collision_time_loss(scores: Float[Tensor, "B T2"], when: Float[Tensor, "B"]) -> Tensor:
-    """Cross-entropy with labels that are frames, or below 0 for never.
-
-    Args:
-        scores: of each sample, and of never.
-        when: frames.
-
-    Example:
-        >>> even = torch.zeros(1, 4)  # three samples and never, all equal
-        >>> collision_time_loss(even, torch.tensor([7.0])).exp().item()
-        4.0
-    """
+    """Cross-entropy with labels that are frames, or below 0 for never."""
     logs = scores.log_softmax(1)
     at = (when.clamp(min=0) / FRAMES_PER_SAMPLE).clamp(max=scores.shape[1] - 2)
     before = at.floor().long().clamp(max=scores.shape[1] - 3)
@@ -131,12 +108,7 @@ def collision_time_loss(scores: Float[Tensor, "B T2"], when: Float[Tensor, "B"])
 
 
 def augmented(batch: dict[str, Tensor], jitter: float) -> CandidatePairs:
-    """Data augmentation of pairs: random mirroring, order of the objects and position noise.
-
-    Args:
-        batch: `places`, `visible`, `third`, `kinds` as in `CandidatePairs`, and `when`.
-        jitter: largest standard deviation of position noise [px].
-    """
+    """Data augmentation of pairs: random mirroring, order of the objects and position noise."""
     size = len(batch["when"])
     turned, swapped = torch.rand(2, size) < 0.5
     places = torch.where(turned[:, None, None], mirrored(batch["places"]), batch["places"])
@@ -166,12 +138,7 @@ def _presence_objective(unit: PresenceUnit, batch: dict[str, Tensor]) -> tuple[T
 
 
 def choose_rule(scenes: Sequence[Scene], questions: Sequence[Question]) -> dict[str, float]:
-    """The two limits of the rule with the most correct choices on validation videos.
-
-    Args:
-        scenes: perceived scenes of the validation videos.
-        questions: about them, with answers.
-    """
+    """The two limits of the rule with the most correct choices on validation videos."""
     tried = {
         (near, jolt): _option_accuracy(CollisionReader(FixedCollisionUnit(near, jolt))(scenes), questions)
         for near, jolt in _RULES
@@ -195,15 +162,7 @@ def _option_accuracy(scenes: Sequence[Scene], questions: Sequence[Question]) -> 
 
 
 def detection_scores(unit: HybridUnit, scenes: SceneSet) -> dict[str, float]:
-    """Recall, precision and timing of the collisions that a unit detects.
-
-    Args:
-        unit: fixed or learned.
-        scenes: perceived scenes and references.
-
-    Returns:
-        `recall`, `precision`, the mean `timing_frames` of the hits, and the share `late` of those off by over 2.5.
-    """
+    """Recall, precision and timing of the collisions that a unit detects."""
     pairs = candidate_pairs(scenes.perceived)
     when = collision_labels(pairs, scenes)
     spikes, frames, _ = detect_collisions(unit, pairs)
@@ -227,26 +186,12 @@ THRESHOLDS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0)
 
 
 def threshold_kind(kind: str) -> str:
-    """The kind of question whose threshold applies to a kind of question.
-
-    Example:
-        >>> threshold_kind("explanatory"), threshold_kind("counterfactual")
-        ('explanatory', 'descriptive')
-    """
+    """The kind of question whose threshold applies to a kind of question."""
     return "explanatory" if kind == "explanatory" else "descriptive"
 
 
 def choose_thresholds(unit: CollisionUnit, presence: PresenceUnit, scenes: SceneSet) -> dict[str, Any]:
-    """Chooses the threshold with the most correct options for each kind of question; sets that for causes.
-
-    Args:
-        unit: trained, in eval mode.
-        presence: trained, in eval mode.
-        scenes: of the validation videos.
-
-    Returns:
-        `thresholds`, and the accuracy of each candidate under `tried`.
-    """
+    """Chooses the threshold with the most correct options for each kind of question; sets that for causes."""
     asked = {"descriptive": _descriptive_questions(scenes.reference), "explanatory": cause_questions(scenes.reference)}
     reader = CollisionReader(unit, presence)
     tried: dict[str, dict[str, float]] = {kind: {} for kind in asked}
@@ -267,11 +212,6 @@ def _descriptive_questions(scenes: Sequence[Scene], seed: int = 0, num_each: int
     """Descriptive questions about reference scenes, with answers of the symbolic executor; refused ones are left out.
 
     Settings are chosen on them, so that no test question is used.
-
-    Args:
-        scenes: reference scenes.
-        seed: of the random questions.
-        num_each: questions for each scene.
     """
     generator = np.random.default_rng([19, seed])
     questions = [descriptive_question(scene, generator) for scene in scenes for _ in range(num_each)]
