@@ -24,13 +24,14 @@ from typing import Any
 
 from research.reasoning.graphs.published_graph import FORMS, score_form
 from research.reasoning.question_answering.budget import REPAIRS
+from research.reasoning.question_answering.calibration import calibration
 from research.reasoning.question_answering.folds import train_folds
 from spikebridge.data.catalog import find_files
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import Question, Scene
 from spikebridge.networks.reasoning.data.what_if_texts import what_if_questions
-from spikebridge.networks.reasoning.evaluation.scores import calibration, score, score_executor, tally
+from spikebridge.networks.reasoning.evaluation.scores import score, score_executor, tally
 from spikebridge.networks.reasoning.executor import execute
 from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.recipe import Config

@@ -44,16 +44,16 @@ def descriptive(program: str | list[str] | tuple[str, ...], video: int = 1) -> Q
     return Question(video, "descriptive", tuple(tokens))
 
 
-def said(scene: Scene, program: str | list[str], **settings: object) -> str | None:
+def value_of(scene: Scene, program: str | list[str], **settings: object) -> str | None:
     return answer(scene, [descriptive(program)], **settings)[0][0].value
 
 
 @pytest.mark.parametrize("preset", PRESET_NAMES)
 def test_the_colour_of_whom_the_blue_one_meets_first_takes_21_steps_as_the_design_tells(preset: str) -> None:
-    told = explain(meeting_scene(), PARTNER, preset=preset)
-    assert told.answer.value == "red"
+    explanation = explain(meeting_scene(), PARTNER, preset=preset)
+    assert explanation.answer.value == "red"
 
-    steps = told.steps
+    steps = explanation.steps
     assert len(steps) == 21
     # events in order of time: start, meeting with red, meeting with green, end
     assert (steps[0].events, steps[1].events) == ((), (0, 1, 2, 3))
@@ -99,9 +99,9 @@ def test_the_colour_of_whom_the_blue_one_meets_first_takes_21_steps_as_the_desig
 def test_every_kind_of_question_has_its_answer(preset: str, program: str, value: str | None) -> None:
     if value is None:
         with pytest.raises(ConfigError, match="leaves"):
-            said(meeting_scene(), program, preset=preset)
+            value_of(meeting_scene(), program, preset=preset)
     else:
-        assert said(meeting_scene(), program, preset=preset) == value
+        assert value_of(meeting_scene(), program, preset=preset) == value
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -112,12 +112,12 @@ def test_where_the_executor_answers_the_graph_says_the_same_and_elsewhere_it_kno
     questions = [descriptive(Programs(rng, scene).whole(), scene.video) for scene in scenes for _ in range(30)]
     executors = [Executor(scene) for scene in scenes]
 
-    for question, (given_answer,) in zip(questions, answer(scenes, questions), strict=True):
+    for question, (graph_answer,) in zip(questions, answer(scenes, questions), strict=True):
         expected = executors[question.video].run(question.program)
         if expected.value is None:
-            assert given_answer.status != "ok", question.program
+            assert graph_answer.status != "ok", question.program
         else:
-            assert (given_answer.value, given_answer.status) == (expected.value, "ok"), question.program
+            assert (graph_answer.value, graph_answer.status) == (expected.value, "ok"), question.program
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -136,9 +136,9 @@ def test_the_scaled_preset_is_exact_where_few_channels_add_up_and_says_where_the
             continue
 
         executor = Executor(scene)
-        for question, (given_answer,) in zip(questions, answers, strict=True):
+        for question, (graph_answer,) in zip(questions, answers, strict=True):
             expected = executor.run(question.program)
-            assert expected.value is None or given_answer.value == expected.value, question.program
+            assert expected.value is None or graph_answer.value == expected.value, question.program
 
 
 @pytest.mark.parametrize("path", ["dense", "events"])
@@ -172,7 +172,7 @@ def test_more_than_16_members_are_counted_by_their_own_spikes() -> None:
         collisions=[[5 * k, 0, 1] for k in range(25)],
     )
     count = "events objects filter_collision count"
-    assert said(scene, count) == Executor(scene).run(count.split()).value == "25"
+    assert value_of(scene, count) == Executor(scene).run(count.split()).value == "25"
 
 
 def test_a_neuron_of_the_graph_is_a_memoryless_neuron() -> None:
@@ -203,7 +203,7 @@ def test_no_connection_joins_two_worlds_and_each_world_is_what_it_is_alone() -> 
         alone = wire(build_worlds([scene], [World(0)]), layout, preset)
         own = world[connections.source] == number
         place = np.zeros(len(world), dtype=np.int64)
-        place[together.graph.indices.of_world(number)] = np.arange((world == number).sum())
+        place[np.flatnonzero(world == number)] = np.arange((world == number).sum())
         here = (place[connections.source[own]], place[connections.target[own]], connections.weight[own])
         found = sorted(zip(*here, strict=True))
 
@@ -224,7 +224,7 @@ def test_a_stream_cut_anywhere_is_the_whole() -> None:
 
 def test_motion_is_that_of_the_trajectory_even_in_a_collision() -> None:
     question = "objects null filter_moving count"
-    assert [said(meeting_scene(), question, preset=preset) for preset in PRESET_NAMES] == ["0", "0"]
+    assert [value_of(meeting_scene(), question, preset=preset) for preset in PRESET_NAMES] == ["0", "0"]
 
 
 def test_a_second_of_one_event_is_missing() -> None:
@@ -241,7 +241,7 @@ def test_short_programs_wait_in_front_and_steps_depend_on_the_program_alone() ->
     scenes = [random_scene(rng, video) for video in range(6)]
     programs = [PARTNER, ["objects", "count"]]
     questions = [descriptive(program, scene.video) for scene in scenes for program in programs]
-    together = [given_answer for (given_answer,) in answer(scenes, questions)]
+    together = [graph_answer for (graph_answer,) in answer(scenes, questions)]
     alone = [answer(scenes[q.video], [q])[0][0] for q in questions]
 
     assert together == alone
@@ -267,7 +267,7 @@ def test_meetings_of_one_pair_are_one_answer_whenever_they_happen() -> None:
     rest = "events events objects red filter_color unique filter_collision first filter_order filter_after belong_to"
     program = f"{entry} {rest}"
 
-    assert said(scene, program) == Executor(scene).run(program.split()).value == "correct"
+    assert value_of(scene, program) == Executor(scene).run(program.split()).value == "correct"
 
 
 def test_the_causal_option_keeps_what_the_removed_object_had_no_part_in() -> None:
@@ -278,7 +278,7 @@ def test_the_causal_option_keeps_what_the_removed_object_had_no_part_in() -> Non
         "filter_collision unique all_events objects blue filter_color unique filter_counterfact belong_to"
     )
 
-    assert (said(scene, program), said(scene, program, causal=True)) == ("wrong", "correct")
+    assert (value_of(scene, program), value_of(scene, program, causal=True)) == ("wrong", "correct")
     assert Executor(scene, causal=True).run(program.split()).value == "correct"
 
 
@@ -302,12 +302,19 @@ def test_a_world_without_an_object_is_built_once_for_all_choices_of_all_question
     assert sorted(str(world.condition) for world in built) == ["0", "observed"]
 
 
+def test_the_executor_says_why_it_refuses() -> None:
+    executor = Executor(meeting_scene())
+    assert executor.run(["objects", "unique", "query_color"]) == (None, "ambiguous")
+    assert executor.run(["objects", "purple", "filter_color", "unique", "query_color"]) == (None, "empty")
+    assert executor.run(["events", "objects", "filter_collision", "count"]) == ("2", None)
+
+
 def test_a_choice_is_judged_one_by_one_and_questions_find_their_video() -> None:
     choices = tuple(Choice(tuple(f"objects {color} filter_color unique".split())) for color in ("red", "green", "blue"))
     question = "events events objects green filter_color unique filter_collision unique filter_ancestor belong_to"
     scenes = [meeting_scene(7), meeting_scene(9, collisions=np.array([[100, 0, 2]]))]
-    asked = [Question(video, "explanatory", tuple(question.split()), choices) for video in (9, 7)]
-    first, second = ([a.value for a in answers] for answers in answer(scenes, asked))
+    questions = [Question(video, "explanatory", tuple(question.split()), choices) for video in (9, 7)]
+    first, second = ([a.value for a in answers] for answers in answer(scenes, questions))
 
     assert (first, second) == (["wrong", "wrong", "wrong"], ["correct", "wrong", "correct"])
 
@@ -315,10 +322,10 @@ def test_a_choice_is_judged_one_by_one_and_questions_find_their_video() -> None:
 def test_confidence_is_the_product_of_what_the_answer_rests_on() -> None:
     scores = np.array([[0.9, 1.0, 1.0], [0.5, 1.0, 1.0], [1.0, 1.0, 1.0]])
     scene = meeting_scene(attribute_scores=scores, collision_scores=np.array([0.7, 0.8]))
-    told = answer(scene, [descriptive(PARTNER)])[0][0]
+    result = answer(scene, [descriptive(PARTNER)])[0][0]
 
     # the blue cube, the first meeting (listed second), the red sphere
-    assert told.confidence == pytest.approx(0.9 * 0.8 * 0.5)
+    assert result.confidence == pytest.approx(0.9 * 0.8 * 0.5)
 
 
 def test_a_new_colour_is_a_new_neuron_and_a_new_operator_is_a_new_row() -> None:
@@ -339,8 +346,8 @@ def test_a_new_colour_is_a_new_neuron_and_a_new_operator_is_a_new_row() -> None:
     )
 
     table = OperatorTable((*OPERATORS, others), attributes)
-    assert said(scene, "objects orange filter_color unique query_shape", table=table) == "sphere"
-    assert said(scene, "objects blue filter_color unique others unique query_color", table=table) == "orange"
+    assert value_of(scene, "objects orange filter_color unique query_shape", table=table) == "sphere"
+    assert value_of(scene, "objects blue filter_color unique others unique query_color", table=table) == "orange"
 
 
 def test_what_cannot_be_asked_is_refused_in_words() -> None:
@@ -358,12 +365,12 @@ def test_what_cannot_be_asked_is_refused_in_words() -> None:
     with pytest.raises(DataError, match="two scenes of video 1"):
         answer([scene, scene], [question])
 
-    supposed = (
+    counterfactual = (
         "all_events objects red filter_color unique filter_collision objects green filter_color unique "
         "filter_collision unique all_events objects blue filter_color unique filter_counterfact belong_to"
     )
     with pytest.raises(DataError, match=r"no what-if roll-out without object 0 .blue metal cube"):
-        answer(meeting_scene(what_if={}), [descriptive(supposed)])
+        answer(meeting_scene(what_if={}), [descriptive(counterfactual)])
 
     crowd = np.array([[k % 125, 0, 1] for k in range(300)])
     with pytest.raises(DataError, match="302 events, but a graph holds at most 256"):

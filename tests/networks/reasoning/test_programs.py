@@ -6,7 +6,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.graph.compiler import compile_program
 from spikebridge.networks.reasoning.graph.layout import NeuronLayout
 from spikebridge.networks.reasoning.graph.units import program_spikes, program_unit
-from spikebridge.networks.reasoning.parsing.operators import OPERATORS, Operator, OperatorTable, Signature
+from spikebridge.networks.reasoning.parsing.operators import OPERATORS, Operator, OperatorTable, Signature, with_blanks
 
 TABLE = OperatorTable()
 RED = "objects red filter_color unique"
@@ -99,15 +99,24 @@ def test_what_a_graph_cannot_hold_is_refused(program: str, message: str) -> None
         compile_program(program.split(), TABLE)
 
 
+def test_a_program_with_blanks_is_compiled_once_for_all_values() -> None:
+    tokens = ["objects", "red", "filter_color", "cube", "filter_shape", "count"]
+    blank, words = with_blanks(tokens, TABLE)
+
+    assert blank == ("objects", "{0:color}", "filter_color", "{1:shape}", "filter_shape", "count")
+    assert words == ["red", "cube"]
+    assert compile_program(blank, TABLE).filled(words) == compile_program(tokens, TABLE)
+
+
 def test_the_spike_train_of_a_program_is_the_rows_of_its_operators_behind_each_other() -> None:
     layout = NeuronLayout()
     programs = [compile_program(p.split(), TABLE) for p in (f"{RED} query_shape", "objects count")]
     spikes = program_spikes(programs, TABLE, program_unit(TABLE, layout))
-    told = [[{layout.shared[g] for g in row.nonzero()} for row in spikes[:, p]] for p in range(2)]
+    trains = [[{layout.shared[g] for g in row.nonzero()} for row in spikes[:, p]] for p in range(2)]
 
-    assert told[0] == [{"all_objects"}, set(), {"red", "dismiss_objects"}, set(), {"kind_shape"}, set()]
+    assert trains[0] == [{"all_objects"}, set(), {"red", "dismiss_objects"}, set(), {"kind_shape"}, set()]
     # one step shorter, so silence comes in front
-    assert told[1] == [set(), {"all_objects"}, set(), set(), set(), set()]
+    assert trains[1] == [set(), {"all_objects"}, set(), set(), set(), set()]
 
 
 def test_an_operator_that_stimulates_what_is_no_neuron_is_refused() -> None:

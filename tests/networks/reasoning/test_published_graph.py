@@ -34,7 +34,7 @@ def meeting_scene(collisions: list[list[int]]) -> Scene:
     )
 
 
-def said(scene: Scene, program: str) -> str | None:
+def value_of(scene: Scene, program: str) -> str | None:
     question = Question(scene.video, "descriptive", tuple(program.split()))
     return run_questions([scene], [question], published())[0][0].value
 
@@ -55,25 +55,25 @@ def test_the_graph_follows_an_oracle_of_sets_with_clips(seed: int) -> None:
 
 def test_events_beyond_the_twentieth_are_forgotten() -> None:
     scene = meeting_scene([[5 * k, 0, 1] for k in range(25)])
-    assert said(scene, "events objects filter_collision count") == "19"  # the first of 20 is the start
+    assert value_of(scene, "events objects filter_collision count") == "19"  # the first of 20 is the start
 
 
 def test_colliding_objects_move_and_a_second_of_one_event_is_that_one() -> None:
-    assert said(meeting_scene([[50, 0, 1], [100, 0, 2]]), "objects null filter_moving count") == "3"
+    assert value_of(meeting_scene([[50, 0, 1], [100, 0, 2]]), "objects null filter_moving count") == "3"
 
     second = f"events objects filter_collision second filter_order {BLUE} query_collision_partner query_color"
-    assert said(meeting_scene([[50, 0, 1]]), second) == "red"
+    assert value_of(meeting_scene([[50, 0, 1]]), second) == "red"
 
 
 def test_the_colour_of_whom_the_blue_one_meets_first_takes_21_steps() -> None:
     first = f"events {BLUE} filter_collision first filter_order"
     tokens = f"{first} {BLUE} query_collision_partner query_color".split()
     scene = meeting_scene([[100, 0, 2], [50, 0, 1]])
-    told = Explanation(scene, World(0), compile_as_published(tokens, TABLE), published(), tokens)
+    explanation = Explanation(scene, World(0), compile_as_published(tokens, TABLE), published(), tokens)
 
-    assert told.answer.value == "red"
-    assert len(told.steps) == 21
-    assert [told.steps[t].events for t in (1, 8, 11)] == [(0, 1, 2, 3), (1, 2), (1,)]
+    assert explanation.answer.value == "red"
+    assert len(explanation.steps) == 21
+    assert [explanation.steps[t].events for t in (1, 8, 11)] == [(0, 1, 2, 3), (1, 2), (1,)]
 
 
 def test_a_graph_has_42_shared_neurons_and_6_for_each_object_and_event() -> None:

@@ -36,8 +36,8 @@ def test_the_442_real_questions_are_answered_as_often_as_by_the_published_networ
     files = {file.name: file for file in real_set("clevrer")}
     questions = read_questions(files["questions_explanatory_real.jsonl.gz"]).questions
     name = {"noisy": "scenes_propnet.jsonl.gz", "near truth": "scenes_near_truth.jsonl.gz"}[which]
-    asked = {question.video for question in questions}
-    scenes = scenes_of(files[name], asked)
+    videos = {question.video for question in questions}
+    scenes = scenes_of(files[name], videos)
     executors = {scene.video: Executor(scene) for scene in scenes}
 
     assert len(questions) == 442
@@ -47,19 +47,19 @@ def test_the_442_real_questions_are_answered_as_often_as_by_the_published_networ
             answers = run_questions(scenes, questions, options)
 
         right = [
-            [a.value == truth for a, truth in zip(given, question.answers, strict=True)]
-            for question, given in zip(questions, answers, strict=True)
+            [a.value == truth for a, truth in zip(values, question.answers, strict=True)]
+            for question, values in zip(questions, answers, strict=True)
         ]
 
-        options = [one for row in right for one in row]
-        scores = (100 * sum(options) / len(options), 100 * sum(map(all, right)) / len(right))
+        judged = [one for row in right for one in row]
+        scores = (100 * sum(judged) / len(judged), 100 * sum(map(all, right)) / len(right))
 
-        assert len(options) == 1768
+        assert len(judged) == 1768
         assert scores == pytest.approx(PUBLISHED[which], abs=0.2), form
         if form == "scaled":
             continue
 
-        for question, given in zip(questions, answers, strict=True):
-            for program, said in zip(question.programs, given, strict=True):
+        for question, values in zip(questions, answers, strict=True):
+            for program, result in zip(question.programs, values, strict=True):
                 expected = executors[question.video].run(program)
-                assert expected.value is None or said.value == expected.value
+                assert expected.value is None or result.value == expected.value

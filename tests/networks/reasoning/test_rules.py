@@ -70,8 +70,8 @@ def test_speed_is_the_mean_of_the_differences_that_exist_and_above_a_tenth_is_mo
 
 
 def test_motion_labels_of_a_scene_override_speeds_and_invisible_objects_do_not_move() -> None:
-    told = replace(scene_of([[0.0], [9.0], [None]]), moving=np.array([[False], [True], [True]]))
-    both = tracks_of([scene_of([[0.0], [9.0], [18.0]]), told])
+    labeled = replace(scene_of([[0.0], [9.0], [None]]), moving=np.array([[False], [True], [True]]))
+    both = tracks_of([scene_of([[0.0], [9.0], [18.0]]), labeled])
     assert both.moving[:, :, 0].tolist() == [[True, True, True], [False, True, False]]
 
 
@@ -150,6 +150,6 @@ def test_an_attribute_that_the_graph_does_not_know_is_refused() -> None:
     ],
 )
 def test_a_scene_that_cannot_be_meant_is_refused_with_its_place(changes: dict[str, object], message: str) -> None:
-    given = {"objects": OBJECTS, "trajectory": [], "collisions": [], "what_if": {}, **changes}
+    lists = {"objects": OBJECTS, "trajectory": [], "collisions": [], "what_if": {}, **changes}
     with pytest.raises(DataError, match=message):
-        Scene.from_lists(1, **given)  # type: ignore[arg-type]
+        Scene.from_lists(1, **lists)  # type: ignore[arg-type]

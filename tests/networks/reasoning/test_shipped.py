@@ -39,12 +39,12 @@ def lines(path: Path, most: int) -> list[dict[str, Any]]:
         return [json.loads(line) for line in itertools.islice(file, most)]
 
 
-def test_learned_collisions_answer_more_real_questions_than_baked_in_ones(real_set: Any) -> None:
+def test_learned_collisions_answer_more_listed_than_baked_in_ones(real_set: Any) -> None:
     paths = {path.name: path for path in real_set("clevrer")}
     scenes = [read_scene(plain, "line") for plain in lines(paths["scenes_propnet.jsonl.gz"], 300)]
-    asked = [read_question(plain, "line") for plain in lines(paths["questions_explanatory_real.jsonl.gz"], 442)]
+    listed = [read_question(plain, "line") for plain in lines(paths["questions_explanatory_real.jsonl.gz"], 442)]
     there = {scene.video for scene in scenes}
-    questions = [question for question in asked if question.video in there]
+    questions = [question for question in listed if question.video in there]
     about = [scene for scene in scenes if scene.video in {question.video for question in questions}]
 
     assert len(questions) > 20

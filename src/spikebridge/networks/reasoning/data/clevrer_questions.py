@@ -20,6 +20,7 @@ from spikebridge.networks.reasoning.data.clevrer_scenes import video_name
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, KINDS, Choice, Question
 from spikebridge.networks.reasoning.data.what_if_texts import WhatIfText, read_what_if_text
 
+# The vocabulary of CLEVRER's programs.
 _TOKENS = (
     *("objects", "events", "all_events", "unseen_events"),
     *(f"filter_{kind}" for kind in ATTRIBUTES),
@@ -32,7 +33,7 @@ _TOKENS = (
     *("unique", "count", "exist", "belong_to", "negate", "null"),
     *(value for values in ATTRIBUTES.values() for value in values),
 )
-"""The vocabulary of CLEVRER's programs."""
+# Tokens of the original question files, and our names.
 _ORIGINAL_NAMES: dict[str, tuple[str, ...]] = {
     "get_frame": ("query_frame",),
     "get_object": ("query_object",),
@@ -41,7 +42,6 @@ _ORIGINAL_NAMES: dict[str, tuple[str, ...]] = {
     "start": ("events", "filter_start"),
     "end": ("events", "filter_end"),
 }
-"""Tokens of the original question files, and our names."""
 
 _MAX_CHOICES = 64
 _JUDGMENTS = {"correct": "correct", "wrong": "wrong", "true": "correct", "false": "wrong"}
@@ -143,6 +143,7 @@ def read_program(tokens: Any, place: str, extra: Sequence[str] = ()) -> tuple[st
     program = tuple(name for word in words for name in _ORIGINAL_NAMES.get(word, (word,)))
     known = (*_TOKENS, *extra)
     for name in program:
+        # a token that is only misspelt would otherwise fail in the compiler, without the place in the file
         if name not in known:
             raise DataError(f"{place}: unknown token {name!r}; {did_you_mean(name, known)}")
 
@@ -206,6 +207,7 @@ def _answer(answer: Any, last: str, place: str) -> str | None:
     elif last.startswith("query_"):
         values = ATTRIBUTES.get(last.removeprefix("query_"))
 
+    # an operator of the user's own may answer with any word
     if values is not None and word not in values:
         raise DataError(
             f"{place}: expected an answer to {last!r}, but got {answer!r:.60}; {did_you_mean(word, values)}"

@@ -23,8 +23,8 @@ from spikebridge.networks.reasoning.data.scene import Scene
 
 MAX_OBJECTS = 128
 _MAX_COLLISIONS = 4096
+# Original annotations give places in units of the simulated table; contact at 0.4 units is then 16, as elsewhere.
 _PIXELS_PER_UNIT = 40.0
-"""Original annotations give places in units of the simulated table; contact at 0.4 units is then 16, as elsewhere."""
 _OFFSET = 75.0
 
 _EXPECTED = "scenes"
@@ -79,6 +79,7 @@ def _documents(path: Path) -> Iterator[tuple[str, Mapping[str, Any], int | None]
         files = [path]
 
     for file in files:
+        # files of a folder may have the number of the video only in their name
         number = re.search(r"(\d+)\D*$", file.name.partition(".")[0])
         default = int(number[1]) if number else None
 
@@ -144,6 +145,7 @@ def _simulated(plain: Mapping[str, Any], place: str, video: int | str | None) ->
     def collisions(run: Mapping[str, Any]) -> list[list[Any]]:
         return [[entry["frame"], *map(number, entry["objects"])] for entry in run["collisions"]]
 
+    # -1 marks the run in which no object is removed
     observed = [run for run in plain["predictions"] if run.get("what_if", -1) == -1]
     others = [run for run in plain["predictions"] if run.get("what_if", -1) != -1]
     if not observed:

@@ -20,14 +20,12 @@ from spikebridge.errors import DataError, did_you_mean
 COLORS = ("gray", "red", "blue", "green", "brown", "yellow", "cyan", "purple")
 MATERIALS = ("metal", "rubber")
 SHAPES = ("cube", "sphere", "cylinder")
+# The three kinds of attribute and their values, in the order of an object's triple.
 ATTRIBUTES: dict[str, tuple[str, ...]] = {"color": COLORS, "material": MATERIALS, "shape": SHAPES}
-"""The three kinds of attribute and their values, in the order of an object's triple."""
 
-NUM_OBSERVED_FRAMES = 128
-"""A collision at this frame or later is a prediction."""
+NUM_OBSERVED_FRAMES = 128  # a collision at this frame or later is a prediction
 
-_MAX_COORDINATE = 1000.0
-"""Coordinates range from 0 to about 160; a roll-out far beyond has diverged."""
+_MAX_COORDINATE = 1000.0  # coordinates range from 0 to about 160; a roll-out far beyond has diverged
 
 _NONE = np.zeros((0, 3), dtype=np.int64)
 
@@ -133,12 +131,14 @@ def _triples(
         if len(words) != 3:
             raise DataError(f"video {video}, object {i}: expected [colour, material, shape], but got {list(words)}")
 
+        # an unknown value has no neuron in the graph
         for word, (kind, values) in zip(words, attributes.items(), strict=True):
             if word not in values:
                 raise DataError(
                     f"video {video}, object {i}: unknown {kind} {word!r}; {did_you_mean(str(word), values)}"
                 )
 
+        # objects have no names: programs refer to them by their values alone
         triple = (str(words[0]), str(words[1]), str(words[2]))
         if triple in triples:
             raise DataError(
@@ -152,6 +152,7 @@ def _triples(
 
 
 def _object(video: int | str, place: str, value: Any, num_objects: int) -> int:
+    # keys of JSON objects are texts, so a removed object is named by one
     try:
         index = parse_integer(value) if isinstance(value, str) else _frame(video, place, value)
     except (TypeError, ValueError, DataError):
@@ -226,8 +227,8 @@ def _collisions(video: int | str, rows: Sequence[Sequence[int]], num_objects: in
     return np.array(checked, dtype=np.int64).reshape(-1, 3)
 
 
+# About observations, causes, future events, and events without one of the objects.
 KINDS = ("descriptive", "explanatory", "predictive", "counterfactual")
-"""About observations, causes, future events, and events without one of the objects."""
 
 
 @dataclass(frozen=True)

@@ -9,25 +9,18 @@ correct where the pair is among the text's collisions.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from spikebridge.errors import DataError, did_you_mean
 from spikebridge.networks.reasoning.data.clevrer_scenes import video_name
-from spikebridge.networks.reasoning.data.scene import (
-    COLORS,
-    MATERIALS,
-    SHAPES,
-    Choice,
-    Question,
-    Scene,
-    object_tokens,
-)
+from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Choice, Question, Scene, object_tokens
 
 _Triple: TypeAlias = tuple[str, str, str]
 
-_NAME = re.compile(f"({'|'.join(COLORS)}) ?({'|'.join(MATERIALS)}) ?({'|'.join(SHAPES)})")
+_NAME = re.compile(" ?".join(f"({'|'.join(values)})" for values in ATTRIBUTES.values()))
 _MAX_CHOICES = 4
 
 
@@ -61,7 +54,7 @@ def _triple(name: Any, place: str) -> _Triple:
     """Colour, material and shape of a name such as `yellowmetalcube`."""
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:
-        names = [f"{c}{m}{s}" for c in COLORS for m in MATERIALS for s in SHAPES]
+        names = ["".join(triple) for triple in product(*ATTRIBUTES.values())]
         hint = did_you_mean(str(name), names).partition(" Known")[0]
         raise DataError(f"{place}: expected colour, material and shape in one word, but got {name!r}; {hint}")
 
@@ -69,16 +62,13 @@ def _triple(name: Any, place: str) -> _Triple:
 
 
 def what_if_questions(texts: Sequence[WhatIfText], scenes: Mapping[int | str, Scene], seed: int = 0) -> list[Question]:
-    """Questions with choices and programs from texts and scenes by video.
-
-    Texts without a candidate pair, and those whose removed object is not in the scene, are left out. Each text has a
-    generator of its own, so that a part of a file gets the same choices.
-    """
+    """Questions with choices and programs from texts and scenes by video; texts without a choice are left out."""
     questions = []
     for number, text in enumerate(texts, start=1):
         if text.video not in scenes:
             raise DataError(f"what-if text {number} is about video {text.video}, which is not among the scenes")
 
+        # a text about an object that perception missed has no answer
         scene = scenes[text.video]
         if text.removed in scene.objects:
             pairs = _drawn(_candidates(scene, scene.objects.index(text.removed)), text, seed)
@@ -89,6 +79,7 @@ def what_if_questions(texts: Sequence[WhatIfText], scenes: Mapping[int | str, Sc
 
 
 def _candidates(scene: Scene, removed: int) -> list[tuple[int, int]]:
+    # a pair that collides in neither run would be too easy a wrong choice
     rows = [*scene.collisions.tolist(), *scene.what_if.get(removed, np.zeros((0, 3), dtype=np.int64)).tolist()]
     return sorted({(min(a, b), max(a, b)) for _, a, b in rows if removed not in (a, b)})
 
@@ -97,6 +88,7 @@ def _drawn(pairs: list[tuple[int, int]], text: WhatIfText, seed: int) -> list[tu
     if len(pairs) <= _MAX_CHOICES:
         return pairs
 
+    # each text has a generator of its own, so that a part of a file gets the same choices
     words = f"{text.video} {' '.join(text.removed)} {text.text}".encode()
     order = np.random.default_rng([seed, *words]).permutation(len(pairs))[:_MAX_CHOICES]
     return [pairs[i] for i in sorted(order)]

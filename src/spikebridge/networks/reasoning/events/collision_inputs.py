@@ -20,11 +20,9 @@ GRID = np.arange(NUM_SAMPLES) * FRAMES_PER_SAMPLE
 
 _MAX_CANDIDATE_DISTANCE = 28.0  # of a pair at its nearest; colliding objects come within 26 [px]
 
-HEIGHT = 150.0
-"""The mirror image of the second coordinate y is `HEIGHT - y` [px]."""
+HEIGHT = 150.0  # the mirror image of the second coordinate y is `HEIGHT - y` [px]
 
-FAR = 60.0
-"""Distances to a third object are clipped here [px]."""
+FAR = 60.0  # distances to a third object are clipped here [px]
 
 _LIMIT = 8.0  # of scaled channels
 
@@ -32,22 +30,18 @@ _LIMIT = 8.0  # of scaled channels
 class CandidatePairs(NamedTuple):
     """Candidate pairs of objects of any number of scenes."""
 
-    places: Float[Tensor, "T P 2 2"]
-    """x and y of both objects, gaps filled [px]."""
-    visible: Float[Tensor, "T P 2"]
-    """1 where an object is visible, else 0."""
-    third: Float[Tensor, "T P 2"]
-    """Distance of each object to the nearest other object [px]."""
-    kinds: Float[Tensor, "P 2 5"]
-    """Material and shape, one-hot."""
+    places: Float[Tensor, "T P 2 2"]  # x and y of both objects, gaps filled [px]
+    visible: Float[Tensor, "T P 2"]  # 1 where an object is visible, else 0
+    third: Float[Tensor, "T P 2"]  # distance of each object to the nearest other object [px]
+    kinds: Float[Tensor, "P 2 5"]  # material and shape, one-hot
     scene: Int[Tensor, "P"]
-    objects: Int[Tensor, "P 2"]
-    """Numbers of the objects in their scene."""
+    objects: Int[Tensor, "P 2"]  # numbers of the objects in their scene
 
 
 def candidate_pairs(scenes: Sequence[Scene]) -> CandidatePairs:
     """The pairs of objects that come near enough to collide, in the order of the scenes."""
     parts = [_pairs_of(scene, number) for number, scene in enumerate(scenes)]
+    # no scenes give tensors of the right shape without a row
     if not parts:
         parts = [_pairs_of(Scene.from_lists(0, [], [], []), 0)]
 
@@ -63,30 +57,25 @@ def _pairs_of(scene: Scene, number: int) -> CandidatePairs:
     near = distance.min(axis=0, initial=np.inf)[first, second] < _MAX_CANDIDATE_DISTANCE
     pairs = np.stack([first[near], second[near]], axis=1)
     signals = (places[:, pairs], visible[:, pairs], _distance_to_third(distance, pairs), kinds(scene)[pairs])
+    tensors = [torch.from_numpy(signal.astype(np.float32)) for signal in signals]
 
-    return CandidatePairs(
-        *(torch.from_numpy(signal.astype(np.float32)) for signal in signals),
-        scene=torch.full((len(pairs),), number),
-        objects=torch.from_numpy(pairs),
-    )
+    return CandidatePairs(*[*tensors, torch.full((len(pairs),), number), torch.from_numpy(pairs)])
 
 
 def on_grid(scene: Scene) -> tuple[Float[np.ndarray, "T O 2"], Float[np.ndarray, "T O"]]:
-    """The tracks of a scene on the grid with gaps filled, and 1 where an object is visible.
-
-    Before it is first visible an object stands at its first position, afterwards at its last one. An object that is
-    never visible is placed far away from all others. Samples beyond the grid are left out.
-    """
+    """Positions on the grid with gaps filled, and 1 where an object is visible."""
     places = np.empty((NUM_SAMPLES, scene.num_objects, 2))
     for o in range(scene.num_objects):
         is_visible = scene.visible[:, o]
         frames = scene.frames[is_visible]
         for axis in range(2):
             coordinate = scene.positions[is_visible, o, axis]
+            # an object that is never visible stands far away from all others, so that it is in no candidate pair
             places[:, o, axis] = np.interp(GRID, frames, coordinate) if len(frames) else 1e4 * (1 + o)
 
     visible = np.zeros((NUM_SAMPLES, scene.num_objects))
     if len(scene.frames):
+        # scenes of other programs have other samples: one within two frames counts
         away = np.abs(scene.frames[None] - GRID[:, None])
         is_close = away.min(axis=1) <= FRAMES_PER_SAMPLE // 2
         visible[is_close] = scene.visible[away.argmin(axis=1)[is_close]]
@@ -99,6 +88,7 @@ def _distance_to_third(
 ) -> Float[np.ndarray, "T P 2"]:
     """The distance of each object of a pair to the nearest object outside of the pair."""
     to_others = distance[:, pairs].copy()  # (T, P, 2, O)
+    # neither object of the pair is a third one
     for members in pairs.T:
         to_others[:, np.arange(len(pairs)), :, members] = np.inf
 
@@ -111,14 +101,11 @@ def kinds(scene: Scene) -> Float[np.ndarray, "O 5"]:
     return np.array([[float(name in triple[1:]) for name in names] for triple in scene.objects]).reshape(-1, len(names))
 
 
+# Channels of `signals`: 13 of each object (6 of motion, visibility, third object, 5 of kind), 5 of the pair.
 NUM_CHANNELS = 31
-"""Channels of `signals`: 13 of each object (6 of motion, visibility, third object, 5 of kind), 5 of the pair."""
-SCALES = {"place": 50.0, "velocity": 5.0, "acceleration": 2.0, "distance": 20.0}
-"""Divisors of the channels."""
-ACCELERATIONS = [4, 5, 17, 18]
-"""Channels of both accelerations."""
-DISTANCE = 28
-"""Channel of the distance."""
+SCALES = {"place": 50.0, "velocity": 5.0, "acceleration": 2.0, "distance": 20.0}  # divisors of the channels
+ACCELERATIONS = [4, 5, 17, 18]  # channels of both accelerations
+DISTANCE = 28  # channel of the distance
 
 
 def signals(
@@ -128,14 +115,11 @@ def signals(
     kinds: Float[Tensor, "P 2 5"],
     orders: int = 2,
 ) -> Float[Tensor, "T P V C"]:
-    """The input of the unit: every pair in both orders, so that the result does not depend on the order.
-
-    For each order: position, velocity, acceleration, visibility, third object and kind of both, then the distance
-    vector, its length and the relative velocity, all scaled to about 1. One order is enough for training on pairs in
-    random order.
-    """
+    """The input of the unit, scaled to about 1: every pair in both orders, or in one."""
     speed = velocity(places)
     change = acceleration(places)
+
+    # 13 channels of each object: position, velocity, acceleration, visibility, third object, kind
     own = torch.cat(
         [
             (places - HEIGHT / 2) / SCALES["place"],
@@ -149,10 +133,13 @@ def signals(
     )
 
     other = own.flip(2)
+
+    # 5 channels of the pair: distance vector, its length, relative velocity
     offset = places.flip(2) - places
     towards = torch.cat([offset, offset.norm(dim=-1, keepdim=True)], -1) / SCALES["distance"]
     relative = torch.cat([towards, (speed.flip(2) - speed) / SCALES["velocity"]], -1)
 
+    # two orders make the result symmetric; one is enough for training on pairs in random order
     return torch.cat([own, other, relative], -1)[:, :, :orders].clamp(-_LIMIT, _LIMIT)
 
 

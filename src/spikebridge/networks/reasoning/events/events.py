@@ -16,8 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Scene
 
-EVENT_KINDS = ("start", "end", "out", "in", "collision")
-"""Kinds of event, in their order within one frame."""
+EVENT_KINDS = ("start", "end", "out", "in", "collision")  # kinds of event, in their order within one frame
 START, END, OUT, IN, COLLISION = range(len(EVENT_KINDS))
 
 _START_FRAME = 0
@@ -27,10 +26,7 @@ _FAR_FRAME = np.int64(2**40)  # of padded samples, beyond all frames
 
 
 class SceneTracks(NamedTuple):
-    """Visibility and motion of the objects of a batch of scenes, padded to S samples and O objects.
-
-    Padded frames are beyond all others. An invisible object does not move.
-    """
+    """Visibility and motion of the objects of a batch of scenes, padded to S samples and O objects."""
 
     frames: Int[np.ndarray, "V S"]
     visible: Bool[np.ndarray, "V S O"]
@@ -41,13 +37,10 @@ class Events(NamedTuple):
     """Events of a batch of scenes, scene after scene, each in order of time."""
 
     scene: Int[np.ndarray, "E"]
-    kind: Int[np.ndarray, "E"]
-    """Index into `EVENT_KINDS`."""
+    kind: Int[np.ndarray, "E"]  # index into `EVENT_KINDS`
     frame: Int[np.ndarray, "E"]
-    objects: Int[np.ndarray, "E 2"]
-    """Objects that take part, -1 for none."""
-    score: Float[np.ndarray, "E"]
-    """Perception score, 0 to 1."""
+    objects: Int[np.ndarray, "E 2"]  # objects that take part, -1 for none
+    score: Float[np.ndarray, "E"]  # perception score, 0 to 1
 
     def take(self, index: np.ndarray) -> "Events":
         """The events at an index or a mask."""
@@ -69,6 +62,7 @@ def tracks_of(scenes: Sequence[Scene]) -> SceneTracks:
     velocity = _velocity(positions, frames)
     moving = visible & (np.hypot(velocity[..., 0], velocity[..., 1]) > _SPEED_LIMIT)
 
+    # labels of a unit take precedence: position noise makes still objects move
     for v, scene in enumerate(scenes):
         if scene.moving is not None:
             own = (v, slice(len(scene.frames)), slice(scene.num_objects))
@@ -80,6 +74,8 @@ def tracks_of(scenes: Sequence[Scene]) -> SceneTracks:
 def _velocity(positions: Float[np.ndarray, "V S O 2"], frames: Int[np.ndarray, "V S"]) -> Float[np.ndarray, "V S O 2"]:
     """The mean of the forward and the backward difference per frame, as far as they exist."""
     step = np.diff(positions, axis=1) / np.diff(frames, axis=1)[:, :, None, None].clip(min=1)
+
+    # a missing difference leaves the other one: at the ends, and next to a gap
     edge = np.full_like(positions[:, :1], np.nan)
     differences = np.stack([np.concatenate([edge, step], 1), np.concatenate([step, edge], 1)])
     exists = ~np.isnan(differences)
@@ -118,6 +114,7 @@ def collision_events(
 
 def in_order(events: Events) -> Events:
     """Scene by scene in order of time, then of kind; the order of equal events is kept."""
+    # the last key is the first to sort by
     return events.take(np.lexsort((events.kind, events.frame, events.scene)))
 
 
@@ -160,6 +157,7 @@ def causes_of(events: Events) -> _Causes:
         takes_part[events.scene[has_object], place[has_object], column[has_object]] = 1
 
     is_earlier = np.tril(np.ones((max_number, max_number), dtype=bool), -1)
+    # a shared object ties two events, a chain of ties is a cause
     needs = _closure((takes_part @ takes_part.transpose(0, 2, 1) > 0) & is_earlier)
     scene, j, k = np.nonzero(needs)
     first = np.cumsum(numbers) - numbers
@@ -168,11 +166,8 @@ def causes_of(events: Events) -> _Causes:
 
 
 def without_object(scene: Scene, removed: int) -> Int[np.ndarray, "R 3"]:
-    """Counterfactual collisions that use the roll-out only for what depends on the removed object.
-
-    Observed and predicted collisions that do not depend on the removed object are kept. Those with it are dropped. The
-    roll-out gives the rest: collisions of objects that have left their observed course (CRCG, arXiv:2506.10753).
-    """
+    """Counterfactual collisions that use the roll-out only for what depends on the removed object."""
+    # after CRCG (arXiv:2506.10753): a roll-out of the whole video drifts away from what was observed
     events = in_order(collision_events([np.concatenate([scene.collisions, scene.predicted])]))
     with_removed = (events.objects == removed).any(1)
     depends = with_removed.copy()
@@ -185,6 +180,7 @@ def without_object(scene: Scene, removed: int) -> Int[np.ndarray, "R 3"]:
     for column in events.objects.T:
         np.minimum.at(first_change, column[depends], events.frame[depends])
 
+    # the roll-out gives the collisions of objects that have left their observed course
     simulated = scene.what_if[removed]
     off_course = (simulated[:, :1] >= first_change[simulated[:, 1:]]).any(1)
     without = (simulated[:, 1:] != removed).all(1)
@@ -194,6 +190,7 @@ def without_object(scene: Scene, removed: int) -> Int[np.ndarray, "R 3"]:
 
 def _closure(needs: Bool[np.ndarray, "V E E"]) -> Bool[np.ndarray, "V E E"]:
     """The transitive closure, by squaring."""
+    # products of floats use the fast matrix product, those of booleans do not
     reached: Float[np.ndarray, "V E E"] = needs.astype(np.float32)
     steps = 1
     while steps < needs.shape[1]:

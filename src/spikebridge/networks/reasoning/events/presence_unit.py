@@ -15,17 +15,7 @@ from torch import Tensor, nn
 
 from spikebridge.hybrid import HybridUnit, Threshold, Tumbling
 from spikebridge.networks.reasoning.data.scene import Scene
-from spikebridge.networks.reasoning.events.collision_inputs import (
-    FAR,
-    GRID,
-    HEIGHT,
-    NUM_SAMPLES,
-    SCALES,
-    acceleration,
-    kinds,
-    on_grid,
-    velocity,
-)
+from spikebridge.networks.reasoning.events import collision_inputs as inputs
 from spikebridge.networks.reasoning.events.collision_unit import Residual, TemporalConvolution, temporal_conv
 
 _NUM_CHANNELS = 16
@@ -45,22 +35,15 @@ class _PresenceScores(nn.Module):
         self.at = temporal_conv(num_features, 2, width=1)
 
     def forward(self, h: Float[Tensor, "B F T"]) -> Float[Tensor, "B 2 T"]:
-        """Scores of each object at each sample."""
         return self.at(self.body(h.unsqueeze(2).contiguous(memory_format=torch.channels_last)))[:, :, 0]
 
 
 class PresenceUnit(HybridUnit):
-    """The hybrid unit from tracks of objects to spikes: in view, and moving.
-
-    Example:
-        >>> y, _ = PresenceUnit(num_features=8)(torch.zeros(26, 3, 16))  # three objects
-        >>> y.shape  # one window; in view and moving, a spike or none at each of its samples
-        torch.Size([1, 3, 2, 26])
-    """
+    """The hybrid unit from tracks of objects to spikes at each sample: in view, and moving."""
 
     def __init__(self, num_features: int = 24) -> None:
         super().__init__(
-            Tumbling(NUM_SAMPLES),
+            Tumbling(inputs.NUM_SAMPLES),
             TemporalConvolution(_NUM_CHANNELS, num_features),
             _PresenceScores(num_features),
             Threshold(0.0),
@@ -68,49 +51,45 @@ class PresenceUnit(HybridUnit):
 
 
 def track_signals(scenes: Sequence[Scene]) -> Float[Tensor, "T O C"]:
-    """The input of the unit: position, velocity, acceleration, visibility, nearest distance and kind of each object.
-
-    Velocity appears twice more: on the scale of slow motion, and as the logarithm of the speed. The objects of the
-    scenes follow each other.
-    """
+    """The input of the unit: the tracks of all objects of the scenes, one after the other."""
     rows = []
     for scene in scenes:
-        places, visible = on_grid(scene)
+        places, visible = inputs.on_grid(scene)
         distance = np.linalg.norm(places[:, :, None] - places[:, None], axis=-1)
+        # an object is not its own neighbour
         distance[:, range(scene.num_objects), range(scene.num_objects)] = np.inf
-        nearest = np.minimum(distance.min(axis=-1, initial=np.inf), FAR)
+        nearest = np.minimum(distance.min(axis=-1, initial=np.inf), inputs.FAR)
         track = torch.from_numpy(places)
-        speed = velocity(track)
+        speed = inputs.velocity(track)
 
         channels = (
-            (track - HEIGHT / 2) / SCALES["place"],
-            speed / SCALES["velocity"],
-            acceleration(track) / SCALES["acceleration"],
+            (track - inputs.HEIGHT / 2) / inputs.SCALES["place"],
+            speed / inputs.SCALES["velocity"],
+            inputs.acceleration(track) / inputs.SCALES["acceleration"],
             torch.from_numpy(visible).unsqueeze(-1),
-            torch.from_numpy(nearest).unsqueeze(-1) / SCALES["distance"],
-            torch.from_numpy(kinds(scene)).expand(NUM_SAMPLES, -1, -1),
+            torch.from_numpy(nearest).unsqueeze(-1) / inputs.SCALES["distance"],
+            torch.from_numpy(inputs.kinds(scene)).expand(inputs.NUM_SAMPLES, -1, -1),
+            # velocity twice more: on the scale of slow motion, and as the logarithm of the speed
             speed / _SLOW_SCALE,
             (speed.norm(dim=-1, keepdim=True) + 0.02).log(),
         )
 
         rows.append(torch.cat(channels, -1).clamp(-8, 8).float())
 
-    return torch.cat(rows, 1) if rows else torch.zeros(NUM_SAMPLES, 0, _NUM_CHANNELS)
+    return torch.cat(rows, 1) if rows else torch.zeros(inputs.NUM_SAMPLES, 0, _NUM_CHANNELS)
 
 
 def with_presence(
     scene: Scene, in_view: Bool[np.ndarray, "T O"], moving: Bool[np.ndarray, "T O"] | None = None
 ) -> Scene:
-    """The scene with other visibility and motion of its objects; without motion it is computed from positions.
-
-    Gaps are interpolated; before the first and after the last observation positions are extrapolated linearly. A scene
-    whose samples do not lie on the grid stays unchanged, as does an object that would be nowhere in view.
-    """
-    if not np.array_equal(scene.frames, GRID):
+    """The scene with other visibility and motion of its objects; without motion it is computed from positions."""
+    # the unit says nothing about the samples of a scene on other frames
+    if not np.array_equal(scene.frames, inputs.GRID):
         return scene
 
     positions = scene.positions.copy()
     for o in range(scene.num_objects):
+        # an object that would be nowhere in view stays as it is: something was detected
         observed = np.flatnonzero(scene.visible[:, o])
         if len(observed) and in_view[:, o].any():
             for axis in range(2):
@@ -122,7 +101,7 @@ def with_presence(
 
 def _fill_gaps(observed: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Values at all samples: interpolated between observed samples, extrapolated linearly beyond them."""
-    samples = np.arange(NUM_SAMPLES)
+    samples = np.arange(inputs.NUM_SAMPLES)
     filled = np.interp(samples, observed, values)
     if len(observed) > 1:
         first_slope = (values[1] - values[0]) / (observed[1] - observed[0])
@@ -135,10 +114,7 @@ def _fill_gaps(observed: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def read_presence(unit: PresenceUnit, scenes: Sequence[Scene], margin: float = _MARGIN) -> list[Scene]:
-    """The scenes with the entrances, exits and motion that the unit detects.
-
-    The unit needs log-odds of `margin` to overrule the detector's visibility.
-    """
+    """The scenes with the entrances, exits and motion that the unit detects."""
     if not scenes:
         return []
 
@@ -147,6 +123,7 @@ def read_presence(unit: PresenceUnit, scenes: Sequence[Scene], margin: float = _
         stages, _ = unit.stages(tracks)
 
     view_scores, motion_scores = stages.nonlinearity[0, 0].permute(1, 2, 0)
+    # the unit needs log-odds of `margin` to overrule the detector's visibility
     in_view = (view_scores + margin * (2 * tracks[:, :, _VISIBLE] - 1) > 0).numpy()
     moving = (motion_scores > 0).numpy()
 

@@ -18,11 +18,9 @@ _BATCH_SIZE = 2048  # more pairs take more memory and are not faster
 
 
 class CollisionReader:
-    """Replaces the observed collisions of scenes by those that a unit detects.
+    """Replaces the observed collisions of scenes by those that a unit detects, with their probabilities as scores.
 
-    Predicted and counterfactual collisions are kept. A collision is reported no earlier than both objects are in view,
-    and no later than the end of the video. Its probability becomes `Scene.collision_scores`. Without a presence unit,
-    entrances, exits and motion are those of the scenes.
+    Without a presence unit, entrances, exits and motion are those of the scenes.
     """
 
     def __init__(self, unit: HybridUnit, presence: PresenceUnit | None = None) -> None:
@@ -50,6 +48,7 @@ def detect_collisions(
     unit: HybridUnit, pairs: CandidatePairs
 ) -> tuple[Bool[Tensor, "P"], Float[Tensor, "P"], Float[Tensor, "P"]]:
     """The output of a unit for candidate pairs: collisions, their frames, and their probabilities."""
+    # an empty part first, so that no pairs give empty tensors
     spikes = [torch.zeros(0)]
     frames = [torch.zeros(0)]
     odds = [torch.zeros(0)]
@@ -67,6 +66,7 @@ def detect_collisions(
 
 def _with_collisions(scene: Scene, rows: Float[np.ndarray, "C 3"], scores: Float[np.ndarray, "C"]) -> Scene:
     """The scene with collisions at integer frames, while both objects are in view."""
+    # the expected frame may lie before both objects are in view, or after the end of the video
     collisions = np.rint(rows).astype(np.int64)
     last = NUM_OBSERVED_FRAMES - 1
     if len(collisions):

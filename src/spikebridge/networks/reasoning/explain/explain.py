@@ -20,7 +20,7 @@ from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 
 
 @dataclass(frozen=True)
-class _TraceStep:
+class TraceStep:
     """One time step of a run, by name; objects and events are numbers of the members of the sets."""
 
     step: int
@@ -70,13 +70,13 @@ class Explanation:
         return self.options.layout.names(len(self.objects), len(self.events))
 
     @cached_property
-    def steps(self) -> tuple[_TraceStep, ...]:
+    def steps(self) -> tuple[TraceStep, ...]:
         """Every time step by name; the last one is the silent step at which the answer is read."""
         trace = self._trace
         steps = []
         for t, fired in enumerate(self._fired):
             steps.append(
-                _TraceStep(
+                TraceStep(
                     t,
                     trace.instructions[t],
                     stimulated=tuple(self.names[n] for n in np.flatnonzero(trace.stimulated[t])),
@@ -101,6 +101,7 @@ class Explanation:
         neurons = [self.options.layout.index(name, len(self.objects), len(self.events)) for name in names]
         num_columns = len(neurons)
         silenced = torch.zeros(len(self.names), num_columns, dtype=torch.bool, device=self.options.execution.device)
+        # each neuron is silenced in a column of its own, so that one run tries all of them
         silenced[neurons, torch.arange(num_columns)] = True
 
         slots = tuple(Slot(0, column) for column in range(num_columns))
@@ -144,6 +145,7 @@ class Explanation:
         if reads == "match":
             return [name for name in fired if name == "match"]
 
+        # a number is a thermometer code, so that its members are the evidence
         return [name for name in fired if name.partition("[")[0] == self.program.group]
 
 
@@ -158,15 +160,6 @@ def explain(
     """Runs one whole program (`Question.programs`) about a scene, and records every spike; arguments as in `answer`.
 
     Where an object is removed, `removal` explains how it was selected.
-
-    Example:
-        >>> objects = [["red", "metal", "cube"], ["blue", "rubber", "sphere"]]
-        >>> scene = Scene.from_lists(1, objects, [[0, [[0, 9.0, 9.0], [1, 5.0, 5.0]]]], [[5, 0, 1]])
-        >>> explanation = explain(scene, "objects cube filter_shape unique query_color".split())
-        >>> explanation.answer.value, [step.objects for step in explanation.steps]
-        ('red', [(), (0, 1), (0, 1), (0,), (0,), (0,)])
-        >>> explanation.critical()
-        ['all_objects', 'kind_color', 'red', 'cube', 'object[0]']
     """
     options = RunOptions(preset_of(preset), table if table is not None else OperatorTable(), causal)
     if collisions is not None:
@@ -181,6 +174,7 @@ def explain(
     removal = Explanation(scene, World(0), program.removal, options, tokens)
     explanation = Explanation(scene, World(0, removal.selected), program, options, tokens)
     explanation.removal = removal
+    # an answer about a world without the wrong object is not certain, whatever its own status
     if removal.answer.status != "ok":
         explanation.answer = replace(explanation.answer, status=removal.answer.status)
 

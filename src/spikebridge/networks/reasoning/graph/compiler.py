@@ -16,10 +16,7 @@ _Condition: TypeAlias = Literal["observed", "predicted", "counterfactual"]
 
 
 class Probe(NamedTuple):
-    """A check of the size of a set (`object` or `event`) at a step from the program's first one.
-
-    The answer is certain where all probes hold. `collision` counts the collisions among the events.
-    """
+    """A check of the size of a set (`object` or `event`) at a step, on which the certainty of the answer depends."""
 
     step: int
     group: str
@@ -32,19 +29,14 @@ class Probe(NamedTuple):
 class Instructions:
     """A compiled program."""
 
-    names: tuple[str, ...]
-    """Instructions in order."""
-    reads: str
-    """Read-out of the answer: `count`, `exist`, `match`, or a kind of attribute."""
-    group: str = "both"
-    """The set whose members are counted, `object` or `event`."""
+    names: tuple[str, ...]  # instructions in order
+    reads: str  # read-out of the answer: `count`, `exist`, `match`, or a kind of attribute
+    group: str = "both"  # the set whose members are counted, `object` or `event`
     negated: bool = False
     world: _Condition = "observed"
-    removal: "Instructions | None" = None
-    """Selects the object that a counterfactual world is without."""
+    removal: "Instructions | None" = None  # selects the object that a counterfactual world is without
     probes: tuple[Probe, ...] = ()
-    pair: tuple[Probe, Probe] | None = None
-    """Two probes that must not select the same object."""
+    pair: tuple[Probe, Probe] | None = None  # two probes that must not select the same object
 
     def filled(self, words: Sequence[str]) -> "Instructions":
         """The same instructions with words in place of blanks."""
@@ -61,15 +53,13 @@ class Instructions:
 
 
 def compile_program(tokens: Sequence[str], table: OperatorTable) -> Instructions:
-    """Instructions whose answer equals that of the symbolic executor wherever that has one.
-
-    Raises `ConfigError` for a program that is not well typed, or needs two sets of one kind at a time.
-    """
+    """Instructions with the answer of the executor; raises `ConfigError` for a program that the graph cannot run."""
     tree = parse(tokens, table)
     if tree.gives != "answer":
         raise ConfigError(f"a program gives an answer, but this one gives {tree.gives}: {' '.join(tokens)}")
 
     planner = _Planner(table)
+    # negation inverts the last neuron, so that all of it stands at the end
     while tree.token == "negate":
         tree = tree.arguments[0]
         planner.num_negations += 1
@@ -103,6 +93,7 @@ def _compile_hypothetical(choice: ProgramNode, happening: ProgramNode, planner: 
     if happening.token != "filter_counterfact":
         return replace(program, world="predicted", pair=(first, second))
 
+    # the world of the question depends on the removed object, so its selection is a program of its own
     selector = _Planner(planner.table)
     selector.evaluate(happening.arguments[1])
     removal = selector.finish("object", "object")
@@ -157,6 +148,7 @@ class _Planner:
             self.evaluate(argument)
 
         group = node.group
+        # an operator that adds to a set would add to what is left of an earlier value
         if operator.admits and group in self.stale:
             self.add(f"forget {group}s")
             self.stale.discard(group)
@@ -213,6 +205,7 @@ class _Planner:
             arguments = arguments[1:]
 
         if len(arguments) == 2:
+            # the value that the other evaluation would overwrite comes last
             first, second = arguments
             if first.group in second.writes:
                 first, second = second, first

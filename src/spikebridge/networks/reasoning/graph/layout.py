@@ -1,8 +1,10 @@
 """The neurons of the spiking graph and the sizes of its weights. One neuron stands for one concept.
 
-Shared neurons come first, then one block for each group of object neurons, then one for each group of event neurons.
-In a batch of worlds the index of shared neuron `g` of world `w` is `g * num_worlds + w`; inside a block the neurons of
-all worlds follow each other. With `num_worlds = 1` this is the order of a single world.
+The names are in `layout.json`. Shared neurons come first, then one block for each group of object neurons, then one for
+each group of event neurons. In a batch of worlds the index of shared neuron `g` of world `w` is `g * num_worlds + w`;
+inside a block the neurons of all worlds follow each other. With `num_worlds = 1` this is the order of a single world.
+Events are earlier and later by rank, before and after by frame. The published network counts by the neuron `count`,
+this one by a thermometer code.
 
 Weights of three sizes make the logic. A *drive* `D` fires a neuron alone. A *gate* `D - s` does not. A *channel* `s` or
 `-s` decides: AND is a gate with any channel; a filter is a self-connection that is inhibited (`-s`) unless a channel
@@ -12,56 +14,19 @@ compensates.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
 from spikebridge._moved import moved
+from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 
-_STARTERS = ("all_objects", "all_events")
-_GATES = ("admit_objects", "dismiss_objects", "admit_events", "dismiss_events", "compare")
-_OBJECT_FUNCTIONS = ("store_objects", "veto", "ask_moving", "ask_still", "ask_involved")
-_EVENT_FUNCTIONS = (
-    "store_events",
-    "ask_entering",
-    "ask_leaving",
-    "ask_colliding",
-    "ask_causes",
-    "ask_before",
-    "ask_after",
-    "ask_first",
-    "ask_first_two",
-    "ask_last",
-)
-_MARKERS = ("start", "end")
-_READ_OUT = ("count", "match")
-
-_WHOLE_VIDEO = ("ask_whole", "whole")
-"""The request for motion at any time, and the neuron that holds it."""
-
-_OBJECT_GROUPS = (
-    "object",
-    "object_memory",
-    "object_veto",
-    "object_moving",
-    "object_still",
-    "object_involved",
-)
-_EVENT_GROUPS = (
-    "event",
-    "event_memory",
-    "event_touched",
-    "event_cause",
-    "event_earlier",  # earlier and later go by rank, before and after by frame
-    "event_later",
-    "event_before",
-    "event_after",
-)
-
-MAX_COUNTED = 16
-"""Neurons of a thermometer code of the size of a set; larger sets are counted by their own spikes."""
+_NAMES: dict[str, list[str]] = read_json(Path(__file__).with_suffix(".json"), "names of neurons")
+_OBJECT_GROUPS = _NAMES["object groups"]
+MAX_COUNTED = 16  # neurons of a thermometer code of the size of a set; larger sets are counted by their own spikes
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +54,14 @@ class NeuronLayout:
     def shared(self) -> tuple[str, ...]:
         """Neurons that exist once in a world."""
         kinds = tuple(f"kind_{kind}" for kind in self.attributes)
-        functions = (*_GATES, *_OBJECT_FUNCTIONS, *_EVENT_FUNCTIONS, *_MARKERS, *_READ_OUT)
-        return (*_STARTERS, *kinds, *self.values, *functions, *_WHOLE_VIDEO, *self.count_neurons)
+        groups = ("gates", "object functions", "event functions", "markers", "read-out", "whole video")
+        functions = [name for group in groups for name in _NAMES[group]]
+        return (*_NAMES["starters"], *kinds, *self.values, *functions, *self.count_neurons)
 
     @cached_property
     def event_groups(self) -> tuple[str, ...]:
         """Groups with one neuron for each event."""
-        return _EVENT_GROUPS
+        return tuple(_NAMES["event groups"])
 
     @cached_property
     def shared_index(self) -> dict[str, int]:
@@ -116,6 +82,7 @@ class NeuronLayout:
     def index(self, name: str, num_objects: int, num_events: int) -> int:
         """The index of a neuron in one world; raises `ConfigError` for an unknown name."""
         names = self.names(num_objects, num_events)
+        # layouts of different tables differ, so a name may be of another one
         if name not in names:
             raise ConfigError(f"there is no neuron {name!r} in this graph; {did_you_mean(name, names)}")
 
@@ -166,18 +133,10 @@ class NeuronIndices:
         events = np.tile(self.world_of_event, len(self.layout.event_groups))
         return np.concatenate([shared, objects, events])
 
-    def of_world(self, world: int) -> Int[np.ndarray, "_"]:
-        """The neurons of one world, in the order of `NeuronLayout.names`."""
-        return np.flatnonzero(self.world_of_neuron == world)
-
 
 @dataclass(frozen=True)
 class Preset:
-    """Weight sizes and threshold of a graph.
-
-    With `saturates`, positive channels end on a dendritic branch, which gives `s` once their sum is `s / 2`, and 0
-    below.
-    """
+    """Weight sizes and threshold of a graph; with `saturates`, positive channels end on a dendritic branch."""
 
     name: str
     drive: float
@@ -203,19 +162,20 @@ class Preset:
         return min(self.drive - self.v_threshold, self.v_threshold - self.gate)
 
 
+# `scaled` has a margin of 4 while few channels add up, `compartment` of 0.5 at any number of channels.
 PRESETS = {
     "scaled": Preset("scaled", drive=100.0, step=8.0, v_threshold=96.0),
     "compartment": Preset("compartment", drive=2.0, step=1.0, v_threshold=1.5, saturates=True),
 }
-"""`scaled` has a margin of 4 while few channels add up, `compartment` of 0.5 at any number of channels."""
 
 
 def preset_of(preset: str | Preset) -> Preset:
-    """A preset by name, or the given one; raises `ConfigError` for an unknown name."""
+    """A preset by name, or that preset itself; raises `ConfigError` for an unknown name."""
     if isinstance(preset, Preset):
         return preset
 
     if preset not in PRESETS:
+        # a preset of an earlier release says where it is now
         line = moved("presets", f"reasoning.{preset}")
         raise ConfigError(line or f"there is no preset {preset!r}; {did_you_mean(preset, PRESETS)}")
 

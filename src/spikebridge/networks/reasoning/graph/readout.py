@@ -21,8 +21,8 @@ from spikebridge.networks.reasoning.graph.spiking_graph import GraphState, Spiki
 from spikebridge.networks.reasoning.graph.worlds import Worlds
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 
+# `unique` found one member each time; none; several; no second event; two values fired at once.
 _Status = Literal["ok", "empty", "ambiguous", "missing", "conflict"]
-"""`unique` found one member each time; none; several; no second event; two values fired at once."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,7 @@ def read_results(
         if status == "ok" and value is None:
             status = "empty"
 
+        # a margin below that of the preset means that channels added up: noise could change the answer
         margin = float(margins[slot])
         share = min(max(margin / full_margin, 0.0), 1.0) if full_margin > 0 else 1.0
         answer = GraphAnswer(value, status, float(confidences[number] * share), margin)
@@ -169,6 +170,7 @@ def with_removal(result: QueryResult, removal: QueryResult | None) -> QueryResul
     if removal is None:
         return result
 
+    # the removal comes first in time, so its failure is the reason
     own = result.answer
     other = removal.answer
     status = other.status if other.status != "ok" else own.status
@@ -183,11 +185,10 @@ def read_values(batch: GraphBatch, record: GraphRecord) -> ProgramValues:
     layout = batch.graph.indices.layout
     index = layout.shared_index
     fired = shared_at_slots(batch, record.last.spikes) > 0
-    sizes = _set_sizes_at_slots(batch, record)
     values: list[str | None] = []
     conflicts = []
 
-    for p, program in enumerate(batch.programs):
+    for p, (program, slot) in enumerate(zip(batch.programs, batch.slots, strict=True)):
         if program.reads in layout.attributes:
             names = [value for value in layout.attributes[program.reads] if fired[index[value], p]]
             values.append(names[0] if names else None)
@@ -201,7 +202,8 @@ def read_values(batch: GraphBatch, record: GraphRecord) -> ProgramValues:
             level = int(fired[first : first + MAX_COUNTED, p].sum())
             # beyond the thermometer the members are counted themselves
             if level == MAX_COUNTED:
-                level = int(sizes[program.group][p])
+                members = _sets(batch, record)[program.group]
+                level = int(members.spikes[-1, members.world == slot.world, slot.column].sum())
 
         values.append(level_as_value(program, level))
         conflicts.append(False)
@@ -248,15 +250,6 @@ def _sets(batch: GraphBatch, record: GraphRecord) -> dict[str, _Set]:
     }
 
 
-def _set_sizes_at_slots(batch: GraphBatch, record: GraphRecord) -> dict[str, np.ndarray]:
-    """The sizes of both sets at the last step, for each program."""
-    worlds, columns = (np.array(part, dtype=np.int64) for part in zip(*batch.slots, strict=True))
-    num_worlds = len(batch.worlds.worlds)
-    last = {group: members._replace(spikes=members.spikes[-1:]) for group, members in _sets(batch, record).items()}
-
-    return {group: members.sizes(num_worlds)[0][worlds, columns] for group, members in last.items()}
-
-
 def _statuses(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) -> list[_Status]:
     """The status of each program: that of the first probe that failed, in the order of the program."""
     num_worlds = len(batch.worlds.worlds)
@@ -268,6 +261,7 @@ def _statuses(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) -> 
 
     for program, slot, begin in zip(batch.programs, batch.slots, begins, strict=True):
         status: _Status = "ok"
+        # the first failure explains the later ones
         for probe in program.probes:
             size = sizes["collision" if probe.collision else probe.group][(begin + probe.step, *slot)]
             status = _probe_status(probe, int(size))
@@ -313,13 +307,10 @@ def _selected_objects(batch: GraphBatch, record: GraphRecord) -> list[int]:
 
 
 def _confidences(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) -> Float[np.ndarray, "P"]:
-    """The product of the scores of all objects and events that a program selected or ended with.
-
-    An object counts with the scores of all its attributes, an event with its own. What was given and not perceived has
-    the score 1.
-    """
+    """The product of the scores of all objects and events that a program selected or ended with."""
     worlds = batch.worlds
     confidences = np.ones(len(batch.programs))
+    # scenes from a file, not perceived, need no search for the members
     if (worlds.value_scores == 1).all() and (worlds.events.score == 1).all():
         return confidences
 
@@ -330,6 +321,7 @@ def _confidences(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) 
         fired = members.spikes.cpu().numpy()
         first = np.cumsum(numbers[group]) - numbers[group]
 
+        # a probe for one member is a selection; the last step holds the set of the answer
         for p, (program, slot, begin) in enumerate(zip(batch.programs, batch.slots, begins, strict=True)):
             in_world = slice(first[slot.world], first[slot.world] + numbers[group][slot.world])
             steps = {begin + probe.step for probe in program.probes if probe.group == group and probe.max_size == 1}

@@ -34,8 +34,8 @@ from spikebridge.networks.reasoning.graph.worlds import World, Worlds, build_wor
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable, with_blanks
 from spikebridge.ops.graph_sums import Path
 
+# Reads collisions from trajectories: returns the same scenes with other collisions (`Scene.with_collisions`).
 CollisionSource: TypeAlias = Callable[[Sequence[Scene]], Sequence[Scene]]
-"""Reads collisions from trajectories: returns the same scenes with other collisions (`Scene.with_collisions`)."""
 
 _MAX_WORLDS = 1024  # worlds of one graph; more are split, so that memory does not grow with the number of videos
 
@@ -54,8 +54,7 @@ class RunOptions:
 
     preset: Preset = PRESETS["compartment"]
     table: OperatorTable = field(default_factory=OperatorTable)
-    causal: bool = False
-    """Counterfactual events as in `without_object`."""
+    causal: bool = False  # counterfactual events as in `without_object`
     execution: Execution = Execution()
 
     @cached_property
@@ -147,6 +146,7 @@ def answer(
         causal,
         execution if execution is not None else Execution(),
     )
+    # a single scene serves all questions, whatever video they name
     is_single = isinstance(scenes, Scene)
     sources = [scenes] if isinstance(scenes, Scene) else list(scenes)
     if collisions is not None:
@@ -213,6 +213,7 @@ def _run_in_two_passes(
     scenes: Sequence[Scene], programs: Sequence[tuple[int, Instructions]], options: RunOptions
 ) -> list[QueryResult]:
     """First all observed worlds and all removed objects, then the predicted and counterfactual worlds."""
+    # many questions about a video remove the same object: it is selected once
     removals = list(dict.fromkeys((scene, p.removal) for scene, p in programs if p.removal is not None))
     observed = [number for number, (_, program) in enumerate(programs) if program.world == "observed"]
     queries = [Query(World(scene), removal) for scene, removal in removals]
@@ -277,6 +278,7 @@ def assign_slots(scenes: Sequence[Scene], queries: Sequence[Query], options: Run
 
 def batch_stimuli(batch: GraphBatch, options: RunOptions) -> list[StimulusSpikes]:
     """For each step the spikes from outside to the shared neurons of all worlds."""
+    # equal programs are common in a batch, and their spike trains are computed once
     number_of = {program: number for number, program in enumerate(dict.fromkeys(batch.programs))}
     spikes = program_spikes(list(number_of), options.table, options.unit)
     program, step, neuron = spikes.transpose(0, 1).nonzero(as_tuple=True)
@@ -290,6 +292,7 @@ def batch_stimuli(batch: GraphBatch, options: RunOptions) -> list[StimulusSpikes
     place = torch.arange(len(slot)) - (copies.cumsum(0) - copies)[slot]
     spike = first_spike[program_of_slot][slot] + place
 
+    # step by step, with the spikes of a step next to each other
     order = torch.argsort(step[spike], stable=True)
     slot = slot[order]
     spike = spike[order]

@@ -56,6 +56,7 @@ class SpikingGraph:
         self.num_connections = len(connections.source)
         self.v_threshold = self._thresholds().to(self.device)
 
+        # in a preset that saturates, positive channels add up on the branch and not on the soma
         on_branch = (connections.kind == ConnectionKind.CHANNEL) & (connections.weight > 0) & preset.saturates
         self._soma = self._sums(connections, ~on_branch, path)
         self._branch = self._sums(connections, on_branch, path) if preset.saturates else None
@@ -120,6 +121,7 @@ class SpikingGraph:
         num_worlds = self.indices.num_worlds
         threshold = torch.full((self.indices.num_neurons,), self.preset.v_threshold)
 
+        # neuron k of a thermometer fires from k members on: half a step below k steps
         if layout.count_neurons:
             first = layout.shared_index[layout.count_neurons[0]] * num_worlds
             heights = (torch.arange(MAX_COUNTED) + 0.5) * self.preset.step

@@ -57,6 +57,7 @@ class OperatorLookup(nn.Module):
         super().__init__()
         self.numbers = {name: number for number, name in enumerate(table.trains, start=1)}
         self.length = max(len(steps) for steps in table.trains.values())
+        # row 0 is that of no instruction: silence
         rows = torch.zeros(len(self.numbers) + 1, self.length, len(layout.shared))
 
         for name, number in self.numbers.items():
@@ -71,15 +72,13 @@ class OperatorLookup(nn.Module):
 
     def forward(self, instructions: Float[Tensor, "B L"]) -> Float[Tensor, "B G"]:
         """From numbers of the instructions that began at the last steps, 0 for none."""
+        # an instruction that began k steps ago sends step k of its train
         row = instructions.long() * self.length + torch.arange(self.length, device=instructions.device)
         return nn.functional.embedding_bag(row, self.rows, mode="sum")
 
 
 def program_unit(table: OperatorTable, layout: NeuronLayout) -> HybridUnit:
-    """The hybrid unit from programs to spike trains.
-
-    Its input `(T, B, 1)` is the number of the instruction that starts at a step (`unit.nonlinearity.numbers`), else 0.
-    """
+    """The hybrid unit from the number of the instruction that starts at a step `(T, B, 1)`, else 0, to spike trains."""
     lookup = OperatorLookup(table, layout)
     return HybridUnit(None, Delays(lookup.length), lookup, SpikingLayer(Memoryless(v_threshold=1.0)))
 

@@ -1,27 +1,26 @@
 """The connections of the spiking graph: a fixed table (long-term memory), and those written from a scene (Hebbian).
 
-A row of the table connects two groups: each shared neuron with all neurons of its world, other groups one to one. The
-connections of a scene join neurons that are active together. Nothing is learned here.
+A row of the table, in `wiring.json`, connects two groups: each shared neuron with all neurons of its world, other
+groups one to one (stage 1 of the paper's working memory). The connections of a scene join neurons that are active
+together. Nothing is learned here.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from spikebridge.data.io.json_text import read_json
 from spikebridge.networks.reasoning.events.events import COLLISION, END, IN, OUT, START, ranks
 from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED, NeuronIndices, NeuronLayout, Preset
 from spikebridge.networks.reasoning.graph.worlds import Worlds
 
 
 class ConnectionKind(IntEnum):
-    """The role of a connection.
-
-    In a preset that saturates, positive channels end on the branch, all others on the soma. A tally is a channel to a
-    neuron that counts: it always sums linearly.
-    """
+    """The role of a connection; in a preset that saturates, positive channels end on the branch, others on the soma."""
 
     DRIVE = 0
     GATE = 1
@@ -41,60 +40,23 @@ class WeightSize(NamedTuple):
 
 
 DRIVE = WeightSize(1, 0, ConnectionKind.DRIVE)
-_GATE = WeightSize(1, -1, ConnectionKind.GATE)
 CHANNEL = WeightSize(0, 1, ConnectionKind.CHANNEL)
-TALLY = WeightSize(0, 1, ConnectionKind.TALLY)
 INHIBITION = WeightSize(0, -1, ConnectionKind.CHANNEL)
-_VETO = WeightSize(-1, 0, ConnectionKind.DRIVE)
-# above the drive, so that one or two active events do not inhibit the neuron
-_DRIVE_DESPITE_ONE = WeightSize(1, 1, ConnectionKind.DRIVE)
-_DRIVE_DESPITE_TWO = WeightSize(1, 2, ConnectionKind.DRIVE)
+TALLY = WeightSize(0, 1, ConnectionKind.TALLY)
+_GATE = WeightSize(1, -1, ConnectionKind.GATE)
+_SIZES = {
+    "drive": DRIVE,
+    "gate": _GATE,
+    "channel": CHANNEL,
+    "inhibition": INHIBITION,
+    "veto": WeightSize(-1, 0, ConnectionKind.DRIVE),
+    # above the drive, so that one or two active events do not inhibit the neuron
+    "drive despite one": WeightSize(1, 1, ConnectionKind.DRIVE),
+    "drive despite two": WeightSize(1, 2, ConnectionKind.DRIVE),
+}
 
-FIXED: tuple[tuple[str, str, WeightSize], ...] = (
-    ("all_objects", "object", DRIVE),
-    ("all_events", "event", DRIVE),
-    ("object", "object", DRIVE),
-    ("event", "event", DRIVE),
-    ("object_memory", "object_memory", DRIVE),
-    ("event_memory", "event_memory", DRIVE),
-    ("admit_objects", "object", _GATE),
-    ("admit_events", "event", _GATE),
-    ("dismiss_objects", "object", INHIBITION),
-    ("dismiss_events", "event", INHIBITION),
-    ("compare", "object_memory", INHIBITION),
-    ("compare", "event_memory", INHIBITION),
-    ("object_veto", "object", _VETO),
-    ("store_objects", "object_memory", _GATE),
-    ("store_events", "event_memory", _GATE),
-    ("veto", "object_veto", _GATE),
-    ("ask_moving", "object_moving", _GATE),
-    ("ask_involved", "object_involved", _GATE),
-    ("ask_causes", "event_cause", _GATE),
-    ("object", "object_memory", CHANNEL),
-    ("object", "object_veto", CHANNEL),
-    ("object_involved", "object_memory", CHANNEL),
-    ("object_moving", "object", CHANNEL),
-    ("object_still", "object", CHANNEL),
-    ("object_involved", "object", CHANNEL),
-    ("event_touched", "event", CHANNEL),
-    ("event_cause", "event", CHANNEL),
-    ("event_earlier", "event", CHANNEL),
-    ("event_later", "event", CHANNEL),
-    ("ask_still", "object_still", DRIVE),
-    ("ask_first", "event_earlier", _DRIVE_DESPITE_ONE),
-    ("ask_first_two", "event_earlier", _DRIVE_DESPITE_TWO),
-    ("ask_last", "event_later", _DRIVE_DESPITE_ONE),
-    ("object_memory", "match", DRIVE),
-    ("event_memory", "match", DRIVE),
-    ("ask_before", "event_before", DRIVE),
-    ("ask_after", "event_after", DRIVE),
-    ("event_before", "event", CHANNEL),
-    ("event_after", "event", CHANNEL),
-    ("ask_whole", "whole", DRIVE),
-    ("whole", "whole", DRIVE),
-    ("dismiss_events", "whole", INHIBITION),
-)
-"""Fixed connections (stage 1 of the paper's working memory)."""
+_ROWS = read_json(Path(__file__).with_suffix(".json"), "fixed connections")
+FIXED = tuple((source, target, _SIZES[size]) for source, target, size in _ROWS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +106,7 @@ class Wiring:
         self.connect_motion()
         self.connect_whole_video()
 
+        # sizes are kept apart from neurons until here, so that one wiring serves every preset
         numbers = [len(part.source) for part in self.parts]
         return Connections(
             source=np.concatenate([part.source for part in self.parts]),
@@ -162,6 +125,7 @@ class Wiring:
             self.connect(*self._paired(source, target), size)
 
         for kind, values in self.layout.attributes.items():
+            # a requested kind brings its values to the gate; the object decides which of them fires
             for value in values:
                 self.connect(self.indices.of_worlds(f"kind_{kind}"), self.indices.of_worlds(value), _GATE)
 
@@ -184,6 +148,7 @@ class Wiring:
         k, j = self.worlds.event_pairs()
         kind = self.worlds.events.kind
         members = np.sort(self.worlds.events.objects, axis=1)
+        # `start` and `end` have no objects, and are no answers
         alike = (kind[k] == kind[j]) & (members[k] == members[j]).all(1) & (members[k] >= 0).any(1)
         event = self.indices.of_events("event")
         self.connect(event[k[alike]], self.indices.of_events("event_memory")[j[alike]], CHANNEL)
@@ -214,10 +179,12 @@ class Wiring:
             is_kind = events.kind == kind
             self.connect(self.indices.of_worlds(marker)[events.scene[is_kind]], event[is_kind], CHANNEL, True)
 
+        # a request alone is a gate: the objects in the set decide which events are touched
         for kind, request in ((IN, "ask_entering"), (OUT, "ask_leaving"), (COLLISION, "ask_colliding")):
             is_kind = events.kind == kind
             self.connect(self.indices.of_worlds(request)[events.scene[is_kind]], touched[is_kind], _GATE, True)
 
+        # an entrance has one object, a collision two
         for column in events.objects.T:
             has_object = column >= 0
             number = self.worlds.first_object[events.scene[has_object]] + column[has_object]
@@ -263,6 +230,7 @@ class Wiring:
         return neurons(source, elements[0]), neurons(target, elements[1])
 
     def _connect_counter(self, name: str, members: np.ndarray, world: np.ndarray) -> None:
+        # a set of three members reaches three neurons of the thermometer at most
         sizes = np.bincount(world, minlength=self.indices.num_worlds)[world].clip(max=MAX_COUNTED)
         member = np.repeat(np.arange(len(members)), sizes)
         first = self.layout.shared_index[f"{name}_count[1]"]

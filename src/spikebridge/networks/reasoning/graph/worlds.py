@@ -50,21 +50,14 @@ class Worlds:
 
     worlds: tuple[World, ...]
     world_of_object: Int[np.ndarray, "O"]
-    values: Int[np.ndarray, "O K"]
-    """Index of each object's values among all attribute values."""
-    value_scores: Float[np.ndarray, "O K"]
-    """Perception score of each value."""
-    events: Events
-    """`events.scene` is the world; `events.objects` are numbers within the world."""
-    moving: IndexPairs
-    """An event, and an object that moves at that event."""
-    not_still: IndexPairs
-    """An event, and an object that is invisible or moves at that event."""
+    values: Int[np.ndarray, "O K"]  # index of each object's values among all attribute values
+    value_scores: Float[np.ndarray, "O K"]  # perception score of each value
+    events: Events  # `events.scene` is the world; `events.objects` are numbers within the world
+    moving: IndexPairs  # an event, and an object that moves at that event
+    not_still: IndexPairs  # an event, and an object that is invisible or moves at that event
     ever_moving: Bool[np.ndarray, "O"]
-    always_still: Bool[np.ndarray, "O"]
-    """Objects that are visible at some observed sample and move at none."""
-    causes: IndexPairs
-    """An event, and an earlier event that it depends on."""
+    always_still: Bool[np.ndarray, "O"]  # objects that are visible at some observed sample and move at none
+    causes: IndexPairs  # an event, and an earlier event that it depends on
 
     @property
     def num_objects(self) -> Int[np.ndarray, "W"]:
@@ -92,14 +85,11 @@ def build_worlds(
     attributes: Mapping[str, tuple[str, ...]] = ATTRIBUTES,
     causal: bool = False,
 ) -> Worlds:
-    """Builds worlds of one kind: all observed, or all hypothetical.
-
-    With `causal`, counterfactual events are those of `without_object`. Raises `DataError` for a world with too many
-    objects or events, and for a roll-out that the scene does not have.
-    """
+    """Builds worlds of one kind: all observed, or all hypothetical; `causal` is that of `answer`."""
     scene_of_world = [scenes[world.scene] for world in worlds]
-    tracks = None
 
+    # hypothetical events come from roll-outs, which have no trajectories
+    tracks = None
     if all(world.condition == "observed" for world in worlds):
         tracks = tracks_of(scene_of_world)
         events = observed_events(scene_of_world, tracks)
@@ -151,6 +141,7 @@ def _motion(
     moves = tracks.moving[at]
     still = tracks.visible[at] & ~moves
 
+    # samples after the observed frames are predictions
     is_observed = np.less(tracks.frames, NUM_OBSERVED_FRAMES)[:, :, None]
     of_object = world_of_object, number_in_world
     ever_visible = (tracks.visible & is_observed).any(1)[of_object]
@@ -201,6 +192,7 @@ def _value_indices(scenes: Sequence[Scene], attributes: Mapping[str, tuple[str, 
     start = 0
 
     for column, (kind, values) in enumerate(attributes.items()):
+        # all objects of all scenes at once: a dictionary look-up for each would be slower
         order = np.argsort(values)
         place = np.searchsorted(np.array(values)[order], words[:, column])
         index = order[place.clip(max=len(values) - 1)]

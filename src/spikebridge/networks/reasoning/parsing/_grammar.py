@@ -7,10 +7,8 @@ from typing import TypeAlias
 from spikebridge.networks.reasoning.parsing.operators import DESCRIBE, OPERATORS, OperatorTable, Signature
 from spikebridge.networks.reasoning.parsing.vocabulary import Vocabulary
 
-_Stack: TypeAlias = tuple[str, ...]
-"""Types of the values of a program so far."""
-_CHOICE = "choice"
-"""The bottom of the stack of a question's program: the value that a choice's program leaves."""
+_Stack: TypeAlias = tuple[str, ...]  # types of the values of a program so far
+_CHOICE = "choice"  # the bottom of the stack of a question's program: the value that a choice's program leaves
 _TYPES_OF_CHOICES = ("object", "event", "possible event")
 _ENDS: Mapping[str, tuple[_Stack, ...]] = {
     "question": (("answer",), (_CHOICE, "answer")),
@@ -20,16 +18,7 @@ _ENDS: Mapping[str, tuple[_Stack, ...]] = {
 
 
 class Grammar:
-    """Tokens allowed after a stack of types.
-
-    Example:
-        >>> grammar = Grammar(Vocabulary())
-        >>> stack = grammar.start("question")
-        >>> for token in ("objects", "<color 1>"):
-        ...     stack = grammar.push(stack, token)
-        >>> stack, sorted(grammar.allowed(stack, "question"))  # a colour allows one operator
-        (('choice', 'objects', 'color'), ['filter_color'])
-    """
+    """Tokens allowed after a stack of types; a colour allows only `filter_color`."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._table = OperatorTable((*OPERATORS, DESCRIBE), vocabulary.attributes)
@@ -56,6 +45,7 @@ class Grammar:
 
     def _allowed(self, stack: _Stack, kind: str) -> frozenset[str]:
         tokens = {token for token in self._operators if self._fitting(stack, token)}
+        # a word filters the set on top: an attribute value objects, a word of order events
         top = stack[-1] if stack else ""
         if top == "objects":
             tokens |= {word for word, kind_of_word in self._type_of_word.items() if kind_of_word != "order"}
@@ -63,15 +53,14 @@ class Grammar:
             tokens |= {word for word, kind_of_word in self._type_of_word.items() if kind_of_word == "order"}
         elif top in self._type_of_word.values():
             # the operator of a word follows directly
-            tokens = {token for token in tokens if self._takes_last(token, top)}
+            tokens = {
+                token for token in tokens if any(s.takes[-1:] == (top,) for s in self._table.rows[token].signatures)
+            }
 
         if stack in _ENDS[kind]:
             tokens.add("<end>")
 
         return frozenset(tokens)
-
-    def _takes_last(self, token: str, type_: str) -> bool:
-        return any(s.takes and s.takes[-1] == type_ for s in self._table.rows[token].signatures)
 
     def _fitting(self, stack: _Stack, token: str) -> list[Signature]:
         """The signatures of an operator whose arguments are on top of the stack."""

@@ -10,14 +10,10 @@ _PATTERNS = read_json(Path(__file__).with_suffix(".json"), "known questions")
 
 
 def nearest_question(vocabulary: Vocabulary, text: str, kind: str) -> str:
-    """The known question with the most similar words.
-
-    Example:
-        >>> nearest_question(Vocabulary(), "How fast are the red cubes moving?", "question")
-        'How many red cubes are moving?'
-    """
+    """The known question with the most similar words, about the objects that the text names."""
     objects = _objects_in(vocabulary, text)
     thing, other = [*objects, *["object"][len(objects) :], "blue cube"][:2]
+    # a question about two objects would need a second one that the text does not name
     patterns = [pattern for pattern in _PATTERNS[kind] if len(objects) > 1 or "{other}" not in pattern]
     questions = [pattern.format(thing=thing, things=f"{thing}s", other=other) for pattern in patterns]
     words = _words(text)
@@ -40,6 +36,7 @@ def _objects_in(vocabulary: Vocabulary, text: str) -> list[str]:
             continues = False
             continue
 
+        # a second colour in a row begins another object
         kind = vocabulary.kinds[value]
         if not continues or kind in groups[-1]:
             groups.append({})

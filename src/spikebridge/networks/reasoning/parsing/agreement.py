@@ -30,16 +30,13 @@ def _words(text: str, groups: Mapping[str, str]) -> frozenset[str]:
 
 
 _GROUPS: dict[str, frozenset[str]] = {name: _words(text, _DATA["groups"]) for name, text in _DATA["groups"].items()}
+# Operators, and the words of which a text has at least one.
 _NEEDS = {operator: _words(text, _DATA["groups"]) for operator, text in _DATA["needs"].items()}
-"""Operators, and the words of which a text has at least one."""
 _RULES = [_Rule(_words(words, _DATA["groups"]), frozenset(operators.split())) for words, operators in _DATA["rules"]]
 
 
 def disagreement(text: TokenizedText, program: Sequence[str]) -> str:
-    """The reason why a program does not belong to a text; empty where they agree.
-
-    Both have slots in place of values. A reason is a word of the text in quotes, or a clause.
-    """
+    """The reason why a program with slots does not belong to its text: a word in quotes, or a clause; else empty."""
     words = set(text.tokens)
     operators = set(program)
     for operator, needed in _NEEDS.items():
@@ -61,6 +58,7 @@ def _wrong_sentence(text: TokenizedText, operators: set[str]) -> str:
         return "filter_stationary for what is still moving"
 
     future = words & _GROUPS["future"]
+    # a question with a word of the future that became an observation
     if text.tokens[0] == TEXT_KINDS["question"] and future and not operators & _HYPOTHETICAL:
         return repr(min(future))
     if "or" in words and "query_material" not in operators:
@@ -87,6 +85,7 @@ def _wrong_grouping(text: TokenizedText, program: Sequence[str]) -> str:
     """The values that stand together in the text, but select different objects in the program, or the reverse."""
     selections = [selection for selection in _selections(text, program) if selection]
     noun_phrases = _noun_phrases(text)
+    # `what does the cube collide with?` selects the cube twice and names it once
     if len(selections) - ("query_collision_partner" in program) > len(noun_phrases):
         return "more objects than the text names"
     if "or" in text.tokens:

@@ -1,34 +1,24 @@
 """The operators of programs as a table: argument and result types, and the spike train sent into the graph.
 
-A new operator is a new row: `answer(..., table=OperatorTable((*OPERATORS, mine)))`. `parse` reads a program of postfix
-tokens as a tree of typed values.
+The rows are in `operators.json`: types such as `events, object -> events`, the neurons that are stimulated at each
+step, and for each type the set that holds a value. A new operator is a new row: `answer(...,
+table=OperatorTable((*OPERATORS, mine)))`. `parse` reads a program of postfix tokens as a tree of typed values.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 
-_Steps = tuple[tuple[str, ...], ...]
-"""The stimulated neurons of each step; `()` is a silent step."""
+_Steps = tuple[tuple[str, ...], ...]  # the stimulated neurons of each step; `()` is a silent step
 
-_TYPES = {
-    "objects": "object",
-    "object": "object",
-    "events": "event",
-    "event": "event",
-    "frame": "event",
-    "possible events": "event",
-    "possible event": "event",
-    "happening events": None,
-    "answer": None,
-    "order": None,
-}
-"""Types of values in a program, and the group of neurons that holds a value: of objects, of events, or none."""
+_DATA = read_json(Path(__file__).with_suffix(".json"), "operators of programs")
 
 
 class Signature(NamedTuple):
@@ -43,126 +33,47 @@ class Operator:
     """One row of the table."""
 
     token: str
-    signatures: tuple[Signature, ...]
-    """Argument and result types; several for an overloaded operator."""
-    steps: _Steps = ()
-    """Spike train, with the final silent step; empty for an operator without spikes."""
-    forgets: tuple[str, ...] = ()
-    """Sets that it clears in addition to its result, `object` or `event`."""
-    admits: bool = False
-    """True if it adds to a set that must be empty before."""
-    over_all: bool = False
-    """True if its first argument can only be the full set of events."""
+    signatures: tuple[Signature, ...]  # argument and result types; several for an overloaded operator
+    steps: _Steps = ()  # spike train, with the final silent step; empty for an operator without spikes
+    forgets: tuple[str, ...] = ()  # sets that it clears in addition to its result, `object` or `event`
+    admits: bool = False  # true if it adds to a set that must be empty before
+    over_all: bool = False  # true if its first argument can only be the full set of events
 
 
-_SILENT: _Steps = ((), ())
-_NUMBER_OR_EXISTENCE = (Signature(("objects",), "answer"), Signature(("events",), "answer"))
+def _operator(token: str, row: Mapping[str, Any]) -> Operator:
+    return Operator(
+        token,
+        tuple(_signature(text) for text in row["types"]),
+        _train(row.get("steps", ())),
+        tuple(row.get("forgets", ())),
+        row.get("admits", False),
+        row.get("over_all", False),
+    )
 
 
-def _event_filter(token: str, request: str) -> Operator:
-    """A filter of events by kind and by objects that take part."""
-    kinds = ("events", "possible events")
-    signatures = tuple(Signature((kind, members), kind) for kind in kinds for members in ("objects", "object"))
-    steps = ((request,), ("dismiss_events", "dismiss_objects"), ())
-    return Operator(token, signatures, steps, forgets=("object",))
+def _signature(text: str) -> Signature:
+    """`events, object -> events` as types."""
+    takes, _, gives = text.partition("-> ")
+    return Signature(tuple(word.strip() for word in takes.split(",") if word.strip()), gives)
 
 
-def _motion_filter(token: str, request: str) -> Operator:
-    """A filter of objects by their motion at events."""
-    steps = ((request,), ("dismiss_objects", "dismiss_events"), ())
-    return Operator(token, (Signature(("objects", "frame"), "objects"),), steps, forgets=("event",))
+def _train(steps: Sequence[str]) -> _Steps:
+    return tuple(tuple(neurons.split()) for neurons in steps)
 
 
-def _marker(token: str, marker: str) -> Operator:
-    """A selection of the first or last moment of a video."""
-    return Operator(token, (Signature(("events",), "event"),), ((marker, "dismiss_events"), ()))
+# The operators of CLEVRER; filters and queries of attributes such as `filter_color` are added by `OperatorTable`.
+OPERATORS = tuple(_operator(token, row) for token, row in _DATA["operators"].items())
 
-
-def _relation(token: str, request: str) -> Operator:
-    """The events in relation to one event."""
-    steps = ((request, "dismiss_events"), ("admit_events",), ())
-    return Operator(token, (Signature(("events", "event"), "events"),), steps, over_all=True)
-
-
-OPERATORS: tuple[Operator, ...] = (
-    Operator("objects", (Signature((), "objects"),), (("all_objects",), ())),
-    Operator("events", (Signature((), "events"),), (("all_events",), ())),
-    Operator("all_events", (Signature((), "possible events"),), (("all_events",), ())),
-    Operator("null", (Signature((), "frame"),), (("ask_whole",), ()), admits=True),
-    Operator(
-        "unique",
-        (
-            Signature(("objects",), "object"),
-            Signature(("events",), "event"),
-            Signature(("possible events",), "possible event"),
-        ),
-    ),
-    _event_filter("filter_in", "ask_entering"),
-    _event_filter("filter_out", "ask_leaving"),
-    _event_filter("filter_collision", "ask_colliding"),
-    _motion_filter("filter_moving", "ask_moving"),
-    _motion_filter("filter_stationary", "ask_still"),
-    _marker("filter_start", "start"),
-    _marker("filter_end", "end"),
-    _relation("filter_ancestor", "ask_causes"),
-    _relation("filter_before", "ask_before"),
-    _relation("filter_after", "ask_after"),
-    Operator("filter_order", (Signature(("events", "order"), "event"),)),
-    Operator("query_frame", (Signature(("event",), "frame"),)),
-    Operator(
-        "query_object", (Signature(("event",), "object"),), (("ask_involved",), ("admit_objects",), ()), admits=True
-    ),
-    Operator(
-        "query_collision_partner",
-        (Signature(("event", "object"), "object"),),
-        (("ask_involved", "veto", "dismiss_objects"), ("admit_objects",), ()),
-    ),
-    Operator("count", _NUMBER_OR_EXISTENCE, _SILENT),
-    Operator("exist", _NUMBER_OR_EXISTENCE, _SILENT),
-    Operator(
-        "belong_to",
-        (
-            Signature(("object", "events"), "answer"),
-            Signature(("event", "events"), "answer"),
-            Signature(("possible event", "happening events"), "answer"),
-        ),
-        (("ask_involved",), ("compare",), ()),
-    ),
-    Operator("unseen_events", (Signature((), "happening events"),), _SILENT),
-    Operator("filter_counterfact", (Signature(("possible events", "object"), "happening events"),), _SILENT),
-    Operator("negate", (Signature(("answer",), "answer"),), _SILENT),
-)
-"""The operators of CLEVRER; filters and queries of attributes such as `filter_color` are added by `OperatorTable`."""
-
+# All attributes of an object, the last token of `which object ...?`: one query of the graph for each attribute.
 DESCRIBE = Operator("describe", (Signature(("object",), "answer"),))
-"""All attributes of an object, the last token of `which object ...?`: one query of the graph for each attribute."""
 
-ORDERS: dict[str, _Steps] = {
-    "first": (("ask_first",), ("dismiss_events",), ()),
-    "second": (("ask_first_two",), ("dismiss_events",), (), ("ask_last",), ("dismiss_events",), ()),
-    "last": (("ask_last",), ("dismiss_events",), ()),
-}
-"""Words of order; each is one instruction together with `filter_order`."""
-
-_COMPILER_STEPS: dict[str, _Steps] = {
-    "events, storing objects": (("all_events", "store_objects"), ()),
-    "events, storing events": (("all_events", "store_events"), ()),
-    "store objects": (("store_objects",), ()),
-    "store events": (("store_events",), ()),
-    "forget objects": (("dismiss_objects",), ()),
-    "forget events": (("dismiss_events",), ()),
-}
-"""Instructions that the compiler adds: move a choice to memory, clear a set that is no longer needed."""
+# Words of order; each is one instruction together with `filter_order`.
+ORDERS = {word: _train(steps) for word, steps in _DATA["orders"].items()}
 
 
 @dataclass(frozen=True, eq=False)
 class OperatorTable:
-    """Operators, with filters and queries for each kind of attribute.
-
-    Example:
-        >>> OperatorTable().trains["filter_blue"]
-        (('blue', 'dismiss_objects'), ())
-    """
+    """Operators, with filters and queries for each kind of attribute."""
 
     operators: tuple[Operator, ...] = OPERATORS
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=ATTRIBUTES.copy)
@@ -204,11 +115,12 @@ class OperatorTable:
         """The spike train of every instruction."""
         trains = {token: row.steps for token, row in self.rows.items() if row.steps}
         filters = {f"filter_{v}": ((v, "dismiss_objects"), ()) for values in self.attributes.values() for v in values}
-        return {**trains, **filters, **ORDERS, **_COMPILER_STEPS}
+        # the compiler moves a choice to memory, and clears sets that are no longer needed
+        compiler = {name: _train(steps) for name, steps in _DATA["compiler"].items()}
+        return {**trains, **filters, **ORDERS, **compiler}
 
 
-BLANK = re.compile(r"{(\d+):(\w+)}")
-"""A blank in place of a word: number and kind, `{0:color}`."""
+BLANK = re.compile(r"{(\d+):(\w+)}")  # a blank in place of a word: number and kind, `{0:color}`
 
 
 class ProgramNode(NamedTuple):
@@ -218,10 +130,8 @@ class ProgramNode(NamedTuple):
     gives: str
     arguments: tuple["ProgramNode", ...] = ()
     operator: Operator | None = None
-    group: str = ""
-    """The set that holds the value, `object`, `event` or none."""
-    writes: frozenset[str] = frozenset()
-    """The sets that the evaluation changes."""
+    group: str = ""  # the set that holds the value, `object`, `event` or none
+    writes: frozenset[str] = frozenset()  # the sets that the evaluation changes
 
 
 def with_blanks(tokens: Sequence[str], table: OperatorTable) -> tuple[tuple[str, ...], list[str]]:
@@ -241,10 +151,7 @@ def with_blanks(tokens: Sequence[str], table: OperatorTable) -> tuple[tuple[str,
 
 
 def parse(tokens: Sequence[str], table: OperatorTable) -> ProgramNode:
-    """A program as a tree of typed values.
-
-    Raises `ConfigError` for an unknown token, wrong types of arguments, or values that are left over.
-    """
+    """A program as a tree of typed values; raises `ConfigError` for a program that is not well typed."""
     stack: list[ProgramNode] = []
     for place, token in enumerate(tokens):
         operator = table.rows.get(token)
@@ -261,7 +168,7 @@ def parse(tokens: Sequence[str], table: OperatorTable) -> ProgramNode:
             wanted = " or ".join(f"({', '.join(signature.takes)})" for signature in operator.signatures)
             raise ConfigError(f"{token!r} at place {place} takes {wanted}, but finds ({', '.join(types)})")
 
-        group = _TYPES[gives] or ""
+        group = _DATA["groups"][gives] or ""
         # the full set of events costs no evaluation
         evaluated = arguments[1:] if operator.over_all else arguments
         writes = frozenset((group, *operator.forgets)).union(*[node.writes for node in evaluated])

@@ -21,8 +21,7 @@ from spikebridge.networks.reasoning.parsing.vocabulary import MAX_TEXT_LENGTH, T
 
 _MAX_PROGRAM_LENGTH = 48
 _BATCH_SIZE = 256
-_MIN_PROBABILITY = 0.5
-"""A less probable program is refused: it would be a guess."""
+_MIN_PROBABILITY = 0.5  # a less probable program is refused: it would be a guess
 
 
 class ParsedProgram(NamedTuple):
@@ -71,16 +70,14 @@ class Parser(nn.Module):
         return self.output(hidden)
 
     def with_vocabulary(self, vocabulary: Vocabulary) -> "Parser":
-        """The same network with other attribute values: slots stand for values, so weights are unchanged.
-
-        Raises `ConfigError` for other kinds of attribute, which would need other slots.
-        """
+        """The same network with other attribute values: slots stand for values, so weights are unchanged."""
         kinds = tuple(self.vocabulary.attributes)
         if tuple(vocabulary.attributes) != kinds:
             raise ConfigError(
                 f"the parser supports values of {', '.join(kinds)}, but got {', '.join(vocabulary.attributes)}"
             )
 
+        # the copy shares its weights, and has tables of its own
         other = copy.copy(self)
         other.vocabulary = vocabulary
         other.grammar = Grammar(vocabulary)
@@ -181,11 +178,9 @@ def kind_of(program: Sequence[str]) -> str:
 
 
 def read_question(parser: Parser, video: int | str, text: str, choices: Sequence[str] = ()) -> Question:
-    """A question and its choices in words as programs; the parser is trained and in eval mode.
-
-    Raises `DataError` for a text that is not understood, missing choices, or choices of a descriptive question.
-    """
+    """A question and its choices in words as programs; the parser is in eval mode, errors are `DataError`."""
     program = read_programs(parser, [text], "question")[0]
+    # the kind decides how the choices are read
     kind = kind_of(program)
     if kind == "descriptive" and choices:
         raise DataError(f"this question has no choices: {text!r:.100}")
@@ -199,11 +194,8 @@ def read_question(parser: Parser, video: int | str, text: str, choices: Sequence
 
 
 def read_programs(parser: Parser, texts: Sequence[str], kind: str) -> list[tuple[str, ...]]:
-    """The programs of texts of one kind.
-
-    Raises `DataError`, with the nearest known wording, for an unknown word, a program that does not agree with the
-    words, or one that is too uncertain.
-    """
+    """The programs of texts of one kind; raises `DataError`, with the nearest known wording, for a doubtful one."""
+    # words first: a program of known words only would hide an unknown one
     tokenized = [parser.vocabulary.tokenize(text, kind) for text in texts]
     for text, tokens in zip(texts, tokenized, strict=True):
         try:

@@ -17,8 +17,8 @@ from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 
+# Kinds of text: a question, a choice of an explanatory one, a choice of a predictive or counterfactual one.
 TEXT_KINDS = {"question": "<question>", "cause": "<cause>", "event": "<event>"}
-"""Kinds of text: a question, a choice of an explanatory one, a choice of a predictive or counterfactual one."""
 MAX_TEXT_LENGTH = 40
 _NUM_SLOTS = 4  # of each kind of attribute
 _MIN_SIMILARITY = 0.8  # of a misspelt word and the word that is proposed, 0 to 1
@@ -37,15 +37,7 @@ class TokenizedText(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Words that the parser reads, and tokens that it writes; a new attribute value needs no training.
-
-    Example:
-        >>> text = Vocabulary().tokenize("Are there any red cubes?", "question")
-        >>> text.tokens
-        ('<question>', 'are', 'there', 'any', '<color 1>', '<shape 1>')
-        >>> text.slots
-        {'<color 1>': 'red', '<shape 1>': 'cube'}
-    """
+    """Words that the parser reads, and tokens that it writes; a new attribute value needs no training."""
 
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=ATTRIBUTES.copy)
 
@@ -73,10 +65,7 @@ class Vocabulary:
         return {token: k for k, token in enumerate(tokens)}
 
     def tokenize(self, text: str, kind: str) -> TokenizedText:
-        """A text as tokens; `kind` is one of `TEXT_KINDS`.
-
-        Raises `DataError` for a text that is empty, too long, or names more values of one kind than there are slots.
-        """
+        """A text as tokens; `kind` is one of `TEXT_KINDS`. Raises `DataError` for an empty or too long text."""
         if kind not in TEXT_KINDS:
             raise ConfigError(f"no kind of text {kind!r}; {did_you_mean(kind, TEXT_KINDS)}")
 
@@ -89,6 +78,7 @@ class Vocabulary:
         unknown: list[str] = []
 
         for word in words:
+            # an attribute value becomes a slot, so that the network never depends on it
             value = self.value_of(word)
             if value is not None:
                 tokens.append(_slot(value, self.kinds[value], slot_of_value, text))
@@ -105,6 +95,7 @@ class Vocabulary:
 
     def normalize(self, text: str) -> list[str]:
         """The words of a text in small letters, without fillers, and with synonyms and spellings replaced."""
+        # `isn't` becomes `is not`; a curly apostrophe is one, too
         plain = re.sub(r"n't\b", " not", text.lower().replace("\u2019", "'"))
         words = re.findall(r"'s\b|[^\s?.,!;:\"']+", plain)
 
@@ -118,10 +109,7 @@ class Vocabulary:
             raise DataError(f"unknown word{'s' * (len(text.unknown) > 1)} {', '.join(map(repr, text.unknown))}; {hint}")
 
     def with_slots(self, program: Sequence[str], text: TokenizedText) -> tuple[str, ...]:
-        """A program with slots for the values of its text: the training target of the parser.
-
-        Raises `DataError` for a value that is not in the text.
-        """
+        """A program with slots for the values of its text: the training target of the parser."""
         slot_of_value = {value: slot for slot, value in text.slots.items()}
         missing = [token for token in program if token in self.kinds and token not in slot_of_value]
         if missing:

@@ -17,19 +17,15 @@ from torch import Tensor, nn
 from spikebridge.errors import ShapeError
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 
-STRIDE = 4
-"""Pixels from one cell of the maps to the next."""
+STRIDE = 4  # pixels from one cell of the maps to the next
 
 
 class Maps(NamedTuple):
     """The output of the network for each cell; all but `centre` are valid only at centres."""
 
-    centre: Float[Tensor, "B h w"]
-    """Logit of the centre of an object."""
-    place: Float[Tensor, "B 2 h w"]
-    """x and y of the centre from the middle of the cell, in cells."""
-    size: Float[Tensor, "B 2 h w"]
-    """Width and height in cells."""
+    centre: Float[Tensor, "B h w"]  # logit of the centre of an object
+    place: Float[Tensor, "B 2 h w"]  # x and y of the centre from the middle of the cell, in cells
+    size: Float[Tensor, "B 2 h w"]  # width and height in cells
     color: Float[Tensor, "B 8 h w"]
     material: Float[Tensor, "B 2 h w"]
     shape: Float[Tensor, "B 3 h w"]
@@ -38,16 +34,11 @@ class Maps(NamedTuple):
 class Detections(NamedTuple):
     """Detected objects, one row each, in the order of their pictures."""
 
-    frame: Int[np.ndarray, "D"]
-    """Number of the picture."""
-    position: Float[np.ndarray, "D 2"]
-    """x and y of the centre [px]."""
-    size: Float[np.ndarray, "D 2"]
-    """Width and height [px]."""
-    score: Float[np.ndarray, "D"]
-    """Score of the detection, 0 to 1."""
-    color: Float[np.ndarray, "D 8"]
-    """Logarithms of probabilities, in the order of `ATTRIBUTES`."""
+    frame: Int[np.ndarray, "D"]  # number of the picture
+    position: Float[np.ndarray, "D 2"]  # x and y of the centre [px]
+    size: Float[np.ndarray, "D 2"]  # width and height [px]
+    score: Float[np.ndarray, "D"]  # score of the detection, 0 to 1
+    color: Float[np.ndarray, "D 8"]  # logarithms of probabilities, in the order of `ATTRIBUTES`
     material: Float[np.ndarray, "D 2"]
     shape: Float[np.ndarray, "D 3"]
 
@@ -67,13 +58,7 @@ class _Block(nn.Module):
 
 
 class Detector(nn.Module):
-    """Detects objects in pictures (red, green and blue of any positive scale).
-
-    Example:
-        >>> maps = Detector(8)(torch.rand(2, 3, 96, 144))
-        >>> maps.centre.shape, maps.color.shape
-        (torch.Size([2, 24, 36]), torch.Size([2, 8, 24, 36]))
-    """
+    """Detects objects in pictures (red, green and blue of any positive scale)."""
 
     def __init__(self, num_features: int = 40, attributes: Mapping[str, tuple[str, ...]] | None = None) -> None:
         super().__init__()
@@ -109,6 +94,7 @@ class Detector(nn.Module):
                 f"{tuple(pictures.shape)}"
             )
 
+        # a brighter light multiplies all pixels
         brightness = pictures.mean((1, 2, 3), keepdim=True).clamp(min=1e-6)
         features: Tensor = self.blocks(self.stem(pictures / brightness - 1))
 
@@ -121,11 +107,11 @@ def detection_loss(
     """The loss as a mean over pictures, and its parts: centres (focal), offset and size (L1), attributes.
 
     A row of `truths` has x, y, width and height of an object [px], and the numbers of colour, material and shape.
-    `there` is 1 for an object and 0 for an empty row.
     """
     cells = truths[..., :2] / STRIDE
     column = cells[..., 0].long().clamp(0, maps.centre.shape[2] - 1)
     row = cells[..., 1].long().clamp(0, maps.centre.shape[1] - 1)
+    # rows of pictures with fewer objects are empty
     num_objects = there.sum().clamp(min=1)
     losses = {"centre": _centre_loss(maps.centre, row, column, there) / num_objects}
 
@@ -176,6 +162,7 @@ def detect(
 def _peaks(maps: Maps, first: int, min_score: float) -> Detections:
     """The local maxima of the scores of centres; `first` is the number of the first picture."""
     score = maps.centre.sigmoid()
+    # a peak is its own maximum among the nine cells around it
     highest = F.max_pool2d(score[:, None], 3, stride=1, padding=1)[:, 0]
     picture, row, column = ((score == highest) & (score >= min_score)).nonzero(as_tuple=True)
     at = (picture, slice(None), row, column)

@@ -32,14 +32,10 @@ _MIN_DETECTIONS = 4  # of an object; fewer are taken as errors
 class ObjectTracks(NamedTuple):
     """Objects of a video with their positions, in the order of their first detection."""
 
-    objects: tuple[tuple[str, str, str], ...]
-    """Colour, material and shape of each; no two alike."""
-    attribute_scores: Float[np.ndarray, "O 3"]
-    """Probability of each value."""
-    positions: Float[np.ndarray, "F O 2"]
-    """x and y of the centres, NaN without detection [px]."""
-    scores: Float[np.ndarray, "O"]
-    """Mean score of the detections of each object."""
+    objects: tuple[tuple[str, str, str], ...]  # colour, material and shape of each; no two alike
+    attribute_scores: Float[np.ndarray, "O 3"]  # probability of each value
+    positions: Float[np.ndarray, "F O 2"]  # x and y of the centres, NaN without detection [px]
+    scores: Float[np.ndarray, "O"]  # mean score of the detections of each object
 
 
 @dataclass
@@ -102,6 +98,7 @@ def _link(detections: Detections, classifier: "_Classifier") -> list[_Track]:
     for frame in np.unique(detections.frame).tolist():
         rows = np.flatnonzero(detections.frame == frame)
         track_of = _assign(tracks, frame, detections.position[rows], logs[rows], classifier)
+        # a detection without a track begins one; false ones are dropped at the end
         for k, row in enumerate(rows.tolist()):
             track = track_of.get(k)
             if track is None:
@@ -189,12 +186,14 @@ class _Classifier:
         if not tracks:
             return (), np.zeros((0, 3))
 
+        # jointly, since no two objects of a video are alike
         logs = np.stack([self.triple_logs(track) for track in tracks])
         triples = self.triples[linear_sum_assignment(-logs)[1]]
         objects = tuple((self.kinds[0][c], self.kinds[1][m], self.kinds[2][s]) for c, m, s in triples.tolist())
         scores = []
 
         for track, triple in zip(tracks, triples, strict=True):
+            # the mean, not the sum: neighbouring frames are no independent evidence
             parts = np.split(track.log_likelihood / len(track.frames), self.ends)
             shares = [np.exp(part - part.max()) / np.exp(part - part.max()).sum() for part in parts]
             scores.append([share[value] for share, value in zip(shares, triple, strict=True)])

@@ -37,20 +37,13 @@ def learn_value(
     shown: LabeledPicture | Sequence[LabeledPicture],
     known: Sequence[LabeledPicture],
 ) -> Detector:
-    """A detector with one more attribute value, learned from one picture or a few.
+    """A detector with one more attribute value, learned from one picture or a few with objects of it.
 
-    Args:
-        detector: a detector in eval mode; it is not modified.
-        kind: kind of attribute, such as `color`.
-        value: the name of the new value.
-        shown: a picture or several, with the objects of the new value.
-        known: pictures with objects of known values, whose classification is kept.
-
-    Raises:
-        ConfigError: an unknown kind, a value that exists, or no object of the new value.
+    The classification of objects in the pictures of known values is kept. The detector, in eval mode, is not modified.
     """
     attributes = _with_value(detector.attributes, kind, value)
     pictures = [shown] if isinstance(shown, LabeledPicture) else shown
+    # shifts stand for other positions on the stride, of which one picture shows one
     new = object_features(detector, pictures, num_shifts=STRIDE**2)
     if len(new) == 0:
         raise ConfigError(f"{value!r} is to be learned from pictures with objects of it, but none is shown")
@@ -58,6 +51,7 @@ def learn_value(
     state = dict(detector.state_dict())
     weight = state["heads.weight"][:, :, 0, 0]
     bias = state["heads.bias"]
+    # the row of the new value follows those of its kind
     first, last = rows_of(detector, kind)
     row, offset = imprinted_row(weight[first:last], bias[first:last], new, object_features(detector, known))
 
@@ -82,13 +76,7 @@ def _with_value(attributes: Mapping[str, tuple[str, ...]], kind: str, value: str
 def imprinted_row(
     rows: Float[Tensor, "V C"], offsets: Float[Tensor, " V"], new: Float[Tensor, "N C"], old: Float[Tensor, "M C"]
 ) -> tuple[Float[Tensor, " C"], Float[Tensor, ""]]:
-    """Weights and bias of one more value, from those of known values and from features of new and of known values.
-
-    Example:
-        >>> row, offset = imprinted_row(torch.zeros(1, 2), torch.zeros(1), torch.eye(2)[:1], torch.eye(2)[1:])
-        >>> [round(float(x @ row + offset)) for x in torch.eye(2)]  # the margins are 3 and -3
-        [3, -3]
-    """
+    """Weights and bias of one more value, from those of known values and from features of new and of known values."""
     features = torch.cat([new, old])
     sign = torch.cat([torch.ones(len(new)), -torch.ones(len(old))])
     share = torch.cat([torch.full((len(new),), 1 / len(new)), torch.full((len(old),), 1 / max(1, len(old)))])
@@ -120,12 +108,9 @@ def rows_of(detector: Detector, kind: str) -> tuple[int, int]:
 def object_features(
     detector: Detector, pictures: Sequence[LabeledPicture], num_shifts: int = 1
 ) -> Float[Tensor, "F C"]:
-    """Features at the cells of objects and at their neighbours, picture by picture, shift by shift.
-
-    A shift moves a picture by 0 to 3 px in both directions; 16 are all. There are five rows an object and shift, fewer
-    at an edge.
-    """
+    """Features at the cells of objects and at their neighbours, picture by picture, shift by shift."""
     rows = []
+    # 16 shifts, of 0 to 3 px in both directions, are all on a stride of 4
     for picture, points in pictures:
         for down, right in list(product(range(STRIDE), repeat=2))[:num_shifts]:
             shifted = np.roll(picture, (down, right), axis=(0, 1))

@@ -40,11 +40,8 @@ def perceive(
     rate: float | None = None,
     what_if: bool = True,
 ) -> Perceived:
-    """The scene of a video, with the counterfactuals without each object (`what_if`).
-
-    The detector is in eval mode; the rate in pictures per second is checked if it is known. Raises `DataError` for a
-    video outside of the training range of the detector.
-    """
+    """The scene of a video; raises `DataError` for one outside of the training range of the detector."""
+    # the rate is checked only if the file has one
     check_pictures(pictures.shape, rate)
     tracks = track_objects(detect(detector, pictures), len(pictures), detector.attributes)
     check_tracks(tracks)
@@ -129,6 +126,7 @@ class _PartlyRecordedTable:
             if at == frame + 1 and len(recorded) == 1:
                 self._release(recorded.pop(), frame)
 
+        # the record ends with the video
         if frame == self.motion.num_frames - 1:
             for o in list(self.recorded):
                 self._release(o, frame)
@@ -148,6 +146,7 @@ class _PartlyRecordedTable:
         if pair <= self.recorded:
             return False
 
+        # both objects are simulated from here on
         self.recorded -= pair
         return bool(in_view(np.array([self.table.position(o) for o in pair])).all())
 

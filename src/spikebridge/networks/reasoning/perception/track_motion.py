@@ -14,8 +14,7 @@ from jaxtyping import Float
 from spikebridge.networks.reasoning.simulation.table import RADIUS, MotionSegment, distance, fit_segment
 from spikebridge.networks.reasoning.simulation.video import in_view
 
-_Collision: TypeAlias = tuple[int, int, int]
-"""Frame and two objects."""
+_Collision: TypeAlias = tuple[int, int, int]  # frame and two objects
 
 _MIN_REVERSAL = 0.2  # closing plus separating velocity of a collision [px/frame]; the softest in view have 0.47
 _NUM_DEVIATIONS = 3.5  # smallest reversal in standard deviations of its estimate
@@ -35,13 +34,10 @@ _MIN_OBSERVATIONS = 5  # below, the velocity of a segment is unreliable
 class FittedMotion(NamedTuple):
     """The fitted motion of all objects."""
 
-    friction: float
-    """Decay of velocities [1/frame]."""
-    segments: tuple[tuple[MotionSegment, ...], ...]
-    """Free motion of each object between collisions."""
+    friction: float  # decay of velocities [1/frame]
+    segments: tuple[tuple[MotionSegment, ...], ...]  # free motion of each object between collisions
     collisions: tuple[_Collision, ...]
-    num_frames: int
-    """Number of observed frames."""
+    num_frames: int  # number of observed frames
 
     def at(self, number: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Position and velocity of an object at a frame, also after the last observed one."""
@@ -57,18 +53,7 @@ class FittedMotion(NamedTuple):
 
 
 def fit_motion(positions: Float[np.ndarray, "F O 2"]) -> FittedMotion:
-    """Fits the motion of tracks: NaN without detection; each object has at least two detections.
-
-    Example:
-        >>> frames = np.arange(30.0)
-        >>> rolling = np.stack([10 + frames.clip(max=15), np.full(30, 40.0)], 1)  # it collides at 25 and stops
-        >>> lying = np.stack([39 + (frames - 15).clip(min=0), np.full(30, 40.0)], 1)
-        >>> motion = fit_motion(np.stack([rolling, lying], 1))
-        >>> motion.collisions, round(motion.friction, 3)
-        (((15, 0, 1),), 0.0)
-        >>> motion.at(1, 40)[0].round(1).tolist()
-        [64.0, 40.0]
-    """
+    """Fits the motion of tracks: NaN without detection; each object has at least two detections."""
     # collisions depend on the friction, and the friction on the segments between collisions
     for friction in _INITIAL_FRICTIONS:
         for _ in range(2):
@@ -101,6 +86,7 @@ class _Candidate(NamedTuple):
 
 def _find_collisions(positions: Float[np.ndarray, "F O 2"], friction: float) -> list[_Collision]:
     """The collisions in tracks, in order of time."""
+    # in order of time: a collision limits the observations before and after the next one
     candidates = sorted(_near_encounters(positions, friction))
     collisions: list[_Collision] = []
     for k, candidate in enumerate(candidates):
@@ -279,6 +265,7 @@ def _conserve_momentum(
         after = {o: next(k for k, segment in enumerate(segments[o]) if segment.first == frame) for o in (a, b)}
         sides = [(o, k) for o in (a, b) for k in (after[o] - 1, after[o])]
         weak = [(o, k) for o, k in sides if num_observations[o][k] < _MIN_OBSERVATIONS]
+        # momentum determines one velocity from the other three
         if len(weak) != 1:
             continue
 
@@ -319,6 +306,7 @@ def _free_segments(positions: np.ndarray, collisions: list[_Collision]) -> list[
 
 def _fit_friction(pieces: list[tuple[np.ndarray, np.ndarray]]) -> float:
     """The friction with the smallest total error over all segments."""
+    # an object at rest fits every friction
     moving = [(frames, places) for frames, places in pieces if np.ptp(places, axis=0).max() > 4]
     if not moving:
         return _INITIAL_FRICTIONS[0]

@@ -125,7 +125,7 @@ def _read_mp4(path: Path) -> VideoFile:
     except ImportError as error:
         raise ConfigError("an .mp4 needs a decoder: pip install 'spikebridge[video]', or take .webp") from error
 
-    # the format is given, or FFmpeg would look for one that reads other files or addresses
+    # the format is named, or FFmpeg would look for one that reads other files or addresses
     with decoding(path, "a video"), av.open(str(checked_file(path, "a video")), format="mp4") as container:
         stream = container.streams.video[0]
         _check_size(min(stream.frames or 1, _MAX_FRAMES), stream.width, stream.height, path)

@@ -13,8 +13,10 @@ pattern is a text with fields:
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from numpy.random import Generator
 
@@ -29,27 +31,14 @@ _Words = dict[str, Sequence[str]]
 
 def sample_paraphrase(generator: Generator) -> SampledText:
     """A random question, or a random choice of one, in everyday words."""
-    forms = {
-        _set_question: 0.13,
-        _motion_question: 0.13,
-        _border_question: 0.09,
-        _collision_question: 0.14,
-        _object_question: 0.22,
-        _cause_question: 0.09,
-        _future_question: 0.02,
-        _removal_question: 0.07,
-        _cause: 0.07,
-        _possible_event: 0.04,
-    }
-
-    form = list(forms)[int(generator.choice(len(forms), p=list(forms.values())))]
-    phrase = form(generator)
+    form = _FORMS[int(generator.choice(len(_FORMS), p=[form.probability for form in _FORMS]))]
+    phrase = form.sample(generator)
     text = " ".join(phrase.text.split())
+    # some people leave out articles
     if generator.random() < 0.06:
         text = re.sub(r"\b(the|a|an) ", "", text)
 
-    kind = {_cause: "cause", _possible_event: "event"}.get(form, "question")
-    return SampledText(kind, text, phrase.program)
+    return SampledText(form.kind, text, phrase.program)
 
 
 class _Draw:
@@ -92,6 +81,7 @@ class _Draw:
             if front and pattern.endswith(field) and self.generator.random() < 0.2:
                 return f"{self.fill(front)}, {self.fill(pattern.removesuffix(field))}"
 
+        # wordings may have fields of their own
         match = _FIELD.search(pattern)
         while match is not None:
             words = choose(self.generator, self.words[match[1]])
@@ -172,6 +162,7 @@ class _Draw:
 
     def _predicate_words(self) -> _Words:
         """Wordings of the set as a noun and a predicate: `cubes` and `red`, `things` and `made of metal`."""
+        # a set of all objects has no attribute to ask for
         if not any(self.set):
             self.set = sample_reference(self.generator)
 
@@ -188,23 +179,9 @@ class _Draw:
         return {"predicate": predicates, "of_set": [self.noun(rest)], "of_sets": [self.noun(rest, plural=True)]}
 
 
-def _set_question(generator: Generator) -> Phrase:
-    return _question_of(_DATA["questions"]["set"], generator)
-
-
-def _motion_question(generator: Generator) -> Phrase:
-    return _question_of(_DATA["questions"]["motion"], generator)
-
-
-def _border_question(generator: Generator) -> Phrase:
-    return _question_of(_DATA["questions"]["border"], generator)
-
-
-def _collision_question(generator: Generator) -> Phrase:
-    return _question_of(_DATA["questions"]["collisions"], generator)
-
-
-def _question_of(table: Sequence[tuple[str, str]], generator: Generator) -> Phrase:
+def _table_question(name: str, generator: Generator) -> Phrase:
+    """A question of a table of programs and patterns."""
+    table = _DATA["questions"][name]
     program, pattern = table[int(generator.integers(len(table)))]
     return _Draw(generator).phrase(program, pattern)
 
@@ -296,3 +273,25 @@ def _possible_event(generator: Generator) -> Phrase:
     """A choice of a predictive or counterfactual question."""
     program = "all_events <A> filter_collision <B> filter_collision unique"
     return _Draw(generator).phrase(program, choose(generator, _DATA["possible events"]))
+
+
+class _Form(NamedTuple):
+    """A form of texts: its probability, the kind of text, and a function that samples it."""
+
+    probability: float
+    kind: str
+    sample: Callable[[Generator], Phrase]
+
+
+_FORMS = (
+    _Form(0.13, "question", partial(_table_question, "set")),
+    _Form(0.13, "question", partial(_table_question, "motion")),
+    _Form(0.09, "question", partial(_table_question, "border")),
+    _Form(0.14, "question", partial(_table_question, "collisions")),
+    _Form(0.22, "question", _object_question),
+    _Form(0.09, "question", _cause_question),
+    _Form(0.02, "question", _future_question),
+    _Form(0.07, "question", _removal_question),
+    _Form(0.07, "cause", _cause),
+    _Form(0.04, "event", _possible_event),
+)

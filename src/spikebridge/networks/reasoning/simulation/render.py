@@ -11,11 +11,11 @@ from spikebridge.networks.reasoning.simulation.table import RADIUS
 from spikebridge.networks.reasoning.simulation.video import CUBE, HEIGHT, WIDTH, Appearance
 
 RGB: TypeAlias = tuple[float, float, float]
-_Shading: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Coverage, diffuse and specular shading of each pixel."""
+_Shading: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]  # coverage, diffuse and specular shading of each pixel
+# Shading from columns and rows around the centre [radii] and an angle [rad].
 Shader: TypeAlias = Callable[[np.ndarray, np.ndarray, float], _Shading]
-"""Shading from columns and rows around the centre [radii] and an angle [rad]."""
 
+# Red, green and blue of each colour in full light.
 PALETTE: dict[str, RGB] = {
     "gray": (0.40, 0.40, 0.40),
     "red": (0.72, 0.12, 0.12),
@@ -26,7 +26,6 @@ PALETTE: dict[str, RGB] = {
     "cyan": (0.16, 0.76, 0.78),
     "purple": (0.52, 0.16, 0.66),
 }
-"""Red, green and blue of each colour in full light."""
 _LIGHT = np.array([-0.50, -0.60, 0.62])
 _GLOSS = {"metal": 0.75, "rubber": 0.08}
 _OCCLUDER_SHADE = 0.30
@@ -55,10 +54,7 @@ def render_frames(
     palette: Mapping[str, RGB] = PALETTE,
     shaders: Mapping[str, Shader] | None = None,
 ) -> UInt8[np.ndarray, "F 96 144 3"]:
-    """The frames of a video as pictures, each with its own noise; by default all observed frames.
-
-    The palette has red, green and blue of each colour in full light; shaders draw further shapes by name.
-    """
+    """The frames of a video as pictures; shaders draw further shapes by name, a palette further colours."""
     numbers = np.arange(NUM_OBSERVED_FRAMES) if frames is None else np.asarray(frames)
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     # the table is a little darker away from the light
@@ -72,6 +68,7 @@ def render_frames(
 
     images *= video.appearance.brightness
     if video.appearance.noise > 0:
+        # a generator for each frame, so that a picture does not depend on which others are rendered
         for image, frame in zip(images, numbers, strict=True):
             generator = np.random.default_rng([video.seed, int(frame)])
             image += video.appearance.noise * generator.standard_normal(image.shape, dtype=np.float32)
@@ -89,6 +86,7 @@ def _draw(
 ) -> None:
     """Draws an object and its shadow into a picture."""
     x, y = centre
+    # the box of a turned cube with its shadow; the rest of the picture stays as it is
     reach = RADIUS * 1.4 + 3
     left = max(0, int(x - reach))
     right = min(WIDTH, int(x + reach) + 1)
@@ -106,6 +104,7 @@ def _draw(
     color, material, shape = video.objects[number]
     coverage, diffuse, specular = shaders[shape](across, down, video.appearance.angles[number])
     shaded = np.array(palette[color]) * diffuse[..., None] + _GLOSS[material] * specular[..., None]
+    # metal reflects a little of the surroundings
     if material == "metal":
         shaded = 0.85 * shaded + 0.08
 

@@ -3,7 +3,7 @@
 All discs have the same radius and mass and collide without friction, so that centre and velocity are the whole state.
 Lengths are in pixels, times in frames. A frame has `_SUBSTEPS` equal steps; in each a disc first moves, then its
 velocity decays. After n frames of free motion it has moved `velocity * distance(n)`. With this closed form position and
-velocity of a segment of free motion follow from linear least squares for a given friction.
+velocity of a segment of free motion follow from linear least squares for a known friction.
 """
 
 from collections.abc import Iterable
@@ -14,12 +14,9 @@ from jaxtyping import Float
 
 from spikebridge.errors import ConfigError
 
-RADIUS = 7.0
-"""Radius of every disc [px]."""
-BOUNCE = 0.9
-"""Coefficient of restitution, along the line of the centres."""
-REST = 0.3
-"""A disc slower than this at the end of a frame stops [px/frame]."""
+RADIUS = 7.0  # radius of every disc [px]
+BOUNCE = 0.9  # coefficient of restitution, along the line of the centres
+REST = 0.3  # a disc slower than this at the end of a frame stops [px/frame]
 _SUBSTEPS = 6  # equal steps of a frame
 
 
@@ -33,18 +30,7 @@ class Contact(NamedTuple):
 
 
 class RollingTable:
-    """Discs by number, and a clock that counts frames; the friction is the decay rate of velocities [1/frame].
-
-    Example:
-        >>> table = RollingTable(friction=0.0)
-        >>> table.put(0, (20.0, 50.0), (1.0, 0.0))
-        >>> table.put(1, (44.5, 50.0), (0.0, 0.0))
-        >>> contacts = [contact for _ in range(12) for contact in table.step()]
-        >>> contacts[0].frame, round(contacts[0].closing, 3)  # they are 24.5 px apart, and touch at 14 px
-        (11, 1.0)
-        >>> [round(table.velocity(i)[0], 2) for i in (0, 1)]  # the first one would keep 0.05, and stops
-        [0.0, 0.95]
-    """
+    """Discs by number, and a clock that counts frames; the friction is the decay rate of velocities [1/frame]."""
 
     def __init__(self, friction: float, frame: int = 0) -> None:
         if not friction >= 0:
@@ -67,6 +53,7 @@ class RollingTable:
         """Puts a disc on the table, or moves it: centre [px] and velocity [px/frame]."""
         shape = self._shapes.get(number)
         if shape is None:
+            # an infinite moment of inertia: discs do not turn
             body = self._engine.Body(1.0, float("inf"))
             shape = self._engine.Circle(body, RADIUS)
             shape.elasticity = BOUNCE**0.5  # the engine multiplies those of both
@@ -102,6 +89,7 @@ class RollingTable:
         """Simulates one frame; returns the new contacts."""
         self.frame += 1
         self._contacts = []
+        # small steps place a contact within a sixth of a frame
         for _ in range(_SUBSTEPS):
             self._space.step(1 / _SUBSTEPS)
 
@@ -147,8 +135,7 @@ class MotionSegment(NamedTuple):
     last: int
     position: Float[np.ndarray, "2"]
     velocity: Float[np.ndarray, "2"]
-    rest: float = np.inf
-    """Frames after `first` until it stops."""
+    rest: float = np.inf  # frames after `first` until it stops
 
     def at(self, frame: int, friction: float) -> tuple[np.ndarray, np.ndarray]:
         """Position [px] and velocity [px/frame] at a frame, also outside of the segment."""
@@ -168,10 +155,7 @@ class _SegmentFit(NamedTuple):
 
 
 def fit_segment(frames: np.ndarray, positions: np.ndarray, friction: float) -> _SegmentFit:
-    """Fits free motion by least squares.
-
-    Every frame is tried as the stopping frame; speeds that do not stop about then are rejected.
-    """
+    """Fits free motion by least squares; every frame is tried as the one at which the object stops."""
     mean = positions.mean(0)
     still = _SegmentFit(mean, np.zeros(2), 0.0, float(((positions - mean) ** 2).sum()))
 

@@ -124,130 +124,99 @@ def _negation(negated: bool) -> tuple[str, ...]:
     return ("negate",) if negated else ()
 
 
-_Refer: TypeAlias = Callable[[], Reference]
-"""Samples a reference to a set or to one object."""
+_Refer: TypeAlias = Callable[[], Reference]  # samples a reference to a set or to one object
 
 
 def descriptive(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
     """A question with its subtype: `count`, `exist` or the kind of attribute."""
-    forms = (_moving_number, _border_number, _collision_number, _set_number, _order, _partner, _moving_object)
-    weights = (0.2, 0.2, 0.12, 0.03, 0.15, 0.2, 0.1)
-    form = forms[int(generator.choice(len(forms), p=weights))]
+    forms = _TEMPLATES["descriptive"]
+    form = forms[int(generator.choice(len(forms), p=[form["weight"] for form in forms]))]
+    fields = _Fields(generator, refer_set, refer_one)
+    for name in form["draws"]:
+        fields.draw(name)
 
-    return form(generator, refer_set, refer_one)
+    texts = form["texts"][fields.subtype] if "number" in form["draws"] else form["texts"]
+    text = choose(generator, texts).format(**fields.words)
+    program = form["program"].format(**fields.tokens)
 
-
-def _set_number(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
-    members = refer_set()
-    subtype, template = _number_template("set", generator)
-    return subtype, Phrase(template.format(members.text(plural=True)), (*members.program(), subtype))
-
-
-def _moving_number(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
-    members = refer_set()
-    motion = choose(generator, tuple(_MOTIONS))
-    time = _time_phrase(generator, _maybe(generator, refer_one, 0.3))
-    subtype, template = _number_template("moving", generator)
-    text = template.format(members.text(plural=True), motion, time.text)
-
-    return subtype, Phrase(text, (*members.program(), *time.program, _MOTIONS[motion], subtype))
+    return fields.subtype, Phrase(text, tuple(program.split()))
 
 
-def _border_number(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
-    members = refer_set()
-    verb = choose(generator, tuple(_INFINITIVES))
-    order = _order_phrase(generator, _maybe(generator, refer_one, 0.5))
-    subtype, template = _number_template("border", generator)
-    text = template.format(members.text(plural=True), verb, order.text)
+class _Fields:
+    """Random values of the fields of a template: words of its text, and tokens of its program."""
 
-    return subtype, Phrase(text, (*order.program, *members.program(), _INFINITIVES[verb], subtype))
+    def __init__(self, generator: Generator, refer_set: _Refer, refer_one: _Refer) -> None:
+        self.generator = generator
+        self.refer_set = refer_set
+        self.refer_one = refer_one
+        self.subtype = ""
+        self.words: dict[str, str] = {}
+        self.tokens: dict[str, str] = {}
 
+    def draw(self, name: str) -> None:
+        """Draws a field by the method of its name."""
+        self.words[name], self.tokens[name] = getattr(self, f"_{name}")()
 
-def _collision_number(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
-    order = _order_phrase(generator, _maybe(generator, refer_one, 0.5))
-    subtype, template = _number_template("collisions", generator)
-    return subtype, Phrase(template.format(order.text), (*order.program, "objects", "filter_collision", subtype))
+    def _set(self) -> tuple[str, str]:
+        members = self.refer_set()
+        self.words["sets"] = members.text(plural=True)
+        return members.text(), " ".join(members.program())
 
+    def _object(self) -> tuple[str, str]:
+        text, program = self.refer_one().object()
+        return text, " ".join(program)
 
-def _order(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
-    kind, question = _attribute_question(generator)
-    verb = choose(generator, tuple(_INFINITIVES))
-    rank, chosen = _rank(generator)
-    clause = choose(generator, _TEMPLATES["ordered"]["border"]).format(verb)
-    program = ("events", "objects", _INFINITIVES[verb], *chosen, "query_object", f"query_{kind}")
+    def _motion(self) -> tuple[str, str]:
+        return self._item(_MOTIONS)
 
-    return kind, Phrase(f"{question} the {rank}object {clause}?", program)
+    def _verb(self) -> tuple[str, str]:
+        return self._item(_INFINITIVES)
 
+    def _number(self) -> tuple[str, str]:
+        self.subtype = "count" if self.generator.random() < 0.5 else "exist"
+        return "", self.subtype
 
-def _partner(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
-    kind, question = _attribute_question(generator)
-    rank, chosen = _rank(generator)
-    name, selection = refer_one().object()
-    clause = choose(generator, _TEMPLATES["ordered"]["partner"])
-    program = ("events", *selection, "filter_collision", *chosen, *selection, "query_collision_partner")
+    def _question(self) -> tuple[str, str]:
+        self.subtype = choose(self.generator, tuple(ATTRIBUTES))
+        question = choose(self.generator, _TEMPLATES["attribute questions"])
+        return question.format(kind=self.subtype), f"query_{self.subtype}"
 
-    return kind, Phrase(f"{question} the {rank}object {clause} {name}?", (*program, f"query_{kind}"))
+    def _rank(self) -> tuple[str, str]:
+        rank = choose(self.generator, ("", "first", "second", "last"))
+        return (f"{rank} ", f"{rank} filter_order") if rank else ("", "unique")
 
+    def _time(self) -> tuple[str, str]:
+        """As an object enters or exits, at the beginning, at the end, or at any time."""
+        if self.generator.random() < 0.3:
+            clause, tokens = self._border_clause(self.refer_one())
+            return f" when {clause}", f"events {tokens} unique query_frame"
 
-def _moving_object(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
-    kind, question = _attribute_question(generator)
-    members = refer_set()
-    motion = choose(generator, tuple(_MOTIONS))
-    time = _time_phrase(generator, _maybe(generator, refer_one, 0.3))
-    template = choose(generator, _TEMPLATES["ordered"]["moving"])
-    name = template.format(motion, members.text(plural=True), members.text())
-    program = (*members.program(), *time.program, _MOTIONS[motion], "unique", f"query_{kind}")
+        # of the other times, any time is as frequent as the begin and the end
+        form = int(self.generator.integers(3))
+        if form == 0:
+            return "", "null"
 
-    return kind, Phrase(f"{question} {name}{time.text}?", program)
+        token = "filter_start" if form == 1 else "filter_end"
+        return choose(self.generator, _TEMPLATES["times"][token]), f"events {token} query_frame"
 
+    def _order(self) -> tuple[str, str]:
+        """Before or after an entrance or exit, or all events."""
+        if self.generator.random() >= 0.5:
+            return "", "events"
 
-def _maybe(generator: Generator, refer: _Refer, probability: float) -> Reference | None:
-    return refer() if generator.random() < probability else None
+        reference = self.refer_one()
+        order = choose(self.generator, ("before", "after"))
+        clause, tokens = self._border_clause(reference)
+        return f" {order} {clause}", f"events events {tokens} unique filter_{order}"
 
+    def _border_clause(self, reference: Reference) -> tuple[str, str]:
+        verb, token = self._item(_VERBS)
+        text, program = reference.object()
+        return f"{text} {verb} the scene", " ".join((*program, token))
 
-def _number_template(name: str, generator: Generator) -> tuple[str, str]:
-    """Subtype and template of a question for a number, or for existence."""
-    subtype = "count" if generator.random() < 0.5 else "exist"
-    return subtype, choose(generator, _TEMPLATES["numbers"][name][subtype])
-
-
-def _attribute_question(generator: Generator) -> tuple[str, str]:
-    kind = choose(generator, tuple(ATTRIBUTES))
-    return kind, choose(generator, _TEMPLATES["attributes"]).format(kind)
-
-
-def _rank(generator: Generator) -> tuple[str, tuple[str, ...]]:
-    """A word of order, or none, and the tokens that choose an event."""
-    rank = choose(generator, ("", "first", "second", "last"))
-    return (f"{rank} ", (rank, "filter_order")) if rank else ("", ("unique",))
-
-
-def _time_phrase(generator: Generator, reference: Reference | None) -> Phrase:
-    """A time: as an object enters or exits; without a reference at the beginning, at the end, or at any time."""
-    if reference is not None:
-        verb = choose(generator, tuple(_VERBS))
-        name, selection = reference.object()
-        return Phrase(f" when {name} {verb} the scene", ("events", *selection, _VERBS[verb], "unique", "query_frame"))
-
-    form = int(generator.integers(3))
-    if form == 0:
-        return Phrase("", ("null",))
-
-    token = "filter_start" if form == 1 else "filter_end"
-    return Phrase(choose(generator, _TEMPLATES["times"][token]), ("events", token, "query_frame"))
-
-
-def _order_phrase(generator: Generator, reference: Reference | None) -> Phrase:
-    """Before or after an entrance or exit; without a reference, all events. Its program gives a set of events."""
-    if reference is None:
-        return Phrase("", ("events",))
-
-    order = choose(generator, ("before", "after"))
-    verb = choose(generator, tuple(_VERBS))
-    name, selection = reference.object()
-    program = ("events", "events", *selection, _VERBS[verb], "unique", f"filter_{order}")
-
-    return Phrase(f" {order} {name} {verb} the scene", program)
+    def _item(self, table: dict[str, str]) -> tuple[str, str]:
+        word = choose(self.generator, tuple(table))
+        return word, table[word]
 
 
 def sample_text(generator: Generator) -> SampledText:

@@ -26,12 +26,9 @@ from spikebridge.networks.reasoning.simulation.table import RADIUS, Contact, Rol
 HEIGHT = 96
 WIDTH = 144
 NUM_FRAMES = NUM_OBSERVED_FRAMES + 58
-GRID = 5
-"""Frames between two samples of a scene."""
-CUBE = 0.86
-"""Half the side of a rendered cube over the radius of its disc."""
-MIN_CLOSING_SPEED = 0.25
-"""Lowest closing speed of a visible contact [px/frame]."""
+GRID = 5  # frames between two samples of a scene
+CUBE = 0.86  # half the side of a rendered cube over the radius of its disc
+MIN_CLOSING_SPEED = 0.25  # lowest closing speed of a visible contact [px/frame]
 
 _GONE = RADIUS + 4.0  # distance outside at which an object has left the table [px]
 _MIN_GAP = 0.8  # between objects that do not touch [px]
@@ -51,16 +48,11 @@ class Ranges:
     """Ranges of the random parameters of videos: lowest and highest value."""
 
     num_objects: tuple[int, int] = (3, 6)
-    friction: tuple[float, float] = (0.003, 0.010)
-    """Decay of velocities [1/frame]."""
-    speed: tuple[float, float] = (0.9, 2.2)
-    """Of objects that roll in [px/frame]."""
-    brightness: tuple[float, float] = (0.8, 1.2)
-    """Factor of the light."""
-    noise: tuple[float, float] = (0.0, 0.04)
-    """Standard deviation of each pixel (white is 1)."""
-    occluder: float = 0.5
-    """Probability that an occluder passes in front of the camera."""
+    friction: tuple[float, float] = (0.003, 0.010)  # decay of velocities [1/frame]
+    speed: tuple[float, float] = (0.9, 2.2)  # of objects that roll in [px/frame]
+    brightness: tuple[float, float] = (0.8, 1.2)  # factor of the light
+    noise: tuple[float, float] = (0.0, 0.04)  # standard deviation of each pixel (white is 1)
+    occluder: float = 0.5  # probability that an occluder passes in front of the camera
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_objects[0] <= self.num_objects[1] <= 8:
@@ -68,8 +60,8 @@ class Ranges:
 
 
 INSIDE = Ranges()
+# Light, noise, friction and speeds that no video of `INSIDE` has.
 OUTSIDE = Ranges(friction=(0.011, 0.015), speed=(2.3, 2.9), brightness=(0.6, 0.75), noise=(0.05, 0.08), occluder=1.0)
-"""Light, noise, friction and speeds that no video of `INSIDE` has."""
 
 
 class ObjectStart(NamedTuple):
@@ -93,34 +85,22 @@ class Appearance(NamedTuple):
 
     brightness: float
     noise: float
-    angles: tuple[float, ...]
-    """Of each object [rad]."""
-    table: float | Float[np.ndarray, "96 144"]
-    """Grey level of the table, or of each of its pixels."""
+    angles: tuple[float, ...]  # of each object [rad]
+    table: float | Float[np.ndarray, "96 144"]  # grey level of the table, or of each of its pixels
     occluder: _Occluder | None
 
 
 @dataclass(frozen=True, eq=False)
 class RollingVideo:
-    """A video and its ground truth.
-
-    Example:
-        >>> video = generate_video("train", 0)
-        >>> video.positions.shape[0], video.scene().frames[-1].item()
-        (186, 125)
-    """
+    """A video and its ground truth."""
 
     name: int | str
-    seed: int
-    """Of the noise."""
-    objects: tuple[tuple[str, str, str], ...]
-    """Colour, material and shape of each."""
+    seed: int  # of the noise
+    objects: tuple[tuple[str, str, str], ...]  # colour, material and shape of each
     starts: tuple[ObjectStart, ...]
-    friction: float
-    """Decay of velocities [1/frame]."""
+    friction: float  # decay of velocities [1/frame]
     appearance: Appearance
-    removed: int | None = None
-    """An object that is left out."""
+    removed: int | None = None  # an object that is left out
 
     @cached_property
     def _simulated(self) -> tuple[np.ndarray, tuple[Contact, ...]]:
@@ -137,16 +117,12 @@ class RollingVideo:
         return self._simulated[1]
 
     @property
-    def boxes(self) -> Float[np.ndarray, "F O 4"]:
-        """x, y of the upper left corner, width and height around each object in view, else NaN."""
+    def box_sizes(self) -> Float[np.ndarray, "O 2"]:
+        """Width and height of the box around each object [px]; a turned cube needs a larger one."""
         angles = np.array(self.appearance.angles)
         turned = RADIUS * CUBE * (abs(np.cos(angles)) + abs(np.sin(angles)))
         half = np.where([shape == "cube" for _, _, shape in self.objects], turned, RADIUS)
-        size = np.broadcast_to(half[None, :, None], self.positions.shape)
-        boxes = np.concatenate([self.positions - size, 2 * size], axis=2)
-        boxes[~in_view(self.positions)] = np.nan
-
-        return boxes
+        return np.repeat(2 * half[:, None], 2, axis=1)
 
     def without(self, removed: int) -> "RollingVideo":
         """The same initial states without one of the objects."""
@@ -183,15 +159,13 @@ def simulate(
     first: int = 0,
     num_frames: int = NUM_FRAMES,
 ) -> tuple[Float[np.ndarray, "F O 2"], tuple[Contact, ...]]:
-    """Positions in all frames, NaN where an object is not on the table, and the contacts in view.
-
-    Objects that start before the first frame are left out, as is the removed one.
-    """
+    """Positions in all frames, NaN where an object is not on the table, and the contacts in view."""
     table = RollingTable(friction, first)
     positions = np.full((num_frames, len(starts), 2), np.nan)
     contacts: list[Contact] = []
 
     for frame in range(first, num_frames):
+        # the first frame is the initial state
         if frame > first:
             contacts += table.step()
 
@@ -236,6 +210,7 @@ def generate_video(split: str, number: int, ranges: Ranges = INSIDE) -> RollingV
     if split not in _SPLITS:
         raise ConfigError(f"no split {split!r}; {did_you_mean(split, _SPLITS)}")
 
+    # rejected samples are followed by others of the same generator: a seed gives one video
     generator: Generator = np.random.default_rng([_SPLITS[split], number])
     for _ in range(1000):
         video = _sample_candidate(f"{split}-{number}", number, generator, ranges)
