@@ -24,14 +24,10 @@ from spikebridge.ops.graph_sums import Path
 class GraphFaults:
     """Injected faults, random by seed: once for weights and lost neurons, at every step for spikes."""
 
-    weight_noise: float = 0.0
-    """Relative standard deviation of each weight."""
-    lost: float = 0.0
-    """Share of neurons that never fire."""
-    deleted: float = 0.0
-    """Share of spikes that do not arrive."""
-    bits: int | None = None
-    """Bits of a weight with its sign, on a grid up to the largest weight; None does not round."""
+    weight_noise: float = 0.0  # relative standard deviation of each weight
+    lost: float = 0.0  # share of neurons that never fire
+    deleted: float = 0.0  # share of spikes that do not arrive
+    bits: int | None = None  # bits of a weight with its sign, up to the largest weight; None does not round
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -86,10 +82,10 @@ class FaultyGraph(SpikingGraph):
 
         # copies with equal connections get equal sums: that of the mean over the presynaptic copies
         self.has_equal_copies = copies > 1 and faults.weight_noise == 0
-        summed = 1 if self.has_equal_copies else copies
+        num_summed = 1 if self.has_equal_copies else copies
         super().__init__(
-            self._perturbed(_copied(connections, self.num_neurons, summed)),
-            _CopiedIndices(indices.layout, indices.world_of_object, indices.world_of_event, indices.num_worlds, summed),
+            self._perturbed(_copied(connections, self.num_neurons, num_summed)),
+            _copied_indices(indices, num_summed),
             preset,
             path,
             device,
@@ -133,8 +129,8 @@ class FaultyGraph(SpikingGraph):
     def fire(self, v: Tensor, threshold: Tensor) -> Tensor:
         spikes = super().fire(v, threshold) * self.alive
         if self.faults.deleted > 0:
-            drawn = torch.rand(spikes.shape, generator=self._generator, device=spikes.device)
-            spikes *= drawn >= self.faults.deleted
+            random = torch.rand(spikes.shape, generator=self._generator, device=spikes.device)
+            spikes *= random >= self.faults.deleted
 
         return spikes
 
@@ -149,8 +145,8 @@ class FaultyGraph(SpikingGraph):
             weight = (weight / grid).round() * grid
 
         if self.faults.weight_noise > 0:
-            drawn = torch.randn(weight.shape, generator=self._generator)
-            weight = weight * (1 + self.faults.weight_noise * drawn)
+            noise = torch.randn(weight.shape, generator=self._generator)
+            weight = weight * (1 + self.faults.weight_noise * noise)
 
         return replace(connections, weight=weight.numpy())
 
@@ -168,6 +164,11 @@ class _CopiedIndices(NeuronIndices):
     @property
     def world_of_neuron(self) -> np.ndarray:  # type: ignore[override]
         return np.tile(super().world_of_neuron, self.copies)
+
+
+def _copied_indices(indices: NeuronIndices, copies: int) -> _CopiedIndices:
+    worlds = indices.world_of_object, indices.world_of_event, indices.num_worlds
+    return _CopiedIndices(indices.layout, *worlds, copies)
 
 
 def _copied(connections: Connections, num_neurons: int, copies: int) -> Connections:

@@ -46,13 +46,12 @@ from spikebridge.networks.reasoning.graph.wiring import CHANNEL, DRIVE, FIXED, I
 from spikebridge.networks.reasoning.graph.worlds import IndexPairs, World, Worlds, join_worlds
 from spikebridge.networks.reasoning.parsing.operators import ORDERS, OperatorTable, parse
 
-PAPER = Preset("paper", drive=100.0, step=1.0, v_threshold=100.0)
-"""A spike needs exactly the threshold: the margin is 0."""
+PAPER = Preset("paper", drive=100.0, step=1.0, v_threshold=100.0)  # the margin is 0
 MAX_EVENTS = 20
 _MAX_HYPOTHETICAL_EVENTS = 5
 
+# Neurons that the package added to the published ones, with its count neurons.
 _ADDED = ("ask_whole", "whole", "event_before", "event_after")
-"""Neurons that the package added to the published ones, with its count neurons."""
 
 
 class PublishedTable(OperatorTable):
@@ -137,12 +136,12 @@ def published(**settings: Any) -> PublishedOptions:
     return PublishedOptions(PAPER, PublishedTable(), **settings)
 
 
+# Options of the published form and of the presets of the package.
 FORMS: dict[str, RunOptions] = {
     "paper": published(),
     "scaled": RunOptions(PRESETS["scaled"]),
     "compartment": RunOptions(PRESETS["compartment"]),
 }
-"""Options of the published form and of the presets of the package."""
 
 
 def score_form(scenes: Sequence[Scene], questions: Sequence[Question], options: RunOptions) -> dict[str, Any]:

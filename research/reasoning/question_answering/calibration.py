@@ -11,10 +11,6 @@ def calibration(confidences: Sequence[float], right: Sequence[bool], num_bins: i
 
     `bins` holds those with answers; `expected_calibration_error` is the mean distance of confidence and share, weighted
     by the answers in a bin.
-
-    Example:
-        >>> calibration([0.95, 0.95, 0.15, 0.15], [True, True, False, True])["expected_calibration_error"]
-        0.2
     """
     confidence = np.asarray(confidences, dtype=float)
     is_right = np.asarray(right, dtype=float)

@@ -40,22 +40,8 @@ _HORIZON = 5  # collisions this close to the end of the simulation are uncertain
 
 
 def uncertain_pairs(video: RollingVideo, removed: int | None = None) -> frozenset[Pair]:
-    """Pairs of objects whose collision is uncertain.
-
-    Args:
-        video: its observed part is taken as given.
-        removed: None: simulate after the end of the video; else from the first contact of this object on.
-
-    Returns:
-        Pairs, the lower number first.
-
-    Example:
-        >>> from spikebridge.networks.reasoning.simulation.video import generate_video
-        >>> video = generate_video("train", 0)
-        >>> all(a < b for a, b in uncertain_pairs(video))
-        True
-    """
-    first = _last_as_seen(video, removed)
+    """Pairs whose collision is uncertain: after the video, or after the first contact of a removed object."""
+    first = _last_observed(video, removed)
     world = video if removed is None else video.without(removed)
     after = max(first, NUM_OBSERVED_FRAMES - 1) if removed is None else first
     usual = _colliding_pairs(world.contacts, after)
@@ -72,7 +58,7 @@ def uncertain_pairs(video: RollingVideo, removed: int | None = None) -> frozense
     return frozenset(uncertain)
 
 
-def _last_as_seen(video: RollingVideo, removed: int | None) -> int:
+def _last_observed(video: RollingVideo, removed: int | None) -> int:
     last = NUM_OBSERVED_FRAMES - 1
     if removed is None:
         return last
@@ -106,31 +92,22 @@ def _perturbed(
     return ObjectStart(when, tuple(place.tolist()), tuple(velocity.tolist()))
 
 
+# The answer of each whole program of a question about a scene, None where there is none.
 _Oracle: TypeAlias = Callable[[Scene, Question], tuple[str | None, ...]]
-"""The answer of each whole program of a question about a scene, None where there is none."""
 
 _MAX_CHOICES = 4
-_TRIES = 40
+_NUM_TRIES = 40
 
 
 def generate_questions(
     video: RollingVideo, oracle: _Oracle, seed: int = 0, num_each: int = 2, exclude_uncertain: bool = True
 ) -> list[Question]:
-    """Questions about a video.
+    """Questions about a video with known answers, a number of each kind.
 
-    Args:
-        video: of the questions.
-        oracle: answers them.
-        seed: random seed.
-        num_each: questions of each kind, or fewer: a video without future collisions has no predictive question.
-        exclude_uncertain: leave out choices whose outcome is uncertain.
-
-    Returns:
-        Questions with all answers known.
+    There are fewer where the video has none: without future collisions there is no predictive question.
     """
-    return _QuestionGenerator(video, oracle, np.random.default_rng([video.seed, seed, 5]), exclude_uncertain).generate(
-        num_each
-    )
+    generator = np.random.default_rng([video.seed, seed, 5])
+    return _QuestionGenerator(video, oracle, generator, exclude_uncertain).generate(num_each)
 
 
 @dataclass(eq=False)
@@ -153,15 +130,15 @@ class _QuestionGenerator:
         questions: list[Question] = []
 
         for make in makers:
-            found: dict[tuple[str, ...], Question] = {}
-            for _ in range(_TRIES):
-                if len(found) == num_each:
+            distinct: dict[tuple[str, ...], Question] = {}
+            for _ in range(_NUM_TRIES):
+                if len(distinct) == num_each:
                     break
                 question = make()
                 if question is not None and None not in question.answers:
-                    found.setdefault((question.text, *(choice.text for choice in question.choices)), question)
+                    distinct.setdefault((question.text, *(choice.text for choice in question.choices)), question)
 
-            questions += found.values()
+            questions += distinct.values()
 
         return questions
 
@@ -189,11 +166,11 @@ class _QuestionGenerator:
             return None
 
         negated = bool(self.generator.random() < 0.5)
-        what, happened = effect
-        phrase = cause_question(happened, negated, self.generator)
+        effect_key, effect_phrase = effect
+        phrase = cause_question(effect_phrase, negated, self.generator)
         events = [self._event(("collision", "filter_in")) for _ in range(8)]
-        offered = {key: cause for key, cause in (one for one in events if one is not None) if key != what}
-        causes = [*offered.values(), *(presence_phrase(self._refer(o)) for o in range(len(self.scene.objects)))]
+        others = {key: cause for key, cause in (one for one in events if one is not None) if key != effect_key}
+        causes = [*others.values(), *(presence_phrase(self._refer(o)) for o in range(len(self.scene.objects)))]
 
         return self._chosen("explanatory", phrase, causes)
 
@@ -207,14 +184,14 @@ class _QuestionGenerator:
             a, b = pairs[int(self.generator.integers(len(pairs)))]
             return (kind, a, b), collision_phrase(self._refer(a), self._refer(b), self.generator)
 
-        seen = self.scene.visible
-        inside = seen[0] if kind == "filter_in" else seen[-1]
-        moved = [o for o in range(seen.shape[1]) if not inside[o] and seen[:, o].any()]
-        if not moved:
+        visible = self.scene.visible
+        inside = visible[0] if kind == "filter_in" else visible[-1]
+        candidates = [o for o in range(visible.shape[1]) if not inside[o] and visible[:, o].any()]
+        if not candidates:
             return None
 
-        who = int(self.generator.choice(moved))
-        return (kind, who), border_event_phrase(kind, self._refer(who), self.generator)
+        number = int(self.generator.choice(candidates))
+        return (kind, number), border_event_phrase(kind, self._refer(number), self.generator)
 
     def _predictive(self) -> Question | None:
         uncertain = self._uncertain(None)
@@ -230,9 +207,10 @@ class _QuestionGenerator:
         uncertain = self._uncertain(removed)
         others = [o for o in range(len(self.scene.objects)) if o != removed]
         right = _pairs(self.scene.what_if[removed].tolist())
-        seen = _pairs([*self.scene.collisions.tolist(), *self.scene.predicted.tolist()])
+        observed = _pairs([*self.scene.collisions.tolist(), *self.scene.predicted.tolist()])
         pairs = set(combinations(others, 2))
-        likely = {pair for pair in seen if removed not in pair} - right
+        # a collision that the removed object prevents is a better wrong choice than one that never happens
+        likely = {pair for pair in observed if removed not in pair} - right
         wrong = likely if likely else pairs - right
         negated = bool(self.generator.random() < 0.5)
         phrase = counterfactual_question(self._refer(removed), negated, self.generator)
@@ -272,9 +250,9 @@ class _QuestionGenerator:
         ordered = sorted(pairs)
         return [ordered[i] for i in self.generator.permutation(len(ordered))[:number]]
 
-    def _chosen(self, kind: str, phrase: Phrase, offered: Sequence[Phrase]) -> Question | None:
-        order = self.generator.permutation(len(offered))
-        choices = tuple(Choice(offered[i].program, offered[i].text) for i in order)
+    def _chosen(self, kind: str, phrase: Phrase, options: Sequence[Phrase]) -> Question | None:
+        order = self.generator.permutation(len(options))
+        choices = tuple(Choice(options[i].program, options[i].text) for i in order)
         return self._answered(Question(self.video.name, kind, phrase.program, choices, phrase.text))
 
 

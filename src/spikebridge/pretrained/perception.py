@@ -12,7 +12,11 @@ from spikebridge.training.run.run import Run
 
 @lru_cache(maxsize=1)
 def shipped_detector() -> Detector:
-    """The detector of rolling objects, in eval mode; raises `DataError` if the package came without it."""
+    """The detector of rolling objects, in eval mode.
+
+    Raises:
+        DataError: the package came without it.
+    """
     run = _shipped("reasoning_detector", "detector")
     detector = Detector(_number(run, "num_features")).eval()
     run.load_weights(detector)
@@ -22,7 +26,11 @@ def shipped_detector() -> Detector:
 
 @lru_cache(maxsize=1)
 def shipped_parser() -> Parser:
-    """The parser of questions, in eval mode; raises `DataError` if the package came without it."""
+    """The parser of questions, in eval mode.
+
+    Raises:
+        DataError: the package came without it.
+    """
     run = _shipped("reasoning_parser", "parser")
     parser = Parser(_number(run, "num_features"), _number(run, "num_layers")).eval()
     run.load_weights(parser)
@@ -44,5 +52,5 @@ def _shipped(name: str, module: str) -> Run:
 def _number(run: Run, name: str) -> int:
     value: Any = run.config.get(name)
     if not isinstance(value, int):
-        raise DataError(f"{run.path / 'config.json'} is damaged: it needs an integer {name}, but has {value!r}")
+        raise DataError(f"{run.path / 'config.json'} is damaged: it needs a whole number {name}, but has {value!r}")
     return value
