@@ -63,7 +63,8 @@ def random_questions(num_videos: int, programs_a_video: int, seed: int) -> Quest
         path = np.cumsum(rng.normal(0, 2, (26, number, 2)), 0)
         trajectory = [[5 * s, [[o, *path[s, o]] for o in range(number) if s >= begins[o]]] for s in range(26)]
         pairs = [rng.choice(number, 2, replace=False) for _ in range(int(rng.integers(2, 6)))]
-        scenes.append(Scene.from_lists(video, objects, trajectory, [[int(rng.integers(0, 25)) * 5, *p] for p in pairs]))
+        collisions = _distinct([[int(rng.integers(0, 25)) * 5, *map(int, pair)] for pair in pairs], rng)
+        scenes.append(Scene.from_lists(video, objects, trajectory, collisions))
 
         for _ in range(programs_a_video):
             a, b, c = (_named(objects[int(rng.integers(number))]) for _ in range(3))
@@ -86,10 +87,22 @@ def crowded_scene(num_objects: int, num_events: int, seed: int) -> Crowded:
 
     trajectory = [[5 * s, [[o, float(o), float(s)] for o in range(num_objects)]] for s in range(26)]
     pairs = [rng.choice(num_objects, 2, replace=False) for _ in range(num_events - 3)]
-    collisions = [[10, 0, 1], *([int(rng.integers(3, 25)) * 5, *map(int, pair)] for pair in pairs)]
+    collisions = [[10, 0, 1], *_distinct([[int(rng.integers(3, 25)) * 5, *map(int, pair)] for pair in pairs], rng)]
     attributes = {**ATTRIBUTES, "color": colors}
 
     return Crowded(Scene.from_lists(0, objects, trajectory, collisions, attributes=attributes), attributes)
+
+
+def _distinct(rows: list[list[int]], rng: np.random.Generator) -> list[list[int]]:
+    """The collisions, with another frame for one that is listed already."""
+    keys: set[tuple[int, ...]] = set()
+    for row in rows:
+        pair = sorted(row[1:])
+        while (row[0], *pair) in keys:
+            row[0] = int(rng.integers(3, 25)) * 5
+        keys.add((row[0], *pair))
+
+    return rows
 
 
 def _named(triple: tuple[str, str, str]) -> list[str]:

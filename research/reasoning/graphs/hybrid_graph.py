@@ -3,8 +3,8 @@
     program --delays, lookup, spikes--> stimuli --> graph --> spikes of all neurons
     scores  --mean, argmax (modulation)--------------^ weights between objects and attribute values
 
-The reference of the batched engine (`spikebridge.networks.reasoning.graph.run`). It holds one scene; its batch is any
-number of programs. `research/reasoning/twins.py` counts its cost.
+It is the reference of the batched graph (`spikebridge.networks.reasoning.graph.run`), without the thermometer codes of
+set sizes. It holds one scene; its batch is any number of programs. `research/reasoning/twins.py` counts its cost.
 
 | unit | W window | H kernel | F nonlinearity | Q discretizer |
 |---|---|---|---|---|
@@ -141,7 +141,8 @@ def reasoning_network(scene: Scene, options: RunOptions) -> HybridNetwork:
     objects = torch.as_tensor(indices.of_objects("object"))
     values = torch.tensor([layout.shared_index[value] for value in layout.values])
 
-    graph = options.build_graph(worlds)
+    # one threshold for all: the neurons of the thermometer codes, which only the read-out needs, stay silent here
+    threshold = torch.full((num_neurons,), preset.v_threshold)
     weight = nn.Linear(num_neurons, num_neurons, bias=False)
     weight.weight = nn.Parameter(_weights(options.connections(worlds), objects, values, num_neurons), False)
     attributes = HybridUnit(
@@ -155,7 +156,7 @@ def reasoning_network(scene: Scene, options: RunOptions) -> HybridNetwork:
         inputs={"scores": every(_DT), "program": every(_DT)},
         parts={
             "stimuli": _ScaleSpikes(stimulus_sizes(layout, preset.drive), num_neurons),
-            "graph": Recurrent(Memoryless(v_threshold=graph.v_threshold), weight),
+            "graph": Recurrent(Memoryless(v_threshold=threshold), weight),
         },
         links=[
             Transmission("program", "stimuli", program_unit(options.table, layout)),
