@@ -31,10 +31,10 @@ from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import Question, Scene
 from spikebridge.networks.reasoning.data.what_if_texts import what_if_questions
-from spikebridge.networks.reasoning.evaluation.scores import score, score_executor, tally
 from spikebridge.networks.reasoning.executor import execute
 from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.recipe import Config
+from spikebridge.networks.reasoning.scores import score, score_executor, tally
 from spikebridge.networks.reasoning.training.labels import SceneSet
 from spikebridge.networks.reasoning.training.trained_units import (
     best_seed,

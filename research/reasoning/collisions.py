@@ -37,7 +37,6 @@ from spikebridge.data.catalog import find_files
 from spikebridge.hybrid import HybridUnit
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.evaluation.scores import score
 from spikebridge.networks.reasoning.events.collision_inputs import NUM_CHANNELS, NUM_SAMPLES, CandidatePairs
 from spikebridge.networks.reasoning.events.collision_unit import (
     CollisionUnit,
@@ -48,6 +47,7 @@ from spikebridge.networks.reasoning.events.collision_unit import (
     log_odds,
 )
 from spikebridge.networks.reasoning.events.reader import CollisionReader
+from spikebridge.networks.reasoning.scores import score
 from spikebridge.networks.reasoning.training.labels import SceneSet, Split, cause_questions, real_split
 from spikebridge.networks.reasoning.training.units import (
     THRESHOLDS,

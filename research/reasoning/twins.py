@@ -34,11 +34,11 @@ from research.reasoning.question_answering.twin import (
 from spikebridge.analysis import count_cost, energy, hardware_profile
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.evaluation.scores import ProgramValues, tally, values
 from spikebridge.networks.reasoning.executor import execute
 from spikebridge.networks.reasoning.graph.layout import PRESETS
 from spikebridge.networks.reasoning.graph.run import RunOptions, answer
 from spikebridge.networks.reasoning.perception.perceive import perceive
+from spikebridge.networks.reasoning.scores import ProgramValues, tally, values
 from spikebridge.networks.reasoning.simulation.render import render_frames
 from spikebridge.networks.reasoning.simulation.video import generate_video
 from spikebridge.pretrained.perception import shipped_detector

@@ -21,7 +21,6 @@ import numpy as np
 
 from research.reasoning.graphs.faulty_graph import FaultyOptions
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.evaluation.scores import tally, values
 from spikebridge.networks.reasoning.events.events import (
     COLLISION,
     Events,
@@ -45,6 +44,7 @@ from spikebridge.networks.reasoning.graph.run import RunOptions, run_questions
 from spikebridge.networks.reasoning.graph.wiring import CHANNEL, DRIVE, FIXED, INHIBITION, TALLY, Connections, Wiring
 from spikebridge.networks.reasoning.graph.worlds import IndexPairs, World, Worlds, join_worlds
 from spikebridge.networks.reasoning.parsing.operators import ORDERS, OperatorTable, parse
+from spikebridge.networks.reasoning.scores import tally, values
 
 PAPER = Preset("paper", drive=100.0, step=1.0, v_threshold=100.0)  # the margin is 0
 MAX_EVENTS = 20

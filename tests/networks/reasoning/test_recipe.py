@@ -13,9 +13,9 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning import recipe as reasoning
 from spikebridge.networks.reasoning.data.scene import KINDS, Choice, Question, Scene
 from spikebridge.networks.reasoning.evaluation.evaluate import QuestionEvaluation
-from spikebridge.networks.reasoning.evaluation.scores import tally
 from spikebridge.networks.reasoning.events.collision_inputs import candidate_pairs
 from spikebridge.networks.reasoning.executor import execute
+from spikebridge.networks.reasoning.scores import tally
 from spikebridge.networks.reasoning.training.labels import (
     NEVER,
     UNKNOWN,

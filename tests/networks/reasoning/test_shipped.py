@@ -10,7 +10,7 @@ from spikebridge.networks.reasoning import recipe as reasoning
 from spikebridge.networks.reasoning.data.clevrer_questions import read_question
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scene
 from spikebridge.networks.reasoning.evaluation.evaluate import read_collisions
-from spikebridge.networks.reasoning.evaluation.scores import score
+from spikebridge.networks.reasoning.scores import score
 from spikebridge.networks.reasoning.training.trained_units import best_seed, learned_reader, seeds_of, unit_settings
 from spikebridge.pretrained import shipped_run
 

@@ -9,7 +9,7 @@ from typing import Any
 from spikebridge.data.catalog import find_files
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.evaluation.scores import score, score_executor
+from spikebridge.networks.reasoning.scores import score, score_executor
 from spikebridge.networks.reasoning.training import trained_units
 from spikebridge.networks.reasoning.training.labels import Split, cause_questions
 from spikebridge.networks.reasoning.training.units import detection_scores

@@ -12,8 +12,8 @@ from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import KINDS, Question, Scene
 from spikebridge.networks.reasoning.data.what_if_texts import what_if_questions
-from spikebridge.networks.reasoning.evaluation.scores import score, score_executor
 from spikebridge.networks.reasoning.graph.layout import PRESETS, preset_of
+from spikebridge.networks.reasoning.scores import score, score_executor
 from spikebridge.networks.reasoning.training.trained_units import fixed_reader, learned_reader
 from spikebridge.training.run.run import Run
 

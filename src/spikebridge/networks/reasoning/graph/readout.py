@@ -135,11 +135,11 @@ class ProgramValues(NamedTuple):
 def read_results(
     batch: GraphBatch, record: GraphRecord, table: OperatorTable, read: Callable[..., ProgramValues] | None = None
 ) -> list[QueryResult]:
-    """The result of every program of a batch, in order; `read` replaces `read_values`."""
+    """The result of every program of a batch, in order; `read` replaces the read-out of values."""
     if not batch.slots:
         return []
 
-    values = (read or read_values)(batch, record)
+    values = (read or _read_values)(batch, record)
     begins = [len(record.objects) - program.num_steps(table) for program in batch.programs]
     statuses = _statuses(batch, record, begins)
     confidences = _confidences(batch, record, begins)
@@ -180,7 +180,7 @@ def with_removal(result: QueryResult, removal: QueryResult | None) -> QueryResul
     return result._replace(answer=answer)
 
 
-def read_values(batch: GraphBatch, record: GraphRecord) -> ProgramValues:
+def _read_values(batch: GraphBatch, record: GraphRecord) -> ProgramValues:
     """The value of each program from the spikes of the last step."""
     layout = batch.graph.indices.layout
     index = layout.shared_index

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from spikebridge.hybrid import HybridUnit
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.evaluation.scores import score
 from spikebridge.networks.reasoning.events.collision_inputs import (
     FRAMES_PER_SAMPLE,
     CandidatePairs,
@@ -30,6 +29,7 @@ from spikebridge.networks.reasoning.events.collision_unit import CollisionUnit, 
 from spikebridge.networks.reasoning.events.presence_unit import PresenceUnit, track_signals
 from spikebridge.networks.reasoning.events.reader import CollisionReader, detect_collisions
 from spikebridge.networks.reasoning.executor import execute
+from spikebridge.networks.reasoning.scores import score
 from spikebridge.networks.reasoning.simulation.questions import descriptive_question
 from spikebridge.networks.reasoning.training.labels import (
     UNKNOWN,
