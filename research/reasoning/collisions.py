@@ -122,9 +122,9 @@ def two_heads_objective(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """`weight` times the cross-entropy of the collision, plus the squared error of its sample."""
     scores = unit.scores(augmented(batch, jitter), orders=1)
-    when = batch["when"]
-    collides = (when >= 0).float()
-    error = collides * ((expected_frame(scores) - when) / 5) ** 2
+    labels = batch["labels"]
+    collides = (labels >= 0).float()
+    error = collides * ((expected_frame(scores) - labels) / 5) ** 2
     entropy = F.binary_cross_entropy_with_logits(log_odds(scores), collides)
 
     return weight * entropy + error.sum() / collides.sum().clamp(min=1), {}
@@ -132,11 +132,11 @@ def two_heads_objective(
 
 def plain_objective(unit: CollisionUnit, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """The default loss without data augmentation."""
-    none = torch.zeros(len(batch["when"]), dtype=torch.long)
+    none = torch.zeros(len(batch["labels"]), dtype=torch.long)
     signals = {name: batch[name] for name in ("places", "visible", "third", "kinds")}
     scores = unit.scores(CandidatePairs(**signals, scene=none, objects=none), orders=1)
 
-    return collision_time_loss(scores, batch["when"]), {}
+    return collision_time_loss(scores, batch["labels"]), {}
 
 
 JITTERED = partial(collision_objective, jitter=0.3)

@@ -31,9 +31,9 @@ def values(answers: Sequence[Sequence[GraphAnswer]]) -> list[list[str | None]]:
 def tally(questions: Sequence[Question], program_values: ProgramValues, refusals: bool = False) -> dict[str, Any]:
     """Shares of correct options (`per_option`) and of questions with all options correct, by type and subtype."""
     rows: dict[str, list[_Row]] = {kind: [] for kind in KINDS}
-    for question, own in zip(questions, program_values, strict=True):
+    for question, row in zip(questions, program_values, strict=True):
         # what-if texts and questions of the user may be without a known answer
-        options = [(value, truth) for value, truth in zip(own, question.answers, strict=True) if truth is not None]
+        options = [(value, truth) for value, truth in zip(row, question.answers, strict=True) if truth is not None]
         if options:
             rows[question.kind].append((question.subtype, options))
 

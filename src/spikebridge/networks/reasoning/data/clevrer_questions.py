@@ -141,11 +141,11 @@ def read_program(tokens: Any, place: str, extra: Sequence[str] = ()) -> tuple[st
         raise DataError(f"{place}: expected a program as a list of tokens, but got {tokens!r:.80}")
 
     program = tuple(name for word in words for name in _ORIGINAL_NAMES.get(word, (word,)))
-    known = (*_TOKENS, *extra)
+    allowed = (*_TOKENS, *extra)
     for name in program:
         # a token that is only misspelt would otherwise fail in the compiler, without the place in the file
-        if name not in known:
-            raise DataError(f"{place}: unknown token {name!r}; {did_you_mean(name, known)}")
+        if name not in allowed:
+            raise DataError(f"{place}: unknown token {name!r}; {did_you_mean(name, allowed)}")
 
     return program
 

@@ -184,14 +184,14 @@ def _scene(
     return Scene.from_lists(video, objects, trajectory, collisions, dict(what_if))
 
 
-def _require(plain: Mapping[str, Any], required: Sequence[str], known: Sequence[str], place: str) -> None:
+def _require(plain: Mapping[str, Any], required: Sequence[str], keys: Sequence[str], place: str) -> None:
     if not isinstance(plain, Mapping):
         raise DataError(f"{place}: a scene is an object with names, but got {plain!r:.60}")
 
     for name in required:
         if name not in plain:
-            unknown = [key for key in plain if key not in known]
-            hint = did_you_mean(name, unknown) if unknown else f"Known: {', '.join(known)}."
+            unknown = [key for key in plain if key not in keys]
+            hint = did_you_mean(name, unknown) if unknown else f"Known: {', '.join(keys)}."
             raise DataError(f"{place}: a scene needs {name!r}, but has {', '.join(map(str, plain))}; {hint}")
 
 

@@ -156,7 +156,7 @@ def answer(
 
     answers = run_questions(sources, questions, options)
     if abstain:
-        return [tuple(one if one.status == "ok" else replace(one, value=None) for one in many) for many in answers]
+        return [tuple(one if one.status == "ok" else replace(one, value=None) for one in row) for row in answers]
 
     return answers
 

@@ -74,5 +74,5 @@ class Grammar:
         return fitting
 
 
-def _fits(argument: str, wanted: str) -> bool:
-    return argument == wanted or (argument == _CHOICE and wanted in _TYPES_OF_CHOICES)
+def _fits(argument: str, parameter: str) -> bool:
+    return argument == parameter or (argument == _CHOICE and parameter in _TYPES_OF_CHOICES)

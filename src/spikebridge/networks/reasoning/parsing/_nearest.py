@@ -18,7 +18,7 @@ def nearest_question(vocabulary: Vocabulary, text: str, kind: str) -> str:
     questions = [pattern.format(thing=thing, things=f"{thing}s", other=other) for pattern in patterns]
     words = _words(text)
 
-    return max(questions, key=lambda known: SequenceMatcher(None, words, _words(known), autojunk=False).ratio())
+    return max(questions, key=lambda question: SequenceMatcher(None, words, _words(question), autojunk=False).ratio())
 
 
 def _words(text: str) -> list[str]:

@@ -165,8 +165,8 @@ def parse(tokens: Sequence[str], table: OperatorTable) -> ProgramNode:
         gives = table.results.get((token, types))
 
         if gives is None:
-            wanted = " or ".join(f"({', '.join(signature.takes)})" for signature in operator.signatures)
-            raise ConfigError(f"{token!r} at place {place} takes {wanted}, but finds ({', '.join(types)})")
+            expected = " or ".join(f"({', '.join(signature.takes)})" for signature in operator.signatures)
+            raise ConfigError(f"{token!r} at place {place} takes {expected}, but finds ({', '.join(types)})")
 
         group = _DATA["groups"][gives] or ""
         # the full set of events costs no evaluation
@@ -188,7 +188,7 @@ def _type_of(token: str, place: int, table: OperatorTable) -> str:
 
     blank = BLANK.fullmatch(token)
     if blank is None:
-        known = [*table.rows, *table.words]
-        raise ConfigError(f"unknown token {token!r} at place {place}; {did_you_mean(token, known)}")
+        tokens = [*table.rows, *table.words]
+        raise ConfigError(f"unknown token {token!r} at place {place}; {did_you_mean(token, tokens)}")
 
     return blank[2]

@@ -102,7 +102,7 @@ class Detector(nn.Module):
 
 
 def detection_loss(
-    maps: Maps, truths: Float[Tensor, "B K 7"], there: Float[Tensor, "B K"]
+    maps: Maps, truths: Float[Tensor, "B K 7"], is_object: Float[Tensor, "B K"]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss as a mean over pictures, and its parts: centres (focal), offset and size (L1), attributes.
 
@@ -112,11 +112,11 @@ def detection_loss(
     column = cells[..., 0].long().clamp(0, maps.centre.shape[2] - 1)
     row = cells[..., 1].long().clamp(0, maps.centre.shape[1] - 1)
     # rows of pictures with fewer objects are empty
-    num_objects = there.sum().clamp(min=1)
-    losses = {"centre": _centre_loss(maps.centre, row, column, there) / num_objects}
+    num_objects = is_object.sum().clamp(min=1)
+    losses = {"centre": _centre_loss(maps.centre, row, column, is_object) / num_objects}
 
     # the other maps are valid only at the cells of centres
-    picture, number = there.nonzero(as_tuple=True)
+    picture, number = is_object.nonzero(as_tuple=True)
     at = (picture, slice(None), row[picture, number], column[picture, number])
     truth = truths[picture, number]
     middle = torch.stack([column, row], -1)[picture, number] + 0.5
@@ -131,12 +131,12 @@ def detection_loss(
     return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum(), losses
 
 
-def _centre_loss(centre: Float[Tensor, "B h w"], row: Tensor, column: Tensor, there: Tensor) -> Tensor:
+def _centre_loss(centre: Float[Tensor, "B h w"], row: Tensor, column: Tensor, is_object: Tensor) -> Tensor:
     """Focal loss with soft surroundings, exponents 2 and 4 (H. Law and J. Deng, ECCV 2018, eq. 1)."""
     rows = torch.arange(centre.shape[1])[:, None]
     columns = torch.arange(centre.shape[2])
     away = (rows - row[..., None, None]).square() + (columns - column[..., None, None]).square()
-    near = (torch.exp(-away / (2 * 0.8**2)) * there[..., None, None]).amax(1)
+    near = (torch.exp(-away / (2 * 0.8**2)) * is_object[..., None, None]).amax(1)
 
     p = centre.sigmoid().clamp(1e-4, 1 - 1e-4)
     hit = ((1 - p).square() * p.log() * (near == 1)).sum()

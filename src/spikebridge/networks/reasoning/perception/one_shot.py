@@ -34,15 +34,15 @@ def learn_value(
     detector: Detector,
     kind: str,
     value: str,
-    shown: LabeledPicture | Sequence[LabeledPicture],
-    known: Sequence[LabeledPicture],
+    examples: LabeledPicture | Sequence[LabeledPicture],
+    known_examples: Sequence[LabeledPicture],
 ) -> Detector:
     """A detector with one more attribute value, learned from one picture or a few with objects of it.
 
-    The classification of objects in the pictures of known values is kept. The detector, in eval mode, is not modified.
+    Objects in the pictures of known values keep their classification. The detector, in eval mode, is not modified.
     """
     attributes = _with_value(detector.attributes, kind, value)
-    pictures = [shown] if isinstance(shown, LabeledPicture) else shown
+    pictures = [examples] if isinstance(examples, LabeledPicture) else examples
     # shifts stand for other positions on the stride, of which one picture shows one
     new = object_features(detector, pictures, num_shifts=STRIDE**2)
     if len(new) == 0:
@@ -53,7 +53,7 @@ def learn_value(
     bias = state["heads.bias"]
     # the row of the new value follows those of its kind
     first, last = rows_of(detector, kind)
-    row, offset = imprinted_row(weight[first:last], bias[first:last], new, object_features(detector, known))
+    row, offset = imprinted_row(weight[first:last], bias[first:last], new, object_features(detector, known_examples))
 
     state["heads.weight"] = torch.cat([weight[:last], row[None], weight[last:]])[:, :, None, None]
     state["heads.bias"] = torch.cat([bias[:last], offset[None], bias[last:]])
@@ -80,17 +80,17 @@ def imprinted_row(
     features = torch.cat([new, old])
     sign = torch.cat([torch.ones(len(new)), -torch.ones(len(old))])
     share = torch.cat([torch.full((len(new),), 1 / len(new)), torch.full((len(old),), 1 / max(1, len(old)))])
-    wanted = (features @ rows.T + offsets).amax(1) + _MARGIN * sign
+    targets = (features @ rows.T + offsets).amax(1) + _MARGIN * sign
     mean = rows.mean(0)
     offset = offsets.mean()
     row = mean
 
     for _ in range(_NUM_ROUNDS):
         # only margins that are violated count
-        violated = sign * (wanted - (features @ row + offset)) > 0
+        violated = sign * (targets - (features @ row + offset)) > 0
         x = features[violated]
         pull = x.T * share[violated]
-        gap = wanted[violated] - (x @ mean + offset)
+        gap = targets[violated] - (x @ mean + offset)
         row = mean + torch.linalg.solve(pull @ x + _STIFFNESS * torch.eye(len(row)), pull @ gap)
 
     return row, offset

@@ -42,8 +42,8 @@ class FittedMotion(NamedTuple):
     def at(self, number: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Position and velocity of an object at a frame, also after the last observed one."""
         segments = self.segments[number]
-        begun = [segment for segment in segments if segment.first <= frame]
-        return (begun[-1] if begun else segments[0]).at(frame, self.friction)
+        started = [segment for segment in segments if segment.first <= frame]
+        return (started[-1] if started else segments[0]).at(frame, self.friction)
 
     def positions(self) -> Float[np.ndarray, "F O 2"]:
         """Positions of every object in every frame, NaN out of view."""
@@ -317,7 +317,7 @@ def _fit_friction(pieces: list[tuple[np.ndarray, np.ndarray]]) -> float:
         return float(_FRICTIONS[best])
 
     # the minimum of the parabola through three errors
-    before, here, after = errors[best - 1 : best + 2]
-    bend = before - 2 * here + after
+    before, lowest, after = errors[best - 1 : best + 2]
+    bend = before - 2 * lowest + after
     shift = 0.5 * (before - after) / bend if bend > 0 else 0.0
     return float(_FRICTIONS[best] + shift * (_FRICTIONS[1] - _FRICTIONS[0]))

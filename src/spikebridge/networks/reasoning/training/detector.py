@@ -81,7 +81,7 @@ def _samples(split: str, num_videos: int, num_pictures: int) -> Batches:
     """Pictures of generated videos at random frames, with the objects in them."""
     pictures = []
     truths = []
-    there = []
+    is_object = []
 
     for number in range(num_videos):
         video = generate_video(split, number)
@@ -91,12 +91,12 @@ def _samples(split: str, num_videos: int, num_pictures: int) -> Batches:
         for frame in frames:
             rows = _objects_in(video, int(frame))
             truths.append(np.concatenate([rows, np.zeros((_MAX_OBJECTS - len(rows), 7))]))
-            there.append(np.arange(_MAX_OBJECTS) < len(rows))
+            is_object.append(np.arange(_MAX_OBJECTS) < len(rows))
 
     tensors = {
         "pictures": torch.from_numpy(np.concatenate(pictures)),
         "truths": torch.tensor(np.stack(truths), dtype=torch.float32),
-        "there": torch.tensor(np.stack(there), dtype=torch.float32),
+        "is_object": torch.tensor(np.stack(is_object), dtype=torch.float32),
     }
     return Batches(tensors, batch=dict.fromkeys(tensors, 0))
 
@@ -117,7 +117,7 @@ def _objects_in(video: RollingVideo, frame: int) -> Float[np.ndarray, "K 7"]:
 
 def _objective(detector: Detector, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     maps = detector(batch["pictures"].permute(0, 3, 1, 2).float() / 255)
-    return detection_loss(maps, batch["truths"], batch["there"])
+    return detection_loss(maps, batch["truths"], batch["is_object"])
 
 
 def score(detector: Detector, num_videos: int) -> dict[str, Any]:

@@ -33,8 +33,8 @@ class SceneSet(NamedTuple):
 
     def take(self, videos: set[int | str]) -> "SceneSet":
         """The scenes of some videos."""
-        which = [i for i, scene in enumerate(self.perceived) if scene.video in videos]
-        return SceneSet([self.perceived[i] for i in which], [self.reference[i] for i in which])
+        numbers = [i for i, scene in enumerate(self.perceived) if scene.video in videos]
+        return SceneSet([self.perceived[i] for i in numbers], [self.reference[i] for i in numbers])
 
 
 class Split(NamedTuple):
@@ -146,9 +146,9 @@ def cause_questions(scenes: Sequence[Scene], seed: int = 0, max_choices: int = 4
     for scene in scenes:
         for collision in scene.collisions.tolist():
             options = _options(scene, collision)
-            drawn = sorted(generator.permutation(len(options))[:max_choices])
+            choices = sorted(generator.permutation(len(options))[:max_choices])
             program = ("events", *_collision_tokens(scene, collision), "filter_ancestor", "belong_to")
-            questions.append(Question(scene.video, "explanatory", program, tuple(Choice(options[i]) for i in drawn)))
+            questions.append(Question(scene.video, "explanatory", program, tuple(Choice(options[i]) for i in choices)))
 
     answered = []
     for question, answers in zip(questions, answer(scenes, questions), strict=True):

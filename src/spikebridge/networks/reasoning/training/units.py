@@ -49,13 +49,13 @@ _RULES = tuple(product((16.0, 18.0, 20.0, 22.0), (0.2, 0.3, 0.5, 0.8)))
 def collision_phase(scenes: SceneSet, epochs: int, lr: float, jitter: float) -> Phase:
     """The training phase of the collision unit: candidate pairs of perceived scenes, labels of the references."""
     pairs = candidate_pairs(scenes.perceived)
-    when = collision_labels(pairs, scenes)
+    labels = collision_labels(pairs, scenes)
     # a pair that the reference does not have may collide or not
-    known = torch.nonzero(when != UNKNOWN).squeeze(1)
-    signals = {name: getattr(pairs, name)[:, known] for name in ("places", "visible", "third")}
+    labeled = torch.nonzero(labels != UNKNOWN).squeeze(1)
+    signals = {name: getattr(pairs, name)[:, labeled] for name in ("places", "visible", "third")}
     data = Batches(
-        {**signals, "kinds": pairs.kinds[known], "when": when[known]},
-        batch={**dict.fromkeys(signals, 1), "kinds": 0, "when": 0},
+        {**signals, "kinds": pairs.kinds[labeled], "labels": labels[labeled]},
+        batch={**dict.fromkeys(signals, 1), "kinds": 0, "labels": 0},
     )
     return _phase("collision unit", partial(collision_objective, jitter=jitter), data, epochs, lr)
 
@@ -63,9 +63,9 @@ def collision_phase(scenes: SceneSet, epochs: int, lr: float, jitter: float) -> 
 def presence_phase(scenes: SceneSet, epochs: int, lr: float) -> Phase:
     """The training phase of the presence unit: objects of perceived scenes, labels of the references."""
     labels = presence_labels(scenes)
-    known = torch.nonzero(~labels[..., 0].isnan().any(0)).squeeze(1)
-    tensors = {"tracks": track_signals(scenes.perceived)[:, known], "there": labels[:, known]}
-    return _phase("presence unit", _presence_objective, Batches(tensors, batch={"tracks": 1, "there": 1}), epochs, lr)
+    labeled = torch.nonzero(~labels[..., 0].isnan().any(0)).squeeze(1)
+    tensors = {"tracks": track_signals(scenes.perceived)[:, labeled], "labels": labels[:, labeled]}
+    return _phase("presence unit", _presence_objective, Batches(tensors, batch={"tracks": 1, "labels": 1}), epochs, lr)
 
 
 def _phase(name: str, objective: Callable[..., Any], data: Batches, epochs: int, lr: float) -> Phase:
@@ -87,28 +87,28 @@ def collision_objective(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy over "at sample t" and "never", on augmented pairs."""
     scores = unit.scores(augmented(batch, jitter), orders=1)
-    when = batch["when"]
-    hits = ((scores.argmax(1) < scores.shape[1] - 1) == (when >= 0)).float().mean()
+    labels = batch["labels"]
+    hits = ((scores.argmax(1) < scores.shape[1] - 1) == (labels >= 0)).float().mean()
 
-    return collision_time_loss(scores, when), {"accuracy": hits}
+    return collision_time_loss(scores, labels), {"accuracy": hits}
 
 
-def collision_time_loss(scores: Float[Tensor, "B T2"], when: Float[Tensor, "B"]) -> Tensor:
+def collision_time_loss(scores: Float[Tensor, "B T2"], labels: Float[Tensor, "B"]) -> Tensor:
     """Cross-entropy with labels that are frames, or below 0 for never."""
     logs = scores.log_softmax(1)
     # a frame between two samples is split between them, so that the expectation over samples is the frame
-    sample = (when.clamp(min=0) / FRAMES_PER_SAMPLE).clamp(max=scores.shape[1] - 2)
+    sample = (labels.clamp(min=0) / FRAMES_PER_SAMPLE).clamp(max=scores.shape[1] - 2)
     before = sample.floor().long().clamp(max=scores.shape[1] - 3)
     share = sample - before
-    rows = torch.arange(len(when))
+    rows = torch.arange(len(labels))
     collides = -(logs[rows, before] * (1 - share) + logs[rows, before + 1] * share)
 
-    return torch.where(when >= 0, collides, -logs[:, -1]).mean()
+    return torch.where(labels >= 0, collides, -logs[:, -1]).mean()
 
 
 def augmented(batch: dict[str, Tensor], jitter: float) -> CandidatePairs:
     """Data augmentation of pairs: random mirroring, order of the objects and position noise."""
-    size = len(batch["when"])
+    size = len(batch["labels"])
     # the mirror image of a collision is one, and so is the same pair in the other order
     turned, swapped = torch.rand(2, size) < 0.5
     places = torch.where(turned[:, None, None], mirrored(batch["places"]), batch["places"])
@@ -129,12 +129,12 @@ def _presence_objective(unit: PresenceUnit, batch: dict[str, Tensor]) -> tuple[T
     """Cross-entropy of "in view" and of "moves" over the samples with a label."""
     stages, _ = unit.stages(batch["tracks"])
     scores = stages.nonlinearity[0, 0]
-    labels = batch["there"].permute(1, 2, 0)
-    known = ~labels.isnan()
-    loss = F.binary_cross_entropy_with_logits(scores, labels.nan_to_num(), weight=known.float(), reduction="none")
-    hits = ((scores > 0) == (labels > 0.5))[known].float().mean()
+    labels = batch["labels"].permute(1, 2, 0)
+    is_labeled = ~labels.isnan()
+    loss = F.binary_cross_entropy_with_logits(scores, labels.nan_to_num(), weight=is_labeled.float(), reduction="none")
+    hits = ((scores > 0) == (labels > 0.5))[is_labeled].float().mean()
 
-    return loss.sum((0, 2)).div(known.sum((0, 2)).clamp(min=1)).sum(), {"accuracy": hits}
+    return loss.sum((0, 2)).div(is_labeled.sum((0, 2)).clamp(min=1)).sum(), {"accuracy": hits}
 
 
 def choose_rule(scenes: Sequence[Scene], questions: Sequence[Question]) -> dict[str, float]:
@@ -152,12 +152,12 @@ def choose_rule(scenes: Sequence[Scene], questions: Sequence[Question]) -> dict[
 def detection_scores(unit: HybridUnit, scenes: SceneSet) -> dict[str, float]:
     """Recall and precision of the collisions that a unit detects, and the timing of the hits [frames]."""
     pairs = candidate_pairs(scenes.perceived)
-    when = collision_labels(pairs, scenes)
+    labels = collision_labels(pairs, scenes)
     spikes, frames, _ = detect_collisions(unit, pairs)
-    detected = spikes & (when != UNKNOWN)
-    collides = when >= 0
+    detected = spikes & (labels != UNKNOWN)
+    collides = labels >= 0
     # late: off by more than half a sample
-    error = (frames - when)[detected & collides].abs()
+    error = (frames - labels)[detected & collides].abs()
 
     return {
         "recall": _mean(detected[collides].float()),
