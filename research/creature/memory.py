@@ -270,7 +270,7 @@ def _fixed_connections(layout: NeuronLayout) -> tuple[Tensor, Tensor, Tensor]:
     # a scene of as many events as slots: the start, collisions of different pairs, the end
     rows = [[frame + 1, *pair] for frame, pair in enumerate(PAIRS[: NUM_EVENTS - 2].tolist())]
     scene = Scene.from_lists(0, triples, [[0, []]], rows)
-    worlds = build_worlds([scene], [World(0)], _PRESET.exact, layout.attributes)
+    worlds = build_worlds([scene], [World(0)], layout.attributes)
     connections = wire(worlds, layout, _PRESET)
     fixed = ~connections.from_scene
 

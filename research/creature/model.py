@@ -151,7 +151,7 @@ class Creature(HybridNetwork):
 
     def __init__(self, options: CreatureOptions | None = None) -> None:
         options = options or CreatureOptions()
-        layout = NeuronLayout(exact=True)
+        layout = NeuronLayout()
         table = OperatorTable()
         backbone = Backbone(NUM_VIEW, (options.num_readout, options.num_collisions), hidden=(32,))
 

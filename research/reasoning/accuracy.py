@@ -1,16 +1,16 @@
-"""How many questions about CLEVRER's videos are answered rightly, from which perception, and where errors come from.
+"""Accuracy on questions about CLEVRER's videos, from several perceptions, and the budget of errors.
 
     python research/reasoning/accuracy.py --run runs/reasoning --folds runs/reasoning_folds
 
 Needs the scenes and questions of `SPIKEBRIDGE_DATA`, and a run of `spikebridge train reasoning --preset three`; without
-`--run` that is the one that comes with the package. Units for the silver sets are cross-fitted into `--folds` (trained
-where the folder has none yet): no video is answered by a unit that saw it. Silver answers are made, not true.
+`--run` that is the shipped one. Units for the silver sets are cross-fitted into `--folds` (trained if the folder has
+none yet): no video is answered by a unit that was trained on it. Silver answers are generated, not true.
 
 | set | questions |
 |---|---|
 | real explanatory | 442 real questions, 4 options each; no unit was trained or chosen on their videos |
-| silver descriptive, explanatory | made from near truth with the public program vocabulary |
-| silver counterfactual | real texts, simulated collisions, options by the rule of `data/clevrer_what_if.py` |
+| silver descriptive, explanatory | generated from near truth with the public program vocabulary |
+| silver counterfactual | real texts, simulated collisions, options by the rule of `data/what_if_texts.py` |
 """
 
 import argparse
@@ -22,17 +22,19 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from research.reasoning.graphs.published_graph import FORMS, score_form
 from research.reasoning.question_answering.budget import REPAIRS
+from research.reasoning.question_answering.calibration import calibration
 from research.reasoning.question_answering.folds import train_folds
 from spikebridge.data.catalog import find_files
-from spikebridge.networks.reasoning.data.clevrer_questions import read_questions, what_if_questions
+from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.evaluation.scores import calibration, score, score_executor, tally
+from spikebridge.networks.reasoning.data.what_if_texts import what_if_questions
 from spikebridge.networks.reasoning.executor import execute
-from spikebridge.networks.reasoning.graph.layout import PRESETS
 from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.recipe import Config
+from spikebridge.networks.reasoning.scores import score, score_executor, tally
 from spikebridge.networks.reasoning.training.labels import SceneSet
 from spikebridge.networks.reasoning.training.trained_units import (
     best_seed,
@@ -52,8 +54,8 @@ FOLD_EPOCHS = 15
 SETS = ("real explanatory", "silver descriptive", "silver explanatory", "silver counterfactual")
 
 
-def question_sets(paths: Mapping[str, Path], scenes: SceneSet, most: int | None) -> dict[str, list[Question]]:
-    """The sets by name; `most` cuts each, for a look."""
+def question_sets(paths: Mapping[str, Path], scenes: SceneSet, max_questions: int | None) -> dict[str, list[Question]]:
+    """The sets by name, each up to a number of questions."""
     silver = read_questions(paths["questions_descriptive_explanatory_silver.jsonl.gz"]).questions
     texts = read_questions(paths["questions_counterfactual_texts.jsonl.gz"]).what_if_texts
     sets = {
@@ -63,23 +65,23 @@ def question_sets(paths: Mapping[str, Path], scenes: SceneSet, most: int | None)
         "silver counterfactual": what_if_questions(texts, {scene.video: scene for scene in scenes.perceived}),
     }
 
-    return {name: questions[:most] for name, questions in sets.items()}
+    return {name: questions[:max_questions] for name, questions in sets.items()}
 
 
-def asked_about(scenes: SceneSet, questions: Sequence[Question]) -> SceneSet:
-    """The scenes that some questions are about."""
+def scenes_of(scenes: SceneSet, questions: Sequence[Question]) -> SceneSet:
+    """The scenes of some questions."""
     return scenes.take({question.video for question in questions})
 
 
-def everyone(scenes: Sequence[Scene], questions: Sequence[Question]) -> dict[str, Any]:
-    """Every preset, with what-if events from roll-outs and causal ones, and the executor, alone and with a guess."""
+def all_scores(scenes: Sequence[Scene], questions: Sequence[Question]) -> dict[str, Any]:
+    """The scores of every preset, and of the executor, alone and with a guess; counterfactual ones also causal."""
     kinds = {question.kind for question in questions}
     shares: dict[str, Any] = {}
-    for name in PRESETS:
-        shares[name] = next(iter(score(scenes, questions, name).values()))
+    for name, options in FORMS.items():
+        shares[name] = next(iter(score_form(scenes, questions, options).values()))
 
     shares["executor"] = next(iter(score_executor(scenes, questions).values()))
-    shares["executor"]["with_guess"] = guessed(scenes, questions)
+    shares["executor"]["with_guess"] = score_with_guesses(scenes, questions)
     if "counterfactual" in kinds:
         shares["compartment, causal"] = next(iter(score(scenes, questions, causal=True).values()))
         shares["executor, causal"] = next(iter(score_executor(scenes, questions, causal=True).values()))
@@ -87,53 +89,53 @@ def everyone(scenes: Sequence[Scene], questions: Sequence[Question]) -> dict[str
     return shares
 
 
-def guessed(scenes: Sequence[Scene], questions: Sequence[Question]) -> float | None:
-    """Expected share of right options where the executor guesses instead of refusing; for two-way questions alone."""
-    said, _ = execute(scenes, questions)
+def score_with_guesses(scenes: Sequence[Scene], questions: Sequence[Question]) -> float | None:
+    """Expected share of correct options if the executor guesses instead of refusing; None for descriptive questions."""
+    answers, _ = execute(scenes, questions)
     if any(question.kind == "descriptive" for question in questions):
         return None
 
     rows = [
         0.5 if value is None else float(value == truth)
-        for question, values in zip(questions, said, strict=True)
+        for question, values in zip(questions, answers, strict=True)
         for value, truth in zip(values, question.answers, strict=True)
     ]
     return round(fmean(rows), 5)
 
 
-def over_seeds(run: Run, scenes: SceneSet, questions: Sequence[Question]) -> dict[str, Any]:
-    """The learned units of every seed: mean and spread of each preset."""
-    found: dict[str, Any] = {}
+def scores_of_seeds(run: Run, scenes: SceneSet, questions: Sequence[Question]) -> dict[str, Any]:
+    """Mean and standard deviation of each preset over the learned units of all seeds."""
+    results: dict[str, Any] = {}
     readings = {seed: learned_reader(run, seed)(scenes.perceived) for seed in seeds_of(run)}
 
-    for name in PRESETS:
-        by_seed = [score(read, questions, name)["explanatory"] for read in readings.values()]
-        for what in ("per_option", "per_question"):
-            values = [one[what] for one in by_seed]
-            found.setdefault(name, {})[what] = {
+    for name, options in FORMS.items():
+        by_seed = [score_form(read, questions, options)["explanatory"] for read in readings.values()]
+        for measure in ("per_option", "per_question"):
+            values = [scores[measure] for scores in by_seed]
+            results.setdefault(name, {})[measure] = {
                 "mean": round(fmean(values), 5),
                 "sd": round(stdev(values), 5) if len(values) > 1 else None,
                 "seeds": dict(zip(map(str, readings), [round(value, 5) for value in values], strict=True)),
             }
 
-    return found
+    return results
 
 
 def budget(read: Sequence[Scene], near: Sequence[Scene], questions: Sequence[Question], causal: bool) -> dict[str, Any]:
-    """Shares right with one part at a time from near truth, preset `compartment`."""
+    """Scores with one part at a time from near truth, preset `compartment`."""
     rows = {}
     for name, repair in REPAIRS.items():
         repaired = [repair(one, true) for one, true in zip(read, near, strict=True)]
         shares = next(iter(score(repaired, questions, causal=causal).values()))
-        rows[name] = {what: round(shares[what], 5) for what in ("per_option", "per_question")}
+        rows[name] = {measure: round(shares[measure], 5) for measure in ("per_option", "per_question")}
         if "subtypes" in shares:
             rows[name] |= {kind: round(one["per_option"], 5) for kind, one in shares["subtypes"].items()}
 
     return rows
 
 
-def sureness(read: Sequence[Scene], questions: Sequence[Question], causal: bool) -> dict[str, Any]:
-    """Calibration of the confidence of `compartment`, and what is left where it abstains."""
+def confidence_scores(read: Sequence[Scene], questions: Sequence[Question], causal: bool) -> dict[str, Any]:
+    """Calibration of the confidence of `compartment`, and its scores if it abstains."""
     answers = answer(read, questions, causal=causal)
     flat = [
         (one.confidence, one.status == "ok", one.value == truth)
@@ -141,86 +143,89 @@ def sureness(read: Sequence[Scene], questions: Sequence[Question], causal: bool)
         for one, truth in zip(many, question.answers, strict=True)
     ]
 
-    sure = [right for _, ok, right in flat if ok]
+    is_right = [right for _, ok, right in flat if ok]
     kept = [[one.value if one.status == "ok" else None for one in many] for many in answers]
 
     return {
         **calibration([confidence for confidence, _, _ in flat], [right for _, _, right in flat]),
-        "share_ok": round(len(sure) / len(flat), 5),
-        "right_where_ok": round(fmean(sure), 5) if sure else None,
+        "share_ok": round(len(is_right) / len(flat), 5),
+        "right_where_ok": round(fmean(is_right), 5) if is_right else None,
         "with_abstaining": {
-            kind: {what: round(shares[what], 5) for what in ("per_option", "per_question")}
+            kind: {measure: round(shares[measure], 5) for measure in ("per_option", "per_question")}
             for kind, shares in tally(questions, kept).items()
         },
     }
 
 
 def measure(
-    run: Run, folds: Path, most: int | None, names: Sequence[str], of_units: bool
+    run: Run, folds: Path, max_questions: int | None, names: Sequence[str], of_units: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Everything, or what depends on the learned units alone, set by set, as it comes."""
+    """The results of each set, or only those that depend on the learned units."""
     paths = {path.name: path for path in find_files("clevrer")}
     near_of = {scene.video: scene for scene in read_scenes(paths["scenes_near_truth.jsonl.gz"])}
-    noisy = [one for one in read_scenes(paths["scenes_propnet.jsonl.gz"]) if one.video in near_of]
-    scenes = SceneSet(noisy, [near_of[one.video] for one in noisy])
-    sets = {name: asked for name, asked in question_sets(paths, scenes, most).items() if name in names}
+    noisy = [scene for scene in read_scenes(paths["scenes_propnet.jsonl.gz"]) if scene.video in near_of]
+    scenes = SceneSet(noisy, [near_of[scene.video] for scene in noisy])
+    sets = {name: rows for name, rows in question_sets(paths, scenes, max_questions).items() if name in names}
     best = best_seed(run)
     thresholds = unit_settings(run, best)["thresholds"]
     fold_run = Run.create(folds, "reasoning", run.config_as(Config), resume=True)
-    crossed = train_folds(fold_run, scenes, NUM_FOLDS, epochs=FOLD_EPOCHS, quiet=True)
+    cross_fitted = train_folds(fold_run, scenes, NUM_FOLDS, epochs=FOLD_EPOCHS, quiet=True)
 
     for name, questions in sets.items():
-        begun = time.perf_counter()
-        some = asked_about(scenes, questions)
+        start = time.perf_counter()
+        some = scenes_of(scenes, questions)
         real = name == "real explanatory"
         causal = name == "silver counterfactual"
-        crossed.set_threshold(thresholds[threshold_kind(questions[0].kind)])
-        read = learned_reader(run)(some.perceived) if real else crossed(some.perceived)
-        found: dict[str, Any] = {"num_questions": len(questions)}
-        found["noisy scenes, learned units"] = everyone(read, questions)
+        cross_fitted.set_threshold(thresholds[threshold_kind(questions[0].kind)])
+        read = learned_reader(run)(some.perceived) if real else cross_fitted(some.perceived)
+        results: dict[str, Any] = {"num_questions": len(questions)}
+        results["noisy scenes, learned units"] = all_scores(read, questions)
 
         if real:
-            found["noisy scenes, learned units, every seed"] = over_seeds(run, some, questions)
+            results["noisy scenes, learned units, every seed"] = scores_of_seeds(run, some, questions)
 
-        found["error budget, learned"] = budget(read, some.reference, questions, causal)
-        found["confidence, learned"] = sureness(read, questions, causal)
+        results["error budget, learned"] = budget(read, some.reference, questions, causal)
+        results["confidence, learned"] = confidence_scores(read, questions, causal)
 
         if not of_units:
-            found["noisy scenes"] = everyone(some.perceived, questions)
-            found["noisy scenes, rule"] = everyone(fixed_reader(run)(some.perceived), questions)
-            if not causal:  # near truth has no roll-outs
-                found["near-truth scenes"] = everyone(some.reference, questions)
-            found["error budget, baked"] = budget(some.perceived, some.reference, questions, causal)
-            found["confidence, baked"] = sureness(some.perceived, questions, causal)
+            results["noisy scenes"] = all_scores(some.perceived, questions)
+            results["noisy scenes, rule"] = all_scores(fixed_reader(run)(some.perceived), questions)
+            # near truth has no roll-outs
+            if not causal:
+                results["near-truth scenes"] = all_scores(some.reference, questions)
+            results["error budget, baked"] = budget(some.perceived, some.reference, questions, causal)
+            results["confidence, baked"] = confidence_scores(some.perceived, questions, causal)
 
-        found["units"] = {"best_seed": best, "thresholds": thresholds, "folds": NUM_FOLDS, "fold_epochs": FOLD_EPOCHS}
-        found["environment, learned units" if of_units else "environment"] = describe_environment()
-        shown = found["noisy scenes, learned units"]["compartment, causal" if causal else "compartment"]
-        seconds = time.perf_counter() - begun
-        print(name, f"{shown['per_option']:.4f} {shown['per_question']:.4f}", f"{seconds:.0f} s", flush=True)
-        yield name, found
+        results["units"] = {"best_seed": best, "thresholds": thresholds, "folds": NUM_FOLDS, "fold_epochs": FOLD_EPOCHS}
+        results["environment, learned units" if of_units else "environment"] = describe_environment()
+        main_score = results["noisy scenes, learned units"]["compartment, causal" if causal else "compartment"]
+        seconds = time.perf_counter() - start
+        print(name, f"{main_score['per_option']:.4f} {main_score['per_question']:.4f}", f"{seconds:.0f} s", flush=True)
+        yield name, results
 
 
 def main() -> None:
-    """Measures, and writes the figures down."""
+    """Measures, and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, default=None, help="of the reasoning recipe; else the shipped one")
+    parser.add_argument("--run", type=Path, default=None, help="run of the reasoning recipe; else the shipped one")
     parser.add_argument("--folds", type=Path, default=Path("runs/reasoning_folds"))
-    parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS, help="the others stay as they were measured")
-    parser.add_argument("--of-units", action="store_true", help="only what depends on the learned units")
-    parser.add_argument("--most", type=int, default=None, help="questions of each set, for a look")
+    parser.add_argument(
+        "--sets", nargs="+", default=SETS, choices=SETS, help="sets to measure; others keep their results"
+    )
+    parser.add_argument("--of-units", action="store_true", help="only results that depend on the learned units")
+    parser.add_argument("--max-questions", type=int, default=None, help="of each set; nothing is written")
     options = parser.parse_args()
     run = Run.open(options.run) if options.run is not None else shipped_run("reasoning")
 
     if run is None:
         parser.error("no run is shipped; name one with --run")
 
-    # `scaled` says where more channels add up than it is exact for; the figures show what that costs
+    # `scaled` warns where more channels add up than it is exact for; the results show the effect
     warnings.filterwarnings("ignore", message="preset 'scaled'")
     sets = json.loads(RESULTS.read_text())["sets"] if RESULTS.exists() else {}
-    for name, found in measure(run, options.folds, options.most, options.sets, options.of_units):
-        if options.most is None:
-            sets[name] = {**sets.get(name, {}), **found} if options.of_units else found
+    for name, results in measure(run, options.folds, options.max_questions, options.sets, options.of_units):
+        if options.max_questions is None:
+            sets[name] = {**sets.get(name, {}), **results} if options.of_units else results
             RESULTS.write_text(
                 json.dumps({"sets": {name: sets[name] for name in SETS if name in sets}}, indent=2) + "\n"
             )

@@ -1,21 +1,21 @@
-"""Fixed against learned collision units, and what each choice in the learned one is worth.
+"""Fixed and learned collision units, and the learned one without each of its parts.
 
     python research/reasoning/collisions.py --epochs 10 --videos 1500 --seeds 3 [--rows "two heads" ...]
 
 All are trained on the same real videos without a real question, with the same seeds, epochs and rates; their thresholds
-are chosen on the same 400 validation videos, and they answer the same 442 real questions. Beside them stand the rule,
-the collisions baked into the scenes, and near truth. Entrances and exits are those of the scenes everywhere, and the
-full unit has fewer videos and epochs than the shipped one: a row differs from `full` in what its name says alone. Rows
-that are not asked for stay as they were measured.
+are chosen on the same 400 validation videos, and they answer the same 442 real questions. Further rows are the rule,
+the collisions of the scene file, and near truth. Entrances and exits are those of the scenes everywhere. The full unit
+has fewer videos and epochs than the shipped one, and a row differs from `full` only as its name says. Rows that are not
+chosen keep their results.
 
 | row | differs from `full` in |
 |---|---|
-| no thirds | nothing known about third objects |
-| no kinds | nothing known about material and shape |
-| no motion | places alone: no velocities, no accelerations |
+| no thirds | no distances to third objects |
+| no kinds | no material and shape |
+| no motion | positions only: no velocities, no accelerations |
 | no augmentation | no mirroring, no jitter, pairs in one order |
-| one order | answers in the order that a pair has, not the mean of both |
-| two heads | "collide?" and "when?" apart, loss 5 cross-entropy + squared error, as published |
+| one order | the scores of one order of a pair, not the mean of both |
+| two heads | separate heads for collision and frame, loss 5 cross-entropy + squared error, as published |
 | loss weight 1 | the same with weight 1 |
 """
 
@@ -32,11 +32,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from research.reasoning.graphs.published_graph import published, score_form
 from spikebridge.data.catalog import find_files
 from spikebridge.hybrid import HybridUnit
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.evaluation.scores import score
 from spikebridge.networks.reasoning.events.collision_inputs import NUM_CHANNELS, NUM_SAMPLES, CandidatePairs
 from spikebridge.networks.reasoning.events.collision_unit import (
     CollisionUnit,
@@ -47,6 +47,7 @@ from spikebridge.networks.reasoning.events.collision_unit import (
     log_odds,
 )
 from spikebridge.networks.reasoning.events.reader import CollisionReader
+from spikebridge.networks.reasoning.scores import score
 from spikebridge.networks.reasoning.training.labels import SceneSet, Split, cause_questions, real_split
 from spikebridge.networks.reasoning.training.units import (
     THRESHOLDS,
@@ -68,24 +69,24 @@ KINDS = [c + OWN * o for o in (0, 1) for c in range(8, 13)]
 
 
 class Ablated(CollisionUnit):
-    """The collision unit without some of its inputs, or with the first order of a pair alone."""
+    """The collision unit without some of its channels, or with only the first order of a pair."""
 
-    shown: Tensor
+    mask: Tensor
 
     def __init__(self, channels: list[int], orders: int = 2) -> None:
         super().__init__()
         self.register_buffer(
-            "shown", torch.ones(NUM_CHANNELS).index_fill(0, torch.tensor(channels, dtype=torch.long), 0)
+            "mask", torch.ones(NUM_CHANNELS).index_fill(0, torch.tensor(channels, dtype=torch.long), 0)
         )
         self.orders = orders
 
     def stages(self, x: Tensor, *arguments: Any, **options: Any) -> Any:
-        """What is not to be seen is set to 0."""
-        return super().stages(x[:, :, : self.orders] * self.shown, *arguments, **options)
+        """The stages from masked channels."""
+        return super().stages(x[:, :, : self.orders] * self.mask, *arguments, **options)
 
 
 class TwoHeads(nn.Module):
-    """Collide and when as two numbers, written as scores of samples around the one moment, and of never."""
+    """Two numbers, the odds of a collision and its sample, as scores of all samples and of never."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -119,24 +120,23 @@ class TwoHeadedUnit(CollisionUnit):
 def two_heads_objective(
     unit: CollisionUnit, batch: dict[str, Tensor], *, jitter: float, weight: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """`weight` times cross-entropy of "collide?", plus the squared error of "when?" where it does."""
+    """`weight` times the cross-entropy of the collision, plus the squared error of its sample."""
     scores = unit.scores(augmented(batch, jitter), orders=1)
-    when = batch["when"]
-    hit = (when >= 0).float()
-    late = hit * ((expected_frame(scores) - when) / 5) ** 2
-    loss = weight * F.binary_cross_entropy_with_logits(log_odds(scores), hit) + late.sum() / hit.sum().clamp(min=1)
+    labels = batch["labels"]
+    collides = (labels >= 0).float()
+    error = collides * ((expected_frame(scores) - labels) / 5) ** 2
+    entropy = F.binary_cross_entropy_with_logits(log_odds(scores), collides)
 
-    return loss, {}
+    return weight * entropy + error.sum() / collides.sum().clamp(min=1), {}
 
 
 def plain_objective(unit: CollisionUnit, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The usual loss on pairs as they are."""
-    zero = torch.zeros(len(batch["when"]), dtype=torch.long)
+    """The default loss without data augmentation."""
+    none = torch.zeros(len(batch["labels"]), dtype=torch.long)
     signals = {name: batch[name] for name in ("places", "visible", "third", "kinds")}
+    scores = unit.scores(CandidatePairs(**signals, scene=none, objects=none), orders=1)
 
-    return collision_time_loss(
-        unit.scores(CandidatePairs(**signals, scene=zero, objects=zero), orders=1), batch["when"]
-    ), {}
+    return collision_time_loss(scores, batch["labels"]), {}
 
 
 JITTERED = partial(collision_objective, jitter=0.3)
@@ -152,8 +152,8 @@ ROWS: dict[str, tuple[Callable[[], CollisionUnit], Callable[..., Any]]] = {
 }
 
 
-def trained(name: str, scenes: SceneSet, epochs: int, seed: int) -> CollisionUnit:
-    """A unit of a row."""
+def train_row(name: str, scenes: SceneSet, epochs: int, seed: int) -> CollisionUnit:
+    """The trained unit of a row."""
     make, objective = ROWS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -165,34 +165,33 @@ def trained(name: str, scenes: SceneSet, epochs: int, seed: int) -> CollisionUni
     return unit.eval()
 
 
-def answers(scenes: list[Scene], real: list[Question]) -> dict[str, float]:
-    """Shares of right options and questions."""
+def accuracy(scenes: list[Scene], real: list[Question]) -> dict[str, float]:
+    """Shares of correct options and questions."""
     shares = score(scenes, real)["explanatory"]
     return {name: round(shares[name], 5) for name in ("per_option", "per_question")}
 
 
-def figures(unit: HybridUnit, split: Split, real: list[Question]) -> dict[str, float]:
-    """Detection and answers on the videos of the real questions."""
-    return {**detection_scores(unit, split.test), **answers(CollisionReader(unit)(split.test.perceived), real)}
+def score_unit(unit: HybridUnit, split: Split, real: list[Question]) -> dict[str, float]:
+    """Scores of detection and of answers on the videos of the real questions."""
+    return {**detection_scores(unit, split.test), **accuracy(CollisionReader(unit)(split.test.perceived), real)}
 
 
-def set_best_threshold(unit: CollisionUnit, split: Split, asked: list[Question]) -> float:
-    """The threshold with the best answers on validation videos."""
-    tried = {}
+def set_best_threshold(unit: CollisionUnit, split: Split, questions: list[Question]) -> float:
+    """Sets the threshold with the best answers on validation videos, and gives it."""
+    accuracies = {}
     for value in THRESHOLDS:
         unit.set_threshold(value)
-        tried[value] = score(CollisionReader(unit)(split.validation.perceived), asked, "paper")["explanatory"][
-            "per_option"
-        ]
+        scenes = CollisionReader(unit)(split.validation.perceived)
+        accuracies[value] = score_form(scenes, questions, published())["explanatory"]["per_option"]
 
-    best = max(tried, key=lambda value: (tried[value], value))
+    best = max(accuracies, key=lambda value: (accuracies[value], value))
     unit.set_threshold(best)
 
     return best
 
 
 def main() -> None:
-    """Trains every row, and writes the figures down as they come."""
+    """Trains every row, and writes its results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--videos", type=int, default=1500)
@@ -201,33 +200,34 @@ def main() -> None:
     options = parser.parse_args()
     split = real_split(400, 0)
     train = SceneSet(*(part[: options.videos] for part in split.train))
-    asked = cause_questions(split.validation.reference)
+    questions = cause_questions(split.validation.reference)
     path = next(path for path in find_files("clevrer") if path.name == "questions_explanatory_real.jsonl.gz")
     real = read_questions(path).questions
-    rule = choose_rule(split.validation.perceived, asked)
+    rule = choose_rule(split.validation.perceived, questions)
     how = {"epochs": options.epochs, "videos": len(train.perceived)}
 
     rows: dict[str, Any] = {
-        "baked": answers(split.test.perceived, real),
-        "near truth": answers(split.test.reference, real),
-        "fixed": {**rule, **figures(FixedCollisionUnit(rule["near"], rule["jolt"]), split, real)},
+        "baked": accuracy(split.test.perceived, real),
+        "near truth": accuracy(split.test.reference, real),
+        "fixed": {**rule, **score_unit(FixedCollisionUnit(rule["near"], rule["jolt"]), split, real)},
     }
 
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"how": how, "rows": {}}
-    if known["how"] != how:
-        parser.error(f"{RESULTS} was measured with {known['how']}; move it away, or give the same")
+    measured = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"how": how, "rows": {}}
+    if measured["how"] != how:
+        parser.error(f"{RESULTS} was measured with {measured['how']}; move it away, or use the same settings")
 
-    rows |= {name: known["rows"][name] for name in ROWS if name in known["rows"]}
+    rows |= {name: measured["rows"][name] for name in ROWS if name in measured["rows"]}
     for name in options.rows:
-        found = []
+        runs = []
         for seed in range(options.seeds):
-            unit = trained(name, train, options.epochs, seed)
-            found.append({"threshold": set_best_threshold(unit, split, asked), **figures(unit, split, real)})
+            unit = train_row(name, train, options.epochs, seed)
+            threshold = set_best_threshold(unit, split, questions)
+            runs.append({"threshold": threshold, **score_unit(unit, split, real)})
 
         rows[name] = {
-            key: {"mean": round(fmean(one[key] for one in found), 5),
-                  "sd": round(stdev(one[key] for one in found), 5) if len(found) > 1 else None}
-            for key in found[0]
+            key: {"mean": round(fmean(run[key] for run in runs), 5),
+                  "sd": round(stdev(run[key] for run in runs), 5) if len(runs) > 1 else None}
+            for key in runs[0]
         }  # fmt: skip
 
         rows[name] |= {"seeds": options.seeds, "git_revision": describe_environment()["git_revision"]}

@@ -1,10 +1,10 @@
-"""Questions written by hand in everyday words: how many does the question parser read right, refuse, or get wrong?
+"""Accuracy of the question parser on questions written by hand in everyday words: right, refused or wrong.
 
     python research/reasoning/everyday_questions.py
 
-`question_answering/questions_by_hand.tsv` has 201 questions and choices with their programs; 14 ask for something
-that no program can say. They were written before the wordings of the training (`simulation/paraphrases.py`). Even lines
-were looked at while the wordings and the checks were made, odd lines were not. A question is refused if a word is
+`question_answering/questions_by_hand.tsv` has 201 questions and choices with their programs; 14 have no program. They
+were written before the wordings of the training (`simulation/paraphrases.py`). Even lines were inspected while the
+wordings and the checks were written, odd lines were not. A question is refused if a word is
 unknown, if the program does not agree with the words, or if its probability is low.
 
 Writes results/everyday_questions.json.
@@ -59,20 +59,20 @@ def _program(short: str) -> tuple[str, ...]:
         return ()
 
     tokens: list[str] = []
-    for found in re.finditer(r"(?P<set>\[[^\]]*\])|(?P<one><[^>]*>)|\S+", short):
-        if found["set"] is None and found["one"] is None:
-            tokens.append(found[0])
+    for match in re.finditer(r"(?P<set>\[[^\]]*\])|(?P<one><[^>]*>)|\S+", short):
+        if match["set"] is None and match["one"] is None:
+            tokens.append(match[0])
             continue
 
-        values = found[0][1:-1].split()
+        values = match[0][1:-1].split()
         tokens += ["objects", *(token for value in values for token in (value, f"filter_{_KINDS[value]}"))]
-        tokens += ["unique"] * (found["one"] is not None)
+        tokens += ["unique"] * (match["one"] is not None)
 
     return tuple(tokens)
 
 
 def main() -> None:
-    """Prints both halves and writes them down."""
+    """Prints the results of both halves and writes them."""
     parser = shipped_parser()
     results = {}
     for half, name in enumerate(("looked at", "kept apart")):

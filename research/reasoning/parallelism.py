@@ -1,15 +1,15 @@
-"""What the batched reasoning engine saves, and how its time and steps grow with the scene and the batch.
+"""Speed of the batched reasoning graph, and growth of its time and steps with the scene and the batch.
 
     python research/reasoning/parallelism.py [--data FOLDER]
 
 One thread, process time, medians of interleaved rounds. Three ways to the same answers on the same programs:
 
 - *engine*: all programs about all videos in one pass, worlds built once, sparse.
-- *by loops*: one program and one world at a time as the published code does it: the graph is built for each question
-  by loops over objects and events into a dense matrix, then multiplied step by step. Checked to give equal answers.
-- *by arrays*: one program and one world at a time with the project's own building, dense.
+- *by loops*: one program and one world at a time, as the published code: the graph is built for each question by loops
+  over objects and events into a dense matrix, then multiplied step by step. It gives equal answers.
+- *by arrays*: one program and one world at a time with the code of the package, dense.
 
-Building and compiling are included everywhere. With `--data` real questions are asked beside drawn ones.
+Building and compiling are included everywhere. With `--data` there are real questions in addition to random ones.
 """
 
 import argparse
@@ -23,18 +23,26 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from research.reasoning.scenes import Asked, asked_of_data, crowded_scene, drawn_questions
+from research.reasoning.graphs.published_graph import MAX_EVENTS, PublishedTable, compile_as_published, published
+from research.reasoning.scenes import QuestionSet, crowded_scene, random_questions, real_questions
 from spikebridge.networks.reasoning.data.scene import Question, Scene
 from spikebridge.networks.reasoning.executor import Executor
-from spikebridge.networks.reasoning.graph.compiler import compile_as_published, compile_program
-from spikebridge.networks.reasoning.graph.layout import PRESETS
-from spikebridge.networks.reasoning.graph.run import Execution, Query, RunOptions, answer, assign_slots, run_batch
-from spikebridge.networks.reasoning.graph.worlds import PAPER_EVENTS, World
+from spikebridge.networks.reasoning.graph.compiler import compile_program
+from spikebridge.networks.reasoning.graph.run import (
+    Execution,
+    Query,
+    RunOptions,
+    answer,
+    assign_slots,
+    run_batch,
+    run_questions,
+)
+from spikebridge.networks.reasoning.graph.worlds import World
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "parallelism.json"
-TABLE = OperatorTable()
+TABLE = PublishedTable()
 ROUNDS = 3
 SAMPLE = 60
 PROGRAM = (
@@ -44,7 +52,7 @@ PROGRAM = (
 
 
 def by_loops(scene: Scene, tokens: tuple[str, ...]) -> str | None:
-    """One program in the published way: a dense graph by loops, built for this question alone."""
+    """One program as in the published code: a dense graph by loops, built for this question."""
     program = compile_as_published(tokens, TABLE)
     matrix, place = _graph_by_loops(scene)
     v = spikes = torch.zeros(len(matrix))
@@ -71,7 +79,7 @@ def by_loops(scene: Scene, tokens: tuple[str, ...]) -> str | None:
 
 
 class Observation(NamedTuple):
-    """What loops over samples and objects find: events in order of time, and who is seen and moves at each sample."""
+    """Events in order of time, and the objects that are visible and that move at each sample."""
 
     events: list[tuple[str, int, list[int]]]
     frames: list[int]
@@ -79,7 +87,7 @@ class Observation(NamedTuple):
     moving: list[set[int]]
 
 
-def _seen_by_loops(scene: Scene) -> Observation:
+def _observe_by_loops(scene: Scene) -> Observation:
     """Entrances, exits and motion, sample by sample and object by object."""
     frames = [int(frame) for frame in scene.frames]
     at = [{o: row[o] for o in range(scene.num_objects) if not np.isnan(row[o][0])} for row in scene.positions]
@@ -112,9 +120,9 @@ def _seen_by_loops(scene: Scene) -> Observation:
 
 def _graph_by_loops(scene: Scene) -> tuple[torch.Tensor, dict[str, int]]:
     """The published weights, one by one (drive 100, gate 99, channel 1)."""
-    seen = _seen_by_loops(scene)
-    events = seen.events[:PAPER_EVENTS]
-    names = RunOptions(PRESETS["paper"]).layout.names(scene.num_objects, len(events))
+    observation = _observe_by_loops(scene)
+    events = observation.events[:MAX_EVENTS]
+    names = published().layout.names(scene.num_objects, len(events))
     place = {name: n for n, name in enumerate(names)}
     matrix = torch.zeros(len(names), len(names))
 
@@ -126,45 +134,45 @@ def _graph_by_loops(scene: Scene) -> tuple[torch.Tensor, dict[str, int]]:
             join(f"kind_{kind}", value, 99)
 
     for o in range(scene.num_objects):
-        me = f"object[{o}]"
-        for source, weight in (("all_objects", 100), (me, 100), ("admit_objects", 99), ("dismiss_objects", -1)):
-            join(source, me, weight)
+        neuron = f"object[{o}]"
+        for source, weight in (("all_objects", 100), (neuron, 100), ("admit_objects", 99), ("dismiss_objects", -1)):
+            join(source, neuron, weight)
 
         for source, weight in (("veto", -100), ("moving", 1), ("still", 1), ("involved", 1)):
-            join(f"object_{source}[{o}]", me, weight)
+            join(f"object_{source}[{o}]", neuron, weight)
 
         memory = f"object_memory[{o}]"
-        for source, weight in (("store_objects", 99), (me, 1), (memory, 100), ("compare", -1)):
+        for source, weight in (("store_objects", 99), (neuron, 1), (memory, 100), ("compare", -1)):
             join(source, memory, weight)
 
         join(f"object_involved[{o}]", memory, 1)
         join(memory, "match", 1)
-        join(me, "count", 1)
+        join(neuron, "count", 1)
         join("veto", f"object_veto[{o}]", 99)
-        join(me, f"object_veto[{o}]", 1)
+        join(neuron, f"object_veto[{o}]", 1)
         join("ask_moving", f"object_moving[{o}]", 99)
         join("ask_still", f"object_still[{o}]", 100)
         join("ask_involved", f"object_involved[{o}]", 99)
 
         for value in scene.objects[o]:
-            join(me, value, 1)
-            join(value, me, 1)
+            join(neuron, value, 1)
+            join(value, neuron, 1)
 
     needs: list[set[int]] = []
     for j, (word, frame, members) in enumerate(events):
-        me = f"event[{j}]"
+        neuron = f"event[{j}]"
         memory = f"event_memory[{j}]"
-        for source, weight in (("all_events", 100), (me, 100), ("admit_events", 99), ("dismiss_events", -1)):
-            join(source, me, weight)
+        for source, weight in (("all_events", 100), (neuron, 100), ("admit_events", 99), ("dismiss_events", -1)):
+            join(source, neuron, weight)
 
         for source in ("touched", "cause", "earlier", "later"):
-            join(f"event_{source}[{j}]", me, 1)
+            join(f"event_{source}[{j}]", neuron, 1)
 
-        for source, weight in (("store_events", 99), (me, 1), (memory, 100), ("compare", -1)):
+        for source, weight in (("store_events", 99), (neuron, 1), (memory, 100), ("compare", -1)):
             join(source, memory, weight)
 
         join(memory, "match", 1)
-        join(me, "count", 1)
+        join(neuron, "count", 1)
         join("ask_causes", f"event_cause[{j}]", 99)
 
         for source, group, weight in (
@@ -178,24 +186,25 @@ def _graph_by_loops(scene: Scene) -> tuple[torch.Tensor, dict[str, int]]:
 
         for k in range(j + 1):
             join(f"event[{k}]", f"event_earlier[{j}]", -1)
-            join(me, f"event_later[{k}]", -1)
+            join(neuron, f"event_later[{k}]", -1)
 
         if word in ("start", "end"):
-            join(word, me, 1)
+            join(word, neuron, 1)
         else:
             join({"in": "ask_entering", "out": "ask_leaving"}.get(word, "ask_colliding"), f"event_touched[{j}]", 99)
 
-        sample = min(range(len(seen.frames)), key=lambda s, frame=frame: abs(seen.frames[s] - frame))
+        frames = observation.frames
+        sample = min(range(len(frames)), key=lambda s, frame=frame: abs(frames[s] - frame))
         for o in range(scene.num_objects):
             if o in members:
-                join(me, f"object_involved[{o}]", 1)
+                join(neuron, f"object_involved[{o}]", 1)
                 join(f"object[{o}]", f"event_touched[{j}]", 1)
 
-            moves = o in seen.moving[sample]
+            moves = o in observation.moving[sample]
             if moves or (word == "collision" and o in members):
-                join(me, f"object_moving[{o}]", 1)
-            if o not in seen.visible[sample] or moves:
-                join(me, f"object_still[{o}]", -1)
+                join(neuron, f"object_moving[{o}]", 1)
+            if o not in observation.visible[sample] or moves:
+                join(neuron, f"object_still[{o}]", -1)
 
         needs.append(set())
         for k in range(j):
@@ -203,7 +212,7 @@ def _graph_by_loops(scene: Scene) -> tuple[torch.Tensor, dict[str, int]]:
                 needs[j] |= {k} | needs[k]
 
         for k in needs[j]:
-            join(me, f"event_cause[{k}]", 1)
+            join(neuron, f"event_cause[{k}]", 1)
 
     return matrix, place
 
@@ -216,35 +225,37 @@ def seconds(run: Callable[..., object], *arguments: object) -> float:
 
 
 def median_seconds(number: int, run: Callable[..., object], *arguments: object) -> float:
-    """The median of so many calls."""
+    """The median of a number of calls."""
     return statistics.median(seconds(run, *arguments) for _ in range(number))
 
 
-def many_times(executor: Executor, number: int) -> None:
-    """The executor on the same program again and again."""
+def execute_repeatedly(executor: Executor, number: int) -> None:
+    """Runs the same program a number of times."""
     for _ in range(number):
         executor.run(PROGRAM.split())
 
 
-def whole(scenes: list[Scene], jobs: list[Query], setting: RunOptions) -> None:
-    """Builds and runs."""
-    run_batch(assign_slots(scenes, jobs, setting), setting)
+def build_and_run(scenes: list[Scene], queries: list[Query], options: RunOptions) -> None:
+    """Builds the graph of queries and runs it."""
+    run_batch(assign_slots(scenes, queries, options), options)
 
 
-def beside_one_at_a_time(asked: Asked) -> dict[str, object]:
-    """Milliseconds a program of the three ways and of the executor, and the ratios, in interleaved rounds."""
-    scene_of = {scene.video: scene for scene in asked.scenes}
-    flat = [(scene_of[q.video], program) for q in asked.questions for program in q.programs]
+def compare_one_at_a_time(data: QuestionSet) -> dict[str, object]:
+    """Milliseconds of a program in three ways and by the executor, and their ratios, in interleaved rounds."""
+    scene_of = {scene.video: scene for scene in data.scenes}
+    flat = [(scene_of[q.video], program) for q in data.questions for program in q.programs]
     rng = np.random.default_rng(0)
     sample = [flat[i] for i in rng.choice(len(flat), min(SAMPLE, len(flat)), replace=False)]
     alone = [(scene, [Question(scene.video, "descriptive", program)]) for scene, program in sample]
-    paper = [answer(scene, question, preset="paper")[0][0].value for scene, question in alone]
-    equal = sum(said == by_loops(*pair) for said, pair in zip(paper, sample, strict=True))
+    paper = [run_questions([scene], question, published())[0][0].value for scene, question in alone]
+    equal = sum(value == by_loops(*pair) for value, pair in zip(paper, sample, strict=True))
     ways: dict[str, list[float]] = {"engine": [], "engine, paper": [], "by loops": [], "by arrays": [], "executor": []}
 
     for _ in range(ROUNDS):
-        ways["engine"].append(seconds(lambda: answer(asked.scenes, asked.questions)) / len(flat))
-        ways["engine, paper"].append(seconds(lambda: answer(asked.scenes, asked.questions, preset="paper")) / len(flat))
+        ways["engine"].append(seconds(lambda: answer(data.scenes, data.questions)) / len(flat))
+        ways["engine, paper"].append(
+            seconds(lambda: run_questions(data.scenes, data.questions, published())) / len(flat)
+        )
         ways["by loops"].append(seconds(lambda: [by_loops(*pair) for pair in sample]) / len(sample))
         ways["by arrays"].append(
             seconds(lambda: [answer(*pair, execution=Execution("dense")) for pair in alone]) / len(sample)
@@ -253,8 +264,8 @@ def beside_one_at_a_time(asked: Asked) -> dict[str, object]:
 
     ms = {way: round(1e3 * statistics.median(times), 4) for way, times in ways.items()}
     return {
-        "scenes": asked.about,
-        "num_videos": len(asked.scenes),
+        "scenes": data.name,
+        "num_videos": len(data.scenes),
         "num_programs": len(flat),
         "sample_of_one_at_a_time": len(sample),
         "by_loops_equal_to_paper_preset": f"{equal} of {len(sample)}",
@@ -267,30 +278,30 @@ def beside_one_at_a_time(asked: Asked) -> dict[str, object]:
 
 
 def growth_with_the_scene() -> dict[str, object]:
-    """Steps, connections and time of one batch of 16 equal queries, against objects and events."""
+    """Steps, connections and time of a batch of 16 equal queries, by number of objects and events."""
     rows = []
     for num_objects, num_events in ((2, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 128), (128, 256)):
         scene = crowded_scene(num_objects, num_events, seed=num_objects)
         table = OperatorTable(attributes=scene.attributes)
-        setting = RunOptions(table=table)
+        options = RunOptions(table=table)
         program = compile_program(PROGRAM.split(), table)
-        jobs = [Query(World(0), program)] * 16
-        batch = assign_slots([scene.scene], jobs, setting)
-        build = median_seconds(3, assign_slots, [scene.scene], jobs, setting)
-        run = median_seconds(5, run_batch, batch, setting)
+        queries = [Query(World(0), program)] * 16
+        batch = assign_slots([scene.scene], queries, options)
+        build = median_seconds(3, assign_slots, [scene.scene], queries, options)
+        run = median_seconds(5, run_batch, batch, options)
         executor = Executor(scene.scene, table)
-        alone = median_seconds(3, many_times, executor, 16)
+        execution = median_seconds(3, execute_repeatedly, executor, 16)
 
         rows.append(
             {
                 "objects": num_objects,
                 "events": num_events,
-                "neurons": batch.graph.num_neurons,
+                "neurons": batch.graph.indices.num_neurons,
                 "connections": batch.graph.num_connections,
                 "steps": program.num_steps(table),
                 "build_ms": round(1e3 * build, 3),
                 "run_ms": round(1e3 * run, 3),
-                "executor_ms": round(1e3 * alone, 3),
+                "executor_ms": round(1e3 * execution, 3),
             }
         )
 
@@ -302,49 +313,49 @@ def growth_with_the_scene() -> dict[str, object]:
     return {"rows": rows, "power_of_run_time_in_connections_from_16_objects": round(float(slope), 2)}
 
 
-def growth_with_the_batch(asked: Asked) -> dict[str, object]:
-    """Time a query against the number of queries about one video, and of videos."""
+def growth_with_the_batch(data: QuestionSet) -> dict[str, object]:
+    """Time of a query, by number of queries about one video, and by number of videos."""
     program = compile_program(PROGRAM.split(), TABLE)
-    setting = RunOptions()
+    options = RunOptions()
     queries = []
 
     for number in (1, 4, 16, 64, 256, 1024):
-        batch = assign_slots(asked.scenes[:1], [Query(World(0), program)] * number, setting)
-        run = median_seconds(3, run_batch, batch, setting)
+        batch = assign_slots(data.scenes[:1], [Query(World(0), program)] * number, options)
+        run = median_seconds(3, run_batch, batch, options)
         queries.append({"queries": number, "run_ms": round(1e3 * run, 3), "ms_a_query": round(1e3 * run / number, 4)})
         print(queries[-1], flush=True)
 
     videos = []
     for number in (1, 4, 16, 64, 256):
-        scenes = (list(asked.scenes) * 256)[:number]
-        jobs = [Query(World(v), program) for v in range(number)]
-        took = median_seconds(3, whole, scenes, jobs, setting)
-        videos.append({"videos": number, "ms": round(1e3 * took, 3), "ms_a_video": round(1e3 * took / number, 4)})
+        scenes = (list(data.scenes) * 256)[:number]
+        worlds = [Query(World(v), program) for v in range(number)]
+        total = median_seconds(3, build_and_run, scenes, worlds, options)
+        videos.append({"videos": number, "ms": round(1e3 * total, 3), "ms_a_video": round(1e3 * total / number, 4)})
         print(videos[-1], flush=True)
 
     return {"queries_about_one_video": queries, "videos_with_building": videos}
 
 
 def main() -> None:
-    """Runs all three parts and writes them down."""
+    """Runs all three parts and writes their results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder with clevrer/; without it scenes are drawn")
+    parser.add_argument("--data", type=Path, help="folder with clevrer/; without it only random scenes")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    drawn = drawn_questions(num_videos=200, programs_a_video=8, seed=0)
-    sets = [drawn] if options.data is None else [asked_of_data(options.data), drawn]
+    random = random_questions(num_videos=200, programs_a_video=8, seed=0)
+    sets = [random] if options.data is None else [real_questions(options.data), random]
 
-    found = {
-        "beside_one_at_a_time": [beside_one_at_a_time(asked) for asked in sets],
+    results = {
+        "beside_one_at_a_time": [compare_one_at_a_time(data) for data in sets],
         "growth_with_the_scene": growth_with_the_scene(),
-        "growth_with_the_batch": growth_with_the_batch(drawn),
+        "growth_with_the_batch": growth_with_the_batch(random),
         "targets": {"engine_over_loops": 20, "steps": "constant", "power_in_connections": "near 1"},
         "environment": {**describe_environment(), "threads": 1, "clock": "process time"},
     }
 
-    print(json.dumps(found["beside_one_at_a_time"], indent=1))
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(results["beside_one_at_a_time"], indent=1))
+    options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""From pixels and words to answers: 500 generated test videos, 200 with light, noise, friction and speeds outside.
+"""Accuracy from pixels and words: 500 generated test videos, 200 with light, noise, friction and speeds outside.
 
     python research/reasoning/videos.py
 
-Test videos 0 to 499, and outside ones 1000 to 1199: nothing was chosen on any of them.
-Two questions of each kind are asked about a video, where there is something to ask. Choices whose outcome is uncertain
-(`spikebridge.networks.reasoning.simulation.questions`) are left out; a third row asks them, too.
+Test videos are 0 to 499, outside ones 1000 to 1199; no setting was chosen on any of them. A video has two questions of
+each kind, or fewer. Choices whose outcome is uncertain (`question_answering/generated_questions.py`) are left out; a
+third row has them, too.
 """
 
 import argparse
@@ -34,7 +34,7 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 def measure(share: float, parts: Path | None) -> dict[str, Any]:
-    """The three rows, over this share of their videos; with a folder of parts a stopped run goes on."""
+    """The three rows, over a share of their videos; with a folder of parts a stopped run continues."""
     rows = {}
     for name, row in ROWS.items():
         numbers = row["numbers"][: max(1, round(share * len(row["numbers"])))]
@@ -71,14 +71,14 @@ def _part(row: dict[str, Any], parts: Path | None, name: str) -> dict[str, Any]:
 def main() -> None:
     """Measures and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--share", type=float, default=1.0, help="of the videos, for a look")
-    parser.add_argument("--parts", type=Path, default=None, help="a folder by which a stopped run goes on")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the videos")
+    parser.add_argument("--parts", type=Path, default=None, help="folder from which a stopped run continues")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    given = parser.parse_args()
-    rows = measure(given.share, given.parts)
+    options = parser.parse_args()
+    rows = measure(options.share, options.parts)
     targets = dict.fromkeys(KINDS, 0.95)
     document = {"targets_per_question": targets, "rows": rows, "environment": describe_environment()}
-    given.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    options.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

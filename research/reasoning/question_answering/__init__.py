@@ -1,1 +1,1 @@
-"""Experiments beside the reasoning network: a network that answers directly, the budget of errors, folds, videos."""
+"""Experiments with the reasoning network: generated questions, an ANN twin, error budget, folds, videos."""

@@ -1,8 +1,8 @@
-"""An ANN that answers from the same perception without a graph: the twin that the spiking graph stands beside.
+"""An ANN that answers from the same perception without a graph: the twin of the spiking graph.
 
-What was perceived (objects with values and tracks, collisions, hypothetical events) and the tokens of the
-program are one set of tokens; a transformer turns it into one of all possible answers. Nothing about the meaning of a
-token is built in: it has to be learned from questions with answers.
+The perceived objects with values and tracks, the collisions, the hypothetical events and the tokens of the program are
+one set of tokens, from which a transformer scores all possible answers. The meaning of a token is learned from
+questions with answers.
 """
 
 from collections.abc import Sequence
@@ -18,70 +18,48 @@ from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, NUM_OBSERVED_F
 from spikebridge.networks.reasoning.events.collision_inputs import NUM_SAMPLES, on_grid
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 
-MOST_OBJECTS = 8
-MOST_TOKENS = 48
-"""Of a program; whole ones of CLEVRER have up to 40."""
+MAX_OBJECTS = 8
+MAX_TOKENS = 48  # of a program; whole ones of CLEVRER have up to 40
 VALUES = tuple(value for values in ATTRIBUTES.values() for value in values)
-ANSWERS = ("yes", "no", "correct", "wrong", *map(str, range(11)), *VALUES)
-"""All that can be answered."""
-KINDS = ("observed", "predicted", "supposed")
+ANSWERS = ("yes", "no", "correct", "wrong", *map(str, range(11)), *VALUES)  # all possible answers
+KINDS = ("observed", "predicted", "counterfactual")
 _OBJECT = len(VALUES) + 3 * NUM_SAMPLES
-_EVENT = len(KINDS) + 1 + MOST_OBJECTS
+_EVENT = len(KINDS) + 1 + MAX_OBJECTS
 _MIDDLE = 75.0
 
 
 class SceneTokens(NamedTuple):
-    """What is known of scenes, as tokens.
+    """The contents of scenes as tokens, padded to the largest scene."""
 
-    Args:
-        objects: `(B, 8, F)` values and track of each object, in slots.
-        events: `(B, E, G)` kind, moment, and which object is supposed to be missing.
-        members: `(B, E, 8)` who takes part.
-        there: `(B, 8 + E)` which tokens there are.
-    """
-
-    objects: Float[Tensor, "B 8 F"]
-    events: Float[Tensor, "B E G"]
-    members: Float[Tensor, "B E 8"]
-    there: Bool[Tensor, "B N"]
+    objects: Float[Tensor, "B 8 F"]  # values and track of each object, in slots
+    events: Float[Tensor, "B E G"]  # kind, time, and the removed object
+    members: Float[Tensor, "B E 8"]  # objects that take part
+    there: Bool[Tensor, "B N"]  # tokens that are not padding
 
 
-def seen_tokens(scenes: Sequence[Scene]) -> SceneTokens:
-    """Scenes as tokens, padded to the largest.
-
-    Args:
-        scenes: with at most 8 objects each.
-
-    Raises:
-        DataError: a scene has more objects.
-
-    Example:
-        >>> objects = [["red", "metal", "cube"], ["blue", "rubber", "sphere"]]
-        >>> scene = Scene.from_lists(1, objects, [[0, [[0, 9.0, 9.0]]]], [[50, 0, 1]], {0: []})
-        >>> seen_tokens([scene]).there[0].sum().item()  # two objects and a collision
-        3
-    """
+def scene_tokens(scenes: Sequence[Scene]) -> SceneTokens:
+    """Scenes as tokens; raises `DataError` for a scene with more than 8 objects."""
     rows = [_events(scene) for scene in scenes]
-    most = max((len(row) for row in rows), default=0)
-    objects = torch.zeros(len(scenes), MOST_OBJECTS, _OBJECT)
-    events = torch.zeros(len(scenes), most, _EVENT)
-    members = torch.zeros(len(scenes), most, MOST_OBJECTS)
-    there = torch.zeros(len(scenes), MOST_OBJECTS + most, dtype=torch.bool)
+    num_events = max((len(row) for row in rows), default=0)
+    objects = torch.zeros(len(scenes), MAX_OBJECTS, _OBJECT)
+    events = torch.zeros(len(scenes), num_events, _EVENT)
+    members = torch.zeros(len(scenes), num_events, MAX_OBJECTS)
+    there = torch.zeros(len(scenes), MAX_OBJECTS + num_events, dtype=torch.bool)
 
     for b, (scene, row) in enumerate(zip(scenes, rows, strict=True)):
         number = scene.num_objects
-        if number > MOST_OBJECTS:
-            raise DataError(f"video {scene.video} has {number} objects, but this network knows at most {MOST_OBJECTS}")
+        if number > MAX_OBJECTS:
+            raise DataError(f"video {scene.video} has {number} objects, but the network supports at most {MAX_OBJECTS}")
 
         objects[b, :number] = _objects(scene)
         there[b, :number] = True
-        there[b, MOST_OBJECTS : MOST_OBJECTS + len(row)] = True
+        there[b, MAX_OBJECTS : MAX_OBJECTS + len(row)] = True
 
-        for e, (kind, frame, first, second, missing) in enumerate(row):
+        for e, (kind, frame, first, second, removed) in enumerate(row):
             events[b, e, kind] = 1
             events[b, e, len(KINDS)] = frame / NUM_OBSERVED_FRAMES
-            if missing >= 0:
-                events[b, e, len(KINDS) + 1 + missing] = 1
+            if removed >= 0:
+                events[b, e, len(KINDS) + 1 + removed] = 1
             members[b, e, [first, second]] = 1
 
     return SceneTokens(objects, events, members, there)
@@ -98,31 +76,19 @@ def _objects(scene: Scene) -> Float[Tensor, "O F"]:
 
 def _events(scene: Scene) -> list[tuple[int, int, int, int, int]]:
     rows = [(0, *row, -1) for row in scene.collisions.tolist()] + [(1, *row, -1) for row in scene.predicted.tolist()]
-    return rows + [(2, *row, removed) for removed, found in scene.what_if.items() for row in found.tolist()]
+    return rows + [(2, *row, removed) for removed, collisions in scene.what_if.items() for row in collisions.tolist()]
 
 
 def program_tokens(programs: Sequence[Sequence[str]], table: OperatorTable | None = None) -> Int[Tensor, "B L"]:
-    """Programs as numbers from 1 on, padded with 0.
-
-    Args:
-        programs: whole ones, postfix.
-        table: whose tokens they are.
-
-    Raises:
-        DataError: an unknown token, or too many.
-
-    Example:
-        >>> program_tokens([["objects", "count"], ["objects"]]).ne(0).tolist()
-        [[True, True], [True, False]]
-    """
+    """Whole programs as numbers from 1 on, padded with 0; raises `DataError` for an unknown token, or too many."""
     table = table if table is not None else OperatorTable()
     names = _names(table)
     number = {name: k for k, name in enumerate(names, start=1)}
     padded = torch.zeros(len(programs), max((len(one) for one in programs), default=0), dtype=torch.long)
 
     for b, program in enumerate(programs):
-        if len(program) > MOST_TOKENS:
-            raise DataError(f"a program has {len(program)} tokens, but this network knows at most {MOST_TOKENS}")
+        if len(program) > MAX_TOKENS:
+            raise DataError(f"a program has {len(program)} tokens, but the network supports at most {MAX_TOKENS}")
         for k, token in enumerate(program):
             if token not in number:
                 raise DataError(f"unknown token {token!r}; {did_you_mean(token, names)}")
@@ -136,27 +102,16 @@ def _names(table: OperatorTable) -> list[str]:
 
 
 class AnswerNetwork(nn.Module):
-    """A transformer from what was perceived and a program to scores of all answers.
-
-    Args:
-        num_features: of a token.
-        num_layers: of the transformer.
-        num_heads: of its attention.
-
-    Example:
-        >>> seen = seen_tokens([Scene.from_lists(1, [["red", "metal", "cube"]], [], [])])
-        >>> AnswerNetwork(16, 1, 2)(*seen, program_tokens([["objects", "count"]])).shape == (1, len(ANSWERS))
-        True
-    """
+    """A transformer from the tokens of a scene and of a program to scores of all answers."""
 
     def __init__(self, num_features: int = 64, num_layers: int = 3, num_heads: int = 4) -> None:
         super().__init__()
         self.objects = nn.Linear(_OBJECT, num_features)
         self.events = nn.Linear(len(KINDS) + 1, num_features)
-        self.slots = nn.Linear(MOST_OBJECTS, num_features, bias=False)
+        self.slots = nn.Linear(MAX_OBJECTS, num_features, bias=False)
         self.without = nn.Linear(num_features, num_features, bias=False)
         self.tokens = nn.Embedding(1 + len(_names(OperatorTable())), num_features, padding_idx=0)
-        self.places = nn.Parameter(0.02 * torch.randn(MOST_TOKENS, num_features))
+        self.places = nn.Parameter(0.02 * torch.randn(MAX_TOKENS, num_features))
         self.ask = nn.Parameter(0.02 * torch.randn(1, 1, num_features))
         layer = nn.TransformerEncoderLayer(
             num_features, num_heads, 2 * num_features, dropout=0.0, batch_first=True, norm_first=True
@@ -172,26 +127,19 @@ class AnswerNetwork(nn.Module):
         there: Bool[Tensor, "B N"],
         program: Int[Tensor, "B L"],
     ) -> Float[Tensor, "B A"]:
-        """Scores of `ANSWERS`.
-
-        Args:
-            objects: as in `SceneTokens`; so are events, members and there.
-            events: what happens.
-            members: who takes part.
-            there: which tokens there are.
-            program: as from `program_tokens`.
-        """
+        """Scores of `ANSWERS`; all but the program is as in `SceneTokens`."""
         batch = len(program)
-        slots = torch.eye(MOST_OBJECTS, device=objects.device)
-        described, missing = events.split((len(KINDS) + 1, MOST_OBJECTS), -1)
+        slots = torch.eye(MAX_OBJECTS, device=objects.device)
+        described, removed = events.split((len(KINDS) + 1, MAX_OBJECTS), -1)
 
         parts = [
             self.ask.expand(batch, -1, -1),
             self.objects(objects) + self.slots(slots),
-            self.events(described) + self.slots(members) + self.without(self.slots(missing)),
+            self.events(described) + self.slots(members) + self.without(self.slots(removed)),
             self.tokens(program) + self.places[: program.shape[1]],
         ]
 
+        # the token of the answer is never padding
         always = torch.ones(batch, 1, dtype=torch.bool, device=program.device)
         hidden = ~torch.cat([always, there, program > 0], 1)
 

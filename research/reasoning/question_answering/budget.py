@@ -1,4 +1,4 @@
-"""Where errors come from: perceived scenes with one part at a time taken from near truth."""
+"""Error budget: perceived scenes with one part at a time from near truth."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,24 +13,12 @@ Repair = Callable[[Scene, Scene], Scene]
 
 
 def truth_in(noisy: Scene, near: Scene) -> Scene:
-    """The true scene with the perceived scene's objects, in their order; objects it does not have are never seen.
-
-    Args:
-        noisy: the perceived scene.
-        near: the same video near truth.
-
-    Example:
-        >>> objects = [["red", "metal", "cube"], ["blue", "metal", "cube"]]
-        >>> near = Scene.from_lists(1, objects, [[0, [[0, 1.0, 1.0]]]], [[9, 0, 1]])
-        >>> noisy = Scene.from_lists(1, objects[::-1], [[0, []]], [])
-        >>> truth_in(noisy, near).collisions.tolist()
-        [[9, 1, 0]]
-    """
+    """The near-truth scene with the objects of the perceived scene, in their order; unknown ones are never visible."""
     place = {triple: i for i, triple in enumerate(noisy.objects)}
     index = np.array([place.get(triple, -1) for triple in near.objects], dtype=np.int64)
     positions = np.full((len(near.frames), noisy.num_objects, 2), np.nan)
-    known = index >= 0
-    positions[:, index[known]] = near.positions[:, known]
+    is_matched = index >= 0
+    positions[:, index[is_matched]] = near.positions[:, is_matched]
     rows = near.collisions
     rows = rows[(index[rows[:, 1:]] >= 0).all(1)] if len(rows) else rows
     rows = np.concatenate([rows[:, :1], index[rows[:, 1:]]], 1) if len(rows) else rows
@@ -53,53 +41,51 @@ def _rows(frames: dict[frozenset[int], int]) -> np.ndarray:
 
 
 def missed_added(noisy: Scene, near: Scene) -> Scene:
-    """With the collisions that were missed."""
+    """The scene with the collisions that were missed."""
     return noisy.with_collisions(_rows({**_first_frames(truth_in(noisy, near)), **_first_frames(noisy)}))
 
 
 def false_removed(noisy: Scene, near: Scene) -> Scene:
-    """Without the collisions that did not happen."""
+    """The scene without the collisions that did not happen."""
     true = _first_frames(truth_in(noisy, near))
     return noisy.with_collisions(_rows({p: f for p, f in _first_frames(noisy).items() if p in true}))
 
 
 def timing_true(noisy: Scene, near: Scene) -> Scene:
-    """With true frames of the collisions that were found."""
+    """The scene with true frames of the detected collisions."""
     true = _first_frames(truth_in(noisy, near))
     return noisy.with_collisions(_rows({p: true.get(p, f) for p, f in _first_frames(noisy).items()}))
 
 
 def collisions_true(noisy: Scene, near: Scene) -> Scene:
-    """With all collisions as they truly were."""
+    """The scene with all true collisions."""
     return noisy.with_collisions(truth_in(noisy, near).collisions)
 
 
 def presence_true(noisy: Scene, near: Scene) -> Scene:
-    """With true entrances and exits, and true places."""
+    """The scene with true entrances, exits and positions."""
     true = truth_in(noisy, near)
     return replace(noisy, frames=true.frames, positions=true.positions, moving=None)
 
 
-def seen_true(noisy: Scene, near: Scene) -> Scene:
-    """With true entrances and exits; places and motion as perceived."""
+def visibility_true(noisy: Scene, near: Scene) -> Scene:
+    """The scene with true entrances and exits; positions and motion are the perceived ones."""
     true = truth_in(noisy, near)
     return with_presence(noisy, true.visible, noisy.moving) if np.array_equal(true.frames, noisy.frames) else noisy
 
 
 def motion_true(noisy: Scene, near: Scene) -> Scene:
-    """With true motion of what was perceived."""
+    """The scene with the true motion of perceived objects."""
     true = truth_in(noisy, near)
     if not np.array_equal(true.frames, noisy.frames):
         return noisy
 
     perceived = tracks_of([noisy]).moving[0]
-    known = true.visible
-
-    return replace(noisy, moving=np.where(known, tracks_of([true]).moving[0], perceived))
+    return replace(noisy, moving=np.where(true.visible, tracks_of([true]).moving[0], perceived))
 
 
 def both_true(noisy: Scene, near: Scene) -> Scene:
-    """With true collisions, entrances, exits and places; only the objects' values are as perceived."""
+    """The scene with true collisions, entrances, exits and positions; only the values of objects are perceived."""
     return collisions_true(presence_true(noisy, near), near)
 
 
@@ -119,16 +105,16 @@ def _renumbered(rows: np.ndarray, index: list[int]) -> np.ndarray:
     return np.array(kept, dtype=np.int64).reshape(-1, 3)
 
 
+# The parts that are taken from near truth; the last row is the ceiling.
 REPAIRS: dict[str, Repair] = {
     "as it is": lambda noisy, near: noisy,
     "missed collisions added": missed_added,
     "false collisions removed": false_removed,
     "true timing": timing_true,
     "true collisions": collisions_true,
-    "true entrances and exits": seen_true,
+    "true entrances and exits": visibility_true,
     "true motion": motion_true,
     "true entrances, exits and places": presence_true,
     "true collisions, entrances, exits and places": both_true,
     "all true": all_true,
 }
-"""What is taken from near truth; the last row is the ceiling."""

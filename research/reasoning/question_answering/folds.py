@@ -1,4 +1,4 @@
-"""Cross-fitting: every video is read by units that never saw it, so that questions about all videos can be counted."""
+"""Cross-fitting: each video is read by units that were not trained on it, so that all videos can be scored."""
 
 from collections.abc import Sequence
 
@@ -16,48 +16,30 @@ from spikebridge.training.settings import Settings
 
 
 class CrossFitReader:
-    """Reads scenes as `CollisionReader` does, each with the units of the other folds' videos.
-
-    Args:
-        readers: one a fold, trained without its videos.
-        fold_of: the fold of each video.
-    """
+    """Reads each scene with the reader of its fold, which was trained without the videos of that fold."""
 
     def __init__(self, readers: Sequence[CollisionReader], fold_of: dict[int | str, int]) -> None:
         self.readers = readers
         self.fold_of = fold_of
 
     def set_threshold(self, v_threshold: float) -> None:
-        """Moves the threshold of all collision units.
-
-        Args:
-            v_threshold: log-odds that a collision has to reach, chosen elsewhere on validation videos.
-        """
+        """Sets the threshold of all collision units [log-odds]."""
         for reader in self.readers:
             if isinstance(reader.unit, CollisionUnit):
                 reader.unit.set_threshold(v_threshold)
 
     def __call__(self, scenes: Sequence[Scene]) -> list[Scene]:
-        """The same scenes, in order, with the collisions, entrances and exits that the units detect.
-
-        Args:
-            scenes: of videos that have a fold.
-        """
-        read: dict[int, Scene] = {}
+        """The same scenes, in order, with the collisions, entrances and exits that the units detect."""
+        results: dict[int, Scene] = {}
         for fold, reader in enumerate(self.readers):
             numbers = [i for i, scene in enumerate(scenes) if self.fold_of[scene.video] == fold]
-            read.update(zip(numbers, reader([scenes[i] for i in numbers]), strict=True))
+            results.update(zip(numbers, reader([scenes[i] for i in numbers]), strict=True))
 
-        return [read[i] for i in range(len(scenes))]
+        return [results[i] for i in range(len(scenes))]
 
 
 def folds(videos: Sequence[int | str], num_folds: int) -> dict[int | str, int]:
-    """A fold for each video, in turn.
-
-    Example:
-        >>> folds([7, 5, 9], 2)
-        {5: 0, 7: 1, 9: 0}
-    """
+    """A fold for each video, in turn."""
     return {video: i % num_folds for i, video in enumerate(sorted(videos, key=str))}
 
 
@@ -73,24 +55,12 @@ def train_folds(
     batch_size: int = 256,
     quiet: bool = False,
 ) -> CrossFitReader:
-    """Trains units for each fold, or takes those that the run has already.
-
-    Args:
-        run: folder of the trainings.
-        scenes: of all videos.
-        num_folds: at least 2.
-        epochs: passes over the pairs.
-        num_features: channels of the collision unit.
-        lr: highest learning rate.
-        jitter: most standard deviation of what is added to places [px].
-        batch_size: pairs, or objects, of a step.
-        quiet: no progress.
-    """
+    """Trains units for each fold, or loads those of a run; the other settings are those of the recipe."""
     fold_of = folds([scene.video for scene in scenes.perceived], num_folds)
     readers = []
 
     for fold in range(num_folds):
-        others = scenes.take({video for video, where in fold_of.items() if where != fold})
+        others = scenes.take({video for video, own in fold_of.items() if own != fold})
         settings = Settings(seed=fold, batch_size=batch_size, accelerator="cpu", quiet=quiet)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold)

@@ -1,4 +1,4 @@
-"""The whole chain on generated videos: pixels and words in, answers out, scored against what is true."""
+"""The whole chain on generated videos, from pixels and words to answers, scored against the truth."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from research.reasoning.question_answering.generated_questions import generate_questions
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, KINDS, Question, Scene
 from spikebridge.networks.reasoning.executor import Executor
@@ -13,29 +14,22 @@ from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.parsing.parser import Parser, read_question
 from spikebridge.networks.reasoning.perception.detector import Detector
 from spikebridge.networks.reasoning.perception.perceive import perceive
-from spikebridge.networks.reasoning.simulation.questions import generate_questions
 from spikebridge.networks.reasoning.simulation.render import render_frames
 from spikebridge.networks.reasoning.simulation.video import INSIDE, Ranges, RollingVideo, generate_video
 
 
 @dataclass
 class Tally:
-    """What came out, by kind of question: of each question whether its options are right.
+    """Results by kind of question: for each question a list of options, True if right.
 
-    Args:
-        graph: by the spiking graph.
-        executor: by the plain executor on the same scenes; a refusal is wrong.
-        guess: chance to be right by guessing.
-        misread: questions whose program was not the true one.
-        refused: videos that were refused.
-        num_videos: looked at.
+    The executor runs on the same scenes, and its refusals are wrong. `guess` is the chance to be right by guessing.
     """
 
     graph: dict[str, list[list[bool]]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     executor: dict[str, list[list[bool]]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     guess: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
-    misread: int = 0
-    refused: int = 0
+    misread: int = 0  # questions whose program was not the true one
+    refused: int = 0  # videos that were refused
     num_videos: int = 0
 
     def results(self) -> dict[str, Any]:
@@ -44,11 +38,11 @@ class Tally:
         return {"num_videos": self.num_videos, "refused": self.refused, "misread": self.misread, **kinds}
 
     def plain(self) -> dict[str, Any]:
-        """All of it as plain values; `add` takes them back."""
+        """Plain values, for JSON; `add` reads them."""
         return asdict(self)
 
     def add(self, plain: dict[str, Any]) -> None:
-        """Adds what another tally gave as plain values."""
+        """Adds the plain values of another tally."""
         for name in ("graph", "executor", "guess"):
             for kind, values in plain[name].items():
                 getattr(self, name)[kind] += values
@@ -70,15 +64,7 @@ class Tally:
 
 
 def wilson(right: int, number: int) -> tuple[float, float]:
-    """The 95 % interval of a share.
-
-    Source:
-        E. B. Wilson, J. Am. Stat. Assoc. 22:209 (1927).
-
-    Example:
-        >>> [round(end, 3) for end in wilson(95, 100)]
-        [0.888, 0.978]
-    """
+    """The 95 % interval of a share (E. B. Wilson, J. Am. Stat. Assoc. 22:209, 1927)."""
     z = 1.96
     share = right / number
     middle = (share + z**2 / (2 * number)) / (1 + z**2 / number)
@@ -88,7 +74,7 @@ def wilson(right: int, number: int) -> tuple[float, float]:
 
 
 def executor_answers(scene: Scene, question: Question) -> tuple[str | None, ...]:
-    """What the plain executor says of each whole program; None where it refuses."""
+    """The executor's answer to each whole program; None where it refuses."""
     executor = Executor(scene)
     return tuple(executor.run(program).value for program in question.programs)
 
@@ -102,20 +88,7 @@ def score_videos(
     exclude_uncertain: bool = True,
     tally: Tally | None = None,
 ) -> Tally:
-    """Draws videos, asks about them in words, and scores the answers.
-
-    Args:
-        split: of the videos.
-        numbers: of the videos.
-        detector: in eval mode.
-        parser: in eval mode.
-        ranges: what videos are drawn from.
-        exclude_uncertain: leave out choices whose outcome is uncertain.
-        tally: goes on with this one.
-
-    Returns:
-        The tally; a refused video counts all its questions as wrong.
-    """
+    """Generates videos and questions in words, and scores the answers; all answers about a refused video are wrong."""
     tally = tally if tally is not None else Tally()
     for number in numbers:
         video = generate_video(split, number, ranges)
@@ -134,25 +107,25 @@ def _score_video(
     video: RollingVideo, questions: Sequence[Question], detector: Detector, parser: Parser, tally: Tally
 ) -> None:
     tally.num_videos += 1
-    read = [_read(parser, question) for question in questions]
-    tally.misread += sum(one is None or one.programs != q.programs for one, q in zip(read, questions, strict=True))
+    parsed = [_read(parser, question) for question in questions]
+    tally.misread += sum(one is None or one.programs != q.programs for one, q in zip(parsed, questions, strict=True))
 
     try:
         scene = perceive(detector, render_frames(video), video.name).scene
     except DataError:
         tally.refused += 1
-        read = [None] * len(read)
+        parsed = [None] * len(parsed)
 
-    for question, understood in zip(questions, read, strict=True):
+    for question, one in zip(questions, parsed, strict=True):
         true = question.answers
-        said: tuple[str | None, ...] = (None,) * len(true)
-        plain = said
-        if understood is not None:
-            said = tuple(one.value for one in answer(scene, [understood])[0])
-            plain = executor_answers(scene, understood)
+        by_graph: tuple[str | None, ...] = (None,) * len(true)
+        by_executor = by_graph
+        if one is not None:
+            by_graph = tuple(result.value for result in answer(scene, [one])[0])
+            by_executor = executor_answers(scene, one)
 
-        tally.graph[question.kind].append([a == b for a, b in zip(said, true, strict=True)])
-        tally.executor[question.kind].append([a == b for a, b in zip(plain, true, strict=True)])
+        tally.graph[question.kind].append([a == b for a, b in zip(by_graph, true, strict=True)])
+        tally.executor[question.kind].append([a == b for a, b in zip(by_executor, true, strict=True)])
         tally.guess[question.kind].append(_chance(question))
 
 
@@ -164,7 +137,7 @@ def _read(parser: Parser, question: Question) -> Question | None:
 
 
 def _chance(question: Question) -> float:
-    """Chance to guess all of a question: choices by coins, a number out of 0 to 4, any other among its values."""
+    """Chance to guess a whole question: each choice with 1/2, a number out of 0 to 4, others among their values."""
     if question.choices:
         return 0.5 ** len(question.choices)
     sizes = {"exist": 2, "count": 5, **{kind: len(values) for kind, values in ATTRIBUTES.items()}}

@@ -5,7 +5,7 @@ import numpy as np
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, COLORS, MATERIALS, SHAPES, Scene
 from spikebridge.networks.reasoning.parsing.operators import OPERATORS
 
-OVER_ALL = {row.token for row in OPERATORS if row.over_all}
+OVER_ALL = [row.token for row in OPERATORS if row.over_all]
 
 
 def random_scene(rng: np.random.Generator, video: int = 0) -> Scene:
@@ -14,11 +14,11 @@ def random_scene(rng: np.random.Generator, video: int = 0) -> Scene:
     triples = [(c, m, s) for c in COLORS[:4] for m in MATERIALS for s in SHAPES]
     objects = [triples[i] for i in rng.choice(len(triples), num_objects, replace=False)]
     frames = np.arange(0, 130, 5)
-    seen = rng.random((len(frames), num_objects)) < 0.97
+    is_detected = rng.random((len(frames), num_objects)) < 0.97
     begins = rng.integers(0, 12, num_objects)
     ends = rng.integers(14, 40, num_objects)
     place = np.arange(len(frames))[:, None]
-    visible = seen & (place >= begins) & (place < ends)
+    visible = is_detected & (place >= begins) & (place < ends)
     moves = rng.random((len(frames), num_objects)) < rng.choice([0.05, 0.5, 1.0])
     path = np.cumsum(moves[:, :, None] * rng.normal(0, 4, (len(frames), num_objects, 2)), 0)
     trajectory = [

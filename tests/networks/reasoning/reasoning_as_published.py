@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from research.reasoning.graphs.published_graph import PublishedTable, compile_as_published
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.executor import Event, Executor
-from spikebridge.networks.reasoning.graph.compiler import Instructions, compile_as_published
-from spikebridge.networks.reasoning.parsing.operators import OperatorTable
+from spikebridge.networks.reasoning.graph.compiler import Instructions
 
 CLIP = 20
 CLIP_SUPPOSED = 5
@@ -17,7 +17,7 @@ class AsPublished:
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        self.table = OperatorTable()
+        self.table = PublishedTable()
         self.executor = Executor(scene)
 
     def run(self, tokens: list[str]) -> str | None:

@@ -7,14 +7,9 @@ from typing import Any
 import pytest
 
 from spikebridge.errors import DataError
-from spikebridge.networks.reasoning.data.clevrer_questions import (
-    read_program,
-    read_question,
-    read_questions,
-    read_what_if_text,
-    what_if_questions,
-)
-from spikebridge.networks.reasoning.data.scene import Scene
+from spikebridge.networks.reasoning.data.clevrer_questions import read_program, read_question, read_questions
+from spikebridge.networks.reasoning.data.scene import Scene, object_tokens
+from spikebridge.networks.reasoning.data.what_if_texts import read_what_if_text, what_if_questions
 
 RED, BLUE, GRAY, CYAN = [
     ["red", "metal", "cube"],
@@ -136,6 +131,13 @@ def test_tokens_of_ones_own_can_be_allowed() -> None:
     with pytest.raises(DataError, match="unknown token 'filter_heavy'"):
         read_program(["objects", "filter_heavy"], "here")
     assert read_program("objects filter_heavy", "here", extra=("filter_heavy",)) == ("objects", "filter_heavy")
+
+
+def test_original_tokens_are_renamed_and_one_object_is_selected_by_its_three_values() -> None:
+    assert read_program("start get_frame", "here") == ("events", "filter_start", "query_frame")
+    assert " ".join(object_tokens(("red", "metal", "cube"))) == (
+        "objects red filter_color metal filter_material cube filter_shape unique"
+    )
 
 
 def what_if_scene() -> Scene:

@@ -17,6 +17,7 @@ from spikebridge.networks.reasoning.events.collision_inputs import (
     NUM_CHANNELS,
     acceleration,
     candidate_pairs,
+    kinds,
     mirrored,
     on_grid,
     signals,
@@ -43,7 +44,7 @@ OBJECTS = [["red", "metal", "cube"], ["blue", "rubber", "sphere"], ["gray", "met
 
 
 def scene_of(*tracks: Any, collisions: Any = (), what_if: Any = None) -> Scene:
-    """One object a track: for each grid sample a place, or None where it is not seen."""
+    """One object a track: for each grid sample a place, or None where it is not visible."""
     samples = [
         [int(frame), [[o, *track[t]] for o, track in enumerate(tracks) if track[t] is not None]]
         for t, frame in enumerate(GRID)
@@ -96,14 +97,14 @@ def test_channels_stand_where_their_names_say() -> None:
 def test_the_answer_does_not_depend_on_the_order_of_a_pair() -> None:
     torch.manual_seed(0)
     unit = CollisionUnit(num_features=8).eval()
-    given = random_pairs()
-    swapped = [part.flip(2) for part in given[:3]] + [given[3].flip(1)]
-    torch.testing.assert_close(unit(signals(*given))[0], unit(signals(*swapped))[0])
+    pairs = random_pairs()
+    swapped = [part.flip(2) for part in pairs[:3]] + [pairs[3].flip(1)]
+    torch.testing.assert_close(unit(signals(*pairs))[0], unit(signals(*swapped))[0])
 
 
 def test_training_sees_one_order_of_a_pair() -> None:
-    given = random_pairs()
-    torch.testing.assert_close(signals(*given, orders=1), signals(*given)[:, :, :1])
+    pairs = random_pairs()
+    torch.testing.assert_close(signals(*pairs, orders=1), signals(*pairs)[:, :, :1])
 
 
 @pytest.mark.parametrize("unit", [CollisionUnit(8), FixedCollisionUnit()], ids=["learned", "fixed"])
@@ -156,6 +157,29 @@ def test_a_frame_between_samples_follows_from_the_samples_around_the_peak() -> N
     assert expected_frame(scores).item() == pytest.approx(5 * (4 + share), abs=1e-4)
 
 
+def test_log_odds_and_frame_of_scores_worked_by_hand() -> None:
+    assert log_odds(torch.zeros(3)).exp().item() == pytest.approx(2)  # two against one
+
+    even = torch.tensor([-50.0, 0.0, 0.0, -50.0, -50.0, -50.0, 9.0])  # samples 1 and 2
+    assert expected_frame(even).item() == pytest.approx(7.5)
+
+
+def test_material_and_shape_are_one_hot() -> None:
+    assert kinds(Scene.from_lists(1, [["red", "rubber", "cube"]], [], [])).tolist() == [[0, 1, 1, 0, 0]]
+
+
+def test_the_second_coordinate_is_mirrored() -> None:
+    places = torch.tensor([[[[10.0, 20.0], [0.0, 75.0]]]])
+    assert mirrored(places).tolist() == [[[[10.0, 130.0], [0.0, 75.0]]]]
+
+
+def test_gaps_of_a_track_are_interpolated_and_marked() -> None:
+    samples = [[0, [[0, 0.0, 0.0]]], [5, []], [10, [[0, 4.0, 2.0]]]]
+    places, visible = on_grid(Scene.from_lists(1, OBJECTS[:1], samples, []))
+    assert places[1].tolist() == [[2.0, 1.0]]
+    assert visible[:4, 0].tolist() == [1.0, 0.0, 1.0, 0.0]
+
+
 def test_candidates_come_near_once_gaps_are_filled() -> None:
     hidden: list[Any] = [place if not 5 <= t <= 20 else None for t, place in enumerate(rolls())]
     scene = scene_of(hidden, lies(), lies(140.0, 140.0))
@@ -183,8 +207,8 @@ def test_samples_off_the_grid_are_read_at_the_grid() -> None:
 
     assert visible.all()
 
-    short, seen = on_grid(Scene.from_lists(1, OBJECTS[:1], every[:13], []))
-    assert seen[:, 0].tolist() == [1.0, 1.0, 1.0] + [0.0] * 23  # 10 is the last within two frames of a sample
+    short, visible = on_grid(Scene.from_lists(1, OBJECTS[:1], every[:13], []))
+    assert visible[:, 0].tolist() == [1.0, 1.0, 1.0] + [0.0] * 23  # 10 is the last within two frames of a sample
     assert short[-1, 0].tolist() == [12.0, 9.0]
     assert on_grid(Scene.from_lists(1, OBJECTS[:1], [], []))[1].sum() == 0
 
@@ -227,7 +251,7 @@ def test_a_reader_replaces_observed_collisions_and_keeps_predicted_ones() -> Non
     assert read.predicted.tolist() == [[150, 0, 1]]
     assert list(read.what_if) == [0]
     assert read.collision_scores is not None and 0.5 < float(read.collision_scores[0]) <= 1
-    assert scene.collisions.tolist() == [[5, 0, 1]]  # the given one is left alone
+    assert scene.collisions.tolist() == [[5, 0, 1]]  # the scene itself is not modified
 
 
 class AtSample3(torch.nn.Module):
@@ -268,13 +292,13 @@ def test_many_pairs_are_read_in_pieces_as_at_once(monkeypatch: pytest.MonkeyPatc
 
 
 def test_presence_fills_gaps_goes_on_straight_and_takes_away() -> None:
-    seen: list[Any] = [None, None, *rolls()[2:10], None, *rolls()[11:]]
+    observed: list[Any] = [None, None, *rolls()[2:10], None, *rolls()[11:]]
     there = np.ones((26, 1), dtype=bool)
     there[[0, 25]] = False
-    scene = with_presence(scene_of(seen), there)
+    scene = with_presence(scene_of(observed), there)
 
     assert scene.visible[:, 0].tolist() == there[:, 0].tolist()
-    assert scene.positions[1, 0].tolist() == [5.0, 9.0]  # before it was seen, along its first step
+    assert scene.positions[1, 0].tolist() == [5.0, 9.0]  # before it was observed, along its first step
     assert scene.positions[10, 0].tolist() == [50.0, 9.0]  # in the gap
 
 
@@ -310,5 +334,5 @@ def test_the_presence_unit_spikes_for_each_object_at_each_sample() -> None:
                 assert scene.visible[:, o].tolist() == there.tolist()
             assert scene.moving is not None and scene.moving[:, o].tolist() == moves.tolist()
 
-    sure = read_presence(unit, scenes, margin=1e6)  # nothing goes against what was seen
+    sure = read_presence(unit, scenes, margin=1e6)  # nothing goes against the detector
     assert all((one.visible == scene.visible).all() for one, scene in zip(sure, scenes, strict=True))

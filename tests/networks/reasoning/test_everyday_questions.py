@@ -13,6 +13,7 @@ from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.explain.ask import Observation, answer_question
 from spikebridge.networks.reasoning.explain.page import explanation_page
 from spikebridge.networks.reasoning.parsing._grammar import Grammar
+from spikebridge.networks.reasoning.parsing._nearest import nearest_question
 from spikebridge.networks.reasoning.parsing.agreement import disagreement
 from spikebridge.networks.reasoning.parsing.parser import read_programs
 from spikebridge.networks.reasoning.parsing.vocabulary import Vocabulary
@@ -32,10 +33,10 @@ SCENE = Scene.from_lists(
 @pytest.mark.parametrize("half", [0, 1])
 def test_95_of_100_questions_by_hand_are_read_and_none_is_answered_wrongly(half: int) -> None:
     counted = Counter(outcome(shipped_parser(), one) for one in written_questions(half))
-    asked = counted["right"] + counted["refused"] + counted["wrong"]
+    num_questions = counted["right"] + counted["refused"] + counted["wrong"]
 
-    assert asked >= 90
-    assert counted["right"] >= 0.95 * asked
+    assert num_questions >= 90
+    assert counted["right"] >= 0.95 * num_questions
     assert counted["wrong"] == counted["answered"] == 0
 
 
@@ -59,7 +60,7 @@ def test_every_everyday_text_is_known_well_typed_and_agrees_with_its_program(see
 
 
 @pytest.mark.parametrize(
-    ("text", "program", "said"),
+    ("text", "program", "reason"),
     [
         ("How many red cubes are moving?", "objects red filter_color cube filter_shape count", "'moving'"),
         ("How many red cubes?", "objects red filter_color count", "'cube'"),
@@ -73,9 +74,9 @@ def test_every_everyday_text_is_known_well_typed_and_agrees_with_its_program(see
         ("What did not cause the collision?", "events events unique filter_ancestor belong_to", "'collision'"),
     ],
 )
-def test_a_program_that_says_something_else_is_found(text: str, program: str, said: str) -> None:
+def test_a_program_that_says_something_else_is_found(text: str, program: str, reason: str) -> None:
     tokens = VOCABULARY.tokenize(text, "question")
-    assert disagreement(tokens, VOCABULARY.with_slots(program.split(), tokens)) == said
+    assert disagreement(tokens, VOCABULARY.with_slots(program.split(), tokens)) == reason
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,11 @@ def test_the_first_questions_of_a_newcomer_are_answered(text: str, answer: str) 
     answered = answer_question(Observation(SCENE), shipped_parser(), text)
     assert str(answered.answers[0].value) == answer
     assert text in explanation_page(Observation(SCENE), answered)
+
+
+def test_the_nearest_known_question_is_about_the_same_objects() -> None:
+    nearest = nearest_question(VOCABULARY, "How fast are the red cubes moving?", "question")
+    assert nearest == "How many red cubes are moving?"
 
 
 @pytest.mark.parametrize("text", ["Where is the red cube?", "How fast is the ball?", "Is the cube next to the ball?"])

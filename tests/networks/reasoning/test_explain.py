@@ -7,10 +7,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.explain.explain import explain
+from spikebridge.networks.reasoning.explain.labels import fact_label, neuron_label, object_labels
 from spikebridge.networks.reasoning.explain.page import as_html, as_json, as_text
 
 SCENE = Scene.from_lists(
@@ -26,10 +28,10 @@ CAUSE = [*RED, *CAUSES_OF_GREEN]
 
 
 def test_the_chain_goes_from_the_answer_down_to_what_was_perceived() -> None:
-    told = explain(SCENE, CAUSE)
-    assert told.answer.value == "correct"
+    explanation = explain(SCENE, CAUSE)
+    assert explanation.answer.value == "correct"
 
-    chain = told.cause_chain
+    chain = explanation.cause_chain
     assert chain[0].neuron == "match"
     assert [reason.step for reason in chain] == sorted((reason.step for reason in chain), reverse=True)
 
@@ -50,6 +52,41 @@ def test_the_chain_goes_from_the_answer_down_to_what_was_perceived() -> None:
     assert all(reason.instruction for reason in chain if not reason.evidence)
 
 
+def test_the_text_of_an_explanation_has_every_step_and_every_cause() -> None:
+    scene = Scene.from_lists(1, [["red", "metal", "cube"]], [[0, [[0, 9.0, 9.0]]]], [])
+    text = """\
+answer: red (ok, confidence 1.00)
+step 0, objects: all_objects
+step 1, objects: objects: red cube
+step 2, query_color: kind_color; objects: red cube
+step 3, read: objects: red cube
+because
+  red (step 3): red
+    step 2, kind_color
+    step 1, object[0]: red cube is red
+  kind_color (step 2): kind color, by query_color
+  object[0] (step 1): red cube is in the set
+    step 0, all_objects
+  all_objects (step 0): all objects, by objects"""
+
+    assert as_text(explain(scene, ["objects", "unique", "query_color"])) == text
+
+
+def test_labels_say_what_neurons_and_connections_mean() -> None:
+    events = ["", "red ball enters (frame 5)"]
+    assert neuron_label("object_moving[0]", ["blue cube"], []) == "blue cube moves then"
+    assert neuron_label("red", [], []) == "red"
+    assert fact_label("red", "object[0]", ["red cube"], []) == "red cube is red"
+    assert fact_label("event[1]", "object_moving[0]", ["blue cube"], events) == (
+        "blue cube moves when red ball enters (frame 5)"
+    )
+
+
+def test_the_material_names_an_object_only_where_it_distinguishes_two() -> None:
+    objects = [["red", "metal", "cube"], ["red", "rubber", "cube"], ["red", "metal", "sphere"]]
+    assert object_labels(Scene.from_lists(1, objects, [], [])) == ["red metal cube", "red rubber cube", "red sphere"]
+
+
 def test_facts_carry_how_sure_they_are() -> None:
     scores = np.array([[1.0, 1.0, 1.0], [0.6, 1.0, 1.0], [1.0, 1.0, 1.0]])
     scene = replace(SCENE, attribute_scores=scores, collision_scores=np.array([0.8, 1.0]))
@@ -63,37 +100,41 @@ def test_facts_carry_how_sure_they_are() -> None:
 
 def test_an_answer_that_nothing_fired_has_no_chain_and_says_so() -> None:
     causes_of_red = ["events", "events", *RED, "filter_collision", "unique", "filter_ancestor", "belong_to"]
-    told = explain(SCENE, [*GREEN, *causes_of_red])
-    assert (told.answer.value, told.cause_chain) == ("wrong", ())
-    assert "nothing in memory belongs to the set" in as_text(told)
+    explanation = explain(SCENE, [*GREEN, *causes_of_red])
+    assert (explanation.answer.value, explanation.cause_chain) == ("wrong", ())
+    assert "nothing in memory belongs to the set" in as_text(explanation)
 
 
 def test_ablation_shows_which_neurons_the_answer_needs_and_critical_lists_them() -> None:
-    told = explain(SCENE, CAUSE)
-    lost, spared = told.ablate(["event_cause[1]", "event_later[1]"])
+    explanation = explain(SCENE, CAUSE)
+    lost, spared = explanation.ablate(["event_cause[1]", "event_later[1]"])
 
     assert (lost.value, spared.value) == ("wrong", "correct")
 
-    critical = told.critical()
+    critical = explanation.critical()
     assert {"match", "red", "object_memory[1]", "ask_causes"} <= set(critical)
     assert "event_later[1]" not in critical
 
+    query = explain(SCENE, ["objects", "cube", "filter_shape", "unique", "query_color"])
+    assert [step.objects for step in query.steps] == [(), (0, 1, 2), (0, 1, 2), (0,), (0,), (0,)]
+    assert query.critical() == ["all_objects", "kind_color", "blue", "cube", "dismiss_objects", "object[0]"]
+
     with pytest.raises(ConfigError, match=r"no neuron 'event_casue\[1\]'"):
-        told.ablate(["event_casue[1]"])
+        explanation.ablate(["event_casue[1]"])
 
 
 def test_a_supposed_world_tells_who_was_removed() -> None:
     pair = ["all_events", *RED, "filter_collision", *GREEN, "filter_collision", "unique"]
-    told = explain(SCENE, [*pair, "all_events", *BLUE, "filter_counterfact", "belong_to"])
+    explanation = explain(SCENE, [*pair, "all_events", *BLUE, "filter_counterfact", "belong_to"])
 
-    assert told.answer.value == "correct"
-    assert told.removal is not None
-    assert told.events == ["red sphere meets green cylinder (frame 90)"]
-    assert as_text(told, "What if?").splitlines()[:2] == ["What if?", "removed: blue cube"]
+    assert explanation.answer.value == "correct"
+    assert explanation.removal is not None
+    assert explanation.events == ["red sphere meets green cylinder (frame 90)"]
+    assert as_text(explanation, "What if?").splitlines()[:2] == ["What if?", "removed: blue cube"]
 
 
 class _Balanced(HTMLParser):
-    """Whether every element is closed, and what it refers to."""
+    """Collects the elements that are open, and the targets of links."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,12 +144,12 @@ class _Balanced(HTMLParser):
         self.outside: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
+        attributes = dict(attrs)
         if tag not in ("meta", "img", "circle", "br", "input"):
             self.open.append(tag)
 
-        self.ids |= {given["id"] or ""} if "id" in given else set()
-        target = given.get("href") or given.get("src") or ""
+        self.ids |= {attributes["id"] or ""} if "id" in attributes else set()
+        target = attributes.get("href") or attributes.get("src") or ""
         if target.startswith("#"):
             self.links.add(target[1:])
         elif target and not target.startswith("data:"):
@@ -120,8 +161,8 @@ class _Balanced(HTMLParser):
 
 
 def test_the_page_stands_alone_and_its_spikes_lead_to_their_causes() -> None:
-    told = explain(SCENE, CAUSE)
-    page = as_html(told, "Is <the red one> responsible?", frames=[("frame 50", "data:image/png;base64,AAAA")])
+    explanation = explain(SCENE, CAUSE)
+    page = as_html(explanation, "Is <the red one> responsible?", frames=[("frame 50", Image.new("RGB", (4, 3)))])
     reader = _Balanced()
     reader.feed(page)
 
@@ -132,7 +173,7 @@ def test_the_page_stands_alone_and_its_spikes_lead_to_their_causes() -> None:
     (data,) = re.findall(r'<script type="application/json">(.*?)</script>', page)
     reasons = json.loads(data)["reasons"]
     names = json.loads(data)["lanes"][0]["names"]
-    answer = f"{len(told.steps) - 1} {names.index('match')}"
+    answer = f"{len(explanation.steps) - 1} {names.index('match')}"
 
     assert reasons[answer][1]
 
@@ -149,11 +190,11 @@ def test_the_page_stands_alone_and_its_spikes_lead_to_their_causes() -> None:
 
 
 def test_the_json_has_a_schema_with_a_version_and_every_step() -> None:
-    told = explain(SCENE, CAUSE)
-    plain = json.loads(as_json(told, "Why?"))
+    explanation = explain(SCENE, CAUSE)
+    plain = json.loads(as_json(explanation, "Why?"))
 
     assert (plain["schema"], plain["version"]) == ("spikebridge.explanation", 1)
     assert plain["answer"] == {"value": "correct", "status": "ok", "confidence": 1.0, "margin": 0.5}
-    assert [step["step"] for step in plain["steps"]] == list(range(len(told.steps)))
+    assert [step["step"] for step in plain["steps"]] == list(range(len(explanation.steps)))
     assert plain["reasons"][0]["neuron"] == "match"
     assert plain["objects"] == ["blue cube", "red sphere", "green cylinder"]

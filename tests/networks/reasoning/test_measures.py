@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from research.reasoning.question_answering import budget
+from research.reasoning.question_answering.calibration import calibration
 from research.reasoning.question_answering.folds import CrossFitReader, folds
 from spikebridge.networks.reasoning.data.scene import Scene
-from spikebridge.networks.reasoning.evaluation.scores import calibration
 from spikebridge.networks.reasoning.events.collision_unit import FixedCollisionUnit
 from spikebridge.networks.reasoning.events.reader import CollisionReader
 
@@ -24,7 +24,7 @@ def near() -> Scene:
 
 @pytest.fixture
 def noisy() -> Scene:
-    """Gray stands first; its meeting with blue was missed, one with red made up, that of red and blue told late."""
+    """Gray stands first; its meeting with blue was missed, one with red made up, that of red and blue reported late."""
     return Scene.from_lists(
         1, [GRAY, RED, BLUE], [[0, [[0, 9.0, 9.0]]]], [[35, 2, 1], [40, 0, 1]], {0: [[70, 1, 2]], 1: [[80, 0, 2]]}
     )

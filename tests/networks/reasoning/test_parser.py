@@ -83,6 +83,23 @@ def test_every_sampled_text_can_be_tokenized_and_its_program_written(seed: int) 
     assert tuple(text.slots.get(token, token) for token in written) == drawn.program
 
 
+def test_after_a_color_only_its_filter_is_allowed() -> None:
+    stack = GRAMMAR.start("question")
+    for token in ("objects", "<color 1>"):
+        stack = GRAMMAR.push(stack, token)
+
+    assert stack == ("choice", "objects", "color")
+    assert GRAMMAR.allowed(stack, "question") == {"filter_color"}
+
+
+def test_a_question_becomes_tokens_with_slots() -> None:
+    text = VOCABULARY.tokenize("Are there any red cubes?", "question")
+    assert text.tokens == ("<question>", "are", "there", "any", "<color 1>", "<shape 1>")
+    assert text.slots == {"<color 1>": "red", "<shape 1>": "cube"}
+    with pytest.raises(DataError, match="the program has 'blue', which the text does not name"):
+        VOCABULARY.with_slots(("objects", "blue", "filter_color"), text)
+
+
 def test_values_stand_for_themselves_by_their_place() -> None:
     text = VOCABULARY.tokenize("Does the red cube hit a gray cube, or grey spheres?", "question")
     assert text.slots == {"<color 1>": "red", "<shape 1>": "cube", "<color 2>": "gray", "<shape 2>": "sphere"}
@@ -157,6 +174,8 @@ def test_questions_and_choices_belong_together() -> None:
         read_question(parser, 1, "How many collisions happen?", ["the red cube's exit"])
 
     assert kind_of(("objects", "count")) == "descriptive"
+    assert kind_of(("all_events", "filter_counterfact", "belong_to")) == "counterfactual"
+    assert kind_of(("events", "filter_ancestor", "belong_to")) == "explanatory"
 
 
 def test_an_untrained_parser_writes_well_typed_programs_or_none() -> None:
@@ -169,7 +188,7 @@ def test_an_untrained_parser_writes_well_typed_programs_or_none() -> None:
 
 
 def _is_well_typed(program: tuple[str, ...]) -> bool:
-    """Whether a question's program is well typed, alone or after the program of a choice."""
+    """True if a question's program is well typed, alone or after the program of a choice."""
     for choice in ("", *CHOICE.values()):
         try:
             parse([*choice.split(), *program], OperatorTable((*OPERATORS, DESCRIBE)))

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from research.reasoning.question_answering.generated_questions import uncertain_pairs
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.networks.reasoning.perception.detector import Detections, Detector, Maps, detection_loss
 from spikebridge.networks.reasoning.perception.object_tracks import ObjectTracks, track_objects
-from spikebridge.networks.reasoning.perception.one_shot import LabeledPicture, learn_value
+from spikebridge.networks.reasoning.perception.one_shot import LabeledPicture, imprinted_row, learn_value
 from spikebridge.networks.reasoning.perception.perceive import check_pictures, check_tracks, perceive, roll_out
-from spikebridge.networks.reasoning.perception.track_motion import fit_motion
-from spikebridge.networks.reasoning.simulation.questions import uncertain_pairs
+from spikebridge.networks.reasoning.perception.track_motion import FittedMotion, fit_motion
 from spikebridge.networks.reasoning.simulation.render import PALETTE, render_frames
-from spikebridge.networks.reasoning.simulation.table import fit_segment
+from spikebridge.networks.reasoning.simulation.table import MotionSegment, fit_segment
 from spikebridge.networks.reasoning.simulation.video import RollingVideo, generate_video, in_view
 from spikebridge.pretrained.perception import shipped_detector
 
@@ -97,6 +97,35 @@ def test_exact_tracks_give_the_collisions_that_happened() -> None:
         assert motion.friction == pytest.approx(video.friction, abs=0.002)
 
 
+def test_a_collision_on_a_line_is_fitted_and_goes_on_after_the_video() -> None:
+    frames = np.arange(30.0)
+    rolling = np.stack([10 + frames.clip(max=15), np.full(30, 40.0)], 1)  # it collides at 25 px and stops
+    lying = np.stack([39 + (frames - 15).clip(min=0), np.full(30, 40.0)], 1)
+    motion = fit_motion(np.stack([rolling, lying], 1))
+
+    assert motion.collisions == ((15, 0, 1),)
+    assert motion.friction == pytest.approx(0, abs=5e-4)
+    assert motion.at(1, 40)[0] == pytest.approx([64, 40], abs=0.05)
+
+
+def test_a_chain_of_collisions_is_simulated_with_and_without_its_objects() -> None:
+    def on_row(first: int, last: int, x: float, speed: float) -> MotionSegment:
+        return MotionSegment(first, last, np.array([x, 50.0]), np.array([speed, 0.0]))
+
+    # a ball hits a second one, which then moves towards a third
+    chain = (
+        (on_row(0, 15, 10.0, 1.0), on_row(15, 30, 25.0, 0.0)),
+        (on_row(0, 15, 39.0, 0.0), on_row(15, 30, 39.0, 1.0)),
+        (on_row(0, 30, 70.5, 0.0),),
+    )
+    motion = FittedMotion(0.0, chain, ((15, 0, 1),), 30)
+
+    assert roll_out(motion).tolist() == [[15, 0, 1], [33, 1, 2]]
+    assert roll_out(motion, removed=0).tolist() == []
+    # without the second ball the first one reaches the third
+    assert roll_out(motion, removed=1).tolist() == [[47, 0, 2]]
+
+
 def test_rolling_on_agrees_with_the_truth_where_it_is_clear() -> None:
     wrong = 0
     number_of = 0
@@ -110,11 +139,11 @@ def test_rolling_on_agrees_with_the_truth_where_it_is_clear() -> None:
         motion = fit_motion(places)
         scene = video.scene()
         for removed, rows in [(None, scene.predicted), *scene.what_if.items()]:
-            told = roll_out(motion, removed)
-            told = told[told[:, 0] >= 128] if removed is None else told
+            simulated = roll_out(motion, removed)
+            simulated = simulated[simulated[:, 0] >= 128] if removed is None else simulated
             doubtful = uncertain_pairs(video, removed)
-            wrong += len((pairs(told) ^ pairs(rows)) - doubtful)
-            number_of += len((pairs(told) | pairs(rows)) - doubtful)
+            wrong += len((pairs(simulated) ^ pairs(rows)) - doubtful)
+            number_of += len((pairs(simulated) | pairs(rows)) - doubtful)
 
     assert number_of > 15
     assert wrong <= 0.05 * number_of
@@ -149,8 +178,8 @@ def test_the_shipped_detector_finds_objects_in_other_light() -> None:
     shown = render_frames(video)
     darker = (shown * 0.7).astype(np.uint8)
 
-    for seen in (shown, darker):
-        scene = perceive(shipped_detector(), seen, "v", what_if=False).scene
+    for pictures in (shown, darker):
+        scene = perceive(shipped_detector(), pictures, "v", what_if=False).scene
         assert set(scene.objects) <= set(video.objects)
         assert len(scene.objects) >= len(video.objects) - 1
 
@@ -176,6 +205,11 @@ def test_videos_of_another_kind_are_refused_in_one_line() -> None:
 
     with pytest.raises(DataError, match="no object was found"):
         perceive(shipped_detector(), np.full((128, 96, 144, 3), 120, np.uint8), "grey")
+
+
+def test_an_imprinted_row_keeps_its_margin_from_old_and_new() -> None:
+    row, offset = imprinted_row(torch.zeros(1, 2), torch.zeros(1), torch.eye(2)[:1], torch.eye(2)[1:])
+    assert (torch.eye(2) @ row + offset).round().tolist() == [3, -3]
 
 
 def test_one_picture_is_enough_for_a_color_and_changes_no_other_weight() -> None:

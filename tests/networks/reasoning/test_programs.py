@@ -1,12 +1,12 @@
-"""Programs: tokens and types, the plan for two sets, the published shuffling, and what is refused."""
+"""Programs: tokens and types, the plan for two sets, and what is refused."""
 
 import pytest
 
 from spikebridge.errors import ConfigError
-from spikebridge.networks.reasoning.graph.compiler import compile_as_published, compile_program
+from spikebridge.networks.reasoning.graph.compiler import compile_program
 from spikebridge.networks.reasoning.graph.layout import NeuronLayout
 from spikebridge.networks.reasoning.graph.units import program_spikes, program_unit
-from spikebridge.networks.reasoning.parsing.operators import OPERATORS, Operator, OperatorTable, Signature
+from spikebridge.networks.reasoning.parsing.operators import OPERATORS, Operator, OperatorTable, Signature, with_blanks
 
 TABLE = OperatorTable()
 RED = "objects red filter_color unique"
@@ -49,44 +49,23 @@ def test_probes_stand_where_a_set_has_settled() -> None:
         f"events {RED} filter_collision second filter_order query_object query_color".split(), TABLE
     )
     # red is left at 5, its collisions at 8, then two are needed; one object after the question at 17
-    assert [(p.step, p.group, p.least, p.most == 1) for p in program.probes] == [
+    assert [(p.step, p.group, p.min_size, p.max_size == 1) for p in program.probes] == [
         (5, "object", 1, True),
         (8, "event", 2, False),
         (17, "object", 1, True),
     ]
 
 
-@pytest.mark.parametrize(
-    ("program", "names"),
-    [
-        ("objects red filter_color null filter_moving count", "events/objects/filter_red/silence/filter_moving/count"),
-        (
-            f"objects events {RED} filter_in unique query_frame filter_moving count",
-            "events/objects/filter_red/filter_in/objects/filter_moving/count",
-        ),
-        (f"{RED} events events filter_end filter_before belong_to",
-         "objects/filter_red/events, storing both/filter_end/filter_before/belong_to"),
-        (f"all_events {RED} filter_collision {BLUE} filter_collision unique unseen_events belong_to",
-         "events/objects/filter_red/filter_collision/objects/filter_blue/filter_collision/unseen_events"),
-    ],
-)  # fmt: skip
-def test_the_published_compiler_shuffles_tokens(program: str, names: str) -> None:
-    assert "/".join(compile_as_published(program.split(), TABLE).names) == names
-
-
 def test_the_removed_object_is_found_by_a_program_of_its_own() -> None:
     choice = f"all_events {RED} filter_collision {BLUE} filter_collision unique"
     tokens = f"{choice} all_events objects cyan filter_color unique filter_counterfact belong_to negate".split()
-    exact = compile_program(tokens, TABLE)
-    published = compile_as_published(tokens, TABLE)
+    program = compile_program(tokens, TABLE)
 
-    assert exact.removal is not None and published.removal is not None
-    assert exact.removal.names == ("objects", "filter_cyan")
-    assert published.removal.names == ("silence", "objects", "filter_cyan")
-    assert (exact.negated, exact.world) == (published.negated, published.world) == (True, "counterfactual")
+    assert program.removal is not None
+    assert program.removal.names == ("objects", "filter_cyan")
+    assert (program.negated, program.world) == (True, "counterfactual")
 
 
-@pytest.mark.parametrize("compiler", [compile_program, compile_as_published])
 @pytest.mark.parametrize(
     ("program", "message"),
     [
@@ -99,9 +78,9 @@ def test_the_removed_object_is_found_by_a_program_of_its_own() -> None:
         ("", "leaves nothing"),
     ],
 )  # fmt: skip
-def test_a_program_that_is_not_well_typed_is_refused_with_its_place(compiler, program: str, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_program_that_is_not_well_typed_is_refused_with_its_place(program: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        compiler(program.split(), TABLE)
+        compile_program(program.split(), TABLE)
 
 
 @pytest.mark.parametrize(
@@ -120,19 +99,28 @@ def test_what_a_graph_cannot_hold_is_refused(program: str, message: str) -> None
         compile_program(program.split(), TABLE)
 
 
+def test_a_program_with_blanks_is_compiled_once_for_all_values() -> None:
+    tokens = ["objects", "red", "filter_color", "cube", "filter_shape", "count"]
+    blank, words = with_blanks(tokens, TABLE)
+
+    assert blank == ("objects", "{0:color}", "filter_color", "{1:shape}", "filter_shape", "count")
+    assert words == ["red", "cube"]
+    assert compile_program(blank, TABLE).filled(words) == compile_program(tokens, TABLE)
+
+
 def test_the_spike_train_of_a_program_is_the_rows_of_its_operators_behind_each_other() -> None:
-    layout = NeuronLayout(exact=True)
+    layout = NeuronLayout()
     programs = [compile_program(p.split(), TABLE) for p in (f"{RED} query_shape", "objects count")]
     spikes = program_spikes(programs, TABLE, program_unit(TABLE, layout))
-    told = [[{layout.shared[g] for g in row.nonzero()} for row in spikes[:, p]] for p in range(2)]
+    trains = [[{layout.shared[g] for g in row.nonzero()} for row in spikes[:, p]] for p in range(2)]
 
-    assert told[0] == [{"all_objects"}, set(), {"red", "dismiss_objects"}, set(), {"kind_shape"}, set()]
+    assert trains[0] == [{"all_objects"}, set(), {"red", "dismiss_objects"}, set(), {"kind_shape"}, set()]
     # one step shorter, so silence comes in front
-    assert told[1] == [set(), {"all_objects"}, set(), set(), set(), set()]
+    assert trains[1] == [set(), {"all_objects"}, set(), set(), set(), set()]
 
 
 def test_an_operator_that_stimulates_what_is_no_neuron_is_refused() -> None:
     wrong = Operator("hop", (Signature(("objects",), "objects"),), (("dismis_objects",), ()))
     table = OperatorTable((*OPERATORS, wrong))
     with pytest.raises(ConfigError, match=r"'hop' stimulates 'dismis_objects'.*did you mean 'dismiss_objects'"):
-        program_unit(table, NeuronLayout(exact=True))
+        program_unit(table, NeuronLayout())

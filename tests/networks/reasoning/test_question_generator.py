@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from research.reasoning.question_answering.generated_questions import generate_questions
 from research.reasoning.question_answering.videos import executor_answers
 from spikebridge.networks.reasoning.data.scene import KINDS, Question
 from spikebridge.networks.reasoning.graph.run import answer
-from spikebridge.networks.reasoning.simulation.questions import generate_questions
 from spikebridge.networks.reasoning.simulation.templates import (
     Reference,
     cause_question,
@@ -17,32 +17,32 @@ from spikebridge.networks.reasoning.simulation.video import generate_video
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[tuple[int, Question]]:
+def numbered_questions() -> list[tuple[int, Question]]:
     numbers = range(20, 28)
     return [(n, q) for n in numbers for q in generate_questions(generate_video("train", n), executor_answers)]
 
 
-def test_all_four_kinds_are_asked(asked: list[tuple[int, Question]]) -> None:
-    assert {question.kind for _, question in asked} == set(KINDS)
-    assert all(None not in question.answers for _, question in asked)
+def test_all_four_kinds_are_asked(numbered_questions: list[tuple[int, Question]]) -> None:
+    assert {question.kind for _, question in numbered_questions} == set(KINDS)
+    assert all(None not in question.answers for _, question in numbered_questions)
 
 
-def test_choices_differ_and_are_judged(asked: list[tuple[int, Question]]) -> None:
+def test_choices_differ_and_are_judged(numbered_questions: list[tuple[int, Question]]) -> None:
     answers = set()
-    for _, question in asked:
+    for _, question in numbered_questions:
         if question.choices:
             assert 2 <= len(question.choices) <= 4
             assert len({choice.text for choice in question.choices}) == len(question.choices)
             answers |= {(question.kind, choice.answer) for choice in question.choices}
 
-    assert answers == {(kind, said) for kind in KINDS[1:] for said in ("correct", "wrong")}
+    assert answers == {(kind, answer) for kind in KINDS[1:] for answer in ("correct", "wrong")}
 
 
-def test_the_graph_answers_every_question_about_the_true_scene(asked: list[tuple[int, Question]]) -> None:
-    for number in {number for number, _ in asked}:
-        questions = [question for other, question in asked if other == number]
-        said = answer(generate_video("train", number).scene(), questions)
-        assert [tuple(one.value for one in answers) for answers in said] == [q.answers for q in questions]
+def test_the_graph_answers_every_question_about_the_true_scene(numbered_questions: list[tuple[int, Question]]) -> None:
+    for number in {number for number, _ in numbered_questions}:
+        questions = [question for other, question in numbered_questions if other == number]
+        results = answer(generate_video("train", number).scene(), questions)
+        assert [tuple(one.value for one in answers) for answers in results] == [q.answers for q in questions]
 
 
 def test_one_seed_asks_the_same_questions() -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from research.reasoning.graphs.published_graph import FORMS
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scene
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.executor import Executor
-from spikebridge.networks.reasoning.graph.run import answer
+from spikebridge.networks.reasoning.graph.run import run_questions
 
 PUBLISHED = {"noisy": (94.23, 89.14), "near truth": (99.94, 99.77)}
 """Percent of options and of questions, by the published rules on our scene files."""
@@ -35,30 +36,30 @@ def test_the_442_real_questions_are_answered_as_often_as_by_the_published_networ
     files = {file.name: file for file in real_set("clevrer")}
     questions = read_questions(files["questions_explanatory_real.jsonl.gz"]).questions
     name = {"noisy": "scenes_propnet.jsonl.gz", "near truth": "scenes_near_truth.jsonl.gz"}[which]
-    asked = {question.video for question in questions}
-    scenes = scenes_of(files[name], asked)
+    videos = {question.video for question in questions}
+    scenes = scenes_of(files[name], videos)
     executors = {scene.video: Executor(scene) for scene in scenes}
 
     assert len(questions) == 442
-    for preset in ("paper", "scaled", "compartment"):
+    for form, options in FORMS.items():
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="preset 'scaled' is exact")
-            answers = answer(scenes, questions, preset=preset)
+            answers = run_questions(scenes, questions, options)
 
         right = [
-            [a.value == truth for a, truth in zip(given, question.answers, strict=True)]
-            for question, given in zip(questions, answers, strict=True)
+            [a.value == truth for a, truth in zip(values, question.answers, strict=True)]
+            for question, values in zip(questions, answers, strict=True)
         ]
 
-        options = [one for row in right for one in row]
-        scores = (100 * sum(options) / len(options), 100 * sum(map(all, right)) / len(right))
+        judged = [one for row in right for one in row]
+        scores = (100 * sum(judged) / len(judged), 100 * sum(map(all, right)) / len(right))
 
-        assert len(options) == 1768
-        assert scores == pytest.approx(PUBLISHED[which], abs=0.2), preset
-        if preset == "scaled":
+        assert len(judged) == 1768
+        assert scores == pytest.approx(PUBLISHED[which], abs=0.2), form
+        if form == "scaled":
             continue
 
-        for question, given in zip(questions, answers, strict=True):
-            for program, said in zip(question.programs, given, strict=True):
+        for question, values in zip(questions, answers, strict=True):
+            for program, result in zip(question.programs, values, strict=True):
                 expected = executors[question.video].run(program)
-                assert expected.value is None or said.value == expected.value
+                assert expected.value is None or result.value == expected.value

@@ -11,11 +11,11 @@ import torch
 
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning import recipe as reasoning
-from spikebridge.networks.reasoning.data.scene import Choice, Question, Scene
+from spikebridge.networks.reasoning.data.scene import KINDS, Choice, Question, Scene
 from spikebridge.networks.reasoning.evaluation.evaluate import QuestionEvaluation
-from spikebridge.networks.reasoning.evaluation.scores import tally
 from spikebridge.networks.reasoning.events.collision_inputs import candidate_pairs
 from spikebridge.networks.reasoning.executor import execute
+from spikebridge.networks.reasoning.scores import tally
 from spikebridge.networks.reasoning.training.labels import (
     NEVER,
     UNKNOWN,
@@ -25,7 +25,7 @@ from spikebridge.networks.reasoning.training.labels import (
     presence_labels,
     real_split,
 )
-from spikebridge.networks.reasoning.training.units import collision_time_loss
+from spikebridge.networks.reasoning.training.units import collision_time_loss, threshold_kind
 from spikebridge.training import Run
 
 QUICK = reasoning.PRESETS["quick"]
@@ -61,6 +61,9 @@ def test_evaluating_again_gives_the_same_figures(
 def test_the_report_is_one_file_with_every_source(trained: tuple[Run, dict[str, Any]]) -> None:
     page = reasoning.report(trained[0]).read_text()
     assert all(name in page for name in ("baked", "fixed", "learned", "near truth", "threshold"))
+    shares = {row["from"]: f"{row['per option %']:.2f} %" for row in trained[1]["collisions"]}
+    sentence = "From learned collisions the graph judges {} of the options rightly, from baked-in ones {}."
+    assert sentence.format(shares["learned"], shares["baked"]) in page
     assert "spikebridge train reasoning --scenes generated" in page, "the command of this run"
     assert "http://" not in page.replace("http://www.w3.org", "")
 
@@ -109,7 +112,7 @@ def test_files_are_answered_by_every_preset_and_the_executor(
     results = reasoning.evaluate(trained[0], None, options)
     json.dumps(results)
 
-    assert set(results["presets"]) == {"paper", "scaled", "compartment"}
+    assert set(results["presets"]) == {"scaled", "compartment"}
     for graph in results["presets"].values():
         assert graph["explanatory"] == {"per_option": 1, "per_question": 1, "num_questions": 1, "num_options": 1}
         assert graph["descriptive"]["num_questions"] == 2
@@ -123,7 +126,7 @@ def test_files_are_answered_by_every_preset_and_the_executor(
 def test_what_if_texts_are_answered_with_and_without_the_causal_link(
     trained: tuple[Run, dict[str, Any]], tmp_path: Path
 ) -> None:
-    # seen: blue meets gray at 30, before red could do anything; the roll-out without red forgot it
+    # observed: blue meets gray at 30, before red could do anything; the roll-out without red forgot it
     scene = scene_line(collisions=[[30, 1, 2], [60, 0, 1]], counterfactual={"0": []})
     nobody = scene_line(8, collisions=[], counterfactual={"0": []})
     options = files(tmp_path, [scene, nobody], [WITHOUT, {**WITHOUT, "video": 8}])
@@ -132,7 +135,6 @@ def test_what_if_texts_are_answered_with_and_without_the_causal_link(
     assert causal["num_texts_without_choices"] == 1
     assert causal["presets"]["compartment"]["counterfactual"]["per_option"] == 1
     assert causal["executor"]["counterfactual"]["per_option"] == 1
-    assert causal["presets"]["paper"]["counterfactual"]["per_option"] == 0
 
     rolled = reasoning.evaluate(trained[0], None, dataclasses.replace(options, causal=False))
     assert rolled["presets"]["compartment"]["counterfactual"]["per_option"] == 0
@@ -215,6 +217,10 @@ def test_a_frame_between_samples_is_shared_by_both() -> None:
     assert collision_time_loss(scores, torch.tensor([99.0])).item() == pytest.approx(float(-logs[2]))
 
 
+def test_explanatory_questions_have_a_threshold_of_their_own() -> None:
+    assert [threshold_kind(kind) for kind in KINDS] == ["descriptive", "explanatory", "descriptive", "descriptive"]
+
+
 def test_made_questions_are_answered_as_the_executor_does() -> None:
     chain = Scene.from_lists(
         7,
@@ -226,15 +232,15 @@ def test_made_questions_are_answered_as_the_executor_does() -> None:
     questions = cause_questions([chain], max_choices=9)
     assert [len(question.choices) for question in questions] == [5, 5]  # three objects, an entrance, the other meeting
 
-    said, refused = execute([chain], questions)
-    assert [list(question.answers) for question in questions] == said
+    values, refusals = execute([chain], questions)
+    assert [list(question.answers) for question in questions] == values
     # before red meets blue only red has come; before blue meets gray red has come and met blue
-    assert said == [
+    assert values == [
         ["correct", "wrong", "wrong", "correct", "wrong"],
         ["correct", "correct", "wrong", "correct", "correct"],
     ]
 
-    assert all(reason is None for many in refused for reason in many)
+    assert all(reason is None for row in refusals for reason in row)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,22 @@
-"""From trajectories to events and worlds, worked by hand; the units that write connections."""
+"""From trajectories to events and worlds, worked by hand."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.scene import Scene
-from spikebridge.networks.reasoning.events.events import EVENT_KINDS, nearest_samples, observed_events, tracks_of
-from spikebridge.networks.reasoning.graph.units import attribute_unit
+from spikebridge.networks.reasoning.events.events import (
+    EVENT_KINDS,
+    causes_of,
+    collision_events,
+    nearest_samples,
+    observed_events,
+    ranks,
+    tracks_of,
+    without_object,
+)
 from spikebridge.networks.reasoning.graph.worlds import World, build_worlds
 
 OBJECTS = [["red", "metal", "cube"], ["blue", "rubber", "sphere"], ["green", "metal", "cylinder"]]
@@ -63,8 +70,8 @@ def test_speed_is_the_mean_of_the_differences_that_exist_and_above_a_tenth_is_mo
 
 
 def test_motion_labels_of_a_scene_override_speeds_and_invisible_objects_do_not_move() -> None:
-    told = replace(scene_of([[0.0], [9.0], [None]]), moving=np.array([[False], [True], [True]]))
-    both = tracks_of([scene_of([[0.0], [9.0], [18.0]]), told])
+    labeled = replace(scene_of([[0.0], [9.0], [None]]), moving=np.array([[False], [True], [True]]))
+    both = tracks_of([scene_of([[0.0], [9.0], [18.0]]), labeled])
     assert both.moving[:, :, 0].tolist() == [[True, True, True], [False, True, False]]
 
 
@@ -73,6 +80,27 @@ def test_an_event_between_samples_takes_the_nearest_one() -> None:
     tracks = tracks_of([scene])
     # start, 7, 8, end
     assert nearest_samples(tracks, observed_events([scene], tracks)).tolist() == [0, 1, 2, 3]
+
+
+def test_an_event_depends_on_all_that_led_to_its_objects() -> None:
+    chain = collision_events([np.array([[5, 0, 1], [9, 2, 3], [20, 1, 2]]), np.array([[5, 0, 1], [6, 2, 3]])])
+    assert [(int(j), int(k)) for j, k in zip(*causes_of(chain), strict=True)] == [(2, 0), (2, 1)]
+
+    # 3 needs 2, which needs 1, which needs 0, through one object each
+    long = collision_events([np.array([[1, 0, 1], [2, 1, 2], [3, 2, 3], [4, 3, 4]])])
+    assert len(causes_of(long).event) == 6
+
+
+def test_without_an_object_only_what_followed_from_it_is_simulated() -> None:
+    scene = Scene.from_lists(
+        1, OBJECTS, [], [[10, 1, 2], [30, 0, 1], [50, 1, 2]], what_if={0: [[20, 1, 2], [90, 1, 2], [95, 0, 1]]}
+    )
+    # the second collision of 1 and 2 followed from the one with 0; at 20 both were still on their course
+    assert without_object(scene, 0).tolist() == [[10, 1, 2], [90, 1, 2]]
+
+
+def test_ranks_count_within_groups() -> None:
+    assert ranks(np.array([0, 0, 2, 2, 2])).tolist() == [0, 1, 0, 1, 2]
 
 
 def test_scenes_of_a_batch_do_not_touch_each_other() -> None:
@@ -115,24 +143,13 @@ def test_an_attribute_that_the_graph_does_not_know_is_refused() -> None:
         ({"trajectory": [[0, [[0, float("nan"), 1.0]]]]}, "is not finite or has diverged"),
         ({"trajectory": [[0, [[0, 1e37, 1.0]]]]}, "is not finite or has diverged"),
         ({"trajectory": [[0, []], [0, []]]}, "frame 0 is listed twice"),
-        ({"trajectory": [[-5, []]]}, "a frame as a whole number from 0 on"),
+        ({"trajectory": [[-5, []]]}, "a frame as an integer of at least 0"),
         ({"collisions": [[5, 0, 7]]}, "collision at frame 5: object 7 is not listed"),
         ({"collisions": [[5, 1, 1]]}, "object 1 collides with itself"),
         ({"what_if": {"4": []}}, "what_if: object '4' is not listed"),
     ],
 )
 def test_a_scene_that_cannot_be_meant_is_refused_with_its_place(changes: dict[str, object], message: str) -> None:
-    given = {"objects": OBJECTS, "trajectory": [], "collisions": [], "what_if": {}, **changes}
+    lists = {"objects": OBJECTS, "trajectory": [], "collisions": [], "what_if": {}, **changes}
     with pytest.raises(DataError, match=message):
-        Scene.from_lists(1, **given)  # type: ignore[arg-type]
-
-
-def test_attributes_become_connections_by_the_mean_over_visible_samples() -> None:
-    unit = attribute_unit({"color": ("red", "blue"), "shape": ("cube", "ball", "cone")}, step=8.0)
-    scores = torch.tensor([[0.9, 0.1, 0.2, 0.5, 0.3], [0.1, 0.9, 0.6, 0.3, 0.1], [0.0, 0.0, 0.0, 0.0, 0.0]])
-    visible = torch.tensor([[1.0], [1.0], [0.0]])
-    whole, _ = unit(torch.cat([scores + torch.tensor([[0.1, 0, 0, 0, 0]]), visible], 1).unsqueeze(1))
-
-    # red: (1.0 + 0.2) / 2 beats (0.1 + 0.9) / 2; ball: 0.4 ties with cube 0.4, the first one is taken
-    assert whole[-1].tolist() == [[8.0, 0.0, 8.0, 0.0, 0.0]]
-    assert np.allclose(unit.stages(torch.cat([scores, visible], 1).unsqueeze(1))[0].kernel[-1, 0, 0, :2], 0.5)
+        Scene.from_lists(1, **lists)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from spikebridge.networks.reasoning import recipe as reasoning
 from spikebridge.networks.reasoning.data.clevrer_questions import read_question
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scene
 from spikebridge.networks.reasoning.evaluation.evaluate import read_collisions
-from spikebridge.networks.reasoning.evaluation.scores import score
+from spikebridge.networks.reasoning.scores import score
 from spikebridge.networks.reasoning.training.trained_units import best_seed, learned_reader, seeds_of, unit_settings
 from spikebridge.pretrained import shipped_run
 
@@ -39,12 +39,12 @@ def lines(path: Path, most: int) -> list[dict[str, Any]]:
         return [json.loads(line) for line in itertools.islice(file, most)]
 
 
-def test_learned_collisions_answer_more_real_questions_than_baked_in_ones(real_set: Any) -> None:
+def test_learned_collisions_answer_more_listed_than_baked_in_ones(real_set: Any) -> None:
     paths = {path.name: path for path in real_set("clevrer")}
     scenes = [read_scene(plain, "line") for plain in lines(paths["scenes_propnet.jsonl.gz"], 300)]
-    asked = [read_question(plain, "line") for plain in lines(paths["questions_explanatory_real.jsonl.gz"], 442)]
+    listed = [read_question(plain, "line") for plain in lines(paths["questions_explanatory_real.jsonl.gz"], 442)]
     there = {scene.video for scene in scenes}
-    questions = [question for question in asked if question.video in there]
+    questions = [question for question in listed if question.video in there]
     about = [scene for scene in scenes if scene.video in {question.video for question in questions}]
 
     assert len(questions) > 20
@@ -53,7 +53,7 @@ def test_learned_collisions_answer_more_real_questions_than_baked_in_ones(real_s
     assert run is not None
 
     shares = {
-        kind: score(read_collisions(run, about, kind, "explanatory"), questions, "paper")["explanatory"]["per_option"]
+        kind: score(read_collisions(run, about, kind, "explanatory"), questions)["explanatory"]["per_option"]
         for kind in ("baked", "learned")
     }
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from research.reasoning.question_answering.generated_questions import uncertain_pairs
 from spikebridge.errors import ConfigError
-from spikebridge.networks.reasoning.simulation.questions import uncertain_pairs
 from spikebridge.networks.reasoning.simulation.render import PALETTE, render_frames
 from spikebridge.networks.reasoning.simulation.table import BOUNCE, RADIUS, REST, RollingTable, distance
 from spikebridge.networks.reasoning.simulation.video import (
@@ -42,6 +42,17 @@ def test_a_head_on_bounce_shares_the_speed_as_by_hand() -> None:
     assert table.velocity(1) == pytest.approx((2.0 * BOUNCE, 0.0), abs=1e-6)
 
 
+def test_a_disc_that_would_be_slower_than_rest_stops() -> None:
+    table = RollingTable(friction=0.0)
+    table.put(0, (20.0, 50.0), (1.0, 0.0))
+    table.put(1, (44.5, 50.0), (0.0, 0.0))
+    contacts = [contact for _ in range(12) for contact in table.step()]
+
+    # 24.5 px apart, they touch at 14 px; the first one would keep 0.05 px/frame
+    assert (contacts[0].frame, round(contacts[0].closing, 3)) == (11, 1.0)
+    assert [round(table.velocity(i)[0], 2) for i in (0, 1)] == [0.0, 0.95]
+
+
 def test_free_motion_is_the_closed_form_until_it_rests() -> None:
     friction, table = 0.02, RollingTable(friction=0.02)
     table.put(0, (10.0, 20.0), (1.2, 0.5))
@@ -58,6 +69,7 @@ def test_free_motion_is_the_closed_form_until_it_rests() -> None:
         table.step()
 
     assert table.velocity(0) == (0.0, 0.0)
+    assert distance(np.array([0, 2]), 0.0).tolist() == [0.0, 2.0]
     assert REST * np.exp(friction) > 1.3 * np.exp(-73 * friction) > REST
 
 
@@ -91,9 +103,9 @@ def test_draws_are_clear_and_objects_are_unlike() -> None:
         assert find_ambiguity(video) is None
         assert 3 <= len(set(video.objects)) == len(video.objects) <= 6
 
-        seen = [contact for contact in video.contacts if contact.frame < 128]
-        assert seen
-        assert min(contact.closing for contact in seen) >= MIN_CLOSING_SPEED
+        observed = [contact for contact in video.contacts if contact.frame < 128]
+        assert observed
+        assert min(contact.closing for contact in observed) >= MIN_CLOSING_SPEED
 
 
 def test_a_soft_touch_and_an_uneventful_table_are_faults() -> None:
@@ -118,6 +130,7 @@ def test_the_scene_holds_samples_contacts_and_what_would_be() -> None:
         assert (scene.visible == in_view(video.positions[scene.frames])).all()
         assert scene.collisions[:, 0].max() < 128 <= min(scene.predicted[:, 0].tolist(), default=128)
         assert set(scene.what_if) == set(range(len(video.objects)))
+        assert len(video.positions) == 128 + 58
         assert all(removed not in rows[:, 1:] for removed, rows in scene.what_if.items())
 
 
@@ -133,6 +146,10 @@ def test_without_an_object_everything_is_as_it_was_until_its_first_touch() -> No
         assert np.isnan(without.positions[:, removed]).all()
 
 
+def test_the_picture_begins_at_its_left_and_ends_before_its_right() -> None:
+    assert in_view(np.array([[0.0, 10.0], [144.0, 10.0], [np.nan, 0.0]])).tolist() == [True, False, False]
+
+
 def test_boxes_fit_what_is_drawn() -> None:
     video = replace(VIDEOS[1], appearance=_plain_appearance(VIDEOS[1]))
     frame = 60
@@ -141,10 +158,12 @@ def test_boxes_fit_what_is_drawn() -> None:
     blank = render_frames(empty, np.array([frame]))[0].astype(float)
     colored = np.abs(shown - blank).max(2) > 60
 
-    for number, box in enumerate(video.boxes[frame]):
-        if np.isnan(box).any() or (video.positions[frame, number] < RADIUS).any():
+    visible = in_view(video.positions[frame])
+    for number, (place, size) in enumerate(zip(video.positions[frame], video.box_sizes, strict=True)):
+        if not visible[number] or (place < RADIUS).any():
             continue
-        x, y, width, height = box
+        width, height = size
+        x, y = place - size / 2
         column, row = np.round(video.positions[frame, number]).astype(int)
         inside = colored[int(y) : int(y + height) + 1, int(x) : int(x + width) + 1]
 

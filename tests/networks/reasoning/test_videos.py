@@ -31,7 +31,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def seen(video: Path) -> Observation:
+def observation(video: Path) -> Observation:
     return load_observation(video, shipped_detector())
 
 
@@ -57,19 +57,19 @@ def test_the_interval_of_a_share_holds_the_share() -> None:
 
 def run(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     code = main(words)
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    output = capsys.readouterr()
+    return code, output.out, output.err
 
 
 def test_ask_answers_at_the_command_line(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "why.html"
     words = ["ask", str(video), WHY, "--choices", *CHOICES, "--explain", str(page), "--json"]
     code, out, _ = run(words, capsys)
-    told: dict[str, Any] = json.loads(out)
+    result: dict[str, Any] = json.loads(out)
 
     assert code == 0
-    assert [one["value"] for one in told["choices"]] == ["correct", "wrong"]
-    assert told["kind"] == "explanatory"
+    assert [one["value"] for one in result["choices"]] == ["correct", "wrong"]
+    assert result["kind"] == "explanatory"
 
     text = page.read_text()
     assert text.count("data:image/png;base64,") >= 4
@@ -130,11 +130,13 @@ def test_another_kind_of_video_is_refused(tmp_path: Path, capsys: pytest.Capture
     assert "144 x 96 pixels, but this video has 30 x 20" in err
 
 
-def test_a_question_with_one_answer_has_a_page_of_its_own(seen: Observation) -> None:
-    said = answer_question(seen, shipped_parser(), "What color is the first object to collide with the green object?")
-    assert said.answers[0].value == "blue"
+def test_a_question_with_one_answer_has_a_page_of_its_own(observation: Observation) -> None:
+    answered = answer_question(
+        observation, shipped_parser(), "What color is the first object to collide with the green object?"
+    )
+    assert answered.answers[0].value == "blue"
 
-    page = explanation_page(seen, said)
+    page = explanation_page(observation, answered)
     assert "object_memory" in page or "object[" in page
     assert "frame 0: the video begins" in page
 

@@ -1,4 +1,4 @@
-"""The report of the reasoning recipe: accuracy by source of the collisions, and how the units were chosen."""
+"""Report of the reasoning recipe: accuracy by source of the collisions, and how the units were chosen."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,13 +19,7 @@ _METHOD = (
 
 
 def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
-    """Writes report.html into a finished run.
-
-    Args:
-        run: with its results.
-        config: its settings.
-        command: reproduces the run.
-    """
+    """Writes report.html into a finished run; the command reproduces it."""
     results = run.results()
     sections = []
 
@@ -37,28 +31,21 @@ def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
 
     for part in ("detector", "parser"):
         if part in results:
-            sections.append(Section(f"The {part}", "", [Table([_numbers(results[part])])]))
+            numbers = {name: value for name, value in results[part].items() if isinstance(value, int | float)}
+            sections.append(Section(f"The {part}", "", [Table([numbers])]))
 
     sections.append(learning_curves({path: child.metrics.rows() for path, child in run.children().items()}))
     sections.append(Section("How it was measured", _METHOD))
     facts = {name: config[name] for name in ("scenes", "num_validation", "num_features", "epochs", "jitter")}
     facts |= run.versions()
-    title = "Reasoning about collisions"
 
-    return write_report(run.path / "report.html", title, sections, facts, command, _lead(results))
+    return write_report(
+        run.path / "report.html", "Reasoning about collisions", sections, facts, command, _lead(results)
+    )
 
 
 def _lead(results: Mapping[str, Any]) -> str:
-    """The main result in one sentence.
-
-    Args:
-        results: of the recipe.
-
-    Example:
-        >>> rows = [{"from": "baked", "per option %": 94.2}, {"from": "learned", "per option %": 98.5}]
-        >>> _lead({"collisions": rows})
-        'From learned collisions the graph judges 98.50 % of the options rightly, from baked-in ones 94.20 %.'
-    """
+    """The main result in one sentence."""
     if "collisions" not in results:
         return ""
 
@@ -76,7 +63,3 @@ def _thresholds(run: Run) -> list[dict[str, Any]]:
         if name.startswith("thresholds/")
         for kind, tried in child.results()["tried"].items()
     ]
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if isinstance(value, int | float)}

@@ -12,18 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Question, Scene
-from spikebridge.networks.reasoning.events.events import (
-    EVENT_KINDS,
-    causes_of,
-    observed_events,
-    tracks_of,
-    without_object,
-)
+from spikebridge.networks.reasoning.events import events as observations
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable, parse
 
 
 class Event(NamedTuple):
-    """An event: its rank in time, kind, frame, and who takes part. A hypothetical one has rank -1."""
+    """An event with its rank in time and the objects that take part. A hypothetical one has rank -1."""
 
     rank: int
     kind: str
@@ -43,49 +37,22 @@ class _RefusalError(Exception):
 
 
 class Executor:
-    """Executes programs about one scene.
-
-    Args:
-        scene: its scene.
-        table: operators and attributes.
-        causal: counterfactual events as in `without_object`.
-
-    Example:
-        >>> scene = Scene.from_lists(
-        ...     1,
-        ...     objects=[["red", "metal", "cube"], ["blue", "rubber", "sphere"]],
-        ...     trajectory=[[0, [[0, 9.0, 9.0], [1, 5.0, 5.0]]]],
-        ...     collisions=[[5, 0, 1]],
-        ... )
-        >>> executor = Executor(scene)
-        >>> executor.run("events objects red filter_color unique filter_collision count".split())
-        _ExecutorResult(value='1', refusal=None)
-        >>> executor.run("objects unique query_color".split())
-        _ExecutorResult(value=None, refusal='ambiguous')
-    """
+    """Executes programs about one scene; `causal` is that of `answer`."""
 
     def __init__(self, scene: Scene, table: OperatorTable | None = None, causal: bool = False) -> None:
         self.scene = scene
         self.table = table if table is not None else OperatorTable()
         self.causal = causal
-        self.tracks = tracks_of([scene])
-        listed = observed_events([scene], self.tracks)
+        self.tracks = observations.tracks_of([scene])
+        events = observations.observed_events([scene], self.tracks)
+        self.causes = set(zip(*(column.tolist() for column in observations.causes_of(events)), strict=True))
         self.events = [
-            Event(rank, EVENT_KINDS[kind], int(frame), frozenset(int(o) for o in who if o >= 0))
-            for rank, (kind, frame, who) in enumerate(zip(listed.kind, listed.frame, listed.objects, strict=True))
+            Event(rank, observations.EVENT_KINDS[kind], int(frame), frozenset(int(o) for o in objects if o >= 0))
+            for rank, (kind, frame, objects) in enumerate(zip(events.kind, events.frame, events.objects, strict=True))
         ]
 
-        self.causes = set(zip(*(column.tolist() for column in causes_of(listed)), strict=True))
-
     def run(self, tokens: Sequence[str]) -> _ExecutorResult:
-        """The answer of a program, or the reason why there is none.
-
-        Args:
-            tokens: postfix, a choice's before its question's.
-
-        Raises:
-            ConfigError: the program is not well typed.
-        """
+        """The answer of a whole program, or the reason of a refusal; raises `ConfigError` for wrong types."""
         parse(tokens, self.table)
         stack: list[Any] = []
 
@@ -95,30 +62,30 @@ class Executor:
                     stack.append(token)
                     continue
 
-                number = len(self.table.rows[token].signatures[0].takes)
-                arguments = stack[len(stack) - number :]
-                stack[len(stack) - number :] = [self._operation(token)(*arguments)]
+                first = len(stack) - self.table.numbers_of_arguments[token]
+                stack[first:] = [self._operation(token)(*stack[first:])]
         except _RefusalError as refusal:
             return _ExecutorResult(None, str(refusal))
 
         return _ExecutorResult(str(stack[0]))
 
     def _operation(self, token: str) -> Callable[..., Any]:
-        verb, _, what = token.partition("_")
-        if what in self.table.attributes and verb == "filter":
-            return lambda objects, value: [o for o in objects if self._value(o, what) == value]
-        if what in self.table.attributes:
-            return lambda o: self._value(o, what)
+        verb, _, name = token.partition("_")
+        if name in self.table.attributes and verb == "filter":
+            return lambda objects, value: [o for o in objects if self._value(o, name) == value]
+        if name in self.table.attributes:
+            return lambda o: self._value(o, name)
         if token in ("filter_in", "filter_out", "filter_collision"):
-            return lambda events, who: [e for e in events if e.kind == what and e.objects & _members(who)]
+            return lambda events, members: [e for e in events if e.kind == name and e.objects & _as_set(members)]
         if token in ("filter_start", "filter_end"):
-            return lambda events: _first([e for e in events if e.kind == what])
+            return lambda events: _at_order([e for e in events if e.kind == name], "first")
 
         return self._operations[token]
 
     @cached_property
     def _operations(self) -> dict[str, Callable[..., Any]]:
         objects = range(self.scene.num_objects)
+        # any two objects may collide; whether they do is decided by the world of the question
         pairs = [frozenset(pair) for pair in combinations(objects, 2)]
 
         return {
@@ -141,9 +108,9 @@ class Executor:
             "query_object": _border_object,
             "query_collision_partner": _partner,
             "count": len,
-            "exist": lambda found: "yes" if found else "no",
+            "exist": lambda members: "yes" if members else "no",
             "belong_to": self._belongs,
-            "negate": lambda value: _verdict(value == "wrong"),
+            "negate": lambda value: _judgment(value == "wrong"),
         }
 
     def _value(self, o: int, kind: str) -> str:
@@ -156,21 +123,25 @@ class Executor:
         return bool(self.tracks.visible[0, self._samples(frame), o].any())
 
     def _samples(self, frame: int | None) -> np.ndarray:
+        """The sample nearest to a frame; without a frame all observed samples."""
         frames = self.tracks.frames[0]
         if frame is None:
             return np.flatnonzero(frames < NUM_OBSERVED_FRAMES)
         return np.abs(frames - frame).argmin(keepdims=True)
 
-    def _belongs(self, entry: int | Event, events: list[Event]) -> str:
-        among = [e for e in events if e.kind not in ("start", "end")]
-        if isinstance(entry, Event):
-            return _verdict(any(e.kind == entry.kind and e.objects == entry.objects for e in among))
-        return _verdict(any(entry in e.objects for e in among))
+    def _belongs(self, choice: int | Event, events: list[Event]) -> str:
+        # start and end are times, not answers; collisions of one pair are one answer at whatever frame
+        candidates = [e for e in events if e.kind not in ("start", "end")]
+        if isinstance(choice, Event):
+            return _judgment(any(e.kind == choice.kind and e.objects == choice.objects for e in candidates))
+        return _judgment(any(choice in e.objects for e in candidates))
 
     def _without(self, events: list[Event], removed: int) -> list[Event]:
         if removed not in self.scene.what_if:
             raise _RefusalError("no roll-out")
-        rows = without_object(self.scene, removed) if self.causal else self.scene.what_if[removed]
+
+        scene = self.scene
+        rows = observations.without_object(scene, removed) if self.causal else scene.what_if[removed]
         pairs = {collision.objects for collision in _collisions(rows)}
         return [e for e in events if e.objects in pairs]
 
@@ -178,40 +149,23 @@ class Executor:
 def execute(
     scenes: Sequence[Scene], questions: Sequence[Question], causal: bool = False
 ) -> tuple[list[list[str | None]], list[list[str | None]]]:
-    """The executor's values and the reasons of its refusals, for each whole program of each question.
-
-    Args:
-        scenes: that the questions are about.
-        questions: any.
-        causal: what-if events as in `without_object`.
-    """
-    scene_of = {scene.video: scene for scene in scenes}
-    executors: dict[int | str, Executor] = {}
-    values = []
-    refusals = []
-
-    for question in questions:
-        if question.video not in executors:
-            executors[question.video] = Executor(scene_of[question.video], causal=causal)
-        outcomes = [executors[question.video].run(program) for program in question.programs]
-        values.append([outcome.value for outcome in outcomes])
-        refusals.append([outcome.refusal for outcome in outcomes])
+    """The executor's values and the reasons of its refusals, for each whole program of each question."""
+    executors = {scene.video: Executor(scene, causal=causal) for scene in scenes}
+    results = [[executors[question.video].run(program) for program in question.programs] for question in questions]
+    values = [[result.value for result in row] for row in results]
+    refusals = [[result.refusal for result in row] for row in results]
 
     return values, refusals
 
 
-def _members(who: list[int] | int) -> set[int]:
-    return {who} if isinstance(who, int) else set(who)
+def _as_set(members: list[int] | int) -> set[int]:
+    return {members} if isinstance(members, int) else set(members)
 
 
-def _only(found: list[Any]) -> Any:
-    if len(found) != 1:
-        raise _RefusalError("ambiguous" if found else "empty")
-    return found[0]
-
-
-def _first(events: list[Event]) -> Event:
-    return _at_order(events, "first")
+def _only(members: list[Any]) -> Any:
+    if len(members) != 1:
+        raise _RefusalError("ambiguous" if members else "empty")
+    return members[0]
 
 
 def _at_order(events: list[Event], order: str) -> Event:
@@ -234,7 +188,7 @@ def _partner(event: Event, o: int) -> int:
     return next(iter(event.objects - {o}))
 
 
-def _verdict(is_correct: bool) -> str:
+def _judgment(is_correct: bool) -> str:
     return "correct" if is_correct else "wrong"
 
 

@@ -25,6 +25,7 @@ Source: R. Zhao et al., Nature Communications 13:3427 (2022), section on reasoni
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +60,7 @@ from spikebridge.networks.reasoning.training.units import (
     presence_phase,
 )
 from spikebridge.training.loop import fit
+from spikebridge.training.phase import Phase
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings, check_chosen, check_least, check_positive
@@ -110,7 +112,6 @@ PRESETS = {
     "quick": Config(scenes="generated", num_videos=32, num_features=16, epochs=16, batch_size=32, size="quick"),
     "default": Config(),
     "three": Config(scenes="real", num_seeds=3),
-    "paper": Config(parts=("collisions", "detector", "parser"), scenes="real", num_seeds=3),
 }
 
 
@@ -138,11 +139,15 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
 
     if "detector" in config.parts:
         child = run.child("detector")
-        results["detector"] = _results_of(child, lambda: train_detector(DETECTORS[config.size], child, quiet))
+        if not child.finished:
+            train_detector(DETECTORS[config.size], child, quiet)
+        results["detector"] = child.results()
 
     if "parser" in config.parts:
         child = run.child("parser")
-        results["parser"] = _results_of(child, lambda: train_parser(PARSERS[config.size], child, quiet))
+        if not child.finished:
+            train_parser(PARSERS[config.size], child, quiet)
+        results["parser"] = child.results()
 
     run.save_results(results)
     return results
@@ -175,32 +180,28 @@ def _train_units(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
     for seed in range(config.seed, config.seed + config.num_seeds):
         unit, presence = _build_units(config, seed)
         settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
-        child = run.child(f"presence/seed-{seed}")
-        if not child.finished:
-            phase = presence_phase(split.train, -(-config.epochs // 2), config.lr)
-            fit(presence, [phase], None, settings=settings, run=child)
-            child.save_weights(presence)
-            child.save_results({})
+        half_epochs = -(-config.epochs // 2)
+        phase = partial(presence_phase, split.train, half_epochs, config.lr)
+        _train_unit(presence, phase, settings, run.child(f"presence/seed-{seed}"))
+        phase = partial(collision_phase, split.train, config.epochs, config.lr, config.jitter)
+        _train_unit(unit, phase, settings, run.child(f"collisions/seed-{seed}"))
 
-        child.load_weights(presence)
-        child = run.child(f"collisions/seed-{seed}")
-        if not child.finished:
-            phase = collision_phase(split.train, config.epochs, config.lr, config.jitter)
-            fit(unit, [phase], None, settings=settings, run=child)
-            child.save_weights(unit)
-            child.save_results({})
-
-        child.load_weights(unit)
         child = run.child(f"thresholds/seed-{seed}")
         if not child.finished:
-            chosen = choose_thresholds(unit.eval(), presence.eval(), split.validation)
-            child.save_results({**chosen, **detection_scores(unit, split.validation)})
+            thresholds = choose_thresholds(unit.eval(), presence.eval(), split.validation)
+            child.save_results({**thresholds, **detection_scores(unit, split.validation)})
 
     return compare(run, split, _is_real(config))
 
 
-def _results_of(run: Run, training: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    return run.results() if run.finished else training()
+def _train_unit(unit: HybridUnit, phase: Callable[[], Phase], settings: Settings, run: Run) -> None:
+    """Trains a unit, or loads its weights from a run that is finished."""
+    if not run.finished:
+        fit(unit, [phase()], None, settings=settings, run=run)
+        run.save_weights(unit)
+        run.save_results({})
+
+    run.load_weights(unit)
 
 
 def _build_units(config: Config, seed: int) -> tuple[CollisionUnit, PresenceUnit]:
@@ -210,7 +211,7 @@ def _build_units(config: Config, seed: int) -> tuple[CollisionUnit, PresenceUnit
 
 
 def _is_real(config: Config, data: Path | None = None) -> bool:
-    """Whether the real scenes are used; a folder that was named must have them."""
+    """True if the real scenes are used; a folder that was named must have them."""
     if config.scenes == "auto":
         return data is not None or has_real_data()
 

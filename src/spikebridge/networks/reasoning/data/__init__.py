@@ -1,1 +1,1 @@
-"""Data."""
+"""Scene and question files, read as checked plain data."""

@@ -23,8 +23,8 @@ from spikebridge.networks.reasoning.data.scene import Scene
 
 MAX_OBJECTS = 128
 _MAX_COLLISIONS = 4096
+# Original annotations give places in units of the simulated table; contact at 0.4 units is then 16, as elsewhere.
 _PIXELS_PER_UNIT = 40.0
-"""Original annotations give places in units of the simulated table; contact at 0.4 units is then 16, as elsewhere."""
 _OFFSET = 75.0
 
 _EXPECTED = "scenes"
@@ -56,25 +56,7 @@ def read_scenes(path: Path) -> list[Scene]:
 
 
 def read_scene(plain: Mapping[str, Any], place: str, video: int | str | None = None) -> Scene:
-    """One scene from plain values.
-
-    Args:
-        plain: of one of the three layouts.
-        place: file and line, for messages.
-        video: its number if the values do not name it, such as from the file name.
-
-    Raises:
-        DataError: as in `read_scenes`.
-
-    Example:
-        >>> plain = {"video": 7, "objects": [["red", "metal", "cube"]], "collisions": [], "trajectory": [[0, []]]}
-        >>> read_scene(plain, "line 1").video
-        7
-        >>> read_scene({"video": 7, "object": []}, "line 1")
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: line 1: a scene needs 'objects', but has video, object; ...
-    """
+    """One scene from plain values of one of the three layouts; `video` is its number if the values do not name it."""
     try:
         if "motion_trajectory" in plain or "object_property" in plain:
             return _original(plain, place, video)
@@ -97,15 +79,16 @@ def _documents(path: Path) -> Iterator[tuple[str, Mapping[str, Any], int | None]
         files = [path]
 
     for file in files:
+        # files of a folder may have the number of the video only in their name
         number = re.search(r"(\d+)\D*$", file.name.partition(".")[0])
         default = int(number[1]) if number else None
 
         if _is_pickle(file):
             value = read_restricted_pickle(file)
-            many = value if isinstance(value, list) else [value]
-            yield from ((f"{file}, entry {i}", one, default) for i, one in enumerate(many, start=1))
+            scenes = value if isinstance(value, list) else [value]
+            yield from ((f"{file}, entry {i}", plain, default) for i, plain in enumerate(scenes, start=1))
         else:
-            yield from ((place, one, default) for place, one in json_objects(file, _EXPECTED))
+            yield from ((place, plain, default) for place, plain in json_objects(file, _EXPECTED))
 
 
 def _is_pickle(file: Path) -> bool:
@@ -116,78 +99,66 @@ def _is_pickle(file: Path) -> bool:
 
 
 def _ours(plain: Mapping[str, Any], place: str, video: int | str | None) -> Scene:
-    _need(plain, ("objects", "collisions", "trajectory"), _OURS, place)
+    _require(plain, ("objects", "collisions", "trajectory"), _OURS, place)
     what_if = plain.get("counterfactual") or {}
     if not isinstance(what_if, Mapping):
         raise DataError(f"{place}: counterfactual is {{removed object: collisions}}, but got {what_if!r:.60}")
 
-    return _scene(_video(plain, ("video",), video, place), plain["objects"], plain["trajectory"], plain["collisions"],
-                  what_if, place)  # fmt: skip
+    name = _name_of(plain, ("video",), video, place)
+    return _scene(name, plain["objects"], plain["trajectory"], plain["collisions"], what_if, place)
 
 
 def _original(plain: Mapping[str, Any], place: str, video: int | str | None) -> Scene:
-    _need(plain, ("object_property", "motion_trajectory", "collision"), _ORIGINAL, place)
-    index = _indices([one["object_id"] for one in plain["object_property"]], place)
-    objects = [[one["color"], one["material"], one["shape"]] for one in plain["object_property"]]
+    _require(plain, ("object_property", "motion_trajectory", "collision"), _ORIGINAL, place)
+    index = _indices([entry["object_id"] for entry in plain["object_property"]], place)
+    objects = [[entry["color"], entry["material"], entry["shape"]] for entry in plain["object_property"]]
 
-    trajectory = [
-        [
-            sample["frame_id"],
-            [
-                [
-                    _listed(index, one["object_id"], place),
-                    *(_OFFSET + _PIXELS_PER_UNIT * x for x in one["location"][:2]),
-                ]
-                for one in sample["objects"]
-                if one.get("inside_camera_view", True)
-            ],
-        ]
-        for sample in plain["motion_trajectory"]
-    ]
+    trajectory = []
+    for sample in plain["motion_trajectory"]:
+        rows = []
+        for entry in sample["objects"]:
+            if entry.get("inside_camera_view", True):
+                x, y = (_OFFSET + _PIXELS_PER_UNIT * coordinate for coordinate in entry["location"][:2])
+                rows.append([_index_of(entry["object_id"], index, place), x, y])
+        trajectory.append([sample["frame_id"], rows])
 
     collisions = [
-        [met["frame_id"], *(_listed(index, one, place) for one in met["object_ids"])] for met in plain["collision"]
+        [entry["frame_id"], *(_index_of(object_id, index, place) for object_id in entry["object_ids"])]
+        for entry in plain["collision"]
     ]
-    return _scene(_video(plain, ("scene_index",), video, place), objects, trajectory, collisions, {}, place)
+    return _scene(_name_of(plain, ("scene_index",), video, place), objects, trajectory, collisions, {}, place)
 
 
 def _simulated(plain: Mapping[str, Any], place: str, video: int | str | None) -> Scene:
-    _need(plain, ("objects", "predictions"), _SIMULATED, place)
-    index = _indices([one.get("id", i) for i, one in enumerate(plain["objects"])], place)
-    triples = [[one["color"], one["material"], one["shape"]] for one in plain["objects"]]
+    _require(plain, ("objects", "predictions"), _SIMULATED, place)
+    index = _indices([entry.get("id", i) for i, entry in enumerate(plain["objects"])], place)
+    triples = [[entry["color"], entry["material"], entry["shape"]] for entry in plain["objects"]]
 
-    def who(one: Any) -> int:
-        if not isinstance(one, Mapping):
-            return _listed(index, one, place)
+    def number(entry: Any) -> int:
+        """An object by its three values, or by its id."""
+        if not isinstance(entry, Mapping):
+            return _index_of(entry, index, place)
 
-        triple = [one.get(kind) for kind in ("color", "material", "shape")]
-        if triple in triples:
-            return triples.index(triple)
+        triple = [entry.get(kind) for kind in ("color", "material", "shape")]
+        return triples.index(triple) if triple in triples else _index_of(entry.get("id", triple), index, place)
 
-        return _listed(index, one.get("id", triple), place)
+    def collisions(run: Mapping[str, Any]) -> list[list[Any]]:
+        return [[entry["frame"], *map(number, entry["objects"])] for entry in run["collisions"]]
 
-    what_if: dict[int | str, Any] = {}
-    observed: Mapping[str, Any] | None = None
-
-    for run in plain["predictions"]:
-        if run.get("what_if", -1) == -1:
-            observed = run
-        else:
-            removed = _listed(index, run["what_if"], place)
-            what_if[removed] = [[met["frame"], *map(who, met["objects"])] for met in run["collisions"]]
-
-    if observed is None:
+    # -1 marks the run in which no object is removed
+    observed = [run for run in plain["predictions"] if run.get("what_if", -1) == -1]
+    others = [run for run in plain["predictions"] if run.get("what_if", -1) != -1]
+    if not observed:
         raise DataError(f"{place}: predictions need the one that was observed, what_if = -1, but have none")
 
     trajectory = [
-        [sample["frame_index"], [[who(one), one["x"], one["y"]] for one in sample["objects"]]]
-        for sample in observed["trajectory"]
+        [sample["frame_index"], [[number(entry), entry["x"], entry["y"]] for entry in sample["objects"]]]
+        for sample in observed[-1]["trajectory"]
     ]
+    what_if = {_index_of(run["what_if"], index, place): collisions(run) for run in others}
+    name = _name_of(plain, ("video", "scene_index", "video_index"), video, place)
 
-    collisions = [[met["frame"], *map(who, met["objects"])] for met in observed["collisions"]]
-    keys = ("video", "scene_index", "video_index")
-
-    return _scene(_video(plain, keys, video, place), triples, trajectory, collisions, what_if, place)
+    return _scene(name, triples, trajectory, collisions(observed[-1]), what_if, place)
 
 
 def _scene(
@@ -198,7 +169,7 @@ def _scene(
     what_if: Mapping[Any, Sequence[Any]],
     place: str,
 ) -> Scene:
-    """A checked scene of a size that the limits allow."""
+    """A checked scene within the limits of size."""
     for name, rows in (("objects", objects), ("trajectory", trajectory), ("collisions", collisions)):
         if not isinstance(rows, list):
             raise DataError(f"{place}: {name} is a list, but got {rows!r:.60}")
@@ -213,29 +184,23 @@ def _scene(
     return Scene.from_lists(video, objects, trajectory, collisions, dict(what_if))
 
 
-def _need(plain: Mapping[str, Any], needed: Sequence[str], known: Sequence[str], place: str) -> None:
+def _require(plain: Mapping[str, Any], required: Sequence[str], keys: Sequence[str], place: str) -> None:
     if not isinstance(plain, Mapping):
         raise DataError(f"{place}: a scene is an object with names, but got {plain!r:.60}")
 
-    for name in needed:
+    for name in required:
         if name not in plain:
-            others = [key for key in plain if key not in known]
-            near = did_you_mean(name, others) if others else f"Known: {', '.join(known)}."
-            raise DataError(f"{place}: a scene needs {name!r}, but has {', '.join(map(str, plain))}; {near}")
+            unknown = [key for key in plain if key not in keys]
+            hint = did_you_mean(name, unknown) if unknown else f"Known: {', '.join(keys)}."
+            raise DataError(f"{place}: a scene needs {name!r}, but has {', '.join(map(str, plain))}; {hint}")
 
 
-def _video(plain: Mapping[str, Any], keys: Sequence[str], default: int | str | None, place: str) -> int | str:
-    value = next((plain[key] for key in keys if key in plain), default)
-    return video_name(value, place)
+def _name_of(plain: Mapping[str, Any], keys: Sequence[str], default: int | str | None, place: str) -> int | str:
+    return video_name(next((plain[key] for key in keys if key in plain), default), place)
 
 
 def video_name(value: Any, place: str) -> int | str:
-    """A video's number or name: `"10000"` is 10000.
-
-    Example:
-        >>> video_name("10000", "line 1"), video_name("mine", "line 1")
-        (10000, 'mine')
-    """
+    """A video's number or name: `"10000"` is 10000."""
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         raise DataError(f"{place}: expected the number or name of a video, but got {value!r}")
 
@@ -243,13 +208,13 @@ def video_name(value: Any, place: str) -> int | str:
 
 
 def _indices(ids: Sequence[Any], place: str) -> dict[Any, int]:
-    index = {one: i for i, one in enumerate(ids)}
+    index = {object_id: i for i, object_id in enumerate(ids)}
     if len(index) != len(ids):
         raise DataError(f"{place}: two objects have one id among {list(ids)}")
     return index
 
 
-def _listed(index: Mapping[Any, int], one: Any, place: str) -> int:
-    if one not in index:
-        raise DataError(f"{place}: object {one!r} is not listed; listed are {', '.join(map(str, index))}")
-    return index[one]
+def _index_of(object_id: Any, index: Mapping[Any, int], place: str) -> int:
+    if object_id not in index:
+        raise DataError(f"{place}: object {object_id!r} is not listed; listed are {', '.join(map(str, index))}")
+    return index[object_id]

@@ -20,14 +20,12 @@ from spikebridge.errors import DataError, did_you_mean
 COLORS = ("gray", "red", "blue", "green", "brown", "yellow", "cyan", "purple")
 MATERIALS = ("metal", "rubber")
 SHAPES = ("cube", "sphere", "cylinder")
+# The three kinds of attribute and their values, in the order of an object's triple.
 ATTRIBUTES: dict[str, tuple[str, ...]] = {"color": COLORS, "material": MATERIALS, "shape": SHAPES}
-"""The three kinds of attribute and their values, in the order of an object's triple."""
 
-NUM_OBSERVED_FRAMES = 128
-"""A collision at this frame or later is a prediction."""
+NUM_OBSERVED_FRAMES = 128  # a collision at this frame or later is a prediction
 
-_MAX_COORDINATE = 1000.0
-"""Coordinates range from 0 to about 160; a roll-out far beyond has diverged."""
+_MAX_COORDINATE = 1000.0  # coordinates range from 0 to about 160; a roll-out far beyond has diverged
 
 _NONE = np.zeros((0, 3), dtype=np.int64)
 
@@ -43,10 +41,10 @@ class Scene:
         positions: `(S, O, 2)` x and y of each object at each sample, NaN where it is not visible.
         collisions: `(C, 3)` observed.
         predicted: `(P, 3)` predicted after the last frame.
-        what_if: for each removed object the collisions `(R, 3)` without it, from the first frame on.
+        what_if: for each removed object the collisions `(R, 3)` without it, from the first frame.
         attribute_scores: `(O, 3)` score of each value of `objects`, 0 to 1; None where values are given, not perceived.
         collision_scores: `(C,)` score of each observed collision; None where collisions are given.
-        moving: `(S, O)` whether each object moves at each sample, read by a unit; None: computed from positions.
+        moving: `(S, O)` True where an object moves at a sample, read by a unit; None: computed from positions.
 
     Example:
         >>> scene = Scene.from_lists(
@@ -97,15 +95,15 @@ class Scene:
         """
         triples = _triples(video, objects, attributes)
         frames, positions = _positions(video, trajectory, len(triples))
-        seen = _collisions(video, collisions, len(triples))
-        observed = seen[:, 0] < NUM_OBSERVED_FRAMES
-        without = {}
+        rows = _collisions(video, collisions, len(triples))
+        is_observed = rows[:, 0] < NUM_OBSERVED_FRAMES
 
-        for removed, rows in (what_if or {}).items():
+        roll_outs = {}
+        for removed, listed in (what_if or {}).items():
             index = _object(video, "what_if", removed, len(triples))
-            without[index] = _collisions(video, rows, len(triples))
+            roll_outs[index] = _collisions(video, listed, len(triples))
 
-        return cls(video, triples, frames, positions, seen[observed], seen[~observed], without)
+        return cls(video, triples, frames, positions, rows[is_observed], rows[~is_observed], roll_outs)
 
     @property
     def num_objects(self) -> int:
@@ -113,8 +111,8 @@ class Scene:
         return len(self.objects)
 
     @property
-    def visible(self) -> np.ndarray:
-        """`(S, O)` whether an object is visible at a sample."""
+    def visible(self) -> Bool[np.ndarray, "S O"]:
+        """`(S, O)` True where an object is visible at a sample."""
         return ~np.isnan(self.positions[..., 0])
 
     def with_collisions(
@@ -129,17 +127,19 @@ def _triples(
     video: int | str, objects: Sequence[Sequence[str]], attributes: Mapping[str, Sequence[str]]
 ) -> tuple[tuple[str, str, str], ...]:
     triples: list[tuple[str, str, str]] = []
-    for i, named in enumerate(objects):
-        if len(named) != 3:
-            raise DataError(f"video {video}, object {i}: expected [colour, material, shape], but got {list(named)}")
+    for i, words in enumerate(objects):
+        if len(words) != 3:
+            raise DataError(f"video {video}, object {i}: expected [colour, material, shape], but got {list(words)}")
 
-        for word, (kind, values) in zip(named, attributes.items(), strict=True):
+        # an unknown value has no neuron in the graph
+        for word, (kind, values) in zip(words, attributes.items(), strict=True):
             if word not in values:
                 raise DataError(
                     f"video {video}, object {i}: unknown {kind} {word!r}; {did_you_mean(str(word), values)}"
                 )
 
-        triple = (str(named[0]), str(named[1]), str(named[2]))
+        # objects have no names: programs refer to them by their values alone
+        triple = (str(words[0]), str(words[1]), str(words[2]))
         if triple in triples:
             raise DataError(
                 f"video {video}: objects {triples.index(triple)} and {i} are both a {' '.join(triple)}; no two objects "
@@ -152,6 +152,7 @@ def _triples(
 
 
 def _object(video: int | str, place: str, value: Any, num_objects: int) -> int:
+    # keys of JSON objects are texts, so a removed object is named by one
     try:
         index = parse_integer(value) if isinstance(value, str) else _frame(video, place, value)
     except (TypeError, ValueError, DataError):
@@ -165,7 +166,7 @@ def _object(video: int | str, place: str, value: Any, num_objects: int) -> int:
 
 def _frame(video: int | str, place: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer) or value != int(value) or value < 0:
-        raise DataError(f"video {video}, {place}: expected a frame as a whole number from 0 on, but got {value!r}")
+        raise DataError(f"video {video}, {place}: expected a frame as an integer of at least 0, but got {value!r}")
     return int(value)
 
 
@@ -175,8 +176,8 @@ def _positions(
     samples = sorted(trajectory, key=lambda sample: _frame(video, "trajectory", sample[0]))
     frames = np.array([int(frame) for frame, _ in samples], dtype=np.int64)
     if (np.diff(frames) <= 0).any():
-        twice = int(frames[1:][np.diff(frames) <= 0][0])
-        raise DataError(f"video {video}, trajectory: frame {twice} is listed twice")
+        repeated = int(frames[1:][np.diff(frames) <= 0][0])
+        raise DataError(f"video {video}, trajectory: frame {repeated} is listed twice")
 
     positions = np.full((len(samples), num_objects, 2), np.nan)
     for s, (frame, rows) in enumerate(samples):
@@ -186,6 +187,7 @@ def _positions(
             if isinstance(x, bool) or isinstance(y, bool):
                 raise DataError(f"video {video}, {place}: object {o} is at ({x}, {y}); coordinates are numbers")
 
+            # false for NaN too
             if not (abs(x) <= _MAX_COORDINATE and abs(y) <= _MAX_COORDINATE):
                 raise DataError(
                     f"video {video}, {place}: object {o} is at ({x}, {y}), which is not finite or has diverged; "
@@ -202,7 +204,7 @@ def _positions(
 
 def _collisions(video: int | str, rows: Sequence[Sequence[int]], num_objects: int) -> np.ndarray:
     checked: list[tuple[int, int, int]] = []
-    seen: set[tuple[int, int, int]] = set()
+    keys: set[tuple[int, int, int]] = set()
 
     for row in rows:
         if len(row) != 3:
@@ -213,28 +215,25 @@ def _collisions(video: int | str, rows: Sequence[Sequence[int]], num_objects: in
         a, b = (_object(video, place, value, num_objects) for value in row[1:])
         if a == b:
             raise DataError(f"video {video}, {place}: object {a} collides with itself")
-        if (frame, min(a, b), max(a, b)) in seen:
+
+        # a collision is symmetric
+        key = (frame, min(a, b), max(a, b))
+        if key in keys:
             raise DataError(f"video {video}, {place}: objects {a} and {b} are listed twice")
 
-        seen.add((frame, min(a, b), max(a, b)))
+        keys.add(key)
         checked.append((frame, a, b))
 
     return np.array(checked, dtype=np.int64).reshape(-1, 3)
 
 
+# About observations, causes, future events, and events without one of the objects.
 KINDS = ("descriptive", "explanatory", "predictive", "counterfactual")
-"""About observations, causes, future events, and events without one of the objects."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One choice of a question, to be judged correct or wrong.
-
-    Args:
-        program: postfix tokens.
-        text: its words.
-        answer: `correct` or `wrong`, None if unknown.
-    """
+    """One choice of a question, to be judged correct or wrong."""
 
     program: tuple[str, ...]
     text: str = ""
@@ -291,3 +290,9 @@ class Question:
     def answers(self) -> tuple[str | None, ...]:
         """The known answer of each whole program."""
         return (self.answer,) if self.kind == "descriptive" else tuple(choice.answer for choice in self.choices)
+
+
+def object_tokens(triple: tuple[str, str, str]) -> tuple[str, ...]:
+    """The tokens that select one object by its three values."""
+    filters = [(value, f"filter_{kind}") for value, kind in zip(triple, ATTRIBUTES, strict=True)]
+    return ("objects", *(token for pair in filters for token in pair), "unique")

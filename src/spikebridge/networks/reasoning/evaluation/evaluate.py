@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from spikebridge.errors import ConfigError, DataError, did_you_mean
-from spikebridge.networks.reasoning.data.clevrer_questions import read_questions, what_if_questions
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import KINDS, Question, Scene
-from spikebridge.networks.reasoning.evaluation.scores import score, score_executor
-from spikebridge.networks.reasoning.graph.layout import PRESETS
+from spikebridge.networks.reasoning.data.what_if_texts import what_if_questions
+from spikebridge.networks.reasoning.graph.layout import PRESETS, preset_of
+from spikebridge.networks.reasoning.scores import score, score_executor
 from spikebridge.networks.reasoning.training.trained_units import fixed_reader, learned_reader
 from spikebridge.training.run.run import Run
 
 _log = logging.getLogger(__name__)
-
-_PUBLISHED = "paper"
 
 
 @dataclass(frozen=True)
@@ -32,34 +31,19 @@ class QuestionEvaluation:
     collisions: Literal["baked", "learned", "rule"] = "baked"
     """baked: those of the scene file; learned: detected by the trained unit; rule: detected by the fixed rule."""
     causal: bool = True
-    """Keep events that do not depend on the removed object in counterfactuals; preset `paper` never does."""
+    """Keep events that do not depend on the removed object in counterfactuals."""
     presets: tuple[str, ...] = tuple(PRESETS)
     """Presets of the reasoning graph to evaluate."""
     seed: int = 0
     """Seed of the answer options of what-if questions."""
 
     def __post_init__(self) -> None:
-        """Refuses unknown presets."""
         for name in self.presets:
-            if name not in PRESETS:
-                raise ConfigError(f"no preset {name!r} of the graph; {did_you_mean(name, PRESETS)}")
+            preset_of(name)
 
 
 def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
-    """The figures of `spikebridge eval reasoning`.
-
-    Args:
-        run: with trained units.
-        options: files and settings.
-
-    Returns:
-        `presets.<name>.<question type>` and `executor.<question type>`, each with `per_option`, `per_question`,
-        `num_questions`, `num_options`; the executor's also with `refusals`.
-
-    Raises:
-        ConfigError: one of the two files is missing.
-        DataError: a file that cannot be read, a question about a video without scene, or no known answer.
-    """
+    """The figures of `spikebridge eval reasoning`: `tally` under `presets.<name>` and under `executor`."""
     if options.scenes is None or options.questions is None:
         missing = "--scenes" if options.scenes is None else "--questions"
         raise ConfigError(f"scenes and questions belong together; {missing} is missing")
@@ -67,73 +51,57 @@ def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
     start = time.perf_counter()
     _log.info("reading scenes and questions")
     scenes = read_scenes(options.scenes)
-    questions, about = _read_questions(options.questions, scenes, options.seed)
-    asked = {question.video for question in questions}
-    scenes = [scene for scene in scenes if scene.video in asked]
-    read = time.perf_counter()
+    questions, texts = _read_questions(options.questions, scenes, options.seed)
+    # worlds of videos without a question would only take time
+    videos = {question.video for question in questions}
+    scenes = [scene for scene in scenes if scene.video in videos]
+    middle = time.perf_counter()
+
     presets: dict[str, Any] = {name: {} for name in options.presets}
     executor: dict[str, Any] = {}
-
     for kind in KINDS:
-        some = [question for question in questions if question.kind == kind]
-        _log.info("answering %d %s questions", len(some), kind)
-        with_collisions = read_collisions(run, scenes, options.collisions, kind) if some else []
-
+        # learned collisions depend on the kind: each has a threshold of its own
+        of_kind = [question for question in questions if question.kind == kind]
+        _log.info("answering %d %s questions", len(of_kind), kind)
+        read = read_collisions(run, scenes, options.collisions, kind) if of_kind else []
         for name, scores in presets.items():
-            scores |= score(with_collisions, some, name, options.causal and name != _PUBLISHED)
-        executor |= score_executor(with_collisions, some, options.causal)
+            scores |= score(read, of_kind, name, options.causal)
+        executor |= score_executor(read, of_kind, options.causal)
 
-    answered = time.perf_counter()
+    end = time.perf_counter()
     return {
         "collisions": options.collisions,
         "num_scenes": len(scenes),
-        **about,
-        "seconds": {"reading": round(read - start, 2), "answering": round(answered - read, 2)},
+        **texts,
+        "seconds": {"reading": round(middle - start, 2), "answering": round(end - middle, 2)},
         "presets": presets,
         "executor": executor,
     }
 
 
 def _read_questions(path: Path, scenes: Sequence[Scene], seed: int) -> tuple[list[Question], dict[str, Any]]:
-    """The questions of a file; what-if texts get choices by rule.
-
-    Args:
-        path: of the file.
-        scenes: of the questions.
-        seed: of the choices.
-
-    Returns:
-        The questions, and `num_texts_without_choices` if there are texts.
-    """
-    found = read_questions(path)
+    """The questions of a file, with choices by rule for what-if texts, and the number of texts without choices."""
+    file = read_questions(path)
     scene_of = {scene.video: scene for scene in scenes}
-
-    for number, question in enumerate(found.questions, start=1):
+    for number, question in enumerate(file.questions, start=1):
         if question.video not in scene_of:
-            known = [str(video) for video in list(scene_of)[:5]]
+            videos = ", ".join(str(video) for video in list(scene_of)[:5])
             raise DataError(
                 f"{path}: question {number} is about video {question.video}, but there is no scene of it among "
-                f"{len(scene_of)} ({', '.join(known)}, ...)"
+                f"{len(scene_of)} ({videos}, ...)"
             )
 
-    made = what_if_questions(found.what_if_texts, scene_of, seed)
-    questions = [*found.questions, *made]
+    what_if = what_if_questions(file.what_if_texts, scene_of, seed)
+    questions = [*file.questions, *what_if]
     if not any(answer is not None for question in questions for answer in question.answers):
         raise DataError(f"{path}: expected questions with known answers to compare with, but there are none")
 
-    texts = len(found.what_if_texts)
-    return questions, {"num_texts_without_choices": texts - len(made)} if texts else {}
+    num_texts = len(file.what_if_texts)
+    return questions, {"num_texts_without_choices": num_texts - len(what_if)} if num_texts else {}
 
 
 def read_collisions(run: Run, scenes: Sequence[Scene], collisions: str, kind: str) -> list[Scene]:
-    """The scenes with collisions from the given source.
-
-    Args:
-        run: with trained units.
-        scenes: with trajectories.
-        collisions: `baked`, `learned` or `rule`.
-        kind: of the questions; the threshold of the learned unit depends on it.
-    """
+    """The scenes with collisions from a source: `baked`, `learned` (by kind of the questions) or `rule`."""
     if collisions == "learned":
         return learned_reader(run, kind=kind)(scenes)
 

@@ -1,1 +1,1 @@
-"""Events."""
+"""Events from tracks of objects, and the hybrid units that detect collisions and presence."""

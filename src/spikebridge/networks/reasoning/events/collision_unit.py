@@ -22,73 +22,45 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridUnit, Tumbling
 from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.kernel import Kernel
-from spikebridge.networks.reasoning.events.collision_inputs import (
-    ACCELERATIONS,
-    DISTANCE,
-    FRAMES_PER_SAMPLE,
-    NUM_CHANNELS,
-    NUM_SAMPLES,
-    SCALES,
-    CandidatePairs,
-    signals,
-)
+from spikebridge.networks.reasoning.events import collision_inputs as inputs
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 from spikebridge.ops.precision import cast_for
 
-_PEAK = 2  # samples on either side of the highest score that give the frame
+_PEAK_WIDTH = 2  # samples on either side of the highest score that give the frame
 
 
 class _WindowSamples(NamedTuple):
-    """The last samples of a window, oldest first, `(B, T, *N)`."""
+    """The last samples of a window, oldest first."""
 
-    last: Tensor
+    last: Float[Tensor, "B T *N"]
 
 
 class _WindowHistory(Kernel):
-    """The samples of a window side by side, at its end: `(B, *N, C, T)` for an input `(B, *N, C)`.
-
-    Args:
-        num_samples: of a window.
-
-    Example:
-        >>> _WindowHistory(2)(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten(1).tolist()
-        [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
-    """
+    """The samples of a window in one tensor, at its end: `(B, *N, C, T)` for an input `(B, *N, C)`."""
 
     is_vectorized = True
 
-    def __init__(self, num_samples: int = NUM_SAMPLES) -> None:
-        super().__init__()
-        self.num_samples = num_samples
-
     def initial_state(self, x_t: Step) -> _WindowSamples:
-        return _WindowSamples(x_t.new_zeros((x_t.shape[0], self.num_samples, *x_t.shape[1:])))
+        return _WindowSamples(x_t.new_zeros((x_t.shape[0], inputs.NUM_SAMPLES, *x_t.shape[1:])))
 
     def step(
         self, x_t: Step, state: _WindowSamples, **modulation: object
     ) -> tuple[Float[Tensor, "B *M"], _WindowSamples]:
-        seen = torch.cat([state.last[:, 1:], x_t.unsqueeze(1)], 1)
-        return self.last(seen.movedim(1, 0)), _WindowSamples(seen)
+        samples = torch.cat([state.last[:, 1:], x_t.unsqueeze(1)], 1)
+        return self.last(samples.movedim(1, 0)), _WindowSamples(samples)
 
     def last(self, x: Signal) -> Float[Tensor, "B *M"]:
         return x.movedim(0, -1)
 
 
 class TemporalConvolution(_WindowHistory):
-    """The samples of a window convolved in time, at its end: two-sided inside the window, and still causal.
-
-    Args:
-        num_channels: of the input.
-        num_features: of the output.
-        num_samples: of a window.
-        width: samples of the receptive field.
-    """
+    """The samples of a window convolved in time, at its end: two-sided inside the window, and still causal."""
 
     is_vectorized = True
 
-    def __init__(self, num_channels: int, num_features: int, num_samples: int = NUM_SAMPLES, width: int = 5) -> None:
-        super().__init__(num_samples)
-        self.convolution = temporal_conv(num_channels, num_features, width)
+    def __init__(self, num_channels: int, num_features: int) -> None:
+        super().__init__()
+        self.convolution = temporal_conv(num_channels, num_features, width=5)
 
     def last(self, x: Signal) -> Float[Tensor, "B *M"]:
         rows = cast_for(self.convolution, x.movedim(0, -1))
@@ -103,13 +75,7 @@ def temporal_conv(num_inputs: int, num_outputs: int, width: int = 3, dilation: i
 
 
 class Residual(nn.Module):
-    """Residual block of two temporal convolutions.
-
-    Args:
-        num_features: of input and output.
-        dilation: samples between the taps.
-        dropout: share of features.
-    """
+    """Residual block of two temporal convolutions."""
 
     def __init__(self, num_features: int, dilation: int, dropout: float) -> None:
         super().__init__()
@@ -126,12 +92,7 @@ class Residual(nn.Module):
 
 
 class _CollisionTimeScores(nn.Module):
-    """Scores of "collides at sample t" for every t, and of "never": a pair collides at most once.
-
-    Args:
-        num_features: of the kernel's output.
-        dropout: in training.
-    """
+    """Scores of "collides at sample t" for every t, and of "never": a pair collides at most once."""
 
     def __init__(self, num_features: int, dropout: float) -> None:
         super().__init__()
@@ -141,6 +102,7 @@ class _CollisionTimeScores(nn.Module):
 
     def forward(self, h: Float[Tensor, "B V F T"]) -> Float[Tensor, "B T2"]:
         """Mean scores over both orders of a pair, so that the result is symmetric."""
+        # channels last is three times as fast for these narrow convolutions
         rows = self.body(h.flatten(0, 1).unsqueeze(2).contiguous(memory_format=torch.channels_last))
         never = self.never(torch.cat([rows.mean(-1), rows.amax(-1)], 1).squeeze(-1))
         scores = torch.cat([self.at(rows)[:, 0, 0], never], -1)
@@ -148,12 +110,7 @@ class _CollisionTimeScores(nn.Module):
 
 
 class CollisionSpike(Discretizer):
-    """A spike where "at some sample" exceeds "never" by the threshold, and the frame of the collision.
-
-    Args:
-        v_threshold: log-odds; 0 is a probability of 1/2. Below 0 fewer collisions are missed.
-        surrogate: derivative of the spike.
-    """
+    """A spike where "at some sample" exceeds "never" by the threshold (log-odds), and the frame of the collision."""
 
     v_threshold: Tensor
 
@@ -169,65 +126,41 @@ class CollisionSpike(Discretizer):
 
 
 def log_odds(scores: Float[Tensor, "*B T"]) -> Float[Tensor, "*B"]:
-    """Log-odds of a collision at some sample; the last score is that of none.
-
-    Example:
-        >>> log_odds(torch.tensor([0.0, 0.0, 0.0])).exp().item()  # two against one
-        2.0
-    """
+    """Log-odds of a collision at some sample; the last score is that of none."""
     return scores[..., :-1].logsumexp(-1) - scores[..., -1]
 
 
 def expected_frame(scores: Float[Tensor, "*B T"]) -> Float[Tensor, "*B"]:
-    """The frame of a collision, between samples: the expectation over the samples around the likeliest one.
-
-    Example:
-        >>> expected_frame(torch.tensor([-50.0, 0.0, 0.0, -50.0, -50.0, -50.0, 9.0])).item()  # samples 1 and 2
-        7.5
-    """
+    """The frame of a collision, between samples: the expectation over the samples around the likeliest one."""
+    # the expectation over all samples would mix the peak with scores elsewhere in the video
     at = scores[..., :-1]
     samples = torch.arange(at.shape[-1], device=at.device)
-    in_peak = (samples - at.argmax(-1, keepdim=True)).abs() <= _PEAK
+    in_peak = (samples - at.argmax(-1, keepdim=True)).abs() <= _PEAK_WIDTH
     share = at.masked_fill(~in_peak, -torch.inf).softmax(-1)
 
-    return FRAMES_PER_SAMPLE * (share * samples).sum(-1)
+    return inputs.FRAMES_PER_SAMPLE * (share * samples).sum(-1)
 
 
 class CollisionUnit(HybridUnit):
-    """The learned hybrid unit `Y = Q . F . H . W (X)` from the tracks of pairs to collisions.
-
-    Args:
-        num_features: hidden channels.
-        v_threshold: of the spike; chosen on validation videos after training.
-        dropout: share of features.
-
-    Example:
-        >>> unit = CollisionUnit(num_features=8)
-        >>> y, _ = unit(torch.zeros(26, 5, 2, 31))  # five pairs, each in both orders
-        >>> y.shape  # one window; spike and frame of each pair
-        torch.Size([1, 5, 2])
-    """
+    """The learned hybrid unit `Y = Q . F . H . W (X)` from the tracks of pairs to collisions."""
 
     def __init__(self, num_features: int = 48, v_threshold: float = 0.0, dropout: float = 0.0) -> None:
         super().__init__(
-            Tumbling(NUM_SAMPLES),
-            TemporalConvolution(NUM_CHANNELS, num_features),
+            Tumbling(inputs.NUM_SAMPLES),
+            TemporalConvolution(inputs.NUM_CHANNELS, num_features),
             _CollisionTimeScores(num_features, dropout),
             CollisionSpike(v_threshold),
         )
 
-    def scores(self, pairs: CandidatePairs, orders: int = 2) -> Float[Tensor, "P T2"]:
+    def scores(self, pairs: inputs.CandidatePairs, orders: int = 2) -> Float[Tensor, "P T2"]:
         """Scores of the nonlinearity for each pair, before the threshold."""
-        x = signals(pairs.places, pairs.visible, pairs.third, pairs.kinds, orders)
+        x = inputs.signals(pairs.places, pairs.visible, pairs.third, pairs.kinds, orders)
         stages, _ = self.stages(x)
         return stages.nonlinearity[0, 0]
 
     def set_threshold(self, v_threshold: float) -> None:
-        """Sets the threshold of the spike.
-
-        Args:
-            v_threshold: log-odds that a collision has to reach.
-        """
+        """Sets the threshold of the spike: the log-odds that a collision has to reach."""
+        # another discretizer may stand in the unit, with a threshold of its own kind
         if isinstance(self.discretizer, CollisionSpike):
             self.discretizer.v_threshold.fill_(v_threshold)
 
@@ -236,12 +169,7 @@ _SCALE = 20.0  # of the rule's scores, so that they act as certain
 
 
 class _AccelerationRule(nn.Module):
-    """Scores of "collides at sample t" and of "never" by the rule: above 0 where both limits are passed.
-
-    Args:
-        max_distance: largest distance of the centres of two touching objects [px].
-        min_acceleration: smallest change of both velocities [px/sample].
-    """
+    """Scores of "collides at sample t" and of "never" by the rule: above 0 where both limits are passed."""
 
     def __init__(self, max_distance: float, min_acceleration: float) -> None:
         super().__init__()
@@ -256,36 +184,24 @@ class _AccelerationRule(nn.Module):
 
     def forward(self, h: Float[Tensor, "B V C T"]) -> Float[Tensor, "B T2"]:
         """From the window of a pair; both orders have the same accelerations and the same distance."""
-        first = h[:, 0]
-        change = first[:, ACCELERATIONS].unflatten(1, (2, 2)).norm(dim=2).amin(1) * SCALES["acceleration"]
-        distance = first[:, DISTANCE] * SCALES["distance"]
-        passed = (change / self.min_acceleration).clamp(max=100) - 1
-        scores = torch.where(distance < self.max_distance, _SCALE * passed, -_SCALE * 2)
+        # the impact of a third object changes one velocity only, so the smaller change counts
+        window = h[:, 0]
+        changes = window[:, inputs.ACCELERATIONS].unflatten(1, (2, 2)).norm(dim=2) * inputs.SCALES["acceleration"]
+        distance = window[:, inputs.DISTANCE] * inputs.SCALES["distance"]
+        excess = (changes.amin(1) / self.min_acceleration).clamp(max=100) - 1
+
+        # a score of 40 below never, or up to 20 times the excess above it, acts as certain
+        scores = torch.where(distance < self.max_distance, _SCALE * excess, -_SCALE * 2)
 
         return torch.cat([scores, torch.zeros_like(scores[:, :1])], 1)
 
 
 class FixedCollisionUnit(HybridUnit):
-    """The rule as a hybrid unit, with the interface of the learned one.
-
-    Args:
-        max_distance: largest distance of the centres of two touching objects [px].
-        min_acceleration: smallest change of both velocities [px/sample].
-
-    Example:
-        >>> from spikebridge.networks.reasoning.events.collision_inputs import signals
-        >>> t = torch.arange(26.0)
-        >>> x = torch.stack([(5 * t).clamp(max=60), 70 + 5 * (t - 12).clamp(min=0)], 1)  # an impact at sample 12
-        >>> places = torch.stack([x, torch.zeros_like(x)], -1)
-        >>> no_third = torch.full((26, 1, 2), 60.0)
-        >>> signal = signals(places.unsqueeze(1), torch.ones(26, 1, 2), no_third, torch.zeros(1, 2, 5))
-        >>> FixedCollisionUnit()(signal)[0].tolist()
-        [[[1.0, 60.0]]]
-    """
+    """The rule as a hybrid unit, with the interface of the learned one."""
 
     def __init__(self, max_distance: float = 20.0, min_acceleration: float = 0.6) -> None:
         super().__init__(
-            Tumbling(NUM_SAMPLES),
+            Tumbling(inputs.NUM_SAMPLES),
             _WindowHistory(),
             _AccelerationRule(max_distance, min_acceleration),
             CollisionSpike(0.0),

@@ -1,1 +1,1 @@
-"""Explain."""
+"""Answers in words, and their chains of causes as text, JSON and HTML."""

@@ -22,7 +22,7 @@ from spikebridge.networks.reasoning.simulation.files import VIDEO_SUFFIXES, read
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """The subject of a question: a scene, and the pictures that it was perceived from, if any."""
+    """The subject of a question: a scene, and the pictures from which it was perceived, if any."""
 
     scene: Scene
     pictures: UInt8[np.ndarray, "F H W 3"] | None = None
@@ -37,12 +37,13 @@ class QuestionAnswers:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
+        question = self.question
         answers = [asdict(answer) for answer in self.answers]
-        common = {"question": self.question.text, "kind": self.question.kind, "program": list(self.question.program)}
-        if self.question.kind == "descriptive":
+        common = {"question": question.text, "kind": question.kind, "program": list(question.program)}
+        if question.kind == "descriptive":
             return {**common, "answer": answers[0]}
 
-        choices = [{"choice": c.text, **one} for c, one in zip(self.question.choices, answers, strict=True)]
+        choices = [{"choice": choice.text, **a} for choice, a in zip(question.choices, answers, strict=True)]
         return {**common, "choices": choices}
 
     def text(self) -> str:
@@ -50,10 +51,10 @@ class QuestionAnswers:
         if self.question.kind == "descriptive":
             return _line(self.answers[0])
 
-        width = max(len(choice.text) for choice in self.question.choices)
-        pairs = zip(self.question.choices, self.answers, strict=True)
-
-        return "\n".join(f"{choice.text:<{width}}  {_line(one)}" for choice, one in pairs)
+        choices = self.question.choices
+        width = max(len(choice.text) for choice in choices)
+        pairs = zip(choices, self.answers, strict=True)
+        return "\n".join(f"{choice.text:<{width}}  {_line(answer)}" for choice, answer in pairs)
 
 
 def _line(answer: GraphAnswer) -> str:
@@ -62,24 +63,16 @@ def _line(answer: GraphAnswer) -> str:
 
 
 def load_observation(path: Path, detector: Detector, video: str | None = None) -> Observation:
-    """Reads a video and perceives its scene, or reads a scene from a file of scenes.
+    """Reads a video and perceives its scene, or reads a scene by the name of its video from a file of scenes."""
+    if not path.is_dir() and path.suffix.lower() not in VIDEO_SUFFIXES:
+        return Observation(_chosen(read_scenes(path), video, path))
 
-    Args:
-        path: a video (`.npz`, `.webp`, `.gif`, `.mp4`, a folder of pictures), or a file of scenes.
-        detector: in eval mode; unused for a file of scenes.
-        video: which scene of a file with several.
+    # a video file has one scene, which is named after it
+    if video not in (None, path.stem):
+        raise DataError(f"{path} is a video of one scene, but got --video {video}; leave it out")
 
-    Raises:
-        DataError: a missing or damaged file, an unknown scene, or a video outside of what the detector was trained for.
-    """
-    if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
-        if video not in (None, path.stem):
-            raise DataError(f"{path} is a video of one scene, but got --video {video}; leave it out")
-        file = read_video(path)
-        perceived = perceive(detector, file.pictures, path.stem, file.rate)
-        return Observation(perceived.scene, file.pictures)
-
-    return Observation(_chosen(read_scenes(path), video, path))
+    pictures, rate = read_video(path)
+    return Observation(perceive(detector, pictures, path.stem, rate).scene, pictures)
 
 
 def _chosen(scenes: Sequence[Scene], video: str | None, path: Path) -> Scene:
@@ -101,23 +94,14 @@ def _chosen(scenes: Sequence[Scene], video: str | None, path: Path) -> Scene:
 def answer_question(
     observation: Observation, parser: Parser, text: str, choices: Sequence[str] = ()
 ) -> QuestionAnswers:
-    """Answers a question in words.
-
-    Args:
-        observation: the subject of the question.
-        parser: in eval mode.
-        text: the question.
-        choices: of an explanatory, predictive or counterfactual question.
-
-    Raises:
-        DataError: unknown words, choices of a descriptive question, or missing choices of another one.
-    """
+    """Answers a question in words; the parser is in eval mode, and errors are those of `read_question`."""
     question = read_question(parser, observation.scene.video, text, choices)
+    # one program reads one attribute; `which object ...?` takes three
     answers = answer(observation.scene, _queries(question))
     if len(answers) == 1:
         return QuestionAnswers(question, answers[0])
 
-    return QuestionAnswers(question, (_described([one for (one,) in answers]),))
+    return QuestionAnswers(question, (_described([of_attribute for (of_attribute,) in answers]),))
 
 
 def _queries(question: Question) -> list[Question]:
@@ -129,9 +113,10 @@ def _queries(question: Question) -> list[Question]:
 
 def _described(answers: Sequence[GraphAnswer]) -> GraphAnswer:
     """One answer with all attributes, as certain as the least certain one."""
-    worst = min(answers, key=lambda one: (one.status == "ok", one.confidence))
-    value = None if any(one.value is None for one in answers) else " ".join(str(one.value) for one in answers)
-    return replace(worst, value=value)
+    # the answer is as certain as the least certain attribute
+    worst = min(answers, key=lambda answer: (answer.status == "ok", answer.confidence))
+    is_complete = all(answer.value is not None for answer in answers)
+    return replace(worst, value=" ".join(str(answer.value) for answer in answers) if is_complete else None)
 
 
 def explain_question(observation: Observation, question: Question) -> list[Explanation]:

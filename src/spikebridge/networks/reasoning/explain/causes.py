@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from spikebridge.networks.reasoning.explain.labels import fact_label, neuron_label
 from spikebridge.networks.reasoning.graph.layout import NeuronLayout, Preset
@@ -14,14 +14,7 @@ from spikebridge.networks.reasoning.graph.worlds import Worlds
 
 @dataclass(frozen=True)
 class Evidence:
-    """An earlier spike that a spike needed, and the perceived fact that connects them.
-
-    Args:
-        step: of the earlier spike.
-        neuron: that fired.
-        fact: what the connection states, where it was written from the scene.
-        score: perception score of the fact.
-    """
+    """An earlier spike that a spike needed, and the perceived fact that connects them, with its score."""
 
     step: int
     neuron: str
@@ -31,15 +24,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ExplanationStep:
-    """A spike of the chain, and the evidence that it needed.
-
-    Args:
-        step: time step of the spike.
-        neuron: that fired.
-        meaning: of the spike, in words.
-        evidence: earlier spikes that were needed; none where an instruction fired the neuron.
-        instruction: that fired the neuron from outside.
-    """
+    """A spike of the chain and its meaning, with the evidence that it needed or the instruction that fired it."""
 
     step: int
     neuron: str
@@ -50,16 +35,7 @@ class ExplanationStep:
 
 @dataclass(frozen=True, eq=False)
 class SpikeTrace:
-    """All spikes of a run in one world, with names.
-
-    Args:
-        fired: spikes.
-        stimulated: spikes from outside.
-        names: neurons by name.
-        instructions: the instruction of each step.
-        objects: labels of the objects.
-        events: labels of the events.
-    """
+    """All spikes of a run in one world, and those from outside, with names of neurons, instructions and elements."""
 
     fired: Bool[np.ndarray, "T N"]
     stimulated: Bool[np.ndarray, "T N"]
@@ -77,24 +53,13 @@ def trace_causes(
     worlds: Worlds,
     layout: NeuronLayout,
 ) -> tuple[ExplanationStep, ...]:
-    """The chain of causes of a run in one world, latest step first.
-
-    A neuron that only holds its own activity is followed back to the step that activated it, or that last needed
-    another input.
-
-    Args:
-        answers: neurons whose spikes at the last step are the answer.
-        trace: all spikes of the run.
-        connections: of the graph, without copies.
-        preset: sizes of weights.
-        worlds: the one world.
-        layout: its neurons.
-    """
+    """The chain of causes from the neurons of the answer back to perceived facts, latest step first."""
     inputs = _NeededInputs(trace, connections, preset)
     pending = [(len(trace.fired) - 1, trace.names.index(name)) for name in answers]
     chain: dict[tuple[int, int], ExplanationStep] = {}
 
     while pending:
+        # a neuron that only holds its activity is followed back to the step that activated it
         step, neuron = pending.pop()
         step = inputs.onset(step, neuron)
         if (step, neuron) in chain:
@@ -112,7 +77,6 @@ def trace_causes(
             source_name = trace.names[source]
             fact = None
             score = 1.0
-
             if connections.from_scene[c]:
                 fact = fact_label(source_name, name, trace.objects, trace.events)
                 score = _fact_score(source_name, name, worlds, layout)
@@ -145,35 +109,42 @@ class _NeededInputs:
 
         return step
 
-    def needed(self, step: int, neuron: int) -> np.ndarray:
+    def needed(self, step: int, neuron: int) -> Int[np.ndarray, "C"]:
         """Positive connections whose source fired one step before; channels only where the spike needed one."""
         active = self._active(step, neuron)
         weight = self.connections.weight[active]
         kind = self.connections.kind[active]
         is_channel = ((kind == ConnectionKind.CHANNEL) | (kind == ConnectionKind.TALLY)) & (weight > 0)
-        enough = weight[~is_channel].sum() >= self.preset.v_threshold
+        # drives and gates that fire the neuron alone make the channels irrelevant
+        is_enough = weight[~is_channel].sum() >= self.preset.v_threshold
 
-        return active[(weight > 0) & ~(is_channel & enough)]
+        return active[(weight > 0) & ~(is_channel & is_enough)]
 
     def _active(self, step: int, neuron: int) -> np.ndarray:
+        """The connections to a neuron whose source fired one step before."""
         if step == 0:
             return np.zeros(0, dtype=np.int64)
+
+        # sorted targets find the inputs of a neuron without a pass over all connections
         begin, end = np.searchsorted(self.sorted_targets, [neuron, neuron + 1])
-        into = self.order[begin:end]
-        return into[self.trace.fired[step - 1, self.connections.source[into]]]
+        inputs = self.order[begin:end]
+        return inputs[self.trace.fired[step - 1, self.connections.source[inputs]]]
 
 
 def _fact_score(source: str, target: str, worlds: Worlds, layout: NeuronLayout) -> float:
     """The perception score of a fact: that of the attribute value, or of the events."""
     score = 1.0
+    objects = []
     for name in (source, target):
-        group, _, rest = name.partition("[")
-        if rest and group.startswith("event"):
-            score *= float(worlds.events.score[int(rest.rstrip("]"))])
+        group, _, number = name.rstrip("]").partition("[")
+        if number and group.startswith("event"):
+            score *= float(worlds.events.score[int(number)])
+        if group == "object":
+            objects.append(int(number))
 
-    objects = [name for name in (source, target) if name.startswith("object[")]
+    # a connection between an object and a value is as certain as the classification of that kind
     for kind, values in enumerate(layout.attributes.values()):
         if objects and (source in values or target in values):
-            score *= float(worlds.value_scores[int(objects[0].removeprefix("object[").rstrip("]")), kind])
+            score *= float(worlds.value_scores[objects[0], kind])
 
     return score

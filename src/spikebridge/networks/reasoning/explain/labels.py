@@ -1,20 +1,19 @@
-"""Labels of objects, events, neurons and facts in words."""
+"""Labels of objects, events, neurons and facts in words; the words are in `labels.json`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from spikebridge.data.io.json_text import read_json
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.events.events import EVENT_KINDS
 from spikebridge.networks.reasoning.graph.worlds import Worlds
 
+_WORDS: dict[str, dict[str, str]] = read_json(Path(__file__).with_suffix(".json"), "labels of neurons")
+
 
 def object_labels(scene: Scene) -> list[str]:
-    """Objects by colour and shape, with the material where that alone tells two apart.
-
-    Example:
-        >>> objects = [["red", "metal", "cube"], ["red", "rubber", "cube"], ["blue", "metal", "cube"]]
-        >>> object_labels(Scene.from_lists(1, objects, [], []))
-        ['red metal cube', 'red rubber cube', 'blue cube']
-    """
+    """Objects by colour and shape, with the material where that alone distinguishes two."""
+    # most videos have at most one object of a colour and shape
     short = [(color, shape) for color, _, shape in scene.objects]
     return [
         f"{color} {shape}" if short.count((color, shape)) == 1 else f"{color} {material} {shape}"
@@ -22,95 +21,49 @@ def object_labels(scene: Scene) -> list[str]:
     ]
 
 
-def event_labels(worlds: Worlds, names: Sequence[str]) -> list[str]:
-    """The events of one world.
-
-    Args:
-        worlds: a batch of one world.
-        names: its objects in words.
-    """
+def event_labels(worlds: Worlds, objects: Sequence[str]) -> list[str]:
+    """The events of a batch of one world, from the labels of its objects."""
     labels = []
-    for kind, frame, who in zip(worlds.events.kind, worlds.events.frame, worlds.events.objects, strict=True):
-        those = [names[o] for o in who if o >= 0]
-        text = {
-            "start": "the video begins",
-            "end": "the video ends",
-            "in": "{} enters",
-            "out": "{} leaves",
-            "collision": "{} meets {}",
-        }[EVENT_KINDS[kind]]
-
-        labels.append(f"{text.format(*those)} (frame {frame})")
+    for kind, frame, numbers in zip(worlds.events.kind, worlds.events.frame, worlds.events.objects, strict=True):
+        members = [objects[o] for o in numbers if o >= 0]
+        labels.append(f"{_WORDS['events'][EVENT_KINDS[kind]].format(*members)} (frame {frame})")
 
     return labels
 
 
-_MEANINGS = {
-    "object": "{} is in the set",
-    "object_memory": "{} is remembered",
-    "object_veto": "{} is excluded",
-    "object_moving": "{} moves then",
-    "object_still": "{} is still then",
-    "object_involved": "{} takes part",
-    "event": "in the set: {}",
-    "event_memory": "remembered: {}",
-    "event_touched": "involves one of the objects: {}",
-    "event_cause": "is a cause: {}",
-    "event_earlier": "is early enough: {}",
-    "event_later": "is late enough: {}",
-    "event_before": "is before: {}",
-    "event_after": "is after: {}",
-}
-_SHARED_MEANINGS = {
-    "match": "memory and set agree",
-    "count": "the set is counted",
-    "whole": "the whole video is looked at",
-}
-
-
 def neuron_label(name: str, objects: Sequence[str], events: Sequence[str]) -> str:
-    """The meaning of a spike of a neuron.
+    """The meaning of a spike of a neuron: `object_moving[0]` is `blue cube moves then`."""
+    group, _, number = name.rstrip("]").partition("[")
+    if group not in _WORDS["neurons"]:
+        return _WORDS["shared neurons"].get(name, name.replace("_", " "))
 
-    Example:
-        >>> neuron_label("object_moving[0]", ["blue cube"], []), neuron_label("red", [], [])
-        ('blue cube moves then', 'red')
-    """
-    group, _, rest = name.partition("[")
-    if group not in _MEANINGS:
-        return _SHARED_MEANINGS.get(name, name.replace("_", " "))
-
-    named = objects if group.startswith("object") else events
-    return _MEANINGS[group].format(named[int(rest.rstrip("]"))])
+    labels = objects if group.startswith("object") else events
+    return _WORDS["neurons"][group].format(labels[int(number)])
 
 
 def fact_label(source: str, target: str, objects: Sequence[str], events: Sequence[str]) -> str:
-    """The fact that a connection written from the scene states.
-
-    Example:
-        >>> fact_label("event[1]", "object_moving[0]", ["blue cube"], ["", "red ball enters (frame 5)"])
-        'blue cube moves when red ball enters (frame 5)'
-        >>> fact_label("red", "object[0]", ["red cube"], [])
-        'red cube is red'
-    """
-    places = {}
+    """The fact that a connection written from the scene states: `blue cube moves when red ball enters`."""
+    numbers = {}
     for name in (source, target):
-        group, _, rest = name.partition("[")
-        if rest and group.split("_")[0] in ("object", "event"):
-            places[group] = int(rest.rstrip("]"))
+        group, _, number = name.rstrip("]").partition("[")
+        if number and group.split("_")[0] in ("object", "event"):
+            numbers[group] = int(number)
 
-    o = next((i for group, i in places.items() if group.startswith("object")), None)
-    among = [j for group, j in places.items() if group.startswith("event")]
-    if "event_cause" in places:
-        return f"{events[among[1]]} comes before, and is tied by objects to: {events[among[0]]}"
+    # the two groups decide the kind of the fact
+    event_names = [events[j] for group, j in numbers.items() if group.startswith("event")]
+    if "event_cause" in numbers:
+        return f"{event_names[1]} comes before, and is tied by objects to: {event_names[0]}"
 
-    if o is not None and among:
-        verb = {"object_moving": "moves when", "object_still": "is still when"}
-        says = next((verb[group] for group in places if group in verb), "takes part in:")
-        return f"{objects[o]} {says} {events[among[0]]}"
+    object_name = next((objects[o] for group, o in numbers.items() if group.startswith("object")), None)
+    if object_name is None:
+        return f"{event_names[0]} is {_WORDS['kinds of events'].get(source, f'the {source}')}"
 
-    if o is not None:
-        value = source if source not in (f"object[{o}]",) else target
-        return f"{objects[o]} moves" if "whole" in (source, target) else f"{objects[o]} is {value}"
+    if event_names:
+        verbs = {"object_moving": "moves when", "object_still": "is still when"}
+        verb = next((verbs[group] for group in numbers if group in verbs), "takes part in:")
+        return f"{object_name} {verb} {event_names[0]}"
 
-    kinds = {"ask_entering": "an entrance", "ask_leaving": "an exit", "ask_colliding": "a collision"}
-    return f"{events[among[0]]} is {kinds.get(source, f'the {source}')}"
+    if "whole" in (source, target):
+        return f"{object_name} moves"
+
+    return f"{object_name} is {target if source.startswith('object[') else source}"

@@ -1,1 +1,1 @@
-"""Graph."""
+"""The spiking graph that runs programs about scenes."""

@@ -5,7 +5,7 @@ at which the program relies on it. The confidence is the product of the percepti
 that the program selected.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -17,12 +17,12 @@ from torch import Tensor
 from spikebridge.networks.reasoning.events.events import COLLISION
 from spikebridge.networks.reasoning.graph.compiler import Instructions, Probe
 from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED
-from spikebridge.networks.reasoning.graph.spiking_graph import SpikingGraph, StepOutput
+from spikebridge.networks.reasoning.graph.spiking_graph import GraphState, SpikingGraph
 from spikebridge.networks.reasoning.graph.worlds import Worlds
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 
+# `unique` found one member each time; none; several; no second event; two values fired at once.
 _Status = Literal["ok", "empty", "ambiguous", "missing", "conflict"]
-"""`unique` found one member each time; none; several; no second event; two values fired at once."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class GraphAnswer:
 
     Args:
         value: a number, `yes`, `no`, an attribute value, `correct` or `wrong`; None without an answer.
-        status: whether every selection of the program was unambiguous.
+        status: `ok` if every selection of the program was unambiguous.
         confidence: product of the perception scores used, 0 to 1, lowered where the margin shrank.
         margin: smallest distance of a membrane from its threshold during the run, in steps `s`; at most 0.5.
     """
@@ -43,14 +43,14 @@ class GraphAnswer:
 
 
 class QueryResult(NamedTuple):
-    """The result of one query: its answer, and the number of the last active object (-1: none)."""
+    """The answer of one query, and the number of the last active object (-1: none)."""
 
     answer: GraphAnswer
     selected: int
 
 
 class Slot(NamedTuple):
-    """Where a program runs: the number of its world in the batch, and its column."""
+    """The place of a program: the number of its world in the batch, and its column."""
 
     world: int
     column: int
@@ -58,7 +58,7 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class GraphBatch:
-    """Worlds side by side with their graph, and one slot for each program."""
+    """A batch of worlds with their graph, and one slot for each program."""
 
     worlds: Worlds
     graph: SpikingGraph
@@ -66,112 +66,98 @@ class GraphBatch:
     programs: tuple[Instructions, ...]
 
     @property
-    def columns(self) -> int:
-        """Number of columns: the programs of the world that has most."""
+    def num_columns(self) -> int:
+        """The largest number of programs about one world."""
         return 1 + max((slot.column for slot in self.slots), default=0)
 
 
 class GraphRecord(NamedTuple):
-    """What is kept of a run.
-
-    Args:
-        objects: `(T, O, Q)` spikes of `object`.
-        events: `(T, E, Q)` spikes of `event`.
-        spikes: `(G, W, Q)` of the shared neurons at the last step.
-        membranes: `(G, W, Q)` of the shared neurons at the last step, in steps `s`.
-        margins: `(W, Q)`.
-    """
+    """Spikes of both sets at every step, the last state, and the smallest margins."""
 
     objects: Bool[Tensor, "T O Q"]
     events: Bool[Tensor, "T E Q"]
-    spikes: Bool[Tensor, "G W Q"]
-    membranes: Float[Tensor, "G W Q"]
+    last: GraphState
     margins: Float[Tensor, "W Q"]
 
 
 class Recorder:
-    """Records a run step by step, as far as answers need it.
+    """Records a run step by step. Where channels do not add up, the margins follow from the preset."""
 
-    Args:
-        graph: the graph that runs.
-        margins: whether to measure margins; without faults and leak they follow from the preset.
-    """
-
-    def __init__(self, graph: SpikingGraph, margins: bool) -> None:
-        self.graph = graph
-        self._object_rows, self._event_rows = (
-            slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
-            for rows in (graph.indices.of_objects("object"), graph.indices.of_events("event"))
-        )
-
+    def __init__(self, graph: SpikingGraph, measures_margins: bool) -> None:
+        self._graph = graph
+        self._measures_margins = measures_margins
+        self._object_rows = _rows(graph.indices.of_objects("object"))
+        self._event_rows = _rows(graph.indices.of_events("event"))
         self._objects: list[Tensor] = []
         self._events: list[Tensor] = []
         self._distance: Tensor | None = None
-        self._measures_margins = margins
-        self._last: StepOutput | None = None
+        self._last: GraphState | None = None
 
-    def add(self, output: StepOutput) -> None:
+    def add(self, state: GraphState) -> None:
         """Records one step."""
-        fired = self.graph.majority(output.spikes)
-        self._objects.append(fired[self._object_rows].clone())
-        self._events.append(fired[self._event_rows].clone())
+        self._objects.append(state.spikes[self._object_rows] > 0)
+        self._events.append(state.spikes[self._event_rows] > 0)
+        self._last = state
+
         if self._measures_margins:
-            distance = self.graph.threshold_distance(output.v)
+            distance = self._graph.threshold_distance(state.v)
             self._distance = distance if self._distance is None else torch.minimum(self._distance, distance)
 
-        self._last = output
-
     def record(self) -> GraphRecord:
-        """The record, after the last step."""
+        """The record of all steps."""
         if self._last is None:
             raise RuntimeError("a run has at least one step")
 
-        indices = self.graph.indices
-        preset = self.graph.preset
-        shape = len(indices.layout.shared), indices.num_worlds, self._last.v.shape[1]
-        number = shape[0] * shape[1]
-        spikes = self.graph.majority(self._last.spikes)[:number].reshape(shape)
-        membranes = self.graph.mean_membrane(self._last.v)[:number].reshape(shape) / preset.step
-
-        if self._distance is None:
-            margins = torch.full(shape[1:], preset.margin / preset.step)
+        if self._distance is not None:
+            margins = self._graph.min_by_world(self._distance)
         else:
-            margins = self.graph.minimum_by_world(self._distance)
+            shape = self._graph.indices.num_worlds, self._last.v.shape[1]
+            margins = torch.full(shape, _full_margin(self._graph))
 
-        return GraphRecord(torch.stack(self._objects), torch.stack(self._events), spikes, membranes, margins)
+        return GraphRecord(torch.stack(self._objects), torch.stack(self._events), self._last, margins)
 
 
-def read_results(batch: GraphBatch, record: GraphRecord, table: OperatorTable) -> list[QueryResult]:
-    """The result of every program of a batch, in order.
+def _rows(neurons: np.ndarray) -> slice:
+    return slice(int(neurons[0]), int(neurons[-1]) + 1) if len(neurons) else slice(0, 0)
 
-    Args:
-        batch: what ran.
-        record: of the run.
-        table: operators; a program's length follows from it.
-    """
+
+def _full_margin(graph: SpikingGraph) -> float:
+    return graph.preset.margin / graph.preset.step
+
+
+class ProgramValues(NamedTuple):
+    """The value of each program, and whether two values fired at once."""
+
+    values: list[str | None]
+    conflicts: list[bool]
+
+
+def read_results(
+    batch: GraphBatch, record: GraphRecord, table: OperatorTable, read: Callable[..., ProgramValues] | None = None
+) -> list[QueryResult]:
+    """The result of every program of a batch, in order; `read` replaces the read-out of values."""
     if not batch.slots:
         return []
 
-    total = len(record.objects)
-    begins = [total - program.num_steps(table) for program in batch.programs]
-    values, conflicts = _values(batch, record)
+    values = (read or _read_values)(batch, record)
+    begins = [len(record.objects) - program.num_steps(table) for program in batch.programs]
     statuses = _statuses(batch, record, begins)
     confidences = _confidences(batch, record, begins)
     selected = _selected_objects(batch, record)
     margins = record.margins.cpu().numpy()
-    full_margin = batch.graph.preset.margin / batch.graph.preset.step
+    full_margin = _full_margin(batch.graph)
     results = []
 
     for number, slot in enumerate(batch.slots):
-        value = values[number]
+        value = values.values[number]
         status = statuses[number]
-        margin = float(margins[slot])
-        if status == "ok" and conflicts[number]:
+        if status == "ok" and values.conflicts[number]:
             status = "conflict"
-
         if status == "ok" and value is None:
             status = "empty"
 
+        # a margin below that of the preset means that channels added up: noise could change the answer
+        margin = float(margins[slot])
         share = min(max(margin / full_margin, 0.0), 1.0) if full_margin > 0 else 1.0
         answer = GraphAnswer(value, status, float(confidences[number] * share), margin)
         results.append(QueryResult(answer, selected[number]))
@@ -184,6 +170,7 @@ def with_removal(result: QueryResult, removal: QueryResult | None) -> QueryResul
     if removal is None:
         return result
 
+    # the removal comes first in time, so its failure is the reason
     own = result.answer
     other = removal.answer
     status = other.status if other.status != "ok" else own.status
@@ -193,45 +180,48 @@ def with_removal(result: QueryResult, removal: QueryResult | None) -> QueryResul
     return result._replace(answer=answer)
 
 
-def _values(batch: GraphBatch, record: GraphRecord) -> tuple[list[str | None], list[bool]]:
-    """The value of each program, and whether two values fired at once."""
+def _read_values(batch: GraphBatch, record: GraphRecord) -> ProgramValues:
+    """The value of each program from the spikes of the last step."""
     layout = batch.graph.indices.layout
     index = layout.shared_index
-    worlds, columns = (np.array(part, dtype=np.int64) for part in zip(*batch.slots, strict=True))
-    fired = record.spikes.cpu().numpy()[:, worlds, columns]
-    membranes = record.membranes.cpu().numpy()[:, worlds, columns]
-    sizes = {
-        group: _count_by_world(spikes[-1:], world, len(batch.worlds.worlds))[0].cpu().numpy()[worlds, columns]
-        for group, spikes, world in _sets(batch, record)
-    }
-
+    fired = shared_at_slots(batch, record.last.spikes) > 0
     values: list[str | None] = []
     conflicts = []
 
-    for p, program in enumerate(batch.programs):
+    for p, (program, slot) in enumerate(zip(batch.programs, batch.slots, strict=True)):
         if program.reads in layout.attributes:
-            named = [value for value in layout.attributes[program.reads] if fired[index[value], p]]
-            values.append(named[0] if named else None)
-            conflicts.append(len(named) > 1)
+            names = [value for value in layout.attributes[program.reads] if fired[index[value], p]]
+            values.append(names[0] if names else None)
+            conflicts.append(len(names) > 1)
             continue
 
-        if not layout.exact:
-            level = round(float(membranes[index["match" if program.reads == "match" else "count"], p]))
-        elif program.reads == "match":
+        if program.reads == "match":
             level = int(fired[index["match"], p])
         else:
             first = index[f"{program.group}_count[1]"]
             level = int(fired[first : first + MAX_COUNTED, p].sum())
+            # beyond the thermometer the members are counted themselves
             if level == MAX_COUNTED:
-                level = int(sizes[program.group][p])
+                members = _sets(batch, record)[program.group]
+                level = int(members.spikes[-1, members.world == slot.world, slot.column].sum())
 
-        values.append(_level_as_value(program, level))
+        values.append(level_as_value(program, level))
         conflicts.append(False)
 
-    return values, conflicts
+    return ProgramValues(values, conflicts)
 
 
-def _level_as_value(program: Instructions, level: int) -> str:
+def shared_at_slots(batch: GraphBatch, quantity: Float[Tensor, "N Q"]) -> Float[np.ndarray, "G P"]:
+    """A quantity of the shared neurons, for each program in its world and column."""
+    indices = batch.graph.indices
+    shape = len(indices.layout.shared), indices.num_worlds, quantity.shape[1]
+    worlds, columns = (np.array(part, dtype=np.int64) for part in zip(*batch.slots, strict=True))
+
+    return quantity[: shape[0] * shape[1]].reshape(shape).cpu().numpy()[:, worlds, columns]
+
+
+def level_as_value(program: Instructions, level: int) -> str:
+    """A count, or a set that is empty or not, as the answer of a program."""
     if program.reads == "count":
         return str(level)
     if program.reads == "exist" and program.world == "observed":
@@ -239,36 +229,46 @@ def _level_as_value(program: Instructions, level: int) -> str:
     return "correct" if bool(level) != program.negated else "wrong"
 
 
-def _sets(batch: GraphBatch, record: GraphRecord) -> list[tuple[str, Tensor, np.ndarray]]:
-    """Both sets: name, spikes at every step, and the world of each member."""
-    worlds = batch.worlds
-    return [("object", record.objects, worlds.world_of_object), ("event", record.events, worlds.events.scene)]
+class _Set(NamedTuple):
+    """A set: spikes of its members at every step, and the world of each member."""
+
+    spikes: Bool[Tensor, "T M Q"]
+    world: np.ndarray
+
+    def sizes(self, num_worlds: int) -> Float[np.ndarray, "T W Q"]:
+        """The number of active members in each world."""
+        num_steps, _, num_columns = self.spikes.shape
+        sums = torch.zeros(num_steps, num_worlds, num_columns, device=self.spikes.device)
+        world = torch.as_tensor(self.world, device=self.spikes.device)
+        return sums.index_add_(1, world, self.spikes.float()).cpu().numpy()
 
 
-def _count_by_world(fired: Bool[Tensor, "T M Q"], world: np.ndarray, number: int) -> Float[Tensor, "T W Q"]:
-    """The number of active members in each world."""
-    sums = torch.zeros(fired.shape[0], number, fired.shape[2], device=fired.device)
-    return sums.index_add_(1, torch.as_tensor(world, device=fired.device), fired.float())
+def _sets(batch: GraphBatch, record: GraphRecord) -> dict[str, _Set]:
+    return {
+        "object": _Set(record.objects, batch.worlds.world_of_object),
+        "event": _Set(record.events, batch.worlds.events.scene),
+    }
 
 
 def _statuses(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) -> list[_Status]:
-    """Whether every probe held, in the order of the program; the first that failed gives the status."""
-    number = len(batch.worlds.worlds)
-    sizes = {name: _count_by_world(spikes, world, number).cpu().numpy() for name, spikes, world in _sets(batch, record)}
+    """The status of each program: that of the first probe that failed, in the order of the program."""
+    num_worlds = len(batch.worlds.worlds)
+    sizes = {group: members.sizes(num_worlds) for group, members in _sets(batch, record).items()}
     is_collision = torch.as_tensor(batch.worlds.events.kind == COLLISION, device=record.events.device)
-    collisions = record.events & is_collision[:, None]
-    sizes["collision"] = _count_by_world(collisions, batch.worlds.events.scene, number).cpu().numpy()
+    collisions = _Set(record.events & is_collision[:, None], batch.worlds.events.scene)
+    sizes["collision"] = collisions.sizes(num_worlds)
     statuses: list[_Status] = []
 
     for program, slot, begin in zip(batch.programs, batch.slots, begins, strict=True):
         status: _Status = "ok"
+        # the first failure explains the later ones
         for probe in program.probes:
             size = sizes["collision" if probe.collision else probe.group][(begin + probe.step, *slot)]
             status = _probe_status(probe, int(size))
             if status != "ok":
                 break
 
-        if status == "ok" and program.pair is not None and _selects_one_object(batch, record, slot, program, begin):
+        if status == "ok" and _pair_is_one_object(batch, record, slot, program, begin):
             status = "ambiguous"
 
         statuses.append(status)
@@ -277,18 +277,18 @@ def _statuses(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) -> 
 
 
 def _probe_status(probe: Probe, size: int) -> _Status:
-    if size < probe.least:
-        return "missing" if probe.least == 2 and size == 1 else "empty"
-    return "ambiguous" if size > probe.most else "ok"
+    if size < probe.min_size:
+        return "missing" if probe.min_size == 2 and size == 1 else "empty"
+    return "ambiguous" if size > probe.max_size else "ok"
 
 
-def _selects_one_object(batch: GraphBatch, record: GraphRecord, slot: Slot, program: Instructions, begin: int) -> bool:
-    """Whether the two references to a pair of objects selected the same object."""
-    own = torch.as_tensor(batch.worlds.world_of_object == slot.world, device=record.objects.device)
-    if program.pair is None or int(own.sum()) == 2:
+def _pair_is_one_object(batch: GraphBatch, record: GraphRecord, slot: Slot, program: Instructions, begin: int) -> bool:
+    """True if the two references to a pair of objects selected the same object."""
+    in_world = torch.as_tensor(batch.worlds.world_of_object == slot.world, device=record.objects.device)
+    if program.pair is None or int(in_world.sum()) == 2:
         return False  # two objects form only one pair, whichever references name it
 
-    first, second = (record.objects[begin + probe.step, :, slot.column][own] for probe in program.pair)
+    first, second = (record.objects[begin + probe.step, :, slot.column][in_world] for probe in program.pair)
     return bool((first == second).all())
 
 
@@ -307,27 +307,25 @@ def _selected_objects(batch: GraphBatch, record: GraphRecord) -> list[int]:
 
 
 def _confidences(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) -> Float[np.ndarray, "P"]:
-    """The product of the scores of all objects and events that a program selected or ended with.
-
-    An object counts with the scores of all its attributes, an event with its own. What was given and not perceived has
-    the score 1.
-    """
+    """The product of the scores of all objects and events that a program selected or ended with."""
     worlds = batch.worlds
     confidences = np.ones(len(batch.programs))
+    # scenes from a file, not perceived, need no search for the members
     if (worlds.value_scores == 1).all() and (worlds.events.score == 1).all():
         return confidences
 
     numbers = {"object": worlds.num_objects, "event": worlds.num_events}
     scores = {"object": worlds.value_scores.prod(1), "event": worlds.events.score}
 
-    for group, spikes, _ in _sets(batch, record):
-        fired = spikes.cpu().numpy()
+    for group, members in _sets(batch, record).items():
+        fired = members.spikes.cpu().numpy()
         first = np.cumsum(numbers[group]) - numbers[group]
 
+        # a probe for one member is a selection; the last step holds the set of the answer
         for p, (program, slot, begin) in enumerate(zip(batch.programs, batch.slots, begins, strict=True)):
-            own = slice(first[slot.world], first[slot.world] + numbers[group][slot.world])
-            steps = {begin + probe.step for probe in program.probes if probe.group == group and probe.most == 1}
-            used = fired[sorted(steps | {len(fired) - 1}), own, slot.column].any(0)
-            confidences[p] *= scores[group][own][used].prod()
+            in_world = slice(first[slot.world], first[slot.world] + numbers[group][slot.world])
+            steps = {begin + probe.step for probe in program.probes if probe.group == group and probe.max_size == 1}
+            used = fired[sorted(steps | {len(fired) - 1}), in_world, slot.column].any(0)
+            confidences[p] *= scores[group][in_world][used].prod()
 
     return confidences

@@ -1,21 +1,21 @@
 """Answers to questions about scenes from a spiking graph (R. Zhao et al., Nature Communications 13:3427, 2022).
 
-Scenes become worlds, worlds become connections, programs become spike trains. All worlds of a batch lie side by side,
-the programs of a world are columns, and every answer is read at the last step. Counterfactual questions take two
-passes: the first selects the object that is removed, the second runs in the world without it.
+Scenes become worlds, worlds become connections, programs become spike trains. The worlds of a batch form one graph,
+the programs about a world are its columns, and every answer is read at the last step. Counterfactual questions take
+two passes: the first selects the object that is removed, the second runs in the world without it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.graph.compiler import Instructions, compile_as_published, compile_program
+from spikebridge.networks.reasoning.graph.compiler import Instructions, compile_program
 from spikebridge.networks.reasoning.graph.layout import PRESETS, NeuronLayout, Preset, preset_of
 from spikebridge.networks.reasoning.graph.readout import (
     GraphAnswer,
@@ -27,66 +27,68 @@ from spikebridge.networks.reasoning.graph.readout import (
     read_results,
     with_removal,
 )
-from spikebridge.networks.reasoning.graph.spiking_graph import GraphFaults, SpikingGraph, StimulusSpikes
+from spikebridge.networks.reasoning.graph.spiking_graph import SpikingGraph, StimulusSpikes, warn_of_sums
 from spikebridge.networks.reasoning.graph.units import program_spikes, program_unit, stimulus_sizes
-from spikebridge.networks.reasoning.graph.wiring import neuron_indices, wire
-from spikebridge.networks.reasoning.graph.worlds import World, build_worlds
+from spikebridge.networks.reasoning.graph.wiring import Connections, neuron_indices, wire
+from spikebridge.networks.reasoning.graph.worlds import World, Worlds, build_worlds
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable, with_blanks
 from spikebridge.ops.graph_sums import Path
 
-CollisionSource = Callable[[Sequence[Scene]], Sequence[Scene]]
-"""Reads collisions from trajectories: returns the same scenes with other collisions (`Scene.with_collisions`)."""
+# Reads collisions from trajectories: returns the same scenes with other collisions (`Scene.with_collisions`).
+CollisionSource: TypeAlias = Callable[[Sequence[Scene]], Sequence[Scene]]
 
-_MAX_WORLDS = 1024  # worlds that run at once; more are split, so that memory does not grow with the number of videos
+_MAX_WORLDS = 1024  # worlds of one graph; more are split, so that memory does not grow with the number of videos
 
 
 @dataclass(frozen=True)
 class Execution:
-    """How the graph is computed.
-
-    Args:
-        path: how spikes are summed, `dense`, `sparse` or `events`; all give equal spikes. None chooses.
-        faults: faults to inject; None for none.
-        device: where the graph runs.
-    """
+    """Device of the graph, and summation of spikes: `dense`, `sparse` or `events`, all with equal spikes."""
 
     path: Path | None = None
-    faults: GraphFaults | None = None
     device: str = "cpu"
 
 
 @dataclass(frozen=True, eq=False)
 class RunOptions:
-    """How programs run.
-
-    Args:
-        preset: sizes of weights.
-        table: operators and attributes.
-        causal: counterfactual events as in `without_object`.
-        execution: how the graph is computed.
-    """
+    """Settings of a run, and its stages. A subclass can run another form of the graph."""
 
     preset: Preset = PRESETS["compartment"]
     table: OperatorTable = field(default_factory=OperatorTable)
-    causal: bool = False
+    causal: bool = False  # counterfactual events as in `without_object`
     execution: Execution = Execution()
 
     @cached_property
     def layout(self) -> NeuronLayout:
-        """The neurons."""
-        return NeuronLayout(self.preset.exact, self.table.attributes)
+        """The neurons of a world."""
+        return NeuronLayout(self.table.attributes)
 
     @cached_property
     def unit(self) -> HybridUnit:
-        """The hybrid unit that turns programs into spike trains."""
+        """The hybrid unit from programs to spike trains."""
         return program_unit(self.table, self.layout)
 
     @property
     def measures_margins(self) -> bool:
-        """Whether margins depend on the run: with faults, with a leak, or where channels add up."""
-        has_faults = self.execution.faults is not None
-        preset = self.preset
-        return has_faults or preset.decay > 0 or (preset.exact and not preset.saturates)
+        """True if margins depend on the run, since channels add up."""
+        return not self.preset.saturates
+
+    def compile(self, tokens: Sequence[str]) -> Instructions:
+        return compile_program(tokens, self.table)
+
+    def build_worlds(self, scenes: Sequence[Scene], worlds: Sequence[World]) -> Worlds:
+        return build_worlds(scenes, worlds, self.table.attributes, self.causal)
+
+    def connections(self, worlds: Worlds) -> Connections:
+        return wire(worlds, self.layout, self.preset)
+
+    def build_graph(self, worlds: Worlds) -> SpikingGraph:
+        connections = self.connections(worlds)
+        indices = neuron_indices(worlds, self.layout)
+        warn_of_sums(connections, indices, self.preset)
+        return SpikingGraph(connections, indices, self.preset, self.execution.path, self.execution.device)
+
+    def read(self, batch: GraphBatch, record: GraphRecord) -> list[QueryResult]:
+        return read_results(batch, record, self.table)
 
 
 class Query(NamedTuple):
@@ -110,13 +112,13 @@ def answer(
 
     Args:
         scenes: the scenes that the questions name by `video`; a single scene serves all questions.
-        questions: of any kind.
-        preset: `paper`, `scaled` or `compartment`, or one of your own.
+        questions: questions of any kind.
+        preset: `scaled` or `compartment`, or a preset of your own.
         collisions: reads collisions from the trajectories; None takes those of the scenes.
         causal: keep observed and predicted events that do not depend on the removed object.
         abstain: no value unless the status is `ok`.
         table: operators and attributes; None for the public vocabulary.
-        execution: device, summation path and injected faults; None for the defaults.
+        execution: device and summation of spikes; None for the defaults.
 
     Returns:
         For each question one answer for each whole program (`Question.programs`): one for a descriptive question, else
@@ -138,36 +140,51 @@ def answer(
         >>> answer(scene, [question])
         [(GraphAnswer(value='sphere', status='ok', confidence=1.0, margin=0.5),)]
     """
-    table = table if table is not None else OperatorTable()
-    options = RunOptions(preset_of(preset), table, causal, execution if execution is not None else Execution())
-    given = [scenes] if isinstance(scenes, Scene) else list(scenes)
+    options = RunOptions(
+        preset_of(preset),
+        table if table is not None else OperatorTable(),
+        causal,
+        execution if execution is not None else Execution(),
+    )
+    # a single scene serves all questions, whatever video they name
+    is_single = isinstance(scenes, Scene)
+    sources = [scenes] if isinstance(scenes, Scene) else list(scenes)
     if collisions is not None:
-        given = list(collisions(given))
+        sources = list(collisions(sources))
+    if is_single:
+        questions = [replace(question, video=sources[0].video) for question in questions]
 
-    number_of = {scene.video: number for number, scene in enumerate(given)}
-    if len(number_of) < len(given):
-        twice = next(scene.video for number, scene in enumerate(given) if number_of[scene.video] != number)
-        raise DataError(f"there are two scenes of video {twice}; give each once")
-
-    compiler = _CachedCompiler(options)
-    asked = []
-    for question in questions:
-        scene = 0 if isinstance(scenes, Scene) else _scene_number(question.video, number_of)
-        asked.append([(scene, compiler(tokens)) for tokens in question.programs])
-
-    results = iter(_run_in_two_passes(given, [pair for pairs in asked for pair in pairs], options))
-    answers = [tuple(next(results).answer for _ in pairs) for pairs in asked]
+    answers = run_questions(sources, questions, options)
     if abstain:
-        return [tuple(one if one.status == "ok" else replace(one, value=None) for one in many) for many in answers]
+        return [tuple(one if one.status == "ok" else replace(one, value=None) for one in row) for row in answers]
 
     return answers
+
+
+def run_questions(
+    scenes: Sequence[Scene], questions: Sequence[Question], options: RunOptions
+) -> list[tuple[GraphAnswer, ...]]:
+    """`answer` with options: one answer for each whole program of each question."""
+    number_of = {scene.video: number for number, scene in enumerate(scenes)}
+    if len(number_of) < len(scenes):
+        repeated = next(scene.video for number, scene in enumerate(scenes) if number_of[scene.video] != number)
+        raise DataError(f"there are two scenes of video {repeated}; give each once")
+
+    compiler = _CachedCompiler(options)
+    programs = []
+    for question in questions:
+        scene = _scene_number(question.video, number_of)
+        programs += [(scene, compiler(tokens)) for tokens in question.programs]
+
+    results = iter(_run_in_two_passes(scenes, programs, options))
+    return [tuple(next(results).answer for _ in question.programs) for question in questions]
 
 
 def _scene_number(video: int | str, number_of: dict[int | str, int]) -> int:
     if video not in number_of:
         raise DataError(
             f"a question is about video {video}, but there is no scene of it; "
-            f"{did_you_mean(str(video), [str(known) for known in list(number_of)[:20]])}"
+            f"{did_you_mean(str(video), [str(name) for name in list(number_of)[:20]])}"
         )
 
     return number_of[video]
@@ -177,73 +194,66 @@ class _CachedCompiler:
     """Compiles programs; those that differ only in attribute values are compiled once."""
 
     def __init__(self, options: RunOptions) -> None:
-        self.table = options.table
-        self.compile = compile_program if options.preset.exact else compile_as_published
-        self.known: dict[tuple[str, ...], Instructions] = {}
+        self.options = options
+        self.cache: dict[tuple[str, ...], Instructions] = {}
 
     def __call__(self, tokens: tuple[str, ...]) -> Instructions:
-        blank, words = with_blanks(tokens, self.table)
-        if blank not in self.known:
+        blank, words = with_blanks(tokens, self.options.table)
+        if blank not in self.cache:
             try:
-                self.known[blank] = self.compile(blank, self.table)
+                self.cache[blank] = self.options.compile(blank)
             except ConfigError:
-                return self.compile(tokens, self.table)  # raises again, with the words that were given
+                # raises again, with the words of the program
+                return self.options.compile(tokens)
 
-        return self.known[blank].filled(words)
+        return self.cache[blank].filled(words)
 
 
 def _run_in_two_passes(
-    scenes: Sequence[Scene], asked: Sequence[tuple[int, Instructions]], options: RunOptions
+    scenes: Sequence[Scene], programs: Sequence[tuple[int, Instructions]], options: RunOptions
 ) -> list[QueryResult]:
     """First all observed worlds and all removed objects, then the predicted and counterfactual worlds."""
-    removals = list(dict.fromkeys((scene, p.removal) for scene, p in asked if p.removal is not None))
-    observed = [number for number, (_, program) in enumerate(asked) if program.world == "observed"]
+    # many questions about a video remove the same object: it is selected once
+    removals = list(dict.fromkeys((scene, p.removal) for scene, p in programs if p.removal is not None))
+    observed = [number for number, (_, program) in enumerate(programs) if program.world == "observed"]
     queries = [Query(World(scene), removal) for scene, removal in removals]
-    queries += [Query(World(asked[number][0]), asked[number][1]) for number in observed]
+    queries += [Query(World(scene), program) for scene, program in (programs[number] for number in observed)]
     first = _run_queries(scenes, queries, options)
+
     removed: dict[tuple[int, Instructions | None], QueryResult] = dict(zip(removals, first, strict=False))
     results = dict(zip(observed, first[len(removals) :], strict=True))
-    others = [number for number in range(len(asked)) if number not in results]
+    others = [number for number in range(len(programs)) if number not in results]
     queries = []
-
-    for scene, program in (asked[number] for number in others):
+    for scene, program in (programs[number] for number in others):
         condition = "predicted" if program.world == "predicted" else removed[scene, program.removal].selected
         queries.append(Query(World(scene, condition), program))
 
     for number, result in zip(others, _run_queries(scenes, queries, options), strict=True):
-        scene, program = asked[number]
+        scene, program = programs[number]
         results[number] = with_removal(result, removed.get((scene, program.removal)))
 
-    return [results[number] for number in range(len(asked))]
+    return [results[number] for number in range(len(programs))]
 
 
 def _run_queries(scenes: Sequence[Scene], queries: Sequence[Query], options: RunOptions) -> list[QueryResult]:
-    """Runs programs in worlds, each world built once.
-
-    Args:
-        scenes: of the batch.
-        queries: programs with their worlds, all observed or all hypothetical.
-        options: how they run.
-
-    Returns:
-        One result for each query.
-    """
+    """The result of each query; worlds are all observed or all hypothetical, and each is built once."""
     results: dict[int, QueryResult] = {}
     for numbers in _split(queries):
         batch = assign_slots(scenes, [queries[number] for number in numbers], options)
-        results |= dict(zip(numbers, read_results(batch, run_batch(batch, options), options.table), strict=True))
+        results |= dict(zip(numbers, options.read(batch, run_batch(batch, options)), strict=True))
 
     return [results[number] for number in range(len(queries))]
 
 
 def _split(queries: Sequence[Query]) -> list[list[int]]:
     """Numbers of queries that run together: worlds with about as many queries, and at most `_MAX_WORLDS`."""
-    of_world: dict[World, list[int]] = {}
+    by_world: dict[World, list[int]] = {}
     for number, query in enumerate(queries):
-        of_world.setdefault(query.world, []).append(number)
+        by_world.setdefault(query.world, []).append(number)
 
     parts: list[list[list[int]]] = []
-    for numbers in sorted(of_world.values(), key=len):
+    for numbers in sorted(by_world.values(), key=len):
+        # a world with few queries would carry many empty columns
         if not parts or len(parts[-1]) == _MAX_WORLDS or len(numbers) > 4 * len(parts[-1][0]):
             parts.append([])
         parts[-1].append(numbers)
@@ -254,48 +264,43 @@ def _split(queries: Sequence[Query]) -> list[list[int]]:
 def assign_slots(scenes: Sequence[Scene], queries: Sequence[Query], options: RunOptions) -> GraphBatch:
     """Builds the worlds of queries and their graph, and gives each query a column in its world."""
     number_of = {world: number for number, world in enumerate(dict.fromkeys(query.world for query in queries))}
-    worlds = build_worlds(
-        scenes, list(number_of), options.preset.exact, options.table.attributes, causal=options.causal
-    )
-    taken = [0] * len(number_of)
+    num_queries = [0] * len(number_of)
     slots = []
 
     for query in queries:
         number = number_of[query.world]
-        slots.append(Slot(number, taken[number]))
-        taken[number] += 1
+        slots.append(Slot(number, num_queries[number]))
+        num_queries[number] += 1
 
-    graph = SpikingGraph(
-        wire(worlds, options.layout, options.preset),
-        neuron_indices(worlds, options.layout),
-        options.preset,
-        options.execution.path,
-        options.execution.faults,
-        options.execution.device,
-    )
-    return GraphBatch(worlds, graph, tuple(slots), tuple(query.program for query in queries))
+    worlds = options.build_worlds(scenes, list(number_of))
+    return GraphBatch(worlds, options.build_graph(worlds), tuple(slots), tuple(query.program for query in queries))
 
 
 def batch_stimuli(batch: GraphBatch, options: RunOptions) -> list[StimulusSpikes]:
     """For each step the spikes from outside to the shared neurons of all worlds."""
+    # equal programs are common in a batch, and their spike trains are computed once
     number_of = {program: number for number, program in enumerate(dict.fromkeys(batch.programs))}
     spikes = program_spikes(list(number_of), options.table, options.unit)
-    sizes = stimulus_sizes(options.layout, options.preset.drive)
     program, step, neuron = spikes.transpose(0, 1).nonzero(as_tuple=True)
-    number = torch.bincount(program, minlength=len(number_of))
+    num_spikes = torch.bincount(program, minlength=len(number_of))
+    first_spike = num_spikes.cumsum(0) - num_spikes
 
     # every slot takes a copy of the spikes of its program
-    runs = torch.tensor([number_of[ran] for ran in batch.programs])
-    slot = torch.repeat_interleave(number[runs])
-    begin = number[runs].cumsum(0) - number[runs]
-    of = (number.cumsum(0) - number)[runs][slot] + torch.arange(len(slot)) - begin[slot]
-    order = torch.argsort(step[of], stable=True)
+    program_of_slot = torch.tensor([number_of[program] for program in batch.programs])
+    copies = num_spikes[program_of_slot]
+    slot = torch.repeat_interleave(copies)
+    place = torch.arange(len(slot)) - (copies.cumsum(0) - copies)[slot]
+    spike = first_spike[program_of_slot][slot] + place
+
+    # step by step, with the spikes of a step next to each other
+    order = torch.argsort(step[spike], stable=True)
     slot = slot[order]
-    of = of[order]
+    spike = spike[order]
     world, column = torch.tensor(batch.slots)[slot].unbind(1)
-    target = neuron[of] * len(batch.worlds.worlds) + world
-    cuts = torch.bincount(step[of], minlength=len(spikes)).tolist()
-    parts = (part.to(options.execution.device).split(cuts) for part in (target, column, sizes[neuron[of]]))
+    target = neuron[spike] * len(batch.worlds.worlds) + world
+    charge = stimulus_sizes(options.layout, options.preset.drive)[neuron[spike]]
+    num_at_step = torch.bincount(step[spike], minlength=len(spikes)).tolist()
+    parts = (part.to(options.execution.device).split(num_at_step) for part in (target, column, charge))
 
     return [StimulusSpikes(*pieces) for pieces in zip(*parts, strict=True)]
 
@@ -303,7 +308,7 @@ def batch_stimuli(batch: GraphBatch, options: RunOptions) -> list[StimulusSpikes
 def run_batch(batch: GraphBatch, options: RunOptions) -> GraphRecord:
     """Runs all programs of a batch from rest."""
     recorder = Recorder(batch.graph, options.measures_margins)
-    for output in batch.graph.run(batch_stimuli(batch, options), batch.columns):
-        recorder.add(output)
+    for state in batch.graph.run(batch_stimuli(batch, options), batch.num_columns):
+        recorder.add(state)
 
     return recorder.record()

@@ -1,13 +1,12 @@
-"""The dynamics of the spiking graph: `v[t] = decay v[t-1] (1 - z[t-1]) + x[t] + W z[t-1]`, `z[t] = v[t] >= threshold`.
+"""The dynamics of the spiking graph: `v[t] = x[t] + W z[t-1]`, `z[t] = v[t] >= threshold`.
 
-R. Zhao et al., Nature Communications 13:3427 (2022), the reasoning network. With decay 0 each neuron is a memoryless
-logic unit. Working memory is a self-connection that is strong enough to keep a neuron firing. In a preset that
-saturates, positive channels end on a dendritic branch, which gives `s` once their sum reaches `s / 2`.
+R. Zhao et al., Nature Communications 13:3427 (2022), the reasoning network. Each neuron is a memoryless logic unit, as
+`spikebridge.neurons.Memoryless`. Working memory is a self-connection that is strong enough to keep a neuron firing. In
+a preset that saturates, positive channels end on a dendritic branch, which gives `s` once their sum reaches `s / 2`.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,99 +14,33 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED, NeuronIndices, Preset
 from spikebridge.networks.reasoning.graph.wiring import ConnectionKind, Connections
 from spikebridge.ops.graph_sums import Path, Weights, graph_sums
 
 
-class _SpikingGraphState(NamedTuple):
-    """Membranes and spikes after a step, batch first: `(B, N)`."""
-
-    v: Float[Tensor, "B N"]
-    spikes: Float[Tensor, "B N"]
-
-
-@dataclass(frozen=True)
-class GraphFaults:
-    """Injected faults, random by seed: once for weights and lost neurons, at every step for spikes.
-
-    Args:
-        weight_noise: relative standard deviation of each weight.
-        lost: share of neurons that never fire.
-        deleted: share of spikes that do not arrive.
-        bits: bits of a weight with its sign, on a grid up to the largest weight; None does not round.
-        seed: random seed.
-    """
-
-    weight_noise: float = 0.0
-    lost: float = 0.0
-    deleted: float = 0.0
-    bits: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.bits is not None and self.bits < 2:
-            raise ConfigError(f"a weight with a sign needs at least 2 bits, but got {self.bits}")
-        if not self.weight_noise >= 0 or not 0 <= self.lost <= 1 or not 0 <= self.deleted <= 1:
-            raise ConfigError(f"faults are shares from 0 to 1 and a noise from 0 on, but got {self}")
-
-
-def _warn_of_sums(connections: Connections, indices: NeuronIndices, preset: Preset) -> None:
-    """Warns where so many channels end on a neuron that they could fire it alone."""
-    if preset.saturates or not preset.exact or len(connections.source) == 0:
-        return
-
-    channels = (connections.kind == ConnectionKind.CHANNEL) & (connections.weight > 0)
-    number = np.bincount(connections.target[channels], minlength=indices.num_neurons)
-    most = int(np.ceil(preset.v_threshold / preset.step)) - 1
-    worlds = len(set(indices.world_of_neuron[number > most].tolist()))
-
-    if worlds:
-        warnings.warn(
-            f"preset {preset.name!r} is exact while at most {most} channels add up, but up to {number.max()} end on "
-            f"one neuron in {worlds} of {indices.num_worlds} worlds; 'compartment' supports any number",
-            stacklevel=2,
-        )
-
-
 class StimulusSpikes(NamedTuple):
-    """Spikes from outside at one step, as a list.
-
-    Args:
-        neuron: `(S,)`.
-        column: `(S,)`.
-        size: `(S,)`.
-    """
+    """Spikes from outside at one step, as a list. No neuron of a column is listed twice."""
 
     neuron: Int[Tensor, "S"]
     column: Int[Tensor, "S"]
-    size: Float[Tensor, "S"]
+    charge: Float[Tensor, "S"]
 
-    def spread(self, columns: int) -> "StimulusSpikes":
-        """The same stimulus for several columns, from that of a single one."""
-        column = torch.arange(columns, device=self.neuron.device).repeat_interleave(len(self.neuron))
-        return StimulusSpikes(self.neuron.repeat(columns), column, self.size.repeat(columns))
+    def spread(self, num_columns: int) -> "StimulusSpikes":
+        """The stimulus of a single column in several columns."""
+        column = torch.arange(num_columns, device=self.neuron.device).repeat_interleave(len(self.neuron))
+        return StimulusSpikes(self.neuron.repeat(num_columns), column, self.charge.repeat(num_columns))
 
 
-class StepOutput(NamedTuple):
-    """One step of a run: membranes and spikes `(N, Q)`, of all copies."""
+class GraphState(NamedTuple):
+    """Membranes and spikes of all neurons (of all worlds) and columns after a step."""
 
-    v: Tensor
-    spikes: Tensor
+    v: Float[Tensor, "N Q"]
+    spikes: Float[Tensor, "N Q"]
 
 
 class SpikingGraph:
-    """The graph of one or more worlds.
-
-    Args:
-        connections: from `wire`.
-        indices: of the neurons.
-        preset: sizes of weights, threshold, leak, copies.
-        path: how spikes are summed; see `spikebridge.ops.graph_sums`.
-        faults: faults to inject; None for none.
-        device: where it runs.
-    """
+    """The graph of a batch of worlds; `path` is that of `spikebridge.ops.graph_sums`."""
 
     def __init__(
         self,
@@ -115,165 +48,112 @@ class SpikingGraph:
         indices: NeuronIndices,
         preset: Preset,
         path: Path | None = None,
-        faults: GraphFaults | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        _warn_of_sums(connections, indices, preset)
         self.indices = indices
         self.preset = preset
-        self.faults = faults if faults is not None else GraphFaults()
-        self.num_neurons = indices.num_neurons
-        self._generator = torch.Generator(device).manual_seed(self.faults.seed)
-        device = torch.device(device)
+        self.device = torch.device(device)
+        self.num_connections = len(connections.source)
+        self.v_threshold = self._thresholds().to(self.device)
 
-        # copies with equal connections get equal sums: that of the mean over the presynaptic copies
-        self.has_equal_copies = preset.copies > 1 and self.faults.weight_noise == 0
-        summed = 1 if self.has_equal_copies else preset.copies
-        block = torch.as_tensor(indices.world_of_neuron, device=device).repeat(summed)
-        source, target, weight, kind = self._expanded(connections, summed, device)
-        self.num_connections = len(connections.source) * preset.copies**2
-
-        on_branch = (
-            (kind == ConnectionKind.CHANNEL) & (weight > 0)
-            if preset.saturates
-            else torch.zeros_like(source, dtype=torch.bool)
-        )
-        if self.faults.bits is not None:
-            grid = weight.abs().max() / (2 ** (self.faults.bits - 1) - 1)
-            weight = (weight / grid).round() * grid
-
-        if self.faults.weight_noise > 0:
-            drawn = torch.randn(weight.shape, generator=self._generator, device=device)
-            weight = weight * (1 + self.faults.weight_noise * drawn)
-
-        at = ~on_branch
-        self.soma = graph_sums(Weights(source[at], target[at], weight[at], block), path)
-        at = on_branch
-        self.branch = graph_sums(Weights(source[at], target[at], weight[at], block), path) if preset.saturates else None
-        self.v_threshold, self.decay = self._quantities(device)
-        lost = torch.rand(len(self.v_threshold), generator=self._generator, device=device) < self.faults.lost
-        self.alive = (~lost).float().unsqueeze(1) if self.faults.lost > 0 else None
-
-    def _expanded(self, connections: Connections, copies: int, device: torch.device) -> tuple[Tensor, ...]:
-        """Each connection from every copy to every copy, its weight divided by the number of copies."""
-        number = self.num_neurons
-        source, target = (torch.as_tensor(a, device=device) for a in (connections.source, connections.target))
-        weight = torch.as_tensor(connections.weight, dtype=torch.float32, device=device) / copies
-        kind = torch.as_tensor(connections.kind, device=device)
-
-        if copies == 1:
-            return source, target, weight, kind
-
-        shift = torch.arange(copies, device=device) * number
-        source = (source + shift[:, None]).repeat_interleave(copies, 0).flatten()
-        target = (target + shift[:, None]).repeat(copies, 1).flatten()
-
-        return source, target, weight.repeat(copies**2), kind.repeat(copies**2)
-
-    def _quantities(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Threshold `(N, 1)` and decay `(N, 1)` of each neuron; a count neuron has its own threshold and no memory."""
-        preset = self.preset
-        layout = self.indices.layout
-        worlds = self.indices.num_worlds
-        threshold = torch.full((self.num_neurons,), preset.v_threshold)
-        decay = torch.full((self.num_neurons,), preset.decay)
-
-        if layout.exact:
-            first = layout.shared_index["object_count[1]"] * worlds
-            counters = slice(first, first + len(layout.count_neurons) * worlds)
-            heights = (torch.arange(MAX_COUNTED) + 0.5) * preset.step
-            threshold[counters] = heights.repeat(2).repeat_interleave(worlds)
-            decay[counters] = 0.0
-
-        threshold, decay = (q.repeat(preset.copies).unsqueeze(1).to(device) for q in (threshold, decay))
-        return threshold, decay if preset.decay > 0 else None
-
-    def start(self, columns: int) -> _SpikingGraphState:
-        """The state before the first step."""
-        zeros = self.v_threshold.new_zeros(columns, self.num_neurons * self.preset.copies)
-        return _SpikingGraphState(zeros, zeros)
+        # in a preset that saturates, positive channels add up on the branch and not on the soma
+        on_branch = (connections.kind == ConnectionKind.CHANNEL) & (connections.weight > 0) & preset.saturates
+        self._soma = self._sums(connections, ~on_branch, path)
+        self._branch = self._sums(connections, on_branch, path) if preset.saturates else None
 
     def run(
         self,
         stimuli: Sequence[StimulusSpikes],
-        columns: int,
-        state: _SpikingGraphState | None = None,
+        num_columns: int,
+        state: GraphState | None = None,
         silenced: Bool[Tensor, "N Q"] | None = None,
-    ) -> Iterator[StepOutput]:
-        """The graph step by step.
-
-        Args:
-            stimuli: for each step what arrives from outside.
-            columns: number of runs side by side.
-            state: after the steps before; None starts at rest.
-            silenced: neurons that never fire, by column.
-
-        Yields:
-            Membranes and spikes of every step. The state after the last is `state_of(moment)`.
-        """
-        state = state if state is not None else self.start(columns)
-        v = state.v.T.contiguous()
-        spikes = state.spikes.T.contiguous()
+    ) -> Iterator[GraphState]:
+        """The state after every step, from rest or from a state; `silenced` neurons never fire."""
+        zeros = self.v_threshold.new_zeros(len(self.v_threshold), num_columns)
+        v, spikes = (zeros, zeros) if state is None else state
 
         # expanded to the shape of the membranes: the comparison is twice as fast
-        threshold = self.v_threshold.expand_as(v).contiguous()
-        not_silenced = None if silenced is None else (~silenced).float().repeat(self.preset.copies, 1)
+        threshold = self.v_threshold[:, None].expand_as(v).contiguous()
+        not_silenced = None if silenced is None else (~silenced).float()
 
         for stimulus in stimuli:
-            v = self._charge(stimulus, v, spikes)
-            spikes = (v >= threshold).to(v.dtype)
-            if self.alive is not None:
-                spikes *= self.alive
-
+            v = self.charge(stimulus, v, spikes)
+            spikes = self.fire(v, threshold)
             if not_silenced is not None:
                 spikes *= not_silenced
 
-            if self.faults.deleted > 0:
-                drawn = torch.rand(spikes.shape, generator=self._generator, device=spikes.device)
-                spikes *= drawn >= self.faults.deleted
+            yield GraphState(v, spikes)
 
-            yield StepOutput(v, spikes)
-
-    def state_of(self, moment: StepOutput) -> _SpikingGraphState:
-        """The state after a step, batch first, for the steps that follow."""
-        return _SpikingGraphState(moment.v.T, moment.spikes.T)
-
-    def _charge(self, stimulus: StimulusSpikes, v: Tensor, spikes: Tensor) -> Tensor:
-        sent = spikes.view(self.preset.copies, self.num_neurons, -1).mean(0) if self.has_equal_copies else spikes
-        charge = self.soma(sent)
-        if self.branch is not None:
-            charge.add_(self.branch(sent) >= self.preset.step / 2, alpha=self.preset.step)
-
-        if self.has_equal_copies:
-            charge = charge.repeat(self.preset.copies, 1)
-
-        if self.decay is not None:
-            # negative potentials are not kept, or inhibition would accumulate
-            charge += self.decay * v.clamp(min=0) * (1 - spikes)
+    def charge(self, stimulus: StimulusSpikes, v: Tensor, spikes: Tensor) -> Float[Tensor, "N Q"]:
+        """The membranes of a step from its stimulus and from the state before."""
+        charge = self.connection_sums(spikes)
 
         # indexed addition is exact since a stimulus names each neuron of a column once
-        by_copy = charge.view(self.preset.copies, -1)
-        by_copy[:, stimulus.neuron * charge.shape[1] + stimulus.column] += stimulus.size
+        charge.view(-1)[stimulus.neuron * charge.shape[1] + stimulus.column] += stimulus.charge
 
         return charge
 
-    def majority(self, spikes: Float[Tensor, "M Q"]) -> Bool[Tensor, "N Q"]:
-        """The spikes of the majority of the copies."""
-        if self.preset.copies == 1:
-            return spikes > 0
-        return spikes.view(self.preset.copies, self.num_neurons, -1).sum(0) > self.preset.copies / 2
+    def fire(self, v: Tensor, threshold: Tensor) -> Float[Tensor, "N Q"]:
+        """A spike where the membrane reaches the threshold."""
+        return (v >= threshold).to(v.dtype)
 
-    def mean_membrane(self, v: Float[Tensor, "M Q"]) -> Float[Tensor, "N Q"]:
-        """The mean membrane potential over the copies of each neuron."""
-        return v.view(self.preset.copies, self.num_neurons, -1).mean(0)
+    def connection_sums(self, spikes: Float[Tensor, "N Q"]) -> Float[Tensor, "N Q"]:
+        """The charge that spikes bring through the connections."""
+        charge = self._soma(spikes)
+        if self._branch is not None:
+            charge.add_(self._branch(spikes) >= self.preset.step / 2, alpha=self.preset.step)
 
-    def threshold_distance(self, v: Float[Tensor, "M Q"]) -> Float[Tensor, "M Q"]:
-        """Distance of each membrane potential from its threshold, in steps `s`."""
-        return ((v - self.v_threshold) / self.preset.step).abs_()
+        return charge
 
-    def minimum_by_world(self, distance: Float[Tensor, "M Q"]) -> Float[Tensor, "W Q"]:
-        """The smallest distance in each world and column, over all copies."""
-        world: Int[Tensor, "N"] = torch.as_tensor(self.indices.world_of_neuron, device=distance.device)
-        at = world.repeat(self.preset.copies)[:, None].expand_as(distance)
-        least = distance.new_full((self.indices.num_worlds, distance.shape[1]), float("inf"))
-        return least.scatter_reduce_(0, at, distance, "amin")
+    def threshold_distance(self, v: Float[Tensor, "N Q"]) -> Float[Tensor, "N Q"]:
+        """Distance of each membrane from its threshold, in steps `s`."""
+        return ((v - self.v_threshold[:, None]) / self.preset.step).abs_()
+
+    def min_by_world(self, distance: Float[Tensor, "N Q"]) -> Float[Tensor, "W Q"]:
+        """The smallest distance in each world and column."""
+        world = torch.as_tensor(self.indices.world_of_neuron, device=distance.device)
+        start = distance.new_full((self.indices.num_worlds, distance.shape[1]), float("inf"))
+        return start.scatter_reduce_(0, world[:, None].expand_as(distance), distance, "amin")
+
+    def _thresholds(self) -> Float[Tensor, "N"]:
+        """The threshold of each neuron; that of a count neuron depends on its number."""
+        layout = self.indices.layout
+        num_worlds = self.indices.num_worlds
+        threshold = torch.full((self.indices.num_neurons,), self.preset.v_threshold)
+
+        # neuron k of a thermometer fires from k members on: half a step below k steps
+        if layout.count_neurons:
+            first = layout.shared_index[layout.count_neurons[0]] * num_worlds
+            heights = (torch.arange(MAX_COUNTED) + 0.5) * self.preset.step
+            thermometers = heights.repeat(2).repeat_interleave(num_worlds)
+            threshold[first : first + len(thermometers)] = thermometers
+
+        return threshold
+
+    def _sums(self, connections: Connections, chosen: np.ndarray, path: Path | None) -> Callable[[Tensor], Tensor]:
+        """The sums of spikes over some of the connections."""
+        weights = Weights(
+            torch.as_tensor(connections.source[chosen], device=self.device),
+            torch.as_tensor(connections.target[chosen], device=self.device),
+            torch.as_tensor(connections.weight[chosen], dtype=torch.float32, device=self.device),
+            torch.as_tensor(self.indices.world_of_neuron, device=self.device),
+        )
+        return graph_sums(weights, path)
+
+
+def warn_of_sums(connections: Connections, indices: NeuronIndices, preset: Preset) -> None:
+    """Warns if so many channels end on a neuron that they could fire it alone."""
+    if preset.saturates or len(connections.source) == 0:
+        return
+
+    channels = (connections.kind == ConnectionKind.CHANNEL) & (connections.weight > 0)
+    number = np.bincount(connections.target[channels], minlength=indices.num_neurons)
+    max_number = int(np.ceil(preset.v_threshold / preset.step)) - 1
+    num_worlds = len(set(indices.world_of_neuron[number > max_number].tolist()))
+
+    if num_worlds:
+        warnings.warn(
+            f"preset {preset.name!r} is exact while at most {max_number} channels add up, but up to {number.max()} end "
+            f"on one neuron in {num_worlds} of {indices.num_worlds} worlds; 'compartment' supports any number",
+            stacklevel=2,
+        )

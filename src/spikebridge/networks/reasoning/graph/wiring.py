@@ -1,27 +1,26 @@
-"""The connections of the spiking concept graph: a fixed table (long-term memory), and those of a scene (Hebbian).
+"""The connections of the spiking graph: a fixed table (long-term memory), and those written from a scene (Hebbian).
 
-A row of the table connects two groups: all with all inside a world where one of them is shared, else one to one. The
-connections of a scene join what is active together. Nothing is learned here.
+A row of the table, in `wiring.json`, connects two groups: each shared neuron with all neurons of its world, other
+groups one to one (stage 1 of the paper's working memory). The connections of a scene join neurons that are active
+together. Nothing is learned here.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from spikebridge.data.io.json_text import read_json
 from spikebridge.networks.reasoning.events.events import COLLISION, END, IN, OUT, START, ranks
 from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED, NeuronIndices, NeuronLayout, Preset
 from spikebridge.networks.reasoning.graph.worlds import Worlds
 
 
 class ConnectionKind(IntEnum):
-    """The role of a connection.
-
-    In a preset that saturates, positive channels end on the branch, all others on the soma. A tally is a channel to a
-    neuron that counts, so that it always sums linearly.
-    """
+    """The role of a connection; in a preset that saturates, positive channels end on the branch, others on the soma."""
 
     DRIVE = 0
     GATE = 1
@@ -29,100 +28,40 @@ class ConnectionKind(IntEnum):
     TALLY = 3
 
 
-class _WeightSize(NamedTuple):
-    """A weight in units of the preset: multiples of the drive and of the step."""
+class WeightSize(NamedTuple):
+    """A weight as multiples of the drive and of the step of a preset."""
 
     drives: int
     steps: int
     kind: ConnectionKind
 
     def weight(self, preset: Preset) -> float:
-        """The weight under a preset."""
         return self.drives * preset.drive + self.steps * preset.step
 
 
-_D = _WeightSize(1, 0, ConnectionKind.DRIVE)
-_G = _WeightSize(1, -1, ConnectionKind.GATE)
-_S = _WeightSize(0, 1, ConnectionKind.CHANNEL)
-_MINUS_S = _WeightSize(0, -1, ConnectionKind.CHANNEL)
-_MINUS_D = _WeightSize(-1, 0, ConnectionKind.DRIVE)
-_ONE_ALLOWED = _WeightSize(1, 1, ConnectionKind.DRIVE)
-_TWO_ALLOWED = _WeightSize(1, 2, ConnectionKind.DRIVE)
-_TALLY = _WeightSize(0, 1, ConnectionKind.TALLY)
+DRIVE = WeightSize(1, 0, ConnectionKind.DRIVE)
+CHANNEL = WeightSize(0, 1, ConnectionKind.CHANNEL)
+INHIBITION = WeightSize(0, -1, ConnectionKind.CHANNEL)
+TALLY = WeightSize(0, 1, ConnectionKind.TALLY)
+_GATE = WeightSize(1, -1, ConnectionKind.GATE)
+_SIZES = {
+    "drive": DRIVE,
+    "gate": _GATE,
+    "channel": CHANNEL,
+    "inhibition": INHIBITION,
+    "veto": WeightSize(-1, 0, ConnectionKind.DRIVE),
+    # above the drive, so that one or two active events do not inhibit the neuron
+    "drive despite one": WeightSize(1, 1, ConnectionKind.DRIVE),
+    "drive despite two": WeightSize(1, 2, ConnectionKind.DRIVE),
+}
 
-_FIXED: tuple[tuple[str, str, _WeightSize], ...] = (
-    ("all_objects", "object", _D),
-    ("all_events", "event", _D),
-    ("object", "object", _D),
-    ("event", "event", _D),
-    ("object_memory", "object_memory", _D),
-    ("event_memory", "event_memory", _D),
-    ("admit_objects", "object", _G),
-    ("admit_events", "event", _G),
-    ("dismiss_objects", "object", _MINUS_S),
-    ("dismiss_events", "event", _MINUS_S),
-    ("compare", "object_memory", _MINUS_S),
-    ("compare", "event_memory", _MINUS_S),
-    ("object_veto", "object", _MINUS_D),
-    ("store_objects", "object_memory", _G),
-    ("store_events", "event_memory", _G),
-    ("veto", "object_veto", _G),
-    ("ask_moving", "object_moving", _G),
-    ("ask_involved", "object_involved", _G),
-    ("ask_causes", "event_cause", _G),
-    ("object", "object_memory", _S),
-    ("object", "object_veto", _S),
-    ("object_involved", "object_memory", _S),
-    ("object_moving", "object", _S),
-    ("object_still", "object", _S),
-    ("object_involved", "object", _S),
-    ("event_touched", "event", _S),
-    ("event_cause", "event", _S),
-    ("event_earlier", "event", _S),
-    ("event_later", "event", _S),
-    ("ask_still", "object_still", _D),
-    ("ask_first", "event_earlier", _ONE_ALLOWED),
-    ("ask_first_two", "event_earlier", _TWO_ALLOWED),
-    ("ask_last", "event_later", _ONE_ALLOWED),
-)
-"""Fixed connections of every preset (stage 1 of the paper's working memory)."""
-
-_FIXED_IN_PAPER: tuple[tuple[str, str, _WeightSize], ...] = (
-    ("object", "count", _TALLY),
-    ("event", "count", _TALLY),
-    ("event", "event_memory", _S),
-    ("object_memory", "match", _TALLY),
-    ("event_memory", "match", _TALLY),
-    ("ask_before", "event_earlier", _D),
-    ("ask_after", "event_later", _D),
-)
-"""Of preset `paper`: read-out as potentials; before and after go by rank."""
-
-_FIXED_IF_EXACT: tuple[tuple[str, str, _WeightSize], ...] = (
-    ("object_memory", "match", _D),
-    ("event_memory", "match", _D),
-    ("ask_before", "event_before", _D),
-    ("ask_after", "event_after", _D),
-    ("event_before", "event", _S),
-    ("event_after", "event", _S),
-    ("ask_whole", "whole", _D),
-    ("whole", "whole", _D),
-    ("dismiss_events", "whole", _MINUS_S),
-)
-"""Of exact presets: read-out as spikes; before and after go by frame; motion at any time has its own neuron."""
+_ROWS = read_json(Path(__file__).with_suffix(".json"), "fixed connections")
+FIXED = tuple((source, target, _SIZES[size]) for source, target, size in _ROWS)
 
 
 @dataclass(frozen=True, eq=False)
 class Connections:
-    """Connections as arrays.
-
-    Args:
-        source: `(C,)` neuron.
-        target: `(C,)` neuron.
-        weight: `(C,)`.
-        kind: `(C,)` a `ConnectionKind`.
-        from_scene: `(C,)` whether it was written from the scene.
-    """
+    """Connections as arrays: neurons, weights, `ConnectionKind`, and whether they were written from the scene."""
 
     source: Int[np.ndarray, "C"]
     target: Int[np.ndarray, "C"]
@@ -131,161 +70,174 @@ class Connections:
     from_scene: Bool[np.ndarray, "C"]
 
 
-class _ConnectionList:
-    """Collects connections."""
+class _Part(NamedTuple):
+    """Connections of one size."""
 
-    def __init__(self) -> None:
-        self.parts: list[tuple[np.ndarray, np.ndarray, _WeightSize, bool]] = []
+    source: np.ndarray
+    target: np.ndarray
+    size: WeightSize
+    from_scene: bool
 
-    def join(self, source: np.ndarray, target: np.ndarray, size: _WeightSize, from_scene: bool = False) -> None:
-        self.parts.append((source, target, size, from_scene))
 
-    def as_arrays(self, preset: Preset) -> Connections:
-        numbers = [len(source) for source, *_ in self.parts]
-        sizes = [size for _, _, size, _ in self.parts]
+def wire(worlds: Worlds, layout: NeuronLayout, preset: Preset) -> Connections:
+    """All connections of a batch of worlds; none connects two worlds."""
+    return Wiring(worlds, layout).connections(preset)
 
+
+class Wiring:
+    """Collects the connections of a batch of worlds, group by group. A subclass can wire another form of the graph."""
+
+    fixed = FIXED
+
+    def __init__(self, worlds: Worlds, layout: NeuronLayout) -> None:
+        self.worlds = worlds
+        self.layout = layout
+        self.indices = neuron_indices(worlds, layout)
+        self.parts: list[_Part] = []
+
+    def connections(self, preset: Preset) -> Connections:
+        """All connections with the weights of a preset."""
+        self.connect_fixed()
+        self.connect_order()
+        self.connect_repetitions()
+        self.connect_counters()
+        self.connect_values()
+        self.connect_events()
+        self.connect_motion()
+        self.connect_whole_video()
+
+        # sizes are kept apart from neurons until here, so that one wiring serves every preset
+        numbers = [len(part.source) for part in self.parts]
         return Connections(
-            source=np.concatenate([source for source, *_ in self.parts]),
-            target=np.concatenate([target for _, target, *_ in self.parts]),
-            weight=np.repeat([size.weight(preset) for size in sizes], numbers),
-            kind=np.repeat([int(size.kind) for size in sizes], numbers),
-            from_scene=np.repeat([from_scene for *_, from_scene in self.parts], numbers),
+            source=np.concatenate([part.source for part in self.parts]),
+            target=np.concatenate([part.target for part in self.parts]),
+            weight=np.repeat([part.size.weight(preset) for part in self.parts], numbers),
+            kind=np.repeat([int(part.size.kind) for part in self.parts], numbers),
+            from_scene=np.repeat([part.from_scene for part in self.parts], numbers),
         )
+
+    def connect(self, source: np.ndarray, target: np.ndarray, size: WeightSize, from_scene: bool = False) -> None:
+        """Connects neurons one to one."""
+        self.parts.append(_Part(source, target, size, from_scene))
+
+    def connect_fixed(self) -> None:
+        for source, target, size in self.fixed:
+            self.connect(*self._paired(source, target), size)
+
+        for kind, values in self.layout.attributes.items():
+            # a requested kind brings its values to the gate; the object decides which of them fires
+            for value in values:
+                self.connect(self.indices.of_worlds(f"kind_{kind}"), self.indices.of_worlds(value), _GATE)
+
+    def connect_order(self) -> None:
+        """An active event inhibits the events that it is not before (after): by rank, itself too, and by frame."""
+        k, j = self.worlds.event_pairs()
+        frame = self.worlds.events.frame
+        event = self.indices.of_events("event")
+
+        for group, inhibits in (
+            ("event_earlier", k <= j),
+            ("event_later", k >= j),
+            ("event_before", frame[k] <= frame[j]),
+            ("event_after", frame[k] >= frame[j]),
+        ):
+            self.connect(event[k[inhibits]], self.indices.of_events(group)[j[inhibits]], INHIBITION)
+
+    def connect_repetitions(self) -> None:
+        """Each event with the memory of all events of its kind and objects: they are the same answer."""
+        k, j = self.worlds.event_pairs()
+        kind = self.worlds.events.kind
+        members = np.sort(self.worlds.events.objects, axis=1)
+        # `start` and `end` have no objects, and are no answers
+        alike = (kind[k] == kind[j]) & (members[k] == members[j]).all(1) & (members[k] >= 0).any(1)
+        event = self.indices.of_events("event")
+        self.connect(event[k[alike]], self.indices.of_events("event_memory")[j[alike]], CHANNEL)
+
+    def connect_counters(self) -> None:
+        """Thermometer code: each member excites every neuron; neuron k fires where k members are active."""
+        self._connect_counter("object", self.indices.of_objects("object"), self.worlds.world_of_object)
+        self._connect_counter("event", self.indices.of_events("event"), self.worlds.events.scene)
+
+    def connect_values(self) -> None:
+        """Each object with its attribute values, in both directions."""
+        num_objects, num_kinds = self.worlds.values.shape
+        objects = np.repeat(self.indices.of_objects("object"), num_kinds)
+        world = np.repeat(self.worlds.world_of_object, num_kinds)
+        first = self.layout.shared_index[self.layout.values[0]]
+        values = (first + self.worlds.values.reshape(num_objects * num_kinds)) * self.indices.num_worlds + world
+
+        self.connect(objects, values, CHANNEL, from_scene=True)
+        self.connect(values, objects, CHANNEL, from_scene=True)
+
+    def connect_events(self) -> None:
+        """Each event with its kind, with the objects that take part, and with its causes."""
+        events = self.worlds.events
+        event = self.indices.of_events("event")
+        touched = self.indices.of_events("event_touched")
+
+        for kind, marker in ((START, "start"), (END, "end")):
+            is_kind = events.kind == kind
+            self.connect(self.indices.of_worlds(marker)[events.scene[is_kind]], event[is_kind], CHANNEL, True)
+
+        # a request alone is a gate: the objects in the set decide which events are touched
+        for kind, request in ((IN, "ask_entering"), (OUT, "ask_leaving"), (COLLISION, "ask_colliding")):
+            is_kind = events.kind == kind
+            self.connect(self.indices.of_worlds(request)[events.scene[is_kind]], touched[is_kind], _GATE, True)
+
+        # an entrance has one object, a collision two
+        for column in events.objects.T:
+            has_object = column >= 0
+            number = self.worlds.first_object[events.scene[has_object]] + column[has_object]
+            self.connect(event[has_object], self.indices.of_objects("object_involved")[number], CHANNEL, True)
+            self.connect(self.indices.of_objects("object")[number], touched[has_object], CHANNEL, True)
+
+        cause = self.indices.of_events("event_cause")
+        self.connect(event[self.worlds.causes.event], cause[self.worlds.causes.other], CHANNEL, True)
+
+    def connect_motion(self) -> None:
+        """Each event with the objects that move or do not rest at it."""
+        event = self.indices.of_events("event")
+        moving = self.indices.of_objects("object_moving")
+        still = self.indices.of_objects("object_still")
+        pairs = self.worlds.moving
+        self.connect(event[pairs.event], moving[pairs.other], CHANNEL, True)
+        pairs = self.worlds.not_still
+        self.connect(event[pairs.event], still[pairs.other], INHIBITION, True)
+
+    def connect_whole_video(self) -> None:
+        """The whole video with the objects that move or do not rest at any time."""
+        whole = self.indices.of_worlds("whole")[self.worlds.world_of_object]
+        moves = self.worlds.ever_moving
+        not_still = ~self.worlds.always_still
+        self.connect(whole[moves], self.indices.of_objects("object_moving")[moves], CHANNEL, True)
+        self.connect(whole[not_still], self.indices.of_objects("object_still")[not_still], INHIBITION, True)
+
+    def _paired(self, source: str, target: str) -> tuple[np.ndarray, np.ndarray]:
+        """The neurons of two groups, one to one; shared neurons are repeated for each element of the other group."""
+        elements = [self.indices.element_of(name) for name in (source, target)]
+        repeated = next((element for element in elements if element != "shared"), "shared")
+        world = {"object": self.indices.world_of_object, "event": self.indices.world_of_event}.get(repeated)
+
+        def neurons(name: str, element: str) -> np.ndarray:
+            if element == "object":
+                return self.indices.of_objects(name)
+            if element == "event":
+                return self.indices.of_events(name)
+
+            shared = self.indices.of_worlds(name)
+            return shared if world is None else shared[world]
+
+        return neurons(source, elements[0]), neurons(target, elements[1])
+
+    def _connect_counter(self, name: str, members: np.ndarray, world: np.ndarray) -> None:
+        # a set of three members reaches three neurons of the thermometer at most
+        sizes = np.bincount(world, minlength=self.indices.num_worlds)[world].clip(max=MAX_COUNTED)
+        member = np.repeat(np.arange(len(members)), sizes)
+        first = self.layout.shared_index[f"{name}_count[1]"]
+        counter = (first + ranks(member)) * self.indices.num_worlds + world[member]
+        self.connect(members[member], counter, TALLY)
 
 
 def neuron_indices(worlds: Worlds, layout: NeuronLayout) -> NeuronIndices:
     """The indices of the neurons of a batch of worlds."""
     return NeuronIndices(layout, worlds.world_of_object, worlds.events.scene, len(worlds.worlds))
-
-
-def wire(worlds: Worlds, layout: NeuronLayout, preset: Preset) -> Connections:
-    """All connections of a batch of worlds, computed on arrays.
-
-    Args:
-        worlds: objects and events.
-        layout: neurons of a world.
-        preset: sizes of the weights.
-
-    Returns:
-        Block-diagonal connections: none connects two worlds.
-    """
-    indices = neuron_indices(worlds, layout)
-    connections = _ConnectionList()
-    for source, target, size in (*_FIXED, *(_FIXED_IF_EXACT if layout.exact else _FIXED_IN_PAPER)):
-        connections.join(*_pair_up(indices, source, target), size)
-
-    for kind, values in layout.attributes.items():
-        for value in values:
-            connections.join(indices.of_worlds(f"kind_{kind}"), indices.of_worlds(value), _G)
-
-    _join_order(connections, worlds, indices)
-    if layout.exact:
-        _join_counters(connections, indices, "object", indices.of_objects("object"), worlds.world_of_object)
-        _join_counters(connections, indices, "event", indices.of_events("event"), worlds.events.scene)
-
-    _write_values(connections, worlds, indices)
-    _write_events(connections, worlds, indices)
-    _write_motion(connections, worlds, indices)
-
-    return connections.as_arrays(preset)
-
-
-def _pair_up(indices: NeuronIndices, source: str, target: str) -> tuple[np.ndarray, np.ndarray]:
-    kinds = indices.elements_of(source), indices.elements_of(target)
-    elements = next((kind for kind in kinds if kind != "shared"), "shared")
-    world = {"object": indices.world_of_object, "event": indices.world_of_event}.get(elements)
-
-    def index(name: str, kind: str) -> np.ndarray:
-        if kind == "object":
-            return indices.of_objects(name)
-        if kind == "event":
-            return indices.of_events(name)
-
-        each = indices.of_worlds(name)
-        return each if world is None else each[world]
-
-    return index(source, kinds[0]), index(target, kinds[1])
-
-
-def _join_order(connections: _ConnectionList, worlds: Worlds, indices: NeuronIndices) -> None:
-    """An active event inhibits `earlier` of all events from itself on, and `later` of all events up to itself."""
-    k, j = worlds.event_pairs()
-    event = indices.of_events("event")
-    earlier = indices.of_events("event_earlier")
-    later = indices.of_events("event_later")
-    connections.join(event[k[k <= j]], earlier[j[k <= j]], _MINUS_S)
-    connections.join(event[k[k >= j]], later[j[k >= j]], _MINUS_S)
-
-    if not indices.layout.exact:
-        return
-
-    frame = worlds.events.frame
-    before = indices.of_events("event_before")
-    after = indices.of_events("event_after")
-
-    for group, holds in ((before, frame[k] <= frame[j]), (after, frame[k] >= frame[j])):
-        connections.join(event[k[holds]], group[j[holds]], _MINUS_S)
-
-    # two collisions of one pair are the same answer, so memory accepts either
-    who = np.sort(worlds.events.objects, axis=1)
-    alike = (worlds.events.kind[k] == worlds.events.kind[j]) & (who[k] == who[j]).all(1) & (who[k] >= 0).any(1)
-    connections.join(event[k[alike]], indices.of_events("event_memory")[j[alike]], _S)
-
-
-def _join_counters(
-    connections: _ConnectionList, indices: NeuronIndices, name: str, members: np.ndarray, world: np.ndarray
-) -> None:
-    """Thermometer code: each member excites every neuron; neuron k fires where k members are active."""
-    sizes = np.bincount(world, minlength=indices.num_worlds)[world].clip(max=MAX_COUNTED)
-    member = np.repeat(np.arange(len(members)), sizes)
-    level = ranks(member)
-    first = indices.layout.shared_index[f"{name}_count[1]"]
-    connections.join(members[member], (first + level) * indices.num_worlds + world[member], _TALLY)
-
-
-def _write_values(connections: _ConnectionList, worlds: Worlds, indices: NeuronIndices) -> None:
-    number, kinds = worlds.values.shape
-    objects = np.repeat(indices.of_objects("object"), kinds)
-    first = indices.layout.shared_index[indices.layout.values[0]]
-    world = np.repeat(worlds.world_of_object, kinds)
-    values = (first + worlds.values.reshape(number * kinds)) * indices.num_worlds + world
-    connections.join(objects, values, _S, from_scene=True)
-    connections.join(values, objects, _S, from_scene=True)
-
-
-def _write_events(connections: _ConnectionList, worlds: Worlds, indices: NeuronIndices) -> None:
-    events = worlds.events
-    event = indices.of_events("event")
-    touched = indices.of_events("event_touched")
-    cause = indices.of_events("event_cause")
-
-    for kind, marker in ((START, "start"), (END, "end")):
-        which = events.kind == kind
-        connections.join(indices.of_worlds(marker)[events.scene[which]], event[which], _S, from_scene=True)
-
-    for kind, asks in ((IN, "ask_entering"), (OUT, "ask_leaving"), (COLLISION, "ask_colliding")):
-        which = events.kind == kind
-        connections.join(indices.of_worlds(asks)[events.scene[which]], touched[which], _G, from_scene=True)
-
-    for column in events.objects.T:
-        known = column >= 0
-        who = worlds.first_object[events.scene[known]] + column[known]
-        connections.join(event[known], indices.of_objects("object_involved")[who], _S, from_scene=True)
-        connections.join(indices.of_objects("object")[who], touched[known], _S, from_scene=True)
-
-    connections.join(event[worlds.causes.event], cause[worlds.causes.other], _S, from_scene=True)
-
-
-def _write_motion(connections: _ConnectionList, worlds: Worlds, indices: NeuronIndices) -> None:
-    event = indices.of_events("event")
-    moving = indices.of_objects("object_moving")
-    still = indices.of_objects("object_still")
-    connections.join(event[worlds.moving.event], moving[worlds.moving.other], _S, from_scene=True)
-    connections.join(event[worlds.not_still.event], still[worlds.not_still.other], _MINUS_S, from_scene=True)
-
-    if not indices.layout.exact:
-        return
-
-    whole = indices.of_worlds("whole")[worlds.world_of_object]
-    connections.join(whole[worlds.whole_moving], moving[worlds.whole_moving], _S, from_scene=True)
-    connections.join(whole[~worlds.whole_still], still[~worlds.whole_still], _MINUS_S, from_scene=True)

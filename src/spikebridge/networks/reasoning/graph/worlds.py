@@ -1,4 +1,4 @@
-"""Worlds: the observed, predicted and counterfactual events of a scene. Each world is one event list.
+"""Worlds: the observed, predicted and counterfactual events of a scene. Each world is one list of events.
 
 The worlds of all videos of a batch are built at once, from arrays. Motion is known in observed worlds only; the others
 contain only collisions.
@@ -14,12 +14,10 @@ from jaxtyping import Bool, Float, Int
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, NUM_OBSERVED_FRAMES, Scene
 from spikebridge.networks.reasoning.events.events import (
-    COLLISION,
     Events,
     SceneTracks,
     causes_of,
     collision_events,
-    first_of_each,
     in_order,
     nearest_samples,
     observed_events,
@@ -30,27 +28,17 @@ from spikebridge.networks.reasoning.events.events import (
 
 _MAX_OBJECTS = 128
 _MAX_EVENTS = 256
-"""Limits of an exact graph."""
-
-PAPER_EVENTS = 20
-_PAPER_HYPOTHETICAL_EVENTS = 5
-"""Events that the published network keeps of observed worlds, and of predicted or counterfactual ones."""
 
 
 class World(NamedTuple):
-    """A scene under a condition.
-
-    Args:
-        scene: its number in the batch.
-        condition: `observed`, `predicted`, or the number of the removed object.
-    """
+    """A scene of the batch, by number, and a condition: `observed`, `predicted`, or the number of a removed object."""
 
     scene: int
     condition: str | int = "observed"
 
 
-class _IndexPairs(NamedTuple):
-    """_IndexPairs of events and objects (or events) of one world, as numbers over all worlds."""
+class IndexPairs(NamedTuple):
+    """Pairs of an event and an object (or another event) of its world, as numbers over all worlds."""
 
     event: Int[np.ndarray, "P"]
     other: Int[np.ndarray, "P"]
@@ -58,48 +46,35 @@ class _IndexPairs(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Worlds:
-    """A batch of worlds as arrays; objects and events are numbered through all worlds.
-
-    Args:
-        worlds: scene and condition of each.
-        world_of_object: `(O,)`.
-        values: `(O, K)` index of each object's values among all attribute values.
-        value_scores: `(O, K)` perception score of each value.
-        events: `events.scene` is the world here; `events.objects` are numbers within the world.
-        moving: event and object that moves at that event.
-        not_still: event and object that is invisible or moves at that event.
-        whole_moving: `(O,)` moves at any observed sample.
-        whole_still: `(O,)` is visible, and moves at no observed sample.
-        causes: event and an earlier event that it depends on.
-    """
+    """A batch of worlds as arrays; objects and events are numbered over all worlds."""
 
     worlds: tuple[World, ...]
     world_of_object: Int[np.ndarray, "O"]
-    values: Int[np.ndarray, "O K"]
-    value_scores: Float[np.ndarray, "O K"]
-    events: Events
-    moving: _IndexPairs
-    not_still: _IndexPairs
-    whole_moving: Bool[np.ndarray, "O"]
-    whole_still: Bool[np.ndarray, "O"]
-    causes: _IndexPairs
+    values: Int[np.ndarray, "O K"]  # index of each object's values among all attribute values
+    value_scores: Float[np.ndarray, "O K"]  # perception score of each value
+    events: Events  # `events.scene` is the world; `events.objects` are numbers within the world
+    moving: IndexPairs  # an event, and an object that moves at that event
+    not_still: IndexPairs  # an event, and an object that is invisible or moves at that event
+    ever_moving: Bool[np.ndarray, "O"]
+    always_still: Bool[np.ndarray, "O"]  # objects that are visible at some observed sample and move at none
+    causes: IndexPairs  # an event, and an earlier event that it depends on
 
     @property
-    def num_objects(self) -> np.ndarray:
-        """`(W,)` objects of each world."""
+    def num_objects(self) -> Int[np.ndarray, "W"]:
+        """Objects of each world."""
         return np.bincount(self.world_of_object, minlength=len(self.worlds))
 
     @property
-    def num_events(self) -> np.ndarray:
-        """`(W,)` events of each world."""
+    def num_events(self) -> Int[np.ndarray, "W"]:
+        """Events of each world."""
         return np.bincount(self.events.scene, minlength=len(self.worlds))
 
     @property
-    def first_object(self) -> np.ndarray:
-        """`(W,)` number of each world's first object."""
+    def first_object(self) -> Int[np.ndarray, "W"]:
+        """The number of each world's first object."""
         return np.cumsum(self.num_objects) - self.num_objects
 
-    def event_pairs(self) -> _IndexPairs:
+    def event_pairs(self) -> IndexPairs:
         """All pairs of events of the same world."""
         return _all_pairs(self.events.scene, self.num_events)
 
@@ -107,109 +82,88 @@ class Worlds:
 def build_worlds(
     scenes: Sequence[Scene],
     worlds: Sequence[World],
-    exact: bool = True,
     attributes: Mapping[str, tuple[str, ...]] = ATTRIBUTES,
     causal: bool = False,
 ) -> Worlds:
-    """Builds worlds of one kind: all observed, or all hypothetical.
+    """Builds worlds of one kind: all observed, or all hypothetical; `causal` is that of `answer`."""
+    scene_of_world = [scenes[world.scene] for world in worlds]
 
-    Args:
-        scenes: the scenes of the batch.
-        worlds: the worlds, each once.
-        exact: all events, and motion as measured; else as in the paper: events clipped, colliding objects move.
-        attributes: kinds of attribute and their values.
-        causal: counterfactual events as in `without_object`.
-
-    Raises:
-        DataError: a world with too many objects or events, or a what-if roll-out that the scene does not have.
-
-    Example:
-        >>> scene = Scene.from_lists(
-        ...     1,
-        ...     objects=[["red", "metal", "cube"], ["blue", "rubber", "sphere"]],
-        ...     trajectory=[[0, [[0, 9.0, 9.0]]], [5, [[0, 9.0, 9.0], [1, 0.0, 0.0]]]],
-        ...     collisions=[[5, 0, 1]],
-        ... )
-        >>> worlds = build_worlds([scene], [World(0)])
-        >>> from spikebridge.networks.reasoning.events.events import EVENT_KINDS
-        >>> [EVENT_KINDS[kind] for kind in worlds.events.kind]
-        ['start', 'in', 'collision', 'end']
-        >>> worlds.causes  # event 2 needs event 1: they share the sphere
-        _IndexPairs(event=array([2]), other=array([1]))
-    """
-    of_world = [scenes[world.scene] for world in worlds]
-    world_of_object = np.repeat(np.arange(len(worlds)), [scene.num_objects for scene in of_world])
-    observed = all(world.condition == "observed" for world in worlds)
-    tracks = tracks_of(of_world if observed else [])
-
-    if observed:
-        events = observed_events(of_world, tracks)
-        events = events if exact else first_of_each(events, PAPER_EVENTS)
+    # hypothetical events come from roll-outs, which have no trajectories
+    tracks = None
+    if all(world.condition == "observed" for world in worlds):
+        tracks = tracks_of(scene_of_world)
+        events = observed_events(scene_of_world, tracks)
     else:
-        pairs = zip(of_world, worlds, strict=True)
-        events = collision_events([_hypothetical_collisions(scene, world, exact, causal) for scene, world in pairs])
-        events = in_order(events) if exact else first_of_each(events, _PAPER_HYPOTHETICAL_EVENTS)
+        pairs = zip(scene_of_world, worlds, strict=True)
+        events = in_order(collision_events([_hypothetical_collisions(scene, world, causal) for scene, world in pairs]))
 
-    num_objects = np.array([scene.num_objects for scene in of_world], dtype=np.int64)
-    if exact:
-        _check_sizes(of_world, num_objects, np.bincount(events.scene, minlength=len(worlds)))
+    num_objects = np.array([scene.num_objects for scene in scene_of_world], dtype=np.int64)
+    _check_sizes(scene_of_world, "objects", num_objects, _MAX_OBJECTS)
+    _check_sizes(scene_of_world, "events", np.bincount(events.scene, minlength=len(worlds)), _MAX_EVENTS)
 
-    motion = _motion(tracks, events, world_of_object, num_objects, exact, observed)
+    return join_worlds(worlds, scene_of_world, events, tracks, attributes)
+
+
+def join_worlds(
+    worlds: Sequence[World],
+    scenes: Sequence[Scene],
+    events: Events,
+    tracks: SceneTracks | None,
+    attributes: Mapping[str, tuple[str, ...]],
+) -> Worlds:
+    """Worlds from the scene of each, their events, and their tracks; None where the worlds were not observed."""
+    num_objects = np.array([scene.num_objects for scene in scenes], dtype=np.int64)
+    world_of_object = np.repeat(np.arange(len(worlds)), num_objects)
+
     return Worlds(
         worlds=tuple(worlds),
         world_of_object=world_of_object,
-        values=_value_indices(of_world, attributes),
-        value_scores=_value_scores(of_world, len(attributes)),
+        values=_value_indices(scenes, attributes),
+        value_scores=_value_scores(scenes, len(attributes)),
         events=events,
-        **motion,
-        causes=_IndexPairs(*causes_of(events)),
+        **_motion(tracks, events, world_of_object, num_objects),
+        causes=IndexPairs(*causes_of(events)),
     )
 
 
 def _motion(
-    tracks: SceneTracks,
-    events: Events,
-    world_of_object: np.ndarray,
-    num_objects: np.ndarray,
-    exact: bool,
-    observed: bool,
+    tracks: SceneTracks | None, events: Events, world_of_object: np.ndarray, num_objects: np.ndarray
 ) -> dict[str, Any]:
-    """The motion fields of `Worlds`; empty where the worlds were not observed."""
-    each = _all_pairs(events.scene, num_objects)
-    local = ranks(world_of_object)
-    if not observed:
-        nothing = np.zeros(len(local), dtype=bool)
-        none = _IndexPairs(each.event[:0], each.other[:0])
-        return {"moving": none, "not_still": each, "whole_moving": nothing, "whole_still": nothing}
+    """The motion fields of `Worlds`; nothing moves or rests in worlds that were not observed."""
+    pairs = _all_pairs(events.scene, num_objects)
+    if tracks is None:
+        none = IndexPairs(pairs.event[:0], pairs.other[:0])
+        never = np.zeros(len(world_of_object), dtype=bool)
+        return {"moving": none, "not_still": pairs, "ever_moving": never, "always_still": never}
 
-    at = events.scene[each.event], nearest_samples(tracks, events)[each.event], local[each.other]
+    number_in_world = ranks(world_of_object)
+    at = events.scene[pairs.event], nearest_samples(tracks, events)[pairs.event], number_in_world[pairs.other]
     moves = tracks.moving[at]
     still = tracks.visible[at] & ~moves
-    if not exact:
-        takes_part = (events.objects[each.event] == local[each.other][:, None]).any(1)
-        moves = moves | (takes_part & (events.kind[each.event] == COLLISION))
 
-    in_time = np.less(tracks.frames, NUM_OBSERVED_FRAMES)[:, :, None]
-    of_object = world_of_object, local
-    ever_seen = (tracks.visible & in_time).any(1)[of_object]
-    ever_moving = (tracks.moving & in_time).any(1)[of_object]
+    # samples after the observed frames are predictions
+    is_observed = np.less(tracks.frames, NUM_OBSERVED_FRAMES)[:, :, None]
+    of_object = world_of_object, number_in_world
+    ever_visible = (tracks.visible & is_observed).any(1)[of_object]
+    ever_moving = (tracks.moving & is_observed).any(1)[of_object]
 
     return {
-        "moving": _IndexPairs(each.event[moves], each.other[moves]),
-        "not_still": _IndexPairs(each.event[~still], each.other[~still]),
-        "whole_moving": ever_moving,
-        "whole_still": ever_seen & ~ever_moving,
+        "moving": IndexPairs(pairs.event[moves], pairs.other[moves]),
+        "not_still": IndexPairs(pairs.event[~still], pairs.other[~still]),
+        "ever_moving": ever_moving,
+        "always_still": ever_visible & ~ever_moving,
     }
 
 
-def _hypothetical_collisions(scene: Scene, world: World, exact: bool, causal: bool) -> np.ndarray:
+def _hypothetical_collisions(scene: Scene, world: World, causal: bool) -> np.ndarray:
     if world.condition == "predicted":
         return scene.predicted
 
     removed = int(world.condition)
+    if removed < 0:  # no object was selected
+        return np.zeros((0, 3), dtype=np.int64)
+
     if removed not in scene.what_if:
-        if removed < 0 or not exact:
-            return np.zeros((0, 3), dtype=np.int64)
         raise DataError(
             f"video {scene.video} has no what-if roll-out without object {removed} "
             f"({' '.join(scene.objects[removed])}); it has those without {sorted(scene.what_if) or 'none'}"
@@ -218,38 +172,40 @@ def _hypothetical_collisions(scene: Scene, world: World, exact: bool, causal: bo
     return without_object(scene, removed) if causal else scene.what_if[removed]
 
 
-def _check_sizes(scenes: Sequence[Scene], num_objects: np.ndarray, num_events: np.ndarray) -> None:
-    for number, most, what in ((num_objects, _MAX_OBJECTS, "objects"), (num_events, _MAX_EVENTS, "events")):
-        if (number > most).any():
-            w = int(np.argmax(number > most))
-            raise DataError(f"video {scenes[w].video} has {number[w]} {what}, but a graph holds at most {most}")
+def _check_sizes(scenes: Sequence[Scene], name: str, numbers: np.ndarray, max_number: int) -> None:
+    if (numbers > max_number).any():
+        w = int(np.argmax(numbers > max_number))
+        raise DataError(f"video {scenes[w].video} has {numbers[w]} {name}, but a graph holds at most {max_number}")
 
 
-def _all_pairs(world_of_event: np.ndarray, numbers: np.ndarray) -> _IndexPairs:
+def _all_pairs(world_of_event: np.ndarray, numbers: np.ndarray) -> IndexPairs:
     """Each event with each element of its world, where elements are numbered world after world."""
     event = np.repeat(np.arange(len(world_of_event)), numbers[world_of_event])
     first = (np.cumsum(numbers) - numbers)[world_of_event]
-    return _IndexPairs(event, np.repeat(first, numbers[world_of_event]) + ranks(event))
+    return IndexPairs(event, np.repeat(first, numbers[world_of_event]) + ranks(event))
 
 
 def _value_indices(scenes: Sequence[Scene], attributes: Mapping[str, tuple[str, ...]]) -> np.ndarray:
-    named = np.array([triple for scene in scenes for triple in scene.objects], dtype=object)
-    named = named.reshape(-1, len(attributes)).astype(str)
-    places = np.zeros(named.shape, dtype=np.int64)
+    triples = np.array([triple for scene in scenes for triple in scene.objects], dtype=object)
+    words = triples.reshape(-1, len(attributes)).astype(str)
+    indices = np.zeros(words.shape, dtype=np.int64)
     start = 0
 
     for column, (kind, values) in enumerate(attributes.items()):
+        # all objects of all scenes at once: a dictionary look-up for each would be slower
         order = np.argsort(values)
-        found = order[np.searchsorted(np.array(values)[order], named[:, column]).clip(max=len(values) - 1)]
-        wrong = np.array(values)[found] != named[:, column]
-        if wrong.any():
-            word = str(named[:, column][wrong][0])
+        place = np.searchsorted(np.array(values)[order], words[:, column])
+        index = order[place.clip(max=len(values) - 1)]
+        is_unknown = np.array(values)[index] != words[:, column]
+
+        if is_unknown.any():
+            word = str(words[:, column][is_unknown][0])
             raise ConfigError(f"the graph has no {kind} {word!r}; {did_you_mean(word, values)}")
 
-        places[:, column] = start + found
+        indices[:, column] = start + index
         start += len(values)
 
-    return places
+    return indices
 
 
 def _value_scores(scenes: Sequence[Scene], num_kinds: int) -> np.ndarray:

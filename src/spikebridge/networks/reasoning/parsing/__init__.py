@@ -1,1 +1,1 @@
-"""Parsing."""
+"""From questions in words to programs of typed operators."""

@@ -1,74 +1,20 @@
-"""Whether a program agrees with its text: each operator has a word that asks for it, each word of weight an operator.
+"""Agreement of a program with its text: each operator has a word that asks for it, each important word an operator.
 
-The parser is a network and writes a program for any text. A text outside of what it was trained for can get a fluent
-program that means something else. This check is a rule and knows nothing of the network.
+The parser is a network and writes a program for any text. A text outside of its training set can get a fluent program
+that means something else. This check is a rule and does not use the network. Its words are in `agreement.json`, where
+`@name` stands for a group of words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
+from spikebridge.data.io.json_text import read_json
 from spikebridge.networks.reasoning.parsing.vocabulary import TEXT_KINDS, TokenizedText
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_MOVE = _words("move moves moved moving motion roll rolls rolling slide sliding")
-_STILL = _words("still stationary rest resting lying")
-_ENTER = _words(
-    "enter enters entered entering entrance entry come comes came coming appear appears appeared "
-    "appearing appearance arrive arrives arrived arriving arrival show"
-)
-_LEAVE = _words(
-    "exit exits exited exiting leave leaves left leaving go goes going went out disappear disappears "
-    "disappeared disappearance departure"
-)
-_COLLIDE = _words(
-    "collide collides collided colliding collision collisions hit hits hitting bump bumps bumped bumping "
-    "crash crashes crashed crashing touch touches touched touching run runs ran running knock knocks "
-    "knocked meet meets met meeting contact contacts impact impacts"
-)
-_CAUSE = _words(
-    "cause causes caused responsible why reason blame led lead leads made makes contribute contributes "
-    "contributed because behind nothing do about has"
-)
-_REMOVE = _words(
-    "if without suppose imagine had assuming absence removed removing removes remove gone missing away absent"
-)
-_NUMBER = _words("many number count often")
-_WHICH = _words("what which who")
-_NOT = _words("not nothing no")
-_START = _words("start starts begin begins beginning initially")
-_END = _words("end ends over finally")
-_FUTURE = _words("will would might could")
-_HYPOTHETICAL = _words("unseen_events filter_counterfact")
-_AFTER = _words("after")
-_ATTRIBUTE_WORDS = _words("color material shape form many")
-
-_NEEDS = {
-    "count": _NUMBER,
-    "describe": _WHICH,
-    "query_color": _words("color"),
-    "query_material": _words("material made or"),
-    "query_shape": _words("shape form"),
-    "filter_moving": _MOVE,
-    "filter_stationary": _STILL | _MOVE,
-    "filter_in": _ENTER,
-    "filter_out": _LEAVE,
-    "filter_collision": _COLLIDE,
-    "filter_start": _START,
-    "filter_end": _END,
-    "filter_before": _words("before"),
-    "filter_after": _AFTER | {"following"},
-    "filter_ancestor": _CAUSE,
-    "filter_counterfact": _REMOVE,
-    "negate": _NOT,
-    "unseen_events": _words("next happen happens expect comes later then afterwards future"),
-    **{order: frozenset([order]) for order in ("first", "second", "last")},
-}
-"""Operators, and the words of which a text has at least one."""
+_DATA = read_json(Path(__file__).with_suffix(".json"), "words of operators")
+_HYPOTHETICAL = {"unseen_events", "filter_counterfact"}
 
 
 class _Rule(NamedTuple):
@@ -78,111 +24,113 @@ class _Rule(NamedTuple):
     operators: frozenset[str]
 
 
-_RULES = (
-    _Rule(_NUMBER, _words("count")),
-    _Rule(_words("color"), _words("query_color")),
-    _Rule(_words("material"), _words("query_material")),
-    _Rule(_words("shape form"), _words("query_shape")),
-    _Rule(_MOVE | _words("stationary rest resting lying"), _words("filter_moving filter_stationary")),
-    _Rule(_ENTER - {"come", "comes", "came", "show"}, _words("filter_in")),
-    _Rule(
-        _words("exit exits exited exiting leave leaves left leaving departure"),
-        _words("filter_out"),
-    ),
-    _Rule(_words("disappear disappears"), _words("filter_out filter_counterfact")),
-    _Rule(_COLLIDE, _words("filter_collision unseen_events")),
-    _Rule(_words("before"), _words("filter_before")),
-    _Rule(_AFTER, _words("filter_after unseen_events filter_counterfact")),
-    _Rule(_START, _words("filter_start")),
-    _Rule(_words("ends end over finally"), _words("filter_end unseen_events")),
-    _Rule(_words("next future later afterwards"), _words("unseen_events")),
-    _Rule(_words("if without suppose imagine"), _words("filter_counterfact")),
-    _Rule(
-        _words("cause causes caused responsible why reason blame led leads contributed contributes"),
-        _words("filter_ancestor"),
-    ),
-    _Rule(_words("not nothing"), _words("negate filter_stationary filter_counterfact")),
-    *(_Rule(frozenset([order]), frozenset([order])) for order in ("first", "second", "last")),
-)
+def _words(text: str, groups: Mapping[str, str]) -> frozenset[str]:
+    parts = [_words(groups[word[1:]], groups) if word[0] == "@" else {word} for word in text.split()]
+    return frozenset().union(*parts)
+
+
+_GROUPS: dict[str, frozenset[str]] = {name: _words(text, _DATA["groups"]) for name, text in _DATA["groups"].items()}
+# Operators, and the words of which a text has at least one.
+_NEEDS = {operator: _words(text, _DATA["groups"]) for operator, text in _DATA["needs"].items()}
+_RULES = [_Rule(_words(words, _DATA["groups"]), frozenset(operators.split())) for words, operators in _DATA["rules"]]
 
 
 def disagreement(text: TokenizedText, program: Sequence[str]) -> str:
-    """What keeps a program from being that of a text; empty where they agree.
-
-    Args:
-        text: the words, with slots for values.
-        program: its tokens, with the slots of the text in place of values.
-
-    Example:
-        >>> from spikebridge.networks.reasoning.parsing.vocabulary import Vocabulary
-        >>> text = Vocabulary().tokenize("How many red cubes hit the ball?", "question")
-        >>> program = ("objects", "red", "filter_color", "cube", "filter_shape", "count")
-        >>> disagreement(text, Vocabulary().with_slots(program, text))
-        "'hit'"
-    """
+    """The reason why a program with slots does not belong to its text: a word in quotes, or a clause; else empty."""
     words = set(text.tokens)
-    written = set(program)
+    operators = set(program)
     for operator, needed in _NEEDS.items():
-        if operator in written and not words & needed:
+        if operator in operators and not words & needed:
             return f"{operator} without a word for it"
 
     for rule in _RULES:
-        found = words & rule.words
-        if found and not written & rule.operators:
-            return repr(min(found))
+        if words & rule.words and not operators & rule.operators:
+            return repr(min(words & rule.words))
 
-    if "filter_stationary" in written and any(a == "still" and b in _MOVE for a, b in pairwise(text.tokens)):
+    return _wrong_sentence(text, operators) or _unused_value(text, operators) or _wrong_grouping(text, program)
+
+
+def _wrong_sentence(text: TokenizedText, operators: set[str]) -> str:
+    """The reason why the form of a sentence does not fit the operators."""
+    words = set(text.tokens)
+    still_moves = any(first == "still" and second in _GROUPS["move"] for first, second in pairwise(text.tokens))
+    if still_moves and "filter_stationary" in operators:
         return "filter_stationary for what is still moving"
-    if text.tokens[0] == TEXT_KINDS["question"] and words & _FUTURE and not written & _HYPOTHETICAL:
-        return repr(min(words & _FUTURE))
 
-    either = "or" in words and "query_material" in written
-    if "or" in words and not either:
+    future = words & _GROUPS["future"]
+    # a question with a word of the future that became an observation
+    if text.tokens[0] == TEXT_KINDS["question"] and future and not operators & _HYPOTHETICAL:
+        return repr(min(future))
+    if "or" in words and "query_material" not in operators:
         return "'or'"
-    if "exist" in written and (text.tokens[1] in _WHICH or words & _NUMBER):
+    if "exist" in operators and (text.tokens[1] in _GROUPS["what"] or words & _GROUPS["number"]):
         return "exist for a question that asks what, which or how many"
-    if "describe" in written and words & _ATTRIBUTE_WORDS:
+    if "describe" in operators and words & _GROUPS["attribute"]:
         return "describe for a question about one attribute"
 
-    unused = [slot for slot in text.slots if slot not in written and not (either and slot.startswith("<material"))]
-    if unused:
-        return repr(text.slots[unused[0]])
-
-    return _grouping(text, program)
+    return ""
 
 
-def _grouping(text: TokenizedText, program: Sequence[str]) -> str:
-    """Whether values that stand together in the text select one object in the program."""
-    groups: list[set[str]] = []
-    for token in program:
-        if token == "objects":
-            groups.append(set())
-        elif token in text.slots and groups:
-            groups[-1].add(token)
-
-    runs: list[set[str]] = []
-    joins = False
-
-    for token in text.tokens:
-        if token in text.slots:
-            if not joins:
-                runs.append(set())
-            runs[-1].add(token)
-            joins = True
-        elif token not in ("made", "of", "out", "object", "objects", "one"):
-            joins = False
-
-    num_selected = sum(map(bool, groups)) - ("query_collision_partner" in program)
-    if num_selected > len(runs):
-        return "more objects than the text names"
-
-    for run in runs:
-        if not any(run <= group for group in groups) and "or" not in text.tokens:
-            return " ".join(repr(text.slots[slot]) for slot in sorted(run)) + " apart"
-
-    if "exist" not in program and "count" not in program:  # `is the red cube metal?` joins what stands apart
-        for group in groups:
-            if group and not any(group <= run for run in runs) and "or" not in text.tokens:
-                return " ".join(repr(text.slots[slot]) for slot in sorted(group)) + " together"
+def _unused_value(text: TokenizedText, operators: set[str]) -> str:
+    """A value of the text that the program does not name; `metal or rubber` is answered by a query."""
+    is_choice = "or" in text.tokens and "query_material" in operators
+    for slot, value in text.slots.items():
+        if slot not in operators and not (is_choice and slot.startswith("<material")):
+            return repr(value)
 
     return ""
+
+
+def _wrong_grouping(text: TokenizedText, program: Sequence[str]) -> str:
+    """The values that stand together in the text, but select different objects in the program, or the reverse."""
+    selections = [selection for selection in _selections(text, program) if selection]
+    noun_phrases = _noun_phrases(text)
+    # `what does the cube collide with?` selects the cube twice and names it once
+    if len(selections) - ("query_collision_partner" in program) > len(noun_phrases):
+        return "more objects than the text names"
+    if "or" in text.tokens:
+        return ""
+
+    for phrase in noun_phrases:
+        if not any(phrase <= selection for selection in selections):
+            return f"{_quoted(phrase, text)} apart"
+
+    # `is the red cube metal?` joins values that stand apart
+    if "exist" not in program and "count" not in program:
+        for selection in selections:
+            if not any(selection <= phrase for phrase in noun_phrases):
+                return f"{_quoted(selection, text)} together"
+
+    return ""
+
+
+def _selections(text: TokenizedText, program: Sequence[str]) -> list[set[str]]:
+    """The slots of each selection of objects."""
+    selections: list[set[str]] = []
+    for token in program:
+        if token == "objects":
+            selections.append(set())
+        elif token in text.slots and selections:
+            selections[-1].add(token)
+
+    return selections
+
+
+def _noun_phrases(text: TokenizedText) -> list[set[str]]:
+    """The slots that stand together in a text."""
+    phrases: list[set[str]] = []
+    continues = False
+    for token in text.tokens:
+        if token in text.slots:
+            if not continues:
+                phrases.append(set())
+            phrases[-1].add(token)
+            continues = True
+        elif token not in ("made", "of", "out", "object", "objects", "one"):
+            continues = False
+
+    return phrases
+
+
+def _quoted(slots: set[str], text: TokenizedText) -> str:
+    return " ".join(repr(text.slots[slot]) for slot in sorted(slots))

@@ -1,34 +1,24 @@
 """The operators of programs as a table: argument and result types, and the spike train sent into the graph.
 
-A new operator is a new row: `answer(..., table=OperatorTable((*OPERATORS, mine)))`. `parse` reads a program of postfix
-tokens as a tree of typed values.
+The rows are in `operators.json`: types such as `events, object -> events`, the neurons that are stimulated at each
+step, and for each type the set that holds a value. A new operator is a new row: `answer(...,
+table=OperatorTable((*OPERATORS, mine)))`. `parse` reads a program of postfix tokens as a tree of typed values.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 
-_Steps = tuple[tuple[str, ...], ...]
-"""The stimulated neurons of each step; `()` is a silent step."""
+_Steps = tuple[tuple[str, ...], ...]  # the stimulated neurons of each step; `()` is a silent step
 
-_TYPES = {
-    "objects": "object",
-    "object": "object",
-    "events": "event",
-    "event": "event",
-    "frame": "event",
-    "possible events": "event",
-    "possible event": "event",
-    "happening events": None,
-    "answer": None,
-    "order": None,
-}
-"""Types of values in a program, and the group of neurons that holds a value: of objects, of events, or none."""
+_DATA = read_json(Path(__file__).with_suffix(".json"), "operators of programs")
 
 
 class Signature(NamedTuple):
@@ -40,139 +30,50 @@ class Signature(NamedTuple):
 
 @dataclass(frozen=True)
 class Operator:
-    """One row of the table.
-
-    Args:
-        token: its token in a program.
-        signatures: argument and result types; several for an overloaded operator.
-        steps: its spike train, including the final silent step; empty for no spikes.
-        forgets: sets that it clears beside its result, `object` or `event`.
-        admits: whether it adds to a set that must be empty before.
-        over_all: whether its first argument can only be the full set of events.
-
-    Example:
-        >>> OPERATORS[7].token, OPERATORS[7].steps
-        ('filter_collision', (('ask_colliding',), ('dismiss_events', 'dismiss_objects'), ()))
-    """
+    """One row of the table."""
 
     token: str
-    signatures: tuple[Signature, ...]
-    steps: _Steps = ()
-    forgets: tuple[str, ...] = ()
-    admits: bool = False
-    over_all: bool = False
+    signatures: tuple[Signature, ...]  # argument and result types; several for an overloaded operator
+    steps: _Steps = ()  # spike train, with the final silent step; empty for an operator without spikes
+    forgets: tuple[str, ...] = ()  # sets that it clears in addition to its result, `object` or `event`
+    admits: bool = False  # true if it adds to a set that must be empty before
+    over_all: bool = False  # true if its first argument can only be the full set of events
 
 
-_SETS = (Signature(("objects",), "answer"), Signature(("events",), "answer"))
-_SILENT: _Steps = ((), ())
+def _operator(token: str, row: Mapping[str, Any]) -> Operator:
+    return Operator(
+        token,
+        tuple(_signature(text) for text in row["types"]),
+        _train(row.get("steps", ())),
+        tuple(row.get("forgets", ())),
+        row.get("admits", False),
+        row.get("over_all", False),
+    )
 
 
-def _touch_steps(ask: str) -> _Steps:
-    return ((ask,), ("dismiss_events", "dismiss_objects"), ())
+def _signature(text: str) -> Signature:
+    """`events, object -> events` as types."""
+    takes, _, gives = text.partition("-> ")
+    return Signature(tuple(word.strip() for word in takes.split(",") if word.strip()), gives)
 
 
-def _touch_signatures() -> tuple[Signature, ...]:
-    kinds = ("events", "possible events")
-    return tuple(Signature((kind, who), kind) for kind in kinds for who in ("objects", "object"))
+def _train(steps: Sequence[str]) -> _Steps:
+    return tuple(tuple(neurons.split()) for neurons in steps)
 
 
-def _relation_steps(ask: str) -> _Steps:
-    return ((ask, "dismiss_events"), ("admit_events",), ())
+# The operators of CLEVRER; filters and queries of attributes such as `filter_color` are added by `OperatorTable`.
+OPERATORS = tuple(_operator(token, row) for token, row in _DATA["operators"].items())
 
-
-def _motion_steps(ask: str) -> _Steps:
-    return ((ask,), ("dismiss_objects", "dismiss_events"), ())
-
-
-_RELATES = (Signature(("events", "event"), "events"),)
-_MOVES = (Signature(("objects", "frame"), "objects"),)
-
-OPERATORS: tuple[Operator, ...] = (
-    Operator("objects", (Signature((), "objects"),), (("all_objects",), ())),
-    Operator("events", (Signature((), "events"),), (("all_events",), ())),
-    Operator("all_events", (Signature((), "possible events"),), (("all_events",), ())),
-    Operator("null", (Signature((), "frame"),), (("ask_whole",), ()), admits=True),
-    Operator(
-        "unique",
-        (
-            Signature(("objects",), "object"),
-            Signature(("events",), "event"),
-            Signature(("possible events",), "possible event"),
-        ),
-    ),
-    Operator("filter_in", _touch_signatures(), _touch_steps("ask_entering"), forgets=("object",)),
-    Operator("filter_out", _touch_signatures(), _touch_steps("ask_leaving"), forgets=("object",)),
-    Operator("filter_collision", _touch_signatures(), _touch_steps("ask_colliding"), forgets=("object",)),
-    Operator("filter_moving", _MOVES, _motion_steps("ask_moving"), forgets=("event",)),
-    Operator("filter_stationary", _MOVES, _motion_steps("ask_still"), forgets=("event",)),
-    Operator("filter_start", (Signature(("events",), "event"),), (("start", "dismiss_events"), ())),
-    Operator("filter_end", (Signature(("events",), "event"),), (("end", "dismiss_events"), ())),
-    Operator("filter_ancestor", _RELATES, _relation_steps("ask_causes"), over_all=True),
-    Operator("filter_before", _RELATES, _relation_steps("ask_before"), over_all=True),
-    Operator("filter_after", _RELATES, _relation_steps("ask_after"), over_all=True),
-    Operator("filter_order", (Signature(("events", "order"), "event"),)),
-    Operator("query_frame", (Signature(("event",), "frame"),)),
-    Operator(
-        "query_object", (Signature(("event",), "object"),), (("ask_involved",), ("admit_objects",), ()), admits=True
-    ),
-    Operator(
-        "query_collision_partner",
-        (Signature(("event", "object"), "object"),),
-        (("ask_involved", "veto", "dismiss_objects"), ("admit_objects",), ()),
-    ),
-    Operator("count", _SETS, _SILENT),
-    Operator("exist", _SETS, _SILENT),
-    Operator(
-        "belong_to",
-        (
-            Signature(("object", "events"), "answer"),
-            Signature(("event", "events"), "answer"),
-            Signature(("possible event", "happening events"), "answer"),
-        ),
-        (("ask_involved",), ("compare",), ()),
-    ),
-    Operator("unseen_events", (Signature((), "happening events"),), _SILENT),
-    Operator("filter_counterfact", (Signature(("possible events", "object"), "happening events"),), _SILENT),
-    Operator("negate", (Signature(("answer",), "answer"),), _SILENT),
-)
-"""The operators of CLEVRER; filters and queries of attributes such as `filter_color` are added by `OperatorTable`."""
-
+# All attributes of an object, the last token of `which object ...?`: one query of the graph for each attribute.
 DESCRIBE = Operator("describe", (Signature(("object",), "answer"),))
-"""All attributes of an object, the last token of `which object ...?`: one query of the graph for each attribute."""
 
-ORDERS: dict[str, _Steps] = {
-    "first": (("ask_first",), ("dismiss_events",), ()),
-    "second": (("ask_first_two",), ("dismiss_events",), (), ("ask_last",), ("dismiss_events",), ()),
-    "last": (("ask_last",), ("dismiss_events",), ()),
-}
-"""Words of order; each is one instruction together with `filter_order`."""
-
-_COMPILER_STEPS: dict[str, _Steps] = {
-    "events, storing both": (("all_events", "store_objects", "store_events"), ()),
-    "events, storing objects": (("all_events", "store_objects"), ()),
-    "events, storing events": (("all_events", "store_events"), ()),
-    "store objects": (("store_objects",), ()),
-    "store events": (("store_events",), ()),
-    "forget objects": (("dismiss_objects",), ()),
-    "forget events": (("dismiss_events",), ()),
-    "silence": ((), ()),
-}
-"""Instructions that the compiler adds: move a choice to memory, clear a set that is no longer needed."""
+# Words of order; each is one instruction together with `filter_order`.
+ORDERS = {word: _train(steps) for word, steps in _DATA["orders"].items()}
 
 
 @dataclass(frozen=True, eq=False)
 class OperatorTable:
-    """Operators, with filters and queries for each kind of attribute.
-
-    Args:
-        operators: the rows.
-        attributes: kinds of attribute and their values.
-
-    Example:
-        >>> table = OperatorTable()
-        >>> table.trains["filter_blue"], len(table.trains["second"])
-        ((('blue', 'dismiss_objects'), ()), 6)
-    """
+    """Operators, with filters and queries for each kind of attribute."""
 
     operators: tuple[Operator, ...] = OPERATORS
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=ATTRIBUTES.copy)
@@ -183,15 +84,15 @@ class OperatorTable:
         rows = {operator.token: operator for operator in self.operators}
         for kind in self.attributes:
             rows[f"filter_{kind}"] = Operator(f"filter_{kind}", (Signature(("objects", kind), "objects"),))
-            asks: _Steps = ((f"kind_{kind}",),)
-            rows[f"query_{kind}"] = Operator(f"query_{kind}", (Signature(("object",), "answer"),), asks)
+            request: _Steps = ((f"kind_{kind}",),)
+            rows[f"query_{kind}"] = Operator(f"query_{kind}", (Signature(("object",), "answer"),), request)
 
         return rows
 
     @cached_property
     def results(self) -> dict[tuple[str, tuple[str, ...]], str]:
         """The result type of an operator, by its token and argument types."""
-        return {(token, sign.takes): sign.gives for token, row in self.rows.items() for sign in row.signatures}
+        return {(token, s.takes): s.gives for token, row in self.rows.items() for s in row.signatures}
 
     @cached_property
     def numbers_of_arguments(self) -> dict[str, int]:
@@ -214,39 +115,27 @@ class OperatorTable:
         """The spike train of every instruction."""
         trains = {token: row.steps for token, row in self.rows.items() if row.steps}
         filters = {f"filter_{v}": ((v, "dismiss_objects"), ()) for values in self.attributes.values() for v in values}
-        return {**trains, **filters, **ORDERS, **_COMPILER_STEPS}
+        # the compiler moves a choice to memory, and clears sets that are no longer needed
+        compiler = {name: _train(steps) for name, steps in _DATA["compiler"].items()}
+        return {**trains, **filters, **ORDERS, **compiler}
 
 
-BLANK = re.compile(r"{(\d+):(\w+)}")
+BLANK = re.compile(r"{(\d+):(\w+)}")  # a blank in place of a word: number and kind, `{0:color}`
 
 
 class ProgramNode(NamedTuple):
-    """A value in a program: its operator, arguments and type. A word has no operator.
-
-    Args:
-        token: of the operator, or the word.
-        gives: its type.
-        arguments: in order.
-        operator: whose result it is.
-        group: the set that holds it, `object`, `event` or none.
-        writes: the sets that its evaluation changes.
-    """
+    """A value in a program: its operator, type and arguments. A word has no operator."""
 
     token: str
     gives: str
     arguments: tuple["ProgramNode", ...] = ()
     operator: Operator | None = None
-    group: str = ""
-    writes: frozenset[str] = frozenset()
+    group: str = ""  # the set that holds the value, `object`, `event` or none
+    writes: frozenset[str] = frozenset()  # the sets that the evaluation changes
 
 
 def with_blanks(tokens: Sequence[str], table: OperatorTable) -> tuple[tuple[str, ...], list[str]]:
-    """A program with numbered blanks in place of attribute values, and the values.
-
-    Example:
-        >>> with_blanks(["objects", "red", "filter_color", "cube", "filter_shape", "count"], OperatorTable())
-        (('objects', '{0:color}', 'filter_color', '{1:shape}', 'filter_shape', 'count'), ['red', 'cube'])
-    """
+    """A program with numbered blanks in place of attribute values (`{0:color}`), and the values."""
     words: list[str] = []
     blank = []
 
@@ -262,20 +151,7 @@ def with_blanks(tokens: Sequence[str], table: OperatorTable) -> tuple[tuple[str,
 
 
 def parse(tokens: Sequence[str], table: OperatorTable) -> ProgramNode:
-    """A program as a tree of typed values.
-
-    Args:
-        tokens: postfix.
-        table: operators and attributes.
-
-    Raises:
-        ConfigError: a token is not known, takes other types than it finds, or values are left over.
-
-    Example:
-        >>> tree = parse(["objects", "red", "filter_color", "count"], OperatorTable())
-        >>> tree.gives, tree.arguments[0].token
-        ('answer', 'filter_color')
-    """
+    """A program as a tree of typed values; raises `ConfigError` for a program that is not well typed."""
     stack: list[ProgramNode] = []
     for place, token in enumerate(tokens):
         operator = table.rows.get(token)
@@ -285,21 +161,22 @@ def parse(tokens: Sequence[str], table: OperatorTable) -> ProgramNode:
 
         begin = max(len(stack) - table.numbers_of_arguments[token], 0)
         arguments = tuple(stack[begin:])
-        found = tuple([node.gives for node in arguments])
-        gives = table.results.get((token, found))
+        types = tuple([node.gives for node in arguments])
+        gives = table.results.get((token, types))
 
         if gives is None:
-            wanted = " or ".join(f"({', '.join(signature.takes)})" for signature in operator.signatures)
-            raise ConfigError(f"{token!r} at place {place} takes {wanted}, but finds ({', '.join(found)})")
+            expected = " or ".join(f"({', '.join(signature.takes)})" for signature in operator.signatures)
+            raise ConfigError(f"{token!r} at place {place} takes {expected}, but finds ({', '.join(types)})")
 
-        group = _TYPES[gives] or ""
-        within = arguments[1:] if operator.over_all else arguments
-        writes = frozenset((group, *operator.forgets)).union(*[node.writes for node in within])
+        group = _DATA["groups"][gives] or ""
+        # the full set of events costs no evaluation
+        evaluated = arguments[1:] if operator.over_all else arguments
+        writes = frozenset((group, *operator.forgets)).union(*[node.writes for node in evaluated])
         stack[begin:] = [ProgramNode(token, gives, arguments, operator, group, writes)]
 
     if len(stack) != 1:
-        left = ", ".join(node.gives for node in stack) or "nothing"
-        raise ConfigError(f"a program leaves one value, but this one leaves {left}: {' '.join(tokens)}")
+        rest = ", ".join(node.gives for node in stack) or "nothing"
+        raise ConfigError(f"a program leaves one value, but this one leaves {rest}: {' '.join(tokens)}")
 
     return stack[0]
 
@@ -311,7 +188,7 @@ def _type_of(token: str, place: int, table: OperatorTable) -> str:
 
     blank = BLANK.fullmatch(token)
     if blank is None:
-        known = [*table.rows, *table.words]
-        raise ConfigError(f"unknown token {token!r} at place {place}; {did_you_mean(token, known)}")
+        tokens = [*table.rows, *table.words]
+        raise ConfigError(f"unknown token {token!r} at place {place}; {did_you_mean(token, tokens)}")
 
     return blank[2]

@@ -20,31 +20,19 @@ from spikebridge.networks.reasoning.parsing.agreement import disagreement
 from spikebridge.networks.reasoning.parsing.vocabulary import MAX_TEXT_LENGTH, TokenizedText, Vocabulary
 
 _MAX_PROGRAM_LENGTH = 48
-_LEAST_PROBABILITY = 0.5
-"""A program below it is refused: it would be a guess."""
+_BATCH_SIZE = 256
+_MIN_PROBABILITY = 0.5  # a less probable program is refused: it would be a guess
 
 
-class _ParsedProgram(NamedTuple):
-    """The program of a text, and its probability under the network, 0 to 1."""
+class ParsedProgram(NamedTuple):
+    """The program of a text, empty where none was found, and its probability under the network, 0 to 1."""
 
     program: tuple[str, ...]
     score: float
 
 
 class Parser(nn.Module):
-    """A transformer from texts to programs.
-
-    Args:
-        num_features: of each token.
-        num_layers: of encoder and decoder each.
-        vocabulary: words, slots and tokens.
-
-    Example:
-        >>> parser = Parser(num_features=16, num_layers=1)
-        >>> logits = parser(torch.ones(5, 2, dtype=torch.long), torch.ones(7, 2, dtype=torch.long))
-        >>> logits.shape[:2]
-        torch.Size([7, 2])
-    """
+    """A transformer from texts to programs."""
 
     def __init__(self, num_features: int = 144, num_layers: int = 2, vocabulary: Vocabulary | None = None) -> None:
         super().__init__()
@@ -65,12 +53,7 @@ class Parser(nn.Module):
         self.output = nn.Linear(num_features, len(self.vocabulary.outputs))
 
     def forward(self, texts: Int[Tensor, "T B"], programs: Int[Tensor, "P B"]) -> Float[Tensor, "P B V"]:
-        """Logits of the token after each one of the programs.
-
-        Args:
-            texts: numbers of tokens, 0 after the end.
-            programs: numbers of tokens, starting with that of `<begin>`, 0 after the end.
-        """
+        """Logits of the token after each token of the programs, which start with `<begin>`; 0 pads behind the end."""
         return self._write(programs, self._encode_text(texts), texts)
 
     def _encode_text(self, texts: Tensor) -> Tensor:
@@ -87,19 +70,14 @@ class Parser(nn.Module):
         return self.output(hidden)
 
     def with_vocabulary(self, vocabulary: Vocabulary) -> "Parser":
-        """The same network with other attribute values: slots stand for values, so weights are unchanged.
+        """The same network with other attribute values: slots stand for values, so weights are unchanged."""
+        kinds = tuple(self.vocabulary.attributes)
+        if tuple(vocabulary.attributes) != kinds:
+            raise ConfigError(
+                f"the parser supports values of {', '.join(kinds)}, but got {', '.join(vocabulary.attributes)}"
+            )
 
-        Args:
-            vocabulary: with the same kinds of attribute.
-
-        Raises:
-            ConfigError: other kinds; they would need other slots.
-        """
-        own = self.vocabulary.attributes
-        given = vocabulary.attributes
-        if tuple(given) != tuple(own):
-            raise ConfigError(f"the parser supports values of {', '.join(own)}, but got {', '.join(given)}")
-
+        # the copy shares its weights, and has tables of its own
         other = copy.copy(self)
         other.vocabulary = vocabulary
         other.grammar = Grammar(vocabulary)
@@ -107,7 +85,7 @@ class Parser(nn.Module):
         return other
 
     def question(self, video: int | str, text: str, choices: Sequence[str] = ()) -> Question:
-        """A question and its choices in words as programs; see `read_question`."""
+        """A question and its choices in words as programs, as `read_question`."""
         return read_question(self, video, text, choices)
 
     def encode(self, texts: Sequence[TokenizedText]) -> Int[Tensor, "T B"]:
@@ -116,123 +94,108 @@ class Parser(nn.Module):
         return nn.utils.rnn.pad_sequence(rows)
 
     @torch.no_grad()
-    def parse(self, texts: Sequence[str], kinds: Sequence[str]) -> list[_ParsedProgram]:
-        """The programs of texts.
-
-        Args:
-            texts: the words.
-            kinds: of each text, one of `TEXT_KINDS`: `question`, `cause`, `event`.
-
-        Returns:
-            The program of each text; empty where none ended within `_MAX_PROGRAM_LENGTH` tokens.
-
-        Raises:
-            DataError: a word is not known.
-        """
-        read = [self.vocabulary.tokenize(text, kind) for text, kind in zip(texts, kinds, strict=True)]
-        for text in read:
+    def parse(self, texts: Sequence[str], kinds: Sequence[str]) -> list[ParsedProgram]:
+        """The programs of texts, each with its kind; raises `DataError` for an unknown word."""
+        tokenized = [self.vocabulary.tokenize(text, kind) for text, kind in zip(texts, kinds, strict=True)]
+        for text in tokenized:
             self.vocabulary.check_known(text)
 
         parsed = []
-        for first in range(0, len(read), 256):
-            part = slice(first, first + 256)
-            parsed += self._decode(read[part], kinds[part])
+        for first in range(0, len(tokenized), _BATCH_SIZE):
+            batch = slice(first, first + _BATCH_SIZE)
+            parsed += self._decode(tokenized[batch], kinds[batch])
 
         return parsed
 
-    def _decode(self, texts: Sequence[TokenizedText], kinds: Sequence[str]) -> list[_ParsedProgram]:
-        outputs = list(self.vocabulary.outputs)
+    def _decode(self, texts: Sequence[TokenizedText], kinds: Sequence[str]) -> list[ParsedProgram]:
+        """The greedy program of each text among those that the grammar allows."""
         numbers = self.encode(texts)
         memory = self._encode_text(numbers)
-        stacks = [self.grammar.start(kind) for kind in kinds]
-        written: list[list[str]] = [[] for _ in texts]
-        log_probability = torch.zeros(len(texts))
-        open_ = set(range(len(texts)))
+        searches = [_Search(self, text, kind) for text, kind in zip(texts, kinds, strict=True)]
         programs = torch.full((1, len(texts)), self.vocabulary.outputs["<begin>"])
 
-        while open_ and len(programs) <= _MAX_PROGRAM_LENGTH:
+        while any(search.is_open for search in searches) and len(programs) <= _MAX_PROGRAM_LENGTH:
             scores = self._write(programs, memory, numbers)[-1].log_softmax(-1)
             following = torch.zeros(len(texts), dtype=torch.long)
-
-            for b in sorted(open_):
-                named = self.grammar.allowed(stacks[b], kinds[b])
-                may = [
-                    self.vocabulary.outputs[t]
-                    for t in named
-                    if not t.startswith("<") or t == "<end>" or t in texts[b].slots
-                ]
-                if not may:
-                    written[b] = []
-                    open_.discard(b)
-                    continue
-
-                following[b] = may[int(scores[b, may].argmax())]
-                log_probability[b] += scores[b, following[b]]
-                token = outputs[following[b]]
-                if token == "<end>":
-                    open_.discard(b)
-                else:
-                    written[b].append(token)
-                    stacks[b] = self.grammar.push(stacks[b], token)
+            for b, search in enumerate(searches):
+                if search.is_open:
+                    following[b] = search.advance(scores[b])
 
             programs = torch.cat([programs, following[None]])
 
-        filled = [
-            () if b in open_ else tuple(text.slots.get(token, token) for token in written[b])
-            for b, text in enumerate(texts)
-        ]
-        return [_ParsedProgram(program, float(s.exp())) for program, s in zip(filled, log_probability, strict=True)]
+        return [search.result() for search in searches]
+
+
+class _Search:
+    """The program of one text, written token by token."""
+
+    def __init__(self, parser: Parser, text: TokenizedText, kind: str) -> None:
+        self._numbers = parser.vocabulary.outputs
+        self._tokens = list(parser.vocabulary.outputs)
+        self._grammar = parser.grammar
+        self._text = text
+        self._kind = kind
+        self._stack = parser.grammar.start(kind)
+        self._program: list[str] = []
+        self._log_probability = torch.zeros(())
+        self.is_open = True
+
+    def advance(self, scores: Float[Tensor, "V"]) -> int:
+        """Writes the most probable token that is allowed, and gives its number; 0 for a dead end."""
+        tokens = self._grammar.allowed(self._stack, self._kind)
+        numbers = [self._numbers[token] for token in tokens if self._is_open_to(token)]
+        if not numbers:
+            self._program = []
+            self.is_open = False
+            return 0
+
+        number = numbers[int(scores[numbers].argmax())]
+        token = self._tokens[number]
+        self._log_probability = self._log_probability + scores[number]
+        if token == "<end>":
+            self.is_open = False
+        else:
+            self._program.append(token)
+            self._stack = self._grammar.push(self._stack, token)
+
+        return number
+
+    def result(self) -> ParsedProgram:
+        """The program with the values of its slots; empty if it did not end."""
+        slots = self._text.slots
+        program = () if self.is_open else tuple(slots.get(token, token) for token in self._program)
+        return ParsedProgram(program, float(self._log_probability.exp()))
+
+    def _is_open_to(self, token: str) -> bool:
+        """True for tokens other than the slots of values that the text does not name."""
+        return not token.startswith("<") or token == "<end>" or token in self._text.slots
 
 
 def kind_of(program: Sequence[str]) -> str:
-    """The kind of question of a program.
-
-    Example:
-        >>> kind_of(("unseen_events", "belong_to"))
-        'predictive'
-    """
+    """The kind of question of a program."""
     marks = {"unseen_events": "predictive", "filter_counterfact": "counterfactual", "belong_to": "explanatory"}
     return next((kind for token, kind in marks.items() if token in program), "descriptive")
 
 
 def read_question(parser: Parser, video: int | str, text: str, choices: Sequence[str] = ()) -> Question:
-    """A question and its choices in words as programs.
-
-    Args:
-        parser: trained, in eval mode.
-        video: of the scene.
-        text: the question.
-        choices: of all but a descriptive question.
-
-    Raises:
-        DataError: an unknown word, missing choices, or choices of a descriptive question.
-    """
+    """A question and its choices in words as programs; the parser is in eval mode, errors are `DataError`."""
     program = read_programs(parser, [text], "question")[0]
+    # the kind decides how the choices are read
     kind = kind_of(program)
     if kind == "descriptive" and choices:
         raise DataError(f"this question has no choices: {text!r:.100}")
     if kind != "descriptive" and not choices:
         raise DataError(f"this question is {kind} and needs choices to judge: {text!r:.100}")
 
-    mark = "cause" if kind == "explanatory" else "event"
-    programs = read_programs(parser, choices, mark) if choices else []
-    read = tuple(Choice(one, words) for one, words in zip(programs, choices, strict=True))
+    programs = read_programs(parser, choices, "cause" if kind == "explanatory" else "event") if choices else []
+    judged = tuple(Choice(program, words) for program, words in zip(programs, choices, strict=True))
 
-    return Question(video, kind, program, read, text)
+    return Question(video, kind, program, judged, text)
 
 
 def read_programs(parser: Parser, texts: Sequence[str], kind: str) -> list[tuple[str, ...]]:
-    """The programs of texts that are understood.
-
-    Args:
-        parser: trained, in eval mode.
-        texts: the words.
-        kind: of all texts, one of `TEXT_KINDS`.
-
-    Raises:
-        DataError: a word is unknown, the program does not agree with the words, or it is too uncertain; the message
-            has the nearest known wording.
-    """
+    """The programs of texts of one kind; raises `DataError`, with the nearest known wording, for a doubtful one."""
+    # words first: a program of known words only would hide an unknown one
     tokenized = [parser.vocabulary.tokenize(text, kind) for text in texts]
     for text, tokens in zip(texts, tokenized, strict=True):
         try:
@@ -241,20 +204,23 @@ def read_programs(parser: Parser, texts: Sequence[str], kind: str) -> list[tuple
             raise DataError(f"{unknown}; {_hint(parser, text, kind)}") from None
 
     parsed = parser.parse(texts, [kind] * len(texts))
-    for text, tokens, one in zip(texts, tokenized, parsed, strict=True):
-        if doubt := _doubt(parser.vocabulary, tokens, one):
+    for text, tokens, program in zip(texts, tokenized, parsed, strict=True):
+        doubt = _doubt(parser.vocabulary, tokens, program)
+        if doubt:
             raise DataError(f"{text!r:.100} is not understood ({doubt}); {_hint(parser, text, kind)}")
 
     return [one.program for one in parsed]
 
 
-def _doubt(vocabulary: Vocabulary, tokens: TokenizedText, parsed: _ParsedProgram) -> str:
-    """Why a program is not taken for that of its text; empty where it is."""
+def _doubt(vocabulary: Vocabulary, tokens: TokenizedText, parsed: ParsedProgram) -> str:
+    """The reason why a program may not be that of its text; empty without a doubt."""
     if not parsed.program:
         return "no program was found"
-    if why := disagreement(tokens, vocabulary.with_slots(parsed.program, tokens)):
-        return f"the program that was found has no place for {why}" if why.startswith("'") else why
-    if parsed.score < _LEAST_PROBABILITY:
+
+    reason = disagreement(tokens, vocabulary.with_slots(parsed.program, tokens))
+    if reason:
+        return f"the program that was found has no place for {reason}" if reason.startswith("'") else reason
+    if parsed.score < _MIN_PROBABILITY:
         return f"the best program has a probability of {parsed.score:.2f}"
 
     return ""

@@ -1,1 +1,1 @@
-"""Perception."""
+"""From the pictures of a video to a scene: detection, tracking, motion."""

@@ -17,19 +17,15 @@ from torch import Tensor, nn
 from spikebridge.errors import ShapeError
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 
-STRIDE = 4
-"""Pixels from one cell of the maps to the next."""
+STRIDE = 4  # pixels from one cell of the maps to the next
 
 
 class Maps(NamedTuple):
     """The output of the network for each cell; all but `centre` are valid only at centres."""
 
-    centre: Float[Tensor, "B h w"]
-    """Logit of the centre of an object."""
-    place: Float[Tensor, "B 2 h w"]
-    """x and y of the centre from the middle of the cell, in cells."""
-    size: Float[Tensor, "B 2 h w"]
-    """Width and height in cells."""
+    centre: Float[Tensor, "B h w"]  # logit of the centre of an object
+    place: Float[Tensor, "B 2 h w"]  # x and y of the centre from the middle of the cell, in cells
+    size: Float[Tensor, "B 2 h w"]  # width and height in cells
     color: Float[Tensor, "B 8 h w"]
     material: Float[Tensor, "B 2 h w"]
     shape: Float[Tensor, "B 3 h w"]
@@ -38,16 +34,11 @@ class Maps(NamedTuple):
 class Detections(NamedTuple):
     """Detected objects, one row each, in the order of their pictures."""
 
-    frame: Int[np.ndarray, "D"]
-    """Number of the picture."""
-    position: Float[np.ndarray, "D 2"]
-    """x and y of the centre [px]."""
-    size: Float[np.ndarray, "D 2"]
-    """Width and height [px]."""
-    score: Float[np.ndarray, "D"]
-    """Score of the detection, 0 to 1."""
-    color: Float[np.ndarray, "D 8"]
-    """Logarithms of probabilities, in the order of `ATTRIBUTES`."""
+    frame: Int[np.ndarray, "D"]  # number of the picture
+    position: Float[np.ndarray, "D 2"]  # x and y of the centre [px]
+    size: Float[np.ndarray, "D 2"]  # width and height [px]
+    score: Float[np.ndarray, "D"]  # score of the detection, 0 to 1
+    color: Float[np.ndarray, "D 8"]  # logarithms of probabilities, in the order of `ATTRIBUTES`
     material: Float[np.ndarray, "D 2"]
     shape: Float[np.ndarray, "D 3"]
 
@@ -67,17 +58,7 @@ class _Block(nn.Module):
 
 
 class Detector(nn.Module):
-    """Detects objects.
-
-    Args:
-        num_features: hidden channels.
-        attributes: kinds of attribute and their values; None for `ATTRIBUTES`.
-
-    Example:
-        >>> maps = Detector(8)(torch.rand(2, 3, 96, 144))
-        >>> maps.centre.shape, maps.color.shape
-        (torch.Size([2, 24, 36]), torch.Size([2, 8, 24, 36]))
-    """
+    """Detects objects in pictures (red, green and blue of any positive scale)."""
 
     def __init__(self, num_features: int = 40, attributes: Mapping[str, tuple[str, ...]] | None = None) -> None:
         super().__init__()
@@ -99,99 +80,76 @@ class Detector(nn.Module):
             self.heads.state_dict()["bias"][0] = -4.0  # centres are rare
 
     def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> Maps:
-        """Maps of pictures.
-
-        Args:
-            pictures: red, green and blue, of any positive scale; height and width are multiples of 4.
-
-        Raises:
-            ShapeError: not three colours, or sides that are not multiples of 4.
-        """
+        """Maps of pictures; raises `ShapeError` for sides that are not multiples of 4, or not three colours."""
         maps = self.heads(self.features(pictures))
         centre, *others = maps.split(self._sizes, dim=1)
 
         return Maps(centre[:, 0], *others)
 
     def features(self, pictures: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        """The features that the maps are computed from.
-
-        Args:
-            pictures: as in `forward`.
-
-        Raises:
-            ShapeError: as in `forward`.
-        """
+        """The features from which the maps are computed."""
         if pictures.ndim != 4 or pictures.shape[1] != 3 or pictures.shape[2] % STRIDE or pictures.shape[3] % STRIDE:
             raise ShapeError(
                 f"Detector needs pictures (B, 3, H, W) with sides that are multiples of {STRIDE}, but got "
                 f"{tuple(pictures.shape)}"
             )
 
-        light = pictures.mean((1, 2, 3), keepdim=True).clamp(min=1e-6)
-        features: Tensor = self.blocks(self.stem(pictures / light - 1))
+        # a brighter light multiplies all pixels
+        brightness = pictures.mean((1, 2, 3), keepdim=True).clamp(min=1e-6)
+        features: Tensor = self.blocks(self.stem(pictures / brightness - 1))
 
         return features
 
 
 def detection_loss(
-    maps: Maps, truths: Float[Tensor, "B K 7"], there: Float[Tensor, "B K"]
+    maps: Maps, truths: Float[Tensor, "B K 7"], is_object: Float[Tensor, "B K"]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss: focal loss of the centres, L1 loss of offset and size, cross-entropy of attributes.
+    """The loss as a mean over pictures, and its parts: centres (focal), offset and size (L1), attributes.
 
-    Args:
-        maps: of a batch of pictures.
-        truths: of up to K objects x, y, width and height [px], and the numbers of colour, material and shape.
-        there: 1 where there is an object, 0 where the row is empty.
-
-    Returns:
-        A mean over the pictures, and its parts.
-
-    Source:
-        H. Law and J. Deng, ECCV 2018, eq. 1 (focal loss with soft surroundings, exponents 2 and 4).
+    A row of `truths` has x, y, width and height of an object [px], and the numbers of colour, material and shape.
     """
-    height, width = maps.centre.shape[1:]
     cells = truths[..., :2] / STRIDE
-    column = cells[..., 0].long().clamp(0, width - 1)
-    row = cells[..., 1].long().clamp(0, height - 1)
-    rows = torch.arange(height)
-    columns = torch.arange(width)
-    away = (rows[:, None] - row[..., None, None]).square() + (columns - column[..., None, None]).square()
-    near = (torch.exp(-away / (2 * 0.8**2)) * there[..., None, None]).amax(1)
-    is_centre = near == 1
-    p = maps.centre.sigmoid().clamp(1e-4, 1 - 1e-4)
-    hit = ((1 - p).square() * p.log() * is_centre).sum()
-    miss = ((1 - near).pow(4) * p.square() * (1 - p).log() * ~is_centre).sum()
-    num = there.sum().clamp(min=1)
-    losses = {"centre": -(hit + miss) / num}
-    picture, which = there.nonzero(as_tuple=True)
-    at = (picture, slice(None), row[picture, which], column[picture, which])
-    middle = torch.stack([column, row], -1)[picture, which] + 0.5
-    losses["place"] = (maps.place[at] - (cells[picture, which] - middle)).abs().sum() / num
-    losses["size"] = (maps.size[at] - truths[picture, which, 2:4] / STRIDE).abs().sum() / num
+    column = cells[..., 0].long().clamp(0, maps.centre.shape[2] - 1)
+    row = cells[..., 1].long().clamp(0, maps.centre.shape[1] - 1)
+    # rows of pictures with fewer objects are empty
+    num_objects = is_object.sum().clamp(min=1)
+    losses = {"centre": _centre_loss(maps.centre, row, column, is_object) / num_objects}
+
+    # the other maps are valid only at the cells of centres
+    picture, number = is_object.nonzero(as_tuple=True)
+    at = (picture, slice(None), row[picture, number], column[picture, number])
+    truth = truths[picture, number]
+    middle = torch.stack([column, row], -1)[picture, number] + 0.5
+    losses["place"] = (maps.place[at] - (cells[picture, number] - middle)).abs().sum() / num_objects
+    losses["size"] = (maps.size[at] - truth[:, 2:4] / STRIDE).abs().sum() / num_objects
 
     for k, name in enumerate(ATTRIBUTES):
-        wanted = truths[picture, which, 4 + k].long()
-        losses[name] = F.cross_entropy(getattr(maps, name)[at], wanted, reduction="sum") / num
+        entropy = F.cross_entropy(getattr(maps, name)[at], truth[:, 4 + k].long(), reduction="sum")
+        losses[name] = entropy / num_objects
 
     weights = {"place": 2.0, "size": 0.2}
     return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum(), losses
+
+
+def _centre_loss(centre: Float[Tensor, "B h w"], row: Tensor, column: Tensor, is_object: Tensor) -> Tensor:
+    """Focal loss with soft surroundings, exponents 2 and 4 (H. Law and J. Deng, ECCV 2018, eq. 1)."""
+    rows = torch.arange(centre.shape[1])[:, None]
+    columns = torch.arange(centre.shape[2])
+    away = (rows - row[..., None, None]).square() + (columns - column[..., None, None]).square()
+    near = (torch.exp(-away / (2 * 0.8**2)) * is_object[..., None, None]).amax(1)
+
+    p = centre.sigmoid().clamp(1e-4, 1 - 1e-4)
+    hit = ((1 - p).square() * p.log() * (near == 1)).sum()
+    miss = ((1 - near).pow(4) * p.square() * (1 - p).log() * (near != 1)).sum()
+
+    return -(hit + miss)
 
 
 @torch.no_grad()
 def detect(
     detector: Detector, pictures: UInt8[np.ndarray, "F H W 3"], min_score: float = 0.3, batch_size: int = 32
 ) -> Detections:
-    """The objects in the pictures of a video.
-
-    Args:
-        detector: in eval mode.
-        pictures: red, green and blue from 0 to 255.
-        min_score: lowest score of a detection.
-        batch_size: pictures at once.
-
-    Returns:
-        One row for each object and picture.
-    """
+    """The objects in the pictures of a video; the detector is in eval mode."""
     parts = []
     for first in range(0, len(pictures), batch_size):
         batch = torch.from_numpy(np.ascontiguousarray(pictures[first : first + batch_size]))
@@ -202,12 +160,14 @@ def detect(
 
 
 def _peaks(maps: Maps, first: int, min_score: float) -> Detections:
+    """The local maxima of the scores of centres; `first` is the number of the first picture."""
     score = maps.centre.sigmoid()
+    # a peak is its own maximum among the nine cells around it
     highest = F.max_pool2d(score[:, None], 3, stride=1, padding=1)[:, 0]
     picture, row, column = ((score == highest) & (score >= min_score)).nonzero(as_tuple=True)
     at = (picture, slice(None), row, column)
     place = torch.stack([column, row], -1) + 0.5 + maps.place[at]
-    named = [getattr(maps, name)[at].log_softmax(-1) for name in ATTRIBUTES]
-    found = [place * STRIDE, maps.size[at] * STRIDE, score[picture, row, column], *named]
+    attributes = [getattr(maps, name)[at].log_softmax(-1) for name in ATTRIBUTES]
+    columns = [place * STRIDE, maps.size[at] * STRIDE, score[picture, row, column], *attributes]
 
-    return Detections((picture + first).numpy(), *(values.double().numpy() for values in found))
+    return Detections((picture + first).numpy(), *(values.double().numpy() for values in columns))

@@ -18,7 +18,7 @@ from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 from spikebridge.networks.reasoning.perception.detector import Detections
 
 _GATE = 7.0  # largest distance between prediction and detection [px]
-_GATE_GROWTH = 1.0  # its growth for each frame without detection [px]
+_GATE_GROWTH = 1.0  # for each frame without detection [px]
 _MAX_GATE = 30.0
 _DISSIMILARITY_COST = 8.0  # of attributes without any similarity [px]
 _MIN_SIMILARITY = 0.05
@@ -30,20 +30,18 @@ _MIN_DETECTIONS = 4  # of an object; fewer are taken as errors
 
 
 class ObjectTracks(NamedTuple):
-    """Objects of a video with their positions."""
+    """Objects of a video with their positions, in the order of their first detection."""
 
-    objects: tuple[tuple[str, str, str], ...]
-    """Colour, material and shape of each; no two alike."""
-    attribute_scores: Float[np.ndarray, "O 3"]
-    """Probability of each value."""
-    positions: Float[np.ndarray, "F O 2"]
-    """x and y of the centres, NaN without detection [px]."""
-    scores: Float[np.ndarray, "O"]
-    """Mean score of the detections of each object."""
+    objects: tuple[tuple[str, str, str], ...]  # colour, material and shape of each; no two alike
+    attribute_scores: Float[np.ndarray, "O 3"]  # probability of each value
+    positions: Float[np.ndarray, "F O 2"]  # x and y of the centres, NaN without detection [px]
+    scores: Float[np.ndarray, "O"]  # mean score of the detections of each object
 
 
 @dataclass
 class _Track:
+    """The detections of an object, and its expected motion."""
+
     frames: list[int] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     position: np.ndarray = field(default_factory=lambda: np.zeros(2))
@@ -52,46 +50,31 @@ class _Track:
 
     def add(self, frame: int, row: int, position: np.ndarray, logs: np.ndarray) -> None:
         if self.frames:
-            step = (position - self.position) / (frame - self.frames[-1])
-            self.velocity = step if len(self.frames) == 1 else 0.6 * self.velocity + 0.4 * step
+            velocity = (position - self.position) / (frame - self.frames[-1])
+            self.velocity = velocity if len(self.frames) == 1 else 0.6 * self.velocity + 0.4 * velocity
 
-        self.log_likelihood = logs if not self.frames else self.log_likelihood + logs
+        self.log_likelihood = self.log_likelihood + logs if self.frames else logs
         self.position = position
         self.frames.append(frame)
         self.rows.append(row)
+
+    def join(self, later: "_Track") -> None:
+        """Adds the detections of a later track."""
+        self.log_likelihood = self.log_likelihood + later.log_likelihood
+        self.frames += later.frames
+        self.rows += later.rows
 
 
 def track_objects(
     detections: Detections, num_frames: int, attributes: Mapping[str, tuple[str, ...]] = ATTRIBUTES
 ) -> ObjectTracks:
-    """Tracks every object through a video.
-
-    Args:
-        detections: of all frames.
-        num_frames: of the video.
-        attributes: kinds of attribute and their values.
-
-    Returns:
-        The objects, in the order of their first detection.
-
-    Example:
-        >>> sure = [np.log(np.full((5, n), 0.1 / (n - 1))) for n in (8, 2, 3)]
-        >>> for logs in sure:
-        ...     logs[:, 1] = np.log(0.9)
-        >>> place = np.array([[10.0 + 2 * t, 30.0] for t in (0, 1, 2, 5, 6)])
-        >>> found = Detections(np.array([0, 1, 2, 5, 6]), place, place, np.ones(5), *sure)
-        >>> tracks = track_objects(found, 7)
-        >>> tracks.objects, np.isnan(tracks.positions[:, 0, 0]).tolist()
-        ((('red', 'rubber', 'sphere'),), [False, False, False, True, True, False, False])
-    """
-    logs = np.concatenate([detections.color, detections.material, detections.shape], axis=1)
+    """Tracks every object through a video."""
     classifier = _Classifier(attributes)
-    found = _link(detections, logs, classifier)
-    tracks = _merge([track for track in found if _is_reliable(track, detections.score)], classifier)
-    tracks = [track for track in tracks if len(track.frames) >= _MIN_DETECTIONS]
+    tracks = [track for track in _link(detections, classifier) if _is_reliable(track, detections.score)]
+    tracks = [track for track in _merge(tracks, classifier) if len(track.frames) >= _MIN_DETECTIONS]
     tracks.sort(key=lambda track: track.frames[0])
-    positions = np.full((num_frames, len(tracks), 2), np.nan)
 
+    positions = np.full((num_frames, len(tracks), 2), np.nan)
     for o, track in enumerate(tracks):
         positions[track.frames, o] = detections.position[track.rows]
 
@@ -107,14 +90,17 @@ def _is_reliable(track: _Track, scores: np.ndarray) -> bool:
     return bool(scores[track.rows].mean() >= _MIN_SCORE) or (number >= _MIN_FRAMES and share >= _MIN_SHARE)
 
 
-def _link(detections: Detections, logs: np.ndarray, classifier: "_Classifier") -> list[_Track]:
+def _link(detections: Detections, classifier: "_Classifier") -> list[_Track]:
+    """Links detections to tracks, frame by frame."""
+    logs = np.concatenate([detections.color, detections.material, detections.shape], axis=1)
     tracks: list[_Track] = []
+
     for frame in np.unique(detections.frame).tolist():
         rows = np.flatnonzero(detections.frame == frame)
-        taken = _assign(tracks, frame, detections.position[rows], logs[rows], classifier)
-
+        track_of = _assign(tracks, frame, detections.position[rows], logs[rows], classifier)
+        # a detection without a track begins one; false ones are dropped at the end
         for k, row in enumerate(rows.tolist()):
-            track = taken.get(k)
+            track = track_of.get(k)
             if track is None:
                 track = _Track()
                 tracks.append(track)
@@ -127,42 +113,46 @@ def _link(detections: Detections, logs: np.ndarray, classifier: "_Classifier") -
 def _assign(
     tracks: list[_Track], frame: int, positions: np.ndarray, logs: np.ndarray, classifier: "_Classifier"
 ) -> dict[int, _Track]:
-    """The track of each detection."""
+    """The track of each detection of a frame."""
     if not tracks:
         return {}
 
-    lost = np.array([frame - track.frames[-1] for track in tracks])
-    expected = np.stack([track.position + track.velocity * n for track, n in zip(tracks, lost, strict=True)])
-    away = np.linalg.norm(expected[:, None] - positions[None], axis=2)
-    known = np.stack([track.log_likelihood / len(track.frames) for track in tracks])
-    alike = classifier.similarity(known, logs)
-    cost = away + _DISSIMILARITY_COST * (1 - alike)
-    gate = np.minimum(_GATE + _GATE_GROWTH * (lost - 1), _MAX_GATE)
+    num_frames = np.array([frame - track.frames[-1] for track in tracks])
+    expected = np.stack([track.position + track.velocity * n for track, n in zip(tracks, num_frames, strict=True)])
+    distance = np.linalg.norm(expected[:, None] - positions[None], axis=2)
+    mean_logs = np.stack([track.log_likelihood / len(track.frames) for track in tracks])
+    similarity = classifier.similarity(mean_logs, logs)
+    cost = distance + _DISSIMILARITY_COST * (1 - similarity)
+    gate = np.minimum(_GATE + _GATE_GROWTH * (num_frames - 1), _MAX_GATE)
 
     # in the next frame the position suffices; later another object may be there
-    impossible = (away > gate[:, None]) | ((alike < _MIN_SIMILARITY) & (lost[:, None] > 2))
-    chosen = linear_sum_assignment(np.where(impossible, 1e4, cost))
+    is_other = (similarity < _MIN_SIMILARITY) & (num_frames[:, None] > 2)
+    impossible = (distance > gate[:, None]) | is_other
+    assigned = linear_sum_assignment(np.where(impossible, 1e4, cost))
 
-    return {int(k): tracks[t] for t, k in zip(*chosen, strict=True) if not impossible[t, k]}
+    return {int(k): tracks[t] for t, k in zip(*assigned, strict=True) if not impossible[t, k]}
 
 
 def _merge(tracks: list[_Track], classifier: "_Classifier") -> list[_Track]:
     """Merges tracks that follow each other in time with similar attributes; no two objects of a video are alike."""
     tracks = [track for track in tracks if len(track.frames) > 1]
-    joined = True
-    while joined:
-        joined = False
-        for one, other in combinations(tracks, 2):
-            first, second = sorted((one, other), key=lambda track: track.frames[0])
-            if first.frames[-1] < second.frames[0] and classifier.best(first) == classifier.best(second):
-                first.log_likelihood = first.log_likelihood + second.log_likelihood
-                first.frames += second.frames
-                first.rows += second.rows
-                tracks.remove(second)
-                joined = True
-                break
+    pair = _mergeable(tracks, classifier)
+    while pair is not None:
+        first, second = pair
+        first.join(second)
+        tracks.remove(second)
+        pair = _mergeable(tracks, classifier)
 
     return tracks
+
+
+def _mergeable(tracks: list[_Track], classifier: "_Classifier") -> tuple[_Track, _Track] | None:
+    for pair in combinations(tracks, 2):
+        first, second = sorted(pair, key=lambda track: track.frames[0])
+        if first.frames[-1] < second.frames[0] and classifier.best(first) == classifier.best(second):
+            return first, second
+
+    return None
 
 
 class _Classifier:
@@ -174,21 +164,21 @@ class _Classifier:
         self.ends = np.cumsum(sizes)[:-1]
         self.triples = np.array(list(product(*(range(size) for size in sizes))))
 
-    def similarity(self, known: np.ndarray, logs: np.ndarray) -> np.ndarray:
+    def similarity(self, logs: np.ndarray, other_logs: np.ndarray) -> np.ndarray:
         """Probability that two have the same attributes: the product over the kinds."""
-        probability = np.ones((len(known), len(logs)))
-        for one, other in zip(np.split(known, self.ends, 1), np.split(logs, self.ends, 1), strict=True):
-            probability *= np.exp(one) @ np.exp(other).T
+        probability = np.ones((len(logs), len(other_logs)))
+        for part, other in zip(np.split(logs, self.ends, 1), np.split(other_logs, self.ends, 1), strict=True):
+            probability *= np.exp(part) @ np.exp(other).T
 
         return probability
 
     def best(self, track: _Track) -> int:
         """The number of the likeliest triple."""
-        return int(self.triple_logs(track.log_likelihood).argmax())
+        return int(self.triple_logs(track).argmax())
 
-    def triple_logs(self, log_likelihood: np.ndarray) -> np.ndarray:
+    def triple_logs(self, track: _Track) -> np.ndarray:
         """Log-probability of each triple of values."""
-        parts = np.split(log_likelihood, self.ends)
+        parts = np.split(track.log_likelihood, self.ends)
         return np.sum([part[self.triples[:, k]] for k, part in enumerate(parts)], axis=0)
 
     def classify(self, tracks: list[_Track]) -> tuple[tuple[tuple[str, str, str], ...], np.ndarray]:
@@ -196,14 +186,16 @@ class _Classifier:
         if not tracks:
             return (), np.zeros((0, 3))
 
-        logs = np.stack([self.triple_logs(track.log_likelihood) for track in tracks])
-        chosen = self.triples[linear_sum_assignment(-logs)[1]]
-        objects = tuple((self.kinds[0][c], self.kinds[1][m], self.kinds[2][s]) for c, m, s in chosen.tolist())
+        # jointly, since no two objects of a video are alike
+        logs = np.stack([self.triple_logs(track) for track in tracks])
+        triples = self.triples[linear_sum_assignment(-logs)[1]]
+        objects = tuple((self.kinds[0][c], self.kinds[1][m], self.kinds[2][s]) for c, m, s in triples.tolist())
         scores = []
 
-        for track, triple in zip(tracks, chosen, strict=True):
+        for track, triple in zip(tracks, triples, strict=True):
+            # the mean, not the sum: neighbouring frames are no independent evidence
             parts = np.split(track.log_likelihood / len(track.frames), self.ends)
             shares = [np.exp(part - part.max()) / np.exp(part - part.max()).sum() for part in parts]
-            scores.append([share[v] for share, v in zip(shares, triple, strict=True)])
+            scores.append([share[value] for share, value in zip(shares, triple, strict=True)])
 
         return objects, np.array(scores)

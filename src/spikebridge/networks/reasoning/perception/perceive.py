@@ -40,51 +40,31 @@ def perceive(
     rate: float | None = None,
     what_if: bool = True,
 ) -> Perceived:
-    """The scene of a video.
-
-    Args:
-        detector: in eval mode.
-        pictures: red, green and blue from 0 to 255.
-        name: by which questions refer to it.
-        rate: pictures per second, if known.
-        what_if: simulate the counterfactuals without each object, too.
-
-    Raises:
-        DataError: the video is outside of the training range of the detector.
-    """
+    """The scene of a video; raises `DataError` for one outside of the training range of the detector."""
+    # the rate is checked only if the file has one
     check_pictures(pictures.shape, rate)
     tracks = track_objects(detect(detector, pictures), len(pictures), detector.attributes)
     check_tracks(tracks)
     motion = fit_motion(tracks.positions)
     frames = np.arange(0, NUM_OBSERVED_FRAMES, GRID)
-    rows = roll_out(motion)
-    number = len(tracks.objects)
+    collisions = roll_out(motion)
+    is_observed = collisions[:, 0] < NUM_OBSERVED_FRAMES
 
     scene = Scene(
         name,
         tracks.objects,
         frames,
         motion.positions()[frames],
-        rows[rows[:, 0] < NUM_OBSERVED_FRAMES],
-        rows[rows[:, 0] >= NUM_OBSERVED_FRAMES],
-        {o: roll_out(motion, removed=o) for o in range(number)} if what_if else {},
+        collisions[is_observed],
+        collisions[~is_observed],
+        {o: roll_out(motion, removed=o) for o in range(len(tracks.objects))} if what_if else {},
         attribute_scores=tracks.attribute_scores,
     )
     return Perceived(scene, tracks, motion)
 
 
 def check_pictures(shape: tuple[int, ...], rate: float | None = None) -> None:
-    """Refuses a video of another size, length or rate.
-
-    Raises:
-        DataError: another size, length or rate.
-
-    Example:
-        >>> check_pictures((128, 320, 480, 3))
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: the detector expects pictures of 144 x 96 pixels, but ...
-    """
+    """Raises `DataError` for a video of another size, length or rate."""
     if len(shape) != 4 or shape[3] != 3:
         raise DataError(
             f"a video is pictures of red, green and blue (F, {HEIGHT}, {WIDTH}, 3), but this one is {shape}"
@@ -103,11 +83,7 @@ def check_pictures(shape: tuple[int, ...], rate: float | None = None) -> None:
 
 
 def check_tracks(tracks: ObjectTracks) -> None:
-    """Refuses a video without objects, with too many, or with low scores.
-
-    Raises:
-        DataError: such a video.
-    """
+    """Raises `DataError` for a video without objects, with too many, or with low scores."""
     number = len(tracks.objects)
     if number == 0:
         raise DataError("no object was found in this video; expected objects rolling on a table, seen from above")
@@ -121,37 +97,10 @@ def check_tracks(tracks: ObjectTracks) -> None:
         )
 
 
-def roll_out(motion: FittedMotion, removed: int | None = None, num_frames: int = NUM_FRAMES) -> Int[np.ndarray, "C 3"]:
-    """Observed and simulated collisions, from the first frame on.
-
-    Args:
-        motion: of the objects of a video.
-        removed: an object that is removed; None keeps all.
-        num_frames: end of the simulation.
-
-    Returns:
-        Rows `frame, object, object`, in the order of time.
-
-    Example:
-        >>> from spikebridge.networks.reasoning.simulation.table import MotionSegment
-        >>> def on_row(first, last, x, speed):
-        ...     return MotionSegment(first, last, np.array([x, 50.0]), np.array([speed, 0.0]))
-        >>> chain = (  # a ball hits a second one, which then moves towards a third
-        ...     (on_row(0, 15, 10.0, 1.0), on_row(15, 30, 25.0, 0.0)),
-        ...     (on_row(0, 15, 39.0, 0.0), on_row(15, 30, 39.0, 1.0)),
-        ...     (on_row(0, 30, 70.5, 0.0),),
-        ... )
-        >>> motion = FittedMotion(0.0, chain, ((15, 0, 1),), 30)
-        >>> roll_out(motion).tolist(), roll_out(motion, removed=0).tolist()
-        ([[15, 0, 1], [33, 1, 2]], [])
-        >>> roll_out(motion, removed=1).tolist()  # the first one now reaches the third
-        [[47, 0, 2]]
-    """
-    world = _PartlyRecordedTable(motion, removed)
-    rows = []
-    for frame in range(num_frames):
-        rows += world.step(frame)
-
+def roll_out(motion: FittedMotion, removed: int | None = None) -> Int[np.ndarray, "C 3"]:
+    """Observed and simulated collisions from the first frame, in order of time, with all objects or without one."""
+    table = _PartlyRecordedTable(motion, removed)
+    rows = [row for frame in range(NUM_FRAMES) for row in table.step(frame)]
     return np.array(sorted(rows), dtype=np.int64).reshape(-1, 3)
 
 
@@ -160,21 +109,24 @@ class _PartlyRecordedTable:
 
     def __init__(self, motion: FittedMotion, removed: int | None) -> None:
         self.motion = motion
-        self.removed = removed
         self.table = RollingTable(motion.friction)
         self.recorded = {o for o in range(len(motion.segments)) if o != removed and motion.segments[o]}
 
     def step(self, frame: int) -> list[tuple[int, int, int]]:
         """Simulates one frame; returns its collisions."""
         contacts = self.table.step() if frame > 0 else []
-        rows = [(t.frame, t.first, t.second) for t in contacts if self._is_new(t)]
+        collisions = [contact[:3] for contact in contacts if self._is_new(contact)]
 
-        for at, a, b in self.motion.collisions:
-            if at == frame and {a, b} <= self.recorded:
-                rows.append((at, a, b))
-            if at == frame + 1 and len({a, b} & self.recorded) == 1:
-                self._release(({a, b} & self.recorded).pop(), frame)
+        for collision in self.motion.collisions:
+            at, *pair = collision
+            recorded = self.recorded & set(pair)
+            if at == frame and len(recorded) == 2:
+                collisions.append(collision)
+            # without its partner an object leaves its record just before the collision
+            if at == frame + 1 and len(recorded) == 1:
+                self._release(recorded.pop(), frame)
 
+        # the record ends with the video
         if frame == self.motion.num_frames - 1:
             for o in list(self.recorded):
                 self._release(o, frame)
@@ -186,14 +138,15 @@ class _PartlyRecordedTable:
             if o not in self.recorded and is_gone(np.array(self.table.position(o))):
                 self.table.take(o)
 
-        return rows
+        return collisions
 
     def _is_new(self, contact: Contact) -> bool:
-        """Whether a simulated contact is new; both objects are simulated after it."""
+        """True for a simulated contact that was not recorded; both objects are simulated after it."""
         pair = {contact.first, contact.second}
         if pair <= self.recorded:
             return False
 
+        # both objects are simulated from here on
         self.recorded -= pair
         return bool(in_view(np.array([self.table.position(o) for o in pair])).all())
 

@@ -32,11 +32,7 @@ class VideoFile(NamedTuple):
 
 
 def check_video_name(path: Path) -> None:
-    """Refuses a name under which no video is written, before anything is rendered.
-
-    Raises:
-        ConfigError: it ends in neither `.npz` nor `.webp`.
-    """
+    """Raises `ConfigError` for a name under which no video is written, before anything is rendered."""
     if path.suffix.lower() not in (".npz", ".webp"):
         raise ConfigError(f"a video is written as .npz or .webp, but got {path.name!r}")
 
@@ -45,7 +41,7 @@ def write_video(path: Path, pictures: UInt8[np.ndarray, "F H W 3"], rate: float 
     """Writes a video as `.npz` or as lossless `.webp`; an existing file is replaced only when the new one is complete.
 
     Args:
-        path: ends in `.npz` or `.webp`.
+        path: a name that ends in `.npz` or `.webp`.
         pictures: red, green and blue from 0 to 255.
         rate: pictures per second.
 
@@ -111,8 +107,7 @@ def _read_npz(path: Path) -> VideoFile:
 
 def _read_animation(path: Path) -> VideoFile:
     with open_image(path, "a video", _ANIMATION_FORMATS) as image:
-        number = getattr(image, "n_frames", 1)
-        _check_size(number, image.width, image.height, path)
+        _check_size(getattr(image, "n_frames", 1), image.width, image.height, path)
         durations = []
         frames = []
 
@@ -130,7 +125,7 @@ def _read_mp4(path: Path) -> VideoFile:
     except ImportError as error:
         raise ConfigError("an .mp4 needs a decoder: pip install 'spikebridge[video]', or take .webp") from error
 
-    # the format is given, or FFmpeg would look for one that reads other files or addresses
+    # the format is named, or FFmpeg would look for one that reads other files or addresses
     with decoding(path, "a video"), av.open(str(checked_file(path, "a video")), format="mp4") as container:
         stream = container.streams.video[0]
         _check_size(min(stream.frames or 1, _MAX_FRAMES), stream.width, stream.height, path)

@@ -1,326 +1,297 @@
 """Everyday wordings of questions about rolling objects, each with its program, to train the question parser.
 
 The templates of `templates.py` have the wording of CLEVRER. The ones here say the same as people do: `Is there a red
-ball?`, `Which thing hit the blue cube?`, `What if we took away the sphere?`. A pattern is a text with fields:
+ball?`, `Which thing hit the blue cube?`, `What if we took away the sphere?`. The wordings are in `paraphrases.json`. A
+pattern is a text with fields:
 
 | field | meaning |
 |---|---|
 | `{A}`, `{B}` | one object: `the red cube`; `<A>` in the program |
 | `{set}`, `{sets}` | a set, singular and plural: `red cube`, `red cubes`; `[S]` in the program |
 | `{predicate}` | one attribute of the set: `made of metal`; `[P]` in the program for a set with this attribute alone |
-| `{hit}`, `{act}`, `{move}`, `{when}`, ... | a random wording: of a collision, a passage, motion, a time |
+| `{hit}`, `{act}`, `{move}`, `{when}`, ... | a random wording: of a collision, an entrance or exit, motion, a time |
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 from numpy.random import Generator
 
+from spikebridge.data.io.json_text import read_json
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
-from spikebridge.networks.reasoning.simulation import wordings
 from spikebridge.networks.reasoning.simulation.templates import Phrase, Reference, SampledText, choose, sample_reference
 
+_DATA = read_json(Path(__file__).with_suffix(".json"), "wordings of questions")
 _FIELD = re.compile(r"{(\w+)}")
+_Words = dict[str, Sequence[str]]
 
 
 def sample_paraphrase(generator: Generator) -> SampledText:
-    """A random question, or a random choice of one, in everyday words.
-
-    Args:
-        generator: of all random choices.
-
-    Example:
-        >>> import numpy as np
-        >>> sample_paraphrase(np.random.default_rng(5)).kind in ("question", "cause", "event")
-        True
-    """
-    forms = {
-        _about_set: 0.13,
-        _about_motion: 0.13,
-        _about_border: 0.09,
-        _about_collisions: 0.14,
-        _about_one: 0.22,
-        _about_cause: 0.09,
-        _about_future: 0.02,
-        _about_removal: 0.07,
-        _cause: 0.07,
-        _possible_event: 0.04,
-    }
-
-    chosen = list(forms)[int(generator.choice(len(forms), p=list(forms.values())))]
-    kind, phrase = chosen(generator)
+    """A random question, or a random choice of one, in everyday words."""
+    form = _FORMS[int(generator.choice(len(_FORMS), p=[form.probability for form in _FORMS]))]
+    phrase = form.sample(generator)
     text = " ".join(phrase.text.split())
+    # some people leave out articles
     if generator.random() < 0.06:
         text = re.sub(r"\b(the|a|an) ", "", text)
 
-    return SampledText(kind, text, phrase.program)
+    return SampledText(form.kind, text, phrase.program)
 
 
 class _Draw:
-    """One text: its random references, motion, time and order.
-
-    Args:
-        generator: of all random choices.
-    """
+    """The random references, motion, time and order of one text."""
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
-        self.one = sample_reference(generator)
-        self.other = sample_reference(generator)
+        self.first = sample_reference(generator)
+        self.second = sample_reference(generator)
         self.set = sample_reference(generator, 0)
-        self.motion = choose(generator, tuple(wordings.MOVES))
-        self.border = choose(generator, tuple(wordings.ACTS))
-        time, self.time = self._time()
-        order, self.events = self._order()
+        self.motion = choose(generator, tuple(_DATA["motions"]))
+        self.border = choose(generator, tuple(_DATA["borders"]))
+        time, self.time_program = self._time()
+        order, self.events_program = self._order()
         self.rank = choose(generator, ("", "", "first", "second", "last"))
-        split = self._predicate()
+        predicate_words = self._predicate_words()
 
-        self.words: dict[str, tuple[str, ...]] = {
-            **wordings.WORDINGS,
-            **wordings.LOCAL,
-            **wordings.ACTS[self.border],
-            **wordings.MOVES[self.motion],
-            "A": (self.noun(self.one),),
-            "a": (self.noun(self.one, article=False),),
-            "B": (self.noun(self.other),),
-            "set": (self.noun(self.set, article=False),),
-            "sets": (self.noun(self.set, article=False, plural=True),),
-            "a_set": (f"a {self.noun(self.set, article=False)}",),
-            "when": (f" {time}" if time else "",),
-            "order": (f" {order}" if order else "",),
-            "rank": (f"{self.rank} " if self.rank else "",),
-            "rank_only": (f"{self.rank} one " if self.rank and generator.random() < 0.3 else f"{self.rank} ",),
-            "ranked": (f" {self.rank}" if self.rank else "",),
-            **split,
+        self.words: _Words = {
+            **_DATA["wordings"],
+            **_DATA["borders"][self.border],
+            **_DATA["motions"][self.motion],
+            "A": [f"the {self.noun(self.first)}"],
+            "a": [self.noun(self.first)],
+            "B": [f"the {self.noun(self.second)}"],
+            "set": [self.noun(self.set)],
+            "sets": [self.noun(self.set, plural=True)],
+            "a_set": [f"a {self.noun(self.set)}"],
+            "when": [f" {time}" if time else ""],
+            "order": [f" {order}" if order else ""],
+            "rank": [f"{self.rank} " if self.rank else ""],
+            "rank_only": [f"{self.rank} one " if self.rank and generator.random() < 0.3 else f"{self.rank} "],
+            "ranked": [f" {self.rank}" if self.rank else ""],
+            **predicate_words,
         }
 
     def fill(self, pattern: str) -> str:
         """A pattern with a random wording in each field; a time or an order may stand in front."""
-        for field in ("when", "order"):
-            front = self.words[field][0].strip()
-            if front and pattern.endswith(f"{{{field}}}") and self.generator.random() < 0.2:
-                return f"{self.fill(front)}, {self.fill(pattern.removesuffix(f'{{{field}}}'))}"
+        for field in ("{when}", "{order}"):
+            front = self.words[field[1:-1]][0].strip()
+            if front and pattern.endswith(field) and self.generator.random() < 0.2:
+                return f"{self.fill(front)}, {self.fill(pattern.removesuffix(field))}"
 
-        while (found := _FIELD.search(pattern)) is not None:
-            words = choose(self.generator, self.words[found[1]])
-            pattern = pattern[: found.start()] + words + pattern[found.end() :]
+        # wordings may have fields of their own
+        match = _FIELD.search(pattern)
+        while match is not None:
+            words = choose(self.generator, self.words[match[1]])
+            pattern = pattern[: match.start()] + words + pattern[match.end() :]
+            match = _FIELD.search(pattern)
 
         return pattern
 
     def program(self, pattern: str) -> tuple[str, ...]:
         """The tokens of a program with `<A>` for one object, `[S]` for a set, and fields of time, order and motion."""
-        chosen = f"{self.rank} filter_order" if self.rank else "unique"
-        fields = {"time": self.time, "events": self.events, "motion": self.motion, "border": self.border}
-        filled = pattern.format(**fields, chosen=chosen)
-        sets = {"<A>": (self.one, "unique"), "<B>": (self.other, "unique"), "[A]": (self.one, "")}
-        sets |= {"[S]": (self.set, ""), "[P]": (self.said, "")}
-        tokens: list[str] = []
-
-        for token in filled.replace("[]", "objects").split():
-            if token in sets:
-                reference, end = sets[token]
-                tokens += [*reference.program(), *end.split()]
-            else:
-                tokens.append(token)
-
-        return tuple(tokens)
+        text = pattern.format(
+            time=self.time_program,
+            events=self.events_program,
+            motion=self.motion,
+            border=self.border,
+            chosen=f"{self.rank} filter_order" if self.rank else "unique",
+        )
+        selections = {
+            "<A>": (*self.first.program(), "unique"),
+            "<B>": (*self.second.program(), "unique"),
+            "[A]": self.first.program(),
+            "[S]": self.set.program(),
+            "[P]": self.predicate.program(),
+            "[]": ("objects",),
+        }
+        return tuple(token for word in text.split() for token in selections.get(word, (word,)))
 
     def phrase(self, program: str, pattern: str) -> Phrase:
         """A filled pattern with its program."""
         return Phrase(self.fill(pattern), self.program(program))
 
-    def noun(self, reference: Reference, article: bool = True, plural: bool = False) -> str:
-        """The words for an object or a set: `the red ball`, `metal things`."""
-        nouns = {
-            "sphere": ("sphere", "ball", "ball"),
-            "cube": ("cube", "cube", "block"),
-            "cylinder": ("cylinder", "cylinder", "tube"),
-            None: ("object", "thing", "thing", "item", "one"),
-        }
-
-        noun = choose(self.generator, nouns[reference.shape]) + ("s" if plural else "")
+    def noun(self, reference: Reference, plural: bool = False) -> str:
+        """The words for an object or a set, without an article: `red ball`, `metal things`."""
+        noun = choose(self.generator, _DATA["nouns"][reference.shape or "object"]) + ("s" if plural else "")
         material = reference.material
         if material == "metal" and self.generator.random() < 0.2:
             material = "metallic"
 
-        words = " ".join(word for word in (reference.color, material, noun) if word)
+        words = (reference.color, material, noun)
         if reference.material and self.generator.random() < 0.1:
-            made = " ".join(word for word in (reference.color, noun) if word)
-            words = f"{made} made of {reference.material}"
+            words = (reference.color, noun, f"made of {reference.material}")
 
-        return f"the {words}" if article else words
+        return " ".join(word for word in words if word)
 
     def _time(self) -> tuple[str, str]:
         """A time and its program; without words, any time."""
-        which = self.generator.random()
-        if which < 0.4:
+        share = self.generator.random()
+        if share < 0.4:
             return "", "null"
-        if which < 0.55:
-            return choose(self.generator, wordings.START), "events filter_start query_frame"
-        if which < 0.75:
-            return choose(self.generator, wordings.END), "events filter_end query_frame"
+        if share < 0.55:
+            return choose(self.generator, _DATA["times"]["start"]), "events filter_start query_frame"
+        if share < 0.75:
+            return choose(self.generator, _DATA["times"]["end"]), "events filter_end query_frame"
 
-        text, border = self._passing()
-        when = choose(self.generator, ("when", "as", "at the moment when", "while", "the moment"))
+        text, program = self._border_clause()
+        when = choose(self.generator, _DATA["times"]["when"])
 
-        return f"{when} {text}", f"events {border} unique query_frame"
+        return f"{when} {text}", f"events {program} unique query_frame"
 
     def _order(self) -> tuple[str, str]:
         """Before or after an entrance or exit, and its program; without words, all events."""
         if self.generator.random() < 0.6:
             return "", "events"
 
-        text, border = self._passing()
+        text, program = self._border_clause()
         order = choose(self.generator, ("before", "after"))
 
-        return f"{order} {text}", f"events events {border} unique filter_{order}"
+        return f"{order} {text}", f"events events {program} unique filter_{order}"
 
-    def _passing(self) -> tuple[str, str]:
-        border = choose(self.generator, tuple(wordings.ACTS))
-        who = sample_reference(self.generator)
-        table = wordings.ACTS[border]
-        words = choose(self.generator, table[choose(self.generator, ("acts", "acts", "acted"))])
-        words = words.replace("{in}", choose(self.generator, table["in"]))
+    def _border_clause(self) -> tuple[str, str]:
+        border = choose(self.generator, tuple(_DATA["borders"]))
+        reference = sample_reference(self.generator)
+        wordings = _DATA["borders"][border]
+        verb = choose(self.generator, wordings[choose(self.generator, ("acts", "acts", "acted"))])
+        verb = verb.replace("{in}", choose(self.generator, wordings["in"]))
 
-        return f"{self.noun(who)} {words}", " ".join((*who.program(), "unique", border))
+        return f"the {self.noun(reference)} {verb}", " ".join((*reference.program(), "unique", border))
 
-    def _predicate(self) -> dict[str, tuple[str, ...]]:
-        """The set as a noun and what is said of it: `cubes` and `red`, `things` and `made of metal`."""
-        kinds = [kind for kind, value in zip(ATTRIBUTES, self.set, strict=True) if value is not None]
-        if not kinds:
+    def _predicate_words(self) -> _Words:
+        """Wordings of the set as a noun and a predicate: `cubes` and `red`, `things` and `made of metal`."""
+        # a set of all objects has no attribute to ask for
+        if not any(self.set):
             self.set = sample_reference(self.generator)
-            kinds = [kind for kind, value in zip(ATTRIBUTES, self.set, strict=True) if value is not None]
 
-        kind = choose(self.generator, kinds)
+        kind = choose(self.generator, [kind for kind, value in zip(ATTRIBUTES, self.set, strict=True) if value])
         value = getattr(self.set, kind)
-        rest = self.set._replace(**{kind: None})
-        self.said = Reference(**{kind: value})
-        said: tuple[str, ...] = (value,)
-
+        self.predicate = Reference(**{kind: value})
+        predicates = [value]
         if kind == "material":
-            said = (value, f"made of {value}", f"made out of {value}")
-
+            predicates = [value, f"made of {value}", f"made out of {value}"]
         if kind == "shape":
-            article_noun = self.noun(Reference(shape=value), article=False)
-            said = (f"a {article_noun}",)
+            predicates = [f"a {self.noun(self.predicate)}"]
 
-        return {
-            "predicate": said,
-            "of_set": (self.noun(rest, article=False),),
-            "of_sets": (self.noun(rest, article=False, plural=True),),
-        }
+        rest = self.set._replace(**{kind: None})
+        return {"predicate": predicates, "of_set": [self.noun(rest)], "of_sets": [self.noun(rest, plural=True)]}
 
 
-def _of(generator: Generator, table: Sequence[tuple[str, str]]) -> tuple[str, Phrase]:
+def _table_question(name: str, generator: Generator) -> Phrase:
+    """A question of a table of programs and patterns."""
+    table = _DATA["questions"][name]
     program, pattern = table[int(generator.integers(len(table)))]
+    return _Draw(generator).phrase(program, pattern)
+
+
+def _object_question(generator: Generator) -> Phrase:
+    """A question for an attribute of one object, or for the whole object."""
+    objects = _DATA["objects"]
+    form = objects[int(generator.integers(len(objects)))]
     draw = _Draw(generator)
-    return "question", draw.phrase(program, pattern)
+    if form["questions"] and (not form["nouns"] or generator.random() < 0.4):
+        return draw.phrase(f"{form['program']} describe", choose(generator, form["questions"]))
 
-
-def _about_set(generator: Generator) -> tuple[str, Phrase]:
-    return _of(generator, wordings.SET)
-
-
-def _about_motion(generator: Generator) -> tuple[str, Phrase]:
-    return _of(generator, wordings.MOVING)
-
-
-def _about_border(generator: Generator) -> tuple[str, Phrase]:
-    return _of(generator, wordings.ACTING)
-
-
-def _about_collisions(generator: Generator) -> tuple[str, Phrase]:
-    return _of(generator, wordings.MEETING)
-
-
-def _about_one(generator: Generator) -> tuple[str, Phrase]:
-    """An attribute of one object, or the whole object."""
-    form = wordings.ONE[int(generator.integers(len(wordings.ONE)))]
-    draw = _Draw(generator)
-    if form.asks and (not form.nouns or generator.random() < 0.4):
-        return "question", draw.phrase(f"{form.program} describe", choose(generator, form.asks))
-
-    one = draw.fill(choose(generator, form.nouns))
+    noun = draw.fill(choose(generator, form["nouns"]))
     kind = choose(generator, (*ATTRIBUTES, *ATTRIBUTES, "object"))
-    of_one = {"material": wordings.MATERIAL_ASKS, "shape": wordings.SHAPE_ASKS}.get(kind, ())
-    asks = wordings.OBJECT_ASKS if kind == "object" else (*wordings.ATTRIBUTE_ASKS, *of_one)
-    pattern = choose(generator, asks)
+    patterns = _DATA["attributes"]
+    if kind == "object":
+        pattern = choose(generator, patterns["object"])
+    else:
+        pattern = choose(generator, [*patterns["any"], *patterns.get(kind, [])])
 
-    if " or " in pattern and any(reference.material for reference in (draw.one, draw.set)):
+    # a material in the noun would answer the question
+    if " or " in pattern and (draw.first.material or draw.set.material):
         pattern = "what is {one} made of"
 
-    asked = "describe" if kind == "object" else f"query_{kind}"
-    return "question", Phrase(pattern.format(kind=kind, one=one), draw.program(f"{form.program} {asked}"))
+    query = "describe" if kind == "object" else f"query_{kind}"
+    return Phrase(pattern.format(kind=kind, one=noun), draw.program(f"{form['program']} {query}"))
 
 
 def _event(draw: _Draw, style: str) -> Phrase:
     """A collision, entrance or exit as a noun, a clause, with a plain verb, or with `to`."""
-    meets = draw.generator.random() < 0.6
-    styles = {
-        "noun": (wordings.MEETINGS, wordings.PASSINGS),
-        "clause": (wordings.MEETINGS_CLAUSE, wordings.PASSINGS_CLAUSE),
-        "plain": (wordings.MEETINGS_PLAIN, wordings.PASSINGS_PLAIN),
-        "to": (("{A} to {hit} {B}", "{A} and {B} to {meet}"), ("{A} to {act}",)),
-    }
+    is_collision = draw.generator.random() < 0.6
+    pattern = choose(draw.generator, _DATA["events"][style]["collision" if is_collision else "border"])
+    filters = "filter_collision <B> filter_collision" if is_collision else draw.border
 
-    pattern = choose(draw.generator, styles[style][0 if meets else 1])
-    second = "filter_collision <B> filter_collision" if meets else draw.border
-
-    return draw.phrase(f"events <A> {second} unique", pattern)
+    return draw.phrase(f"events <A> {filters} unique", pattern)
 
 
-def _about_cause(generator: Generator) -> tuple[str, Phrase]:
+def _cause_question(generator: Generator) -> Phrase:
     draw = _Draw(generator)
     style = choose(generator, ("noun", "noun", "plain", "plain", "clause", "to", "not"))
     event = _event(draw, "noun" if style == "not" else style)
+    text = _fill_around(draw, choose(generator, _DATA["causes"][style]), "{event}", event.text)
+    negation = ("negate",) if style == "not" else ()
 
-    asks = {
-        "noun": wordings.WHY_NOUN,
-        "clause": wordings.WHY_CLAUSE,
-        "plain": wordings.WHY_PLAIN,
-        "to": wordings.WHY_TO,
-        "not": wordings.NOT_WHY,
-    }[style]
-
-    text = draw.fill(choose(generator, asks).replace("{event}", "@")).replace("@", event.text)
-    ends = ("filter_ancestor", "belong_to", *(("negate",) if style == "not" else ()))
-
-    return "question", Phrase(text, ("events", *event.program, *ends))
+    return Phrase(text, ("events", *event.program, "filter_ancestor", "belong_to", *negation))
 
 
-def _about_future(generator: Generator) -> tuple[str, Phrase]:
-    return "question", _Draw(generator).phrase("unseen_events belong_to", choose(generator, wordings.NEXT))
+def _fill_around(draw: _Draw, pattern: str, field: str, words: str) -> str:
+    """A filled pattern with words in one field that are not filled again."""
+    return draw.fill(pattern.replace(field, "@")).replace("@", words)
 
 
-def _about_removal(generator: Generator) -> tuple[str, Phrase]:
+def _future_question(generator: Generator) -> Phrase:
+    return _Draw(generator).phrase("unseen_events belong_to", choose(generator, _DATA["future"]))
+
+
+def _removal_question(generator: Generator) -> Phrase:
     draw = _Draw(generator)
-    supposed = draw.fill(choose(generator, wordings.SUPPOSE))
+    patterns = _DATA["removal"]
+    supposed = draw.fill(choose(generator, patterns["supposed"]))
     negated = generator.random() < 0.4
     program = "all_events <A> filter_counterfact belong_to" + (" negate" if negated else "")
 
     if not negated and generator.random() < 0.3 and supposed.startswith(("if", "without", "when")):
-        text = draw.fill(choose(generator, wordings.WHAT_IF).replace("{supposed}", "@")).replace("@", supposed)
-        return "question", Phrase(text, draw.program(program))
+        text = _fill_around(draw, choose(generator, patterns["what if"]), "{supposed}", supposed)
+        return Phrase(text, draw.program(program))
 
-    then = draw.fill(choose(generator, wordings.NOT_THEN if negated else wordings.THEN))
+    then = draw.fill(choose(generator, patterns["not then" if negated else "then"]))
     orders = (f"{supposed}, {then}", f"{then} {supposed}", f"{supposed}, then {then}")
     if supposed.startswith(("suppose", "imagine", "had", "assuming")):
         orders = (f"{supposed}, {then}", f"{supposed}. {then}", f"{supposed}: {then}")
 
-    return "question", Phrase(choose(generator, orders), draw.program(program))
+    return Phrase(choose(generator, orders), draw.program(program))
 
 
-def _cause(generator: Generator) -> tuple[str, Phrase]:
+def _cause(generator: Generator) -> Phrase:
+    """A choice of an explanatory question."""
     draw = _Draw(generator)
     if generator.random() < 0.25:
-        return "cause", draw.phrase("<A>", choose(generator, wordings.PRESENCE))
+        return draw.phrase("<A>", choose(generator, _DATA["presence"]))
 
     event = _event(draw, choose(generator, ("noun", "clause")))
     start = choose(generator, ("", "", "", "that ", "because "))
 
-    return "cause", Phrase(start + event.text, event.program)
+    return Phrase(start + event.text, event.program)
 
 
-def _possible_event(generator: Generator) -> tuple[str, Phrase]:
+def _possible_event(generator: Generator) -> Phrase:
+    """A choice of a predictive or counterfactual question."""
     program = "all_events <A> filter_collision <B> filter_collision unique"
-    return "event", _Draw(generator).phrase(program, choose(generator, wordings.POSSIBLE))
+    return _Draw(generator).phrase(program, choose(generator, _DATA["possible events"]))
+
+
+class _Form(NamedTuple):
+    """A form of texts: its probability, the kind of text, and a function that samples it."""
+
+    probability: float
+    kind: str
+    sample: Callable[[Generator], Phrase]
+
+
+_FORMS = (
+    _Form(0.13, "question", partial(_table_question, "set")),
+    _Form(0.13, "question", partial(_table_question, "motion")),
+    _Form(0.09, "question", partial(_table_question, "border")),
+    _Form(0.14, "question", partial(_table_question, "collisions")),
+    _Form(0.22, "question", _object_question),
+    _Form(0.09, "question", _cause_question),
+    _Form(0.02, "question", _future_question),
+    _Form(0.07, "question", _removal_question),
+    _Form(0.07, "cause", _cause),
+    _Form(0.04, "event", _possible_event),
+)

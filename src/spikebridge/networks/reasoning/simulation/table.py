@@ -3,7 +3,7 @@
 All discs have the same radius and mass and collide without friction, so that centre and velocity are the whole state.
 Lengths are in pixels, times in frames. A frame has `_SUBSTEPS` equal steps; in each a disc first moves, then its
 velocity decays. After n frames of free motion it has moved `velocity * distance(n)`. With this closed form position and
-velocity of a segment of free motion follow from linear least squares for a given friction.
+velocity of a segment of free motion follow from linear least squares for a known friction.
 """
 
 from collections.abc import Iterable
@@ -14,24 +14,14 @@ from jaxtyping import Float
 
 from spikebridge.errors import ConfigError
 
-RADIUS = 7.0
-"""Of every disc [px]."""
-BOUNCE = 0.9
-"""Coefficient of restitution, along the line of the centres."""
-REST = 0.3
-"""A disc slower than this at the end of a frame stops [px/frame]."""
-_SUBSTEPS = 6
+RADIUS = 7.0  # radius of every disc [px]
+BOUNCE = 0.9  # coefficient of restitution, along the line of the centres
+REST = 0.3  # a disc slower than this at the end of a frame stops [px/frame]
+_SUBSTEPS = 6  # equal steps of a frame
 
 
 class Contact(NamedTuple):
-    """The start of a contact of two discs.
-
-    Args:
-        frame: frame in which the contact starts.
-        first: number of one disc.
-        second: number of the other, which is greater.
-        closing: closing speed along the line of the centres [px/frame].
-    """
+    """The start of a contact of two discs, the lower number first, with their closing speed [px/frame]."""
 
     frame: int
     first: int
@@ -40,25 +30,7 @@ class Contact(NamedTuple):
 
 
 class RollingTable:
-    """Discs by number, and a clock that counts frames.
-
-    Args:
-        friction: decay rate of velocities [1/frame].
-        frame: initial value of the clock.
-
-    Raises:
-        ConfigError: pymunk is not installed, or the friction is below 0.
-
-    Example:
-        >>> table = RollingTable(friction=0.0)
-        >>> table.put(0, (20.0, 50.0), (1.0, 0.0))
-        >>> table.put(1, (44.5, 50.0), (0.0, 0.0))
-        >>> contacts = [contact for _ in range(12) for contact in table.step()]
-        >>> contacts[0].frame, round(contacts[0].closing, 3)  # they are 24.5 px apart, and contact at 14 px
-        (11, 1.0)
-        >>> [round(table.velocity(i)[0], 2) for i in (0, 1)]  # the first one would keep 0.05, and stops
-        [0.0, 0.95]
-    """
+    """Discs by number, and a clock that counts frames; the friction is the decay rate of velocities [1/frame]."""
 
     def __init__(self, friction: float, frame: int = 0) -> None:
         if not friction >= 0:
@@ -74,19 +46,14 @@ class RollingTable:
         self._space.on_collision(begin=self._begin)
         self._shapes: dict[int, Any] = {}
         self._numbers: dict[Any, int] = {}
-        self._touches: list[Contact] = []
+        self._contacts: list[Contact] = []
         self.frame = frame
 
     def put(self, number: int, position: Iterable[float], velocity: Iterable[float]) -> None:
-        """Puts a disc on the table, or moves it.
-
-        Args:
-            number: which disc.
-            position: of its centre [px].
-            velocity: [px/frame].
-        """
+        """Puts a disc on the table, or moves it: centre [px] and velocity [px/frame]."""
         shape = self._shapes.get(number)
         if shape is None:
+            # an infinite moment of inertia: discs do not turn
             body = self._engine.Body(1.0, float("inf"))
             shape = self._engine.Circle(body, RADIUS)
             shape.elasticity = BOUNCE**0.5  # the engine multiplies those of both
@@ -121,7 +88,8 @@ class RollingTable:
     def step(self) -> list[Contact]:
         """Simulates one frame; returns the new contacts."""
         self.frame += 1
-        self._touches = []
+        self._contacts = []
+        # small steps place a contact within a sixth of a frame
         for _ in range(_SUBSTEPS):
             self._space.step(1 / _SUBSTEPS)
 
@@ -129,35 +97,24 @@ class RollingTable:
             if shape.body.velocity.length < REST:
                 shape.body.velocity = (0.0, 0.0)
 
-        return self._touches
+        return self._contacts
 
     def _begin(self, arbiter: Any, space: Any, data: Any) -> None:
+        """Records the start of a contact."""
         one, other = arbiter.shapes
-        away = other.body.position - one.body.position
-        closing = (one.body.velocity - other.body.velocity).dot(away.normalized())
+        line = (other.body.position - one.body.position).normalized()
+        closing = (one.body.velocity - other.body.velocity).dot(line)
         first, second = sorted((self._numbers[one], self._numbers[other]))
-        self._touches.append(Contact(self.frame, first, second, float(closing)))
+        self._contacts.append(Contact(self.frame, first, second, float(closing)))
 
 
 def distance(num_frames: np.ndarray, friction: float) -> np.ndarray:
-    """The distance that a disc of velocity 1 moves in n frames of free motion without stopping.
-
-    Args:
-        num_frames: numbers of frames; below 0 for the past.
-        friction: of the table [1/frame].
-
-    Returns:
-        Distances [frames].
-
-    Example:
-        >>> distance(np.array([0, 2]), 0.0).tolist()
-        [0.0, 2.0]
-    """
+    """The distance that a disc of velocity 1 moves in n frames of free motion; n below 0 is the past."""
     if friction < 1e-9:
         return np.asarray(num_frames, dtype=np.float64)
 
-    share = -np.expm1(-friction / _SUBSTEPS) * _SUBSTEPS
-    return np.asarray(-np.expm1(-friction * num_frames) / share)
+    decay_of_step = -np.expm1(-friction / _SUBSTEPS) * _SUBSTEPS
+    return np.asarray(-np.expm1(-friction * num_frames) / decay_of_step)
 
 
 def _engine() -> Any:
@@ -172,21 +129,20 @@ def _engine() -> Any:
 
 
 class MotionSegment(NamedTuple):
-    """Free motion of one object from `first` to before `last`, by position and velocity at `first`."""
+    """Free motion of one object from frame `first` to before `last`, by position and velocity at `first`."""
 
     first: int
     last: int
     position: Float[np.ndarray, "2"]
     velocity: Float[np.ndarray, "2"]
-    rest: float = np.inf
-    """Frames after `first` until it stops."""
+    rest: float = np.inf  # frames after `first` until it stops
 
     def at(self, frame: int, friction: float) -> tuple[np.ndarray, np.ndarray]:
         """Position [px] and velocity [px/frame] at a frame, also outside of the segment."""
         num_frames = frame - self.first
         moved = float(distance(np.array(min(num_frames, self.rest)), friction))
-        left = self.velocity * np.exp(-friction * num_frames) if num_frames < self.rest else np.zeros(2)
-        return self.position + self.velocity * moved, left
+        velocity = self.velocity * np.exp(-friction * num_frames) if num_frames < self.rest else np.zeros(2)
+        return self.position + self.velocity * moved, velocity
 
 
 class _SegmentFit(NamedTuple):
@@ -199,29 +155,30 @@ class _SegmentFit(NamedTuple):
 
 
 def fit_segment(frames: np.ndarray, positions: np.ndarray, friction: float) -> _SegmentFit:
-    """Fits free motion by least squares.
+    """Fits free motion by least squares; every frame is tried as the one at which the object stops."""
+    mean = positions.mean(0)
+    still = _SegmentFit(mean, np.zeros(2), 0.0, float(((positions - mean) ** 2).sum()))
 
-    Every frame is tried as the stopping frame; speeds that do not stop about then are rejected.
-    """
-    lying = positions.mean(0)
-    still = _SegmentFit(lying, np.zeros(2), 0.0, float(((positions - lying) ** 2).sum()))
-    rests = np.append(np.arange(2.0, frames.max() - 1), np.inf)  # at least two frames show the rest
+    # one row for each stopping frame, after which at least two frames show the rest; the last one never stops
+    rests = np.append(np.arange(2.0, frames.max() - 1), np.inf)
     moved = distance(np.minimum(frames[None, :], rests[:, None]), friction)
     spread = moved - moved.mean(1, keepdims=True)
     power = (spread**2).sum(1)
     velocity = spread @ positions / np.maximum(power, 1e-9)[:, None]
     errors = still.error - power * (velocity**2).sum(1)
+
     speed = np.hypot(*velocity.T)
     stops = np.log(np.maximum(speed, 1e-9) / REST) / max(friction, 1e-9)
     slack = 4 + 0.05 / (np.maximum(speed, REST) * max(friction, 1e-9))  # a speed is known to about 0.05 px/frame
-    fits = np.where(np.isinf(rests), stops > frames.max() - slack, abs(stops - rests) < slack)
-    errors[~fits | (speed < 0.8 * REST) | (power < 1e-9)] = np.inf
-    best = int(errors.argmin())
+    is_consistent = np.where(np.isinf(rests), stops > frames.max() - slack, abs(stops - rests) < slack)
+    errors[~is_consistent | (speed < 0.8 * REST) | (power < 1e-9)] = np.inf
 
+    best = int(errors.argmin())
     if not errors[best] < still.error:
         return still
 
-    rest = max(float(np.floor(stops[best])) + 1, float(frames.max())) if np.isinf(rests[best]) else float(rests[best])
-    position = lying - velocity[best] * moved[best].mean()
+    rest = float(rests[best])
+    if np.isinf(rest):
+        rest = max(float(np.floor(stops[best])) + 1, float(frames.max()))
 
-    return _SegmentFit(position, velocity[best], rest, float(errors[best]))
+    return _SegmentFit(mean - velocity[best] * moved[best].mean(), velocity[best], rest, float(errors[best]))

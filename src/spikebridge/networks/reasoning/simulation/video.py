@@ -10,13 +10,13 @@ the last frames, or right after another contact of the same object.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, product
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.random import Generator
 
 from spikebridge.errors import ConfigError, did_you_mean
@@ -26,10 +26,19 @@ from spikebridge.networks.reasoning.simulation.table import RADIUS, Contact, Rol
 HEIGHT = 96
 WIDTH = 144
 NUM_FRAMES = NUM_OBSERVED_FRAMES + 58
-GRID = 5
-"""Frames between two samples of a scene."""
-_GONE = RADIUS + 4.0
-"""An object farther outside than this has left the table [px]."""
+GRID = 5  # frames between two samples of a scene
+CUBE = 0.86  # half the side of a rendered cube over the radius of its disc
+MIN_CLOSING_SPEED = 0.25  # lowest closing speed of a visible contact [px/frame]
+
+_GONE = RADIUS + 4.0  # distance outside at which an object has left the table [px]
+_MIN_GAP = 0.8  # between objects that do not touch [px]
+_MIN_FRAMES_BETWEEN = 6  # two contacts of one object
+_LAST_ENTRY = 105  # every object enters before this frame
+# observed frames at the end without a contact; the first frames of the future have none either
+_QUIET_FRAMES = 12
+_QUIET_FUTURE_FRAMES = 3
+_BORDER = 4.0  # contacts are at least this far inside [px]
+_TRIPLES = list(product(COLORS, MATERIALS, SHAPES))
 # the first number of each seed, so that no two splits share a video
 _SPLITS = {"train": 0, "validation": 1, "test": 2, "outside": 3}
 
@@ -39,26 +48,20 @@ class Ranges:
     """Ranges of the random parameters of videos: lowest and highest value."""
 
     num_objects: tuple[int, int] = (3, 6)
-    friction: tuple[float, float] = (0.003, 0.010)
-    """Decay of velocities [1/frame]."""
-    speed: tuple[float, float] = (0.9, 2.2)
-    """Of objects that roll in [px/frame]."""
-    brightness: tuple[float, float] = (0.8, 1.2)
-    """Factor of the light."""
-    noise: tuple[float, float] = (0.0, 0.04)
-    """Standard deviation of each pixel (white is 1)."""
-    occluder: float = 0.5
-    """Probability that an occluder passes in front of the camera."""
+    friction: tuple[float, float] = (0.003, 0.010)  # decay of velocities [1/frame]
+    speed: tuple[float, float] = (0.9, 2.2)  # of objects that roll in [px/frame]
+    brightness: tuple[float, float] = (0.8, 1.2)  # factor of the light
+    noise: tuple[float, float] = (0.0, 0.04)  # standard deviation of each pixel (white is 1)
+    occluder: float = 0.5  # probability that an occluder passes in front of the camera
 
     def __post_init__(self) -> None:
-        most = len(COLORS) * len(MATERIALS) * len(SHAPES)
-        if not 1 <= self.num_objects[0] <= self.num_objects[1] <= min(8, most):
+        if not 1 <= self.num_objects[0] <= self.num_objects[1] <= 8:
             raise ConfigError(f"num_objects needs 1 <= low <= high <= 8, but got {self.num_objects}")
 
 
 INSIDE = Ranges()
+# Light, noise, friction and speeds that no video of `INSIDE` has.
 OUTSIDE = Ranges(friction=(0.011, 0.015), speed=(2.3, 2.9), brightness=(0.6, 0.75), noise=(0.05, 0.08), occluder=1.0)
-"""Light, noise, friction and speeds that no video of `INSIDE` has."""
 
 
 class ObjectStart(NamedTuple):
@@ -78,74 +81,52 @@ class _Occluder(NamedTuple):
 
 
 class Appearance(NamedTuple):
-    """Rendering of a video: brightness, noise, angle of each object [rad], grey level of the table or of each of its
-    pixels, occluder."""
+    """Parameters of the rendering of a video."""
 
     brightness: float
     noise: float
-    angles: tuple[float, ...]
-    table: float | Float[np.ndarray, "96 144"]
+    angles: tuple[float, ...]  # of each object [rad]
+    table: float | Float[np.ndarray, "96 144"]  # grey level of the table, or of each of its pixels
     occluder: _Occluder | None
 
 
 @dataclass(frozen=True, eq=False)
 class RollingVideo:
-    """A video and its ground truth.
-
-    Args:
-        name: by which questions refer to it.
-        seed: of its noise.
-        objects: colour, material and shape of each.
-        starts: initial state of each object.
-        friction: decay of velocities [1/frame].
-        appearance: parameters of the rendering.
-        removed: an object that is left out.
-
-    Example:
-        >>> video = generate_video("train", 0)
-        >>> video.positions.shape[0], video.scene().frames[-1].item()
-        (186, 125)
-        >>> bool(np.isnan(video.without(1).positions[:, 1]).all())
-        True
-    """
+    """A video and its ground truth."""
 
     name: int | str
-    seed: int
-    objects: tuple[tuple[str, str, str], ...]
+    seed: int  # of the noise
+    objects: tuple[tuple[str, str, str], ...]  # colour, material and shape of each
     starts: tuple[ObjectStart, ...]
-    friction: float
+    friction: float  # decay of velocities [1/frame]
     appearance: Appearance
-    removed: int | None = field(default=None)
+    removed: int | None = None  # an object that is left out
 
     @cached_property
-    def _run(self) -> tuple[np.ndarray, tuple[Contact, ...]]:
+    def _simulated(self) -> tuple[np.ndarray, tuple[Contact, ...]]:
         return simulate(self.starts, self.friction, self.removed)
 
     @property
     def positions(self) -> Float[np.ndarray, "F O 2"]:
         """x and y of every centre in every frame, NaN where an object is not on the table."""
-        return self._run[0]
+        return self._simulated[0]
 
     @property
     def contacts(self) -> tuple[Contact, ...]:
-        """Every contact in view, in the order of time, including the future."""
-        return self._run[1]
+        """Every contact in view, in order of time, with those of the future."""
+        return self._simulated[1]
 
     @property
-    def boxes(self) -> Float[np.ndarray, "F O 4"]:
-        """x, y of the upper left corner, width and height around each object in view, else NaN."""
+    def box_sizes(self) -> Float[np.ndarray, "O 2"]:
+        """Width and height of the box around each object [px]; a turned cube needs a larger one."""
         angles = np.array(self.appearance.angles)
         turned = RADIUS * CUBE * (abs(np.cos(angles)) + abs(np.sin(angles)))
         half = np.where([shape == "cube" for _, _, shape in self.objects], turned, RADIUS)
-        size = np.broadcast_to(half[None, :, None], self.positions.shape)
-        boxes = np.concatenate([self.positions - size, 2 * size], axis=2)
-        boxes[~in_view(self.positions)] = np.nan
-
-        return boxes
+        return np.repeat(2 * half[:, None], 2, axis=1)
 
     def without(self, removed: int) -> "RollingVideo":
         """The same initial states without one of the objects."""
-        return RollingVideo(self.name, self.seed, self.objects, self.starts, self.friction, self.appearance, removed)
+        return replace(self, removed=removed)
 
     def scene(self) -> Scene:
         """The ground truth as a scene: samples, observed, predicted and counterfactual collisions."""
@@ -153,20 +134,10 @@ class RollingVideo:
         positions = self.positions[frames].copy()
         positions[~in_view(positions)] = np.nan
         rows = _contact_rows(self.contacts)
+        is_observed = rows[:, 0] < NUM_OBSERVED_FRAMES
+        what_if = {o: _contact_rows(self.without(o).contacts) for o in range(len(self.objects))}
 
-        return Scene(
-            self.name,
-            self.objects,
-            frames,
-            positions,
-            rows[rows[:, 0] < NUM_OBSERVED_FRAMES],
-            rows[rows[:, 0] >= NUM_OBSERVED_FRAMES],
-            {k: _contact_rows(self.without(k).contacts) for k in range(len(self.objects))},
-        )
-
-
-CUBE = 0.86
-"""Half the side of a rendered cube over the radius of its disc."""
+        return Scene(self.name, self.objects, frames, positions, rows[is_observed], rows[~is_observed], what_if)
 
 
 def _contact_rows(contacts: Sequence[Contact]) -> np.ndarray:
@@ -174,16 +145,10 @@ def _contact_rows(contacts: Sequence[Contact]) -> np.ndarray:
     return np.array([contact[:3] for contact in contacts], dtype=np.int64).reshape(-1, 3)
 
 
-def in_view(positions: Float[np.ndarray, "*S 2"]) -> np.ndarray:
-    """Whether centres are inside the picture; False for NaN.
-
-    Example:
-        >>> in_view(np.array([[0.0, 10.0], [144.0, 10.0], [np.nan, 0.0]])).tolist()
-        [True, False, False]
-    """
+def in_view(positions: Float[np.ndarray, "*S 2"]) -> Bool[np.ndarray, "*S"]:
+    """True for centres inside the picture; False for NaN."""
     x = positions[..., 0]
     y = positions[..., 1]
-
     return (x >= 0) & (x < WIDTH) & (y >= 0) & (y < HEIGHT)
 
 
@@ -194,23 +159,13 @@ def simulate(
     first: int = 0,
     num_frames: int = NUM_FRAMES,
 ) -> tuple[Float[np.ndarray, "F O 2"], tuple[Contact, ...]]:
-    """Simulates the table over all frames.
-
-    Args:
-        starts: initial states.
-        friction: decay of velocities [1/frame].
-        removed: an object that is left out.
-        first: the first frame; objects that start earlier are left out.
-        num_frames: end of the simulation.
-
-    Returns:
-        Positions, NaN where an object is not on the table, and the contacts in view.
-    """
+    """Positions in all frames, NaN where an object is not on the table, and the contacts in view."""
     table = RollingTable(friction, first)
     positions = np.full((num_frames, len(starts), 2), np.nan)
     contacts: list[Contact] = []
 
     for frame in range(first, num_frames):
+        # the first frame is the initial state
         if frame > first:
             contacts += table.step()
 
@@ -223,14 +178,22 @@ def simulate(
             if is_gone(positions[frame, i]):
                 table.take(i)
 
-    seen = [t for t in contacts if in_view(positions[t.frame, [t.first, t.second]]).all()]
-    return positions, tuple(seen)
+    visible = [contact for contact in contacts if in_view(positions[contact.frame, list(contact[1:3])]).all()]
+    return positions, tuple(visible)
 
 
 def is_gone(position: Float[np.ndarray, "2"]) -> bool:
-    """Whether a centre is so far outside that its object has left the table."""
+    """True for a centre so far outside that its object has left the table."""
+    # plain numbers, since each object is looked at in each frame
     x, y = position
     return bool(max(-x, x - WIDTH, -y, y - HEIGHT) > _GONE)
+
+
+def _distance_outside(positions: Float[np.ndarray, "*S 2"]) -> Float[np.ndarray, "*S"]:
+    """Distance of centres outside the picture, negative inside [px]."""
+    x = positions[..., 0]
+    y = positions[..., 1]
+    return np.max([-x, x - WIDTH, -y, y - HEIGHT], axis=0)
 
 
 def generate_video(split: str, number: int, ranges: Ranges = INSIDE) -> RollingVideo:
@@ -238,16 +201,16 @@ def generate_video(split: str, number: int, ranges: Ranges = INSIDE) -> RollingV
 
     Args:
         split: train, validation, test or outside; no two share a video.
-        number: which one.
-        ranges: of the random parameters.
+        number: the number of the video in its split.
+        ranges: ranges of the random parameters.
 
     Raises:
         ConfigError: an unknown split, or only ambiguous videos in 1000 samples.
     """
-
     if split not in _SPLITS:
         raise ConfigError(f"no split {split!r}; {did_you_mean(split, _SPLITS)}")
 
+    # rejected samples are followed by others of the same generator: a seed gives one video
     generator: Generator = np.random.default_rng([_SPLITS[split], number])
     for _ in range(1000):
         video = _sample_candidate(f"{split}-{number}", number, generator, ranges)
@@ -257,31 +220,10 @@ def generate_video(split: str, number: int, ranges: Ranges = INSIDE) -> RollingV
     raise ConfigError(f"only ambiguous videos in 1000 samples from {ranges}; take fewer or slower objects")
 
 
-MIN_CLOSING_SPEED = 0.25
-"""Lowest closing speed of a visible contact [px/frame]."""
-_MIN_GAP = 0.8
-"""Smallest gap between objects that do not contact [px]."""
-_MIN_FRAMES_BETWEEN = 6
-"""Frames between two contacts of one object."""
-_LAST_ENTRY = 105
-"""Every object enters before this frame."""
-_QUIET_FRAMES = 12
-"""Observed frames at the end without a contact; the first 3 frames of the future have none either."""
-_BORDER = 4.0  # contacts are at least this far inside [px]
-_TRIPLES = list(product(COLORS, MATERIALS, SHAPES))
-
-
 def _sample_candidate(name: str, seed: int, generator: Generator, ranges: Ranges) -> RollingVideo:
-    """A random video, which may be ambiguous.
-
-    Args:
-        name: of the video.
-        seed: of its noise.
-        generator: of all random parameters.
-        ranges: of the random parameters.
-    """
+    """A random video, which may be ambiguous."""
     num_objects = int(generator.integers(ranges.num_objects[0], ranges.num_objects[1] + 1))
-    triples = [_TRIPLES[i] for i in generator.permutation(len(_TRIPLES))[:num_objects]]
+    objects = tuple(_TRIPLES[i] for i in generator.permutation(len(_TRIPLES))[:num_objects])
     num_lying = int(generator.integers(1, max(2, num_objects - 1)))
     lying = _places(num_lying, generator)
     starts = [ObjectStart(0, place, (0.0, 0.0)) for place in lying]
@@ -295,8 +237,7 @@ def _sample_candidate(name: str, seed: int, generator: Generator, ranges: Ranges
         occluder=_occluder(generator) if generator.random() < ranges.occluder else None,
     )
 
-    friction = float(generator.uniform(*ranges.friction))
-    return RollingVideo(name, seed, tuple(triples), tuple(starts), friction, appearance)
+    return RollingVideo(name, seed, objects, tuple(starts), float(generator.uniform(*ranges.friction)), appearance)
 
 
 def _places(num_places: int, generator: Generator) -> list[tuple[float, float]]:
@@ -338,63 +279,53 @@ def _occluder(generator: Generator) -> _Occluder:
 
 
 def find_ambiguity(video: RollingVideo) -> str | None:
-    """What makes a video ambiguous; None for a clear one."""
-    positions = video.positions
-    seen = positions[:NUM_OBSERVED_FRAMES]
-    contacts = [contact for contact in video.contacts if contact.frame < NUM_OBSERVED_FRAMES]
-    if not contacts:
+    """The reason why a video is ambiguous; None for a clear one."""
+    observed = [contact for contact in video.contacts if contact.frame < NUM_OBSERVED_FRAMES]
+    if not observed:
         return "nothing happens"
-    if any(contact.closing < MIN_CLOSING_SPEED for contact in contacts):
+    if any(contact.closing < MIN_CLOSING_SPEED for contact in observed):
         return "a contact is too soft to be visible"
 
-    for contact in contacts:
-        if _outside_by(positions[contact.frame, [contact.first, contact.second]]).max() > -_BORDER:
+    for contact in observed:
+        if _distance_outside(video.positions[contact.frame, list(contact[1:3])]).max() > -_BORDER:
             return "a contact happens at the border"
 
-    late = range(NUM_OBSERVED_FRAMES - _QUIET_FRAMES, NUM_OBSERVED_FRAMES + 3)
+    late = range(NUM_OBSERVED_FRAMES - _QUIET_FRAMES, NUM_OBSERVED_FRAMES + _QUIET_FUTURE_FRAMES)
     if any(contact.frame in late for contact in video.contacts):
         return "a contact happens in the last observed frames"
 
-    for one, other in combinations(contacts, 2):
-        if {one.first, one.second} & {other.first, other.second} and abs(one.frame - other.frame) < _MIN_FRAMES_BETWEEN:
+    for one, other in combinations(observed, 2):
+        is_shared = bool({one.first, one.second} & {other.first, other.second})
+        if is_shared and abs(one.frame - other.frame) < _MIN_FRAMES_BETWEEN:
             return "two contacts of one object come too soon after each other"
 
-    return _near_miss(seen, contacts) or _at_border(seen) or _occluded(video)
+    positions = video.positions[:NUM_OBSERVED_FRAMES]
+    return _near_miss(positions, observed) or _at_border(positions) or _occluded(video)
 
 
-def _near_miss(seen: np.ndarray, contacts: list[Contact]) -> str | None:
-    met: dict[tuple[int, int], list[int]] = {(contact.first, contact.second): [] for contact in contacts}
-    for contact in contacts:
-        met[contact.first, contact.second].append(contact.frame)
-
-    for i, j in combinations(range(seen.shape[1]), 2):
-        gaps = np.hypot(*(seen[:, i] - seen[:, j]).T) - 2 * RADIUS
-        near = [int(frame) for frame in np.flatnonzero(gaps < _MIN_GAP)]
-        if any(all(abs(frame - at) > 8 for at in met.get((i, j), [])) for frame in near):
+def _near_miss(positions: np.ndarray, contacts: list[Contact]) -> str | None:
+    """Two objects that are near without a contact about then."""
+    for i, j in combinations(range(positions.shape[1]), 2):
+        contact_frames = [contact.frame for contact in contacts if contact[1:3] == (i, j)]
+        gaps = np.hypot(*(positions[:, i] - positions[:, j]).T) - 2 * RADIUS
+        near_frames = np.flatnonzero(gaps < _MIN_GAP).tolist()
+        if any(all(abs(frame - at) > 8 for at in contact_frames) for frame in near_frames):
             return "two objects nearly miss each other, or stay together"
 
     return None
 
 
-def _outside_by(positions: np.ndarray) -> np.ndarray:
-    """How far centres are outside the picture, negative inside [px]."""
-    x = positions[..., 0]
-    y = positions[..., 1]
-    return np.max([-x, x - WIDTH, -y, y - HEIGHT], axis=0)
-
-
-def _at_border(seen: np.ndarray) -> str | None:
-    """An object that stays on the border is neither inside nor outside."""
-    around = np.abs(_outside_by(seen)) < 1.5
-    if (around.sum(axis=0) > 6).any():
+def _at_border(positions: np.ndarray) -> str | None:
+    """An object that stays on the border, which is neither inside nor outside."""
+    distance = _distance_outside(positions)
+    if ((np.abs(distance) < 1.5).sum(axis=0) > 6).any():
         return "an object stays on the border"
 
-    last = _outside_by(seen[-1])
-    return "an object leaves as the video ends" if (np.abs(last) < 3).any() else None
+    return "an object leaves as the video ends" if (np.abs(distance[-1]) < 3).any() else None
 
 
 def _occluded(video: RollingVideo) -> str | None:
-    """An entrance or exit behind the occluder is invisible."""
+    """An entrance or exit behind the occluder, which is invisible."""
     occluder = video.appearance.occluder
     if occluder is None:
         return None

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 from spikebridge.networks.reasoning.perception.detector import Detector, detect, detection_loss
 from spikebridge.networks.reasoning.simulation.render import render_frames
@@ -22,37 +22,26 @@ from spikebridge.training.evaluation import evaluating
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
 from spikebridge.training.run.run import Run
-from spikebridge.training.settings import Settings
+from spikebridge.training.settings import Settings, check_positive
 
-_MOST_OBJECTS = 8
+_MAX_OBJECTS = 8
 
 
 @dataclass(frozen=True)
 class DetectorConfig:
     """Settings of the training of the detector."""
 
-    num_videos: int = 500
-    """Generated videos to train on."""
-    num_pictures: int = 6
-    """Pictures of each video."""
-    num_features: int = 40
-    """Channels of the network."""
-    epochs: int = 10
-    """Passes over the pictures."""
-    batch_size: int = 16
-    """Pictures of a step."""
-    lr: float = 4e-3
-    """Highest learning rate of a one-cycle schedule."""
-    seed: int = 0
-    """Seed of initial weights and order."""
-    num_scored: int = 40
-    """Validation videos of the results."""
+    num_videos: int = 500  # generated videos to train on
+    num_pictures: int = 6  # pictures of each video
+    num_features: int = 40  # channels of the network
+    epochs: int = 10  # passes over the pictures
+    batch_size: int = 16  # pictures of a step
+    lr: float = 4e-3  # highest learning rate of a one-cycle schedule
+    seed: int = 0  # seed of initial weights and order
+    num_scored: int = 40  # validation videos of the results
 
     def __post_init__(self) -> None:
-        """Refuses settings out of range."""
-        for name in ("num_videos", "num_pictures", "num_features", "epochs", "batch_size", "lr", "num_scored"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
+        check_positive(self, [name for name in vars(self) if name != "seed"])
 
 
 DETECTORS = {
@@ -61,65 +50,13 @@ DETECTORS = {
 }
 
 
-def _build_detector(config: DetectorConfig) -> Detector:
-    """The network, untrained."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return Detector(config.num_features)
-
-
-def _samples(split: str, num_videos: int, num_pictures: int) -> Batches:
-    """Pictures of generated videos with the objects in them.
-
-    Args:
-        split: of the videos.
-        num_videos: numbers 0 to this.
-        num_pictures: of each video, at random frames.
-    """
-    shown = []
-    truths = []
-    there = []
-
-    for number in range(num_videos):
-        video = generate_video(split, number)
-        frames = np.random.default_rng(number).choice(NUM_OBSERVED_FRAMES, num_pictures, replace=False)
-        shown.append(render_frames(video, frames))
-
-        for frame in frames:
-            rows = _objects_in(video, int(frame))
-            truths.append(np.concatenate([rows, np.zeros((_MOST_OBJECTS - len(rows), 7))]))
-            there.append(np.arange(_MOST_OBJECTS) < len(rows))
-
-    tensors = {
-        "pictures": torch.from_numpy(np.concatenate(shown)),
-        "truths": torch.tensor(np.stack(truths), dtype=torch.float32),
-        "there": torch.tensor(np.stack(there), dtype=torch.float32),
-    }
-    return Batches(tensors, batch=dict.fromkeys(tensors, 0))
-
-
-def _objects_in(video: RollingVideo, frame: int) -> np.ndarray:
-    """x, y, width, height [px] and the numbers of the three values of every object whose centre is visible."""
-    seen = in_view(video.positions[frame])
-    occluder = video.appearance.occluder
-    if occluder is not None:
-        from_left = video.positions[frame, :, 0] - occluder.left - occluder.velocity * frame
-        seen &= ~((from_left >= 0) & (from_left <= occluder.width))
-
-    named = [[values.index(v) for v, values in zip(t, ATTRIBUTES.values(), strict=True)] for t in video.objects]
-    return np.concatenate([video.positions[frame], video.boxes[frame, :, 2:], np.array(named)], axis=1)[seen]
-
-
-def _objective(detector: Detector, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a batch of pictures."""
-    maps = detector(batch["pictures"].permute(0, 3, 1, 2).float() / 255)
-    return detection_loss(maps, batch["truths"], batch["there"])
-
-
 def train_detector(config: DetectorConfig, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains the detector and scores it on videos of the validation split."""
     data = _samples("train", config.num_videos, config.num_pictures)
-    detector = _build_detector(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        detector = Detector(config.num_features)
+
     phase = Phase(
         "detector",
         train=WHOLE,
@@ -131,7 +68,6 @@ def train_detector(config: DetectorConfig, run: Run, quiet: bool = False) -> dic
         ),
         clip=5.0,
     )
-
     settings = Settings(seed=config.seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
     fit(detector, [phase], data, settings=settings, run=run)
     run.save_weights(detector)
@@ -141,47 +77,85 @@ def train_detector(config: DetectorConfig, run: Run, quiet: bool = False) -> dic
     return results
 
 
+def _samples(split: str, num_videos: int, num_pictures: int) -> Batches:
+    """Pictures of generated videos at random frames, with the objects in them."""
+    pictures = []
+    truths = []
+    is_object = []
+
+    for number in range(num_videos):
+        video = generate_video(split, number)
+        # neighbouring pictures are alike: a few at random show as much as all of them
+        frames = np.random.default_rng(number).choice(NUM_OBSERVED_FRAMES, num_pictures, replace=False)
+        pictures.append(render_frames(video, frames))
+        for frame in frames:
+            rows = _objects_in(video, int(frame))
+            truths.append(np.concatenate([rows, np.zeros((_MAX_OBJECTS - len(rows), 7))]))
+            is_object.append(np.arange(_MAX_OBJECTS) < len(rows))
+
+    tensors = {
+        "pictures": torch.from_numpy(np.concatenate(pictures)),
+        "truths": torch.tensor(np.stack(truths), dtype=torch.float32),
+        "is_object": torch.tensor(np.stack(is_object), dtype=torch.float32),
+    }
+    return Batches(tensors, batch=dict.fromkeys(tensors, 0))
+
+
+def _objects_in(video: RollingVideo, frame: int) -> Float[np.ndarray, "K 7"]:
+    """x, y, width, height [px] and the numbers of the three values of every object whose centre is visible."""
+    positions = video.positions[frame]
+    is_visible = in_view(positions)
+    occluder = video.appearance.occluder
+    if occluder is not None:
+        from_left = positions[:, 0] - occluder.left - occluder.velocity * frame
+        is_visible &= ~((from_left >= 0) & (from_left <= occluder.width))
+
+    kinds = list(ATTRIBUTES.values())
+    numbers = [[kinds[k].index(value) for k, value in enumerate(triple)] for triple in video.objects]
+    return np.concatenate([positions, video.box_sizes, np.array(numbers)], axis=1)[is_visible]
+
+
+def _objective(detector: Detector, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    maps = detector(batch["pictures"].permute(0, 3, 1, 2).float() / 255)
+    return detection_loss(maps, batch["truths"], batch["is_object"])
+
+
 def score(detector: Detector, num_videos: int) -> dict[str, Any]:
-    """Recall, precision and classification accuracy in every fourth frame of validation videos.
-
-    Args:
-        detector: trained.
-        num_videos: of the validation split.
-
-    Returns:
-        `recall` and `precision` within 4 px, `error_px`, and the accuracy of `color`, `material` and `shape`.
-    """
-    hits = 0
-    found = 0
-    true = 0
-    errors = []
-    right: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
+    """Recall and precision within 4 px, position error and accuracy of attributes, on validation videos."""
+    num_detections = 0
+    num_objects = 0
+    errors: list[float] = []
+    correct: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
 
     with evaluating(detector):
         for number in range(num_videos):
             video = generate_video("validation", number)
             frames = np.arange(0, NUM_OBSERVED_FRAMES, 4)
             detections = detect(detector, render_frames(video, frames))
-            found += len(detections.frame)
+            num_detections += len(detections.frame)
 
             for k, frame in enumerate(frames):
-                here = np.flatnonzero(detections.frame == k)
-                for truth in _objects_in(video, int(frame)):
-                    true += 1
-                    away = np.hypot(*(detections.position[here] - truth[:2]).T)
-                    if len(here) == 0 or away.min() > 4:
+                candidates = np.flatnonzero(detections.frame == k)
+                truths = _objects_in(video, int(frame))
+                num_objects += len(truths)
+                for truth in truths:
+                    # an object without a detection within 4 px is missed
+                    distance = np.hypot(*(detections.position[candidates] - truth[:2]).T)
+                    if len(candidates) == 0 or distance.min() > 4:
                         continue
 
-                    hits += 1
-                    errors.append(float(away.min()))
+                    errors.append(float(distance.min()))
+                    nearest = candidates[distance.argmin()]
                     for a, name in enumerate(ATTRIBUTES):
-                        best = getattr(detections, name)[here[away.argmin()]].argmax()
-                        right[name].append(bool(best == truth[4 + a]))
+                        value = getattr(detections, name)[nearest].argmax()
+                        correct[name].append(bool(value == truth[4 + a]))
 
-    named = {name: float(np.mean(values)) if values else 0.0 for name, values in right.items()}
-    error = float(np.mean(errors)) if errors else None
-
-    return {"recall": hits / max(1, true), "precision": hits / max(1, found), "error_px": error, **named}
+    return {
+        "recall": len(errors) / max(1, num_objects),
+        "precision": len(errors) / max(1, num_detections),
+        "error_px": float(np.mean(errors)) if errors else None,
+        **{name: float(np.mean(values)) if values else 0.0 for name, values in correct.items()},
+    }
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ tested on 442 other real questions, and on 7476 real texts of what-if questions.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikebridge.data.catalog import find_files
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
-from spikebridge.networks.reasoning.data.scene import Question
+from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Question
 from spikebridge.networks.reasoning.parsing.parser import Parser
 from spikebridge.networks.reasoning.simulation.paraphrases import sample_paraphrase
 from spikebridge.networks.reasoning.simulation.templates import SampledText, sample_text
@@ -29,48 +30,30 @@ from spikebridge.training.evaluation import evaluating
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
 from spikebridge.training.run.run import Run
-from spikebridge.training.settings import Settings
+from spikebridge.training.settings import Settings, check_positive
 
 
 @dataclass(frozen=True)
 class ParserConfig:
     """Settings of the training of the parser."""
 
-    num_texts: int = 24000
-    """Generated texts to train on."""
-    real: Literal["auto", "yes", "no"] = "auto"
-    """Whether to add real training texts; auto adds them if they exist."""
-    num_features: int = 144
-    """Features of each token."""
-    num_layers: int = 2
-    """Layers of encoder and decoder each."""
-    epochs: int = 8
-    """Passes over the texts."""
-    batch_size: int = 64
-    """Texts of a step."""
-    lr: float = 1.2e-3
-    """Initial learning rate of a cosine schedule."""
-    seed: int = 0
-    """Seed of initial weights, texts and order."""
+    num_texts: int = 24000  # generated texts to train on
+    real: Literal["auto", "yes", "no"] = "auto"  # whether to add real training texts; auto adds them if they exist
+    num_features: int = 144  # features of each token
+    num_layers: int = 2  # layers of encoder and decoder each
+    epochs: int = 8  # passes over the texts
+    batch_size: int = 64  # texts of a step
+    lr: float = 1.2e-3  # initial learning rate of a cosine schedule
+    seed: int = 0  # seed of initial weights, texts and order
 
     def __post_init__(self) -> None:
-        """Refuses settings out of range."""
-        for name in ("num_texts", "num_features", "num_layers", "epochs", "batch_size", "lr"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
+        check_positive(self, [name for name in vars(self) if name not in ("real", "seed")])
 
 
 PARSERS = {
     "quick": ParserConfig(num_texts=240, real="no", num_features=32, num_layers=1, epochs=2),
     "default": ParserConfig(),
 }
-
-
-def _build_parser(config: ParserConfig) -> Parser:
-    """The network, untrained."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return Parser(config.num_features, config.num_layers)
 
 
 def sample_texts(seed: int, number: int) -> list[SampledText]:
@@ -84,44 +67,18 @@ def texts_of(questions: Sequence[Question]) -> list[SampledText]:
     texts = []
     for question in questions:
         texts.append(SampledText("question", question.text, question.program))
-        mark = "cause" if question.kind == "explanatory" else "event"
-        texts += [SampledText(mark, choice.text, choice.program) for choice in question.choices]
+        kind = "cause" if question.kind == "explanatory" else "event"
+        texts += [SampledText(kind, choice.text, choice.program) for choice in question.choices]
 
     return texts
 
 
-def _batches(parser: Parser, texts: Sequence[SampledText]) -> Batches:
-    """Texts and programs as numbers."""
-    vocabulary = parser.vocabulary
-    read = [vocabulary.tokenize(one.text, one.kind) for one in texts]
-    for text in read:
-        vocabulary.check_known(text)
-
-    written = [
-        torch.tensor([vocabulary.outputs[t] for t in ("<begin>", *vocabulary.with_slots(one.program, text), "<end>")])
-        for one, text in zip(texts, read, strict=True)
-    ]
-
-    tensors = {"texts": parser.encode(read), "programs": nn.utils.rnn.pad_sequence(written)}
-    return Batches(tensors, batch=dict.fromkeys(tensors, 1))
-
-
-def _objective(parser: Parser, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy of each next token of the programs."""
-    programs = batch["programs"]
-    length = int((programs != 0).any(1).sum())
-    texts = batch["texts"][: int((batch["texts"] != 0).any(1).sum())]
-    logits = parser(texts, programs[: length - 1])
-    wanted = programs[1:length]
-    loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=0)
-    right = ((logits.argmax(-1) == wanted) | (wanted == 0)).all(0).float().mean()
-
-    return loss, {"whole": right}
-
-
 def train_parser(config: ParserConfig, run: Run, quiet: bool = False, data: Path | None = None) -> dict[str, Any]:
     """Trains the parser and scores it on generated texts of other seeds, and on real ones if they exist."""
-    parser = _build_parser(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        parser = Parser(config.num_features, config.num_layers)
+
     texts = sample_texts(config.seed, config.num_texts)
     real = _real_texts(config, data)
     if real:
@@ -136,7 +93,6 @@ def train_parser(config: ParserConfig, run: Run, quiet: bool = False, data: Path
         scheduler=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=config.epochs),
         clip=1.0,
     )
-
     settings = Settings(seed=config.seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
     fit(parser, [phase], _batches(parser, texts), settings=settings, run=run)
     run.save_weights(parser)
@@ -146,7 +102,34 @@ def train_parser(config: ParserConfig, run: Run, quiet: bool = False, data: Path
     return results
 
 
+def _batches(parser: Parser, texts: Sequence[SampledText]) -> Batches:
+    """Texts and programs as numbers."""
+    vocabulary = parser.vocabulary
+    tokenized = [vocabulary.tokenize(text.text, text.kind) for text in texts]
+    programs = []
+    for text, tokens in zip(texts, tokenized, strict=True):
+        vocabulary.check_known(tokens)
+        program = ("<begin>", *vocabulary.with_slots(text.program, tokens), "<end>")
+        programs.append(torch.tensor([vocabulary.outputs[token] for token in program]))
+
+    tensors = {"texts": parser.encode(tokenized), "programs": nn.utils.rnn.pad_sequence(programs)}
+    return Batches(tensors, batch=dict.fromkeys(tensors, 1))
+
+
+def _objective(parser: Parser, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy of each next token of the programs."""
+    # a batch is as long as its longest row
+    texts, programs = (batch[name][: int((batch[name] != 0).any(1).sum())] for name in ("texts", "programs"))
+    logits = parser(texts, programs[:-1])
+    following = programs[1:]
+    loss = F.cross_entropy(logits.flatten(0, 1), following.flatten(), ignore_index=0)
+    right = ((logits.argmax(-1) == following) | (following == 0)).all(0).float().mean()
+
+    return loss, {"whole": right}
+
+
 def _real_texts(config: ParserConfig, data: Path | None) -> dict[str, Path]:
+    """Files of real texts to train on and to test with; none where the data is missing."""
     if config.real == "no":
         return {}
 
@@ -164,64 +147,50 @@ def _real_texts(config: ParserConfig, data: Path | None) -> dict[str, Path]:
     }
 
 
-def _score_parser(parser: Parser, real: dict[str, Path], num_texts: int = 1000) -> dict[str, Any]:
-    """Share of texts whose whole program is correct.
-
-    Args:
-        parser: trained.
-        real: files of real texts by `test` and `what_if`; may be empty.
-        num_texts: generated texts of a seed that no training uses.
-
-    Returns:
-        `generated` and, with real texts, `real_questions`, `real_texts` (with choices), and
-        `removed_objects`: the share of what-if texts whose program names the values that the text has, of which all
-        belong to the object that was removed.
-    """
+def _score_parser(parser: Parser, real: dict[str, Path], num_texts: int) -> dict[str, Any]:
+    """The share of texts whose whole program is correct, of generated and of real texts."""
     results: dict[str, Any] = {"num_parameters": sum(p.numel() for p in parser.parameters())}
     with evaluating(parser):
-        texts = sample_texts(1000, num_texts)
-        results["generated"] = float(np.mean(_correct(parser, texts)))
-
-        if "test" in real:
+        # seeds below 1000 train
+        results["generated"] = float(np.mean(_correct(parser, sample_texts(1000, num_texts))))
+        if real:
             questions = read_questions(real["test"]).questions
             right = _correct(parser, texts_of(questions))
-            results["real_texts"] = {"num": len(right), "exact": float(np.mean(right))}
-            whole = []
-            first = 0
+            results["real_texts"] = _share(right)
 
-            for question in questions:
-                last = first + 1 + len(question.choices)
-                whole.append(all(right[first:last]))
-                first = last
+            # the texts of a question and of its choices follow each other
+            rest = iter(right)
+            whole = [all(list(islice(rest, 1 + len(question.choices)))) for question in questions]
+            results["real_questions"] = _share(whole)
 
-            results["real_questions"] = {"num": len(whole), "exact": float(np.mean(whole))}
-
-        if "what_if" in real:
-            asked = read_questions(real["what_if"]).what_if_texts
-            parsed = parser.parse([one.text for one in asked], ["question"] * len(asked))
-            named = [_names(one.program, text.removed) for one, text in zip(parsed, asked, strict=True)]
-            results["removed_objects"] = {"num": len(named), "exact": float(np.mean(named))}
+            # these have no programs: an object removed by values of the removed one counts as correct
+            texts = read_questions(real["what_if"]).what_if_texts
+            parsed = parser.parse([text.text for text in texts], ["question"] * len(texts))
+            pairs = zip(parsed, texts, strict=True)
+            results["removed_objects"] = _share([_removes(one.program, text.removed) for one, text in pairs])
 
     return results
 
 
+def _share(right: Sequence[bool]) -> dict[str, Any]:
+    return {"num": len(right), "exact": float(np.mean(right))}
+
+
 def _correct(parser: Parser, texts: Sequence[SampledText]) -> list[bool]:
-    parsed = parser.parse([one.text for one in texts], [one.kind for one in texts])
+    parsed = parser.parse([text.text for text in texts], [text.kind for text in texts])
     return [one.program == text.program for one, text in zip(parsed, texts, strict=True)]
 
 
-def _names(program: tuple[str, ...], removed: Sequence[str]) -> bool:
-    """Whether a what-if program removes an object by values of the removed object."""
+def _removes(program: tuple[str, ...], removed: Sequence[str]) -> bool:
+    """True if a program removes an object by values of the removed object."""
     if "filter_counterfact" not in program:
         return False
 
-    until = program[: program.index("filter_counterfact")]
-    values = [until[k - 1] for k, token in enumerate(until) if token in _FILTERS]
+    selection = program[: program.index("filter_counterfact")]
+    filters = {f"filter_{kind}" for kind in ATTRIBUTES}
+    values = {value for value, token in pairwise(selection) if token in filters}
 
-    return bool(values) and set(values) <= set(removed)
-
-
-_FILTERS = ("filter_color", "filter_material", "filter_shape")
+    return bool(values) and values <= set(removed)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Collision readers from the trained units of a run."""
+"""Collision readers from the trained units of a run of the reasoning recipe."""
 
 from typing import Any
 
@@ -11,14 +11,7 @@ from spikebridge.training.run.run import Run
 
 
 def seeds_of(run: Run) -> list[int]:
-    """The seeds of the trained units of a run.
-
-    Args:
-        run: of the reasoning recipe.
-
-    Raises:
-        ConfigError: the run has no trained units.
-    """
+    """The seeds of the trained units of a run; raises `ConfigError` for a run without trained units."""
     names = [name for name, child in run.children().items() if name.startswith("thresholds/seed-") and child.finished]
     if not names:
         raise ConfigError(f"{run.path} has no trained collision unit; train it with --parts collisions")
@@ -38,21 +31,18 @@ def unit_settings(run: Run, seed: int) -> dict[str, Any]:
 
 
 def learned_reader(run: Run, seed: int | None = None, kind: str = "explanatory") -> CollisionReader:
-    """A collision reader with the trained units.
+    """A collision reader with the units of a seed (None: the best one) and the threshold for a kind of question."""
+    if seed is None:
+        seed = best_seed(run)
 
-    Args:
-        run: of the reasoning recipe.
-        seed: of the units; None: the best one on validation videos.
-        kind: of the questions; the threshold depends on it.
-    """
-    chosen = best_seed(run) if seed is None else seed
+    # the weights of a run fit only units of its own sizes
     num_features = int(run.config["num_features"])
     unit = CollisionUnit(num_features)
     presence = PresenceUnit(num_features // 2)
     children = run.children()
-    children[f"collisions/seed-{chosen}"].load_weights(unit)
-    children[f"presence/seed-{chosen}"].load_weights(presence)
-    unit.set_threshold(unit_settings(run, chosen)["thresholds"][threshold_kind(kind)])
+    children[f"collisions/seed-{seed}"].load_weights(unit)
+    children[f"presence/seed-{seed}"].load_weights(presence)
+    unit.set_threshold(unit_settings(run, seed)["thresholds"][threshold_kind(kind)])
 
     return CollisionReader(unit.eval(), presence.eval())
 

@@ -8,6 +8,7 @@ and one for all others.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from spikebridge.networks.reasoning.events.collision_unit import CollisionUnit, 
 from spikebridge.networks.reasoning.events.presence_unit import PresenceUnit, track_signals
 from spikebridge.networks.reasoning.events.reader import CollisionReader, detect_collisions
 from spikebridge.networks.reasoning.executor import execute
-from spikebridge.networks.reasoning.graph.run import answer
+from spikebridge.networks.reasoning.scores import score
 from spikebridge.networks.reasoning.simulation.questions import descriptive_question
 from spikebridge.networks.reasoning.training.labels import (
     UNKNOWN,
@@ -40,46 +41,35 @@ from spikebridge.networks.reasoning.training.labels import (
 from spikebridge.training.batches import Batches
 from spikebridge.training.phase import WHOLE, Phase
 
-_RULES = tuple((near, jolt) for near in (16.0, 18.0, 20.0, 22.0) for jolt in (0.2, 0.3, 0.5, 0.8))
+THRESHOLDS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0)  # candidates of the collision spike, log-odds
+# largest distance [px] and smallest acceleration [px/sample] of the fixed unit
+_RULES = tuple(product((16.0, 18.0, 20.0, 22.0), (0.2, 0.3, 0.5, 0.8)))
 
 
 def collision_phase(scenes: SceneSet, epochs: int, lr: float, jitter: float) -> Phase:
-    """The training phase of the collision unit: candidate pairs of perceived scenes, labels of the references.
-
-    Args:
-        scenes: to train on.
-        epochs: passes over the pairs.
-        lr: highest learning rate of a one-cycle schedule.
-        jitter: largest standard deviation of position noise [px].
-    """
+    """The training phase of the collision unit: candidate pairs of perceived scenes, labels of the references."""
     pairs = candidate_pairs(scenes.perceived)
-    when = collision_labels(pairs, scenes)
-    use = torch.nonzero(when != UNKNOWN).squeeze(1)
-    columns = {name: getattr(pairs, name)[:, use] for name in ("places", "visible", "third")}
+    labels = collision_labels(pairs, scenes)
+    # a pair that the reference does not have may collide or not
+    labeled = torch.nonzero(labels != UNKNOWN).squeeze(1)
+    signals = {name: getattr(pairs, name)[:, labeled] for name in ("places", "visible", "third")}
     data = Batches(
-        {**columns, "kinds": pairs.kinds[use], "when": when[use]},
-        batch={**dict.fromkeys(columns, 1), "kinds": 0, "when": 0},
+        {**signals, "kinds": pairs.kinds[labeled], "labels": labels[labeled]},
+        batch={**dict.fromkeys(signals, 1), "kinds": 0, "labels": 0},
     )
-
     return _phase("collision unit", partial(collision_objective, jitter=jitter), data, epochs, lr)
 
 
 def presence_phase(scenes: SceneSet, epochs: int, lr: float) -> Phase:
-    """The training phase of the presence unit: objects of perceived scenes, labels of the references.
-
-    Args:
-        scenes: to train on.
-        epochs: passes over the objects.
-        lr: highest learning rate of a one-cycle schedule.
-    """
-    there = presence_labels(scenes)
-    known = torch.nonzero(~there[..., 0].isnan().any(0)).squeeze(1)
-    tensors = {"tracks": track_signals(scenes.perceived)[:, known], "there": there[:, known]}
-
-    return _phase("presence unit", _presence_objective, Batches(tensors, batch={"tracks": 1, "there": 1}), epochs, lr)
+    """The training phase of the presence unit: objects of perceived scenes, labels of the references."""
+    labels = presence_labels(scenes)
+    labeled = torch.nonzero(~labels[..., 0].isnan().any(0)).squeeze(1)
+    tensors = {"tracks": track_signals(scenes.perceived)[:, labeled], "labels": labels[:, labeled]}
+    return _phase("presence unit", _presence_objective, Batches(tensors, batch={"tracks": 1, "labels": 1}), epochs, lr)
 
 
 def _phase(name: str, objective: Callable[..., Any], data: Batches, epochs: int, lr: float) -> Phase:
+    """A phase with a one-cycle schedule up to a learning rate."""
     return Phase(
         name,
         train=WHOLE,
@@ -95,49 +85,31 @@ def _phase(name: str, objective: Callable[..., Any], data: Batches, epochs: int,
 def collision_objective(
     unit: CollisionUnit, batch: dict[str, Tensor], *, jitter: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy over "at sample t" and "never", on augmented pairs.
+    """Cross-entropy over "at sample t" and "never", on augmented pairs."""
+    scores = unit.scores(augmented(batch, jitter), orders=1)
+    labels = batch["labels"]
+    hits = ((scores.argmax(1) < scores.shape[1] - 1) == (labels >= 0)).float().mean()
 
-    A frame between two samples is split between them, so that the expectation over samples is the frame.
-    """
-    x = augmented(batch, jitter)
-    scores = unit.scores(x, orders=1)
-    when = batch["when"]
-    loss = collision_time_loss(scores, when)
-    hits = ((scores.argmax(1) < scores.shape[1] - 1) == (when >= 0)).float().mean()
-
-    return loss, {"accuracy": hits}
+    return collision_time_loss(scores, labels), {"accuracy": hits}
 
 
-def collision_time_loss(scores: Float[Tensor, "B T2"], when: Float[Tensor, "B"]) -> Tensor:
-    """Cross-entropy with labels that are frames, or below 0 for never.
-
-    Args:
-        scores: of each sample, and of never.
-        when: frames.
-
-    Example:
-        >>> even = torch.zeros(1, 4)  # three samples and never, all equal
-        >>> collision_time_loss(even, torch.tensor([7.0])).exp().item()
-        4.0
-    """
+def collision_time_loss(scores: Float[Tensor, "B T2"], labels: Float[Tensor, "B"]) -> Tensor:
+    """Cross-entropy with labels that are frames, or below 0 for never."""
     logs = scores.log_softmax(1)
-    at = (when.clamp(min=0) / FRAMES_PER_SAMPLE).clamp(max=scores.shape[1] - 2)
-    before = at.floor().long().clamp(max=scores.shape[1] - 3)
-    share = at - before
-    rows = torch.arange(len(when))
+    # a frame between two samples is split between them, so that the expectation over samples is the frame
+    sample = (labels.clamp(min=0) / FRAMES_PER_SAMPLE).clamp(max=scores.shape[1] - 2)
+    before = sample.floor().long().clamp(max=scores.shape[1] - 3)
+    share = sample - before
+    rows = torch.arange(len(labels))
     collides = -(logs[rows, before] * (1 - share) + logs[rows, before + 1] * share)
 
-    return torch.where(when >= 0, collides, -logs[:, -1]).mean()
+    return torch.where(labels >= 0, collides, -logs[:, -1]).mean()
 
 
 def augmented(batch: dict[str, Tensor], jitter: float) -> CandidatePairs:
-    """Data augmentation of pairs: random mirroring, order of the objects and position noise.
-
-    Args:
-        batch: `places`, `visible`, `third`, `kinds` as in `CandidatePairs`, and `when`.
-        jitter: largest standard deviation of position noise [px].
-    """
-    size = len(batch["when"])
+    """Data augmentation of pairs: random mirroring, order of the objects and position noise."""
+    size = len(batch["labels"])
+    # the mirror image of a collision is one, and so is the same pair in the other order
     turned, swapped = torch.rand(2, size) < 0.5
     places = torch.where(turned[:, None, None], mirrored(batch["places"]), batch["places"])
     places = places + jitter * torch.rand(size, 1, 1) * torch.randn_like(places)
@@ -157,124 +129,80 @@ def _presence_objective(unit: PresenceUnit, batch: dict[str, Tensor]) -> tuple[T
     """Cross-entropy of "in view" and of "moves" over the samples with a label."""
     stages, _ = unit.stages(batch["tracks"])
     scores = stages.nonlinearity[0, 0]
-    true = batch["there"].permute(1, 2, 0)
-    known = ~true.isnan()
-    loss = F.binary_cross_entropy_with_logits(scores, true.nan_to_num(), weight=known.float(), reduction="none")
-    hits = ((scores > 0) == (true > 0.5))[known].float().mean()
+    labels = batch["labels"].permute(1, 2, 0)
+    is_labeled = ~labels.isnan()
+    loss = F.binary_cross_entropy_with_logits(scores, labels.nan_to_num(), weight=is_labeled.float(), reduction="none")
+    hits = ((scores > 0) == (labels > 0.5))[is_labeled].float().mean()
 
-    return loss.sum((0, 2)).div(known.sum((0, 2)).clamp(min=1)).sum(), {"accuracy": hits}
+    return loss.sum((0, 2)).div(is_labeled.sum((0, 2)).clamp(min=1)).sum(), {"accuracy": hits}
 
 
 def choose_rule(scenes: Sequence[Scene], questions: Sequence[Question]) -> dict[str, float]:
-    """The two limits of the rule with the most correct choices on validation videos.
+    """The two limits of the rule with the most correct choices on validation videos."""
+    accuracy: dict[tuple[float, float], float] = {}
+    for limits in _RULES:
+        read = CollisionReader(FixedCollisionUnit(*limits))(scenes)
+        accuracy[limits] = score(read, questions)["explanatory"]["per_option"]
 
-    Args:
-        scenes: perceived scenes of the validation videos.
-        questions: about them, with answers.
-    """
-    tried = {
-        (near, jolt): _option_accuracy(CollisionReader(FixedCollisionUnit(near, jolt))(scenes), questions)
-        for near, jolt in _RULES
-    }
+    near, jolt = max(accuracy, key=lambda limits: accuracy[limits])
 
-    near, jolt = max(tried, key=lambda rule: tried[rule])
     return {"near": near, "jolt": jolt}
 
 
-def _option_accuracy(scenes: Sequence[Scene], questions: Sequence[Question]) -> float:
-    """Share of options that the graph answers correctly."""
-    answers = answer(scenes, questions)
-    correct = [
-        one.value == truth
-        for question, given in zip(questions, answers, strict=True)
-        for one, truth in zip(given, question.answers, strict=True)
-        if truth is not None
-    ]
-
-    return sum(correct) / len(correct)
-
-
 def detection_scores(unit: HybridUnit, scenes: SceneSet) -> dict[str, float]:
-    """Recall, precision and timing of the collisions that a unit detects.
-
-    Args:
-        unit: fixed or learned.
-        scenes: perceived scenes and references.
-
-    Returns:
-        `recall`, `precision`, the mean `timing_frames` of the hits, and the share `late` of those off by over 2.5.
-    """
+    """Recall and precision of the collisions that a unit detects, and the timing of the hits [frames]."""
     pairs = candidate_pairs(scenes.perceived)
-    when = collision_labels(pairs, scenes)
+    labels = collision_labels(pairs, scenes)
     spikes, frames, _ = detect_collisions(unit, pairs)
-    detected = spikes & (when != UNKNOWN)
-    true = when >= 0
-    away = (frames - when)[detected & true].abs()
+    detected = spikes & (labels != UNKNOWN)
+    collides = labels >= 0
+    # late: off by more than half a sample
+    error = (frames - labels)[detected & collides].abs()
 
     return {
-        "recall": _share(detected[true]),
-        "precision": _share(true[detected]),
-        "timing_frames": float(away.mean()) if len(away) else float("nan"),
-        "late": _share(away > FRAMES_PER_SAMPLE / 2),
+        "recall": _mean(detected[collides].float()),
+        "precision": _mean(collides[detected].float()),
+        "timing_frames": _mean(error),
+        "late": _mean((error > FRAMES_PER_SAMPLE / 2).float()),
     }
 
 
-def _share(flags: Tensor) -> float:
-    return float(flags.float().mean()) if len(flags) else float(np.nan)
-
-
-THRESHOLDS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0)
+def _mean(values: Tensor) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def threshold_kind(kind: str) -> str:
-    """The kind of question whose threshold applies to a kind of question.
-
-    Example:
-        >>> threshold_kind("explanatory"), threshold_kind("counterfactual")
-        ('explanatory', 'descriptive')
-    """
+    """The kind of question whose threshold applies to a kind of question."""
     return "explanatory" if kind == "explanatory" else "descriptive"
 
 
 def choose_thresholds(unit: CollisionUnit, presence: PresenceUnit, scenes: SceneSet) -> dict[str, Any]:
-    """Chooses the threshold with the most correct options for each kind of question; sets that for causes.
-
-    Args:
-        unit: trained, in eval mode.
-        presence: trained, in eval mode.
-        scenes: of the validation videos.
-
-    Returns:
-        `thresholds`, and the accuracy of each candidate under `tried`.
-    """
-    asked = {"descriptive": _descriptive_questions(scenes.reference), "explanatory": cause_questions(scenes.reference)}
+    """Chooses the threshold with the most correct options for each kind of question; sets that for causes."""
+    questions = {
+        "descriptive": _descriptive_questions(scenes.reference),
+        "explanatory": cause_questions(scenes.reference),
+    }
     reader = CollisionReader(unit, presence)
-    tried: dict[str, dict[str, float]] = {kind: {} for kind in asked}
+    tried: dict[str, dict[str, float]] = {kind: {} for kind in questions}
 
     for value in THRESHOLDS:
         unit.set_threshold(value)
         read = reader(scenes.perceived)
-        for kind, questions in asked.items():
-            tried[kind][f"{value:g}"] = round(_option_accuracy(read, questions), 5)
+        for kind, of_kind in questions.items():
+            tried[kind][f"{value:g}"] = round(score(read, of_kind)[kind]["per_option"], 5)
 
-    best = {kind: float(max(found, key=lambda v: (found[v], float(v)))) for kind, found in tried.items()}
+    # of equal thresholds the highest: it reports fewer collisions
+    best = {kind: float(max(accuracy, key=lambda v: (accuracy[v], float(v)))) for kind, accuracy in tried.items()}
     unit.set_threshold(best["explanatory"])
 
     return {"thresholds": best, "tried": tried}
 
 
 def _descriptive_questions(scenes: Sequence[Scene], seed: int = 0, num_each: int = 4) -> list[Question]:
-    """Descriptive questions about reference scenes, with answers of the symbolic executor; refused ones are left out.
-
-    Settings are chosen on them, so that no test question is used.
-
-    Args:
-        scenes: reference scenes.
-        seed: of the random questions.
-        num_each: questions for each scene.
-    """
+    """Descriptive questions about reference scenes, with answers of the symbolic executor."""
     generator = np.random.default_rng([19, seed])
     questions = [descriptive_question(scene, generator) for scene in scenes for _ in range(num_each)]
+    # a question that the executor refuses has no answer to compare with
     answers, _ = execute(scenes, questions)
 
     return [replace(one, answer=a) for one, (a,) in zip(questions, answers, strict=True) if a is not None]

@@ -1,0 +1,67 @@
+"""Accuracy of graph and executor by option and by question, by type and subtype."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from spikebridge.networks.reasoning.data.scene import KINDS, Question, Scene
+from spikebridge.networks.reasoning.executor import execute
+from spikebridge.networks.reasoning.graph.layout import Preset
+from spikebridge.networks.reasoning.graph.run import GraphAnswer, answer
+
+ProgramValues: TypeAlias = Sequence[Sequence[str | None]]  # for each question the value of each whole program
+
+
+def score(
+    scenes: Sequence[Scene], questions: Sequence[Question], preset: str | Preset = "compartment", causal: bool = False
+) -> dict[str, Any]:
+    """The accuracy of the graph, as `tally`; the arguments are those of `answer`."""
+    return tally(questions, values(answer(scenes, questions, preset, causal=causal)))
+
+
+def score_executor(scenes: Sequence[Scene], questions: Sequence[Question], causal: bool = False) -> dict[str, Any]:
+    """The accuracy of the symbolic executor, as `tally`; a refusal counts as wrong."""
+    return tally(questions, execute(scenes, questions, causal)[0], refusals=True)
+
+
+def values(answers: Sequence[Sequence[GraphAnswer]]) -> list[list[str | None]]:
+    """The bare values of answers."""
+    return [[one.value for one in row] for row in answers]
+
+
+def tally(questions: Sequence[Question], program_values: ProgramValues, refusals: bool = False) -> dict[str, Any]:
+    """Shares of correct options (`per_option`) and of questions with all options correct, by type and subtype."""
+    rows: dict[str, list[_Row]] = {kind: [] for kind in KINDS}
+    for question, row in zip(questions, program_values, strict=True):
+        # what-if texts and questions of the user may be without a known answer
+        options = [(value, truth) for value, truth in zip(row, question.answers, strict=True) if truth is not None]
+        if options:
+            rows[question.kind].append((question.subtype, options))
+
+    result = {}
+    for kind, of_kind in rows.items():
+        if of_kind:
+            result[kind] = _shares(of_kind, refusals)
+            subtypes = sorted({subtype for subtype, _ in of_kind if subtype})
+            if subtypes:
+                shares = {name: _shares([row for row in of_kind if row[0] == name], refusals) for name in subtypes}
+                result[kind]["subtypes"] = shares
+
+    return result
+
+
+_Row: TypeAlias = tuple[str, list[tuple[str | None, str]]]  # subtype, and value and truth of each option
+
+
+def _shares(rows: Sequence[_Row], refusals: bool) -> dict[str, Any]:
+    correct = [[value == truth for value, truth in options] for _, options in rows]
+    num_options = sum(map(len, correct))
+    shares: dict[str, Any] = {
+        "per_option": sum(map(sum, correct)) / num_options,
+        "per_question": sum(map(all, correct)) / len(rows),
+        "num_questions": len(rows),
+        "num_options": num_options,
+    }
+    if refusals:
+        shares["refusals"] = sum(value is None for _, options in rows for value, _ in options)
+
+    return shares
