@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from spikebridge.errors import ShapeError
-from spikebridge.ops.layers.correlation import correlate
+from spikebridge.networks.sensing.native.correlation import correlate
 from spikebridge.ops.sequence import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="built without a C compiler")

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from spikebridge.errors import ShapeError
-from spikebridge.ops.layers.correlation import template_fits
+from spikebridge.networks.sensing.native.correlation import TEMPLATE_FITS, template_fits
 from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import native
 
@@ -23,7 +23,7 @@ def test_fits_are_those_of_a_convolution(size: tuple[int, ...], is_last: bool) -
     template = torch.randn(1, shape[1], side, side)
     pictures = pictures.contiguous(memory_format=torch.channels_last) if is_last else pictures
 
-    assert select("template fits", pictures) == "native"
+    assert select(TEMPLATE_FITS, pictures) == "native"
 
     before = side // 2
     after = side - side // 2 - 1

@@ -1,10 +1,10 @@
-"""Mean places under a map and Gaussians are those of the definition, natively and in products."""
+"""Mean places under a map and Gaussians are those of the definition, natively and by products of matrices."""
 
 import numpy as np
 import pytest
 
+from spikebridge.networks.sensing.native.places import mean_places
 from spikebridge.ops import without_native
-from spikebridge.ops.layers.places import mean_places
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (2, 2), (9, 4)], ids=str)
@@ -13,21 +13,21 @@ def test_places_are_those_of_the_definition(shape: tuple[int, int], num_priors: 
     random = np.random.default_rng(0)
     maps = random.normal(size=shape) * 3, random.random(shape)
     factors = np.array([[0.0, 0.0], [1.0, -0.5], [200.0, 0.0]])
-    middles = random.normal(size=(num_priors, 2)) * 3
+    means = random.normal(size=(num_priors, 2)) * 3
     variances = random.random(num_priors) + 0.2
-    middles[0] = -60.0, 70.0  # far outside
+    means[0] = -60.0, 70.0  # far outside
     x = np.arange(-3, shape[1] - 3)
     y = np.arange(1, shape[0] + 1)
-    got = mean_places(maps, factors, (-3, 1), middles, variances)
+    native = mean_places(maps, factors, (-3, 1), means, variances)
 
     with without_native():
-        plain = mean_places(maps, factors, (-3, 1), middles, variances)
+        products = mean_places(maps, factors, (-3, 1), means, variances)
 
-    for places, spreads in (got, plain):
+    for places, spreads in (native, products):
         for i, (a, b) in enumerate(factors):
-            for k, (middle, variance) in enumerate(zip(middles, variances, strict=True)):
-                away = (x - middle[0]) ** 2 + ((y - middle[1]) ** 2)[:, None]
-                odds = a * maps[0] + b * maps[1] - away / (2 * variance)
+            for k, (mean, variance) in enumerate(zip(means, variances, strict=True)):
+                distance = (x - mean[0]) ** 2 + ((y - mean[1]) ** 2)[:, None]
+                odds = a * maps[0] + b * maps[1] - distance / (2 * variance)
                 share = np.exp(odds - odds.max())
                 share /= share.sum()
                 place = np.array([(share * x).sum(), (share * y[:, None]).sum()])

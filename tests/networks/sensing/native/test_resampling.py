@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spikebridge.errors import ShapeError
-from spikebridge.ops.layers.resampling import MovedPicture, sample_moved, sample_patches
+from spikebridge.networks.sensing.native.resampling import MovedPicture, sample_moved, sample_patches
 from spikebridge.ops.sequence import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="built without a C compiler")
@@ -25,7 +25,7 @@ def test_patches_are_those_of_pytorch(size: tuple[int, int, int], sides: tuple[i
     random, (_, height, width) = np.random.default_rng(0), size
     picture = torch.from_numpy(random.normal(size=size).astype(np.float32))
     x, y = (random.uniform(-3, n + 3, (2, m)).astype(np.float32) for n, m in zip((width, height), sides, strict=True))
-    got = sample_patches(picture.mT.contiguous().mT, x, y)
+    got = sample_patches(picture.mT.contiguous().mT[None], x, y)
 
     assert got.shape == (2, len(picture), sides[1], sides[0])
     for k in range(2):
@@ -39,7 +39,7 @@ def test_patches_are_read_between_pixels_by_hand() -> None:
     picture = torch.tensor([[[0.0, 10.0], [20.0, 30.0]]])
     x = np.array([[-5.0, 0.25, 1.0]], np.float32)
     y = np.array([[0.5, np.nan]], np.float32)
-    assert sample_patches(picture, x, y).tolist() == [[[[10.0, 12.5, 20.0], [0.0, 2.5, 10.0]]]]
+    assert sample_patches(picture[None], x, y).tolist() == [[[[10.0, 12.5, 20.0], [0.0, 2.5, 10.0]]]]
 
 
 @pytest.mark.parametrize("size", [(2, 2), (7, 3), (20, 33)], ids=str)
@@ -49,7 +49,7 @@ def test_a_moved_picture_is_that_of_pytorch(size: tuple[int, int], turn: float) 
     picture = torch.from_numpy(random.normal(size=(*size, 2)).astype(np.float32)).permute(2, 0, 1)
     motion = np.array([[1.1, turn, 0.2], [-turn, 0.9, -0.3]], np.float32)
     x, y = (np.linspace(-1.2, 1.1, n, dtype=np.float32) for n in (13, 6))
-    got = sample_moved(MovedPicture(picture, motion, x, y))
+    got = sample_moved(MovedPicture(picture, motion, x, y))[0]
     columns, rows = torch.from_numpy(np.tensordot(motion, np.stack([*np.meshgrid(x, y), np.ones((6, 13))]), 1)).float()
     expected = read(picture, columns, rows)
     expected[1] *= (columns.abs() < 1) & (rows.abs() < 1)
@@ -59,6 +59,6 @@ def test_a_moved_picture_is_that_of_pytorch(size: tuple[int, int], turn: float) 
 @pytest.mark.parametrize("picture", [torch.zeros(2, 4, 3), torch.zeros(1, 5, 2).permute(2, 0, 1)], ids=["order", "row"])
 def test_a_picture_that_would_be_read_beyond_its_memory_is_refused(picture: Tensor) -> None:
     with pytest.raises(ShapeError, match="channels last"):
-        sample_moved(MovedPicture(picture, np.eye(2, 3, dtype=np.float32), *np.zeros((2, 1), np.float32)))
+        MovedPicture(picture, np.eye(2, 3, dtype=np.float32), *np.zeros((2, 1), np.float32)).job()
     with pytest.raises(ShapeError, match="but got 2 and 1"):
-        sample_patches(picture, np.zeros((2, 4), np.float32), np.zeros((1, 4), np.float32))
+        sample_patches(picture[None], np.zeros((2, 4), np.float32), np.zeros((1, 4), np.float32))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spikebridge.networks.sensing.native.pathway import NativePathway, fits_pathway
 from spikebridge.neurons.lif import LIFState, lif_step
 from spikebridge.ops.sequence import native
-from spikebridge.ops.sparse.pathway import NativePathway, fits_pathway
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="built without a C compiler")
 LEAK = 0.9

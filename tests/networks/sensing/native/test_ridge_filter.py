@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from spikebridge.errors import ShapeError
-from spikebridge.ops.layers.ridge_filter import FilterSums, filter_response, filter_sums
+from spikebridge.networks.sensing.native.ridge_filter import (
+    RIDGE_FILTER,
+    FilterSums,
+    filter_response,
+    filter_sums,
+)
 from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import native
 
@@ -13,8 +18,8 @@ pytestmark = pytest.mark.skipif(not native.available(), reason="built without a 
 
 def sums_of(features: torch.Tensor, label: torch.Tensor) -> FilterSums:
     """The sums of one patch, by PyTorch."""
-    seen = torch.fft.rfft2(features)
-    return FilterSums(seen.conj() * torch.fft.rfft2(label), seen.abs().square().sum(0))
+    spectrum = torch.fft.rfft2(features)
+    return FilterSums(spectrum.conj() * torch.fft.rfft2(label), spectrum.abs().square().sum(0))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 6, 9, 24, 32])
@@ -29,7 +34,7 @@ def test_sums_and_responses_are_those_of_the_operations(size: int, number: int, 
         torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
     patches = torch.randn(number, channels, size, size)
-    assert select("ridge filter", patches) == "native"
+    assert select(RIDGE_FILTER, patches) == "native"
 
     response = filter_response(patches, sums, first, 0.3, 2.0)
     numerator, power = (torch.lerp(one, other, 0.3) for one, other in zip(sums, first, strict=True))
@@ -47,7 +52,7 @@ def test_a_filter_answers_to_its_own_patch_with_its_label() -> None:
 
 
 def test_a_side_with_another_factor_runs_by_pytorch() -> None:
-    assert select("ridge filter", torch.zeros(1, 2, 10, 10)) == "torch"
+    assert select(RIDGE_FILTER, torch.zeros(1, 2, 10, 10)) == "torch"
 
 
 def test_sums_of_other_patches_are_refused() -> None:
