@@ -18,7 +18,7 @@ from spikebridge.ops.native.library import library
 from spikebridge.ops.selection import PICTURES, Operation, Path, always, has_hooks, native_on_pictures
 
 _LAST = torch.channels_last
-# MOST_CHANNELS of pathway.h
+# as in pathway.h
 _MAX_CHANNELS = 256
 
 

@@ -1,4 +1,4 @@
-/* Sums are in double precision: six numbers are solved for from many places that say nearly the same. */
+/* Sums are in double precision: six numbers are solved for from many nearly dependent equations. */
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,22 +10,24 @@
 
 #include "clones.h"
 
-static const float FAINT = 0.01f;  /* added to the typical difference */
-static const double STILL = 1e-3;  /* added to the curvature: without contrast the motion stays as it is */
+/* added to the typical difference */
+static const float FAINT = 0.01f;
+/* added to the curvature: without contrast the motion does not change */
+static const double STILL = 1e-3;
 
-/* Space to work in: of each place the difference, its weight, and a copy of its size, which is put in order. */
+/* Working memory: for each place the difference, its weight, and its absolute value, which is partly sorted. */
 typedef struct {
-    float *off, *counted, *sizes;
-} Found;
+    float *difference, *weight, *size;
+} Residuals;
 
 static inline float nearest(float at, int64_t number)
 {
     const float last = (float)(number - 1);
-    return !(at > 0.0f) ? 0.0f : at > last ? last : at; /* 0 also for what is no number */
+    return !(at > 0.0f) ? 0.0f : at > last ? last : at; /* 0 also for NaN */
 }
 
-/* The difference at each place, bilinear, and its weight: nothing counts from beyond the frame. */
-CLONES static void compare(const Alignment *job, Found found)
+/* The difference at each place, bilinear, and its weight, which is 0 outside of the frame. */
+CLONES static void compare(const Alignment *job, Residuals residuals)
 {
     const float *m = job->motion, *x = job->places, *y = x + job->number;
     for (int64_t k = 0; k < job->number; k++) {
@@ -39,22 +41,22 @@ CLONES static void compare(const Alignment *job, Found found)
         const int64_t right = left + 1 < job->width ? left + 1 : left;
         const float first = above[left] + share_x * (above[right] - above[left]);
         const float second = below[left] + share_x * (below[right] - below[left]);
-        found.off[k] = first + share_y * (second - first) - job->shows[k];
-        found.counted[k] = fabsf(to_x) < 1.0f && fabsf(to_y) < 1.0f ? job->counts[k] : 0.0f;
+        residuals.difference[k] = first + share_y * (second - first) - job->values[k];
+        residuals.weight[k] = fabsf(to_x) < 1.0f && fabsf(to_y) < 1.0f ? job->weights[k] : 0.0f;
     }
 }
 
-static double misfit(const Alignment *job, Found found)
+static double misfit(const Alignment *job, Residuals residuals)
 {
     double sum = 0.0;
     for (int64_t k = 0; k < job->number; k++) {
-        const float size = fabsf(found.off[k]);
-        sum += found.counted[k] * (size < 1.0f ? size : 1.0f) + (1.0f - found.counted[k]);
+        const float size = fabsf(residuals.difference[k]);
+        sum += residuals.weight[k] * (size < 1.0f ? size : 1.0f) + (1.0f - residuals.weight[k]);
     }
     return sum / (double)job->number;
 }
 
-/* The value that `at` others are not larger than: Hoare's selection, which puts the values partly in order. */
+/* The value of rank `at`, by Hoare's selection, which partly sorts the values. */
 static float select_value(float *values, int64_t number, int64_t at)
 {
     int64_t first = 0, last = number - 1;
@@ -82,7 +84,7 @@ static float select_value(float *values, int64_t number, int64_t at)
     return values[at];
 }
 
-/* Solves a x = b, a symmetric with what was added to its diagonal, by elimination; x takes the place of b. */
+/* Solves a x = b by elimination, with a symmetric and positive definite; x is written over b. */
 static void solve(double a[NUM_OF_MOTION][NUM_OF_MOTION], double *b)
 {
     for (int i = 0; i < NUM_OF_MOTION; i++)
@@ -99,22 +101,23 @@ static void solve(double a[NUM_OF_MOTION][NUM_OF_MOTION], double *b)
     }
 }
 
-static void step(const Alignment *job, Found found)
+static void step(const Alignment *job, Residuals residuals)
 {
     const int64_t number = job->number;
     for (int64_t k = 0; k < number; k++)
-        found.sizes[k] = fabsf(found.off[k]);
-    const float typical = 2.0f * select_value(found.sizes, number, number / 2) + FAINT;
+        residuals.size[k] = fabsf(residuals.difference[k]);
+    const float typical = 2.0f * select_value(residuals.size, number, number / 2) + FAINT;
     double a[NUM_OF_MOTION][NUM_OF_MOTION] = {{0.0}}, b[NUM_OF_MOTION] = {0.0};
     for (int64_t k = 0; k < number; k++) {
-        const double away = (double)(found.off[k] / typical), weight = (double)found.counted[k] / (1.0 + away * away);
+        const double ratio = (double)(residuals.difference[k] / typical);
+        const double weight = (double)residuals.weight[k] / (1.0 + ratio * ratio);
         double slopes[NUM_OF_MOTION];
         for (int i = 0; i < NUM_OF_MOTION; i++)
             slopes[i] = (double)job->slopes[i * number + k];
         for (int i = 0; i < NUM_OF_MOTION; i++) {
             for (int j = 0; j <= i; j++)
                 a[i][j] += weight * slopes[i] * slopes[j];
-            b[i] += weight * slopes[i] * (double)found.off[k];
+            b[i] += weight * slopes[i] * (double)residuals.difference[k];
         }
     }
     for (int i = 0; i < NUM_OF_MOTION; i++) {
@@ -136,13 +139,13 @@ int spikebridge_align(Alignment *job)
     float *memory = malloc((size_t)(3 * job->number + 1) * sizeof(float));
     if (memory == NULL)
         return 1;
-    const Found found = {memory, memory + job->number, memory + 2 * job->number};
-    compare(job, found);
-    job->misfit = misfit(job, found);
+    const Residuals residuals = {memory, memory + job->number, memory + 2 * job->number};
+    compare(job, residuals);
+    job->misfit = misfit(job, residuals);
     for (int64_t k = 0; k < job->num_steps; k++) {
         if (k > 0)
-            compare(job, found);
-        step(job, found);
+            compare(job, residuals);
+        step(job, residuals);
     }
     free(memory);
     return 0;

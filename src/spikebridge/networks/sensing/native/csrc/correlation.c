@@ -1,4 +1,4 @@
-/* Most of a change of features is 0: what is not is listed once, and taken for several displacements at a time. */
+/* Most of a change of features is 0: the other parts are listed once, and used for several displacements at a time. */
 
 #include <stdlib.h>
 
@@ -8,11 +8,12 @@
 
 #include "clones.h"
 
-enum { WIDTH = 8, AT_ONCE = 8 }; /* numbers taken together, and displacements, whose sums stay in registers */
+/* numbers of a vector, and displacements at a time, whose sums stay in registers */
+enum { WIDTH = 8, AT_ONCE = 8 };
 
 typedef float Part __attribute__((vector_size(WIDTH * sizeof(float)), aligned(sizeof(float)), may_alias));
 
-/* Numbers of the picture that stand together and are not all 0: where, and where they meet the template. */
+/* The offsets of a part that is not all 0, in the picture and in the template. */
 typedef struct {
     int64_t picture, template;
 } Active;
@@ -41,7 +42,7 @@ static inline __attribute__((always_inline)) void fit(const float *picture, cons
         fits[j] = total(sums[j]);
 }
 
-/* What is left over at the end of rows, too short for a part. */
+/* Adds the ends of rows, which are shorter than a part. */
 static void add_rest(const Correlation *job, int64_t whole)
 {
     const int64_t row = job->width * job->channels, template_row = job->template_width * job->channels;
@@ -77,7 +78,8 @@ CLONES static void fit_all(const Correlation *job, int64_t whole, Active *active
         const float *template = job->template + i * template_row;
         double *fits = job->fits + i * job->columns;
         for (int64_t j = 0; j < job->columns; j += AT_ONCE) {
-            const int64_t last = job->columns - AT_ONCE, from = j < last ? j : last; /* some are done twice */
+            /* the last block may overlap the one before */
+            const int64_t last = job->columns - AT_ONCE, from = j < last ? j : last;
             if (last >= 0)
                 fit(job->picture, template + from * step, active, number, step, fits + from, AT_ONCE);
         }

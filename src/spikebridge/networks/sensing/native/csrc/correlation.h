@@ -9,14 +9,14 @@
 #include "native.h"
 
 typedef struct {
-    int64_t height, width, channels; /* of the picture */
-    int64_t template_width;          /* places of a row of the template */
-    int64_t rows, columns;           /* of displacements */
+    int64_t height, width, channels; /* size of the picture */
+    int64_t template_width;          /* columns of the template */
+    int64_t rows, columns;           /* number of displacements */
     const float *picture, *template; /* the template at the first displacement */
     double *fits;                    /* [row][column] */
 } Correlation;
 
-/* 0, or 1 where there was not enough memory. */
+/* Gives 0, or 1 if there is not enough memory. */
 int spikebridge_correlate(const Correlation *job);
 
 #endif

@@ -1,24 +1,25 @@
-/* Means of many numbers. */
+/* Means of many numbers, in double precision. */
 #ifndef SPIKEBRIDGE_MEANS_H
 #define SPIKEBRIDGE_MEANS_H
 
 #include <stdint.h>
 
-/* The mean of numbers, or of the squares of their distances from a middle. */
+/* The mean of the differences of numbers from a middle, or of the squares of these. */
 static inline __attribute__((always_inline)) double mean(const float *numbers, int64_t number, int is_squared,
                                                          float middle)
 {
-    enum { AT_ONCE = 8 }; /* sums side by side, which need not wait for each other */
+    /* independent sums, which need not wait for each other */
+    enum { AT_ONCE = 8 };
     double sums[AT_ONCE] = {0.0}, sum = 0.0;
     int64_t k = 0;
     for (; k + AT_ONCE <= number; k += AT_ONCE)
         for (int i = 0; i < AT_ONCE; i++) {
-            const double away = (double)(numbers[k + i] - middle);
-            sums[i] += is_squared ? away * away : away;
+            const double difference = (double)(numbers[k + i] - middle);
+            sums[i] += is_squared ? difference * difference : difference;
         }
     for (; k < number; k++) {
-        const double away = (double)(numbers[k] - middle);
-        sum += is_squared ? away * away : away;
+        const double difference = (double)(numbers[k] - middle);
+        sum += is_squared ? difference * difference : difference;
     }
     for (int i = 0; i < AT_ONCE; i++)
         sum += sums[i];

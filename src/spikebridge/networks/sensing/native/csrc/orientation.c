@@ -21,7 +21,7 @@ static inline __attribute__((always_inline)) void take_roots(Block *x)
     memcpy(x, numbers, sizeof(numbers));
 }
 
-/* Adds what some pixels of a row beside each other show: the strength m of the gradient, m cos(n a) and m sin(n a) for
+/* Adds the values of neighbouring pixels of a row: the strength m of the gradient, m cos(n a) and m sin(n a) for
    multiples n of twice its angle, each from the two before, and grey. */
 static inline __attribute__((always_inline)) void add_pixels(const float *above, const float *here, const float *below,
                                                              float faint, Block *sums)
@@ -44,13 +44,13 @@ static inline __attribute__((always_inline)) void add_pixels(const float *above,
     sums[NUM_FEATURES - 1] += *(const Block *)here;
 }
 
-/* Numbers from a row of a patch to the next, among them one before and one behind, and those that fill a vector. */
+/* Numbers from a row of a padded patch to the next: a pixel before and behind, filled up to whole vectors. */
 static inline int64_t wide_row(int64_t side)
 {
     return (side + LANES - 1) / LANES * LANES + 2;
 }
 
-/* `features` are means of cells, weighted. */
+/* Writes the weighted means of cells to `features`. */
 CLONES static void add_cells(const Orientation *job, const float *wide, float *features)
 {
     const int64_t side = job->side, row = wide_row(side), cells = side / CELL;
@@ -70,7 +70,7 @@ CLONES static void add_cells(const Orientation *job, const float *wide, float *f
         }
 }
 
-/* To one root mean square of the gradients, and one of grey around its mean; then the window. */
+/* Scales gradients, and grey without its mean, to a root mean square of 1; then applies the window. */
 CLONES static void scale(const Orientation *job, float *features)
 {
     const int64_t number = job->side / CELL * (job->side / CELL);
@@ -79,16 +79,16 @@ CLONES static void scale(const Orientation *job, float *features)
     for (int64_t k = 0; k < number; k++)
         grey[k] -= middle;
     const double power = (NUM_FEATURES - 1) * mean(features, (NUM_FEATURES - 1) * number, 1, 0.0f);
-    const float of_gradients = 1.0f / ((float)sqrt(power) + job->flat);
-    const float of_grey = 1.0f / (3.0f * (float)sqrt(mean(grey, number, 1, 0.0f)) + job->flat);
+    const float gradient_factor = 1.0f / ((float)sqrt(power) + job->flat);
+    const float grey_factor = 1.0f / (3.0f * (float)sqrt(mean(grey, number, 1, 0.0f)) + job->flat);
     for (int64_t feature = 0; feature < NUM_FEATURES; feature++) {
-        const float factor = feature < NUM_FEATURES - 1 ? of_gradients : of_grey;
+        const float factor = feature < NUM_FEATURES - 1 ? gradient_factor : grey_factor;
         for (int64_t k = 0; k < number; k++)
             features[feature * number + k] *= factor * job->window[k];
     }
 }
 
-/* A patch with the pixels at its edges repeated beside it. */
+/* Copies a patch and repeats the pixels at its left and right edge. */
 static void widen(const float *patch, int64_t side, float *wide)
 {
     const int64_t row = wide_row(side);
@@ -111,19 +111,19 @@ static void read_levels(const Orientation *job, float *part)
 
 int spikebridge_orientation(const Orientation *job)
 {
-    const int64_t side = job->side, size = side * side, of_patch = NUM_FEATURES * (size / (CELL * CELL));
-    const int64_t of_part = job->height * job->width, of_wide = side * wide_row(side);
-    float *part = malloc((size_t)(of_part + job->num_patches * size + of_wide) * sizeof(float));
+    const int64_t side = job->side, size = side * side, patch_numbers = NUM_FEATURES * (size / (CELL * CELL));
+    const int64_t part_numbers = job->height * job->width, wide_numbers = side * wide_row(side);
+    float *part = malloc((size_t)(part_numbers + job->num_patches * size + wide_numbers) * sizeof(float));
     if (part == NULL)
         return 1;
-    float *patches = part + of_part, *wide = patches + job->num_patches * size;
+    float *patches = part + part_numbers, *wide = patches + job->num_patches * size;
     read_levels(job, part);
     const Sampling sampling = {1, job->height, job->width, job->num_patches, side, side, part, job->x, job->y, patches};
     const int failed = spikebridge_sample_patches(&sampling);
     for (int64_t k = 0; k < job->num_patches && !failed; k++) {
         widen(patches + k * size, side, wide);
-        add_cells(job, wide, job->features + k * of_patch);
-        scale(job, job->features + k * of_patch);
+        add_cells(job, wide, job->features + k * patch_numbers);
+        scale(job, job->features + k * patch_numbers);
     }
     free(part);
     return failed;

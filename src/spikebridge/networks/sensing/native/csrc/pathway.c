@@ -1,4 +1,4 @@
-/* An event is added to the few places whose windows hold it, and so is a spike. */
+/* An event or a spike is added only to the outputs whose windows contain it. */
 
 #include "pathway.h"
 
@@ -6,11 +6,12 @@
 
 #include "clones.h"
 
-enum { WIDTH = 8 }; /* channels that are added together */
+/* channels of a vector */
+enum { WIDTH = 8 };
 
 typedef float Part __attribute__((vector_size(WIDTH * sizeof(float)), aligned(sizeof(float)), may_alias));
 
-/* Whether one of some numbers reaches a limit. */
+/* True if one of the numbers reaches the limit. */
 static inline __attribute__((always_inline)) int any_reaches(const float *numbers, float limit, const int64_t n)
 {
     if (n == WIDTH) {
@@ -25,12 +26,12 @@ static inline __attribute__((always_inline)) int any_reaches(const float *number
     return any;
 }
 
-/* The outputs along an axis whose windows hold an input: from the first up to the last, which is included. */
+/* The outputs along an axis whose windows contain an input, the last one included. */
 typedef struct {
     int64_t first, last;
 } Range;
 
-static inline Range seen_by(int64_t at, int64_t kernel, int64_t stride, int64_t pad, int64_t size)
+static inline Range outputs_of(int64_t at, int64_t kernel, int64_t stride, int64_t pad, int64_t size)
 {
     const int64_t behind = at + pad - kernel + 1, last = (at + pad) / stride;
     return (Range){behind > 0 ? (behind + stride - 1) / stride : 0, last < size ? last : size - 1};
@@ -58,8 +59,8 @@ static inline __attribute__((always_inline)) void leak_and_bias(const Pathway *p
 static inline __attribute__((always_inline)) void add_event(const Pathway *p, int64_t input, int64_t y, int64_t x,
                                                             float value, float *v, float *sum, const int64_t n)
 {
-    const Range rows = seen_by(y, p->kernel_y, p->stride, p->pad_y, p->out_height);
-    const Range columns = seen_by(x, p->kernel_x, p->stride, p->pad_x, p->out_width);
+    const Range rows = outputs_of(y, p->kernel_y, p->stride, p->pad_y, p->out_height);
+    const Range columns = outputs_of(x, p->kernel_x, p->stride, p->pad_x, p->out_width);
     for (int64_t oy = rows.first; oy <= rows.last; oy++)
         for (int64_t ox = columns.first; ox <= columns.last; ox++) {
             const int64_t ky = y + p->pad_y - oy * p->stride, kx = x + p->pad_x - ox * p->stride;
@@ -72,7 +73,8 @@ static inline __attribute__((always_inline)) void add_event(const Pathway *p, in
 static inline __attribute__((always_inline)) void add_events(const Pathway *p, const float *events, float *v,
                                                              float *sum, const int64_t n)
 {
-    enum { AT_A_TIME = 8 }; /* most of a picture is 0 */
+    /* most of a picture is 0 */
+    enum { AT_A_TIME = 8 };
     for (int64_t input = 0; input < p->num_inputs; input++)
         for (int64_t y = 0; y < p->height; y++) {
             const float *row = events + (input * p->height + y) * p->width;
@@ -88,13 +90,13 @@ static inline __attribute__((always_inline)) void add_events(const Pathway *p, c
         }
 }
 
-/* Adds what the spikes of a place give to each place around it: `spiking` lists their channels. */
+/* Adds the weights of the spikes of a place to the outputs around it; `spiking` lists their channels. */
 static inline __attribute__((always_inline)) void add_spikes(const Pathway *p, int64_t y, int64_t x,
                                                              const int64_t *spiking, int64_t number, float *sum,
                                                              const int64_t n)
 {
-    const Range rows = seen_by(y, p->kernel_out_y, 1, p->kernel_out_y / 2, p->out_height);
-    const Range columns = seen_by(x, p->kernel_out_x, 1, p->kernel_out_x / 2, p->out_width);
+    const Range rows = outputs_of(y, p->kernel_out_y, 1, p->kernel_out_y / 2, p->out_height);
+    const Range columns = outputs_of(x, p->kernel_out_x, 1, p->kernel_out_x / 2, p->out_width);
     for (int64_t oy = rows.first; oy <= rows.last; oy++)
         for (int64_t ox = columns.first; ox <= columns.last; ox++) {
             const int64_t ky = y + p->kernel_out_y / 2 - oy, kx = x + p->kernel_out_x / 2 - ox;
@@ -136,14 +138,15 @@ static inline __attribute__((always_inline)) void step(const Pathway *p, const f
     leak_and_bias(p, sum_before, sum, p->leak, p->bias, n);
     leak_and_bias(p, v_before, v, p->decay, p->bias + n, n);
     add_events(p, events, v, sum, n);
-    int64_t spiking[MOST_CHANNELS];
+    int64_t spiking[MAX_CHANNELS];
     fire(p, v, sum, spiking, n);
 }
 
 CLONES void spikebridge_pathway_step(const Pathway *p, const float *events, const float *v_before, float *v,
                                      const float *sum_before, float *sum)
 {
-    if (p->channels == 8) /* as shipped; a number known here fills whole registers */
+    /* the shipped network has 8: a constant number of channels fills whole registers */
+    if (p->channels == 8)
         step(p, events, v_before, v, sum_before, sum, 8);
     else
         step(p, events, v_before, v, sum_before, sum, p->channels);

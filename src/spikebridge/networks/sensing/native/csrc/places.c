@@ -1,5 +1,4 @@
-/* A Gaussian is a product of its parts along x and y, so that the sums of all Gaussians over a row of the map run side by
-   side. */
+/* A Gaussian is a product of factors along x and y, so that the sums of several Gaussians over a row run at once. */
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,21 +10,23 @@
 
 #include "clones.h"
 
-enum { WIDE = 8, POWERS = 3 }; /* Gaussians side by side; 1, x and x^2 */
+/* Gaussians of a vector; 1, x and x^2 */
+enum { WIDE = 8, POWERS = 3 };
 
 typedef double Wide __attribute__((vector_size(WIDE * sizeof(double)), aligned(sizeof(double)), may_alias));
 
-/* Space to work in: a map, and Gaussians along an axis, [pixel][Gaussian], in whole parts. */
+/* Working memory: a map, and Gaussians along an axis, [pixel][Gaussian], in whole vectors. */
 typedef struct {
     double *map, *along_x, *along_y;
-    int64_t wide; /* Gaussians with those that fill the last part */
+    int64_t wide; /* number of Gaussians, filled up to whole vectors */
 } Work;
 
 /* e^x for x of 0 or less, to two units in the last place: 2^k e^r with |r| of half of ln 2 at most. Unlike that of the
    system it runs for several numbers at once, and needs no new version of the system. */
 static inline __attribute__((always_inline)) double exponential(double x)
 {
-    const double shift = 6755399441055744.0; /* 1.5 * 2^52: what is added to it is rounded to an integer, the last bits */
+    /* 1.5 * 2^52: a number added to it is rounded to an integer, in the last bits */
+    const double shift = 6755399441055744.0;
     const double shifted = x * 1.4426950408889634 + shift, k = shifted - shift;
     const double r = (x - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10;
     double sum = 1.0 / 6227020800.0;
@@ -50,8 +51,9 @@ static inline __attribute__((always_inline)) double exponential(double x)
     return x > -700.0 ? sum * power : 0.0;
 }
 
-/* Its largest value is 1, for a middle may lie far outside. */
-CLONES static void give_gaussian(double middle, double variance, double first, int64_t number, int64_t step, double *values)
+/* The largest value is 1: the centre may be far outside of the map. */
+CLONES static void write_gaussian(double middle, double variance, double first, int64_t number, int64_t step,
+                                  double *values)
 {
     double nearest = round(middle) < first ? first : round(middle);
     nearest = nearest > first + (double)(number - 1) ? first + (double)(number - 1) : nearest;
@@ -74,7 +76,7 @@ CLONES static void give_map(const Places *job, double a, double b, double *map)
         map[k] = a == 0.0 && b == 0.0 ? 1.0 : exponential(map[k] - largest);
 }
 
-/* The means of a part of the Gaussians. */
+/* The means of a vector of Gaussians. */
 CLONES static void give_means(const Places *job, Work work, int64_t from, double *places, double *spreads)
 {
     Wide total = {0.0}, x_sum = total, y_sum = total, squares = total;
@@ -111,8 +113,8 @@ int spikebridge_places(const Places *job)
     double *along_x = memory + job->height * job->width;
     const Work work = {memory, along_x, along_x + job->width * wide, wide};
     for (int64_t k = 0; k < job->num_priors; k++) {
-        give_gaussian(job->middles[2 * k], job->variances[k], job->left, job->width, wide, work.along_x + k);
-        give_gaussian(job->middles[2 * k + 1], job->variances[k], job->top, job->height, wide, work.along_y + k);
+        write_gaussian(job->middles[2 * k], job->variances[k], job->left, job->width, wide, work.along_x + k);
+        write_gaussian(job->middles[2 * k + 1], job->variances[k], job->top, job->height, wide, work.along_y + k);
     }
     for (int64_t odds = 0; odds < job->num_odds; odds++) {
         const int64_t first = odds * job->num_priors;

@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 typedef struct {
-    int64_t height, width, num_odds, num_priors; /* of the maps */
-    double left, top;                            /* of the first pixel */
+    int64_t height, width, num_odds, num_priors; /* size and numbers of the maps */
+    double left, top;                            /* position of the first pixel */
     const double *fits, *changes;                /* [y][x] */
     const double *factors;                       /* [odds][2]: a, b */
     const double *middles;                       /* [prior][2]: x0, y0 */
@@ -19,7 +19,7 @@ typedef struct {
     double *spreads;                             /* [odds][prior]: the variance along an axis */
 } Places;
 
-/* 0, or 1 where there was not enough memory. */
+/* Gives 0, or 1 if there is not enough memory. */
 int spikebridge_places(const Places *job);
 
 #endif

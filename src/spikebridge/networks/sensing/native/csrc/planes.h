@@ -1,8 +1,8 @@
-/* Transforms of planes of complex numbers: along the columns, for as many of them as a vector has numbers; then the plane
-   is turned over, and the other axis follows in the same way. A size has the factors 2 and 3 alone.
+/* Transforms of planes of complex numbers: along the columns, a vector of columns at a time; then the plane is
+   transposed, and the other axis is transformed in the same way. A size has only the factors 2 and 3.
 
-   Two real maps a and b are transformed as a + i b. Of the product of such a pair with the conjugate of another one,
-   a' + i b', the real part is what a with a' and b with b' give: for sums of them, pairs are never taken apart. */
+   Two real maps a and b are transformed as a + i b. The real part of the product of such a pair with the conjugate of
+   another one, a' + i b', is the sum of the products of a with a' and of b with b': sums need no separate maps. */
 #ifndef SPIKEBRIDGE_PLANES_H
 #define SPIKEBRIDGE_PLANES_H
 
@@ -18,13 +18,13 @@ typedef struct {
     float *re, *im;
 } Plane;
 
-/* cos and -sin of all angles of a transform, and how long a row of a plane is. */
+/* cos and -sin of all angles of a transform, and the length of a row of a plane. */
 typedef struct {
     int64_t size, row;
     float *cosine, *sine;
 } Waves;
 
-/* The angles of transforms of a size, in memory of twice as many numbers. */
+/* The angles of transforms of a size, in memory for twice as many numbers. */
 static inline Waves waves_of(int64_t size, float *memory)
 {
     const Waves waves = {size, (size + LANES - 1) / LANES * LANES, memory, memory + size};
@@ -35,15 +35,15 @@ static inline Waves waves_of(int64_t size, float *memory)
     return waves;
 }
 
-/* Memory to work in: planes, and one of what is constant for each pair of maps. */
+/* Working memory: planes, and a constant plane for each pair of maps. */
 typedef struct {
     float *memory, *pairs;
     Waves waves;
     Plane planes[3];
-    int64_t number; /* of a plane */
+    int64_t number; /* numbers of a plane */
 } Work;
 
-/* 0, or 1 where there was not enough memory; all is 0. */
+/* Gives 0, or 1 if there is not enough memory; all numbers are 0. */
 static inline int allocate(int64_t size, int64_t num_pairs, Work *work)
 {
     work->number = size * ((size + LANES - 1) / LANES * LANES);
@@ -63,7 +63,7 @@ static inline __attribute__((always_inline)) Block *at(float *numbers, int64_t p
     return (Block *)(numbers + place);
 }
 
-/* The transform of so few values, in place. */
+/* The transform of 2, 3 or 4 values, in place. */
 static inline __attribute__((always_inline)) void transform_few(Block *re, Block *im, const int number)
 {
     if (number == 2) {
@@ -111,7 +111,7 @@ static inline __attribute__((always_inline)) void step(const Waves *waves, int64
             }
 }
 
-/* Along the columns of a plane; `other` is memory to work in, and both change their places with each step. */
+/* Transforms the columns of a plane; `other` is working memory, and the two swap with each step. */
 static inline __attribute__((always_inline)) void transform_columns(const Waves *waves, int64_t columns, Plane *plane,
                                                                     Plane *other)
 {
@@ -129,8 +129,8 @@ static inline __attribute__((always_inline)) void transform_columns(const Waves 
     }
 }
 
-/* Columns become rows: `columns` of them, and zeros behind. */
-static inline __attribute__((always_inline)) void turn_over(const Waves *waves, int64_t columns, Plane *plane,
+/* Transposes a plane of some columns, and fills the rest with zeros. */
+static inline __attribute__((always_inline)) void transpose(const Waves *waves, int64_t columns, Plane *plane,
                                                             Plane *other)
 {
     const int64_t row = waves->row, size = waves->size;
@@ -146,16 +146,16 @@ static inline __attribute__((always_inline)) void turn_over(const Waves *waves, 
     *plane = *other, *other = kept;
 }
 
-/* Of a plane whose columns behind the first ones are 0: frequencies along x in its rows, those along y in its columns. */
+/* The transform of a plane whose columns behind the first ones are 0: kx along its rows, ky along its columns. */
 static inline __attribute__((always_inline)) void transform(const Waves *waves, int64_t columns, Plane *plane,
                                                             Plane *other)
 {
     transform_columns(waves, columns, plane, other);
-    turn_over(waves, columns, plane, other);
+    transpose(waves, columns, plane, other);
     transform_columns(waves, waves->size, plane, other);
 }
 
-/* The other way round, without the division by the number of places. */
+/* The inverse transform, without the division by the number of places. */
 static inline __attribute__((always_inline)) void transform_back(const Waves *waves, Plane *plane, Plane *other)
 {
     *plane = (Plane){plane->im, plane->re};
@@ -173,7 +173,7 @@ static inline __attribute__((always_inline)) void load(const Waves *waves, const
             to[y * waves->row + x] = map[y * row_step + x * column_step];
 }
 
-/* sum += one times the conjugate of the other, of whole planes. */
+/* sum += one times the conjugate of the other, for whole planes. */
 static inline __attribute__((always_inline)) void add_product(int64_t number, Plane one, Plane other, Plane sum)
 {
     for (int64_t k = 0; k < number; k += LANES) {

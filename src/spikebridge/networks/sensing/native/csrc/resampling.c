@@ -1,4 +1,4 @@
-/* A patch is read along x from all rows of the picture, and then between two of these rows at a time. */
+/* A patch is interpolated along x in all rows of the picture, and then along y. */
 
 #include <math.h>
 #include <stdlib.h>
@@ -29,12 +29,13 @@ CLONES static void read_rows(const Sampling *job, Line lines, const float *rows,
 
 int spikebridge_sample_patches(const Sampling *job)
 {
-    const int64_t most = job->columns > job->rows ? job->columns : job->rows;
-    float *memory = malloc((size_t)(job->height * job->columns + 4 * most) * sizeof(float));
+    const int64_t longest = job->columns > job->rows ? job->columns : job->rows;
+    float *memory = malloc((size_t)(job->height * job->columns + 4 * longest) * sizeof(float));
     if (memory == NULL)
         return 1;
-    float *rows = memory + 4 * most;
-    Line columns = {(int32_t *)memory, memory + most, 0}, lines = {(int32_t *)(memory + 2 * most), memory + 3 * most, 0};
+    float *rows = memory + 4 * longest;
+    Line columns = {(int32_t *)memory, memory + longest, 0};
+    Line lines = {(int32_t *)(memory + 2 * longest), memory + 3 * longest, 0};
     for (int64_t k = 0; k < job->num_patches; k++) {
         find_places(job->x + k * job->columns, job->columns, job->width, &columns);
         find_places(job->y + k * job->rows, job->rows, job->height, &lines);
@@ -47,7 +48,7 @@ int spikebridge_sample_patches(const Sampling *job)
     return 0;
 }
 
-/* Where a row of what is read lies in the picture: the pixel before, the shares of the next ones, and 1 inside, else 0. */
+/* The positions of a row in the picture: the pixel before, the shares of the next ones, and 1 inside, else 0. */
 typedef struct {
     int32_t *pixel;
     float *share_x, *share_y, *is_inside;
@@ -55,7 +56,8 @@ typedef struct {
 
 static inline __attribute__((always_inline)) void find_row(const MovedSampling *job, float y, Places to)
 {
-    const int64_t width = job->width, height = job->height, columns = job->columns; /* copies, which no store changes */
+    /* copies, which no store can change */
+    const int64_t width = job->width, height = job->height, columns = job->columns;
     const float *m = job->motion, of_x = m[0], of_y = m[3], from_x = m[1] * y + m[2], from_y = m[4] * y + m[5];
     const float *x = job->x;
     for (int64_t k = 0; k < columns; k++) {
@@ -69,13 +71,13 @@ static inline __attribute__((always_inline)) void find_row(const MovedSampling *
     }
 }
 
-/* Two pixels beside each other, of two numbers each. */
+/* Two neighbouring pixels of two numbers each. */
 typedef float Pixels __attribute__((vector_size(4 * sizeof(float)), aligned(sizeof(float)), may_alias));
 
 CLONES static void read_moved(const MovedSampling *job, Places places)
 {
     for (int64_t row = 0; row < job->rows; row++) {
-        float *to = job->seen + row * job->columns * job->step;
+        float *to = job->output + row * job->columns * job->step;
         find_row(job, job->y[row], places);
         for (int64_t k = 0; k < job->columns; k++, to += job->step) {
             const float *at = job->picture + 2 * places.pixel[k];

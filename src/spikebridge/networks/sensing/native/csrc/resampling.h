@@ -1,5 +1,5 @@
-/* Pictures read between their pixels, bilinear; beyond the edges, the nearest pixels. Places are counted from the middle
-   of the first pixel.
+/* Pictures read between their pixels, bilinear; beyond the edges, the nearest pixels. Places are counted from the
+   middle of the first pixel.
 
    The callers (resampling.py, orientation.c, search_region.c) own all memory but that of a call, and vouch for every
    size. */
@@ -9,30 +9,30 @@
 #include <stdint.h>
 
 typedef struct {
-    int64_t channels, height, width;    /* of the picture */
-    int64_t num_patches, rows, columns; /* of a patch */
+    int64_t channels, height, width;    /* size of the picture */
+    int64_t num_patches, rows, columns; /* number and size of patches */
     const float *picture;               /* [channel][y][x] */
-    const float *x, *y;                 /* [patch][column] and [patch][row]: what each reads */
+    const float *x, *y;                 /* [patch][column] and [patch][row]: positions */
     float *patches;                     /* [patch][channel][row][column] */
 } Sampling;
 
-/* 0, or 1 where there was not enough memory. */
+/* Gives 0, or 1 if there is not enough memory. */
 int spikebridge_sample_patches(const Sampling *job);
 
 typedef struct {
-    int64_t height, width; /* of the picture, 2 at least */
-    int64_t rows, columns; /* of what is read */
-    const float *picture;  /* [y][x][grey level, whether it is known] */
+    int64_t height, width; /* size of the picture, 2 at least */
+    int64_t rows, columns; /* size of the output */
+    const float *picture;  /* [y][x][grey level, 1 if it is known] */
     const float *x, *y;    /* [column] and [row], from -1 at one edge of the picture to 1 at the other */
-    float motion[6];       /* rows of a matrix that takes (x, y, 1) to where the picture is read */
-    float *seen;           /* [row][column][grey level, whether it is known: 0 beyond the edges] */
-    int64_t step;          /* from a column of it to the next, 2 or more */
+    float motion[6];       /* rows of a matrix from (x, y, 1) to the position in the picture */
+    float *output;         /* [row][column][grey level, 1 if it is known: 0 outside of the picture] */
+    int64_t step;          /* numbers from a column of it to the next, 2 or more */
 } MovedSampling;
 
-/* The same. */
+/* Gives 0, or 1 if there is not enough memory. */
 int spikebridge_sample_moved(const MovedSampling *job);
 
-/* Behind which pixel each place of an axis lies, and the share of the next one, which is `next` further. */
+/* The pixel before each position along an axis, and the share of the next pixel, which is `next` further. */
 typedef struct {
     int32_t *before;
     float *share;
@@ -42,7 +42,7 @@ typedef struct {
 static inline float nearest(float at, int64_t number)
 {
     const float last = (float)(number - 1);
-    return !(at > 0.0f) ? 0.0f : at > last ? last : at; /* 0 also for what is no number */
+    return !(at > 0.0f) ? 0.0f : at > last ? last : at; /* 0 also for NaN */
 }
 
 static inline int32_t pixel_before(float at, int64_t number)
@@ -51,7 +51,7 @@ static inline int32_t pixel_before(float at, int64_t number)
     return before < last ? before : last;
 }
 
-/* `number` is that of the pixels along the axis. */
+/* `number` is the number of pixels along the axis. */
 static inline void find_places(const float *places, int64_t count, int64_t number, Line *line)
 {
     line->next = number > 1;

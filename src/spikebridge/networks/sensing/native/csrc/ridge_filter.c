@@ -1,4 +1,4 @@
-/* Maps are loaded turned over, so that frequencies come out as [ky][kx]. */
+/* Maps are loaded transposed, so that frequencies are [ky][kx]. */
 
 #include "ridge_filter.h"
 
@@ -16,14 +16,15 @@ static inline __attribute__((always_inline)) void transform_pair(const Waves *wa
     transform(waves, size, plane, other);
 }
 
-/* What is multiplied by a pair of maps, a - i b of a filter with a and b, and divided; its conjugate, for `add_product`. */
+/* The factor a - i b of a pair of maps, with a and b of the filter, over the power; conjugate, for `add_product`. */
 static inline __attribute__((always_inline)) void pair_up(const FilterResponse *job, int64_t row, int64_t channel,
                                                           Plane to)
 {
     const int64_t size = job->size, half = size / 2 + 1;
     for (int64_t y = 0; y < size; y++)
         for (int64_t x = 0; x < size; x++) {
-            const int is_mirrored = x >= half; /* there the conjugate of the opposite frequency stands */
+            /* only half of the frequencies are stored: the others are conjugates of the opposite ones */
+            const int is_mirrored = x >= half;
             const int64_t at = is_mirrored ? (size - y) % size * half + size - x : y * half + x;
             const float power = job->power[at] + job->first_share * (job->first_power[at] - job->power[at]);
             const float gain = 1.0f / (power + job->ridge), sign = is_mirrored ? -1.0f : 1.0f;
@@ -31,7 +32,8 @@ static inline __attribute__((always_inline)) void pair_up(const FilterResponse *
             for (int64_t c = 0; c < 2 && channel + c < job->channels; c++)
                 for (int part = 0; part < 2; part++) {
                     const int64_t k = 2 * ((channel + c) * size * half + at) + part;
-                    both[2 * c + part] = job->numerator[k] + job->first_share * (job->first_numerator[k] - job->numerator[k]);
+                    const float sum = job->numerator[k];
+                    both[2 * c + part] = sum + job->first_share * (job->first_numerator[k] - sum);
                 }
             to.re[y * row + x] = gain * (both[0] + sign * both[3]);
             to.im[y * row + x] = gain * (both[2] - sign * both[1]);
@@ -59,8 +61,9 @@ CLONES static void respond(const FilterResponse *job, Work *work)
     }
 }
 
-/* The conjugate of a transform, times that of the label; and its square. */
-static inline __attribute__((always_inline)) float give(float re, float im, const float *label, float *numerator)
+/* Writes the conjugate of a transform times the transform of the label, and gives its squared magnitude. */
+static inline __attribute__((always_inline)) float write_product(float re, float im, const float *label,
+                                                                 float *numerator)
 {
     numerator[0] = re * label[0] + im * label[1];
     numerator[1] = re * label[1] - im * label[0];
@@ -79,14 +82,14 @@ CLONES static void add_up(const FilterSums *job, Work *work)
         const Plane z = work->planes[0];
         for (int64_t y = 0; y < size; y++)
             for (int64_t x = 0; x < half; x++) {
-                /* a is half of z and the conjugate at the opposite frequency, b half of their difference by i */
+                /* with z at this and c, the conjugate at the opposite frequency: a = (z + c) / 2, b = (z - c) / 2i */
                 const int64_t here = y * row + x, there = (size - y) % size * row + (size - x) % size;
                 const int64_t at = y * half + x;
                 const float a_re = (z.re[here] + z.re[there]) / 2.0f, a_im = (z.im[here] - z.im[there]) / 2.0f;
                 const float b_re = (z.im[here] + z.im[there]) / 2.0f, b_im = (z.re[there] - z.re[here]) / 2.0f;
-                job->power[at] += give(a_re, a_im, job->label + 2 * at, numerator + 2 * at);
+                job->power[at] += write_product(a_re, a_im, job->label + 2 * at, numerator + 2 * at);
                 float *second = is_pair ? numerator + 2 * (size * half + at) : unused;
-                job->power[at] += give(b_re, b_im, job->label + 2 * at, second);
+                job->power[at] += write_product(b_re, b_im, job->label + 2 * at, second);
             }
     }
 }

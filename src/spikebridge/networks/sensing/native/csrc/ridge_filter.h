@@ -1,5 +1,5 @@
 /* A filter that is learned by ridge regression in the Fourier domain: its response to patches, and the sums of a patch
-   from which it learns. Transforms of real maps have [ky][kx up to half the size]; complex numbers lie side by side.
+   from which it learns. Transforms of real maps are [ky][kx up to half the size], real and imaginary part interleaved.
 
    The caller (ridge_filter.py) owns all memory but that of a call, and vouches for every size. */
 #ifndef SPIKEBRIDGE_RIDGE_FILTER_H
@@ -16,7 +16,7 @@ typedef struct {
     float *response;                          /* [patch][y][x] */
 } FilterResponse;
 
-/* 0, or 1 where there was not enough memory. */
+/* Gives 0, or 1 if there is not enough memory. */
 int spikebridge_filter_response(const FilterResponse *job);
 
 typedef struct {
@@ -27,7 +27,7 @@ typedef struct {
     float *power;          /* [ky][kx], summed over channels */
 } FilterSums;
 
-/* The same. */
+/* Gives 0, or 1 if there is not enough memory. */
 int spikebridge_filter_sums(const FilterSums *job);
 
 #endif

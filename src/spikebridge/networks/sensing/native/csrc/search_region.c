@@ -1,4 +1,4 @@
-/* All channels of a pixel lie beside each other, so that one vector reads them all between two pixels. */
+/* Channels are last, so that one vector operation interpolates all channels between two pixels. */
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "clones.h"
 #include "means.h"
 
-enum { NOW, BEFORE, ON, OFF, GREY, KNOWN, NUM_CHANNELS, WIDTH = 8 };
+enum { FRAME, BEFORE, ON, OFF, GREY, KNOWN, NUM_CHANNELS, WIDTH = 8 };
 
 typedef float Pixel __attribute__((vector_size(WIDTH * sizeof(float)), aligned(sizeof(float)), may_alias));
 
@@ -20,7 +20,7 @@ static inline __attribute__((always_inline)) float logarithm(float x)
 {
     int32_t bits;
     memcpy(&bits, &x, sizeof(bits));
-    const int32_t n = (bits - 0x3f3504f3) >> 23; /* the bits of root 1/2 */
+    const int32_t n = (bits - 0x3f3504f3) >> 23; /* the bits of the root of 1/2 */
     bits -= n * (1 << 23);
     float m;
     memcpy(&m, &bits, sizeof(m));
@@ -29,7 +29,7 @@ static inline __attribute__((always_inline)) float logarithm(float x)
     return (float)n * 0.6931471805599453f + 2.0f * s * sum;
 }
 
-/* [y][x][channel] of the part; an event counts once a pixel. */
+/* Writes the part as [y][x][channel]; a pixel with any event has 1. */
 CLONES static void fill(const SearchRegion *job, float *part)
 {
     const int64_t rows = job->background.rows, columns = job->background.columns;
@@ -37,7 +37,7 @@ CLONES static void fill(const SearchRegion *job, float *part)
         const int64_t from = (job->top + y) * job->width + job->left;
         for (int64_t x = 0; x < columns; x++) {
             float *pixel = part + (y * columns + x) * WIDTH;
-            pixel[NOW] = (float)job->now[from + x], pixel[BEFORE] = (float)job->before[from + x];
+            pixel[FRAME] = (float)job->frame[from + x], pixel[BEFORE] = (float)job->before[from + x];
             pixel[ON] = pixel[OFF] = 0.0f;
         }
     }
@@ -48,7 +48,7 @@ CLONES static void fill(const SearchRegion *job, float *part)
     }
 }
 
-/* A row of a patch, channel by channel; `line` is memory to work in. */
+/* Reads a row of a patch, channel by channel; `line` is working memory. */
 static inline __attribute__((always_inline)) void read_row(const float *part, int64_t part_columns, int64_t row,
                                                            Line lines, Line columns, int64_t side, float *line,
                                                            float *const *channels)
@@ -75,7 +75,7 @@ static inline __attribute__((always_inline)) void add_row(float *const *channels
     const int64_t cells = side / 2;
     float *contrast = channels[GREY];
     for (int64_t k = 0; k < side; k++)
-        contrast[k] = channels[KNOWN][k] * logarithm((channels[NOW][k] + dark) / (channels[GREY][k] + dark));
+        contrast[k] = channels[KNOWN][k] * logarithm((channels[FRAME][k] + dark) / (channels[GREY][k] + dark));
     for (int64_t k = 0; k < cells; k++) {
         const int64_t one = 2 * k, other = one + 1;
         const float first = contrast[one], second = contrast[other];
@@ -87,7 +87,7 @@ static inline __attribute__((always_inline)) void add_row(float *const *channels
     }
 }
 
-/* `work` is room for a line of the part, for rows of channels, and for sums of cells. */
+/* `work` is memory for a line of the part, for rows of channels, and for sums of cells. */
 CLONES static void read_patch(const SearchRegion *job, const float *part, int64_t patch, Line lines, Line columns,
                               float *work)
 {
@@ -100,7 +100,7 @@ CLONES static void read_patch(const SearchRegion *job, const float *part, int64_
     for (int64_t row = 0; row < side; row++) {
         if (row % 2 == 0)
             memset(sums, 0, (size_t)(NUM_MEANS * cells) * sizeof(float));
-        channels[NOW] = shown + row * side, channels[BEFORE] = shown + (side + row) * side;
+        channels[FRAME] = shown + row * side, channels[BEFORE] = shown + (side + row) * side;
         read_row(part, part_columns, row, lines, columns, side, work, channels);
         add_row(channels, side, job->dark, sums);
         for (int64_t k = 0; row % 2 && k < NUM_MEANS * cells; k++)
@@ -128,7 +128,7 @@ int spikebridge_search_region(SearchRegion *job)
     float *work = part + of_part, *places = work + of_work;
     Line across = {(int32_t *)places, places + side, 0}, down = {(int32_t *)(places + 2 * side), places + 3 * side, 0};
     fill(job, part);
-    job->background.seen = part + GREY, job->background.step = WIDTH;
+    job->background.output = part + GREY, job->background.step = WIDTH;
     const int failed = spikebridge_sample_moved(&job->background);
     for (int64_t k = 0; k < job->num_patches && !failed; k++) {
         find_places(job->x + k * side, side, columns, &across);

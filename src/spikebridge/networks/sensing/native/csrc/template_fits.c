@@ -4,7 +4,7 @@
 
 #include "planes.h"
 
-/* What the template has with itself; and its transform, of each pair of channels. */
+/* Transforms each pair of channels of the template, and gives its squared norm. */
 CLONES static double transform_template(const TemplateFits *job, Work *work)
 {
     const int64_t side = job->side, number = work->number;
@@ -41,7 +41,8 @@ CLONES static void fit(const TemplateFits *job, const Work *work, int64_t pictur
     }
     transform_back(&work->waves, &sum, &other);
     for (int64_t y = 0; y < job->height; y++)
-        for (int64_t x = 0; x < job->width; x++) /* what comes before the first place stands at the end */
+        /* displacements below 0 are at the end of the transform */
+        for (int64_t x = 0; x < job->width; x++)
             job->fits[(picture * job->height + y) * job->width + x] =
                 scale * sum.re[(y + size - half) % size * row + (x + size - half) % size];
 }

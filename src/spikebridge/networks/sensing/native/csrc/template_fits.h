@@ -8,15 +8,15 @@
 
 typedef struct {
     int64_t num_pictures, channels, height, width;
-    int64_t picture_step, channel_step, row_step, column_step; /* between numbers of the pictures */
-    int64_t side;                    /* of the template */
-    int64_t size;                    /* of a transform, of factors 2 and 3: a picture and half a template or more, and
-                                        a template or more */
+    int64_t picture_step, channel_step, row_step, column_step; /* strides of the pictures */
+    int64_t side;                    /* side of the template */
+    int64_t size;                    /* side of a transform, of factors 2 and 3: at least a picture and half a template,
+                                        and at least a template */
     const float *pictures, *template; /* the template [channel][y][x] */
     float *fits;                     /* [picture][y][x] */
 } TemplateFits;
 
-/* 0, or 1 where there was not enough memory. */
+/* Gives 0, or 1 if there is not enough memory. */
 int spikebridge_template_fits(const TemplateFits *job);
 
 #endif
