@@ -14,7 +14,8 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 FOLDER = Path("src/spikebridge/ops/native")
-SOURCES = FOLDER / "csrc"
+# kernels of all networks, and those of the tracker, which use headers of the former
+SOURCES = (FOLDER / "csrc", Path("src/spikebridge/networks/sensing/native/csrc"))
 # numbers are those of PyTorch to the bit: no product is fused with a sum
 FLAGS = ["-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=default"]
 
@@ -54,8 +55,9 @@ class BuildWheel(bdist_wheel):
 
 native = Extension(
     "spikebridge.ops.native._native",
-    sources=sorted(map(str, SOURCES.glob("*.c"))),
-    depends=sorted(map(str, SOURCES.glob("*.h"))),
+    sources=sorted(str(file) for folder in SOURCES for file in folder.glob("*.c")),
+    depends=sorted(str(file) for folder in SOURCES for file in folder.glob("*.h")),
+    include_dirs=[str(folder) for folder in SOURCES],
     extra_compile_args=[] if sys.platform == "win32" else FLAGS,
     optional=True,
     py_limited_api=True,

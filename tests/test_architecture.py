@@ -55,7 +55,7 @@ INNER_LAYERS = {
 NETWORK_LAYERS = (
     ("data",),
     ("simulation",),
-    ("parsing", "perception", "events"),
+    ("parsing", "perception", "events", "native"),
     ("graph", "model"),
     ("tracker", "explain"),
     ("baselines",),

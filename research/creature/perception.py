@@ -20,7 +20,6 @@ from spikebridge.networks.reasoning.simulation.video import HEIGHT, WIDTH
 from spikebridge.networks.sensing.model.backbones import STRIDE as CELL
 from spikebridge.networks.sensing.model.heads import ChangeHead, Template, cell_places
 from spikebridge.networks.sensing.model.motion_prior import soft_argmax
-from spikebridge.networks.sensing.model.units import read_at
 from spikebridge.neurons import Stateful
 
 NUM_SLOTS = len(COLORS)
@@ -262,3 +261,18 @@ class PairDistances(nn.Module):
         gap = (1 - (gap / RADIUS).clamp(-1, 3)) * both
 
         return torch.cat([gap.unsqueeze(1).expand(-1, self.num_copies, -1), both.unsqueeze(1)], 1).unsqueeze(-1)
+
+
+def read_at(
+    maps: Float[Tensor, "B C H W"], x: Float[Tensor, "B N"], y: Float[Tensor, "B M"], stride: int
+) -> Float[Tensor, "B C M N"]:
+    """Maps at positions between cells, bilinear, relative to the centre of the crop [px]; outside, the nearest cell."""
+    down, across = (_between(place, n, stride) for place, n in zip((y, x), maps.shape[2:], strict=True))
+    # two products of matrices: they take any modulated batch, which grid_sample does not
+    return torch.einsum("bmh,bchw,bnw->bcmn", down, maps, across)
+
+
+def _between(places: Float[Tensor, "B N"], num_cells: int, stride: int) -> Float[Tensor, "B N H"]:
+    """The weight of each cell at each position: 1 on it, 0 at its neighbours and beyond."""
+    cell = ((places + (num_cells * stride - 1) / 2) / stride).clamp(0, num_cells - 1)
+    return (1 - (cell.unsqueeze(2) - torch.arange(num_cells, dtype=cell.dtype, device=cell.device)).abs()).clamp(min=0)

@@ -147,7 +147,7 @@ def test_a_bundle_of_before_or_of_another_recipe_is_refused_in_one_line(exported
 
         return copy
 
-    with pytest.raises(DataError, match=r"expected numbers 'prior.log_start' .* not there; export the bundle anew"):
+    with pytest.raises(DataError, match=r"expected numbers 'prior.log_start' .* not there; export the bundle again"):
         sensing.bundle_tracker(without(lambda plain: plain.pop("left_out_numbers")))
 
     with pytest.raises(ConfigError, match="expected a bundle of the recipe sensing, but it is of 'digits'"):

@@ -15,7 +15,7 @@ from spikebridge.networks.digits import recipe as digits
 from spikebridge.training import WHOLE, Batches, Phase, Settings, fit
 
 PRECISIONS = get_args(get_type_hints(Settings)["precision"])
-SENSING = ("learned", "fixed", "none", "no_prior", "memoryless", "correlation", "kernel")
+SENSING = ("learned", "fixed", "none", "no_prior")
 NAMES = {
     "digits": tuple(digits.VARIANTS),
     "modulation": ("hmn",),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from spikebridge.cli.main import main
+from spikebridge.networks.sensing.native import OPERATIONS as SENSING
 from spikebridge.neurons import Arctan, FastSigmoid
 from spikebridge.ops import reference, without_native
 from spikebridge.ops.selection import OPERATIONS, select
@@ -62,11 +63,12 @@ def test_neurons_take_the_fastest_path_for_their_numbers(shape, dtype, surrogate
 def test_doctor_prints_every_operation_with_its_paths_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--paths", "--json"]) == 0
 
-    told = json.loads(capsys.readouterr().out)
-    assert [row["operation"] for row in told["operations"]] == list(OPERATIONS)
-    for row in told["operations"]:
-        assert [path["path"] for path in row["paths"]] == [path.name for path in OPERATIONS[row["operation"]].paths]
-        assert row["here"] in [path.name for path in OPERATIONS[row["operation"]].paths]
+    rows = json.loads(capsys.readouterr().out)["operations"]
+    operations = {**OPERATIONS, **SENSING}
+    assert [row["operation"] for row in rows] == list(operations)
+    for row in rows:
+        assert [path["path"] for path in row["paths"]] == [path.name for path in operations[row["operation"]].paths]
+        assert row["here"] in [path.name for path in operations[row["operation"]].paths]
 
     assert main(["doctor", "--paths"]) == 0
-    assert capsys.readouterr().out.count("->") == len(OPERATIONS)
+    assert capsys.readouterr().out.count("->") == len(operations)

@@ -27,11 +27,11 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from research.claims.experiment import Results, main, run_plan, spread
+from research.sensing.variants.label_free import change_objective
 from spikebridge.networks.sensing.data import DT, recording_parts
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
-from spikebridge.networks.sensing.training.objectives import change_objective
-from spikebridge.networks.sensing.training.phases import PathwayTraining, tracking_phases
+from spikebridge.networks.sensing.training.phases import PathwayTraining, pathway_phase
 from spikebridge.networks.sensing.training.samples import AXES, TrackingSamples, cut_samples
 from spikebridge.training import Phase, Settings, fit
 from spikebridge.training.batches import Batches
@@ -65,7 +65,7 @@ def network_of(way: str, seed: int) -> Sensing:
 
 def phases_of(way: str, network: Sensing, epochs: int) -> list[Phase]:
     """The phases of a way; each way has the same number of epochs."""
-    (whole,) = tracking_phases(network, "everything", "joint", PathwayTraining(epochs=epochs))
+    whole = pathway_phase(network, "everything", PathwayTraining(epochs=epochs))
 
     def phase(name: str, train: tuple[str, ...], length: int, objective: Any = whole.objective) -> Phase:
         schedule = partial(CosineAnnealingLR, T_max=length)

@@ -45,7 +45,7 @@ def scenes() -> list[Recording]:
 
 
 def figures(recordings: list[Recording], tracker: Tracker) -> dict[str, float]:
-    """Of all scenes together."""
+    """The scores of all scenes together."""
     found = join_results([one_pass_evaluation(recording, tracker) for recording in recordings]).score()
     return {"distance px": found.mean_distance_px, "auc": found.auc, "lost share": found.lost_share}
 

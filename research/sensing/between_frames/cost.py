@@ -1,11 +1,11 @@
-"""What the sensing network costs: operations, energy and time, on the test part of the real recording.
+"""The cost of the sensing network: operations, energy and time, on the test part of the real recording.
 
     python research/sensing/between_frames/cost.py  # a minute; needs the recording of FE240hz in SPIKEBRIDGE_DATA
     python research/sensing/between_frames/cost.py --quick   # one round; writes nothing
 
 The command measures the times of a step alone, calibrated, research weights, by detector, with and without the
 native library: processor time of one thread, medians over the test part, rounds interleaved, of which the fastest
-counts. On a busy machine times grow, ratios stay. Writes results/sensing_cost.json.
+counts. On a busy machine times grow, ratios stay. Writes results/cost.json.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def cost(run: Run) -> dict[str, Any]:
 
 
 def saved(everywhere: Operations, ours: Operations) -> dict[str, Any]:
-    """What a frame and the bins up to the next one take, beside an ANN that sees a frame at every bin."""
+    """The cost of a frame and the bins up to the next one, and of an ANN that reads a frame at every bin."""
     profile = hardware_profile("45nm")
     return {
         "ours": vars(ours),
@@ -101,7 +101,7 @@ def following_cost(tracker: sensing.SensingTracker, recording: Recording, frames
 
 
 def part_of(cost: Cost, name: str) -> Operations:
-    """What one of the modules did that were counted together."""
+    """The operations of one of the modules that were counted together."""
     return sum((done for path, done in cost.layers.items() if path.split(".")[0] == name), Operations())
 
 

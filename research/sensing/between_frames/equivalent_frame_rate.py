@@ -1,4 +1,4 @@
-"""What events buy: the frame rate at which the network's own ANN is as good as the hybrid, and accuracy against speed.
+"""The frame rate at which the network's own ANN is as good as the hybrid, and accuracy against speed.
 
     python research/sensing/between_frames/equivalent_frame_rate.py                # 8 minutes of one core
     python research/sensing/between_frames/equivalent_frame_rate.py --keep FOLDER  # keeps each rate there, and resumes
@@ -41,8 +41,7 @@ from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.baselines.snn_only import EventTracker
 from spikebridge.networks.sensing.data import DT, RecordingPart, recording_parts, subsample_part
-from spikebridge.networks.sensing.evaluation.latency import DECLARED
-from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation, streaming
+from spikebridge.networks.sensing.evaluation.protocols import DECLARED, one_pass_evaluation, streaming
 from spikebridge.networks.sensing.evaluation.runner import join_results
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.networks.sensing.training.detector_samples import detector_samples
@@ -299,7 +298,7 @@ def _speeds(seeds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _kept(folder: Path | None, name: str, make: Callable[[], Any]) -> Any:
-    """What a call gives, as JSON; read from a folder if it is there."""
+    """The result of a call, as JSON; read from a folder if it is there."""
     file = None if folder is None else folder / f"{name}.json"
     if file is not None and file.exists():
         return json.loads(file.read_text(encoding="utf-8"))

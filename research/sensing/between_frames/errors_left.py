@@ -1,6 +1,6 @@
-"""How much one look of a detector leaves of a tracker's errors.
+"""The share of a tracker's errors that one detection leaves.
 
-At 1 it says what it was given, and boxes grow and wander as chance will have it; a closed loop holds if errors shrink.
+At 1 it returns the given box, and boxes grow and wander at random; a closed loop holds if errors shrink.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spikebridge.data.events.binned import crop_events
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.networks.sensing.model.detector import TargetDetector
+from spikebridge.networks.sensing.model.detector import SCALES, Detection, TargetDetector
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.networks.sensing.training.augmentation import box_centers
 from spikebridge.networks.sensing.training.detector_samples import background_sequence
@@ -39,7 +39,7 @@ class FramePair(NamedTuple):
 
 def errors_left(tracker: SensingTracker, recording: Recording, frames: range) -> dict[str, float]:
     """The share that is left of a wrong size and of a wrong place which the frame before had already, on average."""
-    detector = tracker.sensing.finder
+    detector = tracker.sensing.detector
     if detector is None:
         raise SystemExit("the network has no detector")
 
@@ -70,7 +70,7 @@ def pairs(
     whole = (0, 0, recording.events.width, recording.events.height)
     chosen = np.linspace(frames.start + 1, frames.stop - 1, LOOKS).astype(int)
 
-    for k, found in background_sequence(recording, frames, recording.frames.__getitem__, generator, wrong=0.0):
+    for k, found in background_sequence(recording, frames, recording.frames.__getitem__, generator, error_factor=0.0):
         if k not in chosen:
             continue
 
@@ -88,9 +88,29 @@ def found(detector: TargetDetector, pair: FramePair, template_rate: float, facto
     here, there = (wrong(box, factor, beside) for box in (pair.here, pair.there))
     newest = detector.template(pair.before, there)
 
-    return detector.detect_multiscale(
-        pair.now, pair.before, pair.events, pair.behind, here, pair.first, newest, template_rate
+    return detect_multiscale(
+        detector, (pair.now, pair.before, pair.events, pair.behind), here, pair.first, newest, template_rate
     ).boxes
+
+
+def detect_multiscale(
+    detector: TargetDetector,
+    pictures: tuple[Tensor, Tensor, Tensor, Tensor],
+    box: Tensor,
+    first: Tensor,
+    newest: Tensor,
+    template_rate: float,
+) -> Detection:
+    """The mean over two assumed sizes, as the tracker's `FusedDetector.detect` has it.
+
+    `pictures` are the new frame, the one before, the events between, and the background.
+    """
+    sizes = torch.tensor(SCALES)[:, None] * box[:, 2:]
+    boxes = torch.cat([box[:, :2] + box[:, 2:] / 2 - sizes / 2, sizes], 1)
+    repeated = (x.expand(len(boxes), -1, -1, -1) for x in pictures)
+    detections = detector(*repeated, boxes, first, newest, template_rate)
+
+    return Detection(*(part.mean(0, keepdim=True) for part in detections))
 
 
 def wrong(box: Tensor, factor: float, beside: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What following a target takes of memory, through the real recording and through one four times as long.
+"""The memory of tracking a target, through the real recording and through one four times as long.
 
 python research/sensing/between_frames/memory.py
 

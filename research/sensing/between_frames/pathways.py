@@ -14,7 +14,7 @@ in SPIKEBRIDGE_DATA. Settings were chosen on the validation frames.
 | main | the networks that are shipped, on the real recording, generated scenes and clips | 3 |
 | generated | on generated scenes alone; measured on the real recording | 1 |
 | left_out | on the real recording alone; measured on generated scenes | 1 |
-| ablation | unit none, fixed, learned x additive, kernel x prior, memory; some at 10 frames a second too | 3 |
+| ablation | unit, form, prior, memory (`variants/recipe.py`); some at 10 frames a second too | 3 |
 | ten_hertz | nothing: A on every fourth frame, of the networks of `main` | |
 | closed_loop | nothing: C, of the networks of `main` | |
 | late | nothing: E at the rates of the paper's chip, of the networks of `main`, beside their own ANN alone | |
@@ -41,6 +41,7 @@ from research.sensing.between_frames import memory as sensing_memory
 from research.sensing.between_frames import training as sensing_training
 from research.sensing.between_frames.targets import ALONE, beside_targets
 from research.sensing.between_frames.unseen_recording import PIECES, write
+from research.sensing.variants import recipe as variants
 from spikebridge.data.catalog import find_files
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.sensing import data as sensing_parts
@@ -55,21 +56,22 @@ RESULTS = Path(__file__).parent / "results" / "pathways.json"
 RUNS = Path("runs") / "research" / "sensing"
 BASELINES = "hold,constant_velocity,kalman"
 CONFIGS = {
-    "main": sensing.PRESETS["three"],
+    "main": replace(sensing.PRESETS["shipped"], num_seeds=3),
     "generated": Config(
         recording="generated", num_scenes=24, pathways=PathwayTraining(epochs=4), detector=DetectorTraining(epochs=0)
     ),
     "left_out": Config(recording="real", detector=DetectorTraining(epochs=0)),
-    "ablation": replace(sensing.PRESETS["ablation"], recording="real"),
+    "ablation": variants.PRESETS["ablation of the real recording"],
 }
 AT_TEN_HERTZ = ("learned", "fixed", "none", "memoryless")  # of the networks of `ablation`
 FIGURES = ("mean_distance_px", "auc", "precision_3px", "precision_5px", "precision_20px", "miou", "lost_share")
 
 
 def asked(run: Run, data: Path | None = None, baselines: str = BASELINES, **options: Any) -> dict[str, Any]:
-    """An evaluation beside the baselines, on the test part of the real recording or on all of another one."""
+    """An evaluation with the baselines, on the test part of the real recording or on all of another one."""
     where: dict[str, Any] = {} if data else {"split": "test", "recording": "FE240hz_star_motion_0"}
-    found = sensing.evaluate(run, data, options=Evaluation(baselines=baselines, **where, **options))
+    recipe = sensing if run.recipe == "sensing" else variants
+    found = recipe.evaluate(run, data, options=Evaluation(baselines=baselines, **where, **options))
     more = ("by_every", "by_frame_rate", "by_speed")
 
     def figures(one: dict[str, Any]) -> dict[str, Any]:
@@ -189,7 +191,7 @@ def where_frames_are_rare(run: Run, config: Config) -> dict[str, Any]:
 
 
 def nothing_more(run: Run, config: Config) -> dict[str, Any]:
-    """What training wrote down is all."""
+    """Nothing but the results of the training."""
     return {}
 
 
@@ -229,11 +231,11 @@ def trainings(names: Sequence[str], detector: str, pathways: str) -> dict[str, C
 
 
 def measured(name: str, run: Run) -> dict[str, Any]:
-    """What a training is found to be, now or before."""
+    """The figures of a training, measured now or before."""
     kept = run.path / "more.json"
     results = run.results()
     if not kept.exists():
-        found = MORE[name](run, run.config_as(Config))
+        found = MORE[name](run, run.config_as(type(CONFIGS[name])))
         write_text(kept, json.dumps(found))
 
     child = next(iter(run.children().values()))
@@ -243,8 +245,7 @@ def measured(name: str, run: Run) -> dict[str, Any]:
 
 
 def apart(program: str) -> dict[str, Any]:
-    """What a small process prints: the system counts what a process had before it became another program, and so all of
-    this one, as memory of what it starts."""
+    """The output of a small process: the system counts the memory of this one as that of all that it starts."""
     printed = subprocess.run([sys.executable, program], check=True, stdout=subprocess.PIPE).stdout
     found: dict[str, Any] = json.loads(printed)
     return found
@@ -275,7 +276,10 @@ def main() -> None:
     arguments = parser.parse_args()
     names = [name for name in arguments.cells if name in CONFIGS]
     configs = trainings(names, arguments.detector_from, arguments.pathways_from)
-    runs = train_all("sensing", configs, arguments.out / "trainings", workers=arguments.workers)
+    ablation = {name: config for name, config in configs.items() if isinstance(config, variants.Config)}
+    usual = {name: config for name, config in configs.items() if name not in ablation}
+    runs = train_all("sensing", usual, arguments.out / "trainings", workers=arguments.workers)
+    runs |= train_all(variants.__file__, ablation, arguments.out / "ablation", workers=arguments.workers)
 
     for name in arguments.cells:
         written = json.loads(RESULTS.read_text())["cells"] if RESULTS.exists() else {}

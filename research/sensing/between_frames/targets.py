@@ -78,5 +78,5 @@ def saved_rows(spent: dict[str, Any]) -> list[tuple[str, float | None, str, floa
 
 
 def _row(cells: dict[str, Any], cell: str, tracker: str) -> dict[str, Any]:
-    """What the table of a cell says of a tracker, nothing where the cell is missing."""
+    """The row of a tracker in the table of a cell; empty where the cell is missing."""
     return next((row for row in cells.get(cell, {}).get("trackers", []) if row["tracker"] == tracker), {})

@@ -1,4 +1,4 @@
-"""What trainings of the sensing network take: processor time, and the most memory, each in a process of its own.
+"""Processor time and largest memory of trainings of the sensing network, each in a process of its own.
 
 python research/sensing/between_frames/training.py
 """
@@ -38,7 +38,7 @@ def training(*options: str) -> dict[str, float]:
 
 
 def used_by(arguments: list[str]) -> dict[str, float]:
-    """What `spikebridge` takes with these arguments, on one thread.
+    """Time and memory of `spikebridge` with these arguments, on one thread.
 
     Raises:
         RuntimeError: the command failed.

@@ -16,7 +16,7 @@ from spikebridge.data.recordings.recording import read_boxes
 
 
 class Piece(NamedTuple):
-    """What a recording is made of.
+    """The part of the real recording and the changes that make a new one.
 
     Args:
         frames: of the real one.

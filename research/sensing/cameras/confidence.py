@@ -88,7 +88,7 @@ class _Boxes(NamedTuple):
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Whether they overlap by half."""
+        """True where they overlap by half."""
         return self.overlap >= 0.5
 
 

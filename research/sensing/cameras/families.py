@@ -125,7 +125,7 @@ def _summary(rows: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
 
 
 def _lead(row: dict[str, float], name: str) -> float:
-    """How far the hybrid's AUC is ahead."""
+    """The lead of the hybrid's AUC."""
     others = _OWN_ANN if name == "the better own ANN" else (name,)
     return row["C"] - max(row[f"C {other}"] for other in others)
 

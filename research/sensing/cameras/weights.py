@@ -46,7 +46,7 @@ def _unscaled() -> Any:
     run: Any = shipped_run("sensing")
     tracker: Any = sensing.tracker(run).with_options(warns=False)
     fitted = run.first_child("learned").results()
-    votes = tracker.sensing.finder.votes
+    votes = tracker.sensing.detector.votes
 
     with torch.no_grad():
         votes.weight[-1] /= fitted["spread_exponent"]

@@ -29,7 +29,7 @@ from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation.runner import join_results
 from spikebridge.networks.sensing.training.datasets import detector_data
-from spikebridge.networks.sensing.training.phases import load_part
+from spikebridge.networks.sensing.training.phases import BATCH_SIZE, load_part
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run, Settings, fit
 
@@ -70,7 +70,7 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
         taken = load_part(network, "pathways", shipped.path, child)
         detector_only = replace(config, pathways=replace(config.pathways, weights_from=str(shipped.path)))
         (finding,) = sensing.phases(detector_only, network, "finder", pairs)
-        settings = Settings(seed=seed, batch_size=config.pathways.batch_size, accelerator="cpu", quiet=True)
+        settings = Settings(seed=seed, batch_size=BATCH_SIZE, accelerator="cpu", quiet=True)
         fit(network, [finding], pairs, settings=settings, run=child)
         child.save_weights(network)
         child.save_results(taken)

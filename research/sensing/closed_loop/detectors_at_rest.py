@@ -1,5 +1,4 @@
-"""How far labels can be trusted: two detectors that learned from different halves of a recording, beside each other and
-beside the labels.
+"""The trust in labels: boxes of two detectors that learned from different halves of a recording, and the labels.
 
     python research/sensing/closed_loop/detectors_at_rest.py  # trains what is missing
 
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from research.sensing.between_frames.errors_left import FramePair, pairs
+from research.sensing.between_frames.errors_left import FramePair, detect_multiscale, pairs
 from research.sensing.closed_loop.closed_loop_halves import CONFIG, HALVES, RUNS, real_recording, trained
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.recording import Recording
@@ -35,7 +34,7 @@ LOOKS = 8
 
 def at_rest(tracker: SensingTracker, recording: Recording, frames: range) -> tuple[np.ndarray, np.ndarray]:
     """The box at which a detector comes to rest in each of some frames, beginning at the label; and the labels."""
-    detector = tracker.sensing.finder
+    detector = tracker.sensing.detector
     if detector is None:
         raise SystemExit("the network has no detector")
 
@@ -54,9 +53,8 @@ def _settled(detector: TargetDetector, pair: FramePair, template_rate: float) ->
     box = pair.here
     for _ in range(LOOKS):
         newest = detector.template(pair.before, _as_wrong(pair.there, box, pair.here))
-        box = detector.detect_multiscale(
-            pair.now, pair.before, pair.events, pair.behind, box, pair.first, newest, template_rate
-        ).boxes
+        pictures = (pair.now, pair.before, pair.events, pair.behind)
+        box = detect_multiscale(detector, pictures, box, pair.first, newest, template_rate).boxes
 
     return box
 
@@ -69,7 +67,7 @@ def _as_wrong(true: Tensor, box: Tensor, label: Tensor) -> Tensor:
 
 
 def compared(found: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, Any]:
-    """How alike the boxes of two detectors are, and how alike those of each and the labels."""
+    """Overlaps and distances of the boxes of two detectors, and of those of each and the labels."""
 
     def distance(one: np.ndarray, other: np.ndarray) -> float:
         return float(np.hypot(*(_middles(one) - _middles(other)).T).mean())

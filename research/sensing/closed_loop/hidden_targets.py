@@ -79,7 +79,7 @@ def follow(recording: Recording, tracker: Any) -> dict[str, list[float]]:
         found["confidence"].append(moment.confidence)
         found["lost"].append(float(moment.lost))
 
-    track_recording(recording, tracker, tell=keep)
+    track_recording(recording, tracker, on_box=keep)
     return found
 
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 
+from research.sensing.variants.films import film_parts
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.families import family_recording
 from spikebridge.data.simulation.render import scene_seeds
 from spikebridge.networks.sensing import recipe as sensing
-from spikebridge.networks.sensing.data import film_parts
 from spikebridge.networks.sensing.evaluation.protocols import at_frames, one_pass_evaluation
 from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.environment import describe_environment
@@ -58,7 +58,7 @@ def _loops(tracker: Any, recordings: list[tuple[str, Recording]]) -> dict[str, f
 def _claiming(run: Run, factor: float) -> Any:
     tracker: Any = sensing.tracker(run, "learned", 0)
     with torch.no_grad():
-        tracker.sensing.finder.votes.bias[-1] += log(factor)
+        tracker.sensing.detector.votes.bias[-1] += log(factor)
     return tracker
 
 

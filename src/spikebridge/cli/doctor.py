@@ -116,8 +116,11 @@ def _operations() -> list[dict[str, Any]]:
     """Every operation with its implementations in order, and the one that runs a small call here."""
     import torch
 
+    from spikebridge.networks.sensing import native as sensing
     from spikebridge.neurons import Arctan
     from spikebridge.ops.selection import OPERATIONS, select
+
+    operations = {**OPERATIONS, **sensing.OPERATIONS}
 
     # a probe may draw numbers
     with torch.random.fork_rng(devices=[]):
@@ -126,9 +129,9 @@ def _operations() -> list[dict[str, Any]]:
                 "operation": name,
                 "about": operation.about,
                 "paths": [{"path": path.name, "when": path.when} for path in operation.paths],
-                "here": select(name, *operation.probe(Arctan())),
+                "here": select(operation, *operation.probe(Arctan())),
             }
-            for name, operation in OPERATIONS.items()
+            for name, operation in operations.items()
         ]
 
 

@@ -114,7 +114,7 @@ class Path:
 
 
 @dataclass(frozen=True)
-class _Operation:
+class Operation:
     """What is computed, its paths in order, and the arguments of a small call, made with a surrogate of neurons."""
 
     about: str
@@ -122,18 +122,18 @@ class _Operation:
     probe: Callable[[SurrogateGradient], tuple[Any, ...]]
 
 
-def select(operation: str, *call: Any) -> str:
+def select(operation: str | Operation, *call: Any) -> str:
     """The name of the path that runs a call.
 
     Args:
-        operation: a key of `OPERATIONS`.
+        operation: a key of `OPERATIONS`, or one that another package declares where it is implemented.
         call: what the functions of its paths take, as in its probe.
 
     Example:
         >>> select("sequence", torch.ones(9, 1, 1, device="meta"), NeuronSpec())
         'reference'
     """
-    *others, last = OPERATIONS[operation].paths
+    *others, last = (OPERATIONS[operation] if isinstance(operation, str) else operation).paths
     for path in others:
         if path.supports(*call) and path.is_profitable(*call):
             return path.name
@@ -247,7 +247,7 @@ def _native_pool(x: Tensor, size: Size) -> bool:
     return fits and x.is_contiguous(memory_format=CHANNELS_LAST)
 
 
-def _has_native(name: str) -> bool:
+def has_native(name: str) -> bool:
     """Whether the native library is there and has a function."""
     return not _is_without_native() and hasattr(library().steps, name)
 
@@ -255,7 +255,7 @@ def _has_native(name: str) -> bool:
 def is_linear_profitable(size: int, num_inputs: int, num_outputs: int) -> bool:
     """Whether the weight gradient of a linear layer may leave out silent inputs, if enough of them are silent."""
     large = num_outputs >= LINEAR_OUTPUTS and size * num_outputs >= LINEAR_WORK and num_inputs <= LINEAR_INPUTS
-    return large and _has_native("spikebridge_linear_weights")
+    return large and has_native("spikebridge_linear_weights")
 
 
 def _native_linear(x: Tensor, layer: nn.Linear) -> bool:
@@ -279,7 +279,7 @@ def _own_convolution(x: Tensor, layer: nn.Conv2d) -> bool:
 
 def _native_convolution(x: Tensor, layer: nn.Conv2d) -> bool:
     plain = layer.groups == 1 and tuple(layer.dilation) == (1, 1) and x.ndim == 4 and x.shape[1] == layer.in_channels
-    return plain and _has_native("spikebridge_spike_convolution") and _own_convolution(x, layer)
+    return plain and has_native("spikebridge_spike_convolution") and _own_convolution(x, layer)
 
 
 def _is_convolution_profitable(x: Tensor, layer: nn.Conv2d) -> bool:
@@ -295,7 +295,7 @@ def _is_convolution_profitable(x: Tensor, layer: nn.Conv2d) -> bool:
 def has_few_taps(weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool:
     """Whether plain C sums the weight gradient of a convolution with few inputs, as behind a camera."""
     few = weight[0].numel() <= _FEW_TAPS and len(weight) % LANES == 0 and groups == 1 and tuple(dilation) == (1, 1)
-    return few and _has_native("spikebridge_convolution_weights")
+    return few and has_native("spikebridge_convolution_weights")
 
 
 def runs_in_one_pass(x: Tensor, *numbers: Value) -> bool:
@@ -358,30 +358,22 @@ def has_hooks(module: nn.Module) -> bool:
     return any(hooks) or bool(forwards or backwards) or "forward" in vars(module)
 
 
-def _native_pathway(events: Tensor, *layers: nn.Module) -> bool:
-    if not _is_eager(events) or not is_native(events) or events.requires_grad:
-        return False
-    return _has_native("spikebridge_pathway_step") and not any(map(has_hooks, layers))
+PICTURES = "float32 on a CPU, without gradients"
 
 
-def _native_on_pictures(name: str) -> Callable[[Tensor], bool]:
-    """Whether a function of the native library takes pictures whose gradients are not asked for."""
-    return lambda x: _is_eager(x) and is_native(x) and not x.requires_grad and _has_native(name)
+def native_on_pictures(name: str) -> Callable[[Tensor], bool]:
+    """A predicate: True if a function of the native library takes pictures without gradients, `PICTURES` in words."""
+    return lambda x: _is_eager(x) and is_native(x) and not x.requires_grad and has_native(name)
 
 
 def _native_bin_events(x: np.ndarray) -> bool:
-    return x.dtype == np.uint16 and not is_reference() and _has_native("spikebridge_event_image")
-
-
-def _native_ridge_filter(x: Tensor) -> bool:
-    # a large power of 6 is a multiple of what has the factors 2 and 3 alone
-    return _native_on_pictures("spikebridge_filter_response")(x) and 6**16 % x.shape[-1] == 0
+    return x.dtype == np.uint16 and not is_reference() and has_native("spikebridge_event_image")
 
 
 def _native_fixed_convolution(x: Tensor, *layers: nn.Conv2d) -> bool:
     if not _is_eager(x) or not is_native(x) or x.requires_grad or x.ndim != 4 or x.shape[1] != layers[0].in_channels:
         return False
-    return all(map(_is_fixed, layers)) and _has_native("spikebridge_fixed_convolutions")
+    return all(map(_is_fixed, layers)) and has_native("spikebridge_fixed_convolutions")
 
 
 def _is_fixed(layer: nn.Conv2d) -> bool:
@@ -391,7 +383,8 @@ def _is_fixed(layer: nn.Conv2d) -> bool:
     return fits and not has_hooks(layer)
 
 
-def _always(*_: Any) -> bool:
+def always(*_: Any) -> bool:
+    """The predicate of a last path."""
     return True
 
 
@@ -408,9 +401,8 @@ def _convolution_of_pictures() -> nn.Conv2d:
     return layer
 
 
-_PICTURES = "float32 on a CPU, without gradients"
 OPERATIONS = {
-    "sequence": _Operation(
+    "sequence": Operation(
         "neurons over time: charge, fire, reset",
         (
             Path("custom_op", "in a compiled or exported network, with a surrogate of a name and a width", _custom_op),
@@ -426,11 +418,11 @@ OPERATIONS = {
                 _torch_sequence,
                 partial(_has_steps, "torch"),
             ),
-            Path("reference", "always: the step function in a loop", _always),
+            Path("reference", "always: the step function in a loop", always),
         ),
         lambda surrogate: (torch.zeros(9, 1, 8), NeuronSpec(surrogate)),
     ),
-    "pooled sequence": _Operation(
+    "pooled sequence": Operation(
         "neurons and the max pooling behind them",
         (
             Path(
@@ -438,19 +430,19 @@ OPERATIONS = {
                 "as the sequence, on pictures that lie channels last, with windows side by side",
                 _native_pooled,
             ),
-            Path("torch", "always: the sequence, then max_pool2d", _always),
+            Path("torch", "always: the sequence, then max_pool2d", always),
         ),
         lambda surrogate: (_pictures(4, 8, 4, 4).unsqueeze(1), NeuronSpec(surrogate), (2, 2)),
     ),
-    "max_pool2d": _Operation(
+    "max_pool2d": Operation(
         "max pooling with windows side by side",
         (
             Path("native", "float32 on a CPU, channels last, windows of 255 places or fewer", _native_pool),
-            Path("torch", "always", _always),
+            Path("torch", "always", always),
         ),
         lambda _: (_pictures(1, 8, 4, 4), (2, 2)),
     ),
-    "linear": _Operation(
+    "linear": Operation(
         "a linear layer in training",
         (
             Path(
@@ -459,11 +451,11 @@ OPERATIONS = {
                 "where at most 40 % are active",
                 _native_linear,
             ),
-            Path("torch", "always", _always),
+            Path("torch", "always", always),
         ),
         lambda _: (torch.zeros(512, 64), nn.Linear(64, 64)),
     ),
-    "convolution": _Operation(
+    "convolution": Operation(
         "a convolution in training",
         (
             Path(
@@ -478,114 +470,58 @@ OPERATIONS = {
                 "float32 on a CPU, channels last: the bias gradient (and weights of few taps) as sums",
                 _own_convolution,
             ),
-            Path("torch", "always", _always),
+            Path("torch", "always", always),
         ),
         lambda _: (_pictures(4, 32, 16, 16), _convolution_of_pictures()),
     ),
-    "fixed convolution": _Operation(
+    "fixed convolution": Operation(
         "convolutions of few pictures whose weights no longer change, one behind the other",
         (
             Path("native", "float32 on a CPU, without gradients, no hook on a layer", _native_fixed_convolution),
-            Path("torch", "always", _always),
+            Path("torch", "always", always),
         ),
         lambda _: (torch.zeros(1, 8, 4, 4), nn.Conv2d(8, 8, 3)),
     ),
-    "sums": _Operation(
+    "sums": Operation(
         "leaky sums, means and alpha functions of kernels",
         (
             Path("native", "float32 on a CPU, numbers that are the same at all steps", _native_sums),
             Path("torch", "long or large signals outside transforms", lambda x, *_: supports_sequence(x)),
-            Path("reference", "always: the kernel's step in a loop", _always),
+            Path("reference", "always: the kernel's step in a loop", always),
         ),
         lambda _: (torch.zeros(9, 1, 8), 0.5),
     ),
-    "finite response": _Operation(
+    "finite response": Operation(
         "a convolution in time with taps",
         (
             Path("native", "float32 on a CPU", lambda x, taps: taps.dtype == x.dtype and is_native(x)),
-            Path("torch", "always: a product a tap", _always),
+            Path("torch", "always: a product a tap", always),
         ),
         lambda _: (torch.zeros(9, 1, 8), torch.zeros(3)),
     ),
-    "graph sums": _Operation(
+    "graph sums": Operation(
         "spikes summed over the connections of a spiking graph",
         (
             Path("sparse", "outside `reference()`", lambda: not is_reference()),
-            Path("dense", "always: a matrix a block", _always),
+            Path("dense", "always: a matrix a block", always),
         ),
         lambda _: (),
     ),
-    "live step": _Operation(
+    "live step": Operation(
         "one step of one sample by events",
         (
             Path("native", "float32 or float64 on a CPU", lambda x: _is_eager(x) and is_native(x, torch.float64)),
             Path("torch", "outside `reference()`", _is_eager),
-            Path("reference", "always: the network's own step", _always),
+            Path("reference", "always: the network's own step", always),
         ),
         lambda _: (torch.zeros(1, 8),),
     ),
-    "pathway step": _Operation(
-        "one step of a linear and a spiking branch, and the change that it makes at some displacements",
-        (
-            Path("native", "float32 on a CPU, without gradients, no hook on a layer", _native_pathway),
-            Path("torch", "always: layer after layer, and a transform", _always),
-        ),
-        lambda _: (torch.zeros(1, 2, 8, 8),),
-    ),
-    "orientation features": _Operation(
-        "features of patches of a picture: orientation of gradients, and grey",
-        (
-            Path("native", _PICTURES, _native_on_pictures("spikebridge_orientation")),
-            Path("torch", "always: grid_sample, then operation after operation", _always),
-        ),
-        lambda _: (torch.zeros(1, 1, 8, 8),),
-    ),
-    "ridge filter": _Operation(
-        "a filter of features in the Fourier domain: its response, and what it learns from",
-        (
-            Path("native", f"{_PICTURES}, a side of the factors 2 and 3", _native_ridge_filter),
-            Path("torch", "always: torch.fft", _always),
-        ),
-        lambda _: (torch.zeros(1, 2, 8, 8),),
-    ),
-    "resampling": _Operation(
-        "pictures read between their pixels: patches, or places that a motion takes elsewhere",
-        (
-            Path("native", _PICTURES, _native_on_pictures("spikebridge_search_region")),
-            Path("torch", "always: grid_sample", _always),
-        ),
-        lambda _: (torch.zeros(1, 2, 8, 8),),
-    ),
-    "template fits": _Operation(
-        "the correlation of maps with a template at every place",
-        (
-            Path("native", _PICTURES, _native_on_pictures("spikebridge_template_fits")),
-            Path("torch", "always", _always),
-        ),
-        lambda _: (torch.zeros(1, 2, 8, 8),),
-    ),
-    "alignment": _Operation(
-        "steps of the motion between two pictures",
-        (
-            Path("native", "outside `reference()`", lambda: not is_reference() and _has_native("spikebridge_align")),
-            Path("torch", "always: grid_sample and products of matrices", _always),
-        ),
-        lambda _: (),
-    ),
-    "bin events": _Operation(
+    "bin events": Operation(
         "events of a bin: as a picture, and their number near a box",
         (
             Path("native", "columns of the type uint16, outside `reference()`", _native_bin_events),
-            Path("reference", "always: operations on all events", _always),
+            Path("reference", "always: operations on all events", always),
         ),
         lambda _: (np.zeros(1, np.uint16),),
-    ),
-    "mean places": _Operation(
-        "mean places under products of a map and Gaussians",
-        (
-            Path("native", "outside `reference()`", lambda: not is_reference() and _has_native("spikebridge_places")),
-            Path("reference", "always: products of matrices", _always),
-        ),
-        lambda _: (),
     ),
 }

@@ -1,4 +1,4 @@
-"""Photographs as textures, and the scenes and films that are made of them."""
+"""Photographs as textures, and the scenes that are made of them."""
 
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from spikebridge.data.simulation.families import family_recording, with_photogra
 from spikebridge.data.simulation.render import scene_seeds
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing.data import film_parts
 
 
 @pytest.fixture
@@ -63,14 +62,6 @@ def test_the_photographs_of_a_scene_are_those_of_the_split_of_its_seed(monkeypat
 def test_a_seed_gives_the_same_scene_of_photographs():
     one, again = (family_recording("photographs", 4, seconds=0.02) for _ in range(2))
     assert np.array_equal(one.frames, again.frames) and one.events.num_events == again.events.num_events > 0
-
-
-@pytest.mark.usefixtures("pictures")
-def test_films_are_frames_alone_in_which_the_target_stays_in_sight():
-    for recording, frames in film_parts("validation", 2):
-        assert recording.events.num_events == 0 and (recording.frames.shape, frames) == ((60, 180, 240), range(1, 60))
-        middle = recording.frame_boxes[:, :2] + recording.frame_boxes[:, 2:] / 2
-        assert ((middle > 0) & (middle < (240, 180))).all()
 
 
 def test_without_scikit_image_the_extra_is_named_in_one_line(

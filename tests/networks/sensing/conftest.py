@@ -11,19 +11,16 @@ from spikebridge.networks.sensing import data
 
 @pytest.fixture(autouse=True, scope="session")
 def scenes_rendered_once() -> Iterator[None]:
-    """For the scenes of `generated_parts` and `tumbling_parts`; what a test renders itself is its own."""
-    plain = data.render_recording
-    known = dict[tuple[Any, ...], Recording]()
+    """The scenes of `generated_parts` and `tumbling_parts`; a test that renders one itself gets a new one."""
+    render_recording = data.render_recording
+    rendered = dict[tuple[Any, ...], Recording]()
 
-    def render(scene: Any, duration: float, dt: float, image_interval: float, *cameras: Any, name: str) -> Recording:
-        if cameras:  # of films, which are not rendered twice
-            return plain(scene, duration, dt, image_interval, *cameras, name=name)
-
+    def render(scene: Any, duration: float, dt: float, image_interval: float, *, name: str) -> Recording:
         key = (name, duration, dt, image_interval)
-        if key not in known:
-            known[key] = plain(scene, duration, dt, image_interval=image_interval, name=name)
+        if key not in rendered:
+            rendered[key] = render_recording(scene, duration, dt, image_interval=image_interval, name=name)
 
-        return known[key]
+        return rendered[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "render_recording", render)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,11 +18,9 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.evaluation.protocols import interframe
-from spikebridge.networks.sensing.evaluation.runner import join_results
-from spikebridge.networks.sensing.training import objectives as sensing_following
-from spikebridge.networks.sensing.training import phases as sensing_phases
 from spikebridge.networks.sensing.training.datasets import training_data
+from spikebridge.networks.sensing.training.objectives import random_flip_samples
+from spikebridge.networks.sensing.training.phases import load_part
 from spikebridge.networks.sensing.training.samples import TrackingSamples
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
@@ -82,29 +81,29 @@ def test_a_detector_can_be_loaded_from_another_run_with_its_record(trained: tupl
     run, _ = trained
     (child,) = run.children().values()
     torch.manual_seed(7)
-    network, known = (sensing.build(SMALL)["learned"] for _ in range(2))
-    child.load_weights(known)
+    network, trained_network = (sensing.build(SMALL)["learned"] for _ in range(2))
+    child.load_weights(trained_network)
     pathways = [p.clone() for name, p in network.named_parameters() if not name.startswith("finder.")]
-    taken = sensing_phases.load_part(network, "finder", run.path, child)
+    record = load_part(network, "finder", run.path, child)
 
-    assert network.finder is not None and known.finder is not None
-    for mine, theirs in zip(network.finder.parameters(), known.finder.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
+    assert network.detector is not None and trained_network.detector is not None
+    for loaded, saved in zip(network.detector.parameters(), trained_network.detector.parameters(), strict=True):
+        assert torch.equal(loaded, saved)
 
     after = [p for name, p in network.named_parameters() if not name.startswith("finder.")]
     assert all(torch.equal(a, b) for a, b in zip(pathways, after, strict=True))
-    assert taken == {"finder": {"config": child.config, "environment": child.environment()}}
+    assert record == {"finder": {"config": child.config, "environment": child.environment()}}
 
-    with pytest.raises(ConfigError, match=r"the finder of .* cannot be loaded"):
-        sensing_phases.load_part(network, "finder", child.path, child)
+    with pytest.raises(ConfigError, match=r"the detector of .* cannot be loaded"):
+        load_part(network, "finder", child.path, child)
 
-    assert set(sensing_phases.load_part(network, "pathways", run.path, child)) == {"pathways"}
-    for mine, theirs in zip(network.parameters(), known.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
+    assert set(load_part(network, "pathways", run.path, child)) == {"pathways"}
+    for loaded, saved in zip(network.parameters(), trained_network.parameters(), strict=True):
+        assert torch.equal(loaded, saved)
 
     with pytest.raises(ConfigError, match="another network"):
         other = sensing.build(changed(SMALL, model__num_features=8))["learned"]
-        sensing_phases.load_part(other, "pathways", run.path, child)
+        load_part(other, "pathways", run.path, child)
 
 
 def test_with_the_pathways_of_another_run_only_the_detector_is_trained(
@@ -114,7 +113,6 @@ def test_with_the_pathways_of_another_run_only_the_detector_is_trained(
     config = changed(SMALL, pathways__weights_from=str(run.path))
     again = sensing.train(config, Run.create(tmp_path / "again", "sensing", config), quiet=True)
     figures = ("distance px", "shaken 1 px")
-
     assert [again["trackers"][0][name] for name in figures] == [results["trackers"][0][name] for name in figures]
 
     (child,) = Run.open(tmp_path / "again").children().values()
@@ -123,100 +121,28 @@ def test_with_the_pathways_of_another_run_only_the_detector_is_trained(
 
     assert child.results()["pathways"] == record["pathways"]
 
-    # who takes them from there learns where they were trained
+    # a run that loads them from there names the run that trained them
     network = sensing.build(SMALL)["learned"]
-    assert sensing_phases.load_part(network, "pathways", tmp_path / "again", child) == record
+    assert load_part(network, "pathways", tmp_path / "again", child) == record
 
     with pytest.raises(ConfigError, match="only the detector"):
-        changed(
-            SMALL,
-            pathways__weights_from="a",
-            detector__weights_from="b",
-        )
+        changed(SMALL, pathways__weights_from="a", detector__weights_from="b")
 
 
-def test_a_detector_is_trained_further_from_another_run(trained: tuple[Run, dict[str, Any]]) -> None:
-    run, _ = trained
-    (child,) = run.children().values()
-    config = changed(SMALL, pathways__weights_from=str(run.path), detector__start_from=str(run.path))
-    torch.manual_seed(7)
-    network, known = (sensing.build(config)["learned"] for _ in range(2))
-    child.load_weights(known)
-    taken = sensing_phases.load_parts(network, config.detector, config.pathways.weights_from, child)
-    record = {"config": child.config, "environment": child.environment()}
-
-    # not `finder`, which says where the detector itself was trained
-    assert taken == {"start": record, "pathways": record}
-    for mine, theirs in zip(network.parameters(), known.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
-
-    data = training_data(config)
-    assert data.detector is not None
-    assert [phase.train for phase in sensing.phases(config, network, "learned", data.detector)] == [("finder",)]
-
-    with pytest.raises(ConfigError, match="leave out one of them"):
-        changed(SMALL, detector__weights_from="a", detector__start_from="b")
-
-
-def test_options_of_the_unit_and_of_events_hold_in_training_eval_and_tracker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = changed(
-        SMALL,
-        num_scenes=1,
-        pathways__epochs=1,
-        detector__epochs=0,
-        model__crop=32,
-        model__reach=6,
-        model__change_map="joined",
-        model__counts=True,
-    )
-
-    monkeypatch.setattr(sensing_parts, "_SCENE_SECONDS", 0.25)
-    run = Run.create(tmp_path / "run", "sensing", config)
-    results = sensing.train(config, run, quiet=True)
-    opened = Run.open(run.path)
-
-    assert sensing.evaluate(opened) == results
-
-    tracker = sensing.tracker(opened)
-    assert tracker.sensing.counts and "units.unit.nonlinearity.features.weight" in tracker.sensing.state_dict()
-
-    data = training_data(changed(config, schedule="label_free"))
-    assert data.unlabelled is not None
-    assert all(seen.select(torch.arange(5))["events"].max() > 1 for seen in (data.labelled, data.unlabelled))
-    assert sensing.example(config)["events"].max() > 1  # by which a live stream knows that it has to count
-    assert sensing.calibration(config, 2)["events"].max() > 1
-
-    monkeypatch.delenv("SPIKEBRIDGE_DATA", raising=False)
-    monkeypatch.setattr("spikebridge.networks.sensing.evaluation.evaluate._NUM_SCENES", 1)
-    asked = sensing.evaluate(opened, options=sensing.Evaluation(protocol="A", baselines="events"))
-    scored = [interframe(r, tracker, frames) for r, frames in sensing_parts.generated_parts("test", 1)]
-
-    assert asked["mean_distance_px"] == pytest.approx(join_results(scored).score().mean_distance_px)
-
-
-@pytest.mark.parametrize("change_map", ["linear", "tanh"])
-def test_a_quantised_network_is_measured_as_a_tracker(change_map: Any, request: pytest.FixtureRequest) -> None:
+def test_a_quantised_network_is_measured_as_a_tracker(request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--jaxtyping-packages"):
-        pytest.skip("a network is followed by placeholders, which are no tensors to a type checker")
+        pytest.skip("a network is traced with placeholders, which are no tensors to a type checker")
 
-    config = changed(
-        SMALL,
-        num_scenes=1,
-        detector__epochs=0,
-        model__change_map=change_map,
-    )
-
+    config = changed(SMALL, num_scenes=1, detector__epochs=0)
     network = sensing.build(config)["learned"].eval()
     regions = QConfigMapping(tuple(QConfig(path) for path in sensing.REGIONS))
-    whole: Any = quantize(network, sensing.calibration(config, 4), regions)
+    quantised: Any = quantize(network, sensing.calibration(config, 4), regions)
     expected = sensing.measure(network, config)["mean_distance_px"]
 
-    assert sensing.measure(whole, config)["mean_distance_px"] == pytest.approx(expected, abs=0.1)
+    assert sensing.measure(quantised, config)["mean_distance_px"] == pytest.approx(expected, abs=0.1)
 
 
-def test_a_stopped_run_is_refused_by_what_it_lacks(trained: tuple[Run, dict[str, Any]], tmp_path: Path) -> None:
+def test_a_stopped_run_is_refused_with_its_missing_part(trained: tuple[Run, dict[str, Any]], tmp_path: Path) -> None:
     config = changed(SMALL, networks=("learned", "fixed"))
     stopped = Run.create(tmp_path / "stopped", "sensing", config)
     shutil.copytree(trained[0].path / "runs", stopped.path / "runs")
@@ -234,24 +160,26 @@ def test_the_report_is_one_file_with_every_tracker(trained: tuple[Run, dict[str,
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_a_turned_sample_is_turned_in_all_its_parts() -> None:
+def test_a_flipped_sample_is_flipped_in_all_its_parts() -> None:
     torch.manual_seed(0)
-    size = 9  # beside the middle of the crop
+    size = 9
+    # not the middle of the crop
     place = torch.tensor([2.0, -3.0])
     picture = torch.zeros(64, 1, size, size)
     picture[:, 0, 4 - 3, 4 + 2] = 1.0
     boxes = torch.cat([place, torch.tensor([5.0, 7.0])]).repeat(64, 1)
     events = picture.repeat(1, 2, 1, 1).unsqueeze(0)
     samples = TrackingSamples(picture, picture, events, boxes, place.repeat(64, 1), place.repeat(1, 64, 1), picture)
-    turned = sensing_following.random_flip_samples(samples)
+    flipped = random_flip_samples(samples)
 
-    assert len({tuple(row) for row in turned.boxes.tolist()}) == 8  # all mirrorings and both orders of axes
+    # all mirrorings and both orders of axes
+    assert len({tuple(row) for row in flipped.boxes.tolist()}) == 8
     for i in range(64):
-        x, y, w, _ = turned.boxes[i].tolist()
-        for one in (turned.frames[i, 0], turned.before[i, 0], turned.events[0, i, 0], turned.after[i, 0]):
-            assert one[4 + int(y), 4 + int(x)] == 1.0
+        x, y, w, _ = flipped.boxes[i].tolist()
+        for pictures in (flipped.frames[i, 0], flipped.before[i, 0], flipped.events[0, i, 0], flipped.after[i, 0]):
+            assert pictures[4 + int(y), 4 + int(x)] == 1.0
         assert (w == 5.0) == (abs(x) == 2.0)
-        assert turned.motion[i].tolist() == turned.truths[0, i].tolist() == [x, y]
+        assert flipped.motion[i].tolist() == flipped.truths[0, i].tolist() == [x, y]
 
 
 def test_the_example_fits_every_network() -> None:
@@ -259,22 +187,6 @@ def test_the_example_fits_every_network() -> None:
     for network in sensing.build(changed(QUICK, networks=tuple(sensing.VARIANTS))).values():
         outputs, _ = network({name: inputs[name] for name in network.inputs}, ticks=6)
         assert outputs["head"].shape == (6, 1, 65, 65)
-
-
-@pytest.mark.parametrize(("preset", "least"), [("large", 50_000), ("paper", 4_000_000)])
-def test_larger_networks_can_be_built_and_run(preset: str, least: int) -> None:
-    config = sensing.PRESETS[preset]
-    network = sensing.build(config)["learned"].eval()
-
-    assert sum(p.numel() for p in network.parameters()) > least
-
-    frames = torch.rand(1, 1, 1, config.model.crop, config.model.crop)
-    events = torch.ones(1, 1, 2, config.model.crop, config.model.crop)
-    with torch.no_grad():
-        inputs = {"frames": 255 * frames, "boxes": torch.tensor([[[0.0, 0.0, 30.0, 30.0]]]), "events": events}
-        response, _ = network.respond(inputs, None)
-
-    assert response.isfinite().all()
 
 
 def test_fewer_frames_are_fewer_starts() -> None:
@@ -293,17 +205,8 @@ def test_fewer_frames_are_fewer_starts() -> None:
         ({"seed": -1}, "seed should be at least 0"),
         ({"pathways__epochs": 0}, "above 0"),
         ({"model__reach": 0}, "above 0"),
-        ({"pathways__box_noise": -1.0}, "box_noise"),
-        # else it would be told after the training
-        ({"tracker__detector_gain": 2.0}, "detector_gain needs to be a number from 0 to 1"),
+        ({"detector__box_noise": -1.0}, "box_noise"),
         ({"model__crop": 97}, "a multiple of 2, but got 97"),
-        (
-            {"model": sensing.ModelConfig(crop=100), "model__size": "resnet"},
-            "a multiple of 8, but got 100",
-        ),
-        ({"model__change_map": "tahn"}, "did you mean 'tanh'"),
-        ({"networks": ("learned", "kernel"), "model__change_map": "joined"}, "but got mode='kernel'"),
-        ({"networks": ("learned", "none"), "model__counts": True}, "leave out counts"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -311,7 +214,7 @@ def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], mes
         changed(QUICK, **settings)
 
 
-def test_the_flat_settings_of_version_0_1_are_read() -> None:
+def test_the_flat_settings_of_the_run_folder_of_version_0_1_are_read() -> None:
     run = shipped_run("sensing_research")
     assert run is not None
     assert {"crop", "finding_epochs", "recall"} <= run.config.keys()
@@ -320,7 +223,23 @@ def test_the_flat_settings_of_version_0_1_are_read() -> None:
     assert config.model == sensing.ModelConfig(crop=96)
     assert config.detector.epochs == 18
     assert config.pathways.weights_from == "src/spikebridge/pretrained/sensing_research"
-    assert config.tracker == sensing.TrackerConfig(template_rate=0.3, detector_gain=0.5)
+    assert config.detector.box_noise == 1.2
+
+
+def test_a_run_of_a_variant_that_left_is_refused(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", "sensing", SMALL)
+    path = run.path / "config.json"
+    written = json.loads(path.read_text())
+    model = written["config"]["model"]
+
+    written["config"]["model"] = {**model, "change_map": "linear"}
+    path.write_text(json.dumps(written))
+    assert Run.open(run.path).config_as(sensing.Config) == SMALL
+
+    written["config"]["model"] = {**model, "change_map": "tanh"}
+    path.write_text(json.dumps(written))
+    with pytest.raises(ConfigError, match="change_map"):
+        Run.open(run.path).config_as(sensing.Config)
 
 
 def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:
@@ -345,15 +264,15 @@ def with_boxes(recording: Recording, folder: Path, monkeypatch: pytest.MonkeyPat
     return str(folder)
 
 
-def test_the_folder_of_a_recording_of_ones_own_counts_as_the_real_one(
+def test_the_folder_of_another_recording_is_used_like_the_real_one(
     own: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = with_boxes(own, tmp_path, monkeypatch)
-    (seen,) = sensing_parts.recording_parts(folder, "train", 4)
-    (scored,) = sensing_parts.recording_parts(folder, "test", 4)
+    (train,) = sensing_parts.recording_parts(folder, "train", 4)
+    (test,) = sensing_parts.recording_parts(folder, "test", 4)
 
-    assert seen.recording is scored.recording and seen.recording.name == "own"
-    assert (seen.frames, scored.frames) == (range(2, 28), range(34, 55))
+    assert train.recording is test.recording and train.recording.name == "own"
+    assert (train.frames, test.frames) == (range(2, 28), range(34, 55))
     with pytest.raises(ConfigError, match="recording 'reel' is neither the folder of a recording nor one of auto"):
         sensing_parts.recording_parts("reel", "train", 4)
 
@@ -368,6 +287,31 @@ def test_a_part_begins_at_its_first_boxes_and_one_without_boxes_is_refused_befor
     assert sensing_parts.recording_parts(folder, "test", 4)[0].frames == range(41, 55)
     with pytest.raises(DataError, match=r"own: expected two .* but its part 'validation' has none"):
         sensing_parts.recording_parts(folder, "validation", 4)
+
+
+def test_boxes_at_frames_alone_train(own: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # a bin has the box of the frame at its end, if there is one
+    boxes = np.full_like(own.boxes, np.nan)
+    boxes[own.frame_bins[1:] - 1] = own.frame_boxes[1:]
+    folder = with_boxes(own, tmp_path, monkeypatch, boxes=boxes)
+    config = changed(SMALL, recording=folder, detector__epochs=0)
+    truths = training_data(config).pathways.tensors["truths"]
+
+    assert truths[:-1].isnan().all() and truths[-1].isfinite().all()
+
+    run = Run.create(tmp_path / "run", "sensing", config)
+    results = sensing.train(config, run, quiet=True)
+
+    # the last bin alone has boxes to compare with
+    assert [list(row) for row in results["distance by bin"]] == [["tracker", "6"]] * 3
+    assert all(parameter.isfinite().all() for parameter in sensing.tracker(run).sensing.parameters())
+
+
+def test_missing_clips_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tracking").mkdir()
+    monkeypatch.setenv("SPIKEBRIDGE_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="there are no clips"):
+        training_data(changed(SMALL, clips=True))
 
 
 def test_a_bin_that_never_has_a_box_is_left_out_of_the_table(

@@ -27,7 +27,7 @@ def shipped() -> Run:
     return run
 
 
-def test_the_shipped_run_can_be_opened_and_tells_what_it_was_trained_on() -> None:
+def test_the_shipped_run_can_be_opened_and_names_what_it_was_trained_on() -> None:
     tracker = sensing.tracker(shipped())
     assert not tracker.sensing.training
     assert "FE240hz_star_motion_0" not in shipped().results()["recording"]
@@ -54,7 +54,7 @@ def test_the_shipped_weights_beat_constant_velocity_on_the_real_recording(
 def test_the_shipped_weights_follow_the_test_part_from_its_first_box(
     real_set: Callable[[str], tuple[Path, ...]],
 ) -> None:
-    """The finder decides there, of which answers between told frames know nothing."""
+    """The boxes between frames depend on the detector there, unlike those of protocol A."""
     recording = load_fe240hz(real_set("fe240hz")[0].parent)
     score = one_pass_evaluation(recording, sensing.tracker(shipped()), range(340, 430)).score()
     assert score.auc >= 0.6 and score.lost_share == 0
@@ -78,13 +78,13 @@ def arriving(recording: Recording, late: int) -> Iterator[Inputs]:
 
 
 def recorded(recording: Recording, late: int) -> Iterator[Inputs]:
-    """The same from the recording, which knows all events since a frame."""
+    """The same from the recording, which has all events since a frame."""
     yield {**recording.inputs(0, 1), "box": recording.frame_boxes[0]}
     for bin_ in range(1, recording.num_bins - 1):
         inputs = recording.inputs(bin_, bin_ + 1)
-        came = bin_ - late
-        if came in recording.frame_bins[1:]:
-            yield {**recording.inputs(came, bin_ + 1), "elapsed": DT}
+        frame_bin = bin_ - late
+        if frame_bin in recording.frame_bins[1:]:
+            yield {**recording.inputs(frame_bin, bin_ + 1), "elapsed": DT}
         else:
             yield Inputs(events=inputs["events"], elapsed=DT)
 
@@ -108,6 +108,8 @@ def test_frames_that_arrive_late_in_a_live_stream_are_as_good_as_frames_in_time(
     recording = render_recording(MovingObjects(seed=seed), duration=0.25, dt=DT)
     live, punctual = (followed(arriving(recording, late)) for late in (5, 0))
     np.testing.assert_allclose(live, followed(recorded(recording, 5)), atol=1e-9)
-    far, search_slice = (score(boxes, recording.boxes[: len(boxes)]).mean_distance_px for boxes in (live, punctual))
+    late_error, punctual_error = (
+        score(boxes, recording.boxes[: len(boxes)]).mean_distance_px for boxes in (live, punctual)
+    )
 
-    assert far < search_slice + 2
+    assert late_error < punctual_error + 2

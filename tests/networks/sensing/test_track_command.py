@@ -1,4 +1,4 @@
-"""`spikebridge track` and `spikebridge eval sensing` as people meet them; weights untrained, recording small."""
+"""`spikebridge track` and `spikebridge eval sensing` on the command line, with untrained weights."""
 
 import csv
 import json
@@ -26,6 +26,7 @@ from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import evaluate as sensing_evaluation
 from spikebridge.networks.sensing.evaluation.metrics import TrackingScore
+from spikebridge.networks.sensing.track import _status_line, _TrackedBox
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackingState
 from spikebridge.training import Run
 
@@ -39,31 +40,31 @@ CONFIG = sensing.Config(
 
 
 @pytest.fixture(scope="module")
-def filmed() -> Recording:
+def rotating() -> Recording:
     """0.25 s: ten frames, 60 bins."""
     return render_recording(RotatingDisk(height=64, width=64), duration=0.25, dt=1 / 240)
 
 
 @pytest.fixture(scope="module")
-def saved(filmed: Recording, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same as a folder of one's own, on a clock that begins at 7 s."""
+def saved(rotating: Recording, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a folder, on a clock that begins at 7 s."""
     folder = tmp_path_factory.mktemp("data") / "disk"
     (folder / "frames").mkdir(parents=True)
     rows = []
 
-    for k, (frame, t) in enumerate(zip(filmed.frames, filmed.frame_times, strict=True)):
+    for k, (frame, t) in enumerate(zip(rotating.frames, rotating.frame_times, strict=True)):
         Image.fromarray(frame).save(folder / "frames" / f"{k}.png")
         rows.append(f"{k}.png,{START + round(1e6 * t)}")
 
-    bins = np.repeat(np.arange(filmed.num_bins), np.diff(filmed.events.edges))
-    t = START + np.round((bins + 0.5) * filmed.dt * 1e6).astype(np.int64)
-    events = make_events(t=t, x=filmed.events.x, y=filmed.events.y, p=filmed.events.on)
+    bins = np.repeat(np.arange(rotating.num_bins), np.diff(rotating.events.edges))
+    t = START + np.round((bins + 0.5) * rotating.dt * 1e6).astype(np.int64)
+    events = make_events(t=t, x=rotating.events.x, y=rotating.events.y, p=rotating.events.on)
     write_events(folder / "events.npz", events, 64, 64)
     (folder / "meta.json").write_text(json.dumps({"width": 64, "height": 64}))
     (folder / "frames.csv").write_text("\n".join(["file,t_us", *rows]) + "\n")
-    ends = START + np.round((np.arange(filmed.num_bins) + 1) * filmed.dt * 1e6).astype(int)
-    boxes = [f"{START},{','.join(map(str, filmed.frame_boxes[0]))}"]
-    boxes += [f"{t},{','.join(map(str, box))}" for t, box in zip(ends, filmed.boxes, strict=True)]
+    ends = START + np.round((np.arange(rotating.num_bins) + 1) * rotating.dt * 1e6).astype(int)
+    boxes = [f"{START},{','.join(map(str, rotating.frame_boxes[0]))}"]
+    boxes += [f"{t},{','.join(map(str, box))}" for t, box in zip(ends, rotating.boxes, strict=True)]
     (folder / "boxes.csv").write_text("\n".join(["t_us,x,y,w,h", *boxes]) + "\n")
 
     return folder
@@ -84,7 +85,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def copy(saved: Path, tmp_path: Path) -> Path:
-    """The folder, to be damaged."""
+    """A copy of the folder that a test may damage."""
     return Path(shutil.copytree(saved, tmp_path / "disk"))
 
 
@@ -94,7 +95,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """Runs words that must be refused: one line on stderr, exit code 2."""
+    """The one line on stderr of a command that is refused with exit code 2."""
     assert main([str(word) for word in words]) == 2
 
     captured = capsys.readouterr()
@@ -102,11 +103,11 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     return captured.err
 
 
-def test_a_recording_is_followed_into_a_file_and_an_animation(
+def test_a_track_is_written_into_a_file_and_an_animation(
     saved: Path, run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "found.csv"
-    animation = tmp_path / "found.webp"
+    out = tmp_path / "track.csv"
+    animation = tmp_path / "track.webp"
     words = ["track", saved, "--network", run, "--out", out, "--animation", animation, "--json"]
 
     assert main([str(word) for word in words]) == 0
@@ -122,16 +123,16 @@ def test_a_recording_is_followed_into_a_file_and_an_animation(
     assert all(0 <= float(row["confidence"]) <= 1 and row["lost"] in ("0", "1") for row in rows)
     assert summary["boxes_per_second"] > 0 and summary["against_truth"]["num_outputs"] == 60
 
-    # what the tracker reports and what is true have different names; `eval` calls the second the same
+    # the share that the tracker reports and the true one have different names; `eval` has the second name, too
     assert summary["reported_lost_share"] == round(sum(row["lost"] == "1" for row in rows) / 60, 4)
     assert set(summary["against_truth"]) == set(TrackingScore._fields) and "lost_share" not in summary
     with Image.open(animation) as picture:
         assert picture.format == "WEBP" and picture.n_frames == 30 and picture.size == (128, 128)
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["found.csv", "found.webp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["track.csv", "track.webp"]
 
 
-def test_a_recording_is_followed_into_a_page(
+def test_a_track_is_written_into_a_page(
     saved: Path, run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "track.html"
@@ -155,7 +156,7 @@ def test_a_recording_is_followed_into_a_page(
     assert "a file each" in refusal(capsys, "track", saved, "--network", run, "--out", page, "--page", page)
 
 
-def test_a_recording_is_written_for_the_viewer(
+def test_a_track_is_written_for_the_viewer(
     saved: Path, run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "track.rrd"
@@ -163,7 +164,7 @@ def test_a_recording_is_written_for_the_viewer(
     pieces = iter([b"RRF2", b""])
 
     class Stream:
-        """What rerun-sdk offers of a recording, as far as it is used."""
+        """The part of a recording stream of rerun-sdk that is used."""
 
         def __init__(self, name: str, recording_id: str) -> None:
             assert (name, bool(recording_id)) == ("spikebridge", True)
@@ -195,16 +196,16 @@ def test_a_recording_is_written_for_the_viewer(
     assert counts["camera/frame"] == 10
     assert next(value for name, value in logged if name == "time") == (("duration", pytest.approx(1 / 240)),)
 
-    away = [value[0] for name, value in logged if name == "distance [px]"]
-    assert np.mean(away) == pytest.approx(summary["against_truth"]["mean_distance_px"], rel=1e-4)
+    distances = [value[0] for name, value in logged if name == "distance [px]"]
+    assert np.mean(distances) == pytest.approx(summary["against_truth"]["mean_distance_px"], rel=1e-4)
 
     monkeypatch.setitem(sys.modules, "rerun", None)
     assert main(words) == 2
     assert "install spikebridge[viewer]" in capsys.readouterr().err
 
 
-def test_the_first_box_can_be_said(saved: Path, run: str, tmp_path: Path) -> None:
-    out = tmp_path / "found.csv"
+def test_the_first_box_can_be_an_option(saved: Path, run: str, tmp_path: Path) -> None:
+    out = tmp_path / "track.csv"
     assert main(["track", str(saved), "--network", run, "--init", "20,30,9,7", "--out", str(out), "--quiet"]) == 0
 
     first = rows_of(out)[0]
@@ -228,17 +229,17 @@ def test_without_any_box_the_largest_moving_region_is_taken(
 def test_a_box_is_drawn_in_a_browser(
     copy: Path, run: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    calls = []
 
     def drawn(picture: np.ndarray, start: np.ndarray, port: int, report: object) -> np.ndarray:
-        asked.append((picture.shape, port))
+        calls.append((picture.shape, port))
         return np.array([20.0, 30, 9, 7])
 
     monkeypatch.setattr("spikebridge.analysis.pick_box.pick_box", drawn)
     for words, port in (("pick", 0), ("pick:8123", 8123)):
         assert main(["track", str(copy), "--network", run, "--init", words, "--quiet", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["first_box"] == [20, 30, 9, 7]
-        assert asked[-1] == ((64, 64), port)
+        assert calls[-1] == ((64, 64), port)
 
 
 @pytest.mark.parametrize(
@@ -328,6 +329,12 @@ def test_events_out_of_order_are_refused_and_repaired_when_asked(
     assert "sorted" in json.loads(capsys.readouterr().out)["warnings"][0]
 
 
+def test_the_progress_has_rate_confidence_and_whether_the_target_is_lost() -> None:
+    tracked = _TrackedBox(0, np.zeros(4), 0.5, lost=True)
+    assert _status_line(tracked, 240.0) == "240 boxes/s  confidence 0.50  LOST"
+    assert _status_line(tracked._replace(lost=False), 239.6) == "240 boxes/s  confidence 0.50"
+
+
 def test_a_stopped_tracking_leaves_no_file(
     saved: Path, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -342,14 +349,14 @@ def test_a_stopped_tracking_leaves_no_file(
         return step(self, inputs, state)
 
     monkeypatch.setattr(SensingTracker, "step", interrupted)
-    out = tmp_path / "found.csv"
-    animation = tmp_path / "found.webp"
+    out = tmp_path / "track.csv"
+    animation = tmp_path / "track.webp"
     out.write_text("of yesterday")
     words = ["track", saved, "--network", run, "--out", out, "--animation", animation]
 
     assert main([str(word) for word in words]) == 130
     assert capsys.readouterr().err == "spikebridge: stopped\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["found.csv"] and out.read_text() == "of yesterday"
+    assert [path.name for path in tmp_path.iterdir()] == ["track.csv"] and out.read_text() == "of yesterday"
 
 
 @pytest.mark.parametrize("protocol", ["A", "B", "C", "D", "E"])
@@ -386,7 +393,7 @@ def test_fewer_frames_begin_where_a_box_is_known_and_too_few_are_left_out(
 ) -> None:
     path = copy / "boxes.csv"
     first, *rows = path.read_text().splitlines()
-    # frames 4 and later have a box: of each fourth one, frames 4 and 8
+    # frames 4 and later have a box; of every fourth frame these are 4 and 8
     path.write_text("\n".join([first, *(row for row in rows if int(row.split(",")[0]) >= START + 99_000)]))
 
     assert main(["eval", run, "--data", str(copy), "--protocol", "D", "--baselines", "hold", "--json"]) == 0
@@ -399,8 +406,8 @@ def test_fewer_frames_begin_where_a_box_is_known_and_too_few_are_left_out(
     assert warning == "8 times fewer frames are left out of by_frame_rate: no two that follow one another have boxes."
 
 
-def test_the_part_trained_on_is_left_out_of_a_recording_that_a_run_knows(
-    filmed: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_training_part_of_a_recording_of_the_run_is_left_out(
+    rotating: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     longer = render_recording(
         RotatingDisk(height=64, width=64), duration=1.4, dt=1 / 240, image_interval=1 / 240, name="elsewhere"
@@ -413,33 +420,34 @@ def test_the_part_trained_on_is_left_out_of_a_recording_that_a_run_knows(
     assert results["split"] == "test" and results["frames"] == [34, 55]
 
 
-def test_at_fewer_frames_there_is_a_row_where_somebody_can_start(
-    filmed: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_frame_rate_has_a_row_if_a_tracker_can_start_at_it(
+    rotating: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    boxes = filmed.frame_boxes.copy()
-    boxes[4] = np.nan  # of frames 0, 4 and 8 no two neighbours have boxes, of 0 and 8 both
-    partly = replace(filmed, frame_boxes=boxes)
+    boxes = rotating.frame_boxes.copy()
+    # of frames 0, 4 and 8 no two neighbours have boxes, of 0 and 8 both
+    boxes[4] = np.nan
+    partly = replace(rotating, frame_boxes=boxes)
     monkeypatch.setattr(sensing_evaluation, "load_recording", lambda *_: partly)
     results = sensing.evaluate(Run.open(run), tmp_path, sensing.Evaluation(baselines="none", protocol="D"))
 
     assert [row["keep_every"] for row in results["by_frame_rate"]] == [1, 2, 8]
 
 
-def test_networks_stand_beside_one_of_the_same_seed(
-    filmed: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_networks_are_compared_with_one_of_the_same_seed(
+    rotating: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sensing_evaluation, "load_recording", lambda *_: filmed)
+    monkeypatch.setattr(sensing_evaluation, "load_recording", lambda *_: rotating)
     tracker = sensing.tracker(Run.open(run))
-    asked = []
+    calls = []
 
     def load(network: str | None, seed: int | None) -> SensingTracker:
-        asked.append((network, seed))
+        calls.append((network, seed))
         return tracker
 
     options = sensing.Evaluation(protocol="C", baselines="learned", weights_seed=3)
     sensing_evaluation.evaluate_recording(Run.open(run), tmp_path, options, load)
 
-    assert asked == [(None, 3), ("learned", 3)]
+    assert calls == [(None, 3), ("learned", 3)]
 
 
 def test_words_that_cannot_be_meant_are_refused(
@@ -464,7 +472,7 @@ def test_a_baseline_without_its_package_is_refused_before_anything_is_measured(
     saved: Path, run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
-    monkeypatch.setattr(sensing_evaluation, "_measured", lambda *_: pytest.fail("something was measured"))
+    monkeypatch.setattr(sensing_evaluation, "_evaluate_tracker", lambda *_: pytest.fail("something was measured"))
     assert "install spikebridge[opencv]" in refusal(capsys, "eval", run, "--data", saved, "--baselines", "hold,csrt")
 
 

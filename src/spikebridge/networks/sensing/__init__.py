@@ -1,6 +1,6 @@
-"""Tracking between frames: an ANN sees frames, an SNN sees events, a hybrid unit adds the change it saw.
+"""Tracking between frames: an ANN reads frames, an SNN reads events, a hybrid unit adds the change since a frame.
 
-What it offers stands in `__init__.pyi`; a name is imported when it is first used.
+The exported names stand in `__init__.pyi`; a name is imported when it is first used.
 """
 
 import lazy_loader

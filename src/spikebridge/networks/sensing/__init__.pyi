@@ -1,5 +1,4 @@
 from .baselines.motion import ConstantVelocity, Kalman
-from .baselines.opencv import OpenCVTracker
 from .evaluation.metrics import TrackingScore, score
 from .model.sensing import Sensing
 from .model.units import SensingOptions
@@ -8,7 +7,6 @@ from .tracker.tracker import SensingTracker, TrackerOptions
 __all__ = [
     "ConstantVelocity",
     "Kalman",
-    "OpenCVTracker",
     "Sensing",
     "SensingOptions",
     "SensingTracker",

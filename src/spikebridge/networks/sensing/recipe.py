@@ -2,12 +2,7 @@
 
     spikebridge train sensing                     # the real recording if it is found, else generated scenes
     spikebridge train sensing --preset quick      # generated scenes, in seconds
-    spikebridge train sensing --preset shipped    # the shipped weights: real recording, generated scenes, and clips
-    spikebridge train sensing --preset ablation   # every network, three seeds
-
-Protocol A: the true boxes of the last two frames are given; the network predicts the box at the end of each bin of
-events until the next frame. It is trained on the first part of a recording, settings were chosen on the second part,
-and results are measured on the third. Static box and constant velocity are evaluated in the same way.
+    spikebridge train sensing --preset shipped    # real recording, generated scenes and clips, as sensing_research
 
 | network | hybrid unit SNN -> ANN | velocity prior |
 |---|---|---|
@@ -15,20 +10,10 @@ and results are measured on the third. Static box and constant velocity are eval
 | fixed | plain sum, no map | yes |
 | none | none: frames only | yes |
 | no_prior | learned leak, learned 3 x 3 map | no |
-| fixed_no_prior, none_no_prior | as the name says | no |
-| memoryless | learned, but the membranes are reset in every bin | yes |
-| correlation | learned; an 11 x 11 correlation reads the sum of features and change | yes |
-| kernel | ANN -> SNN: learned weights of the read-out, cut at the target | yes |
-| kernel_fixed, kernel_none | the bare cut; no unit | yes |
-| kernel_no_prior, kernel_fixed_no_prior | as the name says | no |
-
-`--model.change-map` sets the map of the learned unit SNN -> ANN, `--model.counts` counts events.
-
-Source: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 2.
 """
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -40,24 +25,24 @@ from torch import Tensor
 from spikebridge.data.simulation.families import check_family
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.errors import ConfigError, DataError, did_you_mean
-from spikebridge.networks.sensing.data import DT, film_parts, generated_parts, run_parts
+from spikebridge.networks.sensing.data import DT, generated_parts, run_parts
 from spikebridge.networks.sensing.evaluation import benchmark
 from spikebridge.networks.sensing.evaluation.evaluate import TrackingEvaluation, evaluate_recording
 from spikebridge.networks.sensing.evaluation.protocols import interframe
 from spikebridge.networks.sensing.model.boxes import check_crop
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.model.units import ChangeMap, SensingOptions, Size
+from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.tracker.bundle_inference import bundle_model
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 from spikebridge.networks.sensing.training.datasets import training_data
 from spikebridge.networks.sensing.training.detector_samples import detector_samples
 from spikebridge.networks.sensing.training.phases import (
+    BATCH_SIZE,
     DetectorTraining,
     PathwayTraining,
-    Schedule,
     detector_phase,
     load_parts,
-    tracking_phases,
+    pathway_phase,
 )
 from spikebridge.networks.sensing.training.samples import cut_samples
 from spikebridge.networks.sensing.training.spread import fit_spread
@@ -68,76 +53,50 @@ from spikebridge.training.run.config_io import from_plain, reproduce_command
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings, check_chosen, check_least, check_positive
 
-_NUM_SPREAD_SCENES = 20
 _log = logging.getLogger(__name__)
 
+# the closed loop: shares of the newest template, and of the detected box at a frame that comes in time; chosen on the
+# validation frames of the real recording
+TEMPLATE_RATE = 0.3
+_DETECTOR_GAIN = 0.5
+_NUM_SPREAD_SCENES = 20
+
+# the networks of the table, as fields of `SensingOptions`; their names stand in run folders
 VARIANTS: dict[str, dict[str, Any]] = {
     "learned": {},
     "fixed": {"unit": "fixed"},
     "none": {"unit": "none"},
     "no_prior": {"prior": False},
-    "fixed_no_prior": {"unit": "fixed", "prior": False},
-    "none_no_prior": {"unit": "none", "prior": False},
-    "memoryless": {"memory": False},
-    "correlation": {"head": "correlation"},
-    "kernel": {"mode": "kernel"},
-    "kernel_fixed": {"mode": "kernel", "unit": "fixed"},
-    "kernel_none": {"mode": "kernel", "unit": "none"},
-    "kernel_no_prior": {"mode": "kernel", "prior": False},
-    "kernel_fixed_no_prior": {"mode": "kernel", "unit": "fixed", "prior": False},
 }
-"""The networks of the table: their names stand in run folders, so all of them stay here."""
 Evaluation = TrackingEvaluation
+# the parts that run at every bin, the SNN and its unit, can run in integers; the head stays in floating point
 REGIONS = ("where", "units.unit")
-"""What runs at every bin, the SNN and its unit, can run in integers; the head stays in floating point."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Settings of the model that all networks of a run share."""
 
-    size: Size = "small"
-    """Size of the pathways: a few thousand weights, or ResNet bottlenecks of the size in the paper."""
     num_features: int = 8
     """Channels of both pathways."""
     crop: int = 96
-    """Side of the square search window around the target, the input of the network [px]."""
+    """Side of the square search window [px]."""
     reach: int = 16
-    """Largest displacement that is scored, in cells of 2 px."""
+    """Largest scored displacement [2 px]."""
     search: float = 10.0
-    """Largest distance of a scored displacement from the predicted position [px]."""
-    change_map: ChangeMap = "linear"
-    """Map of the learned unit SNN -> ANN: linear, tanh of linear, or tanh of linear on change and features joined."""
-    counts: bool = False
-    """The input of the SNN is the number of events of a pixel in a bin; otherwise 1 if there is any."""
+    """Search range around the prediction [px]."""
+
+    REMOVED_FIELDS: ClassVar[dict[str, Any]] = {"size": "small", "change_map": "linear", "counts": False}
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
         check_positive(self, ("num_features", "reach"), "model")
-        check_crop(self.crop, self.options().stride)
+        check_crop(self.crop, Sensing.stride)
 
     def options(self, **form: Any) -> SensingOptions:
-        """Of one network.
-
-        Args:
-            form: further fields of `SensingOptions`, such as those of `VARIANTS`.
-        """
-        shared = {"size": self.size, "num_features": self.num_features, "reach": self.reach, "search": self.search}
+        """The form of one network, with further fields of `SensingOptions` such as those of `VARIANTS`."""
+        shared = {"num_features": self.num_features, "reach": self.reach, "search": self.search}
         return SensingOptions(**{**shared, **form})
-
-
-@dataclass(frozen=True)
-class TrackerConfig:
-    """Settings of the closed-loop tracker in evaluation."""
-
-    template_rate: float = 0.3
-    """Weight of the newest template; the first template has the rest."""
-    detector_gain: float = 0.5
-    """Weight of the detector's box at a frame without a given box; the predicted box has the rest."""
-
-    def __post_init__(self) -> None:
-        """Refuses values out of range."""
-        TrackerOptions(template_rate=self.template_rate, detector_gain=self.detector_gain)
 
 
 @dataclass(frozen=True)
@@ -145,76 +104,69 @@ class Config:
     """Settings of the sensing recipe."""
 
     networks: tuple[str, ...] = ("learned",)
-    """Which networks to train and compare: learned, fixed, none, no_prior, memoryless, correlation, kernel, ..."""
+    """Networks to train and compare: learned, fixed, none, no_prior."""
     seed: int = 0
-    """The first seed: of initial weights, order of samples and augmentation."""
+    """The first seed."""
     num_seeds: int = 1
-    """Trainings of each network, with consecutive seeds."""
+    """Trainings of each network, a seed each."""
     recording: str = "auto"
-    """real: the FE240hz recording in SPIKEBRIDGE_DATA; a path: another recording with boxes.
-    `generated`: generated scenes; `auto`: real if found, else generated; `both`: trained on both, tested on real."""
+    """real (FE240hz), generated, auto (real if found), both, or the folder of another recording with boxes."""
     split: Literal["test", "validation"] = "test"
-    """The split for the results; settings are chosen on validation."""
+    """The split for the results."""
     num_scenes: int = 12
     """Generated scenes to train on."""
     scenes: tuple[str, ...] = ()
-    """Families of the generated scenes, in turn: those of `data make moving-object --family`."""
+    """Scene families of data make moving-object."""
     frame_step: int = 1
     """Only every N-th frame is used."""
     clips: bool = False
-    """Train the detector also on video clips (OTB, VOT; no events) in SPIKEBRIDGE_DATA; with label_free the ANN too."""
-    schedule: Schedule = "joint"
-    """joint: all parts at once; alternate: the ANN on frames, then the SNN and its unit, twice.
-    `label_free`: the ANN on frames with boxes (of the clips with --clips), then the SNN and its unit without boxes."""
+    """Train the detector on video clips (OTB, VOT) in SPIKEBRIDGE_DATA, too."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Settings of the model that all networks share."""
     pathways: PathwayTraining = field(default_factory=PathwayTraining)
     """Training of the pathways, the hybrid unit, the head and the velocity prior."""
     detector: DetectorTraining = field(default_factory=DetectorTraining)
-    """Training of the target detector, which finds the target in a frame."""
-    tracker: TrackerConfig = field(default_factory=TrackerConfig)
-    """Settings of the closed-loop tracker in evaluation."""
+    """Training of the target detector, which detects the target in a frame."""
 
     ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("scenes",)
-    """Fields that run folders of before do not have."""
+    # fields of the run folder of the shipped `sensing_research`, by their names today
     RENAMED_FIELDS: ClassVar[dict[str, str]] = {
-        "following_scenes": "pathways.num_scenes",
         "thinning": "frame_step",
-        "crop": "model.crop",
-        "reach": "model.reach",
-        "search": "model.search",
-        "num_features": "model.num_features",
-        "size": "model.size",
-        "change_map": "model.change_map",
-        "counts": "model.counts",
-        "shake": "pathways.box_noise",
         "epochs": "pathways.epochs",
-        "batch_size": "pathways.batch_size",
         "lr": "pathways.lr",
-        "lr_scalars": "pathways.lr_scalars",
         "pathways": "pathways.weights_from",
         "finding_scenes": "detector.num_scenes",
         "finding_epochs": "detector.epochs",
         "finding_lr": "detector.lr",
         "finding_shake": "detector.box_noise",
-        "finding_abroad": "detector.background_swaps",
-        "finding_lasting": "detector.template_error",
-        "finding_lost": "detector.absent_share",
         "finders": "detector.weights_from",
-        "renewal": "tracker.template_rate",
-        "recall": "tracker.detector_gain",
     }
-    """Fields of run folders of version 0.1, by their names now."""
+    REMOVED_FIELDS: ClassVar[dict[str, Any]] = {
+        "schedule": "joint",
+        "tracker": {"template_rate": TEMPLATE_RATE, "detector_gain": _DETECTOR_GAIN},
+        # fields of the run folder of `sensing_research`
+        "batch_size": BATCH_SIZE,
+        "size": "small",
+        "change_map": "linear",
+        "counts": False,
+        "lr_scalars": 0.02,
+        "shake": 2.0,
+        "following_scenes": 2,
+        "finding_abroad": 0.4,
+        "finding_lasting": 1.0,
+        "finding_lost": 0.2,
+        "renewal": TEMPLATE_RATE,
+        "recall": _DETECTOR_GAIN,
+    }
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
-        check_chosen("network", self.networks, VARIANTS)
-        for name in self.networks:
-            self.model.options(**self._form(name))
-
+        self.check_networks()
         for name in self.scenes:
             check_family(name)
 
+        # refuses a search of less than 1 px
+        self.model.options()
         check_least(self, seed=0)
         check_positive(self, ("num_seeds", "num_scenes", "frame_step"))
         if self.pathways.weights_from and (self.detector.weights_from or not self.detector.epochs):
@@ -222,22 +174,19 @@ class Config:
                 "with pathways.weights_from only the detector is trained: leave out detector.weights_from, and train it"
             )
 
-    def _form(self, name: str) -> dict[str, Any]:
-        events = {"change_map": self.model.change_map, "counts": self.model.counts}
-        return {**events, "detector": self.detector.epochs > 0, **VARIANTS[name]}
+    def check_networks(self) -> None:
+        """Refuses networks that there are not; a subclass may have others."""
+        check_chosen("network", self.networks, VARIANTS)
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of the trainings of each network."""
+        return range(self.seed, self.seed + self.num_seeds)
 
     def network(self, name: str) -> Sensing:
         """An untrained network of the comparison."""
-        return Sensing(DT, self.model.options(**self._form(name)))
+        return Sensing(DT, self.model.options(detector=self.detector.epochs > 0, **VARIANTS[name]))
 
-
-_BOTH = Config(
-    recording="both",
-    clips=True,
-    num_scenes=6,
-    pathways=PathwayTraining(epochs=8),
-    detector=DetectorTraining(num_scenes=30, epochs=18, box_noise=1.2),
-)
 
 PRESETS = {
     "quick": Config(
@@ -247,15 +196,12 @@ PRESETS = {
         detector=DetectorTraining(epochs=2, num_scenes=1),
     ),
     "default": Config(),
-    "shipped": _BOTH,
-    "three": replace(_BOTH, num_seeds=3),
-    "large": replace(_BOTH, model=ModelConfig(num_features=32)),
-    # stride 8 and three bottlenecks, as the demonstration that the authors released; their crops have 145 px
-    "paper": replace(_BOTH, model=ModelConfig(size="resnet", num_features=1024, crop=144, reach=4)),
-    "ablation": Config(
-        networks=tuple(name for name in VARIANTS if name != "correlation"),
-        num_seeds=3,
-        detector=DetectorTraining(epochs=0),
+    "shipped": Config(
+        recording="both",
+        clips=True,
+        num_scenes=6,
+        pathways=PathwayTraining(epochs=8),
+        detector=DetectorTraining(num_scenes=30, epochs=18, box_noise=1.2),
     ),
 }
 
@@ -267,29 +213,34 @@ def build(config: Config) -> dict[str, Sensing]:
 
 def tracker_of(config: Config, network: Sensing) -> SensingTracker:
     """A trained network as a tracker."""
-    # in single precision, as frames are, whatever torch's default was where it was made
+    # single precision, as frames have, whatever torch's default was when the network was made
     return SensingTracker(network.float().eval(), _tracker_options(config))
 
 
 def _tracker_options(config: Config) -> TrackerOptions:
-    return TrackerOptions(config.model.crop, config.tracker.template_rate, config.tracker.detector_gain)
+    return TrackerOptions(config.model.crop, TEMPLATE_RATE, _DETECTOR_GAIN)
 
 
 def example(config: Config) -> dict[str, Tensor]:
     """One frame and six bins of events of a generated scene."""
     part = generated_parts("validation", 1)[0]
-    samples = cut_samples(part.recording, part.frames, config.model.crop, counts=config.model.counts)
+    samples = cut_samples(part.recording, part.frames, config.model.crop)
     return {"frames": samples.frames[None, :1], "boxes": samples.boxes[None, :1], "events": samples.events[:, :1]}
 
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
-    """Trains every network with every seed, evaluates them, and writes the table."""
+    """Trains every network with every seed, evaluates them, and writes the table.
+
+    Networks are trained on the first part of a recording and evaluated on the third, by default; settings were chosen
+    on the second. In protocol A the true boxes of the last two frames are given, and the network predicts the box at
+    the end of each bin of events until the next frame. Static box and constant velocity are evaluated in the same way.
+    """
     data = training_data(config)
     scored = run_parts(config, config.split)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
 
     # seeds in the outer loop, so that a stopped run has whole comparisons
-    for seed in _seeds(config):
+    for seed in config.seeds:
         for name in config.networks:
             child = run.child(f"{name}/seed-{seed}")
             if not child.finished:
@@ -297,13 +248,15 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                     torch.manual_seed(seed)
                     network = config.network(name)
 
-                settings = Settings(seed=seed, batch_size=config.pathways.batch_size, accelerator="cpu", quiet=quiet)
-                taken = load_parts(network, config.detector, config.pathways.weights_from, child)
-                steps = phases(config, network, f"{name}, seed {seed}", data.detector, data.unlabelled)
-                fit(network, steps, data.labelled, settings=settings, run=child)
-                taken |= _fitted_spread(config, network, data.detector)
+                settings = Settings(seed=seed, batch_size=BATCH_SIZE, accelerator="cpu", quiet=quiet)
+                record = load_parts(network, config.detector.weights_from, config.pathways.weights_from, child)
+                steps = phases(config, network, f"{name}, seed {seed}", data.detector)
+                fit(network, steps, data.pathways, settings=settings, run=child)
+                if data.detector is not None and config.detector.fit_spread:
+                    record |= _fitted_spread(config, network)
+
                 child.save_weights(network)
-                child.save_results({**benchmark.score(tracker_of(config, network), scored), **taken})
+                child.save_results({**benchmark.score(tracker_of(config, network), scored), **record})
 
             scores[name].append(child.results())
 
@@ -313,62 +266,52 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     return results
 
 
-def _fitted_spread(config: Config, network: Sensing, pairs: Dataset | None) -> dict[str, Any]:
-    """Scales what a newly trained detector claims, where that is asked for."""
-    if pairs is None or network.finder is None or not config.detector.fit_spread:
+def _fitted_spread(config: Config, network: Sensing) -> dict[str, Any]:
+    """Scales the claims of a newly trained detector to its errors on generated scenes."""
+    if network.detector is None:
         return {}
 
     parts = generated_parts("validation", _NUM_SPREAD_SCENES, config.scenes)
-    if config.detector.num_films:
-        parts += film_parts("validation", _NUM_SPREAD_SCENES)
-
-    samples = detector_samples(parts, lost=config.detector.absent_share, seed=config.seed)
-    fitted = fit_spread(network.finder, samples, config.tracker.template_rate)
+    fitted = fit_spread(network.detector, detector_samples(parts, seed=config.seed), TEMPLATE_RATE)
 
     return {"spread_factor": fitted.factor, "spread_exponent": fitted.exponent}
 
 
-def _seeds(config: Config) -> range:
-    return range(config.seed, config.seed + config.num_seeds)
+def phases(config: Config, network: Sensing, name: str, detector_data: Dataset | None) -> list[Phase]:
+    """First all that tracks between frames, then the detector, if its samples are given."""
+    steps = [] if config.pathways.weights_from else [pathway_phase(network, name, config.pathways)]
+    if detector_data is not None:
+        # the name of the phase stands in checkpoints
+        steps.append(detector_phase(f"{name}, finder", detector_data, config.detector, TEMPLATE_RATE))
 
-
-def phases(
-    config: Config, network: Sensing, name: str, pairs: Dataset | None, unlabelled: Dataset | None = None
-) -> list[Phase]:
-    """First all that tracks between frames, then the detector; the datasets are those of `TrainingData`."""
-    tracking = (
-        []
-        if config.pathways.weights_from
-        else tracking_phases(network, name, config.schedule, config.pathways, unlabelled)
-    )
-    if pairs is None:
-        return tracking
-
-    # the name of the phase stands in checkpoints
-    return [*tracking, detector_phase(f"{name}, finder", pairs, config.detector, config.tracker.template_rate)]
+    return steps
 
 
 def tracker(run: Run, network: str | None = None, seed: int | None = None) -> SensingTracker:
     """A trained network of a run as a tracker that calibrates itself, and warns of unsuitable inputs.
 
     Args:
-        run: with trained weights.
-        network: its name; by default the first one.
-        seed: of its training; by default the first one.
+        run: a run with trained weights.
+        network: name of the network; by default the first one.
+        seed: seed of its training; by default the first one.
 
     Raises:
         ConfigError: the run has no such network.
     """
-    config = run.config_as(Config)
-    name = network or config.networks[0]
-    found = {path: child for path, child in run.children().items() if path.startswith(f"{name}/")}
-    chosen = f"{name}/seed-{seed}" if seed is not None else next(iter(found), "")
+    return run_tracker(run, run.config_as(Config), network, seed)
 
-    if chosen not in found:
+
+def run_tracker(run: Run, config: Config, network: str | None = None, seed: int | None = None) -> SensingTracker:
+    """The tracker of a run with the settings of a subclass of `Config`; see `tracker`."""
+    name = network or config.networks[0]
+    trained = {path: child for path, child in run.children().items() if path.startswith(f"{name}/")}
+    chosen = f"{name}/seed-{seed}" if seed is not None else next(iter(trained), "")
+
+    if chosen not in trained:
         raise ConfigError(f"{run.path} has no trained {chosen or name}: {did_you_mean(chosen, run.children())}")
 
     sensing = config.network(name)
-    found[chosen].load_weights(sensing)
+    trained[chosen].load_weights(sensing)
 
     return tracker_of(config, sensing).with_options(calibrate=True, detector="both", warns=True)
 
@@ -378,10 +321,10 @@ def bundle_tracker(path: Path, integers: bool = False) -> SensingTracker:
 
     Args:
         path: the folder that `spikebridge export` wrote.
-        integers: whether what was quantised computes with integers (`spikebridge quantize --bundle`).
+        integers: the quantised parts compute with integers (`spikebridge quantize --bundle`).
 
     Raises:
-        ConfigError: it is a bundle of another recipe, or of a form that cannot be followed with.
+        ConfigError: the bundle is of another recipe, or of a form that a tracker cannot run.
         DataError: the bundle is damaged or incomplete.
     """
     bundle = Bundle.open(path)
@@ -394,8 +337,9 @@ def bundle_tracker(path: Path, integers: bool = False) -> SensingTracker:
     if bundle.manifest.dt != sensing.dt:
         raise DataError(f"{path}: expected bins of {sensing.dt:g} s, but they have {bundle.manifest.dt:g} s")
 
-    tracked = SensingTracker(sensing.eval(), _tracker_options(config), bundle_model(bundle, sensing, integers))
-    return tracked.with_options(calibrate=True, detector="both", warns=True)
+    model = bundle_model(bundle, sensing, integers)
+    bundled = SensingTracker(sensing.eval(), _tracker_options(config), model)
+    return bundled.with_options(calibrate=True, detector="both", warns=True)
 
 
 def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:
@@ -408,7 +352,7 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
     trackers = {
         name: [
             tracker(run, name, seed).with_options(calibrate=False, detector="learned", warns=False)
-            for seed in _seeds(config)
+            for seed in config.seeds
         ]
         for name in config.networks
     }
@@ -423,15 +367,9 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
 
 
 def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:
-    """Frames of training recordings and the events after them, on which the scales of integers are chosen.
-
-    Args:
-        config: of the run.
-        num_samples: number of frames.
-        data: the folder with data sets; that of the environment by default.
-    """
+    """Frames of training recordings and the events after them, on which the scales of integers are chosen."""
     (first, *_) = run_parts(config, "train", data)
-    samples = cut_samples(first.recording, first.frames, config.model.crop, counts=config.model.counts)
+    samples = cut_samples(first.recording, first.frames, config.model.crop)
     # spread over the recording
     chosen = slice(None, None, max(1, len(samples.frames) // num_samples))
 
@@ -445,8 +383,8 @@ def calibration(config: Config, num_samples: int, data: Path | None = None) -> d
 def measure(network: Sensing, config: Config, data: Path | None = None) -> dict[str, float]:
     """The figures that quantisation may change: the mean distance of protocol A, as trained and calibrated [px]."""
     scored = run_parts(config, config.split, data)
-    tracked = SensingTracker(network.eval(), _tracker_options(config))
-    trackers = {"mean_distance_px": tracked, "calibrated_distance_px": tracked.with_options(calibrate=True)}
+    trained = SensingTracker(network.eval(), _tracker_options(config))
+    trackers = {"mean_distance_px": trained, "calibrated_distance_px": trained.with_options(calibrate=True)}
 
     return {
         name: fmean(interframe(recording, one, frames).score().mean_distance_px for recording, frames in scored)
@@ -455,18 +393,18 @@ def measure(network: Sensing, config: Config, data: Path | None = None) -> dict[
 
 
 def report(run: Run) -> Path:
-    """Writes report.html: the table beside the baselines, error by bin, the network drawn."""
+    """Writes report.html: the table with the baselines, error by bin, and the networks as drawings."""
+    # matplotlib is needed for pages alone
     from spikebridge.networks.sensing.report import report as sensing_report
 
     config = run.config_as(Config)
-    made = reproduce_command("sensing", config)
+    command = reproduce_command("sensing", config)
     scored = run_parts(config, config.split)
-
     settings = {
         "split": config.split,
         "frame_step": config.frame_step,
         "crop": config.model.crop,
         "epochs": config.pathways.epochs,
-        "box_noise": config.pathways.box_noise,
     }
-    return sensing_report.write(run, build(config), made, tracker(run), scored, example(config), settings)
+
+    return sensing_report.write(run, build(config), command, tracker(run), scored, example(config), settings)

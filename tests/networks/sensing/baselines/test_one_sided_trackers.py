@@ -1,4 +1,4 @@
-"""Trackers that see frames alone or events alone."""
+"""Trackers of frames alone and of events alone, those of OpenCV, and the fit of a Kalman filter."""
 
 import re
 import sys
@@ -8,7 +8,6 @@ from time import perf_counter
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.simulation.moving_objects import MovingObjects
@@ -16,11 +15,10 @@ from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
-from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox, fit_kalman, fit_kalman_to
+from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox, fit_kalman
 from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
 from spikebridge.networks.sensing.baselines.snn_only import EventTracker
 from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation
-from spikebridge.networks.sensing.model.backbones import WherePathway
 from spikebridge.networks.sensing.model.boxes import box_center
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
@@ -35,7 +33,7 @@ def recording():
 
 
 @pytest.fixture(scope="module")
-def seeing():
+def tracker_of_both():
     torch.manual_seed(0)
     return SensingTracker(Sensing(1 / 240, SensingOptions(reach=8)).eval(), TrackerOptions(crop=48))
 
@@ -46,69 +44,49 @@ def without_events(recording):
 
 
 @pytest.mark.parametrize("between", ["hold", "constant_velocity"])
-def test_a_tracker_of_frames_never_sees_an_event(recording, seeing, between):
-    tracker = FrameTracker(seeing, between)
+def test_a_tracker_of_frames_reads_no_event(recording, tracker_of_both, between):
+    tracker = FrameTracker(tracker_of_both, between)
     assert np.array_equal(
         one_pass_evaluation(recording, tracker).boxes, one_pass_evaluation(without_events(recording), tracker).boxes
     )
 
 
-def test_from_true_boxes_a_tracker_of_frames_is_hold_or_constant_velocity(recording, seeing):
+def test_from_true_boxes_a_tracker_of_frames_is_hold_or_constant_velocity(recording, tracker_of_both):
     for between, plain in (("hold", StaticBox()), ("constant_velocity", ConstantVelocity())):
-        found, expected = (interframe(recording, one) for one in (FrameTracker(seeing, between), plain))
-        assert np.array_equal(found.boxes, expected.boxes)
+        result, expected = (interframe(recording, one) for one in (FrameTracker(tracker_of_both, between), plain))
+        assert np.array_equal(result.boxes, expected.boxes)
 
 
-def test_between_frames_it_holds_what_it_found(recording, seeing):
-    boxes = one_pass_evaluation(recording, FrameTracker(seeing)).boxes.reshape(-1, 6, 4)
+def test_between_frames_it_holds_its_detection(recording, tracker_of_both):
+    boxes = one_pass_evaluation(recording, FrameTracker(tracker_of_both)).boxes.reshape(-1, 6, 4)
     assert (boxes == boxes[:, :1]).all()
-    # and it looks again at each frame
+    # and it detects again at each frame
     assert len(np.unique(boxes[:, 0, 0])) > 4
 
 
-def test_its_state_tells_confidence_and_loss(recording, seeing):
+def test_its_state_has_confidence_and_loss(recording, tracker_of_both):
     inputs = recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}
-    _, state = FrameTracker(seeing).step(inputs, None)
+    _, state = FrameTracker(tracker_of_both).step(inputs, None)
     assert 0 <= state.confidence <= 1 and state.lost is False
 
 
-def test_a_tracker_of_events_never_sees_a_frame(recording, seeing):
-    tracker = EventTracker(seeing.sensing, crop=48)
+def test_a_tracker_of_events_reads_no_frame(recording, tracker_of_both):
+    tracker = EventTracker(tracker_of_both.sensing, crop=48)
     dark = replace(recording, frames=0 * recording.frames)
     assert np.array_equal(one_pass_evaluation(recording, tracker).boxes, one_pass_evaluation(dark, tracker).boxes)
 
 
 def test_events_alone_follow_a_target_that_moves():
-    """An untrained SNN sees smoothed ON minus OFF events: enough to be nearer than who stands still."""
+    """An untrained SNN gives smoothed ON minus OFF events: enough to be nearer than a static box."""
     scene = render_recording(MovingObjects(seed=2, size=26.0), duration=0.15, dt=1 / 240)
     torch.manual_seed(0)
     tracker = EventTracker(Sensing(dt=1 / 240).eval(), crop=64)
-    found, held = (interframe(scene, one).score().mean_distance_px for one in (tracker, StaticBox()))
+    tracked, held = (interframe(scene, one).score().mean_distance_px for one in (tracker, StaticBox()))
 
-    assert found < 0.8 * held
-
-
-def test_events_alone_are_followed_by_an_snn_of_any_stride():
-    scene = render_recording(MovingObjects(seed=2, size=26.0), duration=0.15, dt=1 / 240)
-    torch.manual_seed(0)
-    sensing = Sensing(1 / 240, SensingOptions(size="resnet", num_features=32, reach=4)).eval()
-
-    class Coarse(WherePathway):
-        """The small pathway, four by four cells at once."""
-
-        def forward(self, x, state=None, **modulation):
-            y, state = super().forward(x, state)
-            return F.avg_pool2d(y.flatten(0, 1), 4).unflatten(0, y.shape[:2]), state
-
-    sensing.parts["where"] = Coarse(32, dt=1 / 240).eval()
-    found, held = (
-        interframe(scene, one).score().mean_distance_px for one in (EventTracker(sensing, crop=64), StaticBox())
-    )
-
-    assert found < 0.6 * held
+    assert tracked < 0.8 * held
 
 
-def test_in_a_step_of_several_bins_a_target_goes_so_much_further():
+def test_in_a_step_of_several_bins_a_target_may_move_so_much_further():
     scene = render_recording(MovingObjects(seed=2, size=26.0, speed=400.0), duration=0.15, dt=1 / 240)
     torch.manual_seed(0)
     sensing = Sensing(dt=1 / 240).eval()
@@ -117,8 +95,8 @@ def test_in_a_step_of_several_bins_a_target_goes_so_much_further():
         distances = []
         state = None
         for b in range(0, scene.num_bins, 2):
-            told = {"box": scene.frame_boxes[b // 6]} if b % 12 == 0 else {}
-            box, state = tracker.step(scene.inputs(b, b + 2) | told, state)
+            given = {"box": scene.frame_boxes[b // 6]} if b % 12 == 0 else {}
+            box, state = tracker.step(scene.inputs(b, b + 2) | given, state)
             distances.append(np.hypot(*(box_center(box) - box_center(scene.boxes[b + 1]))))
 
         return np.mean(distances)
@@ -126,9 +104,9 @@ def test_in_a_step_of_several_bins_a_target_goes_so_much_further():
     assert error(EventTracker(sensing, crop=64)) < 0.7 * error(StaticBox())
 
 
-def test_the_events_of_several_bins_are_said_to_be_in_the_last_one(recording, seeing):
-    """As in the tracker of both. With all of the crop to look in, a long step is not looked at otherwise."""
-    tracker = EventTracker(seeing.sensing, crop=48, search=48.0)
+def test_the_events_of_several_bins_count_as_those_of_the_last_one(recording, tracker_of_both):
+    """As in the tracker of both. With a search in the whole crop, a long step is treated as several."""
+    tracker = EventTracker(tracker_of_both.sensing, crop=48, search=48.0)
     _, state = tracker.step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
     _, state = tracker.step(recording.inputs(1, 2), state)
     dt = recording.dt
@@ -141,15 +119,15 @@ def test_the_events_of_several_bins_are_said_to_be_in_the_last_one(recording, se
     np.testing.assert_allclose(at_once, each, atol=1e-5)
 
 
-def test_a_silent_stretch_leaves_the_box_where_it_was(recording, seeing):
-    tracker = EventTracker(seeing.sensing, crop=48)
+def test_a_silent_stretch_leaves_the_box_where_it_was(recording, tracker_of_both):
+    tracker = EventTracker(tracker_of_both.sensing, crop=48)
     quiet = without_events(recording)
     assert (one_pass_evaluation(quiet, tracker).boxes == quiet.frame_boxes[0]).all()
 
 
-def test_a_target_that_leaves_the_crop_gets_a_new_one(recording, seeing):
+def test_a_target_that_leaves_the_crop_gets_a_new_one(recording, tracker_of_both):
     boxes = np.array([[10.0, 10, 8, 8]])
-    tracker = EventTracker(seeing.sensing, crop=16, search=4.0)
+    tracker = EventTracker(tracker_of_both.sensing, crop=16, search=4.0)
     _, state = tracker.step(recording.inputs(0, 1) | {"box": boxes[0]}, None)
     crops = {state.crop}
 
@@ -162,9 +140,9 @@ def test_a_target_that_leaves_the_crop_gets_a_new_one(recording, seeing):
     assert all(crop[2:] == (16, 16) for crop in crops)
 
 
-def test_what_cannot_be_followed_is_refused(recording, seeing):
+def test_wrong_inputs_and_settings_are_refused(recording, tracker_of_both):
     step = recording.inputs(1, 2)
-    for tracker in (FrameTracker(seeing), EventTracker(seeing.sensing, crop=48)):
+    for tracker in (FrameTracker(tracker_of_both), EventTracker(tracker_of_both.sensing, crop=48)):
         with pytest.raises(DataError, match=r"starts with a frame and a box|needs the target's box"):
             tracker.step(step, None)
 
@@ -172,26 +150,27 @@ def test_what_cannot_be_followed_is_refused(recording, seeing):
         EventTracker(Sensing(1 / 240, SensingOptions(unit="none")))
 
     with pytest.raises(ConfigError, match="16 px or more, a multiple of 2, but got 15"):
-        EventTracker(seeing.sensing, crop=15)
+        EventTracker(tracker_of_both.sensing, crop=15)
 
     with pytest.raises(ConfigError, match="a search of 1 px or more"):
-        EventTracker(seeing.sensing, crop=48, search=0.0)
+        EventTracker(tracker_of_both.sensing, crop=48, search=0.0)
 
     with pytest.raises(ConfigError, match="eval mode"):
         EventTracker(Sensing(dt=1 / 240)).step(step | {"box": recording.frame_boxes[0]}, None)
 
-    _, state = FrameTracker(seeing).step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
+    _, state = FrameTracker(tracker_of_both).step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
     with pytest.raises(DataError, match="a box is given with its frame"):
-        FrameTracker(seeing).step(step | {"box": recording.frame_boxes[0]}, state)
+        FrameTracker(tracker_of_both).step(step | {"box": recording.frame_boxes[0]}, state)
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (0, 64), (64,)], ids=str)
-def test_a_frame_that_is_not_grey_is_refused(monkeypatch, recording, seeing, shape):
-    monkeypatch.setitem(sys.modules, "cv2", sys)  # is not asked
-    told = recording.inputs(0, 1) | {"box": recording.frame_boxes[0], "frame": np.zeros(shape, np.uint8)}
-    for tracker in (seeing, FrameTracker(seeing), OpenCVTracker("kcf")):
+def test_a_frame_that_is_not_grey_is_refused(monkeypatch, recording, tracker_of_both, shape):
+    # a module that is never used
+    monkeypatch.setitem(sys.modules, "cv2", sys)
+    inputs = recording.inputs(0, 1) | {"box": recording.frame_boxes[0], "frame": np.zeros(shape, np.uint8)}
+    for tracker in (tracker_of_both, FrameTracker(tracker_of_both), OpenCVTracker("kcf")):
         with pytest.raises(DataError, match=rf"grey levels from 0 to 255, .* of shape {re.escape(str(shape))}"):
-            tracker.step(told, None)
+            tracker.step(inputs, None)
 
 
 @pytest.mark.parametrize("kind", ["kcf", "csrt"])
@@ -201,7 +180,7 @@ def test_a_tracker_of_opencv_follows_a_slow_target_and_holds_between_frames(kind
     boxes = one_pass_evaluation(slow, OpenCVTracker(kind)).boxes
 
     assert (boxes.reshape(-1, 6, 4) == boxes.reshape(-1, 6, 4)[:, :1]).all()
-    assert np.array_equal(boxes[0], slow.frame_boxes[0])  # as it was told, not rounded
+    assert np.array_equal(boxes[0], slow.frame_boxes[0])  # as it was given, not rounded
     assert np.abs(boxes[::6, :2] - slow.frame_boxes[:, :2]).max() < 4
 
 
@@ -209,9 +188,9 @@ def test_a_box_that_sticks_out_is_begun_with_what_is_inside():
     pytest.importorskip("cv2")
     inputs = {"events": NOTHING, "elapsed": 0.01, "frame_age": 0.01, "frame": np.zeros((40, 50), np.uint8)}
     box = np.array([-6.0, 36.5, 12.0, 9.0])
-    told, state = OpenCVTracker("csrt").step(inputs | {"box": box}, None)
+    first, state = OpenCVTracker("csrt").step(inputs | {"box": box}, None)
 
-    assert np.array_equal(told, box) and not state.lost
+    assert np.array_equal(first, box) and not state.lost
 
 
 def test_without_opencv_the_extra_is_named(monkeypatch):
@@ -228,40 +207,41 @@ def test_a_filter_fitted_on_two_targets_is_not_surprised_by_the_jump_between_the
     times = np.arange(60) * 0.025
     walks = [np.cumsum(np.cumsum(rng.normal(0, 2.0, (60, 2)), axis=0) * 0.025, axis=0) + start for start in (0, 900)]
     tracks = [(np.hstack([walk + rng.normal(0, 0.5, walk.shape), np.full((60, 2), 9.0)]), times) for walk in walks]
-    both = fit_kalman_to(tracks)
+    both = fit_kalman(tracks)
 
-    assert 0.3 < both.box_noise < 0.8 and both.speed < 2 * fit_kalman(*tracks[0]).speed
+    assert 0.3 < both.box_noise < 0.8 and both.speed < 2 * fit_kalman(tracks[:1]).speed
     with pytest.raises(DataError, match="8 known boxes or more, but got 6"):
-        fit_kalman_to([(boxes[:3], times[:3]) for boxes, times in tracks])
+        fit_kalman([(boxes[:3], times[:3]) for boxes, times in tracks])
 
 
 @pytest.mark.parametrize("older", [0.0, 0.01])
-def test_a_frame_that_is_no_later_than_the_last_one_moves_no_tracker_of_frames(seeing, older):
+def test_a_frame_that_is_no_later_than_the_last_one_moves_no_tracker_of_frames(tracker_of_both, older):
     scene = render_recording(MovingObjects(seed=2, size=26.0), duration=0.1, dt=1 / 240)
-    tracker = FrameTracker(seeing, "constant_velocity")
+    tracker = FrameTracker(tracker_of_both, "constant_velocity")
     state = None
 
     for b in range(14):
-        told = {"box": scene.frame_boxes[0]} if b == 0 else {}
-        _, state = tracker.step(scene.inputs(b, b + 1) | told, state)
+        given = {"box": scene.frame_boxes[0]} if b == 0 else {}
+        _, state = tracker.step(scene.inputs(b, b + 1) | given, state)
 
     inputs = scene.inputs(14, 15)
     again = inputs | {"frame": scene.frames[0], "frame_age": state.age + inputs["elapsed"] + older}
-    (box, known), (expected, without) = tracker.step(again, state), tracker.step(inputs, state)
+    box, after = tracker.step(again, state)
+    expected, without = tracker.step(inputs, state)
 
-    assert box.tolist() == expected.tolist() and known.age == without.age
+    assert box.tolist() == expected.tolist() and after.age == without.age
 
 
 @pytest.mark.parametrize("elapsed", [float("nan"), float("inf"), 0.0])
-def test_a_time_that_is_none_is_refused(recording, seeing, elapsed):
-    for tracker in (EventTracker(seeing.sensing, crop=48), FrameTracker(seeing)):
+def test_a_time_that_is_no_number_above_0_is_refused(recording, tracker_of_both, elapsed):
+    for tracker in (EventTracker(tracker_of_both.sensing, crop=48), FrameTracker(tracker_of_both)):
         _, state = tracker.step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
         with pytest.raises(DataError, match="elapsed: expected the seconds since the last step"):
             tracker.step({"events": NOTHING, "elapsed": elapsed}, state)
 
 
-def test_a_tracker_of_events_resumes_at_once_after_a_pause_of_any_length(recording, seeing):
-    tracker = EventTracker(seeing.sensing, crop=48)
+def test_a_tracker_of_events_resumes_at_once_after_a_pause_of_any_length(recording, tracker_of_both):
+    tracker = EventTracker(tracker_of_both.sensing, crop=48)
     _, state = tracker.step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
     started = perf_counter()
     box, _ = tracker.step(recording.inputs(1, 2) | {"elapsed": 1e7}, state)

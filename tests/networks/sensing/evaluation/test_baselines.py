@@ -1,6 +1,4 @@
-"""Trackers beside the network: the one that forgets."""
-
-from typing import Any
+"""Baselines by name, and the network without memory."""
 
 import pytest
 import torch
@@ -14,27 +12,22 @@ from spikebridge.networks.sensing.tracker.tracker import SensingTracker, Tracker
 DT = 1 / 240
 
 
-def said_last(sensing: Sensing, events: torch.Tensor) -> torch.Tensor:
-    """What the SNN gives in the last bin: to its unit, or, in the kernel form, to the read-out."""
+def last_output(sensing: Sensing, events: torch.Tensor) -> torch.Tensor:
+    """The output of the SNN in the last bin."""
     with torch.no_grad():
-        change, _ = sensing.parts["where"](events)
-        if "membrane" in sensing.parts:
-            change, _ = sensing.parts["membrane"](change)
-
-    return change[-1]
+        return sensing.parts["where"](events)[0][-1]
 
 
-@pytest.mark.parametrize("form", [{}, {"mode": "kernel"}], ids=["additive", "kernel"])
-def test_a_forgetful_tracker_knows_nothing_of_earlier_bins_and_leaves_the_other_as_it_was(form: Any) -> None:
+def test_a_tracker_without_memory_ignores_earlier_bins_and_leaves_the_other_as_it_was() -> None:
     torch.manual_seed(0)
-    tracker = SensingTracker(Sensing(DT, SensingOptions(num_features=4, **form)).eval(), TrackerOptions(crop=48))
+    tracker = SensingTracker(Sensing(DT, SensingOptions(num_features=4)).eval(), TrackerOptions(crop=48))
     weights = {name: x.clone() for name, x in tracker.sensing.state_dict().items()}
     other = without_memory(tracker)
     events = (torch.rand(4, 1, 2, 48, 48) < 0.3).float()
 
     for network, forgets in ((other.sensing, True), (tracker.sensing, False)):
-        earlier = said_last(network, events)
-        alone = said_last(network, events[-1:])
+        earlier = last_output(network, events)
+        alone = last_output(network, events[-1:])
         assert torch.allclose(earlier, alone, atol=1e-5) is forgets
 
     assert all(torch.equal(x, weights[name]) for name, x in tracker.sensing.state_dict().items())

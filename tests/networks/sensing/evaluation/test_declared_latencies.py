@@ -1,4 +1,4 @@
-"""Answers that come late by what the paper's chip takes: worked by hand on bins of a 240th of a second."""
+"""Answers that are late by the latencies of the paper's chip: worked by hand on bins of a 240th of a second."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,7 @@ import pytest
 from spikebridge.data.events.binned import bin_sparse
 from spikebridge.data.events.events import make_events
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.networks.sensing.evaluation.latency import DECLARED
-from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation, streaming
+from spikebridge.networks.sensing.evaluation.protocols import DECLARED, one_pass_evaluation, streaming
 
 DT = 1 / 240
 NUM_BINS = 24
@@ -66,5 +65,5 @@ def test_an_ann_at_a_fifth_of_the_chips_rate_is_late_after_each_frame(straight):
     At the ends of bins 0, 1 and 2 the first box counts. At 3.2 bins 1 and 2 are taken at once, without a frame and so
     without any time; from the end of bin 3 on nothing is late until the next frame.
     """
-    slow = DECLARED["tianjic"]._replace(frame=5 / 541).of(sees_events=False)
+    slow = DECLARED["tianjic"]._replace(frame=5 / 541).of(reads_events=False)
     assert late(straight, slow)[:6] == [1, 2, 3, 0, 0, 0]

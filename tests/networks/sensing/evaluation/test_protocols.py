@@ -8,14 +8,13 @@ from spikebridge.data.events.events import make_events
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
-from spikebridge.networks.sensing.evaluation.latency import declared_latency
 from spikebridge.networks.sensing.evaluation.metrics import error_by_speed, target_speed
 from spikebridge.networks.sensing.evaluation.protocols import (
+    DeclaredLatency,
     interframe,
     one_pass_evaluation,
     reset_every,
     streaming,
-    subsampled_frames,
 )
 from spikebridge.networks.sensing.evaluation.runner import TrackingResult
 
@@ -31,7 +30,7 @@ def box_at(bins):
 
 
 def recording(**changes):
-    """One event in each bin; its column tells the bin, and the grey of a frame its number."""
+    """One event in each bin; its column is the number of the bin, and the grey of a frame its number."""
     bin_of = np.arange(NUM_BINS)
     events = make_events(t=bin_of * 10_000 + 5000, x=bin_of, y=bin_of * 0, p=bin_of * 0)
     frame_bins = RATIO * np.arange(NUM_FRAMES)
@@ -49,28 +48,28 @@ def recording(**changes):
     return Recording(**{**parts, **changes})
 
 
-class Listener:
-    """Holds the last told box and writes down what it was given."""
+class Recorder:
+    """Holds the last given box and keeps a list of its inputs."""
 
     def __init__(self):
-        self.heard = []
+        self.inputs = []
         self.starts = 0
 
     def step(self, inputs, state):
         self.starts += state is None
         frame = inputs["frame"].item() if "frame" in inputs else None
-        told = inputs["box"][0] if "box" in inputs else None
-        self.heard.append((inputs["events"].x.tolist(), frame, told))
+        given = inputs["box"][0] if "box" in inputs else None
+        self.inputs.append((inputs["events"].x.tolist(), frame, given))
         state = inputs.get("box", state)
 
         return state, state
 
 
 def test_between_frames_gives_two_boxes_and_every_event_up_to_the_answer():
-    listener = Listener()
-    outputs = interframe(recording(), listener, range(2, 3))
+    recorder = Recorder()
+    outputs = interframe(recording(), recorder, range(2, 3))
 
-    assert listener.heard == [
+    assert recorder.inputs == [
         ([4], 1, 104),
         ([5], None, None),
         ([6], None, None),
@@ -86,10 +85,10 @@ def test_between_frames_gives_two_boxes_and_every_event_up_to_the_answer():
     assert outputs.boxes[:, 0].tolist() == [108] * 4
 
 
-def test_between_frames_starts_anew_at_every_frame():
-    listener = Listener()
-    outputs = interframe(recording(), listener)
-    assert listener.starts == 5 and len(outputs.boxes) == 5 * RATIO
+def test_between_frames_starts_again_at_every_frame():
+    recorder = Recorder()
+    outputs = interframe(recording(), recorder)
+    assert recorder.starts == 5 and len(outputs.boxes) == 5 * RATIO
     assert interframe(recording(), StaticBox(), num_given=1).bins.tolist() == list(range(NUM_BINS))
 
 
@@ -100,7 +99,7 @@ def test_hold_is_late_by_what_the_target_moved_and_constant_velocity_is_right():
     assert interframe(recording(), ConstantVelocity()).score().mean_distance_px == pytest.approx(0)
 
 
-def test_the_report_has_the_names_that_are_asked_for():
+def test_the_report_has_the_names_of_the_metrics():
     names = {"mean_distance_px", "auc", "precision_3px", "precision_5px", "precision_20px", "miou", "per_bin"}
     assert names <= set(one_pass_evaluation(recording(), StaticBox()).report())
 
@@ -123,29 +122,29 @@ def test_unlabelled_bins_are_answered_and_not_scored():
 
 
 def test_box_noise_is_the_same_for_every_tracker_and_drawn_once_per_frame():
-    shaken = [
+    noisy = [
         interframe(recording(), tracker, noise_px=2.0, seed=3, num_given=1) for tracker in (StaticBox(), StaticBox())
     ]
-    assert np.array_equal(shaken[0].boxes, shaken[1].boxes)
+    assert np.array_equal(noisy[0].boxes, noisy[1].boxes)
 
-    told = shaken[0].boxes[::RATIO, :2] - recording().frame_boxes[:, :2]
+    noise = noisy[0].boxes[::RATIO, :2] - recording().frame_boxes[:, :2]
     part = interframe(recording(), StaticBox(), range(4, 6), noise_px=2.0, seed=3).boxes[::RATIO, :2]
 
-    assert np.array_equal(part, told[4:] + recording().frame_boxes[4:, :2])
-    assert 0.5 < np.abs(told).mean() < 4 and np.array_equal(shaken[0].boxes[:, 2:], np.full((NUM_BINS, 2), 10.0))
+    assert np.array_equal(part, noise[4:] + recording().frame_boxes[4:, :2])
+    assert 0.5 < np.abs(noise).mean() < 4 and np.array_equal(noisy[0].boxes[:, 2:], np.full((NUM_BINS, 2), 10.0))
 
     other = interframe(recording(), StaticBox(), noise_px=2.0, seed=4, num_given=1)
-    assert not np.array_equal(other.boxes, shaken[0].boxes)
+    assert not np.array_equal(other.boxes, noisy[0].boxes)
 
 
-@pytest.mark.parametrize(("every", "told_at"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4]), (4, [0, 4]), (None, [0])])
-def test_the_box_is_given_at_every_nth_frame(every, told_at):
-    listener = Listener()
-    outputs = reset_every(recording(), listener, every=every)
+@pytest.mark.parametrize(("every", "given_at"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4]), (4, [0, 4]), (None, [0])])
+def test_the_box_is_given_at_every_nth_frame(every, given_at):
+    recorder = Recorder()
+    outputs = reset_every(recording(), recorder, every=every)
 
-    assert listener.starts == 1 and len(outputs.boxes) == NUM_BINS
-    assert [frame for _, frame, told in listener.heard if told is not None] == told_at
-    assert [frame for _, frame, _ in listener.heard if frame is not None] == list(range(NUM_FRAMES))
+    assert recorder.starts == 1 and len(outputs.boxes) == NUM_BINS
+    assert [frame for _, frame, given in recorder.inputs if given is not None] == given_at
+    assert [frame for _, frame, _ in recorder.inputs if frame is not None] == list(range(NUM_FRAMES))
 
 
 def test_a_static_box_drifts_as_far_as_the_target_moves():
@@ -155,12 +154,12 @@ def test_a_static_box_drifts_as_far_as_the_target_moves():
 
 
 def test_a_part_begins_with_its_own_first_box():
-    listener = Listener()
-    outputs = one_pass_evaluation(recording(), listener, range(2, 4))
-    assert listener.heard[0] == ([8], 2, 108) and outputs.bins.tolist() == list(range(8, 16))
+    recorder = Recorder()
+    outputs = one_pass_evaluation(recording(), recorder, range(2, 4))
+    assert recorder.inputs[0] == ([8], 2, 108) and outputs.bins.tolist() == list(range(8, 16))
 
 
-def test_no_answer_depends_on_what_comes_after_it():
+def test_no_answer_depends_on_later_events():
     class Counter:
         def step(self, inputs, state):
             state = (0.0 if state is None else state) + sum(inputs["events"].x.tolist())
@@ -173,7 +172,7 @@ def test_no_answer_depends_on_what_comes_after_it():
 
     for ask in (
         lambda r: one_pass_evaluation(r, Counter()),
-        lambda r: streaming(r, Counter(), latency=declared_latency(0.0, 0.0)),
+        lambda r: streaming(r, Counter(), latency=DeclaredLatency(0.0, 0.0).of()),
     ):
         before = ask(recording()).boxes
         after = ask(later).boxes
@@ -181,20 +180,21 @@ def test_no_answer_depends_on_what_comes_after_it():
 
 
 def test_fewer_frames_make_longer_gaps_of_the_same_part():
-    found = subsampled_frames(recording(), interframe, StaticBox(), range(2, 6), keep_every=(1, 2), num_given=2)
-    assert found[1].bins.tolist() == list(range(8, 24)) and found[2].bins.tolist() == list(range(8, 24))
-    assert found[1].score().mean_distance_px == 2.5 and found[2].score().mean_distance_px == 4.5
-    assert found[2].bin_of_frame.tolist() == [*range(1, 9), *range(1, 9)]
+    every = interframe(recording(), StaticBox(), range(2, 6))
+    second = interframe(recording().subsample_frames(2), StaticBox(), range(1, 3))
+    assert every.bins.tolist() == list(range(8, 24)) and second.bins.tolist() == list(range(8, 24))
+    assert every.score().mean_distance_px == 2.5 and second.score().mean_distance_px == 4.5
+    assert second.bin_of_frame.tolist() == [*range(1, 9), *range(1, 9)]
 
 
 def test_a_busy_worker_takes_all_that_is_new_at_once():
     """2.5 bins of work: at the end of bin 0, then at 3.5 bins (1 and 2), at 6 bins (3, 4, 5), at 8.5 (6, 7) ..."""
-    listener = Listener()
-    outputs = streaming(recording(), listener, latency=declared_latency(2.5 * DT, 2.5 * DT))
+    recorder = Recorder()
+    outputs = streaming(recording(), recorder, latency=DeclaredLatency(2.5 * DT, 2.5 * DT).of())
 
-    assert [events for events, _, _ in listener.heard[:5]] == [[0], [1, 2], [4, 5], [6, 7], [8, 9, 10]]
+    assert [events for events, _, _ in recorder.inputs[:5]] == [[0], [1, 2], [4, 5], [6, 7], [8, 9, 10]]
     # the frame of bin 4 came with bins 3 to 5: only what is after it is given
-    assert [frame for _, frame, _ in listener.heard[:5]] == [0, None, 1, None, 2]
+    assert [frame for _, frame, _ in recorder.inputs[:5]] == [0, None, 1, None, 2]
     assert len(outputs.boxes) == NUM_BINS
 
 
@@ -206,20 +206,20 @@ class Clock:
         return box_at(now), now
 
 
-def test_each_truth_meets_the_newest_answer_that_was_there():
+def test_each_truth_is_compared_with_the_newest_available_answer():
     """The answers of bins 1, 3, 6, 8 are there at 3.5, 6, 8.5 and 11 bins; before that the first box counts."""
-    outputs = streaming(recording(), Clock(), latency=declared_latency(2.5 * DT, 2.5 * DT))
+    outputs = streaming(recording(), Clock(), latency=DeclaredLatency(2.5 * DT, 2.5 * DT).of())
     assert (outputs.boxes[:12, 0] - 100).tolist() == [0, 0, 0, 1, 1, 3, 3, 3, 6, 6, 8, 8]
-    assert streaming(recording(), Clock(), latency=declared_latency(0, 0)).score().mean_distance_px == 0
+    assert streaming(recording(), Clock(), latency=DeclaredLatency(0, 0).of()).score().mean_distance_px == 0
 
 
 def test_only_frames_may_be_slow():
     """A frame takes 2 bins of work more: the answers of its bin and of the next are late."""
-    outputs = streaming(recording(), Clock(), range(0, 2), latency=declared_latency(step=0.0, frame=2 * DT))
+    outputs = streaming(recording(), Clock(), range(0, 2), latency=DeclaredLatency(step=0.0, frame=2 * DT).of())
     assert (outputs.boxes[:, 0] - 100).tolist() == [0, 0, 3, 4, 4, 4, 7, 8]
 
 
-def test_without_a_table_the_work_is_measured():
+def test_without_declared_latencies_the_work_is_measured():
     outputs = streaming(recording(), Clock())
     # a step of microseconds is there long before the next bin ends
     assert (outputs.truths[1:, 0] - outputs.boxes[1:, 0]).max() <= 1
@@ -234,7 +234,7 @@ def test_the_error_by_speed_of_the_target():
     assert fast.mean_distance_px == pytest.approx(2.5, abs=0.2)
 
 
-def test_questions_that_cannot_be_asked_are_refused():
+def test_wrong_frames_and_numbers_are_refused():
     unknown = recording().frame_boxes.copy()
     unknown[0] = np.nan
 

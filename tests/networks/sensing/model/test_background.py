@@ -1,4 +1,4 @@
-"""What is behind a target: a camera that moves, a target that goes on, and what was never seen."""
+"""The background behind a target: a camera that moves, a target that moves on, and pixels that are unknown."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikebridge.networks.sensing.model.background import (
-    COVERS,
-    STILL,
+    COVER_FACTOR,
+    NO_MOTION,
     Background,
     Motion,
     camera_motion,
     initial_background,
+    log_contrast,
 )
 from spikebridge.ops import without_native
 
@@ -34,8 +35,8 @@ def moved(*rows: list[float]) -> Motion:
     return np.array(rows, np.float32)
 
 
-def seen(picture: torch.Tensor, motion: Motion) -> np.ndarray:
-    """What a camera sees at `motion @ place`."""
+def view(picture: torch.Tensor, motion: Motion) -> np.ndarray:
+    """The frame of a camera that reads the picture at `motion @ place`."""
     grid = F.affine_grid(torch.from_numpy(motion)[None], [1, 1, HEIGHT, WIDTH], align_corners=False)
     return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)[0, 0].numpy().astype(np.uint8)
 
@@ -53,51 +54,53 @@ def with_target(frame: np.ndarray, box: np.ndarray, grey: int = 250) -> np.ndarr
     size=st.floats(0.98, 1.02),
     seed=st.integers(0, 20),
 )
-def test_the_motion_of_a_camera_is_found_to_a_third_of_a_pixel_or_a_tenth_of_its_way(
+def test_the_motion_of_a_camera_is_measured_to_a_third_of_a_pixel_or_a_tenth_of_its_length(
     shift: tuple[float, float], turn: float, size: float, seed: int
 ) -> None:
     motion = moved([size, turn, shift[0]], [-turn, size, shift[1]])
     picture = wall(seed=seed)
-    before = seen(picture, STILL)
-    now = seen(picture, motion)
+    before = view(picture, NO_MOTION)
+    now = view(picture, motion)
 
     # something of its own moves as well
     box = np.array([60.0, 40.0, 30.0, 24.0])
     there = np.array([70.0, 36.0, 30.0, 24.0])
     now = with_target(now, there)
     before = with_target(before, box)
-    found = camera_motion(now, before, [there, box], STILL)
+    measured = camera_motion(now, before, [there, box], NO_MOTION)
     corners = np.array([[-0.8, -0.8, 1.0], [0.8, -0.8, 1.0], [-0.8, 0.8, 1.0], [0.8, 0.8, 1.0]])
-    off, way = (np.abs(corners @ one.T * [WIDTH / 2, HEIGHT / 2]).max() for one in (found - motion, motion - STILL))
+    error, length = (
+        np.abs(corners @ one.T * [WIDTH / 2, HEIGHT / 2]).max() for one in (measured - motion, motion - NO_MOTION)
+    )
 
-    assert off < 0.33 or off < 0.1 * way
+    assert error < 0.33 or error < 0.1 * length
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
-def test_where_nothing_is_to_be_seen_nothing_moves(grey: int) -> None:
+def test_frames_without_contrast_and_frames_full_of_the_target_have_no_motion(grey: int) -> None:
     frame = np.full((HEIGHT, WIDTH), grey, np.uint8)
     start = moved([1.0, 0.0, 0.02], [0.0, 1.0, 0.0])
-    np.testing.assert_allclose(camera_motion(frame, frame, [NOWHERE], start), STILL)
+    np.testing.assert_allclose(camera_motion(frame, frame, [NOWHERE], start), NO_MOTION)
     everywhere = np.array([0.0, 0.0, WIDTH, HEIGHT])
     frame = wall()[0, 0].numpy().astype(np.uint8)
-    np.testing.assert_allclose(camera_motion(frame, frame, [everywhere], start), STILL)
+    np.testing.assert_allclose(camera_motion(frame, frame, [everywhere], start), NO_MOTION)
 
 
-def test_an_expectation_that_is_far_off_does_no_harm() -> None:
+def test_a_start_that_is_far_off_does_no_harm() -> None:
     motion = moved([1.0, 0.0, 0.03], [0.0, 1.0, -0.02])
-    before = seen(wall(), STILL)
-    now = seen(wall(), motion)
-    alone = camera_motion(now, before, [NOWHERE], STILL)
+    before = view(wall(), NO_MOTION)
+    now = view(wall(), motion)
+    alone = camera_motion(now, before, [NOWHERE], NO_MOTION)
 
     for start in (moved([1, 0, 5], [0, 1, 5]), moved([9, 0, 0], [0, 9, 0]), moved([0, 0, 0], [0, 0, 0])):
         np.testing.assert_allclose(camera_motion(now, before, [NOWHERE], start), alone)
 
 
-def test_a_fast_camera_is_followed_by_what_is_expected_of_it() -> None:
-    before = seen(wall(), STILL)
-    now = seen(wall(), moved([1.0, 0.0, 0.3], [0.0, 1.0, 0.1]))
-    found = camera_motion(now, before, [NOWHERE], moved([1.0, 0.0, 0.29], [0.0, 1.0, 0.11]))
-    np.testing.assert_allclose(found, moved([1.0, 0.0, 0.3], [0.0, 1.0, 0.1]), atol=0.004)
+def test_a_fast_camera_is_measured_from_its_last_motion() -> None:
+    before = view(wall(), NO_MOTION)
+    now = view(wall(), moved([1.0, 0.0, 0.3], [0.0, 1.0, 0.1]))
+    measured = camera_motion(now, before, [NOWHERE], moved([1.0, 0.0, 0.29], [0.0, 1.0, 0.11]))
+    np.testing.assert_allclose(measured, moved([1.0, 0.0, 0.3], [0.0, 1.0, 0.1]), atol=0.004)
 
 
 @pytest.mark.parametrize("size", [(HEIGHT - 1, WIDTH - 2), (HEIGHT, WIDTH - 1)], ids=str)
@@ -106,9 +109,9 @@ def test_pixels_that_are_left_over_shift_no_place(size: tuple[int, int]) -> None
     big = wall(2 * size[0], 2 * size[1])[0, 0].numpy().astype(np.uint8)
     now = big[4:, :-6]
     before = big[:-4, 6:]
-    found = camera_motion(now, before, [NOWHERE], STILL)
+    measured = camera_motion(now, before, [NOWHERE], NO_MOTION)
     height, width = now.shape
-    np.testing.assert_allclose(found[:, 2] * [width / 2, height / 2], [-6.0, 4.0], atol=0.15)
+    np.testing.assert_allclose(measured[:, 2] * [width / 2, height / 2], [-6.0, 4.0], atol=0.15)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 200), (90, 90)], ids=str)
@@ -123,7 +126,7 @@ def test_frames_of_any_size_have_a_background(size: tuple[int, int]) -> None:
     assert behind.isfinite().all()
 
 
-def test_what_was_behind_a_target_is_known_once_it_has_gone_on() -> None:
+def test_the_background_behind_a_target_is_known_once_it_has_moved_on() -> None:
     bare = wall()[0, 0].numpy().astype(np.uint8)
     places = [np.array([20.0 + 8 * k, 40.0, 24.0, 30.0]) for k in range(8)]
     frames = [with_target(bare, box) for box in places]
@@ -133,13 +136,14 @@ def test_what_was_behind_a_target_is_known_once_it_has_gone_on() -> None:
     for k in range(1, 8):
         background = background.updated(frames[k - 1], places[k - 1], frames[k], places[k])
         grey, known = background.behind((0, 0, WIDTH, HEIGHT))[0].numpy()
-        # where it was at first, its own margin with it, and ever since
+        # the place of the target at first, with its margin, and ever since
         unknown = np.zeros((HEIGHT, WIDTH), bool)
-        margin = 12 * COVERS
+        margin = 12 * COVER_FACTOR
         first = 32 - margin
         last = places[k - 1][0] + 12 - margin
         unknown[
-            int(55 - 15 * COVERS) : int(np.ceil(55 + 15 * COVERS)), int(last) : int(np.ceil(first + 2 * margin))
+            int(55 - 15 * COVER_FACTOR) : int(np.ceil(55 + 15 * COVER_FACTOR)),
+            int(last) : int(np.ceil(first + 2 * margin)),
         ] = 1
 
         assert ((known < 0.5) == unknown).mean() > 0.99
@@ -195,12 +199,40 @@ def test_native_steps_of_a_motion_are_those_of_the_products(shape: tuple[int, in
     wall = (128 + 50 * np.sin(x / 5 + y / 17) + 50 * np.cos(y / 6) + 20 * np.sin(x * y / 90)).astype(np.uint8)
     now = wall[2:-4, 3:-3]
     before = wall[3:-3, 1:-5]
-    start = STILL + np.array([[0.01, -0.02, 0.05], [0.0, 0.01, -0.03]], np.float32)
+    start = NO_MOTION + np.array([[0.01, -0.02, 0.05], [0.0, 0.01, -0.03]], np.float32)
     box = np.array([10.0, 12.0, 9.0, 7.0])
-    got = camera_motion(now, before, [box], start)
+    native = camera_motion(now, before, [box], start)
 
     with without_native():
         expected = camera_motion(now, before, [box], start)
 
-    np.testing.assert_allclose(got, expected, atol=1e-5)
-    assert abs(got - STILL).max() > 0.01
+    np.testing.assert_allclose(native, expected, atol=1e-5)
+    assert abs(native - NO_MOTION).max() > 0.01
+
+
+def test_a_frame_cut_four_pixels_further_to_the_right_is_a_motion_of_four_pixels() -> None:
+    y, x = np.mgrid[:80, :84]
+    wall = (128 + 60 * np.sin(x / 9 + y / 30) + 60 * np.cos(y / 7)).astype(np.uint8)
+    motion = camera_motion(wall[:, 4:], wall[:, :80], [], NO_MOTION)
+    np.testing.assert_allclose(40 * motion[:, 2], [4.0, 0.0], atol=0.05)
+
+
+def test_a_target_that_moves_uncovers_the_background() -> None:
+    frame = np.full((40, 60), 50, np.uint8)
+    frame[10:20, 10:20] = 200
+    background = initial_background(frame).updated(frame, np.array([10.0, 10.0, 10.0, 10.0]), frame, np.zeros(4))
+    _, known = background.behind((0, 0, 60, 40))[0]
+    assert (known[15, 15].item(), known[15, 40].item()) == (0.0, 1.0)
+
+    frame = np.roll(frame, 20, 1)
+    background = background.updated(frame, np.array([30.0, 10.0, 10.0, 10.0]), frame, np.zeros(4))
+    grey, known = background.behind((0, 0, 60, 40))[0]
+    assert (known[15, 15].item(), known[15, 35].item()) == (1.0, 1.0)
+    assert grey[15, 35].item() == pytest.approx(50)
+
+
+def test_the_contrast_is_the_logarithm_of_a_ratio_and_0_on_an_unknown_background() -> None:
+    behind = torch.tensor([[[[42.0, 42.0]], [[1.0, 0.0]]]])
+    # of 92 + 8 and 42 + 8
+    contrast = log_contrast(torch.full((1, 1, 1, 2), 92.0), behind)
+    torch.testing.assert_close(contrast.flatten(), torch.tensor([2.0, 1.0]).log())

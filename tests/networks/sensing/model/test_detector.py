@@ -1,9 +1,10 @@
-"""The finder: sights at one scale, templates that find themselves, and boxes that mean what they say."""
+"""The target detector: patches at one scale, templates that match themselves, and boxes by hand."""
 
 import numpy as np
 import pytest
 import torch
 
+from research.sensing.between_frames.errors_left import detect_multiscale
 from spikebridge.data.events.binned import BinEvents, crop_events
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.model.background import Background
@@ -13,6 +14,9 @@ from spikebridge.networks.sensing.model.detector import (
     TargetDetector,
     blend_templates,
     correlation,
+    patch_side,
+    resample,
+    search_full_frame,
     search_patches,
     target_mask,
 )
@@ -46,34 +50,35 @@ def test_pixel_and_cell_agree_at_both_ends_of_the_mask() -> None:
     torch.testing.assert_close(mask, mask.T)
 
 
-def test_a_template_finds_itself_in_the_middle() -> None:
-    finder = TargetDetector().eval()
+def test_a_template_matches_itself_in_the_middle() -> None:
+    detector = TargetDetector().eval()
     picture = smooth_noise(96, 96)
     box = torch.tensor([[30.0, 36.0, 24.0, 20.0]])
 
     with torch.no_grad():
-        template = finder.template(picture, box)
+        template = detector.template(picture, box)
         fits = correlation(template, template)[0]
 
     assert divmod(int(fits.argmax()), fits.shape[-1]) == (16, 16)
     assert fits[16, 16].item() == pytest.approx(1.0, abs=1e-4)
 
 
-def test_a_lost_target_is_found_in_the_whole_frame() -> None:
-    finder = TargetDetector().eval()
+def test_a_lost_target_is_detected_in_the_whole_frame() -> None:
+    detector = TargetDetector().eval()
     picture = smooth_noise(160, 200)
     there = torch.tensor([[130.0, 90.0, 26.0, 22.0]])
     nothing = torch.zeros(1, 2, 160, 200)
 
     with torch.no_grad():
-        template = finder.template(picture, there)
-        found = finder.search(picture, nothing, torch.tensor([[10.0, 12.0, 26.0, 22.0]]), template)
+        template = detector.template(picture, there)
+        like = torch.tensor([[10.0, 12.0, 26.0, 22.0]])
+        best = search_full_frame(detector.what, picture, nothing, like, template)
 
-    torch.testing.assert_close(found, there, atol=3.0, rtol=0)
+    torch.testing.assert_close(best, there, atol=3.0, rtol=0)
 
 
-def test_of_two_alike_the_one_that_was_not_there_before_is_found() -> None:
-    finder = TargetDetector().eval()
+def test_of_two_alike_the_one_that_was_not_there_before_is_detected() -> None:
+    detector = TargetDetector().eval()
     wall = smooth_noise(160, 200)
     target = smooth_noise(32, 32)[..., :22, :26]
     before = wall.clone()
@@ -86,13 +91,13 @@ def test_of_two_alike_the_one_that_was_not_there_before_is_found() -> None:
     like = torch.tensor([[10.0, 12.0, 26.0, 22.0]])
 
     with torch.no_grad():
-        template = finder.template(now, torch.tensor([[30.0, 20.0, 26.0, 22.0]]))
+        template = detector.template(now, torch.tensor([[30.0, 20.0, 26.0, 22.0]]))
         behind = torch.cat([before, torch.ones_like(before)], 1)
-        found = finder.search(now, behind, like, template)
-        still = finder.search(before, behind, like, template)
+        moving = search_full_frame(detector.what, now, behind, like, template)
+        still = search_full_frame(detector.what, before, behind, like, template)
 
-    torch.testing.assert_close(found, torch.tensor([[130.0, 100.0, 26.0, 22.0]]), atol=3.0, rtol=0)
-    # one that does not move is found, too
+    torch.testing.assert_close(moving, torch.tensor([[130.0, 100.0, 26.0, 22.0]]), atol=3.0, rtol=0)
+    # one that does not move is detected, too
     torch.testing.assert_close(still, torch.tensor([[30.0, 20.0, 26.0, 22.0]]), atol=3.0, rtol=0)
 
 
@@ -107,54 +112,54 @@ def test_the_template_never_forgets_the_first_one() -> None:
 
 
 def test_a_moved_picture_moves_the_answer() -> None:
-    finder = TargetDetector().eval()
-    torch.nn.init.normal_(finder.votes.weight, std=0.3)
+    detector = TargetDetector().eval()
+    torch.nn.init.normal_(detector.votes.weight, std=0.3)
     picture = smooth_noise(128, 128)
     nothing = torch.zeros(1, 2, 128, 128)
     box = torch.tensor([[50.0, 50.0, 24.0, 24.0]])
     moved = picture.roll((5, -3), (2, 3))
 
     with torch.no_grad():
-        template = finder.template(picture, box)
-        one = finder(picture, picture, nothing, nothing, box, template, template, 0.3).boxes
+        template = detector.template(picture, box)
+        one = detector(picture, picture, nothing, nothing, box, template, template, 0.3).boxes
         there = box + torch.tensor([-3.0, 5.0, 0, 0])
-        two = finder(moved, moved, nothing, nothing, there, template, template, 0.3).boxes
+        two = detector(moved, moved, nothing, nothing, there, template, template, 0.3).boxes
 
     torch.testing.assert_close(two - one, torch.tensor([[-3.0, 5.0, 0.0, 0.0]]), atol=1e-3, rtol=0)
 
 
-def test_several_sizes_agree_on_their_mean() -> None:
-    finder = TargetDetector().eval()
-    torch.nn.init.normal_(finder.votes.weight, std=0.3)
+def test_several_assumed_sizes_give_the_mean_of_their_boxes() -> None:
+    detector = TargetDetector().eval()
+    torch.nn.init.normal_(detector.votes.weight, std=0.3)
     picture = smooth_noise(96, 96)
     nothing = torch.zeros(1, 2, 96, 96)
     box = torch.tensor([[30.0, 34.0, 24.0, 20.0]])
 
     with torch.no_grad():
-        template = finder.template(picture, box)
-        found = finder.detect_multiscale(picture, picture, nothing, nothing, box, template, template, 0.3)
+        template = detector.template(picture, box)
+        mean = detect_multiscale(detector, (picture, picture, nothing, nothing), box, template, template, 0.3)
         alone = [
-            finder(picture, picture, nothing, nothing, torch.tensor([around]), template, template, 0.3).boxes
+            detector(picture, picture, nothing, nothing, torch.tensor([around]), template, template, 0.3).boxes
             for around in ([42 - 12 * s, 44 - 10 * s, 24 * s, 20 * s] for s in SCALES)
         ]
 
-    torch.testing.assert_close(found.boxes, torch.stack(alone).mean(0), atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(mean.boxes, torch.stack(alone).mean(0), atol=1e-3, rtol=1e-4)
 
 
 def test_the_order_of_samples_changes_nothing_in_eval() -> None:
-    finder = TargetDetector().eval()
-    torch.nn.init.normal_(finder.votes.weight, std=0.3)
+    detector = TargetDetector().eval()
+    torch.nn.init.normal_(detector.votes.weight, std=0.3)
     pictures = torch.cat([smooth_noise(96, 96) for _ in range(3)])
     events = torch.rand(3, 2, 96, 96).round()
     behind = torch.cat([255 * torch.rand(3, 1, 96, 96), torch.ones(3, 1, 96, 96)], 1)
     boxes = torch.tensor([[30.0, 30, 20, 24], [40.0, 28, 12, 24], [20.0, 40, 30, 30]])
 
     with torch.no_grad():
-        template = finder.template(pictures, boxes)
-        seen = (pictures, pictures, events, behind, boxes, template, template)
-        forth = finder(*seen, 0.3).boxes
+        template = detector.template(pictures, boxes)
+        inputs = (pictures, pictures, events, behind, boxes, template, template)
+        forth = detector(*inputs, 0.3).boxes
         order = torch.tensor([2, 0, 1])
-        back = finder(*(one[order] for one in seen), 0.3).boxes
+        back = detector(*(one[order] for one in inputs), 0.3).boxes
 
     torch.testing.assert_close(back, forth[order], atol=1e-4, rtol=1e-4)
 
@@ -164,13 +169,13 @@ CORNERS = [[30.0, 35.0, 20.0, 16.0], [-3.0, -4.0, 20.0, 30.0], [95.0, 70.0, 30.0
 
 @pytest.mark.parametrize("corner", CORNERS, ids=str)
 def test_the_fused_detector_equals_the_detector_at_every_position(corner: list[float]) -> None:
-    finder = TargetDetector()
+    detector = TargetDetector()
     generator = np.random.default_rng(0)
-    torch.nn.init.normal_(finder.votes.weight, std=0.3)
+    torch.nn.init.normal_(detector.votes.weight, std=0.3)
     frame, before = (smooth_noise(96, 112).round().clamp(0, 255) for _ in range(2))
     x, y = (generator.integers(0, n, 600).astype(np.uint16) for n in (112, 96))
     events = BinEvents(x, y, generator.random(600) < 0.5)
-    laid_out = crop_events(events, (0, 0, 112, 96))[None]
+    event_picture = crop_events(events, (0, 0, 112, 96))[None]
     known = (torch.rand(1, 1, 96, 112) < 0.8).float()
     background = Background(
         torch.cat([smooth_noise(96, 112), known], 1), np.array([[0.98, 0.05, 0.1], [-0.04, 1.01, -0.05]], np.float32)
@@ -178,31 +183,43 @@ def test_the_fused_detector_equals_the_detector_at_every_position(corner: list[f
     behind = background.behind((0, 0, 112, 96))
     some = torch.tensor(CORNERS[:1])
 
-    for _ in range(3):  # so that batch norms have seen something
-        known = finder.template(frame, some)
-        finder(frame, before, laid_out, behind, some, known, known, 0.3)
+    # so that batch norms have statistics
+    for _ in range(3):
+        template = detector.template(frame, some)
+        detector(frame, before, event_picture, behind, some, template, template, 0.3)
 
-    ready = FusedDetector(finder.eval())
-
+    fused = FusedDetector(detector.eval())
+    pictures = (frame, before, event_picture, behind)
     box = np.array(corner)
     last = np.add(corner, [2.0, -3.0, 1.0, 2.0])
     rows = [torch.tensor(one[None], dtype=torch.float32) for one in (box, last)]
     bytes_ = [one[0, 0].numpy().astype(np.uint8) for one in (frame, before)]
 
     with torch.no_grad():
-        known = finder.template(frame, rows[0])
-        recent = finder.template(before, rows[1])
-        expected = finder.detect_multiscale(frame, before, laid_out, behind, rows[0], known, recent, 0.3)
-        first = ready.template(ready.patch(bytes_[0], box))
-        newest = ready.patch(bytes_[1], last)
-        found, spread = ready.look(*bytes_, events, background, box, first, newest, 0.3)
-        anew, off = ready.look(*bytes_, events, background, box, first, None, 0.3)
-        alone = finder.detect_multiscale(frame, before, laid_out, behind, rows[0], known, known, 0.3)
-        again = finder.search(frame, behind, rows[0], known)[0].numpy()
-        np.testing.assert_allclose(ready.search(bytes_[0], background, box, known), again, atol=1e-3)
+        template = detector.template(frame, rows[0])
+        recent = detector.template(before, rows[1])
+        expected = detect_multiscale(detector, pictures, rows[0], template, recent, 0.3)
+        first = fused.template(fused.patch(bytes_[0], box))
+        newest = fused.patch(bytes_[1], last)
+        detected, spread = fused.detect(*bytes_, events, background, box, first, newest, 0.3)
 
-    np.testing.assert_allclose(found, expected.boxes[0].numpy(), atol=1e-3)
+        first_only, first_spread = fused.detect(*bytes_, events, background, box, first, None, 0.3)
+        expected_first = detect_multiscale(detector, pictures, rows[0], template, template, 0.3)
+        best = search_full_frame(detector.what, frame, behind, rows[0], template)[0].numpy()
+        np.testing.assert_allclose(fused.search(bytes_[0], background, box, template), best, atol=1e-3)
+
+    np.testing.assert_allclose(detected, expected.boxes[0].numpy(), atol=1e-3)
     assert spread == pytest.approx(expected.spread.item(), rel=1e-4)
 
-    np.testing.assert_allclose(anew, alone.boxes[0].numpy(), atol=1e-3)
-    assert off == pytest.approx(alone.spread.item(), rel=1e-4)
+    np.testing.assert_allclose(first_only, expected_first.boxes[0].numpy(), atol=1e-3)
+    assert first_spread == pytest.approx(expected_first.spread.item(), rel=1e-4)
+
+
+def test_the_side_of_a_patch_is_that_of_a_square_target_and_its_context() -> None:
+    # 2.6 times the root of 400
+    assert patch_side(torch.tensor([[0.0, 0.0, 40.0, 10.0]])).item() == pytest.approx(52.0)
+
+
+def test_resampling_takes_the_mean_of_two_pixels_between_them() -> None:
+    center = torch.tensor([[1.0, 0.5]])
+    assert resample(torch.tensor([[[[1.0, 3.0]]]]), center, torch.ones(1, 2), 1).item() == 2.0

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spikebridge.networks.sensing.model.detector import correlation
-from spikebridge.networks.sensing.model.heads import ChangeHead, between_cells, cross_spectrum, spectra
+from spikebridge.networks.sensing.model.heads import ChangeHead, between_cells, cell_places, cross_spectrum, spectra
 from spikebridge.neurons.stateless import over_time
 
 SIZES = [((16, 14), (9, 8), (9, 8)), ((15, 13), (9, 8), (6, 5)), ((16, 13), (8, 7), (3, 7)), ((4, 2), (2, 1), (2, 1))]
@@ -51,7 +51,7 @@ def test_spectra_and_their_gradients_are_those_of_complex_transforms(
         torch.testing.assert_close(tuple(spectra(*given, size)), theirs)
 
 
-def test_a_held_template_is_given_once_and_says_the_same() -> None:
+def test_a_held_template_gives_the_response_of_a_repeated_one() -> None:
     head = ChangeHead(reach=2).double()
     template, change = (torch.randn(n, 3, 2, 7, 6, dtype=torch.float64, requires_grad=True) for n in (1, 4))
     held = template.expand(4, -1, -1, -1, -1)
@@ -97,3 +97,21 @@ def test_the_detectors_correlation_is_the_sum_over_the_template(side: int) -> No
     sums = torch.cat([F.conv2d(room[i : i + 1], template[i : i + 1])[0] for i in range(2)])
     energy = template.square().sum((1, 2, 3)) + 1e-6
     torch.testing.assert_close(correlation(features, template), sums / energy[:, None, None], atol=1e-5, rtol=1e-5)
+
+
+def test_a_cell_of_stride_two_is_on_every_second_pixel() -> None:
+    # pixels 0, 2 and 4 of six, whose middle is 2.5
+    assert cell_places(3, like=torch.zeros(1)).tolist() == [-2.5, -0.5, 1.5]
+
+
+def test_a_pixel_on_a_cell_reads_that_cell_alone() -> None:
+    assert between_cells(5, 9)[4].tolist() == [0.0, 0.0, 1.0, 0.0, 0.0]
+
+
+def test_a_spectrum_gives_the_shift_from_the_template_to_the_map() -> None:
+    maps = torch.zeros(1, 1, 4, 4)
+    template = torch.zeros(1, 1, 4, 4)
+    maps[0, 0, 2, 3] = template[0, 0, 1, 1] = 1.0
+    fits = torch.fft.irfft2(spectra(maps, template, (8, 8)).cross, s=(8, 8))
+    # one row down, two columns to the right
+    assert divmod(int(fits[0].argmax()), 8) == (1, 2)

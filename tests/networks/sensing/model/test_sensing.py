@@ -1,4 +1,4 @@
-"""The sensing network: memory, what is learned, what resets, and where the target is found."""
+"""The sensing network: memory, learned parameters, resets, and the places of the target."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def some_inputs(size: int = 32) -> dict[str, Tensor]:
     return {"frames": frames, "boxes": boxes, "events": some_events(size=size)}
 
 
-def test_the_order_of_bins_changes_what_the_spiking_path_says() -> None:
+def test_the_order_of_bins_changes_the_output_of_the_spiking_path() -> None:
     where = WherePathway(4, dt=DT).eval()
     events = some_events()
     with torch.no_grad():
@@ -45,15 +45,6 @@ def test_the_order_of_bins_changes_what_the_spiking_path_says() -> None:
         forth, back = (where.spiking(x)[0].sum(0) for x in (events, events.flip(0)))
 
     assert (forth - back).abs().max() > 1e-3
-
-
-def test_without_memory_the_order_of_bins_changes_nothing() -> None:
-    where = WherePathway(4, dt=DT, memory=False).eval()
-    events = some_events()
-    with torch.no_grad():
-        forth, back = (where.spiking(x)[0].sum(0) for x in (events, events.flip(0)))
-
-    torch.testing.assert_close(forth, back, atol=1e-4, rtol=1e-4)
 
 
 def test_time_constants_of_membranes_and_unit_are_learned() -> None:
@@ -112,7 +103,7 @@ def test_steps_are_the_whole() -> None:
     torch.testing.assert_close(torch.cat(steps), whole, atol=1e-4, rtol=1e-4)
 
 
-def test_no_answer_knows_later_events() -> None:
+def test_no_answer_depends_on_later_events() -> None:
     sensing = Sensing(DT, SensingOptions(num_features=4, reach=4)).eval()
     inputs = some_inputs()
     other = inputs["events"].clone()
@@ -141,7 +132,7 @@ def test_without_a_unit_events_change_nothing_and_the_target_stays() -> None:
 
 
 @pytest.mark.parametrize("shift", [(3, 0), (0, -2), (-4, 5)])
-def test_the_head_finds_the_shift_that_makes_the_change(shift: tuple[int, int]) -> None:
+def test_the_head_scores_best_the_shift_that_makes_the_change(shift: tuple[int, int]) -> None:
     x, y = shift
     features = torch.randn(1, 4, 40, 40)
     boxes = torch.tensor([[0.5, 0.5, 20.0, 20.0]])
@@ -160,7 +151,7 @@ def test_the_mask_is_one_on_the_target_and_nothing_away_from_it() -> None:
     assert mask[36, 29] > mask[24, 41]  # higher than wide
 
 
-def test_log_intensity_does_not_know_how_bright_the_light_is_where_it_is_bright() -> None:
+def test_log_intensity_does_not_depend_on_the_light_where_it_is_bright() -> None:
     frames = 50 + 200 * torch.rand(1, 1, 8, 8)
     torch.testing.assert_close(log_intensity(2 * frames + 8), log_intensity(frames))  # (2 I + 8) + 8 = 2 (I + 8)
 
@@ -169,7 +160,7 @@ def test_a_dead_frame_gives_numbers() -> None:
     assert WhatPathway(4).eval()(torch.zeros(1, 1, 32, 32)).isfinite().all()
 
 
-def test_a_prior_that_knows_nothing_says_nothing() -> None:
+def test_a_prior_without_a_velocity_changes_no_odds() -> None:
     odds = ConstantVelocityPrior()(torch.zeros(1, 2), torch.ones(1), torch.tensor([torch.inf]), side=5)
     assert torch.equal(odds, torch.zeros(1, 5, 5))
 
@@ -182,15 +173,15 @@ def test_a_sure_response_moves_the_answer_away_from_the_prediction() -> None:
     with torch.no_grad():
         expected, unsure = sensing.locate(response, torch.ones(1), start)
         response[0, 8, 13] = 99.0
-        found, sure = sensing.locate(response, torch.ones(1), start)
+        moved, sure = sensing.locate(response, torch.ones(1), start)
 
     torch.testing.assert_close(expected, torch.tensor([[2.0, 0.0]]), atol=0.05, rtol=0)
-    torch.testing.assert_close(found, torch.tensor([[5.0, 0.0]]), atol=0.01, rtol=0)
+    torch.testing.assert_close(moved, torch.tensor([[5.0, 0.0]]), atol=0.01, rtol=0)
 
     assert sure < unsure
 
 
-def test_a_target_whose_velocity_is_not_known_is_looked_for_further_away() -> None:
+def test_a_target_of_unknown_velocity_is_searched_for_further_away() -> None:
     sensing = Sensing(DT, SensingOptions(reach=8, search=6.0)).eval()
     response = torch.zeros(2, 33, 33)
     response[:, 16, 16 + 9] = 99.0
@@ -222,7 +213,7 @@ def test_places_outside_of_the_search_do_not_count() -> None:
     torch.testing.assert_close(places, torch.tensor([[0.0, 0.0], [4.0, 0.0]]), atol=1e-5, rtol=0)
 
 
-def test_what_cannot_be_meant_is_refused() -> None:
+def test_options_without_a_meaning_are_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean 'learned'"):
         Sensing(DT, SensingOptions(unit="lerned"))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="1 px or more"):
@@ -237,13 +228,51 @@ def test_prior_head_and_detector_read_no_number_from_a_tensor() -> None:
     boxes = inputs["boxes"][0]
     nothing = torch.zeros(len(frames), 2, *frames.shape[2:])
 
-    assert sensing.finder is not None
+    assert sensing.detector is not None
     with torch.no_grad(), torch.profiler.profile() as profile:
         start = sensing.begin(frames, boxes, frames, boxes[:, :2])
         features = sensing.parts["what"](frames)
         response = sensing.parts["head"](sensing.parts["template"](features, boxes), features)
         sensing.locate(response, torch.ones(len(boxes)), start)
-        template = sensing.finder.template(frames, boxes)
-        sensing.finder(frames, frames, nothing, nothing, boxes, template, template, a=0.3)
+        template = sensing.detector.template(frames, boxes)
+        sensing.detector(frames, frames, nothing, nothing, boxes, template, template, a=0.3)
 
     assert "aten::_local_scalar_dense" not in {event.key for event in profile.key_averages()}
+
+
+def test_log_intensity_has_mean_0_and_variance_1_in_each_frame() -> None:
+    # the logarithms of 8 and 256
+    frame = log_intensity(torch.tensor([[[0.0, 248.0]]]))
+    torch.testing.assert_close(frame, torch.tensor([[[-1.0, 1.0]]]), atol=1e-4, rtol=0)
+
+
+def test_a_fixed_unit_is_a_plain_sum_since_the_frame() -> None:
+    unit = additive_unit("fixed", 8, dt=DT)
+    change, _ = unit(torch.ones(3, 1, 8, 4, 4), starts=torch.tensor([True, False, False]))
+    assert change[:, 0, 0, 0, 0].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_layers_of_a_pathway_are_modulated_by_their_paths() -> None:
+    pathway = WherePathway(4, dt=DT).eval()
+    events = 9 * torch.ones(3, 1, 2, 16, 16)
+    path = "spiking.lif.v_threshold"
+
+    assert path in pathway.modulable_paths()
+    with torch.no_grad():
+        plain, _ = pathway(events)
+        silent, _ = pathway(events, **{path: torch.full((1, 4, 1, 1), torch.inf)})
+
+    assert not torch.equal(silent, plain)
+    with pytest.raises(ConfigError, match="no layer 'nothing'"):
+        pathway(events, **{"nothing.v_threshold": torch.ones(1)})
+
+
+def test_the_order_of_samples_changes_nothing_in_eval() -> None:
+    sensing = Sensing(DT, SensingOptions(num_features=4, reach=4, detector=False)).eval()
+    inputs = some_inputs()
+    turned = {name: x.flip(1) for name, x in inputs.items()}
+
+    with torch.no_grad():
+        forth, back = (sensing.respond(x, None)[0] for x in (inputs, turned))
+
+    torch.testing.assert_close(back.flip(1), forth, atol=1e-4, rtol=1e-3)

@@ -1,4 +1,4 @@
-"""What the report shows beside its table, on a small film, with weights that were never trained."""
+"""The figures of the report, on a small recording, with weights that were never trained."""
 
 import json
 
@@ -10,13 +10,12 @@ from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.networks.sensing.data import RecordingPart
 from spikebridge.networks.sensing.evaluation.benchmark import streaming_declared
-from spikebridge.networks.sensing.evaluation.latency import DECLARED
-from spikebridge.networks.sensing.evaluation.protocols import streaming
+from spikebridge.networks.sensing.evaluation.protocols import DECLARED, streaming
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.report import figures as sensing_figures
 from spikebridge.networks.sensing.report.figures import by_frame_rate, by_speed, cost_rows, figures, moving_pictures
-from spikebridge.networks.sensing.report.report import time_constants
+from spikebridge.networks.sensing.report.report import _lead, time_constants
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 from spikebridge.networks.sensing.training.samples import cut_samples
 from spikebridge.training import Run
@@ -48,7 +47,7 @@ def test_bands_of_speed_have_three_methods_each(part, tracker):
 
     methods = {name.partition(",")[0] + name.split(",")[1] for name in rows[0] if "," in name}
     assert methods == {"ANN offline", "ANN streaming", "hybrid streaming"}
-    # what comes later is never better for a target that moves on
+    # a later answer is never better for a target that moves on
     assert all(row["ANN, streaming, px"] >= row["ANN, offline, px"] - 0.5 for row in rows)
 
 
@@ -68,12 +67,11 @@ def test_with_declared_times_the_hybrid_looks_at_a_frame_in_its_own_step(part, t
 
 
 def test_every_time_constant_has_its_own_name():
-    networks = {"kernel": Sensing(1 / 240, SensingOptions(mode="kernel")), "learned": Sensing(dt=1 / 240)}
+    networks = {"none": Sensing(1 / 240, SensingOptions(unit="none")), "learned": Sensing(dt=1 / 240)}
     rows = [(row["network"], row["of"], row["mean ms"]) for row in time_constants(networks)]
 
+    # a network without a unit has no SNN
     assert rows == [
-        ("kernel", "membranes of the SNN", 13.0),
-        ("kernel", "membranes that are read", 13.0),
         ("learned", "membranes of the SNN", 13.0),
         ("learned", "hybrid unit", 100.0),
     ]
@@ -91,8 +89,8 @@ def test_the_cost_of_the_ann_in_every_bin_is_that_many_times_one_frame(part, tra
 
 
 def test_a_network_without_an_snn_has_neither_its_line_nor_a_cost(part, monkeypatch):
-    monkeypatch.setattr(sensing_figures, "_MOST_STARTS", 4)
-    monkeypatch.setattr(sensing_figures, "_KEEP", (1,))
+    monkeypatch.setattr(sensing_figures, "_MAX_STARTS", 4)
+    monkeypatch.setattr(sensing_figures, "_KEEP_EVERY", (1,))
     frames_alone = SensingTracker(
         Sensing(1 / 240, SensingOptions(reach=8, unit="none")).eval(), TrackerOptions(crop=48)
     )
@@ -104,18 +102,26 @@ def test_a_network_without_an_snn_has_neither_its_line_nor_a_cost(part, monkeypa
 
 def test_the_moving_pictures_show_the_window_in_which_the_target_is(part, tracker):
     pictures = moving_pictures(tracker, part)
-    assert len(pictures) == 27  # 54 bins, every second one
+    # 54 bins, every second one
+    assert len(pictures) == 27
     assert len({picture.size for picture in pictures}) == 1 and pictures[0].width >= 64
+
+
+def test_the_result_in_a_sentence():
+    row = {"tracker": "learned", "distance px": 1.2, "of constant velocity": 0.68}
+    expected = "The network “learned” is 1.20 px off between frames, 0.68 times as far as constant velocity."
+    assert _lead({"trackers": [row]}) == expected
 
 
 def test_figures_are_kept_until_the_run_has_new_results(part, tracker, tmp_path, monkeypatch):
     run = Run(tmp_path, "sensing", {})
     run.save_results({})
 
-    assert figures(run, "mine", tracker, [part]) == {"by frame rate": [], "by speed": []}  # too few frames
+    # too few frames
+    assert figures(run, "mine", tracker, [part]) == {"by frame rate": [], "by speed": []}
 
     kept = json.loads((tmp_path / "figures.json").read_text())
-    monkeypatch.setattr(sensing_figures, "_LEAST_FRAMES", 1)
+    monkeypatch.setattr(sensing_figures, "_MIN_FRAMES", 1)
     monkeypatch.setattr(sensing_figures, "by_frame_rate", lambda *_: ["measured"])
     monkeypatch.setattr(sensing_figures, "by_speed", lambda *_: ["measured"])
 

@@ -28,11 +28,11 @@ def tracker() -> SensingTracker:
     return sensing.tracker(shipped_run("sensing")).with_options(warns=False)
 
 
-def followed(recording: Recording, tracker: SensingTracker, **changes: Any) -> tuple[np.ndarray, np.ndarray]:
+def tracked(recording: Recording, tracker: SensingTracker, **changes: Any) -> tuple[np.ndarray, np.ndarray]:
     """Overlap and confidence at every bin from the first box on."""
     state = None
     boxes = []
-    sure = []
+    confidences = []
 
     for b in range(recording.num_bins):
         inputs = recording.inputs(b, b + 1)
@@ -40,10 +40,10 @@ def followed(recording: Recording, tracker: SensingTracker, **changes: Any) -> t
             inputs["box"] = recording.frame_boxes[0]
         box, state = tracker.step({**inputs, **changes}, state)
         boxes.append(box)
-        sure.append(state.confidence)
+        confidences.append(state.confidence)
 
     assert np.isfinite(boxes).all()
-    return overlaps(np.array(boxes), recording.boxes), np.array(sure)
+    return overlaps(np.array(boxes), recording.boxes), np.array(confidences)
 
 
 def polarity(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Recording], Recording]:
@@ -74,18 +74,18 @@ def frames_at(rate: float) -> Callable[[Recording], Recording]:
     ],
 )
 def test_confidence_is_honest(change: Callable[[Recording], Recording], recording: Recording, tracker: Any) -> None:
-    overlap, sure = followed(change(recording), tracker)
-    assert abs(sure.mean() - (overlap >= 0.5).mean()) < 0.3
-    assert sure.min() >= 0 and sure.max() <= 1
+    overlap, confidence = tracked(change(recording), tracker)
+    assert abs(confidence.mean() - (overlap >= 0.5).mean()) < 0.3
+    assert confidence.min() >= 0 and confidence.max() <= 1
 
 
-def test_a_target_larger_than_the_crop_is_followed(tracker: SensingTracker) -> None:
+def test_a_target_larger_than_the_crop_is_tracked(tracker: SensingTracker) -> None:
     scene = MovingObjects(seed=5, height=400, width=400, size=105.0, speed=200.0)
     large = render_recording(scene, 0.2, 1 / 240, image_interval=1 / 480, frame_camera=FrameCamera(40.0), seed=5)
 
     assert np.sqrt(large.boxes[:, 2:].prod(1)).min() > tracker.options.crop
 
-    overlap, _ = followed(large, tracker)
+    overlap, _ = tracked(large, tracker)
     held = overlaps(np.tile(large.frame_boxes[0], (large.num_bins, 1)), large.boxes)
 
     assert overlap.min() > 0.5 > held.min()

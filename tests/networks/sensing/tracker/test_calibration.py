@@ -19,8 +19,8 @@ from spikebridge.networks.sensing.tracker.calibration import (
     TrainedHead,
     begin_interval,
     calibrated_place,
-    learned,
-    uncalibrated,
+    initial_calibration,
+    update_calibration,
 )
 from spikebridge.networks.sensing.tracker.inference import EagerInference
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
@@ -32,7 +32,7 @@ SQUARES = STEPS**2 + STEPS[:, None] ** 2
 
 
 def fits(true: np.ndarray, strength: float) -> np.ndarray:
-    """Events of a target whose features change by 8 |d|^2, seen `strength` times as strongly."""
+    """Scores of the events of a target whose features change by 8 |d|^2, `strength` times as strong."""
     return strength * 16 * (STEPS * true[0] + (STEPS * true[1])[:, None])
 
 
@@ -51,13 +51,13 @@ def answer(
     elapsed: float,
     number: int,
 ) -> tuple[np.ndarray, float, BinRecord]:
-    seen = fits(true, strength)[known.window(age)]
-    return calibrated_place(seen, calibration, known, age, elapsed, number)
+    scores = fits(true, strength)[known.window(age)]
+    return calibrated_place(scores, calibration, known, age, elapsed, number)
 
 
 def run(strength: float, turn: float, num: int = 40, learns: bool = True) -> tuple[Calibration, list[float]]:
     """Intervals of one bin: the target moves by 3 px, and `turn` px away from its last motion."""
-    calibration = uncalibrated()
+    calibration = initial_calibration()
     errors = []
     generator = np.random.default_rng(0)
     motion = np.array([3.0, 0.0])
@@ -65,7 +65,7 @@ def run(strength: float, turn: float, num: int = 40, learns: bool = True) -> tup
     for _ in range(num):
         true = np.array([3.0, 0.0]) + turn * generator.normal(size=2)
         place, _, record = answer(true, strength, calibration, interval(motion), 1.0, 0.025, 0)
-        calibration = learned(calibration, [record], true, 0.025) if learns else calibration
+        calibration = update_calibration(calibration, [record], true, 0.025) if learns else calibration
         errors.append(float(np.hypot(*(place - true))))
         motion = true
 
@@ -74,21 +74,21 @@ def run(strength: float, turn: float, num: int = 40, learns: bool = True) -> tup
 
 def test_the_gain_is_the_least_squares_with_the_trained_one_as_three_intervals() -> None:
     true = np.array([2.0, 1.0])
-    _, _, record = answer(true, 0.5, uncalibrated(), interval(true), 1.0, 0.02, 2)
-    calibration = learned(uncalibrated(), [record], true, 0.02)
+    _, _, record = answer(true, 0.5, initial_calibration(), interval(true), 1.0, 0.02, 2)
+    calibration = update_calibration(initial_calibration(), [record], true, 0.02)
 
     # E = .5 * 16 * 5 = 40 and 2 M = 16 * 5 = 80 at the true displacement; 3 intervals of 80 have the gain 1
     assert calibration.gain(2, 1.0) == pytest.approx((40 + 3 * 80) / (80 + 3 * 80))
     assert calibration.gain(0, 1.0) == 1.0  # another bin
 
-    again = learned(calibration, [record], true, 0.02)
+    again = update_calibration(calibration, [record], true, 0.02)
     assert again.changes[2] == pytest.approx(80 + 0.9 * 80)
 
 
 def test_half_way_is_half_of_the_motion() -> None:
     true = np.array([4.0, 0.0])
-    _, _, record = answer(true / 2, 1.0, uncalibrated(), interval(true), 0.5, 0.01, 0)
-    calibration = learned(uncalibrated(), [record], true, 0.02)
+    _, _, record = answer(true / 2, 1.0, initial_calibration(), interval(true), 0.5, 0.01, 0)
+    calibration = update_calibration(initial_calibration(), [record], true, 0.02)
     assert calibration.fits[0] == pytest.approx(16 * 4)  # at (2, 0)
 
 
@@ -114,11 +114,11 @@ def test_events_that_say_nothing_leave_constant_velocity() -> None:
 def test_at_constant_acceleration_the_way_is_bent() -> None:
     """3 px in the last interval and 2 px more in each: 5 px until the next frame, 3 / 2 + 2 * 3 / 8 px half way."""
     known = interval(np.array([3.0, 0.0]), np.array([2.0, -1.0]))
-    straight = known.middles(1.0)[0]
-    bent = known.middles(1.0)[-1]
+    straight = known.means(1.0)[0]
+    bent = known.means(1.0)[-1]
 
     assert straight.tolist() == [3.0, 0.0] and bent.tolist() == [5.0, -1.0]
-    assert known.middles(0.5)[-1].tolist() == [2.25, -0.375]
+    assert known.means(0.5)[-1].tolist() == [2.25, -0.375]
 
     rows, columns = known.window(1.0)  # 10 px around the middle of both
     assert (rows, columns) == (slice(9, 31), slice(14, 35))
@@ -127,13 +127,13 @@ def test_at_constant_acceleration_the_way_is_bent() -> None:
 def test_a_target_that_accelerates_is_followed_without_events() -> None:
     errors: dict[bool, float] = {}
     for is_known in (True, False):
-        calibration = uncalibrated()
+        calibration = initial_calibration()
         for k in range(30):
             before = np.array([3.0 + 0.3 * k, 0.0])
             true = np.array([3.3 + 0.3 * k, 0.0])
             known = interval(before, (true - before) * is_known)
             place, _, record = answer(true, 0.0, calibration, known, 1.0, 0.025, 0)
-            calibration = learned(calibration, [record], true, 0.025)
+            calibration = update_calibration(calibration, [record], true, 0.025)
             errors[is_known] = abs(place[0] - true[0])
 
     assert errors[True] < 0.3 * errors[False]  # the experts of the velocity alone keep a share
@@ -141,12 +141,12 @@ def test_a_target_that_accelerates_is_followed_without_events() -> None:
 
 def test_an_uncertain_box_teaches_less_and_no_bin_nothing() -> None:
     true = np.array([2.0, 0.0])
-    _, _, record = answer(true, 0.5, uncalibrated(), interval(true), 1.0, 0.02, 0)
-    half = learned(uncalibrated(), [record], true, 0.02, certainty=0.5)
+    _, _, record = answer(true, 0.5, initial_calibration(), interval(true), 1.0, 0.02, 0)
+    half = update_calibration(initial_calibration(), [record], true, 0.02, certainty=0.5)
 
     assert half.counts[0] == 0.5
     for bins, certainty in (((), 1.0), ([record], 0.0)):
-        assert learned(uncalibrated(), bins, true, 0.02, certainty).counts.sum() == 0
+        assert update_calibration(initial_calibration(), bins, true, 0.02, certainty).counts.sum() == 0
 
 
 @pytest.fixture(scope="module")
@@ -173,10 +173,10 @@ def test_the_acceleration_is_the_second_difference_of_the_boxes(recording: Recor
 
         assert state is not None
         if k >= 2:
-            assert state.calibrated is not None
+            assert state.interval is not None
             wanted = middles[k] - 2 * middles[k - 1] + middles[k - 2]
-            np.testing.assert_allclose(state.calibrated.acceleration[-1], wanted, atol=1e-9)
-            assert not state.calibrated.acceleration[0].any()
+            np.testing.assert_allclose(state.interval.acceleration[-1], wanted, atol=1e-9)
+            assert not state.interval.acceleration[0].any()
 
 
 def test_a_step_does_not_change_the_state_it_is_given(recording: Recording) -> None:
@@ -232,3 +232,10 @@ def test_a_stream_without_events_is_followed_at_constant_velocity(recording: Rec
     silent = degraded(recording, Degradation(lose_events=1.0))
     answers = interframe(silent, tracker())
     assert np.isfinite(answers.boxes).all()
+
+
+def test_before_anything_is_learned_the_gain_is_the_trained_one() -> None:
+    calibration = initial_calibration()
+    assert calibration.gain(0, trained=1.01) == 1.01
+    # trained weight and four others, three sources, trained width and three others
+    assert len(calibration.weights) == 5 * 3 * 4

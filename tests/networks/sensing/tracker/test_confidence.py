@@ -15,14 +15,14 @@ from spikebridge.networks.sensing.tracker import confidence
 from spikebridge.networks.sensing.tracker.confidence import (
     BoxEvidence,
     Signals,
-    found_evidence,
+    add_events,
+    detection_evidence,
     given_evidence,
     overlap_confidence,
     signals,
     target_contrast,
-    with_events,
 )
-from spikebridge.networks.sensing.tracker.detectors import FoundBox
+from spikebridge.networks.sensing.tracker.detectors import DetectedBox, detection_confidence
 from spikebridge.networks.sensing.tracker.suitability import Beginning, stream_warnings
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
@@ -43,17 +43,17 @@ def test_the_contrast_of_a_target_is_one_and_that_of_background_none() -> None:
     assert target_contrast(square(), np.array([2.0, 2.0, 10.0, 10.0])) == 0.0
 
 
-def found(box: np.ndarray, spread: float, second: FoundBox | None = None) -> FoundBox:
-    return FoundBox(BOX, box, spread, second)
+def found(box: np.ndarray, spread: float, second: DetectedBox | None = None) -> DetectedBox:
+    return DetectedBox(BOX, box, spread, second)
 
 
 def test_the_less_sure_detector_counts_and_how_far_the_two_are_apart() -> None:
     other = found(translate_box(BOX, np.array([0.0, 4.0])), spread=8.0)
-    both = found_evidence(BoxEvidence(), found(BOX, 2.0, other))
+    both = detection_evidence(BoxEvidence(), found(BOX, 2.0, other))
 
     assert (both.given, both.detector_spread, both.apart) == (False, 0.5, 0.25)
 
-    alone = found_evidence(both, found(BOX, 2.0))
+    alone = detection_evidence(both, found(BOX, 2.0))
     assert (alone.detector_spread, alone.apart) == (0.125, 0.2)
 
     again = given_evidence(both._replace(events=0.1))
@@ -61,7 +61,7 @@ def test_the_less_sure_detector_counts_and_how_far_the_two_are_apart() -> None:
 
 
 def test_a_place_that_is_no_number_counts_as_far_away() -> None:
-    evidence = found_evidence(BoxEvidence(), found(BOX, 1.0, found(np.full(4, np.nan), np.inf)))
+    evidence = detection_evidence(BoxEvidence(), found(BOX, 1.0, found(np.full(4, np.nan), np.inf)))
     assert (evidence.detector_spread, evidence.apart) == (2.0, 2.0)
 
 
@@ -69,19 +69,19 @@ def test_events_are_counted_in_the_box_in_its_middle_and_around_it() -> None:
     # the box has pixels 20 to 35, its middle 24 to 31, and what is around it reaches to 15.2 and 40.8
     x = np.array([20, 35, 24, 36, 15, 14], np.uint16)
     y = np.array([20, 35, 31, 30, 30, 30], np.uint16)
-    once = with_events(BoxEvidence(), BinEvents(x, y, np.ones(6, bool)), BOX, 1)
+    once = add_events(BoxEvidence(), BinEvents(x, y, np.ones(6, bool)), BOX, 1)
 
     assert once.events == pytest.approx(0.05 * 3 / 256)
     assert once.inner == pytest.approx(0.05 * 1 / 256)
     assert once.around == pytest.approx(0.05 * 2 / 256 / (1.6**2 - 1))
-    assert with_events(once, NOTHING, BOX, 3).events == pytest.approx(0.95**3 * once.events)
+    assert add_events(once, NOTHING, BOX, 3).events == pytest.approx(0.95**3 * once.events)
 
 
 def test_a_box_three_times_too_large_is_not_filled_and_one_without_events_is_neutral() -> None:
     edges = np.array([[x, y] for x in (20, 35) for y in range(20, 36)] * 9, np.uint16).T
     events = BinEvents(*edges, np.ones(9 * 32, bool))
-    fits = with_events(BoxEvidence(), events, BOX, 10)
-    large = with_events(BoxEvidence(), events, np.array([4.0, 4.0, 48.0, 48.0]), 10)
+    fits = add_events(BoxEvidence(), events, BOX, 10)
+    large = add_events(BoxEvidence(), events, np.array([4.0, 4.0, 48.0, 48.0]), 10)
 
     assert fits.filled > 0.9 and large.filled < 0.5
     assert BoxEvidence().filled == 0.75
@@ -124,25 +124,32 @@ def test_fitted_weights_have_the_sign_that_they_must(signal: str, sign: int) -> 
     assert len(weights) == len(confidence.LIMITS[signal]) + 1
 
 
-def test_a_box_whose_middle_is_off_the_sensor_is_lost_without_confidence_until_a_box_is_given() -> None:
+def test_a_box_whose_centre_is_outside_the_sensor_is_lost_until_a_box_is_given() -> None:
     torch.manual_seed(0)
     options = SensingOptions(num_features=4, reach=6, detector=False)
     tracker = SensingTracker(Sensing(0.005, options).eval(), TrackerOptions(crop=48))
     box = np.array([40.0, 20.0, 8.0, 8.0])
     state = None
-    seen = []
+    rows = []
 
-    for k in range(8):  # 10 px a frame to the right: at the fourth frame the middle would be at 74 of 64
+    # 10 px a frame to the right: at the fourth frame the centre would be at 74 of 64
+    for k in range(8):
         given = {"box": translate_box(box, np.array([10.0 * k, 0.0]))} if k < 2 else {}
         frame = Inputs(events=NOTHING, elapsed=0.025, frame=square(), frame_age=0.025)
         _, state = tracker.step({**frame, **given}, state)
-        seen.append((box_center(state.box)[0] > 64, state.lost, state.confidence))
+        rows.append((box_center(state.box)[0] > 64, state.lost, state.confidence))
 
-    off, lost, sure = zip(*seen, strict=True)
-    assert any(off) and not any(off[:3])
-    assert list(off) == [one == 0 for one in sure]
-    assert lost == (False, False, False, *[True] * 5)  # it is searched for, also where the box is back inside
+    is_outside, lost, confidences = zip(*rows, strict=True)
+    assert any(is_outside) and not any(is_outside[:3])
+    assert list(is_outside) == [confidence == 0 for confidence in confidences]
+    # the detector searches the frame, also after the box is inside again
+    assert lost == (False, False, False, *[True] * 5)
     assert state is not None
 
     _, state = tracker.step({**frame, "box": box}, state)
     assert not state.lost
+
+
+def test_the_confidence_of_a_detection_is_that_of_an_error_below_a_quarter_of_the_size() -> None:
+    # an error of 3 px of a target of 12 px, for a Gaussian in the plane of 3 px
+    assert detection_confidence(3.0, np.array([0.0, 0.0, 12.0, 12.0])) == pytest.approx(1 - exp(-1 / 2))

@@ -8,17 +8,17 @@ from spikebridge.networks.sensing.data import DT
 from spikebridge.pretrained import shipped_run
 
 
-def test_a_hidden_target_is_found_again_elsewhere_and_confidence_falls_meanwhile() -> None:
+def test_a_hidden_target_is_detected_again_elsewhere_and_confidence_falls_meanwhile() -> None:
     recording = hidden_recording(seed=4, seconds=0.6, begin=0.2, end=0.4)
     begin = round(0.2 / DT)
     end = round(0.4 / DT)
     tracker = sensing.tracker(shipped_run("sensing")).with_options(warns=False)
-    seen = {name: np.array(values) for name, values in follow(recording, tracker).items()}
+    track = {name: np.array(values) for name, values in follow(recording, tracker).items()}
 
-    assert seen["overlap"][begin - 1] > 0.7
+    assert track["overlap"][begin - 1] > 0.7
     # it moves on unseen, by more than its size
-    assert seen["overlap"][end - 1] < 0.1 and np.hypot(*(recording.boxes[end] - recording.boxes[begin])[:2]) > 26
+    assert track["overlap"][end - 1] < 0.1 and np.hypot(*(recording.boxes[end] - recording.boxes[begin])[:2]) > 26
 
-    hidden = seen["confidence"][begin + 12 : end]
-    assert seen["confidence"][begin - 1] > 0.6 and hidden.max() < 0.35 and hidden.mean() < 0.15
-    assert seen["overlap"][-1] > 0.7 and seen["confidence"][-1] > 0.5
+    hidden = track["confidence"][begin + 12 : end]
+    assert track["confidence"][begin - 1] > 0.6 and hidden.max() < 0.35 and hidden.mean() < 0.15
+    assert track["overlap"][-1] > 0.7 and track["confidence"][-1] > 0.5

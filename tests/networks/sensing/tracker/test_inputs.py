@@ -1,4 +1,4 @@
-"""What a program of one's own may give a sensing tracker, and what it is told where that cannot be meant."""
+"""Inputs of a tracker: which ones are refused, and arrays that a camera fills again."""
 
 from collections.abc import Iterator
 from time import perf_counter
@@ -15,9 +15,10 @@ from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import DataError
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
-from spikebridge.networks.sensing.tracker.correlation_filter import _label, _means_of_cells, _scaling, _window
+from spikebridge.networks.sensing.native.orientation import _cell_means, _weights
+from spikebridge.networks.sensing.tracker.correlation_filter import _label, _scaling, _window
 from spikebridge.networks.sensing.tracker.detectors import DetectorName
-from spikebridge.networks.sensing.tracker.inputs import check_inputs
+from spikebridge.networks.sensing.tracker.inputs import check_inputs, num_bins
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
 DT = 0.005
@@ -47,7 +48,7 @@ def first_step(**others: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("others", "told"),
+    ("others", "message"),
     [
         ({"elapsed": 0.0}, "elapsed: .* above 0, but got 0.0"),
         ({"elapsed": float("nan")}, "elapsed: .* above 0, but got nan"),
@@ -58,12 +59,12 @@ def first_step(**others: Any) -> dict[str, Any]:
         ({"frame": [[0]]}, "frame: .* but got list"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_in_words(others: dict[str, Any], told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_inputs_without_a_meaning_are_refused_with_a_reason(others: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         check_inputs(first_step(**others), None)  # type: ignore[arg-type]
 
 
-def test_a_tracker_looks_at_what_it_is_given(recording: Recording) -> None:
+def test_a_tracker_refuses_a_frame_of_another_size(recording: Recording) -> None:
     tracker = new_tracker()
     _, state = tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
     with pytest.raises(DataError, match=r"rows and columns \(64, 64\) as before, but got \(32, 64\)"):
@@ -98,7 +99,7 @@ def test_a_camera_may_fill_the_same_arrays_again(recording: Recording) -> None:
     def boxes(fills: bool) -> list[list[float]]:
         tracker = new_tracker()
         state = None
-        found = []
+        answers = []
         frame = np.empty((64, 64), np.uint8)
         events = BinEvents(*np.zeros((2, 10_000), np.uint16), np.zeros(10_000, bool))
 
@@ -117,11 +118,12 @@ def test_a_camera_may_fill_the_same_arrays_again(recording: Recording) -> None:
                 inputs["box"] = recording.frame_boxes[0]
 
             box, state = tracker.step(inputs, state)
-            found.append(box.tolist())
+            answers.append(box.tolist())
 
-            assert not np.shares_memory(state.events[-1].x, events.x)  # an untrained finder does not heed them
+            # an untrained detector would not show it
+            assert not np.shares_memory(state.events[-1].x, events.x)
 
-        return found
+        return answers
 
     assert boxes(fills=True) == boxes(fills=False)
 
@@ -130,31 +132,36 @@ def test_a_camera_may_fill_the_same_arrays_again(recording: Recording) -> None:
 @pytest.mark.parametrize("detector", ["learned", "both"])
 def test_another_default_of_torch_changes_no_answer(recording: Recording, detector: DetectorName) -> None:
     tracker = new_tracker().with_options(detector=detector)
-    expected = followed(tracker, recording)
+    expected = tracked(tracker, recording)
     torch.set_default_dtype(torch.float64)
 
-    for constants in (_means_of_cells, _window, _scaling, _label):
+    for constants in (_cell_means, _weights, _window, _scaling, _label):
         constants.cache_clear()
 
-    np.testing.assert_array_equal(followed(tracker, recording), expected)
+    np.testing.assert_array_equal(tracked(tracker, recording), expected)
     # a network that was made under it
     other = new_tracker().with_options(detector=detector)
     other.sensing.float()
     other.sensing.load_state_dict(tracker.sensing.state_dict())
-    np.testing.assert_allclose(followed(other, recording), expected, atol=1e-4)
+    np.testing.assert_allclose(tracked(other, recording), expected, atol=1e-4)
 
 
-def followed(tracker: SensingTracker, recording: Recording) -> np.ndarray:
-    """Each third frame alone, and steps of two bins, so that streams begin anew and bins are waited through."""
-    thinned = recording.subsample_frames(3)
+def tracked(tracker: SensingTracker, recording: Recording) -> np.ndarray:
+    """Each third frame alone, and steps of two bins, so that streams restart and bins are skipped."""
+    fewer = recording.subsample_frames(3)
     state = None
     boxes = []
 
     for b in range(0, recording.num_bins, 2):
-        inputs = thinned.inputs(b, b + 2)
+        inputs = fewer.inputs(b, b + 2)
         if state is None:
-            inputs["box"] = thinned.frame_boxes[0]
+            inputs["box"] = fewer.frame_boxes[0]
         box, state = tracker.step(inputs, state)
         boxes.append(box)
 
     return np.stack(boxes)
+
+
+def test_a_step_has_one_bin_at_least_and_as_many_as_a_pause_of_a_second_at_most() -> None:
+    assert (num_bins(0.0249, 0.005), num_bins(0.025, 0.005), num_bins(3600.0, 0.005)) == (4, 5, 240)
+    assert num_bins(0.001, 0.005) == 1

@@ -1,4 +1,4 @@
-"""The sensing network as a tracker, and the crops that it sees."""
+"""The sensing network as a tracker, and the crops that it reads."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -13,8 +13,12 @@ from spikebridge.data.recordings.recording import Inputs, Recording
 from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.sensing.evaluation.latency import declared_latency
-from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation, streaming
+from spikebridge.networks.sensing.evaluation.protocols import (
+    DeclaredLatency,
+    interframe,
+    one_pass_evaluation,
+    streaming,
+)
 from spikebridge.networks.sensing.model.boxes import crop_around, crop_frame, translate_box
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
@@ -37,7 +41,7 @@ def tracker() -> SensingTracker:
     return SensingTracker(Sensing(DT, SensingOptions(num_features=4, reach=6)).eval(), TrackerOptions(crop=48))
 
 
-def test_the_tracker_says_what_the_network_says_of_the_same_samples(
+def test_the_tracker_gives_the_places_of_the_network_for_the_same_samples(
     recording: Recording, tracker: SensingTracker
 ) -> None:
     outputs = interframe(recording, tracker, range(1, 5))
@@ -46,10 +50,10 @@ def test_the_tracker_says_what_the_network_says_of_the_same_samples(
         start = tracker.sensing.begin(samples.frames, samples.boxes, samples.before, samples.motion)
         places, _ = tracker.sensing.track(samples.frames, samples.events, samples.boxes, start)
 
-    said = (outputs.boxes[:, :2] + outputs.boxes[:, 2:] / 2).reshape(4, 5, 2)
+    answers = (outputs.boxes[:, :2] + outputs.boxes[:, 2:] / 2).reshape(4, 5, 2)
     here = recording.frame_boxes[1:5]
     expected = places.transpose(0, 1).numpy() + (here[:, :2] + here[:, 2:] / 2)[:, None]
-    np.testing.assert_allclose(said, expected, atol=1e-3)
+    np.testing.assert_allclose(answers, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("calibrate", [False, True])
@@ -65,8 +69,8 @@ def test_boxes_are_the_same_without_the_native_library(
 
         with context:
             for b in range(int(recording.frame_bins[-1]) + 1):
-                told = {} if state is not None else {"box": recording.frame_boxes[0]}
-                box, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)
+                given = {} if state is not None else {"box": recording.frame_boxes[0]}
+                box, state = tracker.step({**recording.inputs(b, b + 1), **given}, state)
                 boxes.append(np.append(box, [state.spread, state.confidence]))
 
         rows.append(boxes)
@@ -89,9 +93,9 @@ def test_nothing_from_before_a_frame_is_left_in_membranes_and_unit(
 
     assert not np.array_equal(state.box, disturbed.box)
     for b in range(first, second):
-        told = {"box": recording.frame_boxes[1]} if b == first else {}
-        box, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)
-        other, disturbed = tracker.step({**recording.inputs(b, b + 1), **told}, disturbed)
+        given = {"box": recording.frame_boxes[1]} if b == first else {}
+        box, state = tracker.step({**recording.inputs(b, b + 1), **given}, state)
+        other, disturbed = tracker.step({**recording.inputs(b, b + 1), **given}, disturbed)
         assert np.array_equal(box, other)
 
 
@@ -99,9 +103,9 @@ def test_answers_with_latency_of_nothing_are_those_of_the_closed_loop(
     recording: Recording, tracker: SensingTracker
 ) -> None:
     loop = one_pass_evaluation(recording, tracker)
-    at_once = streaming(recording, tracker, latency=declared_latency(0.0, 0.0))
+    at_once = streaming(recording, tracker, latency=DeclaredLatency(0.0, 0.0).of())
     np.testing.assert_allclose(loop.boxes, at_once.boxes)
-    slow = streaming(recording, tracker, latency=declared_latency(0.012, 0.02))
+    slow = streaming(recording, tracker, latency=DeclaredLatency(0.012, 0.02).of())
 
     assert np.isfinite(slow.boxes).all()  # it takes several bins at once
 
@@ -114,8 +118,8 @@ def test_late_frames_lengthen_the_time_between_them(recording: Recording, tracke
 
 @pytest.mark.parametrize(
     "form",
-    [{}, {"mode": "kernel"}, {"head": "correlation"}, {"unit": "none"}],
-    ids=["additive", "kernel", "sum", "none"],
+    [{}, {"unit": "fixed"}, {"unit": "none"}],
+    ids=["learned", "fixed", "none"],
 )
 def test_a_restarted_stream_keeps_its_frame_and_none_of_its_events(form: dict[str, Any]) -> None:
     torch.manual_seed(0)
@@ -126,37 +130,37 @@ def test_a_restarted_stream_keeps_its_frame_and_none_of_its_events(form: dict[st
     with torch.no_grad():
         _, state = sensing.respond({**frame, "events": first}, None)
         again, _ = sensing.respond({"events": second}, sensing.restart_events(state))
-        anew, _ = sensing.respond({**frame, "events": second}, None)
+        fresh, _ = sensing.respond({**frame, "events": second}, None)
         without, _ = sensing.respond({"events": second}, state)
 
-    assert torch.equal(again, anew)
-    assert "events" not in sensing.inputs or not torch.equal(without, anew)
+    assert torch.equal(again, fresh)
+    assert "events" not in sensing.inputs or not torch.equal(without, fresh)
 
 
-def test_where_frames_are_late_streams_begin_anew_without_the_ann(
-    recording: Recording, tracker: SensingTracker
-) -> None:
+def test_late_frames_restart_streams_without_the_ann(recording: Recording, tracker: SensingTracker) -> None:
     runs: list[int] = []
     state = None
-    begun = []
+    ages = []
 
     for b in range(20):
-        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
-        _, state = tracker.step({**recording.subsample_frames(8).inputs(b, b + 1), **told}, state)
-        begun.append(round(state.stream.age / DT))
+        given = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        _, state = tracker.step({**recording.subsample_frames(8).inputs(b, b + 1), **given}, state)
+        ages.append(round(state.stream.age / DT))
         if b == 0:
             state.model.network.what.register_forward_hook(lambda *_: runs.append(0))
 
-    assert begun == [1, 2, 3, 4, 5] * 4  # steps of 5 ms, streams of 25 ms
+    assert ages == [1, 2, 3, 4, 5] * 4  # steps of 5 ms, streams of 25 ms
     assert runs == []
 
 
-def test_the_way_of_a_stream_is_expected_of_the_next_one(recording: Recording, tracker: SensingTracker) -> None:
+def test_the_displacement_of_a_stream_is_the_motion_prior_of_the_next_one(
+    recording: Recording, tracker: SensingTracker
+) -> None:
     state = None
     boxes = []
     for b in range(11):
-        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
-        box, state = tracker.step({**recording.subsample_frames(8).inputs(b, b + 1), **told}, state)
+        given = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        box, state = tracker.step({**recording.subsample_frames(8).inputs(b, b + 1), **given}, state)
         boxes.append(box[:2])
 
     assert state is not None
@@ -176,8 +180,8 @@ def test_a_target_without_confident_detections_is_lost_after_three_frames_until_
     lost = []
 
     for b in range(int(recording.frame_bins[5])):
-        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
-        _, state = doubtful.step({**recording.inputs(b, b + 1), **told}, state)
+        given = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        _, state = doubtful.step({**recording.inputs(b, b + 1), **given}, state)
         state = doubtful.flush(state)
 
         assert state.estimate.num_unsure == np.searchsorted(recording.frame_bins, b, side="right") - 1
@@ -210,8 +214,8 @@ def test_only_confident_detections_update_the_template(recording: Recording, tra
         state = None
 
         for b in range(second + 1):
-            told = {"box": recording.frame_boxes[0]} if b == 0 else {}
-            _, state = watcher.step({**recording.inputs(b, b + 1), **told}, state)
+            given = {"box": recording.frame_boxes[0]} if b == 0 else {}
+            _, state = watcher.step({**recording.inputs(b, b + 1), **given}, state)
             if b == 0:
                 first, newest = state.estimate.target
 
@@ -227,81 +231,80 @@ def test_the_detector_runs_in_the_step_after_a_frame(recording: Recording, track
     second = int(recording.frame_bins[1])
 
     for b in range(second + 2):
-        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
-        box, state = trusting.step({**recording.inputs(b, b + 1), **told}, state)
+        given = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        box, state = trusting.step({**recording.inputs(b, b + 1), **given}, state)
 
         assert (state.pending is not None) is (b == second)
 
         boxes.append(box)
         if b == second:
-            believed = state.estimate.box
+            predicted = state.estimate.box
             flushed = trusting.flush(state)
             assert trusting.flush(flushed) is flushed
 
     np.testing.assert_allclose(boxes[second][2:], recording.frame_boxes[0, 2:])
     np.testing.assert_allclose(boxes[second + 1][2:], flushed.estimate.box[2:])
 
-    # what the target has gone since the frame goes along
+    # the displacement since the frame is kept
     def middle(one: np.ndarray) -> np.ndarray:
         return one[:2] + one[2:] / 2
 
-    corrected = middle(flushed.estimate.box) - middle(believed)
+    corrected = middle(flushed.estimate.box) - middle(predicted)
     np.testing.assert_allclose(middle(flushed.box), middle(boxes[second]) + corrected)
 
 
 def to_the_second_frame(recording: Recording, tracker: SensingTracker) -> Any:
-    """The state in which the finder has still to look at it."""
+    """The state in which the detector has not processed it yet."""
     state = None
     for b in range(int(recording.frame_bins[1]) + 1):
-        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
-        _, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)
+        given = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        _, state = tracker.step({**recording.inputs(b, b + 1), **given}, state)
 
     return state
 
 
-def finding(monkeypatch: pytest.MonkeyPatch, tracker: SensingTracker, box: np.ndarray) -> SensingTracker:
-    """A tracker whose finder is sure of a box."""
-    monkeypatch.setattr(FusedDetector, "look", lambda self, *now, **known: (box, 0.1))
+def detecting(monkeypatch: pytest.MonkeyPatch, tracker: SensingTracker, box: np.ndarray) -> SensingTracker:
+    """A tracker whose detector is sure of a box."""
+    monkeypatch.setattr(FusedDetector, "detect", lambda *_, **__: (box, 0.1))
     return tracker.with_options(detector_gain=0.5)
 
 
-@pytest.mark.parametrize(("keep", "recall"), [(1, 0.5), (2, 0.75), (3, 0.875)])
-def test_the_longer_ago_the_last_frame_the_less_is_left_of_the_own_answer(
-    recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch, keep: int, recall: float
+@pytest.mark.parametrize(("keep", "gain"), [(1, 0.5), (2, 0.75), (3, 0.875)])
+def test_the_longer_ago_the_last_frame_the_less_the_own_prediction_counts(
+    recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch, keep: int, gain: float
 ) -> None:
-    found = np.array([20.0, 24.0, 16.0, 12.0])
-    half = finding(monkeypatch, tracker, found)
-    thinned = recording.subsample_frames(keep)
-    state = to_the_second_frame(thinned, half)
-    own = state.pending.box
-    seen = half.flush(state).estimate.box
-    np.testing.assert_allclose(seen, own + recall * (found - own))
+    detected = np.array([20.0, 24.0, 16.0, 12.0])
+    half = detecting(monkeypatch, tracker, detected)
+    state = to_the_second_frame(recording.subsample_frames(keep), half)
+    predicted = state.pending.box
+    blended = half.flush(state).estimate.box
+    np.testing.assert_allclose(blended, predicted + gain * (detected - predicted))
 
 
 @pytest.mark.parametrize("keep", [1, 2])
-def test_a_target_that_is_found_beside_its_place_is_cut_out_again_there(
+def test_a_target_detected_far_from_its_prediction_is_cut_out_again_there(
     recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch, keep: int
 ) -> None:
-    thinned = recording.subsample_frames(keep)
-    believed = to_the_second_frame(thinned, tracker).pending.box
+    fewer = recording.subsample_frames(keep)
+    predicted = to_the_second_frame(fewer, tracker).pending.box
 
-    for beside, is_far in ((1.0, False), (12.0, True)):
-        sure = finding(monkeypatch, tracker, translate_box(believed, np.array([beside, 0.0])))
-        state = to_the_second_frame(thinned, sure)
+    for distance, is_far in ((1.0, False), (12.0, True)):
+        sure = detecting(monkeypatch, tracker, translate_box(predicted, np.array([distance, 0.0])))
+        state = to_the_second_frame(fewer, sure)
         flushed = sure.flush(state)
-        way = flushed.estimate.box[0] - believed[0]
+        shift = flushed.estimate.box[0] - predicted[0]
 
-        assert way == pytest.approx(beside * (1 - 0.5**keep))
+        assert shift == pytest.approx(distance * (1 - 0.5**keep))
         if not is_far:
             assert flushed.network is state.network
             continue
 
-        crop, seen = crop_around(flushed.estimate.box, sure.options.crop)
-        # it went so much further since the last frame
+        crop, local_box = crop_around(flushed.estimate.box, sure.options.crop)
+        # it moved by this much more since the last frame
         start = state.stream.start
-        start = start._replace(motion=start.motion + torch.tensor([[way / keep, 0.0]], dtype=torch.float32))
+        start = start._replace(motion=start.motion + torch.tensor([[shift / keep, 0.0]], dtype=torch.float32))
         run = state.model.network
-        box = torch.tensor(seen[None], dtype=torch.float32)
+        box = torch.tensor(local_box[None], dtype=torch.float32)
         _, network = run.open(crop_frame(state.frame, crop)[None], box, start=start)
         network = run.accumulate(crop_events(state.events[0], crop)[None], network)
 
@@ -313,12 +316,12 @@ def test_a_target_that_is_found_beside_its_place_is_cut_out_again_there(
         np.testing.assert_allclose(flushed.network.expected.motion, network.expected.motion, rtol=1e-5)
 
 
-def test_nothing_is_known_of_the_velocity_of_a_target_that_was_not_surely_seen_in_the_last_frame(
+def test_a_target_without_a_sure_detection_in_the_last_frame_has_no_known_velocity(
     recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = np.array([4.0, 6.0, 16.0, 12.0])
     monkeypatch.setattr(FusedDetector, "search", lambda self, *now: there)
-    sure = finding(monkeypatch, tracker, there)
+    sure = detecting(monkeypatch, tracker, there)
     state = to_the_second_frame(recording, sure)
 
     assert torch.isfinite(sure.flush(state).stream.start.spread).all()
@@ -328,11 +331,11 @@ def test_nothing_is_known_of_the_velocity_of_a_target_that_was_not_surely_seen_i
         assert torch.isinf(start.spread).all()
         assert start.motion.abs().max() == start.place.abs().max() == 0
 
-    # looked for in the whole frame, and all of the way is gone from what is found there
+    # searched in the whole frame, and the box is the detected one alone
     np.testing.assert_allclose(flushed.estimate.box, there)
 
 
-def test_a_machine_that_has_the_time_looks_at_a_frame_at_once(recording: Recording, tracker: SensingTracker) -> None:
+def test_a_synchronous_tracker_detects_in_the_step_of_the_frame(recording: Recording, tracker: SensingTracker) -> None:
     trusting = tracker.with_options(accept_confidence=0.0)
     at_once = trusting.with_options(synchronous=True)
     second = int(recording.frame_bins[1])
@@ -341,8 +344,8 @@ def test_a_machine_that_has_the_time_looks_at_a_frame_at_once(recording: Recordi
     for name, one in (("later", trusting), ("at once", at_once)):
         state, boxes[name] = None, []
         for b in range(second + 3):
-            told = {"box": recording.frame_boxes[0]} if b == 0 else {}
-            box, state = one.step({**recording.inputs(b, b + 1), **told}, state)
+            given = {"box": recording.frame_boxes[0]} if b == 0 else {}
+            box, state = one.step({**recording.inputs(b, b + 1), **given}, state)
             boxes[name].append(box)
             if b == second and name == "later":
                 flushed = one.flush(state).box
@@ -360,7 +363,7 @@ def test_little_confidence_starts_a_search_of_the_whole_frame(
 ) -> None:
     elsewhere = np.array([40.0, 44.0, 8.0, 9.0])
     monkeypatch.setattr(FusedDetector, "search", lambda *_: elsewhere)
-    monkeypatch.setattr(FusedDetector, "look", lambda *given, **_: (given[5], 1.0 if given[5] is elsewhere else 2.0))
+    monkeypatch.setattr(FusedDetector, "detect", lambda *given, **_: (given[5], 1.0 if given[5] is elsewhere else 2.0))
     ends = []
 
     # a box of about 8 px: a spread of 2 px is a confidence of .4, one of 1 px of .86
@@ -368,8 +371,8 @@ def test_little_confidence_starts_a_search_of_the_whole_frame(
         watcher = tracker.with_options(search_confidence=doubtful, reacquire_confidence=convinced)
         state = None
         for b in range(int(recording.frame_bins[1]) + 1):
-            told = {"box": np.array([10.0, 12.0, 8.0, 9.0])} if b == 0 else {}
-            _, state = watcher.step({**recording.inputs(b, b + 1), **told}, state)
+            given = {"box": np.array([10.0, 12.0, 8.0, 9.0])} if b == 0 else {}
+            _, state = watcher.step({**recording.inputs(b, b + 1), **given}, state)
 
         ends.append(watcher.flush(state).estimate)
 
@@ -381,7 +384,7 @@ def test_little_confidence_starts_a_search_of_the_whole_frame(
     assert [one.spread for one in ends] == [2.0, 2.0, 1.0]
 
 
-def test_no_answer_knows_a_later_event(recording: Recording, tracker: SensingTracker) -> None:
+def test_no_answer_depends_on_a_later_event(recording: Recording, tracker: SensingTracker) -> None:
     events = recording.events
     stop = 12
     later = int(events.edges[stop])
@@ -396,11 +399,11 @@ def test_no_answer_knows_a_later_event(recording: Recording, tracker: SensingTra
 
 def test_silence_and_a_dead_frame_give_a_box(tracker: SensingTracker) -> None:
     nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
-    told = Inputs(events=nothing, elapsed=DT, frame_age=DT, frame=np.zeros((64, 64), np.uint8))
-    box, state = tracker.step({**told, "box": np.array([20.0, 20.0, 10.0, 8.0])}, None)
+    given = Inputs(events=nothing, elapsed=DT, frame_age=DT, frame=np.zeros((64, 64), np.uint8))
+    box, state = tracker.step({**given, "box": np.array([20.0, 20.0, 10.0, 8.0])}, None)
 
     for _ in range(3):
-        box, state = tracker.step(told, state)
+        box, state = tracker.step(given, state)
 
     state = tracker.flush(state)
     assert np.isfinite(box).all()
@@ -410,12 +413,12 @@ def test_silence_and_a_dead_frame_give_a_box(tracker: SensingTracker) -> None:
 
 
 def test_a_crop_follows_the_middle_of_the_box() -> None:
-    crop, seen = crop_around(np.array([-3.0, 5.0, 4.0, 2.0]), size=16)
+    crop, local_box = crop_around(np.array([-3.0, 5.0, 4.0, 2.0]), size=16)
     assert crop[2:] == (16, 16)
 
     # middle (-1, 6): the crop's middle is at left + 8, in the plane where pixel 0 begins at 0
-    np.testing.assert_allclose([crop[0] + 8 + seen[0], crop[1] + 8 + seen[1]], [-1.0, 6.0])
-    assert abs(seen[:2]).max() <= 0.5
+    np.testing.assert_allclose([crop[0] + 8 + local_box[0], crop[1] + 8 + local_box[1]], [-1.0, 6.0])
+    assert abs(local_box[:2]).max() <= 0.5
 
 
 def test_a_start_without_frame_or_box_is_refused(recording: Recording, tracker: SensingTracker) -> None:
@@ -436,9 +439,6 @@ def test_a_network_in_training_mode_is_refused(recording: Recording) -> None:
 
     with pytest.raises(ConfigError, match="16 px or more, a multiple of 2, but got 47"):
         SensingTracker(Sensing(dt=DT), TrackerOptions(crop=47))
-
-    with pytest.raises(ConfigError, match="a multiple of 8, but got 100"):
-        SensingTracker(Sensing(DT, SensingOptions(size="resnet", num_features=16)), TrackerOptions(crop=100))
 
     with pytest.raises(ConfigError, match="from 0 to 1"):
         SensingTracker(Sensing(dt=DT), TrackerOptions(detector_gain=2.0))
@@ -465,29 +465,29 @@ def test_a_crop_may_be_smaller_than_the_reach_of_the_head(recording: Recording) 
         start = sensing.begin(samples.frames, samples.boxes, samples.before, samples.motion)
         places, _ = sensing.track(samples.frames, samples.events, samples.boxes, start)
 
-    said = interframe(recording, SensingTracker(sensing, TrackerOptions(crop=32)), range(1, 2)).boxes
+    answers = interframe(recording, SensingTracker(sensing, TrackerOptions(crop=32)), range(1, 2)).boxes
     middle = recording.frame_boxes[1, :2] + recording.frame_boxes[1, 2:] / 2
-    # the crop cuts off some of what the fold knows
-    np.testing.assert_allclose(said[:, :2] + said[:, 2:] / 2, places[:, 0].numpy() + middle, atol=0.3)
+    # the crop cuts off some of what the fused form reads
+    np.testing.assert_allclose(answers[:, :2] + answers[:, 2:] / 2, places[:, 0].numpy() + middle, atol=0.3)
 
 
 @pytest.mark.parametrize("older", [0.0, 0.001])
-@pytest.mark.parametrize("recall", [0.5, 1.0])
-def test_a_frame_that_is_not_later_than_the_last_one_is_not_looked_at(
-    recording: Recording, tracker: SensingTracker, older: float, recall: float
+@pytest.mark.parametrize("gain", [0.5, 1.0])
+def test_a_frame_that_is_not_later_than_the_last_one_is_ignored(
+    recording: Recording, tracker: SensingTracker, older: float, gain: float
 ) -> None:
-    watcher = tracker.with_options(detector_gain=recall)
-    told = {"box": recording.frame_boxes[0]}
-    _, state = watcher.step({**recording.inputs(0, 1), **told}, None)
+    watcher = tracker.with_options(detector_gain=gain)
+    given = {"box": recording.frame_boxes[0]}
+    _, state = watcher.step({**recording.inputs(0, 1), **given}, None)
     events = recording.inputs(1, 2)
     again = Inputs(**events, frame=recording.frames[3], frame_age=state.age + DT + older)
-    box, known = watcher.step(again, state)
+    box, after = watcher.step(again, state)
     np.testing.assert_array_equal(box, watcher.step(events, state)[0])
 
-    assert known.age == pytest.approx(2 * DT)
-    assert known.pending is None
+    assert after.age == pytest.approx(2 * DT)
+    assert after.pending is None
     with pytest.raises(DataError, match="none newer"):
-        watcher.step({**again, **told}, state)
+        watcher.step({**again, **given}, state)
 
 
 @pytest.mark.parametrize("is_counted", [False, True])
@@ -513,28 +513,33 @@ def test_a_new_stream_uses_changed_weights_where_pytorch_counts_the_change(
     np.testing.assert_array_equal(interframe(recording, SensingTracker(sensing, TrackerOptions(crop=48))).boxes, after)
 
 
-def test_a_new_stream_knows_a_unit_of_another_form(recording: Recording) -> None:
+def test_a_new_stream_runs_a_unit_of_another_form(recording: Recording) -> None:
     sensing = Sensing(DT, SensingOptions(num_features=4, reach=6)).eval()
     tracker = SensingTracker(sensing, TrackerOptions(crop=48))
     unit = sensing.units["unit"]
-    folded = interframe(recording, tracker).boxes
+    fused = interframe(recording, tracker).boxes
     unit.nonlinearity = torch.nn.Sequential(unit.nonlinearity, torch.nn.Tanh())
 
-    assert np.abs(interframe(recording, tracker).boxes - folded).max() > 1e-3
+    assert np.abs(interframe(recording, tracker).boxes - fused).max() > 1e-3
 
 
-@pytest.mark.parametrize("form", [{}, {"mode": "kernel"}], ids=["folded", "plain"])
-def test_a_stream_keeps_the_weights_of_its_start(recording: Recording, form: dict[str, Any]) -> None:
+@pytest.mark.parametrize("is_fused", [True, False], ids=["fused", "eager"])
+def test_a_stream_keeps_the_weights_of_its_start(
+    recording: Recording, is_fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_fused:
+        monkeypatch.setattr("spikebridge.networks.sensing.tracker.inference.can_fuse", lambda sensing: False)
+
     boxes = []
     for changed in (False, True):
         torch.manual_seed(0)
-        sensing = Sensing(DT, SensingOptions(num_features=4, reach=6, **form)).eval()
+        sensing = Sensing(DT, SensingOptions(num_features=4, reach=6)).eval()
         tracker = SensingTracker(sensing, TrackerOptions(crop=48))
         state = None
 
         for b in range(4):
-            told = {"box": recording.frame_boxes[0]} if b == 0 else {}
-            box, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)
+            given = {"box": recording.frame_boxes[0]} if b == 0 else {}
+            box, state = tracker.step({**recording.inputs(b, b + 1), **given}, state)
             if changed:
                 torch.nn.init.zeros_(sensing.parts["where"].straight.weight)  # type: ignore[union-attr, arg-type]
 

@@ -1,4 +1,4 @@
-"""What a finder learns from: targets where they are, and places where they are not."""
+"""Samples of the detector: patches with the target, and patches without it."""
 
 from dataclasses import replace
 
@@ -10,8 +10,12 @@ from torch import Tensor
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing.model.detector import TargetDetector
-from spikebridge.networks.sensing.training import detector_samples as sensing_sightings
-from spikebridge.networks.sensing.training import objectives as sensing_finding
+from spikebridge.networks.sensing.training.detector_samples import (
+    DetectorDataset,
+    detector_samples,
+    random_background_box,
+)
+from spikebridge.networks.sensing.training.objectives import detection_objective
 
 
 @pytest.fixture(scope="module")
@@ -19,57 +23,56 @@ def parts() -> list[sensing_parts.RecordingPart]:
     return sensing_parts.generated_parts("train", 1)
 
 
-def everything(found: sensing_sightings.DetectorDataset) -> dict[str, Tensor]:
-    return found.select(torch.arange(len(found)))
+def all_samples(dataset: DetectorDataset) -> dict[str, Tensor]:
+    return dataset.select(torch.arange(len(dataset)))
 
 
-def test_some_more_samples_look_where_the_target_is_not(parts: list[sensing_parts.RecordingPart]) -> None:
-    plain = everything(sensing_sightings.detector_samples(parts, lost=0.0))
-    some = everything(sensing_sightings.detector_samples(parts, lost=0.5))
+def test_some_additional_samples_do_not_show_the_target(parts: list[sensing_parts.RecordingPart]) -> None:
+    plain = all_samples(detector_samples(parts, absent_share=0.0))
+    mixed = all_samples(detector_samples(parts, absent_share=0.5))
 
-    assert plain["is_there"].all()
+    assert plain["has_target"].all()
 
-    there = some["is_there"]
-    assert there.sum() == len(plain["is_there"])
-    assert 0.3 < (~there).sum() / there.sum() < 0.7
+    has_target = mixed["has_target"]
+    assert has_target.sum() == len(plain["has_target"])
+    assert 0.3 < (~has_target).sum() / has_target.sum() < 0.7
 
-    side = some["now"].shape[-1]
-    middle = sum(some[name][:, :2] + some[name][:, 2:] / 2 for name in ("box", "box_before")) / 2
-    # the sample's middle is that of the two places of the target, or one that is not its
-    torch.testing.assert_close(middle, torch.full_like(middle, side / 2), atol=1e-3, rtol=0)
-    shows = some["box_before"][~there]
-    torch.testing.assert_close(shows, some["box"][~there])
+    # the centre of a sample is that of its two boxes
+    side = mixed["frame"].shape[-1]
+    center = sum(mixed[name][:, :2] + mixed[name][:, 2:] / 2 for name in ("box", "box_before")) / 2
+    torch.testing.assert_close(center, torch.full_like(center, side / 2), atol=1e-3, rtol=0)
+    torch.testing.assert_close(mixed["box_before"][~has_target], mixed["box"][~has_target])
 
 
 def test_first_frames_and_empty_events_are_stored_once(parts: list[sensing_parts.RecordingPart]) -> None:
     recording, frames = parts[0]
     x, y, on = recording.events.slice_events(0, 0)
-    silence = replace(recording.events, x=x, y=y, on=on, edges=0 * recording.events.edges)
-    still = replace(recording, events=silence, frame_events=0 * recording.frame_events)
-    found = sensing_sightings.detector_samples([(still, frames[:6]), (recording, frames)], lost=0.0)
-    rows = found.rows.tensors
-    batch = everything(found)
+    no_events = replace(recording.events, x=x, y=y, on=on, edges=0 * recording.events.edges)
+    still = replace(recording, events=no_events, frame_events=0 * recording.frame_events)
+    dataset = detector_samples([(still, frames[:6]), (recording, frames)], absent_share=0.0)
+    rows = dataset.rows.tensors
+    batch = all_samples(dataset)
 
-    assert len(found.given) < len(found)
-    assert len(found.given) == len(rows["given"].unique())
+    assert len(dataset.first) < len(dataset)
+    assert len(dataset.first) == len(rows["first"].unique())
 
-    silent = rows["events"] == 0
-    assert silent.sum() == 5
-    assert batch["events"][silent].max() == 0
-    assert (batch["events"][~silent].flatten(1).max(1).values > 0).all()
+    is_still = rows["events"] == 0
+    assert is_still.sum() == 5
+    assert batch["events"][is_still].max() == 0
+    assert (batch["events"][~is_still].flatten(1).max(1).values > 0).all()
 
-    same = rows["given"] == rows["given"][-1]
-    assert (batch["given"][same] == batch["given"][-1]).all()
-    assert (batch["box_given"][same] == batch["box_given"][-1]).all()
+    same = rows["first"] == rows["first"][-1]
+    assert (batch["first"][same] == batch["first"][-1]).all()
+    assert (batch["box_first"][same] == batch["box_first"][-1]).all()
 
 
-def test_both_ways_in_time_look_at_the_same_pictures(parts: list[sensing_parts.RecordingPart]) -> None:
-    found = sensing_sightings.detector_samples(parts, lost=0.0)
-    assert len(found) == 2 * len(found.pairs)
+def test_both_directions_of_time_share_their_pictures(parts: list[sensing_parts.RecordingPart]) -> None:
+    dataset = detector_samples(parts, absent_share=0.0)
+    assert len(dataset) == 2 * len(dataset.pairs)
 
-    batch = everything(found)
+    batch = all_samples(dataset)
     forwards, backwards = ({name: x[i::2] for name, x in batch.items()} for i in (0, 1))
-    for name, other in (("now", "before"), ("before", "now"), ("box", "box_before"), ("box_before", "box")):
+    for name, other in (("frame", "before"), ("before", "frame"), ("box", "box_before"), ("box_before", "box")):
         assert (backwards[name] == forwards[other]).all()
 
     assert (backwards["events"] == forwards["events"].flip(1)).all()
@@ -77,41 +80,42 @@ def test_both_ways_in_time_look_at_the_same_pictures(parts: list[sensing_parts.R
     assert (forwards["box"] != forwards["box_before"]).any()
 
 
-def test_what_became_brighter_is_on_and_what_became_darker_off(parts: list[sensing_parts.RecordingPart]) -> None:
-    batch = everything(sensing_sightings.detector_samples(parts, lost=0.0))
-    brighter = batch["now"].float() - batch["before"].float()
+def test_brighter_pixels_have_on_events_and_darker_ones_off_events(parts: list[sensing_parts.RecordingPart]) -> None:
+    batch = all_samples(detector_samples(parts, absent_share=0.0))
+    change = batch["frame"].float() - batch["before"].float()
     on, off = batch["events"].split(1, 1)
 
-    assert brighter[(on > 200) & (off < 50)].mean() > 10
-    assert brighter[(off > 200) & (on < 50)].mean() < -10
+    assert change[(on > 200) & (off < 50)].mean() > 10
+    assert change[(off > 200) & (on < 50)].mean() < -10
     assert {0, 255} <= set(on.unique().tolist())
 
 
-def test_behind_a_target_is_what_was_there_before_it_came(parts: list[sensing_parts.RecordingPart]) -> None:
-    found = sensing_sightings.detector_samples(parts, lost=0.0)
-    batch = everything(found)
+def test_the_background_behind_a_target_does_not_show_the_target(parts: list[sensing_parts.RecordingPart]) -> None:
+    batch = all_samples(detector_samples(parts, absent_share=0.0))
     grey, known = (one[:, 0].float() for one in batch["behind"].split(1, 1))
 
     assert set(known.unique().tolist()) == {0.0, 255.0}
 
-    now = batch["now"][:, 0].float()
-    # what is not known makes no difference
-    assert (grey[known == 0] == now[known == 0]).all()
+    # an unknown background is the frame itself
+    frame = batch["frame"][:, 0].float()
+    assert (grey[known == 0] == frame[known == 0]).all()
 
-    y, x = torch.meshgrid(*(torch.arange(now.shape[-1]) + 0.5,) * 2, indexing="ij")
-    middle = batch["box"][:, :2] + batch["box"][:, 2:] / 2
+    y, x = torch.meshgrid(*(torch.arange(frame.shape[-1]) + 0.5,) * 2, indexing="ij")
+    center = batch["box"][:, :2] + batch["box"][:, 2:] / 2
     size = batch["box"][:, 2:]
-    away = ((x - middle[:, 0, None, None]) / size[:, 0, None, None]) ** 2
-    away = away + ((y - middle[:, 1, None, None]) / size[:, 1, None, None]) ** 2
-    target = away < 0.15
-    around = (away > 1.2) & (known > 0)
+    distance = ((x - center[:, 0, None, None]) / size[:, 0, None, None]) ** 2
+    distance = distance + ((y - center[:, 1, None, None]) / size[:, 1, None, None]) ** 2
+    target = distance < 0.15
+    around = (distance > 1.2) & (known > 0)
 
-    # neighbours of neighbours have seen more of it
-    late = [i for i in range(len(now)) if (known[i] > 0)[target[i]].float().mean() > 0.9]
-    assert len(late) > len(now) // 4
+    # later in the recording more of the background has been uncovered
+    uncovered = [i for i in range(len(frame)) if (known[i] > 0)[target[i]].float().mean() > 0.9]
+    assert len(uncovered) > len(frame) // 4
 
-    off = (now - grey).abs()
-    inside, outside = (torch.stack([off[i][where[i]].median() for i in late]).median() for where in (target, around))
+    difference = (frame - grey).abs()
+    inside, outside = (
+        torch.stack([difference[i][where[i]].median() for i in uncovered]).median() for where in (target, around)
+    )
 
     assert inside > 3 * outside
 
@@ -120,39 +124,38 @@ def test_a_box_without_the_target_is_away_from_its_patch(parts: list[sensing_par
     recording, _ = parts[0]
     box = recording.frame_boxes[3]
     generator = np.random.default_rng(0)
-    away = [sensing_sightings.random_background_box(recording, box, generator) for _ in range(20)]
-    found = np.array([one for one in away if one is not None])
+    drawn = [random_background_box(recording, box, generator) for _ in range(20)]
+    boxes = np.array([one for one in drawn if one is not None])
 
-    assert len(found)
-    assert (found[:, 2:] == box[2:]).all()
-    assert (np.hypot(*(found - box)[:, :2].T) > 2 * box[2:].prod() ** 0.5).all()
+    assert len(boxes)
+    assert (boxes[:, 2:] == box[2:]).all()
+    assert (np.hypot(*(boxes - box)[:, :2].T) > 2 * box[2:].prod() ** 0.5).all()
 
-    middles = found[:, :2] + found[:, 2:] / 2
-    assert ((middles >= 0) & (middles <= [recording.events.width, recording.events.height])).all()
+    centers = boxes[:, :2] + boxes[:, 2:] / 2
+    assert ((centers >= 0) & (centers <= [recording.events.width, recording.events.height])).all()
 
-    everywhere = np.array([0.0, 0.0, recording.events.width, recording.events.height])
-    assert sensing_sightings.random_background_box(recording, everywhere, generator) is None
+    whole_image = np.array([0.0, 0.0, recording.events.width, recording.events.height])
+    assert random_background_box(recording, whole_image, generator) is None
 
 
 def test_samples_without_a_target_train_the_spread_only(parts: list[sensing_parts.RecordingPart]) -> None:
     torch.manual_seed(0)
-    columns = everything(sensing_sightings.detector_samples(parts, lost=0.5))
-    batch = {name: x[~columns["is_there"]][:8] for name, x in columns.items()}
-    finder = TargetDetector()
-    loss, figures = sensing_finding.detection_objective(
-        finder, batch, box_noise=1.0, background_swaps=0.4, template_error=1.0, a=0.3
-    )
+    samples = all_samples(detector_samples(parts, absent_share=0.5))
+    batch = {name: x[~samples["has_target"]][:8] for name, x in samples.items()}
+    detector = TargetDetector()
+    loss, figures = detection_objective(detector, batch, box_noise=1.0, template_rate=0.3)
     loss.backward()
 
     assert figures["overlap"] == 0.0
 
-    gradient = finder.votes.weight.grad
+    gradient = detector.votes.weight.grad
     assert gradient is not None
-    assert gradient[1:5].abs().max() == 0.0  # edges
-    assert gradient[5].abs().max() > 0.0  # the spread
+    # the edges of the box, and the spread
+    assert gradient[1:5].abs().max() == 0.0
+    assert gradient[5].abs().max() > 0.0
 
 
 def test_a_detector_without_pairs_of_frames_is_refused(parts: list[sensing_parts.RecordingPart]) -> None:
     recording, frames = parts[0]
     with pytest.raises(ConfigError, match="two neighbouring frames"):
-        sensing_sightings.detector_samples([(recording, frames[:1])])
+        detector_samples([(recording, frames[:1])])

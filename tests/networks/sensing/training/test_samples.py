@@ -1,4 +1,4 @@
-"""Samples to train on: hand-worked ones with boxes at every bin, at frames alone, and without any."""
+"""Training samples worked by hand, with boxes at every bin and at frames alone."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing.training.samples import TrackingSamples, cut_samples, cut_unlabelled_samples
+from spikebridge.networks.sensing.training.samples import TrackingSamples, cut_samples
 
 DT = 0.005
 NAN = float("nan")
@@ -45,8 +45,8 @@ def worked() -> Recording:
     )
 
     # frame 2 comes after the event
-    heard = np.array([0, 0, 1, 1])
-    return Recording("worked", DT, events, frames, 2 * DT * np.arange(4), heard, at_frames, at_bins)
+    frame_events = np.array([0, 0, 1, 1])
+    return Recording("worked", DT, events, frames, 2 * DT * np.arange(4), frame_events, at_frames, at_bins)
 
 
 def test_a_sample_with_boxes_at_every_bin(worked: Recording) -> None:
@@ -63,18 +63,19 @@ def test_a_sample_with_boxes_at_every_bin(worked: Recording) -> None:
     assert samples.events.shape == (2, 2, 2, 16, 16) and not samples.events.any()
 
 
-def test_with_boxes_at_frames_alone_the_last_truth_is_the_next_frames(worked: Recording) -> None:
+def test_with_boxes_at_frames_alone_the_last_truth_is_that_of_the_next_frame(worked: Recording) -> None:
     alone = replace(worked, boxes=np.full((8, 4), NAN))
-    every, some = (cut_samples(one, range(1, 4), 16, both_ways=True) for one in (worked, alone))
+    at_every_bin, at_frames = (cut_samples(one, range(1, 4), 16, both_ways=True) for one in (worked, alone))
 
     # forwards from frames 1 and 2, backwards from frame 2 to 1
-    assert some.truths[-1].tolist() == every.truths[-1].tolist() == [[2.0, 0.0], [2.0, 0.0], [-2.0, 0.0]]
-    assert some.truths[0].isnan().all()
+    expected = [[2.0, 0.0], [2.0, 0.0], [-2.0, 0.0]]
+    assert at_frames.truths[-1].tolist() == at_every_bin.truths[-1].tolist() == expected
+    assert at_frames.truths[0].isnan().all()
     for name in ("frames", "before", "events", "boxes", "motion", "after"):
-        assert torch.equal(getattr(some, name), getattr(every, name))
+        assert torch.equal(getattr(at_frames, name), getattr(at_every_bin, name))
 
 
-def test_a_bin_that_is_known_is_a_truth_beside_one_that_is_not(worked: Recording) -> None:
+def test_one_bin_may_have_a_truth_and_the_next_one_none(worked: Recording) -> None:
     boxes = worked.boxes.copy()
     boxes[2] = NAN
     truths = cut_samples(replace(worked, boxes=boxes), range(1, 4), 16).truths
@@ -83,53 +84,17 @@ def test_a_bin_that_is_known_is_a_truth_beside_one_that_is_not(worked: Recording
     assert truths[1, 0].tolist() == [2.0, 0.0] and truths[:, 1].isfinite().all()
 
 
-def test_a_sample_without_a_box_is_cut_around_an_event(worked: Recording) -> None:
-    nobody = replace(worked, boxes=np.full((8, 4), NAN), frame_boxes=np.full((4, 4), NAN))
-    samples = cut_unlabelled_samples(nobody, range(1, 4), 16, np.random.default_rng(0), both_ways=True)
-
-    # frame 2 has no event after it: one forward sample, and the same interval backwards
-    assert samples.events.shape == (2, 2, 2, 16, 16)
-    # around (30, 3), moved inside of the sensor, the crop begins at (16, 0)
-    for one, k in ((samples.before, 0), (samples.frames, 1), (samples.after, 2)):
-        assert one[0, 0, 7].tolist() == [16.0 + 10 * k + x for x in range(16)]
-
-    # ON at (14, 3) in the first bin; backwards OFF in the last one
-    assert samples.events[:, 0].nonzero().tolist() == [[0, 0, 3, 14]]
-    assert samples.events[:, 1].nonzero().tolist() == [[1, 1, 3, 14]]
-    assert torch.equal(samples.frames[1], samples.after[0]) and torch.equal(samples.frames[0], samples.after[1])
-    assert all(part.isnan().all() for part in (samples.boxes, samples.motion, samples.truths))
-
-
-def test_changes_are_drawn_from_their_generator_and_no_box_is_read(recording: Recording) -> None:
-    nobody = replace(recording, boxes=recording.boxes * NAN, frame_boxes=recording.frame_boxes * NAN)
-    first, again, other = (
-        cut_unlabelled_samples(one, range(1, 5), 32, np.random.default_rng(seed))
-        for one, seed in ((recording, 0), (nobody, 0), (recording, 1))
-    )
-
-    assert torch.equal(first.frames, again.frames) and torch.equal(first.events, again.events)
-    assert not torch.equal(first.frames, other.frames)
-    # each sees the event that it was cut around
-    assert (first.events.sum((0, 2, 3, 4)) > 0).all()
-
-
-def test_a_sensor_smaller_than_the_crop_is_continued(worked: Recording) -> None:
-    samples = cut_unlabelled_samples(worked, range(1, 4), 48, np.random.default_rng(0))
-    assert samples.frames[0, 0, 40].tolist() == [10.0 + min(x, 31) for x in range(48)]
-    assert samples.events.nonzero().tolist() == [[0, 0, 0, 3, 30]]
-
-
 @pytest.mark.parametrize("which", ["before", "here", "after"])
 def test_a_sample_has_all_labels_that_it_needs(worked: Recording, which: str) -> None:
     boxes = worked.frame_boxes.copy()
     boxes[{"before": 0, "here": 1, "after": 2}[which]] = NAN
-    holey = replace(worked, frame_boxes=boxes, boxes=np.full((8, 4), NAN))
+    incomplete = replace(worked, frame_boxes=boxes, boxes=np.full((8, 4), NAN))
 
     with pytest.raises(ConfigError, match="boxes of a frame, of the one before and of the next one, but no frame of 1"):
-        cut_samples(holey, range(1, 2), 16)
+        cut_samples(incomplete, range(1, 2), 16)
 
 
-def test_whatever_boxes_are_missing_no_label_that_counts_is_unknown(recording: Recording) -> None:
+def test_a_sample_never_has_an_unknown_box_or_motion_or_last_truth(recording: Recording) -> None:
     generator = np.random.default_rng(0)
     boxes = recording.boxes.copy()
     frame_boxes = recording.frame_boxes.copy()
@@ -141,23 +106,20 @@ def test_whatever_boxes_are_missing_no_label_that_counts_is_unknown(recording: R
     assert samples.truths.isnan().any()
 
 
-def test_without_an_event_nothing_changes(worked: Recording) -> None:
-    with pytest.raises(ConfigError, match="changes need events between frames, but after 2 to 3 are none"):
-        cut_unlabelled_samples(worked, range(2, 4), 16, np.random.default_rng(0))
-
-
 def test_a_time_reversed_interval_ends_where_it_began(recording: Recording) -> None:
-    samples = cut_samples(recording, range(1, 4), 48, both_ways=True)  # the last one is backward
-    forth = samples.truths[:, 0]
-    back = samples.truths[:, 3]
+    # the last one is backwards
+    samples = cut_samples(recording, range(1, 4), 48, both_ways=True)
+    forwards = samples.truths[:, 0]
+    backwards = samples.truths[:, 3]
 
-    # the way of the whole interval, forth and back
-    torch.testing.assert_close(forth[-1], -back[-1], atol=1e-4, rtol=0)
+    # the displacement of the whole interval
+    torch.testing.assert_close(forwards[-1], -backwards[-1], atol=1e-4, rtol=0)
     # what became brighter becomes darker, last bin first
     assert samples.events[:, 0].sum() > 0
 
     counts = samples.events[:, 0].sum((2, 3)), samples.events[:, 3].flip(0).flip(1).sum((2, 3))
-    torch.testing.assert_close(*counts, rtol=0.1, atol=20)  # the two crops are not cut at the same place
+    # the two crops are not cut at the same place
+    torch.testing.assert_close(*counts, rtol=0.1, atol=20)
 
 
 def test_samples_are_of_one_length_where_a_frame_comes_a_bin_late(recording: Recording) -> None:

@@ -12,7 +12,7 @@ from spikebridge.networks.sensing.training.spread import fit_spread
 
 def test_claims_that_are_scaled_once_need_no_second_factor_and_any_scale_gives_the_same():
     recording, _ = generated_parts("validation", 1)[0]
-    samples = detector_samples([(recording, range(1, 6))], lost=0.0)
+    samples = detector_samples([(recording, range(1, 6))], absent_share=0.0)
     torch.manual_seed(0)
     detector = TargetDetector()
     first = fit_spread(detector, samples, template_rate=0.3)

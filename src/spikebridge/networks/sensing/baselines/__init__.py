@@ -1,1 +1,1 @@
-"""Baselines."""
+"""Trackers that a network is compared with: motion alone, frames alone, events alone, and those of OpenCV."""

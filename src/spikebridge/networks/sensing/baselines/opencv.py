@@ -1,4 +1,4 @@
-"""KCF and CSRT, two trackers of OpenCV that look at frames alone; the optional extra `opencv` brings them.
+"""KCF and CSRT, two trackers of OpenCV that read frames alone; the optional extra `opencv` brings them.
 
 Between frames the box is held. A frame in which the target is not found leaves the box where it was.
 
@@ -20,7 +20,7 @@ from spikebridge.networks.sensing.tracker.opencv_detector import OpenCVDetector,
 class _OpenCVState(NamedTuple):
     """The box, OpenCV's own tracker, and whether it found nothing in the last frame.
 
-    OpenCV keeps what it knows inside its tracker: a state can be gone on with once.
+    OpenCV keeps its state inside its tracker: a state can be resumed once.
     """
 
     box: Float[np.ndarray, "4"]
@@ -29,32 +29,13 @@ class _OpenCVState(NamedTuple):
 
 
 class OpenCVTracker:
-    """A tracker of OpenCV.
-
-    Args:
-        kind: of `OpenCVDetector`.
-        brightened: of `OpenCVDetector`.
-
-    Raises:
-        ConfigError: there is no such tracker, or OpenCV is not installed.
-    """
+    """A tracker of OpenCV; see `OpenCVDetector`."""
 
     def __init__(self, kind: OpenCVKind, brightened: float = 2.0) -> None:
         self.detector = OpenCVDetector(kind, brightened)
 
     def step(self, inputs: Inputs, state: _OpenCVState | None) -> tuple[Float[np.ndarray, "4"], _OpenCVState]:
-        """Where the target was in the last frame.
-
-        Args:
-            inputs: with a `frame` and its `box` at the first step.
-            state: what is known; None at first.
-
-        Returns:
-            The box, and what is known now.
-
-        Raises:
-            DataError: the first step has no frame or no box, a frame is not grey, or a given box cannot be meant.
-        """
+        """The box in the last frame, and the new state; the first step has a frame and its box."""
         if "frame" not in inputs:
             if state is None or "box" in inputs:
                 raise DataError("a tracker starts with a frame and a box, but this step has no frame.")
@@ -68,7 +49,7 @@ class OpenCVTracker:
         elif state is None:
             raise DataError("the first step needs the target's box, but has no box.")
         else:
-            found = self.detector.find(frame, state.target)
-            state = _OpenCVState(state.box if found is None else found, state.target, found is None)
+            located = self.detector.locate(frame, state.target)
+            state = _OpenCVState(state.box if located is None else located, state.target, located is None)
 
         return state.box, state

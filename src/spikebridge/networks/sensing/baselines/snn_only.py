@@ -1,4 +1,4 @@
-"""A tracker that uses events only: the SNN of the sensing network without its ANN.
+"""A tracker of events alone: the SNN of the sensing network without its ANN.
 
 The template is cut out of the SNN's features in the first bins after the box was given. In each later bin the target is
 found near its last place by correlation. Frames are not used.
@@ -22,48 +22,32 @@ from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.tracker.inference import check_inference
 from spikebridge.networks.sensing.tracker.inputs import check_times, num_bins
 
-_EDGE = 0.25  # of the crop's side: so far from its middle the target may go before a new crop is taken
+# a target farther from the centre of the crop, in sides of it, gets a new crop
+_MARGIN = 0.25
 
 
 class _EventState(NamedTuple):
-    """What is known.
+    """The state of a tracker of events."""
 
-    Args:
-        box: where the target is [px].
-        crop: what the SNN sees.
-        crop_box: where the target was when the crop was taken [px].
-        network: of the SNN since then.
-        template: the SNN's features of the target; None until there were events.
-        template_at: where the target was in them, relative to the centre of the crop [px].
-    """
-
+    # the target [px]
     box: Float[np.ndarray, "4"]
+    # the pixels that the SNN reads
     crop: Crop
+    # the target when the crop was taken [px]
     crop_box: Float[np.ndarray, "4"]
+    # state of the SNN since then
     network: Any
+    # the SNN's features of the target; None until there were events
     template: Float[Tensor, "1 C H W"] | None
-    template_at: Float[np.ndarray, "2"]
+    # the target in them, relative to the centre of the crop [px]
+    template_place: Float[np.ndarray, "2"]
 
 
 class EventTracker:
-    """The SNN of a sensing network follows a target by what its events look like.
+    """The SNN of a sensing network, in eval mode, tracks a target by the look of its events in a crop of a side [px].
 
-    Args:
-        sensing: the network, in eval mode, with an SNN.
-        crop: side of the square that it sees around the target, a multiple of the network's stride [px].
-        search: how far the target is looked for from its last place, along each axis [px a bin].
-        sharpness: the softmax over places is taken of the normalised correlation times this.
-
-    Raises:
-        ConfigError: the network has no SNN, or a setting cannot be meant.
-
-    Example:
-        >>> from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
-        >>> from spikebridge.data.simulation.render import render_recording
-        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
-        >>> recording = render_recording(RotatingDisk(height=64, width=64), duration=0.1, dt=0.005)
-        >>> len(one_pass_evaluation(recording, EventTracker(Sensing(dt=0.005).eval(), crop=48)).boxes)
-        20
+    The target is looked for up to `search` from its last place along each axis [px a bin]. The softmax over places is
+    taken of the normalised correlation times `sharpness`.
     """
 
     def __init__(self, sensing: Sensing, crop: int = 96, search: float = 4.0, sharpness: float = 40.0) -> None:
@@ -81,8 +65,9 @@ class EventTracker:
         self.cut = Template(stride=sensing.stride)
         self.correlate = ChangeHead(crop // (2 * sensing.stride), sensing.stride)
 
+        # the correlation alone: no template is subtracted at the old place
         with torch.no_grad():
-            self.correlate.g.zero_()  # what the template would take away where it was does not count
+            self.correlate.g.zero_()
             self.correlate.log_scale.zero_()
 
         self.crop = crop
@@ -90,65 +75,54 @@ class EventTracker:
         self.sharpness = sharpness
 
     def step(self, inputs: Inputs, state: _EventState | None) -> tuple[Float[np.ndarray, "4"], _EventState]:
-        """Where the target is at the end of this step.
-
-        Args:
-            inputs: with a `box` at the first step; frames are not looked at.
-            state: what is known; None at first.
-
-        Returns:
-            The box, and what is known now.
-
-        Raises:
-            DataError: no box was ever given, or one that cannot be meant, or a time.
-            ConfigError: the network is not one that can be stepped (`check_inference`).
-        """
+        """The box at the end of this step, and the new state; the first step has a box, and frames are ignored."""
         if state is None:
             check_inference(self.sensing)
 
         check_times(inputs)
+        seconds = inputs["elapsed"]
         if "box" in inputs:
-            # what the target looks like is remembered, where it is is new
-            state = self._begun(check_box(inputs["box"]), state)
+            # the template is kept, the place is new; the box holds at the frame, where the step has one
+            state = self._start_crop(check_box(inputs["box"]), state)
+            seconds = inputs.get("frame_age", seconds)
         elif state is None:
             raise DataError("the first step needs the target's box, but has no box.")
 
-        # a given box holds at its frame, where the step has one
-        since = inputs.get("frame_age", inputs["elapsed"]) if "box" in inputs else inputs["elapsed"]
         with torch.no_grad():
-            state = self._seen(inputs["events"], num_bins(since, self.sensing.dt), state)
+            state = self._accumulate(inputs["events"], num_bins(seconds, self.sensing.dt), state)
 
-        away = np.abs(state.box[:2] - state.crop_box[:2]).max()
-        return state.box, self._begun(state.box, state) if away > _EDGE * self.crop else state
+        distance = np.abs(state.box[:2] - state.crop_box[:2]).max()
+        return state.box, self._start_crop(state.box, state) if distance > _MARGIN * self.crop else state
 
-    def _begun(self, box: NDArray[np.float64], last: _EventState | None) -> _EventState:
-        """A new crop; membranes that saw another one are no longer of use."""
+    def _start_crop(self, box: NDArray[np.float64], last: _EventState | None) -> _EventState:
+        """A new crop; membranes that saw another one are of no use."""
         crop, _ = crop_around(box, self.crop)
-        known = (None, np.zeros(2)) if last is None else (last.template, last.template_at)
-        return _EventState(box, crop, box, None, *known)
+        template, place = (None, np.zeros(2)) if last is None else (last.template, last.template_place)
+        return _EventState(box, crop, box, None, template, place)
 
-    def _seen(self, events: BinEvents, length: int, state: _EventState) -> _EventState:
-        """The events of a step of so many bins, which are said to be in its last one."""
+    def _accumulate(self, events: BinEvents, length: int, state: _EventState) -> _EventState:
+        """The state after a step of some bins, whose events count as those of the last one."""
         where = self.sensing.parts["where"]
         network = state.network
         for _ in range(length - 1):
             _, network = where(torch.zeros(1, 1, 2, self.crop, self.crop), network)
 
-        features, network = where(crop_events(events, state.crop, self.sensing.counts)[None, None], network)
+        features, network = where(crop_events(events, state.crop)[None, None], network)
         state = state._replace(network=network)
         if not len(events.x):
             return state
 
         if state.template is None:
-            _, seen = crop_around(state.box, self.crop)
-            template = self.cut(features[0], torch.tensor(seen[None], dtype=torch.float32))
-            return state._replace(template=template, template_at=seen[:2])
+            _, local_box = crop_around(state.box, self.crop)
+            template = self.cut(features[0], torch.tensor(local_box[None], dtype=torch.float32))
+            return state._replace(template=template, template_place=local_box[:2])
 
         size = features[0].norm() * state.template.norm()
         response = self.correlate(state.template, features[0]) / size.clamp(min=1e-6) * self.sharpness
-        # from where the target was in the crop of the template to where it is in this one
-        _, seen = crop_around(state.crop_box, self.crop)
-        shift = seen[:2] - state.template_at
+
+        # displacement of the target's place in this crop from that in the crop of the template
+        _, local_box = crop_around(state.crop_box, self.crop)
+        shift = local_box[:2] - state.template_place
         last = state.box[:2] - state.crop_box[:2] + shift
         place, _ = soft_argmax(response, torch.tensor(last[None], dtype=torch.float32), self.search * length)
         moved = place[0].double().numpy() - shift

@@ -1,1 +1,1 @@
-"""Evaluation."""
+"""Evaluation of trackers: protocols, metrics, latencies, baselines, and `spikebridge eval sensing`."""

@@ -3,7 +3,7 @@
     spikebridge eval sensing --data FOLDER --protocol A --json
     spikebridge eval RUN --protocol C --baselines hold,ann_hold,csrt --split all
 
-| protocol | what is given | further options | additional results |
+| protocol | given boxes | further options | additional results |
 |---|---|---|---|
 | A | the true boxes of the last two frames | `--box-noise PX` | |
 | B | the true box at every N-th frame | `--every N` | `by_every`: 1, 2, 4, 8, 16 frames, and the first only |
@@ -11,7 +11,7 @@
 | D | as A and C, with fewer and fewer frames | | `by_frame_rate` |
 | E | as C; an answer counts once the work for it is done | `--latency` | |
 
-Of a clip without events, B and C compare the answer to each frame with the box in that frame.
+In a clip without events, B and C compare the answer to each frame with the box in that frame.
 """
 
 import logging
@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -51,20 +51,22 @@ from spikebridge.training.run.run import Run
 
 _log = logging.getLogger(__name__)
 
-# the box of frame 0 may stand in its file alone, and A needs a frame before the first
-_FIRST = {"A": 2, "B": 1, "C": 1, "D": 2, "E": 1}
-_NEEDS_TWO = ("A", "D")  # an answer after a frame needs its box and that of the one before
+# the box of frame 0 may be missing from the boxes of bins, and A needs a frame before the first
+_FIRST_FRAME = {"A": 2, "B": 1, "C": 1, "D": 2, "E": 1}
+# an answer after a frame needs its box and that of the frame before
+_NEEDS_TWO_BOXES = ("A", "D")
 _NUM_SCENES = 4
+# B: given boxes from at every frame to at the first one only
 _EVERY = (1, 2, 4, 8, 16, None)
-_KEEP = (1, 2, 4, 8)
-_FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+# D: from all frames to every eighth
+_KEEP_EVERY = (1, 2, 4, 8)
+# bands of as many answers each, from the slowest to the fastest target
+_SPEED_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True)
 class TrackingEvaluation:
     """Options of `eval sensing`."""
-
-    RENAMED_FIELDS: ClassVar[dict[str, str]] = {"shake": "box_noise"}
 
     protocol: Literal["A", "B", "C", "D", "E"] = "A"
     """A: between frames; B: a box at every N-th frame; C: only the first box; D: fewer frames; E: with latency."""
@@ -94,8 +96,8 @@ class TrackingEvaluation:
     box_offset: int | None = None
     """FE240hz only: offset of the 240 Hz boxes; the box of frame k is number 6 k + INT; else estimated."""
     detector: DetectorName = "both"
-    """What finds the target in a frame: the trained detector, a correlation filter that learns the target while it
-    runs, both weighted online, or a tracker of OpenCV (csrt, kcf)."""
+    """Detector of the target in a frame: the trained one, a correlation filter that learns the target while it runs,
+    both weighted online, or a tracker of OpenCV (csrt, kcf)."""
     no_calibration: bool = False
     """Use the trained gains and weights; by default the tracker calibrates itself while it runs."""
     lose_events: float = 0.0
@@ -109,7 +111,7 @@ class TrackingEvaluation:
     repair: bool = False
     """Drop events outside the sensor and sort events by time, instead of refusing the recording."""
     allow_truncated: bool = False
-    """Accept a file of events that ends inside a packet, and take the whole events before."""
+    """Accept a file of events that ends inside a packet, and take the complete events before."""
 
     def __post_init__(self) -> None:
         """Refuses options out of range."""
@@ -124,7 +126,7 @@ class TrackingEvaluation:
 
     @property
     def degradation(self) -> Degradation:
-        """What changes in the recording."""
+        """The change of the recording."""
         return Degradation(self.lose_events, self.add_events, self.contrast, self.blur, self.seed)
 
 
@@ -134,44 +136,35 @@ def evaluate_recording(
     options: TrackingEvaluation,
     load: Callable[[str | None, int | None], SensingTracker],
 ) -> dict[str, Any]:
-    """All figures of a network and of baselines on a recording.
+    """All figures of a network and of baselines on a recording, or on generated scenes.
 
-    Args:
-        run: with trained weights.
-        data: the recording's folder, or one that holds it; that of the environment by default.
-        options: of the evaluation.
-        load: a tracker of the run by the network's name and its training's seed; the first ones without them.
-
-    Returns:
-        Figures by name, `per_bin`, `by_speed`, what they were measured on, and the same under `baselines`.
-
-    Raises:
-        ConfigError: an option is out of range, or does not fit the recording.
-        DataError: the recording is missing or damaged, or has no boxes to compare with.
+    `load` gives a tracker of the run by the network's name and its training seed, the first ones without them.
     """
 
-    def chosen(name: str | None) -> SensingTracker:
+    def load_tracker(name: str | None) -> SensingTracker:
         return load(name, options.weights_seed).with_options(
             calibrate=not options.no_calibration, detector=options.detector, warns=False
         )
 
-    tracker = chosen(options.network)
+    tracker = load_tracker(options.network)
     names = baseline_names(options.baselines, sorted({path.partition("/")[0] for path in run.children()}))
     _log.info("reading the recording")
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        split, parts = _parts(run, data, options, tracker.sensing.dt)
-        rates = _rates(parts, options) if options.protocol == "D" else {}
+        split, parts = _evaluated_parts(run, data, options, tracker.sensing.dt)
+        rates = _frame_rates(parts, options) if options.protocol == "D" else {}
 
-    messages = [str(one.message) for one in caught] + [text for part in parts for text in _unsuitable(part)]
-    # all of them first: a missing package is reported before minutes of work
-    beside = {name: baseline(name, tracker, parts, options.box_noise, options.seed, chosen) for name in names}
+    messages = [str(warning.message) for warning in caught]
+    messages += [text for part in parts for text in _suitability_warnings(part)]
+
+    # all trackers first: a missing package is reported before minutes of work
+    others = {name: baseline(name, tracker, parts, options.box_noise, options.seed, load_tracker) for name in names}
     for text in messages:
         print(f"warning: {printable(text)}", file=sys.stderr)
 
-    results = _measured(parts, rates, tracker, options, "network")
-    others = {name: _measured(parts, rates, other, options, name) for name, other in beside.items()}
+    results = _evaluate_tracker(parts, rates, tracker, options, "network")
+    baselines = {name: _evaluate_tracker(parts, rates, other, options, name) for name, other in others.items()}
     recording, frames = parts[0]
 
     return {
@@ -193,54 +186,61 @@ def evaluate_recording(
         "num_unlabelled": sum(part.recording.num_unlabelled for part in parts),
         "warnings": messages,
         **results,
-        "baselines": others,
+        "baselines": baselines,
     }
 
 
-def _parts(run: Run, data: Path | None, options: TrackingEvaluation, dt: float) -> tuple[str, list[RecordingPart]]:
-    """The evaluated parts: of one recording, or generated scenes if none is named and none is found."""
+def _evaluated_parts(
+    run: Run, data: Path | None, options: TrackingEvaluation, dt: float
+) -> tuple[str, list[RecordingPart]]:
+    """The split and its parts: of one recording, or generated scenes where no recording is named or configured."""
     if data is None and options.recording is None and not os.environ.get(VARIABLE):
         scenes = generated_parts("test", _NUM_SCENES)
         changed = [part._replace(recording=degraded(part.recording, options.degradation)) for part in scenes]
-        return "generated", [_thinned(scene, options) for scene in changed]
+        return "generated", [_subsampled(part, options) for part in changed]
 
     folder = data.expanduser() if data is not None else data_folder()
     offsets = options.event_offset, options.box_offset
     recording = load_recording(folder, options.recording, dt, *offsets, options.repair, options.allow_truncated)
     recording = degraded(recording, options.degradation)
-    split = options.split
 
+    split = options.split
     if split == "auto":
         # frames of its training would favour the network
         split = "test" if recording.name in _trained_on(run) else "all"
 
-    whole = range(_FIRST[options.protocol], recording.num_frames)
-    frames = whole if split == "all" else temporal_splits(recording.num_frames)[split]
-    needs_two = options.protocol in _NEEDS_TWO
-    part = labelled_part(_thinned(RecordingPart(recording, frames), options), needs_two)
+    if split == "all":
+        frames = range(_FIRST_FRAME[options.protocol], recording.num_frames)
+    else:
+        frames = temporal_splits(recording.num_frames)[split]
+
+    needs_two = options.protocol in _NEEDS_TWO_BOXES
+    part = labelled_part(_subsampled(RecordingPart(recording, frames), options), needs_two)
     check_labelled(part, split, needs_two)
 
     return split, [part]
 
 
-def _unsuitable(part: RecordingPart) -> list[str]:
-    """What a tracker can hardly follow: the first box, and a stream without events."""
+def _suitability_warnings(part: RecordingPart) -> list[str]:
+    """Warnings of a first box that is hard to track, and of a stream without events."""
     recording, frames = part
     first, stop = bin_range(recording, frames)
-    number = recording.events.edges[[first, stop]]
+    num_events = np.diff(recording.events.edges[[first, stop]])
     box = recording.frame_boxes[frames.start]
-    beginning = Beginning(box, (stop - first) * recording.dt, int(number[1] - number[0]))
-    moved = translate_box(box, box[2:])  # the truth is known, so that it need not move
-    known = np.isfinite(box).all()
+    beginning = Beginning(box, (stop - first) * recording.dt, int(num_events[0]))
+    # the true boxes are known, so no warning that the box does not move
+    moved = translate_box(box, box[2:])
 
-    return [
-        *(first_box_warnings(recording.frames[frames.start], box) if known else []),
-        *stream_warnings(beginning, 0.0, moved),
-    ]
+    messages = stream_warnings(beginning, 0.0, moved)
+    if np.isfinite(box).all():
+        messages = [*first_box_warnings(recording.frames[frames.start], box), *messages]
+
+    return messages
 
 
-def _thinned(part: RecordingPart, options: TrackingEvaluation) -> RecordingPart:
-    return subsample_part(part, options.keep_every, num_before=1 if options.protocol in _NEEDS_TWO else 0)
+def _subsampled(part: RecordingPart, options: TrackingEvaluation) -> RecordingPart:
+    num_before = 1 if options.protocol in _NEEDS_TWO_BOXES else 0
+    return subsample_part(part, options.keep_every, num_before)
 
 
 def _trained_on(run: Run) -> list[str]:
@@ -254,7 +254,7 @@ def _frame_rate(recording: Recording) -> float | None:
     return round(1 / float(np.median(np.diff(recording.frame_times))), 3)
 
 
-def _measured(
+def _evaluate_tracker(
     parts: Sequence[RecordingPart],
     rates: dict[int, list[RecordingPart]],
     tracker: Tracker,
@@ -264,19 +264,13 @@ def _measured(
     """The figures of one tracker; prints a line when it is done."""
     started = perf_counter()
     _log.info("tracking with %s", name)
-    results = _figures(parts, [_asked(part, tracker, options) for part in parts])
+    results = _figures(parts, [_track(part, tracker, options) for part in parts])
 
     if options.protocol == "B":
-        results["by_every"] = [
-            {
-                "every": every,
-                **join_results([_closed_loop(part, tracker, options, every) for part in parts]).score()._asdict(),
-            }
-            for every in _EVERY
-        ]
+        results["by_every"] = [_at_given_boxes(parts, tracker, options, every) for every in _EVERY]
 
     if options.protocol == "D":
-        results["by_frame_rate"] = [_at_rate(fewer, tracker, options, keep) for keep, fewer in rates.items()]
+        results["by_frame_rate"] = [_at_frame_rate(fewer, tracker, options, keep) for keep, fewer in rates.items()]
 
     seconds = perf_counter() - started
     print(f"{printable(name)}: {results['mean_distance_px']:.3f} px ({seconds:.1f} s)", file=sys.stderr)
@@ -286,16 +280,15 @@ def _measured(
 
 def _figures(parts: Sequence[RecordingPart], outputs: Sequence[TrackingResult]) -> dict[str, Any]:
     joined = join_results(outputs)
-    results = joined.report()
-    # fifths of the answers, from the slowest to the fastest target
-    speeds, edges = target_speeds(parts, outputs, _FIFTHS)
+    speeds, edges = target_speeds(parts, outputs, _SPEED_SHARES)
     bands = error_by_speed(joined.boxes, joined.truths, speeds, edges) if len(edges) > 2 else []
 
-    return {**results, "by_speed": [band._asdict() for band in bands]}
+    return {**joined.report(), "by_speed": [band._asdict() for band in bands]}
 
 
-def _asked(part: RecordingPart, tracker: Tracker, options: TrackingEvaluation) -> TrackingResult:
-    if options.protocol in _NEEDS_TWO:
+def _track(part: RecordingPart, tracker: Tracker, options: TrackingEvaluation) -> TrackingResult:
+    """The boxes of a tracker in the protocol of the options."""
+    if options.protocol in _NEEDS_TWO_BOXES:
         return interframe(part.recording, tracker, part.frames, noise_px=options.box_noise, seed=options.seed)
 
     if options.protocol == "E":
@@ -309,22 +302,32 @@ def _asked(part: RecordingPart, tracker: Tracker, options: TrackingEvaluation) -
 def _closed_loop(
     part: RecordingPart, tracker: Tracker, options: TrackingEvaluation, every: int | None
 ) -> TrackingResult:
+    """Protocol B, or C if `every` is None."""
     recording = part.recording
-    only_frames = recording.has_frames_only
-    if only_frames and isinstance(tracker, SensingTracker):
+    if recording.has_frames_only and isinstance(tracker, SensingTracker):
         tracker = tracker.with_options(synchronous=True)
 
     result = reset_every(recording, tracker, every, part.frames, noise_px=options.box_noise, seed=options.seed)
-    return at_frames(recording, result) if only_frames else result
+    return at_frames(recording, result) if recording.has_frames_only else result
 
 
-def _rates(parts: Sequence[RecordingPart], options: TrackingEvaluation) -> dict[int, list[RecordingPart]]:
+def _at_given_boxes(
+    parts: Sequence[RecordingPart], tracker: Tracker, options: TrackingEvaluation, every: int | None
+) -> dict[str, Any]:
+    """B with a box at every N-th frame."""
+    joined = join_results([_closed_loop(part, tracker, options, every) for part in parts])
+    return {"every": every, **joined.score()._asdict()}
+
+
+def _frame_rates(parts: Sequence[RecordingPart], options: TrackingEvaluation) -> dict[int, list[RecordingPart]]:
     """The parts at lower and lower frame rates; a rate without a start is left out."""
     rates = {}
-    for keep in _KEEP:
-        fewer = [labelled_part(_thinned(part, replace(options, keep_every=keep)), pairs=True) for part in parts]
-        if kept := [part for part in fewer if part.frames]:
-            rates[keep] = kept
+    for keep in _KEEP_EVERY:
+        at_rate = replace(options, keep_every=keep)
+        fewer = [labelled_part(_subsampled(part, at_rate), pairs=True) for part in parts]
+        startable = [part for part in fewer if part.frames]
+        if startable:
+            rates[keep] = startable
         else:
             warnings.warn(
                 f"{keep} times fewer frames are left out of by_frame_rate: no two that follow one another have boxes.",
@@ -334,11 +337,11 @@ def _rates(parts: Sequence[RecordingPart], options: TrackingEvaluation) -> dict[
     return rates
 
 
-def _at_rate(
+def _at_frame_rate(
     parts: Sequence[RecordingPart], tracker: Tracker, options: TrackingEvaluation, keep: int
 ) -> dict[str, Any]:
     """A and C with every N-th frame."""
-    between = join_results([_asked(part, tracker, options) for part in parts])
+    between = join_results([_track(part, tracker, options) for part in parts])
     loop = join_results([_closed_loop(part, tracker, options, None) for part in parts])
     rate = _frame_rate(parts[0].recording)
     return {"keep_every": keep, "frame_rate_hz": rate, **between.report(), "closed_loop": loop.score()._asdict()}

@@ -26,7 +26,7 @@ class TrackingScore(NamedTuple):
     """Metrics of a set of boxes; shares and overlaps from 0 to 1.
 
     Args:
-        num_outputs: how many boxes had a truth to be compared with.
+        num_outputs: number of boxes with a truth to compare with.
         mean_distance_px: mean distance between the centres.
         precision_3px: share of boxes whose centre is less than 3 px off; 5 and 20 alike.
         miou: mean intersection over union.
@@ -57,27 +57,17 @@ class _SpeedBand(NamedTuple):
 
 
 def distances(boxes: Boxes, truths: Boxes) -> Float[np.ndarray, " N"]:
-    """How far each centre is from the true one [px].
-
-    Example:
-        >>> distances(np.array([[3.0, 4.0, 2.0, 2.0]]), np.array([[0.0, 0.0, 2.0, 2.0]])).tolist()
-        [5.0]
-    """
+    """The distance of each centre from the true one [px]."""
     return np.linalg.norm(box_center(boxes) - box_center(truths), axis=-1)
 
 
 def overlaps(boxes: Boxes, truths: Boxes) -> Float[np.ndarray, " N"]:
-    """Intersection over union of real-valued boxes; 0 where they do not touch or nothing is inside both.
-
-    Example:
-        >>> overlaps(np.array([[0.0, 0.0, 2.0, 2.0]]), np.array([[1.0, 0.0, 2.0, 2.0]])).tolist()  # 2 of 6 pixels
-        [0.333...]
-    """
+    """Intersection over union of real-valued boxes; 0 where they do not touch or both are empty."""
     upper_left = np.maximum(boxes[:, :2], truths[:, :2])
     lower_right = np.minimum(boxes[:, :2] + boxes[:, 2:], truths[:, :2] + truths[:, 2:])
     shared = (lower_right - upper_left).clip(min=0).prod(axis=1)
 
-    # a negative size is no area, it must not become one when two of them are multiplied
+    # a negative size is no area, and must not become one when two of them are multiplied
     union = boxes[:, 2:].clip(min=0).prod(axis=1) + truths[:, 2:].clip(min=0).prod(axis=1) - shared
     return np.divide(shared, union, out=np.zeros(len(shared)), where=union > 0)
 
@@ -87,10 +77,10 @@ def score(boxes: Boxes, truths: Boxes) -> TrackingScore:
 
     Args:
         boxes: the tracker's, one for each truth; a tracker always gives one.
-        truths: where the target was, NaN where unknown.
+        truths: true boxes, NaN where unknown.
 
     Returns:
-        All figures; NaN where no truth is known.
+        All metrics; NaN where no truth is known.
 
     Raises:
         ShapeError: not one box for each truth, or a box with a value that is not a number.
@@ -102,9 +92,9 @@ def score(boxes: Boxes, truths: Boxes) -> TrackingScore:
         (2.0, 0.5, 0.714)
     """
     boxes, truths = _pairs(boxes, truths)
-    known = np.isfinite(truths).all(axis=1)
-    boxes = boxes[known]
-    truths = truths[known]
+    is_known = np.isfinite(truths).all(axis=1)
+    boxes = boxes[is_known]
+    truths = truths[is_known]
 
     if not len(boxes):
         return TrackingScore(0, *[float("nan")] * 8)
@@ -125,77 +115,39 @@ def score(boxes: Boxes, truths: Boxes) -> TrackingScore:
         precision_20px=float((distance < 20).mean()),
         miou=float(overlap.mean()),
         auc=float(success_curve(overlap).mean()),
-        normalized_precision=float(_precision_curve(normalized, NORMALIZED_THRESHOLDS).mean()),
+        normalized_precision=float((normalized[:, None] < NORMALIZED_THRESHOLDS).mean(axis=0).mean()),
         lost_share=float((overlap == 0).mean()),
     )
 
 
 def success_curve(overlap: Float[np.ndarray, " N"]) -> Float[np.ndarray, "21"]:
-    """Share of overlaps strictly above each of 0, 0.05, .. 1.
-
-    Example:
-        >>> success_curve(np.array([0.0, 0.12]))[:4].tolist()  # above 0, 0.05, 0.1 and 0.15
-        [0.5, 0.5, 0.5, 0.0]
-    """
+    """Share of overlaps strictly above each of 0, 0.05, .. 1."""
     return (overlap[:, None] > OVERLAP_THRESHOLDS).mean(axis=0)
 
 
-def _precision_curve(distance: Float[np.ndarray, " N"], thresholds: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
-    """Share of distances strictly below each threshold.
-
-    Example:
-        >>> _precision_curve(np.array([1.0, 4.0]), np.array([1.0, 3.0, 5.0])).tolist()
-        [0.0, 0.5, 1.0]
-    """
-    return (distance[:, None] < thresholds).mean(axis=0)
-
-
 def score_by_bin(boxes: Boxes, truths: Boxes, bin_of_frame: ArrayLike) -> dict[int, TrackingScore]:
-    """The score of each bin between two frames by itself.
-
-    Args:
-        boxes: the tracker's.
-        truths: where the target was.
-        bin_of_frame: for each, which bin after the last frame it was, from 1.
-
-    Example:
-        >>> truths = np.zeros((3, 4)) + [0.0, 0.0, 2.0, 2.0]
-        >>> scores = score_by_bin(truths + [[0.0], [1.0], [3.0]] * np.array([1.0, 0, 0, 0]), truths, [1, 2, 2])
-        >>> {m: one.mean_distance_px for m, one in scores.items()}
-        {1: 0.0, 2: 2.0}
-    """
+    """The score of each bin between two frames, by the number of the bin after the last frame, from 1."""
     boxes, truths = _pairs(boxes, truths)
-    place = np.asarray(bin_of_frame)
-    if place.shape != (len(boxes),):
-        raise ShapeError(f"each of {len(boxes)} boxes needs its bin, but got shape {place.shape}.")
+    numbers = np.asarray(bin_of_frame)
+    if numbers.shape != (len(boxes),):
+        raise ShapeError(f"each of {len(boxes)} boxes needs its bin, but got shape {numbers.shape}.")
 
-    return {int(m): score(boxes[place == m], truths[place == m]) for m in np.unique(place)}
+    return {int(m): score(boxes[numbers == m], truths[numbers == m]) for m in np.unique(numbers)}
 
 
 def target_speed(truths: Boxes, dt: float, reach: int = 3) -> Float[np.ndarray, " N"]:
-    """How fast the target moves at each time, from where it was some steps before and after [px/s].
+    """The speed of the target at each step of `dt` seconds, from its place some steps before and after [px/s].
 
-    Args:
-        truths: where the target was at each step.
-        dt: length of a step [s].
-        reach: steps before and after; more of them let less of the labels' noise through.
-
-    Returns:
-        Speeds; NaN where a truth is not known or the ends are too near.
-
-    Example:
-        >>> truths = np.arange(5.0)[:, None] * [2.0, 0.0, 0.0, 0.0] + [0.0, 0.0, 4.0, 4.0]  # 2 px a step of 0.1 s
-        >>> target_speed(truths, dt=0.1, reach=1).round(6).tolist()
-        [nan, 20.0, 20.0, 20.0, nan]
+    It is NaN where a truth is unknown or the ends are too near. More steps let less of the labels' noise through.
     """
     if reach < 1 or not dt > 0:
         raise ShapeError(f"a speed needs a reach of 1 step or more and dt above 0 s, but got {reach=}, {dt=}.")
 
     speeds = np.full(len(truths), np.nan)
     if len(truths) > 2 * reach:
-        middle = box_center(np.asarray(truths, dtype=float))
-        way = np.linalg.norm(middle[2 * reach :] - middle[: -2 * reach], axis=1)
-        speeds[reach:-reach] = way / (2 * reach * dt)
+        centers = box_center(np.asarray(truths, dtype=float))
+        distance = np.linalg.norm(centers[2 * reach :] - centers[: -2 * reach], axis=1)
+        speeds[reach:-reach] = distance / (2 * reach * dt)
 
     return speeds
 
@@ -203,20 +155,9 @@ def target_speed(truths: Boxes, dt: float, reach: int = 3) -> Float[np.ndarray, 
 def error_by_speed(
     boxes: Boxes, truths: Boxes, speeds: Float[np.ndarray, " N"], edges: Sequence[float]
 ) -> list[_SpeedBand]:
-    """The error on slow and on fast targets.
+    """The error in bands of the target's speed [px/s]; a pair with an unknown speed (NaN) is left out.
 
-    Args:
-        boxes: the tracker's.
-        truths: where the target was.
-        speeds: of the target at each [px/s]; where it is NaN the pair is left out.
-        edges: growing speeds; band i holds `edges[i] <= speed < edges[i + 1]`.
-
-    Example:
-        >>> truths = np.array([[0.0, 0.0, 2.0, 2.0]] * 2)
-        >>> boxes = np.array([[1.0, 0.0, 2.0, 2.0], [5.0, 0.0, 2.0, 2.0]])
-        >>> bands = error_by_speed(boxes, truths, np.array([10.0, 90.0]), edges=[0, 50, 100])
-        >>> [(band.fastest, band.mean_distance_px) for band in bands]
-        [(50.0, 1.0), (100.0, 5.0)]
+    Band i holds `edges[i] <= speed < edges[i + 1]`.
     """
     boxes, truths = _pairs(boxes, truths)
     if len(edges) < 2 or (np.diff(edges) <= 0).any() or speeds.shape != (len(boxes),):

@@ -1,7 +1,4 @@
-"""Boxes of one target, `(x, y, w, h)` with the upper left corner: where their middle is, and boxes made of it.
-
-Crops of frames around a target, in whole pixels.
-"""
+"""Boxes of one target, `(x, y, w, h)` with the upper left corner, and crops of frames around them, in whole pixels."""
 
 from collections.abc import Callable, Sequence
 from math import ceil, floor
@@ -17,169 +14,82 @@ from spikebridge.data.events.binned import Crop
 from spikebridge.errors import ConfigError, DataError
 
 Box = Float[np.ndarray, "4"]
-
-
-def box_center(box: Float[np.ndarray, "*S 4"]) -> Float[np.ndarray, "*S 2"]:
-    """The middle of a box, or of several.
-
-    Args:
-        box: any unit of length.
-
-    Example:
-        >>> box_center(np.array([10.0, 20.0, 4.0, 6.0])).tolist()
-        [12.0, 23.0]
-    """
-    middle: Float[np.ndarray, "*S 2"] = box[..., :2] + box[..., 2:] / 2
-    return middle
-
-
-def check_box(box: ArrayLike) -> Box:
-    """A box that a tracker is given, in numbers of its own.
-
-    Args:
-        box: `(x, y, w, h)` [px].
-
-    Raises:
-        DataError: it has no size, or no place.
-
-    Example:
-        >>> check_box([10, 20, 4, 6]).tolist()
-        [10.0, 20.0, 4.0, 6.0]
-    """
-    given = np.array(box, dtype=np.float64)
-    if given.shape != (4,) or not np.isfinite(given).all() or not (given[2:] > 0).all():
-        raise DataError(f"a box needs four numbers x, y, w, h, and a size above 0 px, but got {given.tolist()}.")
-
-    return given
-
-
-def box_from_center(middle: Float[np.ndarray, "2"], size: Float[np.ndarray, "2"]) -> Box:
-    """The box of a size around its middle.
-
-    Args:
-        middle: `(x, y)`.
-        size: width and height.
-
-    Example:
-        >>> box_from_center(np.array([12.0, 23.0]), np.array([4.0, 6.0])).tolist()
-        [10.0, 20.0, 4.0, 6.0]
-    """
-    return np.concatenate([middle - size / 2, size])
-
-
-def translate_box(box: Box, way: Float[np.ndarray, "2"]) -> Box:
-    """The same box elsewhere.
-
-    Args:
-        box: of any size, which it keeps.
-        way: along x and y.
-
-    Example:
-        >>> translate_box(np.array([10.0, 20.0, 4.0, 6.0]), np.array([1.0, -1.0])).tolist()
-        [11.0, 19.0, 4.0, 6.0]
-    """
-    return np.concatenate([box[:2] + way, box[2:]])
-
-
-def clamp_box(frame: UInt8[np.ndarray, "H W"], box: Box) -> Box:
-    """The box with its middle on a frame, as near to its own as may be.
-
-    Args:
-        frame: only its size counts.
-        box: of any place [px].
-
-    Example:
-        >>> clamp_box(np.zeros((40, 60), np.uint8), np.array([70.0, 10.0, 4.0, 6.0])).tolist()
-        [58.0, 10.0, 4.0, 6.0]
-    """
-    return box_from_center(box_center(box).clip(0, frame.shape[::-1]), box[2:])
-
-
+# A function that reads the frame of a number
 Reader: TypeAlias = Callable[[int], NDArray[np.uint8]]
 
 
+def box_center(box: Float[np.ndarray, "*S 4"]) -> Float[np.ndarray, "*S 2"]:
+    """The centre `(x, y)` of a box, or of several."""
+    center: Float[np.ndarray, "*S 2"] = box[..., :2] + box[..., 2:] / 2
+    return center
+
+
+def check_box(box: ArrayLike) -> Box:
+    """A copy of a box `(x, y, w, h)` [px]; refuses one without a size or a place."""
+    checked = np.array(box, dtype=np.float64)
+    if checked.shape != (4,) or not np.isfinite(checked).all() or not (checked[2:] > 0).all():
+        raise DataError(f"a box needs four numbers x, y, w, h, and a size above 0 px, but got {checked.tolist()}.")
+
+    return checked
+
+
+def box_from_center(center: Float[np.ndarray, "2"], size: Float[np.ndarray, "2"]) -> Box:
+    """The box of a width and height around its centre `(x, y)`."""
+    return np.concatenate([center - size / 2, size])
+
+
+def translate_box(box: Box, displacement: Float[np.ndarray, "2"]) -> Box:
+    """The box moved along x and y; it keeps its size."""
+    return np.concatenate([box[:2] + displacement, box[2:]])
+
+
+def clamp_box(frame: UInt8[np.ndarray, "H W"], box: Box) -> Box:
+    """The box moved by as little as brings its centre onto a frame [px]."""
+    return box_from_center(box_center(box).clip(0, frame.shape[::-1]), box[2:])
+
+
 def check_crop(size: int, stride: int) -> None:
-    """Refuses crops that the cells of a network do not fill: then the middle of a crop is not that of its cells.
-
-    Args:
-        size: side of the square [px].
-        stride: side of a cell [px].
-
-    Raises:
-        ConfigError: it is small, or has a part of a cell.
-
-    Example:
-        >>> check_crop(96, stride=8)
-    """
+    """Refuses a crop that whole cells do not fill: its centre would not be that of its cells [px]."""
     if size < 16 or size % stride:
         raise ConfigError(f"a crop needs a side of 16 px or more, a multiple of {stride}, but got {size}")
 
 
 def crop_around(box: Float[np.ndarray, "4"], size: int) -> tuple[Crop, Float[np.ndarray, "4"]]:
-    """A square of whole pixels around the middle of a box, and the box as seen from the square's middle.
+    """A square of whole pixels around the centre of a box; and the box relative to the square's centre [px]."""
+    center = box_center(box)
+    left, top = np.round(center - size / 2).astype(int).tolist()
 
-    Args:
-        box: `(x, y, w, h)` [px].
-        size: side of the square [px].
-
-    Returns:
-        Left, top, width and height of the square; and the box's middle beside the square's, and its size.
-
-    Example:
-        >>> crop, seen = crop_around(np.array([10.0, 20.0, 4.5, 6.0]), size=16)  # middle (12.25, 23)
-        >>> crop, seen.tolist()
-        ((4, 15, 16, 16), [0.25, 0.0, 4.5, 6.0])
-    """
-    middle = box_center(box)
-    left, top = np.round(middle - size / 2).astype(int).tolist()
-
-    return (left, top, size, size), np.concatenate([middle - size / 2 - [left, top], box[2:]])
+    return (left, top, size, size), np.concatenate([center - size / 2 - [left, top], box[2:]])
 
 
-def crop_covering(middle: Sequence[float], half: Sequence[float], shape: tuple[int, ...], least: int = 0) -> Crop:
-    """The pixels of a frame that a rectangle touches.
+def crop_covering(center: Sequence[float], half: Sequence[float], shape: tuple[int, ...], min_size: int = 0) -> Crop:
+    """The pixels of a frame that a rectangle touches, `min_size` rows and columns at least.
 
-    Args:
-        middle: of the rectangle, `(x, y)` [px].
-        half: of its width and height [px].
-        shape: rows and columns of the frame.
-        least: so many rows and columns at least, those at an edge where the rectangle is outside.
-
-    Example:
-        >>> crop_covering((5.0, 1.0), (2.5, 3.0), shape=(10, 20))
-        (2, 0, 6, 4)
+    The rectangle has the centre `(x, y)` and half a width and height of `half` [px]; the frame has `shape` rows and
+    columns. Where the rectangle is outside, the pixels at the edge are taken.
     """
     height, width = shape
-    (left, right), (top, bottom) = (
-        (start := min(max(floor(at - reach), 0), size - least), max(min(ceil(at + reach), size), start + least))
-        for at, reach, size in zip(middle, half, (width, height), strict=True)
-    )
+    left, right = _covered_range(center[0], half[0], width, min_size)
+    top, bottom = _covered_range(center[1], half[1], height, min_size)
 
     return left, top, right - left, bottom - top
 
 
+def _covered_range(center: float, half: float, size: int, min_size: int) -> tuple[int, int]:
+    start = min(max(floor(center - half), 0), size - min_size)
+    stop = max(min(ceil(center + half), size), start + min_size)
+    return start, stop
+
+
 def crop_frame(frame: NDArray[np.uint8], crop: Crop) -> Float[Tensor, "1 H W"]:
-    """A crop of a frame; where it sticks out the nearest pixels are repeated.
-
-    Args:
-        frame: grey levels.
-        crop: left, top, width and height [px].
-
-    Example:
-        >>> crop_frame(np.array([[1, 2], [3, 4]], np.uint8), (-1, 1, 3, 2)).tolist()
-        [[[3.0, 3.0, 4.0], [3.0, 3.0, 4.0]]]
-    """
+    """A crop of a frame; where it sticks out the nearest pixels are repeated."""
     return torch.from_numpy(crop_bytes(frame, crop).astype(np.float32))[None]
 
 
 def crop_bytes(frame: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
-    """The same as bytes, without a copy where nothing is repeated.
-
-    Args:
-        frame: grey levels.
-        crop: left, top, width and height [px].
-    """
+    """The same as bytes."""
     left, top, width, height = crop
+    # a view, without a copy, where nothing is repeated
     if 0 <= left <= frame.shape[1] - width and 0 <= top <= frame.shape[0] - height:
         return frame[top : top + height, left : left + width]
 

@@ -2,27 +2,21 @@
 
     SF^(t + dt) = SF(t) + HU[ SNN[ events since t ] ]
 
-(R. Zhao et al., Nature Communications 13:3427, 2022, eqs. 4-6.) With the change head the sum is never formed: the head
-compares the change itself with what a moved target would change in `SF`, which is the same least squares with less to
-compute. The correlation head forms it. In the kernel form the unit goes the other way (`units.py`).
+(R. Zhao et al., Nature Communications 13:3427, 2022, eqs. 4-6.) The sum is never formed: the head compares the change
+itself with the change of `SF` by a moved target, which is the same least squares with less to compute.
 
 One stream of the network is one frame and the events after it: the crop moves with the target, so each frame begins a
 new stream, with membranes and unit at rest. Between frames the ANN never runs.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork, NetworkState
-from spikebridge.networks.sensing.model.backbones import (
-    ResNetWhat,
-    WhatPathway,
-    WherePathway,
-    resnet_features,
-    resnet_where,
-)
+from spikebridge.networks.sensing.model.backbones import STRIDE, WhatPathway, WherePathway
 from spikebridge.networks.sensing.model.detector import TargetDetector
 from spikebridge.networks.sensing.model.heads import ChangeHead, Template
 from spikebridge.networks.sensing.model.motion_prior import (
@@ -34,21 +28,15 @@ from spikebridge.networks.sensing.model.motion_prior import (
 )
 from spikebridge.networks.sensing.model.units import SensingOptions, sensing_graph
 
-# parts with a memory of events
-_OF_EVENTS = ("where", "membrane")
-
 
 class Sensing(HybridNetwork):
-    """Where a target has gone since a frame: the graph of ANN, SNN, unit and head, and what is known of velocity.
+    """The displacement of a target since a frame: the graph of ANN, SNN, unit and head, and a prior of the velocity.
 
     As a `HybridNetwork` it gives a map of displacements at each bin; `track` makes places of them.
 
     Args:
         dt: length of a bin [s].
         options: the form of the network.
-
-    Raises:
-        ConfigError: the pathways do not have that number of features.
 
     Example:
         >>> sensing = Sensing(dt=1 / 240)
@@ -59,33 +47,38 @@ class Sensing(HybridNetwork):
         (torch.Size([6, 2, 2]), torch.Size([6, 2]))
     """
 
+    # side of a cell of the features [px]
+    stride = STRIDE
+    # names of the parts with a memory of events
+    event_parts: tuple[str, ...] = ("where",)
+
     def __init__(self, dt: float, options: SensingOptions | None = None) -> None:
         options = options or SensingOptions()
-        what, where = _pathways(options)
-        super().__init__(**sensing_graph(options, what, where, dt))
+        super().__init__(**self.graph(options, dt))
         self.options = options
 
         # the names of these attributes are keys of saved weights
         self.prior = ConstantVelocityPrior() if options.prior else None
-        self.back = ChangeHead(options.reach, options.stride) if options.prior else None
-        self.cut = Template(stride=options.stride)
+        self.back = ChangeHead(options.reach, self.stride) if options.prior else None
+        self.cut = Template(stride=self.stride)
         self.trust = MotionFusion() if options.prior else None
         self.finder = TargetDetector() if options.detector else None
 
+    @staticmethod
+    def graph(options: SensingOptions, dt: float) -> dict[str, Any]:
+        """The parts and links, as the arguments of a `HybridNetwork`."""
+        what = WhatPathway(options.num_features)
+        return sensing_graph(options, what, WherePathway(options.num_features), dt)
+
     @property
-    def stride(self) -> int:
-        """Side of a cell of the features [px]."""
-        return self.options.stride
+    def detector(self) -> TargetDetector | None:
+        """The detector of the target in a frame; None in a network without one."""
+        return self.finder
 
     @property
     def search(self) -> float:
         """The largest distance from the predicted place [px]."""
         return self.options.search
-
-    @property
-    def counts(self) -> bool:
-        """Whether events are counted."""
-        return self.options.counts
 
     def track(
         self,
@@ -94,16 +87,16 @@ class Sensing(HybridNetwork):
         boxes: Float[Tensor, "B 4"],
         start: MotionPrior,
     ) -> tuple[Float[Tensor, "T B 2"], Float[Tensor, "T B"]]:
-        """Where the target is at the end of each bin up to the next frame.
+        """The place of the target at the end of each bin up to the next frame.
 
         Args:
             frames: crops, grey levels 0 to 255.
             events: of the same crops, ON and OFF.
             boxes: centre of the target relative to the centre of the crop, and its size `(x, y, w, h)` [px].
-            start: of `begin`.
+            start: the prior that `begin` gives.
 
         Returns:
-            Displacements from the middle of the box, and their standard deviations [px].
+            Displacements from the centre of the box, and their standard deviations [px].
         """
         response, _ = self.respond({"frames": frames[None], "boxes": boxes[None], "events": events}, None)
         num_steps, batch = response.shape[:2]
@@ -120,74 +113,55 @@ class Sensing(HybridNetwork):
         before: Float[Tensor, "B 1 H W"] | None = None,
         motion: Float[Tensor, "B 2"] | None = None,
     ) -> MotionPrior:
-        """What is expected when a frame has come.
+        """The motion prior at a frame.
 
         Args:
             frames: crops, grey levels 0 to 255.
             boxes: as for `track`.
-            before: the frame before, cut at the same place; None where there was none.
-            motion: how far the box went between the two [px].
+            before: the frame before, cut at the same place; None if there was none.
+            motion: displacement of the box between the two frames [px].
         """
-        still = torch.zeros_like(boxes[:, :2])
+        zeros = torch.zeros_like(boxes[:, :2])
         if self.trust is None or self.back is None or before is None or motion is None:
-            return MotionPrior(still, still, torch.full_like(still[:, 0], torch.inf))
+            return MotionPrior(zeros, zeros, torch.full_like(zeros[:, 0], torch.inf))
 
-        now, then = self.parts["what"](torch.cat([frames, before])).chunk(2)
-        back, _ = soft_argmax(self.back(self.cut(now, boxes), then - now), -motion, self.search)
+        # the place of the target in the frame before, by the pictures
+        features, features_before = self.parts["what"](torch.cat([frames, before])).chunk(2)
+        response = self.back(self.cut(features, boxes), features_before - features)
+        back, _ = soft_argmax(response, -motion, self.search)
 
         return self.trust(motion, -back)
 
     def respond(
         self, inputs: dict[str, Tensor], state: NetworkState | None
     ) -> tuple[Float[Tensor, "T B D D"], NetworkState]:
-        """What the events say of each displacement, on a stretch of a stream; a frame and a box begin it."""
-        known = {name: x for name, x in inputs.items() if name in self.inputs}
-        outputs, state = self(known, state, ticks=len(inputs["events"]))
+        """The head's map of displacements at each bin of a part of a stream; a frame and a box start one.
+
+        Args:
+            inputs: `events` of the bins, and at the start `frames` and `boxes`.
+            state: the last state; None at the start.
+        """
+        inputs_used = {name: x for name, x in inputs.items() if name in self.inputs}
+        outputs, state = self(inputs_used, state, ticks=len(inputs["events"]))
         return outputs["head"], state
 
     def restart_events(self, state: NetworkState) -> NetworkState:
         """The state of the same frame with a new event stream: membranes and unit at rest.
 
         Args:
-            state: of `respond`.
+            state: the state that `respond` gives.
         """
         batch = state.like.shape[0]
         device = state.like.device
-        parts = {name: None if name in _OF_EVENTS else known for name, known in state.parts.items()}
+        parts = {name: None if name in self.event_parts else part for name, part in state.parts.items()}
+        links = dict(state.links)
 
-        links = {
-            route.name: state.links[route.name]._replace(unit=unit.initial_state(batch, device))
-            if route.link.source in _OF_EVENTS and (unit := self.unit_of(route)) is not None
-            else state.links[route.name]
-            for route in self.routes
-        }
+        for route in self.routes:
+            unit = self.unit_of(route)
+            if route.link.source in self.event_parts and unit is not None:
+                links[route.name] = links[route.name]._replace(unit=unit.initial_state(batch, device))
+
         return state._replace(parts=parts, links=links)
-
-    def change(
-        self, events: Float[Tensor, "T B 2 H W"], features: Float[Tensor, "B C H2 W2"] | None = None
-    ) -> Float[Tensor, "T B C H2 W2"]:
-        """What the unit adds to the features of the frame at each bin, in the additive form.
-
-        Args:
-            events: since the frame, ON and OFF.
-            features: of the frame; a joined map reads them, others do not.
-
-        Raises:
-            ConfigError: the network has no unit from SNN to ANN, or its map lacks the features.
-        """
-        if "unit" not in self.units or "membrane" in self.parts:
-            raise ConfigError("only a network of the additive form with a unit has a change of features")
-
-        starts = torch.zeros(len(events), dtype=torch.bool, device=events.device)
-        starts[:1] = True
-        context = None
-        if self.plan.routes["unit"].link.context is not None:
-            if features is None:
-                raise ConfigError("a joined map reads the features of the frame; give features")
-            context = features.expand(len(events), *features.shape)
-
-        change: Tensor = self.units["unit"](self.parts["where"](events)[0], starts=starts, context=context)[0]
-        return change
 
     def locate(
         self, response: Float[Tensor, "B D D"], age: Float[Tensor, " B"], start: MotionPrior
@@ -195,9 +169,9 @@ class Sensing(HybridNetwork):
         """The place on which the response and the prior agree, and its standard deviation [px].
 
         Args:
-            response: of the network.
-            age: time since the frame, in parts of the time between the last two frames.
-            start: of `begin`.
+            response: the map that `respond` gives.
+            age: time since the frame, in units of the time between the last two frames.
+            start: the prior that `begin` gives.
         """
         predicted = start.motion * age[:, None]
         if self.prior is None:
@@ -208,17 +182,3 @@ class Sensing(HybridNetwork):
             place, spread = soft_argmax(odds, predicted, search)
 
         return start.place + place, spread
-
-
-def _pathways(options: SensingOptions) -> tuple[nn.Module, nn.Module]:
-    """ANN and SNN."""
-    num_features = options.num_features
-    memory = options.memory
-    if options.size == "small":
-        return WhatPathway(num_features), WherePathway(num_features, memory=memory)
-
-    width = num_features // 16
-    if width < 1 or resnet_features(width) != num_features or not memory:
-        raise ConfigError(f"a resnet has a multiple of 16 features, and memory, but got {num_features=}, {memory=}")
-
-    return ResNetWhat(width), resnet_where(width)

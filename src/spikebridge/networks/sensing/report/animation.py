@@ -1,4 +1,4 @@
-"""Pictures of a target being followed: boxes over frame and events, one after the other as an animation.
+"""Pictures of a tracked target: boxes over frame and events, and animations of such pictures.
 
 Animations are WebP or GIF by Pillow; MP4 needs the extra `video` (PyAV).
 """
@@ -9,133 +9,108 @@ from fractions import Fraction
 from importlib import import_module
 from io import BytesIO
 from itertools import chain
-from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 from markupsafe import escape
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from spikebridge.data.io.atomic import atomic_write
+from spikebridge.data.events.binned import BinEvents, Crop
 from spikebridge.errors import ConfigError
 
 _ANIMATIONS = (".webp", ".gif", ".mp4")
+# events have the colours of the first two series of figures
 COLOUR_ON = (79, 143, 240)
 COLOUR_OFF = (240, 138, 48)
-"""Of events, the colours of the first two series of figures."""
-COLOUR_FOUND = (80, 220, 120)
+# boxes: the tracker's, the same where the target is lost, and the true one
+COLOUR_TRACKED = (80, 220, 120)
 COLOUR_LOST = (240, 70, 90)
 COLOUR_TRUE = (255, 255, 255)
-"""Of boxes: the tracker's, the same where the target is lost, the true one."""
 _WHITE = (255, 255, 255)
-_MOST_SIDE = 640
+_BLACK = (0, 0, 0)
+_MAX_SIDE = 640
+# brightness of frames, so that boxes and events stand out
+_DIMMED = 0.7
+_PAGE_QUALITY = {"quality": 45, "method": 4}
+_FILE_QUALITY: dict[str, dict[str, Any]] = {".webp": {"quality": 40, "method": 4}, ".gif": {"optimize": True}}
 
 
 class DrawnBox(NamedTuple):
-    """A box with its colour, and whether its line is thin (what is only for comparison)."""
+    """A box with its colour; the line of one that is shown for comparison is thin."""
 
     box: Sequence[float] | NDArray[Any]
     colour: tuple[int, int, int] = _WHITE
     thin: bool = False
 
 
-class SeenEvents(NamedTuple):
-    """Where events were: columns, rows, and whether each was ON."""
-
-    x: NDArray[Any]
-    y: NDArray[Any]
-    on: Bool[np.ndarray, " N"]
-
-
 def tracking_picture(
     frame: UInt8[np.ndarray, "H W"],
-    events: SeenEvents | None = None,
+    events: BinEvents | None = None,
     boxes: Sequence[DrawnBox] = (),
     caption: str = "",
     scale: float = 1.0,
-    window: tuple[int, int, int, int] | None = None,
+    window: Crop | None = None,
 ) -> Image.Image:
-    """One moment: the frame, brightened, events in colour over it, boxes, and a line of text.
+    """One moment: the brightened frame, ON events in blue and OFF in orange, boxes, and a line of text.
 
-    Args:
-        frame: grey levels 0 to 255.
-        events: blue for ON, orange for OFF.
-        boxes: `x, y, w, h` in pixels of the frame.
-        caption: at the lower edge.
-        scale: of the picture; large ones are made smaller, to 640 pixels.
-        window: left, top, width and height of the part that is shown, inside the frame; all of it without it.
-
-    Example:
-        >>> picture = tracking_picture(np.zeros((20, 30), np.uint8), boxes=[DrawnBox((5, 5, 10, 8))])
-        >>> picture.size, picture.getpixel((5, 5))
-        ((30, 20), (255, 255, 255))
+    `window` is the part of the frame that is shown, inside of it. A picture that `scale` makes larger than 640 pixels
+    is made smaller.
     """
-    # the square root lifts what the camera saw in the dark
-    left, top, width, height = window or (0, 0, frame.shape[1], frame.shape[0])
-    shown = frame[top : top + height, left : left + width]
-    grey = np.sqrt(shown.astype(np.float32) * 255).astype(np.uint8)
-    picture = np.repeat((grey * 0.7).astype(np.uint8)[:, :, None], 3, axis=2)
-
+    window = window or (0, 0, frame.shape[1], frame.shape[0])
+    picture = _brightened(frame, window)
     if events is not None:
-        x = events.x.astype(int) - left
-        y = events.y.astype(int) - top
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-
-        for colour, chosen in ((COLOUR_ON, inside & events.on), (COLOUR_OFF, inside & ~events.on)):
-            # a share of the frame shines through
-            under = picture[y[chosen], x[chosen]] // 3
-            picture[y[chosen], x[chosen]] = under + (np.array(colour) * 2 // 3).astype(np.uint8)
+        _color_events(picture, events, window)
 
     image = Image.fromarray(picture)
-    factor = min(scale, _MOST_SIDE / max(image.size))
+    factor = min(scale, _MAX_SIDE / max(image.size))
     if factor != 1:
-        size = tuple(max(1, round(side * factor)) for side in image.size)
-        image = image.resize(size, Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST)  # type: ignore[arg-type]
+        width, height = (max(1, round(side * factor)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST)
 
     draw = ImageDraw.Draw(image)
-    for one in boxes:
-        x1 = (float(one.box[0]) - left) * factor
-        y1 = (float(one.box[1]) - top) * factor
-        w, h = (max(float(side) * factor, 0) for side in one.box[2:])
-        draw.rectangle((x1, y1, x1 + w, y1 + h), outline=one.colour, width=1 if one.thin else 2)
+    for drawn in boxes:
+        left = (float(drawn.box[0]) - window[0]) * factor
+        top = (float(drawn.box[1]) - window[1]) * factor
+        # a rectangle without a size is drawn as a point
+        w, h = (max(float(side) * factor, 0) for side in drawn.box[2:])
+        draw.rectangle((left, top, left + w, top + h), outline=drawn.colour, width=1 if drawn.thin else 2)
 
     if caption:
-        draw.text((5, image.height - 17), caption, fill=_WHITE, font=ImageFont.load_default(12), stroke_width=1,
-                  stroke_fill=(0, 0, 0))  # fmt: skip
+        font = ImageFont.load_default(12)
+        draw.text((5, image.height - 17), caption, fill=_WHITE, font=font, stroke_width=1, stroke_fill=_BLACK)
 
     return image
 
 
-def write_animation(path: Path, pictures: Iterable[Image.Image], seconds_each: float) -> None:
-    """Writes pictures as an endless animation, in whole or not at all.
+def _brightened(frame: UInt8[np.ndarray, "H W"], window: Crop) -> UInt8[np.ndarray, "h w 3"]:
+    """A part of a frame in colours, dark levels lifted."""
+    left, top, width, height = window
+    part = frame[top : top + height, left : left + width]
+    # the square root lifts the dark levels
+    grey = np.sqrt(part.astype(np.float32) * 255).astype(np.uint8)
+    return np.repeat((grey * _DIMMED).astype(np.uint8)[:, :, None], 3, axis=2)
 
-    Args:
-        path: the file (`.webp`, `.gif` or `.mp4`).
-        pictures: of one size, at least one.
-        seconds_each: how long each is shown [s].
 
-    Raises:
-        ConfigError: another suffix, no picture, or MP4 without its encoder.
-    """
-    check_animation(path.suffix)
-    with atomic_write(path) as file:
-        encode_animation(file, pictures, seconds_each, path.suffix)
+def _color_events(picture: UInt8[np.ndarray, "h w 3"], events: BinEvents, window: Crop) -> None:
+    """Colours the pixels with events, in place."""
+    left, top, width, height = window
+    x = events.x.astype(int) - left
+    y = events.y.astype(int) - top
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+
+    for colour, chosen in ((COLOUR_ON, inside & events.on), (COLOUR_OFF, inside & ~events.on)):
+        # a third of the frame shines through
+        under = picture[y[chosen], x[chosen]] // 3
+        picture[y[chosen], x[chosen]] = under + (np.array(colour) * 2 // 3).astype(np.uint8)
 
 
 def encode_animation(file: BinaryIO, pictures: Iterable[Image.Image], seconds_each: float, suffix: str) -> None:
-    """Writes pictures as an endless animation into an open file.
+    """Writes pictures of one size as an endless animation into an open file: `.webp`, `.gif` or `.mp4`.
 
-    Args:
-        file: open for writing; WebP and GIF keep all pictures in memory while they are written.
-        pictures: of one size, at least one.
-        seconds_each: how long each is shown [s].
-        suffix: `.webp`, `.gif` or `.mp4`.
-
-    Raises:
-        ConfigError: another suffix, no picture, or MP4 without its encoder.
+    WebP and GIF keep all pictures in memory meanwhile.
     """
     suffix = check_animation(suffix)
     rest = iter(pictures)
@@ -145,28 +120,30 @@ def encode_animation(file: BinaryIO, pictures: Iterable[Image.Image], seconds_ea
 
     if suffix == ".mp4":
         _write_mp4(file, first, rest, seconds_each)
-        return
+    else:
+        _save_animation(file, [first, *rest], seconds_each, suffix[1:], _FILE_QUALITY[suffix])
 
-    quality: dict[str, Any] = {"quality": 40, "method": 4} if suffix == ".webp" else {"optimize": True}
-    milliseconds = max(1, round(1000 * seconds_each))
-    first.save(
-        file, format=suffix[1:], save_all=True, append_images=list(rest), duration=milliseconds, loop=0, **quality
+
+def animation_svg(pictures: Iterable[Image.Image], seconds_each: float, title: str = "") -> str:
+    """The animation inside an SVG element for a page, without an address outside of it."""
+    shown = list(pictures)
+    if not shown:
+        raise ConfigError("an animation needs at least one picture.")
+
+    content = BytesIO()
+    _save_animation(content, shown, seconds_each, "webp", _PAGE_QUALITY)
+    width, height = shown[0].size
+    data = b64encode(content.getvalue()).decode("ascii")
+
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-figure" role="img" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}"><title>{escape(title)}</title>'
+        f'<image width="{width}" height="{height}" href="data:image/webp;base64,{data}"/></svg>'
     )
 
 
 def check_animation(suffix: str) -> str:
-    """The suffix, if such an animation can be written here.
-
-    Args:
-        suffix: of a file.
-
-    Raises:
-        ConfigError: it is none of the known ones, or its encoder is missing.
-
-    Example:
-        >>> check_animation(".WEBP")
-        '.webp'
-    """
+    """The suffix in small letters, if such an animation can be written here."""
     if suffix.lower() not in _ANIMATIONS:
         raise ConfigError(f"an animation ends in {', '.join(_ANIMATIONS)}, but got {suffix or 'no suffix'!r}.")
 
@@ -176,42 +153,12 @@ def check_animation(suffix: str) -> str:
     return suffix.lower()
 
 
-def animation_svg(pictures: Iterable[Image.Image], seconds_each: float, title: str = "") -> str:
-    """The animation inside an SVG element, for a report: one file, no address outside it.
-
-    Args:
-        pictures: of one size, at least one.
-        seconds_each: how long each is shown [s].
-        title: for readers who cannot see it.
-
-    Example:
-        >>> svg = animation_svg([Image.new("RGB", (8, 4))] * 2, 0.1, title="two")
-        >>> svg[:32], "data:image/webp;base64," in svg
-        ('<svg xmlns="http://www.w3.org/20', True)
-    """
-    shown = list(pictures)
-    if not shown:
-        raise ConfigError("an animation needs at least one picture.")
-
-    content = BytesIO()
-    shown[0].save(
-        content,
-        format="webp",
-        save_all=True,
-        append_images=shown[1:],
-        duration=max(1, round(1000 * seconds_each)),
-        loop=0,
-        quality=45,
-        method=4,
-    )
-
-    width, height = shown[0].size
-    data = b64encode(content.getvalue()).decode("ascii")
-
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-figure" role="img" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}"><title>{escape(title)}</title>'
-        f'<image width="{width}" height="{height}" href="data:image/webp;base64,{data}"/></svg>'
+def _save_animation(
+    file: BinaryIO, pictures: Sequence[Image.Image], seconds_each: float, kind: str, quality: dict[str, Any]
+) -> None:
+    milliseconds = max(1, round(1000 * seconds_each))
+    pictures[0].save(
+        file, format=kind, save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0, **quality
     )
 
 

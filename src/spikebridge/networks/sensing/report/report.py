@@ -1,4 +1,4 @@
-"""The page of the sensing recipe: the headline figure, error by bin and by speed, what it looks like, what it costs."""
+"""The page of the sensing recipe: results, error by bin, frame rate and speed, an animation, cost, and the networks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +16,8 @@ from spikebridge.networks.sensing.report.figures import cost_rows, error_lines, 
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.run import Run
 
-_REMEMBER = {
-    "parts.where": "membranes of the SNN",
-    "parts.membrane": "membranes that are read",
-    "units": "hybrid unit",
-}
+# names of what has time constants, by the beginning of the path of the parameter
+_OWNERS = {"parts.where": "membranes of the SNN", "units": "hybrid unit"}
 _MEASURED = (
     "Between frames (protocol A) the true boxes of the last two frames are given, and answers count at the end of "
     "every bin up to the next frame. “Shaken” is the same with given boxes that are wrong by 1 or 2 px along each "
@@ -33,7 +30,7 @@ _RATES = (
     "Kalman filter's noise was fitted on these very boxes, its best case; “events” is the network's SNN alone."
 )
 _SPEEDS = (
-    "The paper's question (its Fig. 2c): an ANN that sees the target well but late, or a hybrid that is there in time? "
+    "The question of the paper (Fig. 2c): an ANN that detects the target well but late, or a hybrid that is in time? "
     "Thirds of the answers by the target's speed, from the first box alone. Streaming counts at each moment the newest "
     "answer that was there, with the times that the paper's chip takes: 1 / 541 s a frame, 1 / 5952 s a bin."
 )
@@ -55,17 +52,8 @@ def write(
 ) -> Path:
     """Writes report.html into a finished run.
 
-    Args:
-        run: with its results.
-        networks: untrained, by name; the weights of the first seed are loaded.
-        command: what makes the same run again.
-        tracker: the first network with its weights.
-        scored: what it was scored on.
-        inputs: one frame and some bins of events.
-        settings: of the run, to be shown.
-
-    Raises:
-        DataError: the run is not finished.
+    The weights of the first seed are loaded into the `networks`; `command` makes the same run again, `tracker` is the
+    first network with its weights, `scored` the parts that it was scored on, and `inputs` one frame and some bins.
     """
     results = run.results()
     for name, network in networks.items():
@@ -75,7 +63,7 @@ def write(
     measured = figures(run, first, tracker, scored)
     sections = [
         Section("Result", "", [Table(results["trackers"], f"On {results['recording']}; all distances in pixels.")]),
-        *_rates(measured["by frame rate"]),
+        *_frame_rates(measured["by frame rate"]),
         Section(
             "Error by bin",
             "",
@@ -84,7 +72,7 @@ def write(
         ),
         *_speeds(measured["by speed"]),
         learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
-        _seen(tracker, scored[0]),
+        _animation(tracker, scored[0]),
         *_cost(cost_rows(networks[first], inputs)),
         *_ablation(results["trackers"], list(networks)),
         Section(
@@ -101,17 +89,7 @@ def write(
 
 
 def _lead(results: Mapping[str, Any]) -> str:
-    """The result in a sentence.
-
-    Args:
-        results: of the recipe.
-
-    Example:
-        >>> rows = [{"tracker": "learned", "distance px": 1.2, "of constant velocity": 0.68},
-        ...         {"tracker": "hold", "distance px": 3.8, "of constant velocity": 2.2}]
-        >>> _lead({"trackers": rows})
-        'The network “learned” is 1.20 px off between frames, 0.68 times as far as constant velocity.'
-    """
+    """The result in a sentence."""
     first = results["trackers"][0]
     return (
         f"The network “{first['tracker']}” is {first['distance px']:.2f} px off between frames, "
@@ -119,19 +97,19 @@ def _lead(results: Mapping[str, Any]) -> str:
     )
 
 
-def _rates(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
-    """Error against frame rate; nothing where there are frames of one rate alone."""
+def _frame_rates(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """Error against frame rate, if there is more than one rate."""
     if len(rows) < 2:
         return []
 
     names = [name for name in rows[0] if name not in ("frames a second", "starts")]
-    lines = {_spoken(name): [row[name] for row in rows] for name in names}
-    places = [row["frames a second"] for row in rows]
-    figure = error_lines(places, lines, "frames a second", logarithmic=True)
+    lines = {_readable(name): [row[name] for row in rows] for name in names}
+    rates = [row["frames a second"] for row in rows]
+    figure = error_lines(rates, lines, "frames a second", logarithmic=True)
     picture = Picture(to_svg(figure, "Error against frame rate"), "Mean distance between frames (protocol A).")
-    spoken = [{_spoken(key): value for key, value in row.items()} for row in rows]
+    table = Table([{_readable(key): value for key, value in row.items()} for row in rows])
 
-    return [Section("Error against frame rate", _RATES, [Table(spoken)], [picture])]
+    return [Section("Error against frame rate", _RATES, [table], [picture])]
 
 
 def _by_bin(rows: Sequence[Mapping[str, Any]]) -> Picture:
@@ -144,16 +122,14 @@ def _speeds(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
     return [Section("Error against the target's speed", _SPEEDS, [Table(rows)])] if rows else []
 
 
-def _seen(tracker: SensingTracker, part: RecordingPart) -> Section:
+def _animation(tracker: SensingTracker, part: RecordingPart) -> Section:
     caption = (
         "White, thin: the truth. Green: the hybrid. Yellow, thin: its ANN alone, which waits for the next frame. Blue "
         "and orange: ON and OFF events of the last two bins. Slowed down five times; the first box alone was given."
     )
 
-    title = f"Boxes on {part.recording.name}"
-    return Section(
-        "What it looks like", "", (), [Picture(animation_svg(moving_pictures(tracker, part), 0.04, title), caption)]
-    )
+    svg = animation_svg(moving_pictures(tracker, part), 0.04, f"Boxes on {part.recording.name}")
+    return Section("What it looks like", "", (), [Picture(svg, caption)])
 
 
 def _cost(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
@@ -161,20 +137,20 @@ def _cost(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
 
 
 def _ablation(rows: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> list[Section]:
-    """What each change of the network does, where several were trained with equal seeds."""
+    """The difference of each network from the first one, if several were trained with equal seeds."""
     if len(networks) < 2:
         return []
 
-    found = {row["tracker"]: row for row in rows}
-    reference = found[networks[0]]
+    figures_of = {row["tracker"]: row for row in rows}
+    first = networks[0]
     table = [
         {
             "network": name,
-            "distance px": found[name]["distance px"],
-            "sd": found[name]["sd"],
-            f"beyond {networks[0]}": round(found[name]["distance px"] - reference["distance px"], 3),
-            "shaken 2 px": found[name]["shaken 2 px"],
-            "closed loop auc": found[name]["closed loop auc"],
+            "distance px": figures_of[name]["distance px"],
+            "sd": figures_of[name]["sd"],
+            f"beyond {first}": round(figures_of[name]["distance px"] - figures_of[first]["distance px"], 3),
+            "shaken 2 px": figures_of[name]["shaken 2 px"],
+            "closed loop auc": figures_of[name]["closed loop auc"],
         }
         for name in networks
     ]
@@ -182,23 +158,20 @@ def _ablation(rows: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> lis
     return [Section("Ablation", "Equal training, equal seeds.", [Table(table, marked=[0])])]
 
 
-def _spoken(name: str) -> str:
+def _readable(name: str) -> str:
     return name.replace("_", " ")
 
 
 def time_constants(networks: Mapping[str, HybridNetwork]) -> list[dict[str, Any]]:
-    """What each network has learned to remember for how long, a row for each part.
-
-    Args:
-        networks: by name.
-    """
+    """The learned time constants of each network's membranes and units, a row for each."""
     rows = []
     for name, network in networks.items():
         for path, parameter in network.named_parameters():
             if path.endswith("log_tau"):
                 taus = 1e3 * parameter.detach().exp()
-                what = next(what for begin, what in _REMEMBER.items() if path.startswith(begin))
-                shown = {"least ms": taus.min(), "mean ms": taus.mean(), "most ms": taus.max()}
-                rows.append({"network": name, "of": what, **{key: round(v.item(), 1) for key, v in shown.items()}})
+                owner = next((owner for start, owner in _OWNERS.items() if path.startswith(start)), path)
+                values = {"min ms": taus.min(), "mean ms": taus.mean(), "max ms": taus.max()}
+                rounded = {key: round(value.item(), 1) for key, value in values.items()}
+                rows.append({"network": name, "of": owner, **rounded})
 
     return rows

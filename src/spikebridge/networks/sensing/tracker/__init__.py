@@ -1,1 +1,1 @@
-"""Tracker."""
+"""The sensing network as a tracker: fast inference, detectors, calibration while tracking, confidence."""

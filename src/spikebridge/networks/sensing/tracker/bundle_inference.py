@@ -1,8 +1,8 @@
 """A bundle, or its integer model, as the network that a tracker runs between frames.
 
-The bundle computes what stands in its graph: the ANN's features of a frame, the template, the SNN, the unit and the
-head. What stands beside the graph (the motion prior, the detector) has its numbers in the bundle too, and runs as in a
-tracker of the trained network. So does calibration: it needs the head's answers alone. What it learns is part of the
+The bundle computes the parts of its graph: the ANN's features of a frame, the template, the SNN, the unit and the head.
+The modules outside the graph (the motion prior, the detector) have their numbers in the bundle too, and run as in a
+tracker of the trained network. So does calibration: it needs the head's answers alone. Its sums are part of the
 tracker's state, which splits and resumes as that of the trained network does.
 
 The head's gain g and scale s are read off its answers to a template of one cell: far away from it they are `- s g`
@@ -31,12 +31,7 @@ _GRAPH = ("parts.", "units.")
 
 
 class _BundlePart(nn.Module):
-    """A part of a bundle without memory, called as a layer.
-
-    Args:
-        runner: of the bundle.
-        name: of the part.
-    """
+    """A part of a bundle without memory, called as a layer."""
 
     def __init__(self, runner: Runner, name: str) -> None:
         super().__init__()
@@ -44,17 +39,15 @@ class _BundlePart(nn.Module):
         self.links = [link.name for link in runner.manifest.incoming(name)]
 
     def forward(self, *signals: Tensor) -> Tensor:
-        reads = {name: x.numpy() for name, x in zip(self.links, signals, strict=True)}
-        return torch.from_numpy(self.part.step(reads, {}, None)[0])
+        inputs = {name: x.numpy() for name, x in zip(self.links, signals, strict=True)}
+        return torch.from_numpy(self.part.step(inputs, {}, None)[0])
 
 
 class _BundleInference(EagerInference):
     """A bundle, stepped bin by bin; see `Inference`.
 
-    Args:
-        sensing: of the form of the bundle's network, with the numbers of the modules beside the graph. Its parts are
-            replaced by those of the bundle.
-        runner: of the bundle.
+    `sensing` has the form of the bundle's network, and the numbers of the modules outside the graph; its parts are
+    replaced by those of the bundle.
     """
 
     def __init__(self, sensing: Sensing, runner: Runner) -> None:
@@ -83,16 +76,9 @@ class _BundleInference(EagerInference):
 
 
 def bundle_model(bundle: Bundle, sensing: Sensing, integers: bool = False) -> InferenceModel:
-    """What a tracker runs of a bundle.
+    """The network of a bundle as a tracker runs it; with `integers` the quantised parts compute with integers.
 
-    Args:
-        bundle: of a network with a change head and a unit.
-        sensing: of the form of the bundle's network; gets the numbers of the modules beside the graph.
-        integers: whether what was quantised computes with integers.
-
-    Raises:
-        ConfigError: the bundle is of a network of another form.
-        DataError: it lacks the numbers of the modules beside the graph, or an integer model that is asked for.
+    `sensing` has the form of the bundle's network, and gets the numbers of the modules outside the graph.
     """
     manifest = bundle.manifest
     if set(manifest.parts) != _PARTS or not isinstance(sensing.parts["head"], ChangeHead):
@@ -101,27 +87,28 @@ def bundle_model(bundle: Bundle, sensing: Sensing, integers: bool = False) -> In
             f"got {', '.join(manifest.parts)}"
         )
 
-    _load_left_out(bundle, sensing)
+    _load_outside_graph(bundle, sensing)
     runner = integer_runner(bundle) if integers else Runner(bundle)
-    detector = None if sensing.finder is None else FusedDetector(sensing.finder.eval())
+    detector = None if sensing.detector is None else FusedDetector(sensing.detector.eval())
 
-    return InferenceModel(_BundleInference(sensing.eval(), runner), detector, sensing.counts)
+    return InferenceModel(_BundleInference(sensing.eval(), runner), detector)
 
 
-def _load_left_out(bundle: Bundle, sensing: Sensing) -> None:
-    """Gives the modules beside the graph their numbers."""
-    found = bundle.numbers(bundle.manifest.left_out_numbers)
+def _load_outside_graph(bundle: Bundle, sensing: Sensing) -> None:
+    """Loads the numbers of the modules outside the graph."""
+    numbers = bundle.numbers(bundle.manifest.left_out_numbers)
     own = sensing.state_dict()
-    wanted = {name: x for name, x in own.items() if not name.startswith(_GRAPH)}
+    needed = {name: x for name, x in own.items() if not name.startswith(_GRAPH)}
 
-    for name, x in wanted.items():
-        if name not in found or found[name].shape != tuple(x.shape):
+    for name, x in needed.items():
+        if name not in numbers or numbers[name].shape != tuple(x.shape):
+            shape = "not there" if name not in numbers else numbers[name].shape
             raise DataError(
-                f"{bundle.path}: expected numbers {name!r} of shape {tuple(x.shape)} of a module beside the graph, but "
-                f"they are {'not there' if name not in found else found[name].shape}; export the bundle anew"
+                f"{bundle.path}: expected numbers {name!r} of shape {tuple(x.shape)} of a module outside the graph, "
+                f"but they are {shape}; export the bundle again"
             )
 
-    sensing.load_state_dict({**own, **{name: torch.from_numpy(found[name].copy()) for name in wanted}})
+    sensing.load_state_dict({**own, **{name: torch.from_numpy(numbers[name].copy()) for name in needed}})
 
 
 def _read_head(head: _BundlePart, shape: tuple[int, ...]) -> tuple[float, float]:

@@ -1,17 +1,17 @@
 """Confidence of a tracker: the probability that its box and the true one overlap by half (IoU of .5 or more).
 
 It is a logistic function of signals that the tracker has anyhow, so that of answers with confidence .9 nine in ten
-overlap by half. Most signals have three stretches with a weight each, so that their effect may level off. The
-weights are fitted by `python research/sensing/cameras/confidence.py --fit` on the validation part of the real recording
-and on generated validation scenes, with events lost, other pictures, rare frames, and wrong first boxes.
+overlap by half. Most signals have three segments with a weight each, so that their effect may level off. The weights
+are fitted by `python research/sensing/cameras/confidence.py --fit` on the validation part of the real recording and on
+generated validation scenes, with events lost, other pictures, rare frames, and wrong first boxes.
 
-| signal | what it says |
+| signal | what it measures |
 |---|---|
-| filled | that the box has the size of the target: events come from its edges, so most fall near those of the box |
-| focus | that events fall into the box, not around it |
-| moved | that the box moves: background does not |
-| detector_spread, apart | whether the detectors are sure of the last frame, and agree |
-| given, age, unsure | how far the box is from what is known |
+| filled | the box has the size of the target: events come from its edges, so most fall near those of the box |
+| focus | events fall into the box, not around it |
+| moved | the box moves: background does not |
+| detector_spread, apart | the detectors are sure of the last frame, and agree |
+| given, age, unsure | the time since the target was given or detected with confidence |
 """
 
 from itertools import pairwise
@@ -24,45 +24,61 @@ from numpy.typing import NDArray
 
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.networks.sensing.model.boxes import Box, box_center
-from spikebridge.networks.sensing.tracker.detectors import FoundBox
+from spikebridge.networks.sensing.tracker.detectors import DetectedBox
 from spikebridge.ops.selection import select
 from spikebridge.ops.sparse.bin_events import count_near
 
-_SIDE = 24  # points along a side at which a box is compared
-_KEPT = 0.95  # of mean numbers of events, at each bin
-_RING = 1.6  # side of what is around a target, in sides of its box
-_INNER = 0.5  # side of the middle of a box, in sides of the box
-_FEW_EVENTS = 0.002  # a bin and pixel, which say little
+# decay of mean numbers of events at each bin
+_DECAY = 0.95
+# side of the region around a target, in sides of its box
+_SURROUNDINGS = 1.6
+# side of the middle of a box, in sides of the box
+_INNER = 0.5
+# events of a bin and pixel that say little
+_FEW_EVENTS = 0.002
 _FRAME_SECONDS = 0.025
-_MOST_MOVED = 0.3  # a box that moves faster is no better
-_FAR = 2.0  # sizes of the target
-_UNCOMPARED = 0.2  # sizes of the target that a single detector counts as apart
+# sizes of the target: a box that moves faster is no better
+_MAX_MOVED = 0.3
+# spreads and distances of detections beyond it count as much, in sizes of the target
+_FAR = 2.0
+# distance that a single detector counts as, in sizes of the target
+_UNCOMPARED = 0.2
+# added before a logarithm, in sizes of the target
+_LOG_FLOOR = 0.02
+_MAX_ODDS = 30.0
+
+# points along a side at which a box is compared with its surroundings
+_GRID_SIDE = 24
+# share of the box at each edge whose points are left out
+_EDGE = 0.05
+# classes of grey levels
+_NUM_CLASSES = 12
+# range of the logarithm of grey levels that noise alone may have
+_NOISE = 0.05
 
 
 class Signals(NamedTuple):
-    """Numbers without a unit from which confidence is made; lengths are in sizes of the target.
+    """Numbers without a unit from which confidence is made; lengths are in sizes of the target."""
 
-    Args:
-        filled: share of the events in the box that fall outside its middle of half the sides; .75 without events.
-        focus: logarithm of the density of events in the box over that around it.
-        moved: distance since the frame.
-        detector_spread: logarithm of the standard deviation of the detector that is less sure.
-        apart: logarithm of the distance between what two detectors found.
-        given: 1 if the box of the last frame was given.
-        age: logarithm of the time since the frame, in units of 25 ms; 0 below.
-        unsure: share of the last three frames without a confident detection.
-    """
-
+    # share of the events in the box that fall outside its middle of half the sides; .75 without events
     filled: float
+    # logarithm of the density of events in the box over that around it
     focus: float
+    # distance since the frame
     moved: float
+    # logarithm of the standard deviation of the detector that is less sure
     detector_spread: float
+    # logarithm of the distance between the boxes of two detectors
     apart: float
+    # 1 if the box of the last frame was given
     given: float
+    # logarithm of the time since the frame, in units of 25 ms; 0 below
     age: float
+    # share of the last three frames without a confident detection
     unsure: float
 
 
+# the values at which a segment of a signal ends and the next one begins
 LIMITS: dict[str, tuple[float, ...]] = {
     "filled": (0.7, 0.85),
     "focus": (0.0, 1.0),
@@ -73,8 +89,8 @@ LIMITS: dict[str, tuple[float, ...]] = {
     "age": (2.0,),
     "unsure": (),
 }
-"""Where a stretch of a signal ends and the next one begins."""
 BIAS = -25.088
+# weights of the segments in the log-odds; fitted by `research/sensing/cameras/confidence.py --fit`
 WEIGHTS: dict[str, tuple[float, ...]] = {
     "filled": (27.019, 0.000, 7.389),
     "focus": (0.000, 1.255, 0.000),
@@ -85,26 +101,22 @@ WEIGHTS: dict[str, tuple[float, ...]] = {
     "age": (-0.641, -3.767),
     "unsure": (-7.038,),
 }
-"""Of the stretches in the log-odds; fitted by `research/sensing/cameras/confidence.py --fit`."""
 
 
 class BoxEvidence(NamedTuple):
-    """What frames and events say of the box.
+    """Measurements of a box on frames and events."""
 
-    Args:
-        given: whether the box of the last frame was given.
-        detector_spread: of the detector that is less sure of the last frame, in sizes of the target.
-        apart: between what two detectors found in it, in sizes of the target.
-        events: mean number of events in a bin, for each pixel of the box.
-        inner: of those, the events in its middle.
-        around: mean number of events in a bin, for each pixel around the box.
-    """
-
+    # the box of the last frame was given
     given: bool = True
+    # spread of the detector that is less sure of the last frame, in sizes of the target
     detector_spread: float = 0.0
+    # distance between the boxes of two detectors in it, in sizes of the target
     apart: float = 0.0
+    # mean number of events in a bin, for each pixel of the box
     events: float = 0.0
+    # share of that number in the middle of the box
     inner: float = 0.0
+    # mean number of events in a bin, for each pixel around the box
     around: float = 0.0
 
     @property
@@ -119,82 +131,57 @@ def size_of(box: Box) -> float:
 
 
 def given_evidence(last: BoxEvidence | None) -> BoxEvidence:
-    """At a frame whose box is given.
-
-    Args:
-        last: before; None at first.
-    """
+    """The evidence at a frame whose box is given; events count as before."""
     fresh = BoxEvidence()
     return fresh if last is None else fresh._replace(events=last.events, inner=last.inner, around=last.around)
 
 
-def found_evidence(last: BoxEvidence, found: FoundBox) -> BoxEvidence:
-    """At a frame whose box is not given.
-
-    Args:
-        last: before.
-        found: by the detectors.
-    """
-    size = size_of(found.box)
-    spread = found.spread
+def detection_evidence(last: BoxEvidence, detection: DetectedBox) -> BoxEvidence:
+    """The evidence at a frame whose box is detected."""
+    size = size_of(detection.box)
+    spread = detection.spread
     apart = _UNCOMPARED
-    if found.second is not None:
-        spread = max(spread, found.second.spread)
-        apart = float(np.hypot(*(box_center(found.box) - box_center(found.second.box)))) / size
+    if detection.second is not None:
+        spread = max(spread, detection.second.spread)
+        apart = float(np.hypot(*(box_center(detection.box) - box_center(detection.second.box)))) / size
 
-    return last._replace(given=False, detector_spread=_at_most(spread / size), apart=_at_most(apart))
+    return last._replace(given=False, detector_spread=_bounded(spread / size), apart=_bounded(apart))
 
 
-def with_events(evidence: BoxEvidence, events: BinEvents, box: Box, num_bins: int) -> BoxEvidence:
-    """After a step between frames.
-
-    Args:
-        evidence: before.
-        events: of the step.
-        box: of the target [px].
-        num_bins: length of the step.
-    """
-    inside, inner, near = _count_near(events, box, (1.0, _INNER, _RING))
-    kept = _KEPT**num_bins
-    new = (1 - kept) / num_bins / max(float(box[2] * box[3]), 1.0)
+def add_events(evidence: BoxEvidence, events: BinEvents, box: Box, num_bins: int) -> BoxEvidence:
+    """The evidence after a step of some bins between frames."""
+    inside, inner, near = _count_near(events, box, (1.0, _INNER, _SURROUNDINGS))
+    decay = _DECAY**num_bins
+    rate = (1 - decay) / num_bins / max(float(box[2] * box[3]), 1.0)
 
     return evidence._replace(
-        events=kept * evidence.events + new * inside,
-        inner=kept * evidence.inner + new * inner,
-        around=kept * evidence.around + new * (near - inside) / (_RING**2 - 1),
+        events=decay * evidence.events + rate * inside,
+        inner=decay * evidence.inner + rate * inner,
+        around=decay * evidence.around + rate * (near - inside) / (_SURROUNDINGS**2 - 1),
     )
 
 
 def _count_near(events: BinEvents, box: Box, limits: tuple[float, ...]) -> list[int]:
-    """See `count_near`."""
+    """The number of events in boxes around the centre of a box, by their sides in those of the box."""
     if select("bin events", events.x) == "native":
         return count_near(events, box, limits)
 
     left, top, width, height = box.tolist()
-    # from the middle of the box, in sides
     x = np.abs((events.x.astype(np.float32) + (0.5 - left)) / max(width, 1.0) - 0.5)
     y = np.abs((events.y.astype(np.float32) + (0.5 - top)) / max(height, 1.0) - 0.5)
-    away = 2 * np.maximum(x, y)
+    distance = 2 * np.maximum(x, y)
 
-    return [int(np.count_nonzero(away < limit)) for limit in limits]
+    return [int(np.count_nonzero(distance < limit)) for limit in limits]
 
 
 def signals(evidence: BoxEvidence, box: Box, moved: Float[np.ndarray, "2"], age: float, num_unsure: int) -> Signals:
-    """The signals of a box.
-
-    Args:
-        evidence: of frames and events.
-        box: of the target [px].
-        moved: since the frame [px].
-        age: time since the frame [s].
-        num_unsure: frames in a row without a confident detection.
-    """
+    """Signals of a box that moved since the frame [px], `age` seconds ago, after frames without a sure detection."""
     return Signals(
         filled=evidence.filled,
         focus=log((evidence.events + _FEW_EVENTS) / (evidence.around + _FEW_EVENTS)),
-        moved=min(hypot(*moved) / size_of(box), _MOST_MOVED),
-        detector_spread=log(evidence.detector_spread + 0.02),
-        apart=log(evidence.apart + 0.02),
+        moved=min(hypot(*moved) / size_of(box), _MAX_MOVED),
+        detector_spread=log(evidence.detector_spread + _LOG_FLOOR),
+        apart=log(evidence.apart + _LOG_FLOOR),
         given=float(evidence.given),
         age=log(max(age / _FRAME_SECONDS, 1.0)),
         unsure=min(num_unsure, 3) / 3,
@@ -202,65 +189,49 @@ def signals(evidence: BoxEvidence, box: Box, moved: Float[np.ndarray, "2"], age:
 
 
 def overlap_confidence(signals: Signals) -> float:
-    """The probability that a box overlaps the true one by half.
-
-    Args:
-        signals: of the box.
-    """
+    """The probability that a box overlaps the true one by half."""
     odds = BIAS
     for x, limits, weights in zip(signals, LIMITS.values(), WEIGHTS.values(), strict=True):
         odds += weights[0] * x
         for limit, (before, after) in zip(limits, pairwise(weights), strict=True):
             odds += (after - before) * max(x - limit, 0.0)
 
-    return 1 / (1 + exp(-min(max(odds, -30.0), 30.0)))
+    return 1 / (1 + exp(-min(max(odds, -_MAX_ODDS), _MAX_ODDS)))
 
 
 def target_contrast(frame: NDArray[np.uint8], box: Box) -> float:
-    """How the grey levels of a box differ from those around it: 0 alike, 1 apart.
+    """One minus the overlap of the histograms of grey levels in a box and around it (Bhattacharyya): 0 alike, 1 apart.
 
-    One minus the overlap of their histograms (Bhattacharyya), in 12 classes between the extremes.
-
-    Args:
-        frame: grey levels.
-        box: of the target [px].
-
-    Example:
-        >>> frame = np.zeros((40, 40), np.uint8)
-        >>> frame[10:20, 10:20] = 200
-        >>> target_contrast(frame, np.array([10.0, 10.0, 10.0, 10.0]))
-        1.0
-        >>> target_contrast(frame, np.array([25.0, 25.0, 10.0, 10.0]))
-        0.0
+    The histograms have 12 classes between the extremes.
     """
-    inside = _sampled(frame, box, 1.0)
-    around = _sampled(frame, box, _RING)
-    steps = np.abs((np.arange(_SIDE) + 0.5) / _SIDE - 0.5) * _RING
-    around = around[np.maximum(steps[:, None], steps) > 0.5 + 0.05]
+    inside = _grid_levels(frame, box, 1.0)
+    around = _grid_levels(frame, box, _SURROUNDINGS)
+    steps = np.abs((np.arange(_GRID_SIDE) + 0.5) / _GRID_SIDE - 0.5) * _SURROUNDINGS
+    around = around[np.maximum(steps[:, None], steps) > 0.5 + _EDGE]
+
     levels = np.log(np.concatenate([inside.ravel(), around]) + 8)
     low = levels.min()
     high = levels.max()
-
-    if high - low < 0.05:  # of noise
+    if high - low < _NOISE:
         return 0.0
 
-    classes = np.minimum((12 * (levels - low) / (high - low)).astype(int), 11)
-    first, second = (np.bincount(part, minlength=12) / len(part) for part in np.split(classes, [inside.size]))
+    classes = np.minimum((_NUM_CLASSES * (levels - low) / (high - low)).astype(int), _NUM_CLASSES - 1)
+    first, second = (np.bincount(part, minlength=_NUM_CLASSES) / len(part) for part in np.split(classes, [inside.size]))
 
     return float(1 - np.sqrt(first * second).sum())
 
 
-def _sampled(frame: NDArray[np.uint8], box: Box, factor: float) -> Float[np.ndarray, "N N"]:
-    """Grey levels at the points of a grid on a box; beyond the edges, the nearest pixels."""
-    steps = ((np.arange(_SIDE) + 0.5) / _SIDE - 0.5) * factor
+def _grid_levels(frame: NDArray[np.uint8], box: Box, factor: float) -> Float[np.ndarray, "N N"]:
+    """Grey levels at the points of a grid on a scaled box; beyond the edges, the nearest pixels."""
+    steps = ((np.arange(_GRID_SIDE) + 0.5) / _GRID_SIDE - 0.5) * factor
     columns, rows = (
-        (middle + steps * side).clip(0, extent - 1).astype(int)
-        for middle, side, extent in zip(box_center(box), box[2:], frame.shape[::-1], strict=True)
+        (center + steps * side).clip(0, extent - 1).astype(int)
+        for center, side, extent in zip(box_center(box), box[2:], frame.shape[::-1], strict=True)
     )
 
     return frame[rows[:, None], columns].astype(np.float64)
 
 
-def _at_most(sizes: float) -> float:
-    """Also of a place that is not a number."""
+def _bounded(sizes: float) -> float:
+    # written so that a place that is not a number counts as far, too
     return sizes if sizes < _FAR else _FAR

@@ -1,7 +1,7 @@
-"""Detectors of a tracker: what finds the target's box in a frame, and what it keeps of the target.
+"""Detectors of a tracker: they find the target's box in a frame, and keep a state of the target.
 
 A detector is started with the box of the first frame, looks for the target in each later one, and is updated where its
-answer was used. What it knows of the target is an argument and a result, and part of the tracker's state.
+detection was used. Its state is an argument and a result, and part of the tracker's state.
 """
 
 from dataclasses import dataclass
@@ -22,66 +22,55 @@ DetectorName = Literal["learned", "filter", "both", "csrt", "kcf"]
 
 
 class DetectorInputs(NamedTuple):
-    """What a detector sees.
+    """The inputs of a detector."""
 
-    Args:
-        frame: the new frame, grey levels.
-        before: the frame before.
-        events: between the two.
-        background: what is behind the target.
-        box: where the target is predicted to be in the new frame [px].
-        lost: whether the target was not found in the last frames.
-        confidence: that the tracker's box is right.
-    """
-
+    # the new frame, grey levels
     frame: NDArray[np.uint8]
+    # the frame before
     before: NDArray[np.uint8]
+    # events between the two
     events: BinEvents
+    # the background behind the target
     background: Background
+    # predicted box of the target in the new frame [px]
     box: Box
+    # the target was not detected in the last frames
     lost: bool
+    # confidence of the tracker's box
     confidence: float = 1.0
 
 
-class FoundBox(NamedTuple):
-    """The answer of a detector.
+class DetectedBox(NamedTuple):
+    """A detection."""
 
-    Args:
-        around: the box around which it looked [px].
-        box: of the target [px].
-        spread: standard deviation of its centre along an axis [px].
-        second: the answer of another detector, where there is one.
-        is_elsewhere: whether the last boxes were of something else, so that they say nothing of its velocity.
-    """
-
+    # the box around which the detector looked [px]
     around: Box
+    # box of the target [px]
     box: Box
+    # standard deviation of its centre along an axis [px]
     spread: float
-    second: "FoundBox | None" = None
+    # the detection of another detector, where there is one
+    second: "DetectedBox | None" = None
+    # the last boxes were of something else, so that they say nothing of the target's velocity
     is_elsewhere: bool = False
 
 
 @runtime_checkable
 class BoxDetector(Protocol):
-    """What finds the target in a frame."""
+    """A detector of the target in a frame."""
 
     def start(self, frame: NDArray[np.uint8], box: Box) -> Any:
-        """What is known of the target in a frame with a given box [px]."""
+        """The state of the target at a frame with a given box [px]."""
 
-    def detect(self, inputs: DetectorInputs, target: Any) -> tuple[FoundBox, Any]:
-        """The target in a new frame, and what is known of it afterwards."""
+    def detect(self, inputs: DetectorInputs, target: Any) -> tuple[DetectedBox, Any]:
+        """The target in a new frame, and its state afterwards."""
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: Any) -> Any:
-        """What is known of the target after its box in a new frame [px] was accepted."""
+        """The state of the target after its box in a new frame [px] was accepted."""
 
 
 class LearnedTarget(NamedTuple):
-    """The two templates of a trained detector.
-
-    Args:
-        first: template `K_0` of the frame whose box was given.
-        newest: patch of the last confident detection, from which `K_new` is made.
-    """
+    """The template `K_0` of the given box, and the patch of the last confident detection, which gives `K_new`."""
 
     first: Float[Tensor, "1 C N N"]
     newest: TargetPatch
@@ -89,20 +78,10 @@ class LearnedTarget(NamedTuple):
 
 @dataclass(frozen=True)
 class LearnedDetector:
-    """The trained detector of the sensing network. A detection with little confidence starts a search of the frame.
+    """The trained detector of the sensing network.
 
-    Args:
-        fused: the trained detector.
-        template_rate: share of the newest template beside that of the first frame.
-        search_confidence: a detection with less confidence starts a search of the whole frame.
-        reacquire_confidence: a detection of that search with more confidence is the answer.
-
-    Example:
-        >>> from spikebridge.networks.sensing.model.detector import TargetDetector
-        >>> detector = LearnedDetector(FusedDetector(TargetDetector().eval()))
-        >>> target = detector.start(np.zeros((90, 90), np.uint8), np.array([30.0, 40.0, 20.0, 16.0]))
-        >>> target.first.shape
-        torch.Size([1, 8, 32, 32])
+    A detection with less than `search_confidence` starts a search of the whole frame; its result is taken if it has
+    more than `reacquire_confidence`.
     """
 
     fused: FusedDetector
@@ -115,50 +94,37 @@ class LearnedDetector:
         patch = self.fused.patch(frame, box)
         return LearnedTarget(self.fused.template(patch), patch)
 
-    def detect(self, inputs: DetectorInputs, target: LearnedTarget) -> tuple[FoundBox, LearnedTarget]:
+    def detect(self, inputs: DetectorInputs, target: LearnedTarget) -> tuple[DetectedBox, LearnedTarget]:
         """See `BoxDetector`. For a lost target only the first template is used: the newest may not show the target."""
         if inputs.lost:
             return self.search(inputs, target), target
 
-        found = FoundBox(inputs.box, *self._look(inputs, inputs.box, target.first, target.newest))
-        if confidence(found.spread, found.box) < self.search_confidence:
+        detection = self._detect_around(inputs, inputs.box, target.first, target.newest)
+        if detection_confidence(detection.spread, detection.box) < self.search_confidence:
             other = self.search(inputs, target)
-            if confidence(other.spread, other.box) > self.reacquire_confidence:
+            if detection_confidence(other.spread, other.box) > self.reacquire_confidence:
                 return other, target
 
-        return found, target
+        return detection, target
 
-    def search(self, inputs: DetectorInputs, target: LearnedTarget) -> FoundBox:
-        """The target as the first template shows it, wherever it is in the frame.
+    def search(self, inputs: DetectorInputs, target: LearnedTarget) -> DetectedBox:
+        """The target as the first template shows it, of the size of the predicted box, anywhere in the frame."""
+        box = self.fused.search(inputs.frame, inputs.background, inputs.box, target.first)
+        return self._detect_around(inputs, box, target.first, None)
 
-        Args:
-            inputs: the box has the size that is looked for.
-            target: so far.
-        """
-        there = self.fused.search(inputs.frame, inputs.background, inputs.box, target.first)
-        return FoundBox(there, *self._look(inputs, there, target.first, None))
-
-    def _look(
+    def _detect_around(
         self, inputs: DetectorInputs, box: Box, first: Float[Tensor, "1 C N N"], newest: TargetPatch | None
-    ) -> tuple[Box, float]:
-        """Around a box; see `FusedDetector.look`."""
+    ) -> DetectedBox:
         frame, before, events, background = inputs[:4]
-        return self.fused.look(frame, before, events, background, box, first, newest, self.template_rate)
+        detection = self.fused.detect(frame, before, events, background, box, first, newest, self.template_rate)
+        return DetectedBox(box, *detection)
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: LearnedTarget) -> LearnedTarget:
         """See `BoxDetector`."""
         return target._replace(newest=self.fused.patch(frame, box))
 
 
-def confidence(spread: float, box: Float[np.ndarray, "4"]) -> float:
-    """The probability that a place is wrong by less than a quarter of the target's size.
-
-    Args:
-        spread: standard deviation of the place along each axis [px].
-        box: of the target [px]; its size is the root of its area.
-
-    Example:
-        >>> round(confidence(3.0, np.array([0.0, 0.0, 12.0, 12.0])), 3)  # 3 px: 1 - exp(-1/2)
-        0.393
-    """
-    return 1 - exp(-max(float(box[2:].prod()), 0.0) / 16 / (2 * max(spread, 1e-3) ** 2))
+def detection_confidence(spread: float, box: Float[np.ndarray, "4"]) -> float:
+    """The probability that a detection with this spread [px] is wrong by less than a quarter of the target's size."""
+    area = max(float(box[2:].prod()), 0.0)
+    return 1 - exp(-area / 16 / (2 * max(spread, 1e-3) ** 2))

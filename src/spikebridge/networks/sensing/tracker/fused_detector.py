@@ -9,19 +9,20 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.data.events.binned import BinEvents, Crop, crop_events
-from spikebridge.networks.sensing.model.backbones import DARK, FAINT, STRIDE, log_intensity
+from spikebridge.networks.sensing.model.backbones import LOG_OFFSET, STRIDE, VARIANCE_FLOOR, log_intensity
 from spikebridge.networks.sensing.model.background import Background, log_contrast
 from spikebridge.networks.sensing.model.boxes import Box, box_center, crop_covering, crop_frame
 from spikebridge.networks.sensing.model.detector import (
     CELL,
     CONTEXT_FACTOR,
+    MASK_HARDNESS,
+    MIN_SIZE,
     MIN_TARGET_SIDE,
     PATCH_SIDE,
     SCALES,
@@ -32,34 +33,22 @@ from spikebridge.networks.sensing.model.detector import (
     search_full_frame,
 )
 from spikebridge.networks.sensing.model.heads import cut_out
-from spikebridge.networks.sensing.tracker.fused_model import FusedWhat, ellipse_masks
-from spikebridge.ops.layers.correlation import template_fits
+from spikebridge.networks.sensing.native.correlation import TEMPLATE_FITS, template_fits
+from spikebridge.networks.sensing.native.resampling import sample_patches
+from spikebridge.networks.sensing.native.search_region import RegionInputs, search_region
+from spikebridge.networks.sensing.tracker.fused_model import FusedWhat
+from spikebridge.networks.sensing.tracker.head import ellipse_masks
 from spikebridge.ops.layers.fixed_convolution import FixedConvolution, FixedConvolutions
-from spikebridge.ops.layers.resampling import sample_patches
-from spikebridge.ops.layers.search_region import RegionInputs, search_region
 from spikebridge.ops.selection import select
 
 _CELLS = PATCH_SIDE // STRIDE
-
-
-@cache
-def _places(num_cells: int) -> Float[np.ndarray, " N"]:
-    """See `cell_offsets`."""
-    return cell_offsets(num_cells, like=torch.empty((), dtype=torch.float64)).numpy()
-
-
-@cache
-def _middles(num_cells: int) -> Float[np.ndarray, "M 2"]:
-    """Places of all cells, row after row, as `(x, y)`."""
-    return np.stack(np.meshgrid(_places(num_cells), _places(num_cells)), 2).reshape(-1, 2)
+_NUM_SCALES = len(SCALES)
 
 
 class TargetPatch(NamedTuple):
-    """What is seen around a box: what a template is made of, once it is needed.
+    """The logarithm of the patch around a box, and width and height of the target, in sides of the patch.
 
-    Args:
-        light: see `log_intensity`.
-        shape: width and height of the target, in sides of the patch.
+    A template is made of it once it is needed.
     """
 
     light: Float[Tensor, "1 1 S S"]
@@ -67,56 +56,33 @@ class TargetPatch(NamedTuple):
 
 
 class FusedDetector(nn.Module):
-    """A trained `TargetDetector`; later changes of its weights are not seen.
-
-    Args:
-        detector: in eval mode.
-
-    Example:
-        >>> from spikebridge.networks.sensing.model.background import initial_background
-        >>> detector, frame = FusedDetector(TargetDetector().eval()), np.zeros((90, 90), np.uint8)
-        >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
-        >>> box, background = np.array([30.0, 40.0, 20.0, 16.0]), initial_background(frame)
-        >>> patch = detector.patch(frame, box)
-        >>> template = detector.template(patch)
-        >>> found, spread = detector.look(frame, frame, nothing, background, box, template, patch, a=0.3)
-        >>> found.shape
-        (4,)
-    """
+    """A trained `TargetDetector`; its weights are read once."""
 
     def __init__(self, detector: TargetDetector) -> None:
         super().__init__()
         own = deepcopy(detector).requires_grad_(False)
         self.what = FusedWhat(own.what)
-        self.votes = FixedConvolutions(*_fused(own.body), FixedConvolution(own.votes))
+        self.votes = FixedConvolutions(*_fused_layers(own.body), FixedConvolution(own.votes))
 
+        # this order of values is faster with so few channels
         for module in self.what.modules():
-            if isinstance(module, nn.Conv2d):  # with so few channels this order of values is faster
+            if isinstance(module, nn.Conv2d):
                 module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
 
     def patch(self, frame: NDArray[np.uint8], box: Box) -> TargetPatch:
-        """What is seen around a box.
-
-        Args:
-            frame: grey levels.
-            box: of the target [px].
-        """
-        crop = _around(frame, box, 1.0)
+        """The patch around a box [px]."""
+        crop = _patch_crop(frame, box, 1.0)
         light = log_intensity(_patches(crop_frame(frame, crop)[None], crop, box, (1.0,)))
 
-        return TargetPatch(light, _shape(box, 1.0))
+        return TargetPatch(light, _target_shape(box, 1.0))
 
     def template(self, patch: TargetPatch) -> Float[Tensor, "1 C N N"]:
-        """The target's features, without the mean of what is around.
+        """The target's features, without the mean of the features around."""
+        return cut_out(self.what.of_light(patch.light), _target_masks([patch.shape]))
 
-        Args:
-            patch: of the target.
-        """
-        return cut_out(self.what.of_light(patch.light), _masks([patch.shape]))
-
-    def look(
+    def detect(
         self,
-        now: NDArray[np.uint8],
+        frame: NDArray[np.uint8],
         before: NDArray[np.uint8],
         events: BinEvents,
         background: Background,
@@ -125,64 +91,44 @@ class FusedDetector(nn.Module):
         newest: TargetPatch | None,
         a: float,
     ) -> tuple[Box, float]:
-        """Where the target is: the mean over two assumed sizes; see `TargetDetector.detect_multiscale`.
+        """The box of the target, and the standard deviation of its centre along an axis [px].
 
-        Args:
-            now: the new frame, grey levels.
-            before: the frame before.
-            events: between the two.
-            background: what is behind the target.
-            box: where the target is predicted to be in the new frame [px].
-            first: template of the first frame.
-            newest: where the target was surely seen last; without it the first template stands in its place.
-            a: share of the newest template.
-
-        Returns:
-            The box, and how far its middle may be off along an axis [px].
+        They are means over two assumed sizes: in a closed loop a wrong size would otherwise confirm itself. `newest` is
+        the patch of the last confident detection; without it the first template stands in its place. `a` is the share
+        of the newest template.
         """
-        (light, means), number = _seen(now, before, events, background, box), len(SCALES)
-        light = light.reshape(2 * number, 1, PATCH_SIDE, PATCH_SIDE)
-        features = self.what.of_light(light if newest is None else torch.cat([light, newest.light]))
-        both = features[: 2 * number].unflatten(0, (number, 2))
-        seen = both[:, 0]
-        change = both[:, 0] - both[:, 1]
-        shapes = [_shape(box, scale) for scale in SCALES]
-        masks = _masks(shapes if newest is None else [*shapes, newest.shape])
-        recent = first if newest is None else cut_out(features[-1:], masks[-1:])
-        alike = _alike(seen, blend_templates(first, recent, a)).unsqueeze(1)
-        every = [seen, change, first, recent, masks[:number], means, alike]
-        sizes = [maps.shape[1] for maps in every]
+        light, means = _region(frame, before, events, background, box)
+        light = light.reshape(2 * _NUM_SCALES, 1, PATCH_SIDE, PATCH_SIDE)
 
-        # channels last, as the convolutions read them
-        inputs = features.new_empty(number, _CELLS, _CELLS, sum(sizes)).permute(0, 3, 1, 2)
-        for part, maps in zip(inputs.split(sizes, 1), every, strict=True):
-            part.copy_(maps)
+        # all patches in one batch
+        maps = self.what.of_light(light if newest is None else torch.cat([light, newest.light]))
+        pairs = maps[: 2 * _NUM_SCALES].unflatten(0, (_NUM_SCALES, 2))
+        features = pairs[:, 0]
+        change = pairs[:, 0] - pairs[:, 1]
 
-        votes = self.votes(inputs)
-        sides = np.array([_side(box, scale) for scale in SCALES])
+        shapes = [_target_shape(box, scale) for scale in SCALES]
+        masks = _target_masks(shapes if newest is None else [*shapes, newest.shape])
+        recent = first if newest is None else cut_out(maps[-1:], masks[-1:])
+        similarity = _similarity(features, blend_templates(first, recent, a)).unsqueeze(1)
+        votes = self.votes(_stacked([features, change, first, recent, masks[:_NUM_SCALES], means, similarity]))
+
+        sides = np.array([_patch_side(box, scale) for scale in SCALES])
         boxes, spreads = _decode_votes(votes.double().numpy(), box, sides)
 
-        return boxes.sum(0) / number, float(spreads.sum()) / number
+        return boxes.sum(0) / _NUM_SCALES, float(spreads.sum()) / _NUM_SCALES
 
     def search(
         self, frame: NDArray[np.uint8], background: Background, box: Box, template: Float[Tensor, "1 C N N"]
     ) -> Box:
-        """Where in the whole frame the template fits best; see `TargetDetector.search`.
-
-        Args:
-            frame: grey levels.
-            background: what is behind the target.
-            box: of the size that is looked for [px].
-            template: of the target.
-        """
+        """The box of this size in the whole frame at which the template fits best, for a lost target."""
         whole = (0, 0, frame.shape[1], frame.shape[0])
         like = torch.tensor(box[None], dtype=torch.float32)
-        there = search_full_frame(self.what, crop_frame(frame, whole)[None], background.behind(whole), like, template)
+        best = search_full_frame(self.what, crop_frame(frame, whole)[None], background.behind(whole), like, template)
 
-        return there[0].double().numpy()
+        return best[0].double().numpy()
 
 
-def _fused(layers: nn.Sequential) -> list[FixedConvolution]:
+def _fused_layers(layers: nn.Sequential) -> list[FixedConvolution]:
     """Convolutions with the batch norm and the ReLU behind each, in eval mode."""
     convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
@@ -190,41 +136,52 @@ def _fused(layers: nn.Sequential) -> list[FixedConvolution]:
     return [FixedConvolution(conv, relu_from=0) for conv in fused]
 
 
-def _side(box: Box, scale: float) -> float:
+def _stacked(parts: list[Tensor]) -> Float[Tensor, "K C N N"]:
+    """All inputs of the convolutions, one a scale, channels last, as the convolutions read them."""
+    sizes = [maps.shape[1] for maps in parts]
+    stacked = parts[0].new_empty(_NUM_SCALES, _CELLS, _CELLS, sum(sizes)).permute(0, 3, 1, 2)
+    for part, maps in zip(stacked.split(sizes, 1), parts, strict=True):
+        part.copy_(maps)
+
+    return stacked
+
+
+def _patch_side(box: Box, scale: float) -> float:
     """See `patch_side`."""
     return CONTEXT_FACTOR * max(scale * max(float(box[2] * box[3]), 0.0) ** 0.5, MIN_TARGET_SIDE)
 
 
-def _around(frame: NDArray[np.uint8], box: Box, scale: float) -> Crop:
+def _patch_crop(frame: NDArray[np.uint8], box: Box, scale: float) -> Crop:
     """The pixels of a frame that a patch needs."""
-    half = _side(box, scale) / 2 + 1
-    return crop_covering(box_center(box).tolist(), (half, half), frame.shape, least=1)
+    half = _patch_side(box, scale) / 2 + 1
+    return crop_covering(box_center(box).tolist(), (half, half), frame.shape, min_size=1)
 
 
-def _seen(
-    now: NDArray[np.uint8], before: NDArray[np.uint8], events: BinEvents, background: Background, box: Box
+def _region(
+    frame: NDArray[np.uint8], before: NDArray[np.uint8], events: BinEvents, background: Background, box: Box
 ) -> tuple[Float[Tensor, "K 2 S S"], Float[Tensor, "K 5 N N"]]:
-    """Light of both frames for several assumed sizes; and events and what differs from the background, in cells."""
-    crop = _around(now, box, max(SCALES))
-    if background.is_native and select("bin events", events.x) == "native":
-        inputs = RegionInputs(now, before, *events, background.through(crop), crop[:2])
-        return search_region(inputs, *_places_read(crop, box, SCALES), DARK, FAINT)
+    """The logarithm of both frames for several assumed sizes; events and differences to the background, by cell."""
+    crop = _patch_crop(frame, box, max(SCALES))
+    part = background.part(crop)
+    if part.is_native and select("bin events", events.x) == "native":
+        inputs = RegionInputs(frame, before, *events, part, crop[:2])
+        return search_region(inputs, *_patch_positions(crop, box, SCALES), LOG_OFFSET, VARIANCE_FLOOR)
 
-    frames = [crop_frame(frame, crop)[None] for frame in (now, before)]
+    frames = [crop_frame(picture, crop)[None] for picture in (frame, before)]
     pictures = torch.cat([*frames, crop_events(events, crop)[None], background.behind(crop)], 1)
     patches = _patches(pictures, crop, box, SCALES)
     brighter = log_contrast(patches[:, :1], patches[:, 4:])
-    means = _means_of_cells(torch.cat([patches[:, 2:4], brighter, brighter.abs(), patches[:, 5:]], 1))
+    means = _cell_means(torch.cat([patches[:, 2:4], brighter, brighter.abs(), patches[:, 5:]], 1))
 
     return log_intensity(patches[:, :2, None])[:, :, 0], means
 
 
-def _places_read(
+def _patch_positions(
     crop: Crop, box: Box, scales: tuple[float, ...]
 ) -> tuple[Float32[np.ndarray, "K S"], Float32[np.ndarray, "K S"]]:
-    """Columns and rows of a crop that patches read, from the middle of its first pixel on."""
+    """Columns and rows of a crop that patches read, from the centre of its first pixel on."""
     left, top, _, _ = crop
-    steps = np.array([_side(box, scale) for scale in scales])[:, None] * _places(PATCH_SIDE)
+    steps = np.array([_patch_side(box, scale) for scale in scales])[:, None] * _offsets(PATCH_SIDE)
     x, y = (box_center(box) - (left + 0.5, top + 0.5)).tolist()
     return (x + steps).astype(np.float32), (y + steps).astype(np.float32)
 
@@ -233,41 +190,31 @@ def _patches(
     pictures: Float[Tensor, "1 C H W"], crop: Crop, box: Box, scales: tuple[float, ...]
 ) -> Float[Tensor, "K C S S"]:
     """See `search_patches`: pictures of a crop, for several assumed sizes."""
-    columns, rows = _places_read(crop, box, scales)
-    if select("resampling", pictures) == "native":
-        return sample_patches(pictures[0], columns, rows)
-
-    grid = np.empty((len(scales), PATCH_SIDE, PATCH_SIDE, 2), np.float32)
-    # -1 and 1 are the outer edges of the picture
-    grid[..., 0] = ((2 * columns + 1) / crop[2] - 1)[:, None, :]
-    grid[..., 1] = ((2 * rows + 1) / crop[3] - 1)[:, :, None]
-    several = pictures.expand(len(scales), -1, -1, -1)
-
-    return F.grid_sample(several, torch.from_numpy(grid), padding_mode="border", align_corners=False)
+    return sample_patches(pictures, *_patch_positions(crop, box, scales))
 
 
-def _means_of_cells(patches: Float[Tensor, "K C S S"]) -> Float[Tensor, "K C N N"]:
-    """What `avg_pool2d` gives of two by two pixels, in a quarter of its time."""
+def _cell_means(patches: Float[Tensor, "K C S S"]) -> Float[Tensor, "K C N N"]:
+    """The result of `avg_pool2d` of two by two pixels, in a quarter of its time."""
     rows = patches[:, :, ::STRIDE] + patches[:, :, 1::STRIDE]
     return (rows[..., ::STRIDE] + rows[..., 1::STRIDE]) / STRIDE**2
 
 
-def _alike(features: Float[Tensor, "K C N N"], template: Float[Tensor, "1 C N N"]) -> Float[Tensor, "K N N"]:
+def _similarity(features: Float[Tensor, "K C N N"], template: Float[Tensor, "1 C N N"]) -> Float[Tensor, "K N N"]:
     """See `correlation`."""
-    is_native = select("template fits", features) == "native"
+    is_native = select(TEMPLATE_FITS, features) == "native"
     return template_fits(features, template) if is_native else correlation(features, template)
 
 
-def _shape(box: Box, scale: float) -> Float[np.ndarray, "2"]:
+def _target_shape(box: Box, scale: float) -> Float[np.ndarray, "2"]:
     """Width and height of the target, in sides of the patch of an assumed size."""
-    shape: Float[np.ndarray, "2"] = scale * box[2:] / _side(box, scale)
+    shape: Float[np.ndarray, "2"] = scale * box[2:] / _patch_side(box, scale)
     return shape
 
 
-def _masks(shapes: list[Float[np.ndarray, "2"]]) -> Float[Tensor, "K 1 N N"]:
+def _target_masks(shapes: list[Float[np.ndarray, "2"]]) -> Float[Tensor, "K 1 N N"]:
     """See `target_mask`."""
     boxes = np.concatenate([np.zeros((len(shapes), 2)), shapes], 1)
-    return ellipse_masks(_places(_CELLS), boxes, margin=0.0, hardness=4.0)
+    return ellipse_masks(_offsets(_CELLS), boxes, margin=0.0, hardness=MASK_HARDNESS)
 
 
 def _decode_votes(
@@ -278,12 +225,25 @@ def _decode_votes(
     shifts = votes[:, 1:].reshape(len(votes), 5, -1)
     share = np.exp(odds - odds.max(1, keepdims=True))
     share /= share.sum(1, keepdims=True)
-    middle = share @ _middles(votes.shape[-1])
+    center = share @ _cell_centers(votes.shape[-1])
     shifts = (shifts @ share[..., None])[..., 0]
 
     # an untrained detector gives a quarter of the patch to each side of a cell
-    first, last = (sides[:, None] * (middle + side + shifts[:, i : i + 2]) for side, i in ((-0.25, 0), (0.25, 2)))
-    size = np.maximum(last - first, 2.0)
-    middle = box_center(box) + (first + last) / 2
+    first = sides[:, None] * (center - 0.25 + shifts[:, :2])
+    last = sides[:, None] * (center + 0.25 + shifts[:, 2:4])
+    size = np.maximum(last - first, MIN_SIZE)
+    center = box_center(box) + (first + last) / 2
 
-    return np.concatenate([middle - size / 2, size], 1), np.exp(shifts[:, 4]) * sides / CELL
+    return np.concatenate([center - size / 2, size], 1), np.exp(shifts[:, 4]) * sides / CELL
+
+
+@cache
+def _offsets(num_cells: int) -> Float[np.ndarray, " N"]:
+    """See `cell_offsets`."""
+    return cell_offsets(num_cells, like=torch.empty((), dtype=torch.float64)).numpy()
+
+
+@cache
+def _cell_centers(num_cells: int) -> Float[np.ndarray, "M 2"]:
+    """Positions of all cells, row after row, as `(x, y)`."""
+    return np.stack(np.meshgrid(_offsets(num_cells), _offsets(num_cells)), 2).reshape(-1, 2)

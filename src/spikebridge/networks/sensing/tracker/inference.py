@@ -1,8 +1,8 @@
 """The sensing network as a tracker runs it: one interface, three implementations with the same results to rounding.
 
-| implementation | networks | how |
+| implementation | networks | computation |
 |---|---|---|
-| `FusedInference` | small pathways, change head, linear map (`can_fuse`) | fused weights, one sample |
+| `FusedInference` | with a unit whose map is linear (`can_fuse`) | fused weights, one sample |
 | `EagerInference` | all | the layers of `Sensing` as they are |
 | that of `bundle_inference.py` | exported ones | the files of a bundle, or its integer model |
 
@@ -25,15 +25,15 @@ from spikebridge.networks.sensing.model.motion_prior import MotionPrior, StartUn
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.tracker.calibration import TrainedHead
 from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector
-from spikebridge.networks.sensing.tracker.fused_model import FusedInference, can_fuse, trained_head
+from spikebridge.networks.sensing.tracker.fused_model import FusedInference, can_fuse
+from spikebridge.networks.sensing.tracker.head import trained_head
 
 
 @runtime_checkable
 class Inference(Protocol):
     """One network, run on one target.
 
-    Args:
-        trained: the numbers that calibration starts from; None for a network that cannot be calibrated.
+    `trained` are the numbers that calibration starts from; None for a network that cannot be calibrated.
     """
 
     trained: TrainedHead | None
@@ -46,73 +46,46 @@ class Inference(Protocol):
         motion: Float[Tensor, "1 2"] | None = None,
         start: MotionPrior | None = None,
     ) -> tuple[MotionPrior, Any]:
-        """Starts an event stream at a frame.
+        """Starts an event stream at a cropped frame; gives the motion prior, and the state.
 
-        Args:
-            frame: a crop, grey levels 0 to 255.
-            box: centre of the target relative to the centre of the crop, and its size `(x, y, w, h)` [px].
-            before: the frame before, cut at the same place; None if there was none.
-            motion: displacement of the box between the two frames [px].
-            start: the motion prior, if it is known already.
-
-        Returns:
-            The motion prior, and the state.
+        The box is relative to the centre of the crop, `before` the same crop of the frame before, and `motion` the
+        displacement of the box between the two [px]. A known motion prior is given as `start`.
         """
 
     def __call__(
         self, events: Float[Tensor, "1 2 H W"], state: Any, age: float
     ) -> tuple[Float[np.ndarray, "2"], float, Any]:
-        """The displacement at the end of a bin.
+        """The displacement at the end of a bin, its standard deviation along an axis [px], and the state.
 
-        Args:
-            events: of the bin, ON and OFF.
-            state: since the frame.
-            age: time since the stream started, in units of the time in which the target moves by `start.motion`.
-
-        Returns:
-            The displacement from the centre of the box, its standard deviation along an axis [px], and the state.
+        `events` are ON and OFF; `age` is the time since the stream started, in units of the time in which the target
+        moves by `start.motion`.
         """
 
     def fits(
         self, events: Float[Tensor, "1 2 H W"], state: Any, window: tuple[slice, slice]
     ) -> tuple[Float[np.ndarray, "h w"], Any]:
-        """A bin whose result is made by calibration: `E`, one a pixel, 0 at displacement 0.
+        """`E` of the calibration at the end of a bin, in rows and columns of the map; only where `trained` is set.
 
-        Only where `trained` is not None.
-
-        Args:
-            events: of the bin, ON and OFF.
-            state: since the frame.
-            window: rows and columns of the whole map, whose middle is displacement 0.
+        There is one value a pixel, 0 at displacement 0, which is the middle of the map.
         """
 
     def changes(self, state: Any) -> Float[np.ndarray, "D D"]:
-        """`M` of the template, one a pixel, displacement 0 in the middle; only where `trained` is not None.
-
-        Args:
-            state: of `open`.
-        """
+        """`M` of the template, one a pixel, displacement 0 in the middle; only where `trained` is set."""
 
     def accumulate(self, events: Float[Tensor, "1 2 H W"], state: Any) -> Any:
-        """A bin without a result."""
+        """The state after a bin without a result."""
 
     def restart_events(self, state: Any, start: MotionPrior) -> Any:
         """A new event stream of the same frame: membranes and sums at rest, the template kept.
 
-        Args:
-            state: of the old stream.
-            start: the motion prior of the new one; its spread is that of the place.
+        The spread of the motion prior is that of the place.
         """
 
 
 class EagerState(NamedTuple):
-    """What is known of a stream.
+    """The inputs of the frame, the motion prior, the network's own state, and the uncertainty of a restarted stream.
 
-    Args:
-        opening: inputs of the frame.
-        start: the motion prior.
-        network: its own state; None before the first bin.
-        uncertainty: of a restarted stream.
+    The network's state is None before the first bin.
     """
 
     opening: dict[str, Tensor]
@@ -122,19 +95,7 @@ class EagerState(NamedTuple):
 
 
 class EagerInference(nn.Module):
-    """A network of any form, stepped layer by layer; see `Inference`.
-
-    Args:
-        sensing: in eval mode.
-
-    Example:
-        >>> from spikebridge.networks.sensing.model.sensing import SensingOptions
-        >>> eager = EagerInference(Sensing(1 / 240, SensingOptions(unit="none")).eval())
-        >>> start, state = eager.open(255 * torch.rand(1, 1, 96, 96), torch.tensor([[0.0, 0.0, 20.0, 20.0]]))
-        >>> place, spread, state = eager(torch.zeros(1, 2, 96, 96), state, age=1.0)
-        >>> bool(abs(place).max() < 0.1)  # nothing moves it
-        True
-    """
+    """A network of any form in eval mode, stepped layer by layer; see `Inference`."""
 
     def __init__(self, sensing: Sensing) -> None:
         super().__init__()
@@ -180,11 +141,12 @@ class EagerInference(nn.Module):
             return place[0].double().numpy(), float(spread), later
 
         prior = self.sensing.prior
-        expected = to_numpy(state.start)
         variance = inf if prior is None else float(prior.variance(ages, state.start.spread))
         fits = _as_map(response[-1]) - state.uncertainty.unchanged
+        expected = to_numpy(state.start)
+        displacement, deviation = bayes_update(fits, state.uncertainty, expected, variance, age, self.sensing.search)
 
-        return *bayes_update(fits, state.uncertainty, expected, variance, age, self.sensing.search), later
+        return displacement, deviation, later
 
     @torch.no_grad()
     def fits(
@@ -211,6 +173,7 @@ class EagerInference(nn.Module):
         return self._respond(events, state)[1]
 
     def _respond(self, events: Tensor, state: EagerState) -> tuple[Tensor, EagerState]:
+        # frame and box are inputs of the first bin alone
         opening = state.opening if state.network is None else {}
         response, network = self.sensing.respond({**opening, "events": events[None]}, state.network)
         return response, state._replace(network=network)
@@ -232,26 +195,14 @@ def _as_map(response: Float[Tensor, "1 D D"]) -> Float[np.ndarray, "D D"]:
 
 
 class InferenceModel(NamedTuple):
-    """What a tracker runs: the network between frames, the detector at frames, and whether events are counted."""
+    """The network between frames, and the detector at frames."""
 
     network: Inference
     detector: FusedDetector | None
-    counts: bool = False
 
 
 def check_inference(sensing: Sensing) -> None:
-    """Refuses a network that a tracker cannot run.
-
-    Args:
-        sensing: the network.
-
-    Raises:
-        ConfigError: it is in training mode, where one batch changes the next, or its weights have another type or
-            device than frames and events.
-
-    Example:
-        >>> check_inference(Sensing(dt=1 / 240).eval())
-    """
+    """Refuses a network in training mode, where a batch changes the next, or of another type or device than frames."""
     if sensing.training:
         raise ConfigError("a tracker needs its network in eval mode; call .eval()")
 
@@ -264,33 +215,15 @@ def check_inference(sensing: Sensing) -> None:
 
 
 def build_inference(sensing: Sensing, crop: int) -> InferenceModel:
-    """The network as a tracker runs it. Its weights are read now; later changes are not seen.
-
-    Args:
-        sensing: in eval mode.
-        crop: side of the square that it sees [px].
-
-    Raises:
-        ConfigError: see `check_inference`.
-    """
+    """The network as a tracker runs it, on crops of a side [px]. Its weights are read once."""
     check_inference(sensing)
     network: Inference = FusedInference(sensing, crop) if can_fuse(sensing) else EagerInference(deepcopy(sensing))
 
-    return InferenceModel(network, None if sensing.finder is None else FusedDetector(sensing.finder), sensing.counts)
+    return InferenceModel(network, None if sensing.detector is None else FusedDetector(sensing.detector))
 
 
 class InferenceCache:
-    """The inference model of the last network, built again where PyTorch has counted a change of a weight.
-
-    Example:
-        >>> cache, sensing = InferenceCache(), Sensing(dt=1 / 240).eval()
-        >>> first = cache(sensing, crop=96)
-        >>> cache(sensing, crop=96) is first
-        True
-        >>> _ = torch.nn.init.zeros_(sensing.parts["what"].straight.weight)
-        >>> cache(sensing, crop=96) is first
-        False
-    """
+    """The inference model of the last network, built again where PyTorch has counted a change of a weight."""
 
     def __init__(self) -> None:
         self._key: Any = None
@@ -304,6 +237,7 @@ class InferenceCache:
         if self._model is None or self._key != key:
             self._model = build_inference(sensing, crop)
             self._key = key
-            self._kept = [x for _, x in weights]  # so that no other tensor gets the id of one of them
+            # so that no other tensor gets the id of one of them
+            self._kept = [x for _, x in weights]
 
         return self._model

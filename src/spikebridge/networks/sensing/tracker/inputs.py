@@ -1,4 +1,4 @@
-"""Inputs of a tracker's step: checks, and events as the network sees them."""
+"""Inputs of a tracker's step: checks, and events as the network gets them."""
 
 from math import floor, isfinite
 
@@ -13,27 +13,12 @@ from spikebridge.errors import DataError
 from spikebridge.ops.selection import select
 from spikebridge.ops.sparse.bin_events import event_image
 
-_MAX_BINS = 240  # processed in one step: a camera may pause for any time
+# processed in one step: a camera may pause for any time
+_MAX_BINS = 240
 
 
 def check_inputs(inputs: Inputs, last: NDArray[np.uint8] | None) -> None:
-    """Refuses inputs with a wrong time or frame.
-
-    Args:
-        inputs: of one step.
-        last: the last frame; None before the first one.
-
-    Raises:
-        DataError: a time or a frame is wrong.
-
-    Example:
-        >>> from spikebridge.data.events.binned import BinEvents
-        >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
-        >>> check_inputs(Inputs(events=nothing, elapsed=0.0), None)
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: elapsed: expected the seconds since the last step, above 0, but got 0.0.
-    """
+    """Refuses inputs with a wrong time, or with a frame unlike the last one; that is None before the first one."""
     check_times(inputs)
     if "frame" in inputs:
         frame = grey_frame(inputs["frame"])
@@ -42,14 +27,7 @@ def check_inputs(inputs: Inputs, last: NDArray[np.uint8] | None) -> None:
 
 
 def check_times(inputs: Inputs) -> None:
-    """Refuses wrong times.
-
-    Args:
-        inputs: of one step.
-
-    Raises:
-        DataError: a time is not a number above 0, or a frame has no time.
-    """
+    """Refuses a time that is not a number above 0, and a frame without a time."""
     elapsed = inputs["elapsed"]
     age = inputs.get("frame_age", None if "frame" in inputs else 0.0)
     if not (isfinite(elapsed) and elapsed > 0):
@@ -59,53 +37,23 @@ def check_times(inputs: Inputs) -> None:
 
 
 def grey_frame(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The frame, checked.
-
-    Args:
-        frame: grey levels from 0 to 255.
-
-    Raises:
-        DataError: it has colours, another type, or no pixels.
-
-    Example:
-        >>> grey_frame(np.array([[1, 2], [3, 4]], np.uint8)).shape
-        (2, 2)
-    """
+    """The frame; refuses one with colours, another type, or no pixels."""
     if not isinstance(frame, np.ndarray) or frame.ndim != 2 or not frame.size or frame.dtype != np.uint8:
-        came = f"{frame.dtype} of shape {tuple(frame.shape)}" if hasattr(frame, "dtype") else type(frame).__name__
-        raise DataError(f"frame: expected an array (H, W) of grey levels from 0 to 255, uint8, but got {came}.")
+        kind = f"{frame.dtype} of shape {tuple(frame.shape)}" if hasattr(frame, "dtype") else type(frame).__name__
+        raise DataError(f"frame: expected an array (H, W) of grey levels from 0 to 255, uint8, but got {kind}.")
 
     return frame
 
 
 def num_bins(seconds: float, dt: float) -> int:
-    """The number of bins in a step: at least one, at most 240.
-
-    Args:
-        seconds: length of the step [s].
-        dt: length of a bin [s].
-
-    Example:
-        >>> num_bins(0.0249, 0.005), num_bins(0.025, 0.005), num_bins(3600.0, 0.005)
-        (4, 5, 240)
-    """
+    """The number of bins of `dt` seconds in a step: at least one, at most 240."""
+    # the small number makes up for rounding of the quotient
     return min(_MAX_BINS, max(1, floor(seconds / dt + 1e-6)))
 
 
-def events_seen(events: BinEvents, crop: Crop, counts: bool) -> Float[Tensor, "1 2 h w"]:
-    """Events of one step as the network sees them.
-
-    Args:
-        events: of the step.
-        crop: left, top, width and height [px].
-        counts: how many events there were; else 1 where there was any.
-
-    Example:
-        >>> events = BinEvents(np.array([5], np.uint16), np.array([7], np.uint16), np.array([True]))
-        >>> events_seen(events, crop=(5, 6, 1, 2), counts=False).tolist()
-        [[[[0.0], [1.0]], [[0.0], [0.0]]]]
-    """
+def event_grid(events: BinEvents, crop: Crop) -> Float[Tensor, "1 2 h w"]:
+    """Events of one step in a crop, ON and OFF: 1 where there was any."""
     is_native = select("bin events", events.x) == "native"
-    image = event_image(events, crop, counts) if is_native else crop_events(events, crop, counts)
+    image = event_image(events, crop, False) if is_native else crop_events(events, crop)
 
     return image[None]

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing.model.boxes import Box
-from spikebridge.networks.sensing.tracker.detectors import DetectorInputs, FoundBox
+from spikebridge.networks.sensing.tracker.detectors import DetectedBox, DetectorInputs
 
 OpenCVKind = Literal["kcf", "csrt"]
+# standard deviation of a detected centre [sizes of the target]; OpenCV does not estimate it
 _SPREAD = 0.1
-"""Standard deviation of a place that was found [sizes of the target]; OpenCV does not estimate it."""
 
 
 class OpenCVTarget(NamedTuple):
-    """OpenCV's own tracker, which keeps what it knows inside: a state can be resumed once."""
+    """OpenCV's own tracker, which keeps its state inside: a state can be resumed once."""
 
     tracker: Any
 
@@ -30,20 +30,14 @@ class OpenCVTarget(NamedTuple):
 class OpenCVDetector:
     """A tracker of OpenCV, which looks around its own last box; see `BoxDetector`.
 
-    Args:
-        kind: `kcf` (correlation filters) or `csrt` (with channel and spatial reliability).
-        brightened: grey levels are multiplied by this; the frames of event cameras are dark. Of 1, 2 and 3 the default
-            is the best for CSRT on the training frames of FE240hz; KCF loses its target with each.
-
-    Raises:
-        ConfigError: there is no such tracker, or OpenCV is not installed.
+    Grey levels are multiplied by `brightened`, since the frames of event cameras are dark. Of 1, 2 and 3 the default is
+    the best for CSRT on the training frames of FE240hz; KCF loses its target with each.
     """
 
     kind: OpenCVKind
     brightened: float = 2.0
 
     def __post_init__(self) -> None:
-        """Refuses other trackers, and a missing package before any work."""
         if self.kind not in get_args(OpenCVKind):
             close = did_you_mean(self.kind, ["kcf", "csrt"])
             raise ConfigError(f"OpenCV's trackers here are kcf and csrt, not {self.kind!r}; {close}")
@@ -51,16 +45,17 @@ class OpenCVDetector:
         if not 0 < self.brightened < float("inf"):
             raise ConfigError(f"brightened is a factor above 0, but got {self.brightened!r}")
 
+        # a missing package is refused before any work
         _opencv()
 
     def start(self, frame: NDArray[np.uint8], box: Box) -> OpenCVTarget:
         """See `BoxDetector`."""
-        # OpenCV takes whole pixels inside the picture
+        # OpenCV takes integer pixels inside the picture, two at least along each side
         height, width = frame.shape
-        left, top = (int(np.clip(round(v), 0, most - 2)) for v, most in zip(box[:2], (width, height), strict=True))
+        left, top = (int(np.clip(round(v), 0, size - 2)) for v, size in zip(box[:2], (width, height), strict=True))
         right, bottom = (
-            int(np.clip(round(v), low + 2, most))
-            for v, low, most in zip(box[:2] + box[2:], (left, top), (width, height), strict=True)
+            int(np.clip(round(v), low + 2, size))
+            for v, low, size in zip(box[:2] + box[2:], (left, top), (width, height), strict=True)
         )
 
         name = "TrackerKCF_create" if self.kind == "kcf" else "TrackerCSRT_create"
@@ -69,22 +64,17 @@ class OpenCVDetector:
 
         return OpenCVTarget(tracker)
 
-    def detect(self, inputs: DetectorInputs, target: OpenCVTarget) -> tuple[FoundBox, OpenCVTarget]:
-        """See `BoxDetector`. A target that is not found has an infinite spread."""
-        found = self.find(inputs.frame, target)
-        if found is None:
-            return FoundBox(inputs.box, inputs.box, float("inf")), target
-        return FoundBox(inputs.box, found, _SPREAD * float(np.sqrt(found[2:].prod()))), target
+    def detect(self, inputs: DetectorInputs, target: OpenCVTarget) -> tuple[DetectedBox, OpenCVTarget]:
+        """See `BoxDetector`. A target that is not detected has an infinite spread."""
+        box = self.locate(inputs.frame, target)
+        if box is None:
+            return DetectedBox(inputs.box, inputs.box, float("inf")), target
+        return DetectedBox(inputs.box, box, _SPREAD * float(np.sqrt(box[2:].prod()))), target
 
-    def find(self, frame: NDArray[np.uint8], target: OpenCVTarget) -> Box | None:
-        """The box in a new frame; None where OpenCV does not find it.
-
-        Args:
-            frame: grey levels.
-            target: of `start`.
-        """
-        is_found, box = target.tracker.update(self._picture(frame))
-        return np.array(box, np.float64) if is_found else None
+    def locate(self, frame: NDArray[np.uint8], target: OpenCVTarget) -> Box | None:
+        """The box in a new frame; None where OpenCV does not find it."""
+        is_located, box = target.tracker.update(self._picture(frame))
+        return np.array(box, np.float64) if is_located else None
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: OpenCVTarget) -> OpenCVTarget:
         """See `BoxDetector`. OpenCV has updated itself."""

@@ -1,1 +1,1 @@
-"""Training."""
+"""Datasets, augmentation, objectives and phases of training the sensing network."""

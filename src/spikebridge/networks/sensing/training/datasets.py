@@ -3,72 +3,49 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
-from spikebridge.networks.sensing.data import RecordingPart, clip_parts, film_parts, recording_parts, tumbling_parts
+from spikebridge.networks.sensing.data import RecordingPart, clip_parts, recording_parts, tumbling_parts
 from spikebridge.networks.sensing.training.detector_samples import DetectorDataset, detector_samples
-from spikebridge.networks.sensing.training.samples import AXES, TrackingSamples, cut_samples, cut_unlabelled_samples
+from spikebridge.networks.sensing.training.samples import AXES, TrackingSamples, cut_samples
 from spikebridge.training.batches import Batches
+
+# generated scenes for the pathways with the real recording: more of them lowered the accuracy on it (validation frames)
+_NUM_PATHWAY_SCENES = 2
 
 
 class TrainingData(NamedTuple):
-    """All datasets of a training run.
+    """The samples of the pathways, and those of the detector; None if it is not trained."""
 
-    Args:
-        labelled: with boxes, for the pathways.
-        unlabelled: without boxes, for the SNN and its unit in label_free; None for other schedules.
-        detector: for the target detector; None if it is not trained.
-    """
-
-    labelled: Batches
-    unlabelled: Batches | None
+    pathways: Batches
     detector: DetectorDataset | None
 
 
 def training_data(config: Any) -> TrainingData:
-    """The datasets of a run. With label_free and clips no box of its recording is read.
-
-    Args:
-        config: of the sensing recipe.
-
-    Raises:
-        DataError: a recording, the clips, or boxes that are needed are missing.
-    """
-    asked = config.recording, "train", config.num_scenes, config.frame_step
-    label_free = config.schedule == "label_free"
-    recorded = [] if label_free and config.clips else recording_parts(*asked, scenes=config.scenes)
-    cut = {"both_ways": True, "as_bytes": True, "counts": config.model.counts}
-    parts = _pathway_parts(config, recorded) or clip_parts()
-    labelled = _joined([cut_samples(*part, config.model.crop, **cut) for part in parts])
-    unlabelled = None
-
-    if label_free:
-        generator = np.random.default_rng(config.seed)
-        parts = _pathway_parts(config, recording_parts(*asked, needs_boxes=False, scenes=config.scenes))
-        unlabelled = _joined([cut_unlabelled_samples(*part, config.model.crop, generator, **cut) for part in parts])
-
+    """The datasets of a run."""
+    parts = recording_parts(
+        config.recording, "train", config.num_scenes, frame_step=config.frame_step, scenes=config.scenes
+    )
+    pathways = pathway_data(config, parts)
     trains_detector = config.detector.epochs and not config.detector.weights_from
-    return TrainingData(labelled, unlabelled, detector_data(config, recorded) if trains_detector else None)
+
+    return TrainingData(pathways, detector_data(config, parts) if trains_detector else None)
 
 
-def _pathway_parts(config: Any, parts: list[RecordingPart]) -> list[RecordingPart]:
-    """Those that the pathways are trained on; the detector is trained on all."""
-    return parts[: 1 + config.pathways.num_scenes] if config.recording == "both" else parts
+def pathway_data(config: Any, parts: Sequence[RecordingPart]) -> Batches:
+    """The samples of the pathways, of the real recording and few generated scenes, or of all parts."""
+    used = parts[: 1 + _NUM_PATHWAY_SCENES] if config.recording == "both" else parts
+    return join_samples([cut_samples(*part, config.model.crop, both_ways=True, as_bytes=True) for part in used])
 
 
-def _joined(cut: Sequence[TrackingSamples]) -> Batches:
-    return Batches({name: torch.cat([getattr(one, name) for one in cut], axis) for name, axis in AXES.items()}, AXES)
+def join_samples(samples: Sequence[TrackingSamples]) -> Batches:
+    """Samples of several recordings as one dataset."""
+    columns = {name: torch.cat([getattr(one, name) for one in samples], axis) for name, axis in AXES.items()}
+    return Batches(columns, AXES)
 
 
 def detector_data(config: Any, parts: Sequence[RecordingPart]) -> DetectorDataset:
-    """The dataset of the target detector: the same parts, scenes and films of its own, and clips.
-
-    Args:
-        config: of the sensing recipe.
-        parts: with boxes.
-    """
-    own = tumbling_parts("train", config.detector.num_scenes) + film_parts("train", config.detector.num_films)
+    """The samples of the target detector: of the same parts, of scenes of its own, and of clips."""
+    own = tumbling_parts("train", config.detector.num_scenes)
     clips = clip_parts() if config.clips else []
-
-    return detector_samples([*parts, *own, *clips], lost=config.detector.absent_share, seed=config.seed)
+    return detector_samples([*parts, *own, *clips], seed=config.seed)

@@ -1,10 +1,4 @@
-"""Samples of the pathways: a frame of a recording and the events up to the next frame.
-
-| samples | boxes they need | cut out around |
-|---|---|---|
-| `cut_samples` | of a frame and of its neighbours; those in between are truths where there are any | the box |
-| `cut_unlabelled_samples` | none | an event |
-"""
+"""Samples of the pathways: a frame of a recording, cut around the target, and the events up to the next frame."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,158 +17,96 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.model.boxes import Reader, box_center, crop_around, crop_bytes
 
+# frames that are not read again: a frame is used in both ways of time, and as a neighbour
+_NUM_CACHED = 4
+
 
 class TrackingSamples(NamedTuple):
-    """Frames with the events up to the next one; B samples of T bins.
+    """Frames with the events up to the next one; B samples of T bins."""
 
-    Args:
-        frames: crops, grey levels.
-        before: the frame before, cut at the same place.
-        events: of the same crops, 1 where there was any, or how many.
-        boxes: centre of the target relative to the centre of the crop, and its size [px].
-        motion: of the target's middle from the frame before to this one [px].
-        truths: of the target's middle since the frame, at the end of each bin; NaN where unknown [px].
-        after: the next frame, cut at the same place.
-    """
-
+    # crops, grey levels
     frames: Float[Tensor, "B 1 H W"]
+    # the frame before, cut at the same place
     before: Float[Tensor, "B 1 H W"]
+    # events in the same crops, 1 where there was any
     events: Float[Tensor, "T B 2 H W"]
+    # centre of the target relative to the centre of the crop, and its size [px]
     boxes: Float[Tensor, "B 4"]
+    # displacement of the target's centre from the frame before to this one [px]
     motion: Float[Tensor, "B 2"]
+    # displacement of the target's centre since the frame, at the end of each bin; NaN where unknown [px]
     truths: Float[Tensor, "T B 2"]
+    # the next frame, cut at the same place
     after: Float[Tensor, "B 1 H W"]
 
 
+# the axis of the samples in each field
 AXES = {"frames": 0, "before": 0, "events": 1, "boxes": 0, "motion": 0, "truths": 1, "after": 0}
-"""Along which the samples lie in each part."""
 
 
-class _Interval(NamedTuple):
-    """From a frame to the next one, in one of the ways of time.
+class FrameInterval(NamedTuple):
+    """The time from a frame to the next one, forwards or backwards."""
 
-    Args:
-        frames: the one before, the frame, and the next one.
-        bins: the events between the last two.
-        places: the bins of the recording at whose ends the truths are.
-    """
-
+    # numbers of the frame before, the frame, and the next one
     frames: tuple[int, int, int]
+    # events between the last two
     bins: list[BinEvents]
-    places: NDArray[np.int64]
+    # bins of the recording at whose ends the truths are
+    truth_bins: NDArray[np.int64]
+
+
+class Labels(NamedTuple):
+    """The box, the motion and the truths of one sample, as in `TrackingSamples` [px]."""
+
+    box: NDArray[np.float64]
+    motion: NDArray[np.float64]
+    truths: NDArray[np.float64]
 
 
 def cut_samples(
-    recording: Recording,
-    frames: range,
-    size: int,
-    both_ways: bool = False,
-    as_bytes: bool = False,
-    counts: bool = False,
+    recording: Recording, frames: range, size: int, both_ways: bool = False, as_bytes: bool = False
 ) -> TrackingSamples:
-    """One sample for each frame whose box, and those of its neighbours, are known.
+    """One sample for each frame whose box, and those of its neighbours, are known; crops have a side of `size` [px].
 
-    A camera's clock is not that of the bins, so some frames come a bin sooner or later. Samples are as long as most of
-    the times between frames; the others are left out.
-
-    Args:
-        recording: with boxes, of each bin or of frames alone: then the last truth is the next frame's box.
-        frames: which frames; those before and after the range are used for motion and truth only.
-        size: side of a crop [px].
-        both_ways: also each interval backwards in time, where what became brighter becomes darker.
-        as_bytes: leave pictures and events as they are kept, which takes a quarter of the memory.
-        counts: how many events there were, 255 and more are one; else 1 where there was any.
-
-    Returns:
-        The samples, backward ones last.
-
-    Raises:
-        ConfigError: no sample is left.
-
-    Example:
-        >>> from spikebridge.data.simulation.render import render_recording
-        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
-        >>> recording = render_recording(RotatingDisk(height=64, width=64), duration=0.125, dt=0.005)
-        >>> cut_samples(recording, range(1, 4), size=48, both_ways=True).events.shape
-        torch.Size([5, 4, 2, 48, 48])
+    Frames before and after the range are used for motion and truth only. Where the recording has boxes at frames alone,
+    the last truth is the next frame's box. `both_ways` adds each interval backwards in time, where what became brighter
+    becomes darker; `as_bytes` leaves pictures and events as they are kept, in a quarter of the memory.
     """
-    read = lru_cache(maxsize=4)(recording.frames.__getitem__)
-    rows = [_around_the_box(recording, read, one, size, counts) for one in _intervals(recording, frames, both_ways)]
-    known = [row for row in rows if row is not None]
-    if not known:
+    read = lru_cache(maxsize=_NUM_CACHED)(recording.frames.__getitem__)
+    samples = [
+        _labelled_sample(recording, read, interval, size) for interval in intervals(recording, frames, both_ways)
+    ]
+    labelled = [sample for sample in samples if sample is not None]
+    if not labelled:
         raise ConfigError(
             "samples need boxes of a frame, of the one before and of the next one, but no frame of "
             f"{frames.start} to {frames.stop - 1} has all of them"
         )
 
-    return _stacked(known, as_bytes)
+    return stack_samples(labelled, as_bytes)
 
 
-def cut_unlabelled_samples(
-    recording: Recording,
-    frames: range,
-    size: int,
-    generator: np.random.Generator,
-    both_ways: bool = False,
-    as_bytes: bool = False,
-    counts: bool = False,
-) -> TrackingSamples:
-    """One sample for each frame and way of time, of a recording without boxes, or whose boxes are not to be read.
+def intervals(recording: Recording, frames: range, both_ways: bool) -> Iterator[FrameInterval]:
+    """The intervals after frames, backward ones last.
 
-    Each is cut around one of its events, drawn at random, and moved inside of the sensor if it would stick out; without
-    an event there is no sample.
-
-    Args:
-        recording: of frames and events.
-        frames: see `cut_samples`.
-        size: see there.
-        generator: draws the events.
-        both_ways: see there.
-        as_bytes: see there.
-        counts: see there.
-
-    Returns:
-        The samples, backward ones last; boxes, motion and truths are NaN.
-
-    Raises:
-        ConfigError: no sample is left.
-
-    Example:
-        >>> from spikebridge.data.simulation.render import render_recording
-        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
-        >>> recording = render_recording(RotatingDisk(height=64, width=64), duration=0.125, dt=0.005)
-        >>> samples = cut_unlabelled_samples(recording, range(1, 4), size=48, generator=np.random.default_rng(0))
-        >>> samples.events.shape, samples.boxes.isnan().all().item()
-        (torch.Size([5, 3, 2, 48, 48]), True)
+    A camera's clock is not that of the bins, so some frames come a bin sooner or later: intervals of the most frequent
+    number of bins are used, the others are left out.
     """
-    read = lru_cache(maxsize=4)(recording.frames.__getitem__)
-    intervals = _intervals(recording, frames, both_ways)
-    rows = [_around_an_event(recording, read, one, size, counts, generator) for one in intervals]
-    kept = [row for row in rows if row is not None]
-
-    if not kept:
-        raise ConfigError(f"changes need events between frames, but after {frames.start} to {frames.stop - 1} are none")
-
-    return _stacked(kept, as_bytes)
-
-
-def _intervals(recording: Recording, frames: range, both_ways: bool) -> Iterator[_Interval]:
-    """All that have as many bins as most of them; backward ones last."""
     starts = recording.frame_bins
     lengths = {k: int(starts[k + 1] - starts[k]) for k in frames if 0 < k < len(starts) - 1}
     num_bins = Counter(lengths.values()).most_common(1)[0][0] if lengths else 0
     if num_bins < 1:
         raise ConfigError("samples need frames that have neighbours, with bins of events between, but there are none")
 
-    inside = [k for k, length in lengths.items() if length == num_bins]
-    for k in inside:
-        yield _Interval((k - 1, k, k + 1), _binned(recording, k, num_bins), starts[k] + np.arange(num_bins))
+    usable = [k for k, length in lengths.items() if length == num_bins]
+    for k in usable:
+        yield FrameInterval((k - 1, k, k + 1), _binned(recording, k, num_bins), starts[k] + np.arange(num_bins))
 
-    for k in inside if both_ways else []:
+    for k in usable if both_ways else []:
         if k + 2 < min(frames.stop, len(starts)):
-            bins = [BinEvents(one.x, one.y, ~one.on) for one in _binned(recording, k, num_bins)[::-1]]
-            # the box at the end of the bin before
-            yield _Interval((k + 2, k + 1, k), bins, starts[k] + np.arange(num_bins)[::-1] - 1)
+            bins = [BinEvents(x, y, ~on) for x, y, on in _binned(recording, k, num_bins)[::-1]]
+            # backwards the truth is at the beginning of a bin, the end of the bin before
+            yield FrameInterval((k + 2, k + 1, k), bins, starts[k] + np.arange(num_bins)[::-1] - 1)
 
 
 def _binned(recording: Recording, k: int, num_bins: int) -> list[BinEvents]:
@@ -185,58 +117,33 @@ def _binned(recording: Recording, k: int, num_bins: int) -> list[BinEvents]:
     return [recording.events.slice_events(int(a), int(b)) for a, b in pairwise(edges)]
 
 
-def _around_the_box(
-    recording: Recording, read: Reader, one: _Interval, size: int, counts: bool
-) -> TrackingSamples | None:
-    """A sample, without an axis for samples; None where a box that it needs is not known."""
-    before, here, after = recording.frame_boxes[list(one.frames)]
-    there = box_center(recording.boxes[one.places])
-    if not np.isfinite(there[-1]).all():
-        there[-1] = box_center(after)
+def _labelled_sample(recording: Recording, read: Reader, interval: FrameInterval, size: int) -> TrackingSamples | None:
+    """A sample cut around the box, without an axis for samples; None where a box that it needs is unknown."""
+    before, box, after = recording.frame_boxes[list(interval.frames)]
+    centers = box_center(recording.boxes[interval.truth_bins])
+    if not np.isfinite(centers[-1]).all():
+        centers[-1] = box_center(after)
 
-    if not np.isfinite([*before, *here, *there[-1]]).all():
+    if not np.isfinite([*before, *box, *centers[-1]]).all():
         return None
 
-    crop, box = crop_around(here, size)
-    return _cut_out(read, one, crop, counts, box, box_center(here) - box_center(before), there - box_center(here))
+    crop, local_box = crop_around(box, size)
+    labels = Labels(local_box, box_center(box) - box_center(before), centers - box_center(box))
+
+    return cut_sample(read, interval, crop, labels)
 
 
-def _around_an_event(
-    recording: Recording, read: Reader, one: _Interval, size: int, counts: bool, generator: np.random.Generator
-) -> TrackingSamples | None:
-    """The same without boxes; None where there is no event."""
-    x, y = (np.concatenate([getattr(events, name) for events in one.bins]) for name in ("x", "y"))
-    if not len(x):
-        return None
+def cut_sample(read: Reader, interval: FrameInterval, crop: Crop, labels: Labels) -> TrackingSamples:
+    """A sample of one interval, without an axis for samples, as bytes."""
+    before, frame, after = (torch.from_numpy(crop_bytes(read(k), crop).copy())[None] for k in interval.frames)
+    events = torch.stack([crop_events(bin_, crop) for bin_ in interval.bins]).bool()
+    box, motion, truths = (torch.tensor(label, dtype=torch.float32) for label in labels)
 
-    drawn = generator.integers(len(x))
-    left, top = (
-        min(max(int(at[drawn]) - size // 2, 0), max(extent - size, 0))
-        for at, extent in ((x, recording.events.width), (y, recording.events.height))
-    )
-
-    unknown = np.full((len(one.bins), 2), np.nan)
-    return _cut_out(read, one, (left, top, size, size), counts, np.full(4, np.nan), unknown[0], unknown)
+    return TrackingSamples(frame, before, events, box, motion, truths, after)
 
 
-def _cut_out(
-    read: Reader,
-    one: _Interval,
-    crop: Crop,
-    counts: bool,
-    box: NDArray[np.float64],
-    motion: NDArray[np.float64],
-    truths: NDArray[np.float64],
-) -> TrackingSamples:
-    before, now, after = (torch.from_numpy(crop_bytes(read(frame), crop).copy())[None] for frame in one.frames)
-    grids = torch.stack([crop_events(bin_, crop, counts) for bin_ in one.bins])
-    events = grids.clamp(max=255).byte() if counts else grids.bool()
-    boxes, way, gone = (torch.tensor(label, dtype=torch.float32) for label in (box, motion, truths))
-
-    return TrackingSamples(now, before, events, boxes, way, gone, after)
-
-
-def _stacked(rows: Sequence[TrackingSamples], as_bytes: bool) -> TrackingSamples:
-    columns = zip(zip(*rows, strict=True), AXES.values(), strict=True)
-    samples = TrackingSamples(*(torch.stack(column, axis) for column, axis in columns))
-    return samples if as_bytes else TrackingSamples(*(part.float() for part in samples))
+def stack_samples(samples: Sequence[TrackingSamples], as_bytes: bool) -> TrackingSamples:
+    """Samples without an axis for samples as one, in single precision or as they are kept."""
+    columns = zip(zip(*samples, strict=True), AXES.values(), strict=True)
+    stacked = TrackingSamples(*(torch.stack(column, axis) for column, axis in columns))
+    return stacked if as_bytes else TrackingSamples(*(part.float() for part in stacked))
