@@ -1,4 +1,4 @@
-"""Rules of writing that a program can check: air, assignments, reasons, first words of docstrings, sizes, the border."""
+"""Rules of writing that a program can check: air, assignments, comments, first words of docstrings, sizes, border."""
 
 import ast
 import json
