@@ -79,7 +79,7 @@ fuzz: $(INSTALLED) ## 1,000 damaged files of every input format (half an hour); 
 # speed first: it needs no data and no training; one that fails does not keep the others from running
 SPEED := $(addprefix research/speed/,peers.py live.py network_overhead.py loops.py plain_layers.py) research/pages/speed_page.py
 # hours of test runs, measurements of another tree, the list of public names, GPL peers: only on request
-SLOW := $(wildcard research/project/*.py) $(addprefix research/speed/,live_soak.py gpu.py)
+SLOW := $(wildcard research/project/*.py research/project/*/*.py) $(addprefix research/speed/,live_soak.py gpu.py)
 SLOW += $(addprefix research/deploy/,beside_nengo.py neurobench_networks.py neurobench_harness.py residual_delays.py sweep_cost.py)
 SLOW += $(addprefix research/signals/,people.py plane.py integers.py wearer.py choice.py early.py training.py digit_delays.py)
 SLOW += $(addprefix research/sensing/,cameras/confidence.py cameras/families.py between_frames/equivalent_frame_rate.py)

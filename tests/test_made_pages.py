@@ -57,4 +57,4 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
     scripts = [script.rstrip(";") for script in scripts]
     assert "research/claims/units/approximation.py" in scripts
     assert "research/sensing/closed_loop/clips.py" in scripts
-    assert "research/project/mutations.py" not in scripts
+    assert "research/project/mutation_testing/measure.py" not in scripts

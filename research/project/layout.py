@@ -267,7 +267,7 @@ def imports(modules: dict[str, Module]) -> dict[str, Any]:
 
 
 def exported(module: Module) -> list[str]:
-    """Names in `__all__` of an `__init__.py` or of the stub next to it; else those that the stub imports `as` itself."""
+    """Names in `__all__` of a folder or of the stub next to it; else those that the stub imports `as` itself."""
     stub = ast.parse(module.stub)
     from_imports = (node for node in ast.walk(stub) if isinstance(node, ast.ImportFrom))
     as_itself = [alias.name for node in from_imports for alias in node.names if alias.asname == alias.name]
