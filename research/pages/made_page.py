@@ -54,6 +54,11 @@ def measured(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return table(titles, rows) if rows else MISSING
 
 
+def measured_of(rows: Sequence[Any], columns: Mapping[str, Callable[[Any], str]]) -> str:
+    """The same from the title and the cells of each column."""
+    return table_of(rows, columns) if rows else MISSING
+
+
 def pages_of(script: str) -> list[Path]:
     """The pages with a mark of a script."""
     pages = [PROJECT / "README.md", *DOCS.rglob("*.md"), *RESEARCH.rglob("NOTES.md")]
