@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +25,8 @@ MAX_PACKED = 4.0  # in 1,000 code lines
 MAX_EXPORTED = 290
 MAX_UNEXPORTED_DOCSTRINGS = 5000  # lines
 MAX_SCRIPTS = 12  # files of a folder
+# the field says: again, integer, max_, min_
+PRIVATE_WORDS = re.compile(r"\b(anew|whole numbers?)\b|\b_?(most|least)_\w+", re.IGNORECASE)
 
 every_tree = pytest.mark.parametrize("tree", TREES)
 
@@ -57,6 +60,29 @@ def test_a_line_holds_one_assignment(tree: str) -> None:
 @every_tree
 def test_docstrings_begin_with_a_noun_or_a_verb(tree: str) -> None:
     assert total(tree).fragments == []
+
+
+def test_names_and_docstrings_use_the_words_of_the_field() -> None:
+    private = []
+    for path in sorted(ROOT.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            private += [f"{path.relative_to(ROOT)}: {match[0]}" for match in PRIVATE_WORDS.finditer(_words_of(node))]
+
+    assert private == []
+
+
+def _words_of(node: ast.AST) -> str:
+    """The name that a node defines, and its docstring."""
+    if isinstance(node, ast.arg):
+        return node.arg
+    if isinstance(node, ast.Name):
+        return node.id if isinstance(node.ctx, ast.Store) else ""
+    if isinstance(node, ast.Module):
+        return ast.get_docstring(node) or ""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return f"{node.name}\n{ast.get_docstring(node) or ''}"
+
+    return ""
 
 
 def test_exported_names_are_few_and_only_they_have_long_docstrings() -> None:
