@@ -1,7 +1,7 @@
-"""Builds the native part where there is a C compiler; without one the package is whole, only slower.
+"""Builds the native library if there is a C compiler; without one the package is complete, only slower.
 
-The part is a plain library that knows no Python, so one wheel serves every version: `py3-none-PLATFORM` with it,
-`py3-none-any` without. `make wheel` makes the one for Linux.
+The library is plain C without Python, so one wheel serves every version: `py3-none-PLATFORM` with it, `py3-none-any`
+without. `make wheel` makes the one for Linux.
 """
 
 import re
@@ -16,7 +16,7 @@ from setuptools.command.build_ext import build_ext
 FOLDER = Path("src/spikebridge/ops/native")
 # kernels of all networks, and those of the tracker, which use headers of the former
 SOURCES = (FOLDER / "csrc", Path("src/spikebridge/networks/sensing/native/csrc"))
-# numbers are those of PyTorch to the bit: no product is fused with a sum
+# numbers are equal to those of PyTorch to the bit: no product is fused with a sum
 FLAGS = ["-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=default"]
 
 
@@ -25,6 +25,8 @@ def long_description() -> str:
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
     home = project["urls"]["Source"]
     tag = f"v{project['version']}"
+
+    # pictures are files, other links lead to pages
     raw = home.replace("github.com", "raw.githubusercontent.com")
     text = Path("README.md").read_text(encoding="utf-8")
     text = re.sub(r"(!\[[^\]]*\]\()(?!https?:|#)", rf"\g<1>{raw}/{tag}/", text)
@@ -33,9 +35,10 @@ def long_description() -> str:
 
 
 class BuildLibrary(build_ext):
-    """The native part is a plain library that is no Python module, so it has no name to export for one."""
+    """Builds a plain library, which is no Python module."""
 
     def get_export_symbols(self, ext: Extension) -> list[str]:
+        # a module would export its `PyInit` function
         return ext.export_symbols
 
     def copy_extensions_to_source(self) -> None:
@@ -46,7 +49,7 @@ class BuildLibrary(build_ext):
 
 
 class BuildWheel(bdist_wheel):
-    """A wheel for every Python version, of one platform where it holds the native part."""
+    """A wheel for every Python version, of one platform if it holds the native library."""
 
     def get_tag(self) -> tuple[str, str, str]:
         has_library = any(Path(self.bdist_dir).rglob("_native*"))

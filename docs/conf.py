@@ -1,4 +1,4 @@
-"""How the documentation is built: Markdown pages, and a reference made from docstrings, one page for each module."""
+"""Settings of the documentation: Markdown pages, and a reference made from docstrings, one page for each module."""
 
 import ast
 import contextlib
@@ -37,17 +37,18 @@ NOT_LIBRARY = {"cli", "__main__"}
 
 
 def setup(app):
-    """Pages of modules and of the gallery are written before the build; docstrings fence their drawings with ```."""
+    """Writes the pages of modules and of the gallery before the build."""
     write_module_pages()
     write_gallery()
+    # docstrings fence their drawings with ```
     app.connect("autodoc-process-docstring", fences_to_literal_blocks)
 
 
 def write_gallery():
-    """A page for each script of the gallery, with its picture, its code and what it prints; and a table of all."""
-    order = [
-        line for line in (GALLERY / "index.md").read_text(encoding="utf-8").split() if (GALLERY / f"{line}.py").exists()
-    ]
+    """Writes a page for each script of the gallery, with its picture, code and output, and a table of all."""
+    # the index has the order in which a reader meets them
+    words = (GALLERY / "index.md").read_text(encoding="utf-8").split()
+    order = [word for word in words if (GALLERY / f"{word}.py").exists()]
     cards = []
 
     for name in order:
@@ -88,7 +89,7 @@ def module_names():
 
 
 def write_module_pages():
-    """One page for each module, below the page of its package; a page of a module that is gone is removed."""
+    """Writes one page for each module, below the page of its package, and removes pages of modules that are gone."""
     names = module_names()
     MODULES.mkdir(exist_ok=True)
     pages = {name: module_page(name, names) for name in names}
@@ -99,20 +100,21 @@ def write_module_pages():
 
     for name, text in pages.items():
         file = MODULES / f"{name}.rst"
+        # a file that is written again is built again
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             file.write_text(text, encoding="utf-8")
 
 
 def module_page(name, names):
-    """The page of a module: its docstring and members; of a package also what it offers, and its modules."""
-    children = [one for one in names if one.rpartition(".")[0] == name]
+    """The page of a module: its docstring and members; of a package also its public names and its modules."""
+    children = [child for child in names if child.rpartition(".")[0] == name]
     members = "" if children else "   :members:\n"
     parts = [f"{name}\n{'=' * len(name)}\n", f".. automodule:: {name}\n{members}"]
-    offered = exported(name)
+    public = exported(name)
 
-    if children and offered:
+    if children and public:
         parts.append("Public names\n------------\n")
-        parts.append("\n".join(f"* :obj:`{last} <{path}>`" for last, path in offered) + "\n")
+        parts.append("\n".join(f"* :obj:`{last} <{path}>`" for last, path in public) + "\n")
 
     if children:
         parts.append(".. toctree::\n   :maxdepth: 1\n\n" + "".join(f"   {child}\n" for child in children))
@@ -123,28 +125,30 @@ def module_page(name, names):
 def exported(package):
     """Names in `__all__` of a package with the modules that define them, read from its sources."""
     folder = SOURCES.joinpath(*package.split(".")[1:])
-    file = next((one for one in (folder / "__init__.pyi", folder / "__init__.py") if one.exists()), None)
+    # a folder that imports lazily has its names in the stub
+    file = next((path for path in (folder / "__init__.pyi", folder / "__init__.py") if path.exists()), None)
     if file is None:
         return []
 
-    found = []
+    pairs = []
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module != "spikebridge._moved":
             module = f"{package}.{node.module}" if node.level else node.module
             if module.startswith("spikebridge"):
-                found += [(alias.asname or alias.name, f"{module}.{alias.name}") for alias in node.names]
+                pairs += [(alias.asname or alias.name, f"{module}.{alias.name}") for alias in node.names]
 
-    return sorted(found)
+    return sorted(pairs)
 
 
 def fences_to_literal_blocks(app, what, name, obj, options, lines):
-    """Replaces each fence by `::` and indents what is inside."""
-    inside = False
+    """Replaces each fence by `::` and indents the lines inside."""
+    is_inside = False
     for index, line in enumerate(lines):
         if line.strip() == "```":
-            inside = not inside
-            lines[index] = "::\n" if inside else ""
-        elif inside:
+            is_inside = not is_inside
+            lines[index] = "::\n" if is_inside else ""
+        elif is_inside:
             lines[index] = f"    {line}"
 
+    # `::\n` has two lines
     lines[:] = "\n".join(lines).split("\n")

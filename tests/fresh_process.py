@@ -1,6 +1,6 @@
 """Runs a program in a process that has loaded PyTorch and nothing of the package.
 
-Loading PyTorch takes longer than what tests do in such a process, so it is a fork of one that has done nothing else.
+Loading PyTorch takes longer than most programs of tests, so the process is a fork of one that has done nothing else.
 """
 
 import atexit
@@ -14,28 +14,22 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-LONGEST = 120  # seconds
+MAX_SECONDS = 120  # of a program
 
 
 @cache
 def _server() -> subprocess.Popen[str]:
     """The process that is forked; it ends with this one."""
-    words = [sys.executable, str(Path(__file__))]
-    server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, str(Path(__file__))]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     atexit.register(server.communicate)
     return server
 
 
 def run_fresh(program: str, *words: str, environment: Mapping[str, str] | None = None) -> str:
-    """What a program prints.
+    """Runs a program with its arguments and gives its output; if it fails, the error shows its stderr.
 
-    Args:
-        program: Python.
-        words: `sys.argv[1:]`.
-        environment: its variables, those of this process by default. What PyTorch reads while it loads is set already.
-
-    Raises:
-        AssertionError: it failed; the message is what it wrote to stderr.
+    Variables that PyTorch reads while it loads have no effect in `environment`.
     """
     server = _server()
     assert server.stdin is not None and server.stdout is not None
@@ -70,7 +64,8 @@ def _run(program: str, words: list[str], environment: dict[str, str], folder: st
     """Runs a program in this process and ends it."""
     code = 1
     try:
-        signal.alarm(LONGEST)
+        # a program that hangs would hold all later ones
+        signal.alarm(MAX_SECONDS)
         os.environ.clear()
         os.environ.update(environment)
         os.chdir(folder)
@@ -80,13 +75,14 @@ def _run(program: str, words: list[str], environment: dict[str, str], folder: st
         sys.stderr = open(2, "w")  # noqa: SIM115
         exec(compile(program, "program", "exec"), {"__name__": "__main__"})
         code = 0
-    except SystemExit as left:
-        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BaseException:  # noqa: BLE001 - shown to the test
         sys.excepthook(*sys.exc_info())
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        # the exit handlers belong to the server
         os._exit(code)
 
 

@@ -1,12 +1,11 @@
 """Runs the shell commands of a page, in order, in the current folder.
 
-A `spikebridge` command runs in a fork of a process that has done nothing but import the recipes and what trainings and
-exports need, and export once: PyTorch is loaded once, and no thread is lost in a fork.
-What a comment says decides what is run:
+A `spikebridge` command runs in a fork of a process that has imported the recipes and the parts of trainings and
+exports, and has exported once: PyTorch is loaded once, and no thread is lost in a fork. A comment may change that:
 
 - `# ... minutes` or `# ... hours`: the command is slow. Its options are parsed, and the next line must be its quick
   form, the same command with other options.
-- `# needs ...`: the command needs a device that is not there. Its options are parsed.
+- `# needs ...`: the command needs a device that is missing. Its options are parsed.
 
 `make` and `python research/...` are looked up, `pip install` is compared with the extras of the project.
 """
@@ -29,13 +28,13 @@ from typing import BinaryIO, NamedTuple
 import torch
 from torch import nn
 
-from spikebridge.cli.command import parse_command as parse
+from spikebridge.cli.command import parse_command
 from spikebridge.cli.main import COMMANDS, main
 from spikebridge.deploy.onnx.writer import write_onnx
 from spikebridge.recipes.load import RECIPES, load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-LONGEST = 300  # seconds; a command that waits for another one which has failed is ended
+MAX_SECONDS = 300  # of a command; one that waits for another one which has failed is ended
 IMPORTED_ONCE = ("lightning_fabric", "onnxscript")  # commands import them late; together they take seconds
 SLOW = re.compile(r"\b(minutes?|hours?)\b")
 
@@ -54,12 +53,12 @@ class Line(NamedTuple):
 
     @property
     def is_slow(self) -> bool:
-        """Whether a quick form must follow."""
+        """True if a quick form must follow."""
         return SLOW.search(self.comment) is not None
 
     @property
     def is_parsed_only(self) -> bool:
-        """Whether it is not executed."""
+        """True if the command is not run."""
         return self.is_slow or self.comment.startswith("needs ")
 
 
@@ -84,16 +83,14 @@ def lines_of(block: str, first: int = 1) -> Iterator[Line]:
 @cache
 def _server() -> subprocess.Popen[str]:
     """The process that runs blocks; it ends with this one."""
-    words = [sys.executable, str(Path(__file__))]
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, str(Path(__file__))]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def run_commands(block: str, first: int = 1) -> list[str]:
     """Runs the commands of a block in the current folder; gives a line for each one that fails.
 
-    Args:
-        block: text between the fences.
-        first: number of its first line in the page.
+    `first` is the number of the block's first line in the page.
     """
     server = _server()
     assert server.stdin is not None and server.stdout is not None
@@ -111,7 +108,9 @@ def _serve() -> None:
     for name in IMPORTED_ONCE:
         import_module(name)
 
-    write_onnx(nn.Identity(), {"x": torch.ones(1, 1)})  # the first export translates torch's library of operators
+    # the first export translates torch's library of operators
+    write_onnx(nn.Identity(), {"x": torch.ones(1, 1)})
+
     for request in sys.stdin:
         folder, block, first = json.loads(request)
         os.chdir(folder)
@@ -126,21 +125,22 @@ def _failures(block: str, first: int) -> Iterator[str]:
             yield f"line {line.number}: {line.text}: a slow command needs a quick form in the next line"
 
         if line.is_parsed_only:
-            yield from _failed(line, _parsed(line.stages[0]))
+            yield from _report(line, _parse(line.stages[0]))
         elif line.stages[0][0] != "spikebridge":
-            yield from _failed(line, _looked_up(line.stages[0]))
+            yield from _report(line, _look_up(line.stages[0]))
         elif line.text.endswith("&"):
             background.append((line, _Running(line.stages)))
         else:
-            yield from _failed(line, _Running(line.stages).wait())
+            yield from _report(line, _Running(line.stages).wait())
 
+    # the sender of a live command in the background stands in a later line
     for line, running in background:
-        yield from _failed(line, running.wait())
+        yield from _report(line, running.wait())
 
 
-def _failed(line: Line, why: str) -> Iterator[str]:
-    if why:
-        yield f"line {line.number}: {line.text}: {why}"
+def _report(line: Line, failure: str) -> Iterator[str]:
+    if failure:
+        yield f"line {line.number}: {line.text}: {failure}"
 
 
 def _is_quick_form(line: Line, following: Line | None) -> bool:
@@ -149,18 +149,18 @@ def _is_quick_form(line: Line, following: Line | None) -> bool:
     return following.stages[0][:3] == line.stages[0][:3] and following.stages[0] != line.stages[0]
 
 
-def _parsed(words: Sequence[str]) -> str:
-    """Why the options cannot be parsed; empty where they can."""
+def _parse(words: Sequence[str]) -> str:
+    """Parses the options of a command and gives the failure; empty if there is none."""
     try:
-        parse(COMMANDS[words[1]], f"spikebridge {words[1]}", list(words[2:]))
-    except Exception as failure:  # noqa: BLE001 - whatever it is, the page is wrong
+        parse_command(COMMANDS[words[1]], f"spikebridge {words[1]}", list(words[2:]))
+    except Exception as failure:  # noqa: BLE001 - any failure is one of the page
         return str(failure)
 
     return ""
 
 
-def _looked_up(words: Sequence[str]) -> str:
-    """Why a command of another program cannot be right; empty where it can."""
+def _look_up(words: Sequence[str]) -> str:
+    """Looks up a command of another program and gives the failure; empty if there is none."""
     if words[0] == "make":
         done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
         return done.stderr if done.returncode else ""
@@ -170,8 +170,8 @@ def _looked_up(words: Sequence[str]) -> str:
 
     if words[:2] == ["pip", "install"]:
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-        asked = re.findall(r"\[([\w,-]+)\]", " ".join(words))
-        unknown = {name for group in asked for name in group.split(",")} - extras.keys()
+        groups = re.findall(r"\[([\w,-]+)\]", " ".join(words))
+        unknown = {name for group in groups for name in group.split(",")} - extras.keys()
         return f"no such extra: {', '.join(sorted(unknown))}" if unknown else ""
 
     return "" if words[0] == "cd" or words[:2] == ["git", "clone"] else f"no rule for {words[0]!r}"
@@ -188,6 +188,8 @@ class _Running:
         for number, words in enumerate(stages):
             reader, writer = os.pipe() if number + 1 < len(stages) else (None, None)
             self.pids.append(_fork(words, source, writer, self.errors))
+
+            # a reader ends when the last writer has closed its end
             for end in (source, writer):
                 if end is not None:
                     os.close(end)
@@ -195,7 +197,7 @@ class _Running:
             source = reader
 
     def wait(self) -> str:
-        """Why it failed; empty where every command ended well."""
+        """Waits for all commands and gives the failure; empty if every one ended well."""
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in self.pids]
         self.errors.seek(0)
         text = self.errors.read().decode(errors="replace").strip()
@@ -214,16 +216,17 @@ def _fork(words: Sequence[str], source: int | None, writer: int | None, errors: 
 
     code = 70
     try:
-        nothing = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nothing if source is None else source, 0)
-        os.dup2(nothing if writer is None else writer, 1)
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null if source is None else source, 0)
+        os.dup2(null if writer is None else writer, 1)
         os.dup2(errors.fileno(), 2)
         sys.stdin = open(0)  # noqa: SIM115
         sys.stdout = open(1, "w")  # noqa: SIM115
         sys.stderr = open(2, "w")  # noqa: SIM115
+        # a reader of the page may have no data
         os.environ.pop("SPIKEBRIDGE_DATA", None)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(LONGEST)
+        signal.alarm(MAX_SECONDS)
         code = main(words[1:]) if words[0] == "spikebridge" else 127
         sys.stdout.flush()
         sys.stderr.flush()

@@ -66,18 +66,18 @@ NETWORK_LAYERS = (
     ("recipe",),
 )
 
-MOST_LINES = 650
-MOST_LINES_OF_A_FUNCTION = 80
-MOST_MODULES: dict[str, int] = {}
-MOST_MODULES_ELSEWHERE = 16
-MOST_LEVELS = 3
-MOST_SIBLINGS_OF_A_PREFIX = 2
-MOST_ARGUMENTS = 8
-MOST_FILES_OF_A_UNIT = 13  # that one call enters
-MOST_FILES_OF_A_NETWORK = 10
-LINES_OF_A_CONCEPT = 120
+MAX_LINES = 650
+MAX_LINES_OF_A_FUNCTION = 80
+MAX_MODULES = 16
+MAX_LEVELS = 3
+MAX_SIBLINGS_OF_A_PREFIX = 2
+MAX_ARGUMENTS = 8
+MAX_FILES_OF_A_UNIT = 13  # that one call enters
+MAX_FILES_OF_A_NETWORK = 10
+MIN_LINES_OF_A_CONCEPT = 120
 NAMES_WITHOUT_A_CONCEPT = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "factory"}
-OWN_WORDS = re.compile(
+# words of this project alone, where the field has a standard term
+PRIVATE_WORDS = re.compile(
     r"\b(told|nobody|whoever|hears?|heard|so-many-th|sights?|finders?|rooms?|goes on|go on|stirred|abroad|shaken)\b"
     r"|\bheeds?\b",
     re.I,
@@ -97,10 +97,10 @@ def nodes_of(path: Path) -> list[ast.AST]:
     return list(ast.walk(parsed(path)))
 
 
-def offenders(found_in: Callable[[Path], Iterable[object]]) -> dict[str, list[object]]:
-    """What a rule finds in each file, of those where it finds something. (A test a file would be thousands.)"""
-    found = {path.relative_to(ROOT).as_posix(): list(found_in(path)) for path in FILES}
-    return {name: what for name, what in found.items() if what}
+def violations(rule: Callable[[Path], Iterable[object]]) -> dict[str, list[object]]:
+    """Violations of a rule by file. (A test for each file would be thousands.)"""
+    by_file = {path.relative_to(ROOT).as_posix(): list(rule(path)) for path in FILES}
+    return {name: lines for name, lines in by_file.items() if lines}
 
 
 def parts_of(path: Path) -> tuple[str, ...]:
@@ -109,12 +109,12 @@ def parts_of(path: Path) -> tuple[str, ...]:
 
 
 def level(layers: tuple[tuple[str, ...], ...], name: str) -> int | None:
-    """Which layer a name stands in, counted from below."""
+    """Number of the layer that a name stands in, counted from below."""
     return next((number for number, layer in enumerate(layers) if name in layer), None)
 
 
 def imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    """Dotted names of all that a file imports, wherever in it."""
+    """Dotted names of all imports of a file, those inside functions, too."""
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -124,9 +124,10 @@ def imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
 
 
 def points_up(layers: tuple[tuple[str, ...], ...], here: str, there: str) -> bool:
-    """Whether an import goes up, or to a sibling of the same layer."""
+    """True if an import goes up, or to a sibling of the same layer."""
     own = level(layers, here)
     other = level(layers, there)
+    # the lowest layer is free: its names may import each other
     return here != there and own is not None and other is not None and other >= own and other > 0
 
 
@@ -166,10 +167,10 @@ def test_every_folder_stands_in_a_layer() -> None:
 
 
 def test_imports_point_down() -> None:
-    assert offenders(lambda path: wrong_imports(parts_of(path), imported(nodes_of(path)))) == {}
+    assert violations(lambda path: wrong_imports(parts_of(path), imported(nodes_of(path)))) == {}
 
 
-def test_an_import_that_points_up_is_seen() -> None:
+def test_an_import_that_points_up_is_found() -> None:
     tree = ast.parse("def f():\n    from spikebridge.training.loop import fit\nimport spikebridge.hybrid.unit")
     names = list(imported(ast.walk(tree)))
 
@@ -189,13 +190,15 @@ def module_files() -> dict[str, Path]:
 
 
 def file_imports() -> dict[Path, set[Path]]:
-    """Which files a file imports, packages' `__init__` left out."""
+    """The files that each file imports, packages' `__init__` left out."""
     files = module_files()
     graph: dict[Path, set[Path]] = {}
 
     for path in FILES:
+        # a package imports its modules, which import it back by their dotted names
         if path.name == "__init__.py":
             continue
+
         named = {files.get(name) or files.get(name.rpartition(".")[0]) for name in imported(nodes_of(path))}
         graph[path] = {other for other in named if other is not None and other != path and other.name != "__init__.py"}
 
@@ -204,12 +207,12 @@ def file_imports() -> dict[Path, set[Path]]:
 
 def circles(graph: dict[Path, set[Path]]) -> list[str]:
     """Chains of imports that end where they began."""
-    found: list[str] = []
+    chains: list[str] = []
     done: set[Path] = set()
 
     def visit(path: Path, chain: tuple[Path, ...]) -> None:
         if path in chain:
-            found.append(" -> ".join("/".join(parts_of(one)) for one in (*chain[chain.index(path) :], path)))
+            chains.append(" -> ".join("/".join(parts_of(one)) for one in (*chain[chain.index(path) :], path)))
         elif path not in done:
             for other in sorted(graph[path]):
                 visit(other, (*chain, path))
@@ -218,53 +221,48 @@ def circles(graph: dict[Path, set[Path]]) -> list[str]:
     for path in graph:
         visit(path, ())
 
-    return found
+    return chains
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
     assert circles(file_imports()) == []
 
 
-def test_what_continues_another_file_is_part_of_it_or_underscored() -> None:
+def test_a_file_that_continues_another_one_is_underscored() -> None:
     graph = file_imports()
     importers: dict[Path, list[Path]] = defaultdict(list)
     for path, others in graph.items():
         for other in others:
             importers[other].append(path)
 
-    second = [
+    continuations = [
         "/".join(parts_of(path))
         for path in graph
-        if len(path.read_text().splitlines()) < LINES_OF_A_CONCEPT
+        if len(path.read_text(encoding="utf-8").splitlines()) < MIN_LINES_OF_A_CONCEPT
         and not path.name.startswith("_")
         and [one.parent for one in importers[path]] == [path.parent]
     ]
 
-    assert second == []
+    assert continuations == []
 
 
 def test_a_folder_is_one_screen_and_at_most_three_levels_deep() -> None:
     modules = Counter(path.parent for path in FILES if path.name != "__init__.py")
-    wide = {
-        folder.relative_to(ROOT).as_posix(): number
-        for folder, number in modules.items()
-        if number > MOST_MODULES.get(folder.name, MOST_MODULES_ELSEWHERE)
-    }
+    wide = {folder.relative_to(ROOT).as_posix(): number for folder, number in modules.items() if number > MAX_MODULES}
 
     assert wide == {}
-    assert [path for path in FILES if len(parts_of(path)) > MOST_LEVELS + 1] == []
+    assert [path for path in FILES if len(parts_of(path)) > MAX_LEVELS + 1] == []
 
 
 def test_three_siblings_never_share_a_prefix() -> None:
     heads = Counter((path.parent, path.stem.split("_")[0]) for path in FILES if not path.name.startswith("_"))
-    assert {key: number for key, number in heads.items() if number > MOST_SIBLINGS_OF_A_PREFIX} == {}
+    assert {key: number for key, number in heads.items() if number > MAX_SIBLINGS_OF_A_PREFIX} == {}
 
 
 def test_a_file_holds_one_concept() -> None:
-    long = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in FILES}
-    assert {name: lines for name, lines in long.items() if lines > MOST_LINES} == {}, (
-        "a second concept wants a file of its own"
-    )
+    sizes = {path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    long = {name: lines for name, lines in sizes.items() if lines > MAX_LINES}
+    assert long == {}, "a second concept goes into a file of its own"
 
 
 def functions_of(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -285,39 +283,39 @@ def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str
 
 
 def test_functions_are_short() -> None:
-    def long_ones(path: Path) -> list[object]:
-        lines = path.read_text().splitlines()
+    def long_functions(path: Path) -> list[object]:
+        lines = path.read_text(encoding="utf-8").splitlines()
         sizes = [(function.name, code_lines(function, lines)) for function in functions_of(path)]
-        return [one for one in sizes if one[1] > MOST_LINES_OF_A_FUNCTION]
+        return [(name, size) for name, size in sizes if size > MAX_LINES_OF_A_FUNCTION]
 
-    assert offenders(long_ones) == {}
+    assert violations(long_functions) == {}
 
 
-def arguments_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """How many arguments a function takes, `self` and `cls` aside."""
+def num_arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Number of arguments of a function, `self` and `cls` left out."""
     names = [one.arg for one in [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]]
     return len([name for name in names if name not in ("self", "cls")])
 
 
 def test_functions_take_at_most_eight_arguments() -> None:
     many = {
-        f"{'/'.join(parts_of(path))}.{function.name}": arguments_of(function)
+        f"{'/'.join(parts_of(path))}.{function.name}": number
         for path in FILES
         for function in functions_of(path)
-        if arguments_of(function) > MOST_ARGUMENTS
+        if (number := num_arguments(function)) > MAX_ARGUMENTS
     }
 
     assert many == {}
 
 
-def test_a_call_is_followed_through_few_files() -> None:
+def test_a_call_enters_few_files() -> None:
     unit = enter_unit()["unit"]
     network = enter_network()["network"]
-    assert len(unit) <= MOST_FILES_OF_A_UNIT, unit
-    assert len(network) <= MOST_FILES_OF_A_NETWORK, network
+    assert len(unit) <= MAX_FILES_OF_A_UNIT, unit
+    assert len(network) <= MAX_FILES_OF_A_NETWORK, network
 
 
-def test_lines_of_code_are_counted_without_words_about_them() -> None:
+def test_lines_of_code_are_no_docstrings_comments_and_blanks() -> None:
     text = 'def f():\n    """One."""\n\n    # why\n    a = 1\n    return a\n'
     function = ast.parse(text).body[0]
     assert isinstance(function, ast.FunctionDef)
@@ -332,6 +330,7 @@ def test_no_two_classes_have_one_name() -> None:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
 
+    # every recipe has its Config
     assert {name: number for name, number in names.items() if number > 1 and name != "Config"} == {}
 
 
@@ -355,17 +354,18 @@ def used(path: Path) -> set[str]:
 
 
 def in_public_signatures(tree: ast.Module) -> set[str]:
-    """Names in annotations of the public functions and classes of a file: who reads these wants to look them up."""
+    """Names in annotations of the public functions and classes of a file, which their readers look up."""
     public = [node for node in tree.body if not getattr(node, "name", "_").startswith("_")]
-    inside = [one for node in public for one in ast.walk(node)]
-    annotations = [one.annotation for one in inside if isinstance(one, ast.arg | ast.AnnAssign)]
-    annotations += [one.returns for one in inside if isinstance(one, ast.FunctionDef)]
-    parts = [part for one in annotations if one is not None for part in ast.walk(one)]
+    nodes = [inner for node in public for inner in ast.walk(node)]
+    annotations = [node.annotation for node in nodes if isinstance(node, ast.arg | ast.AnnAssign)]
+    annotations += [node.returns for node in nodes if isinstance(node, ast.FunctionDef)]
+    parts = [part for annotation in annotations if annotation is not None for part in ast.walk(annotation)]
 
-    return {one.id for one in parts if isinstance(one, ast.Name)}
+    return {part.id for part in parts if isinstance(part, ast.Name)}
 
 
-def test_what_only_its_own_file_uses_is_underscored() -> None:
+def test_a_name_that_only_its_own_file_uses_is_underscored() -> None:
+    # one pass over all words: a search for each name in each file would take minutes
     readers = [*FILES, *ROOT.rglob("*.pyi")]
     readers += [path for part in ("tests", "research", "docs") for path in (PROJECT / part).rglob("*.py")]
     words = {path: used(path) for path in readers}
@@ -374,15 +374,15 @@ def test_what_only_its_own_file_uses_is_underscored() -> None:
         code = re.findall(r"```.*?```|`[^`\n]+`", page.read_text(encoding="utf-8"), re.DOTALL)
         words[page] = set(re.findall(r"\w+", " ".join(code)))
 
-    number = Counter(word for found in words.values() for word in found)
-    recipe = {"Config", "PRESETS", "train", "evaluate", "report", "build", "example"}
+    num_files = Counter(word for names in words.values() for word in names)
+    hooks = {"Config", "PRESETS", "train", "evaluate", "report", "build", "example"}
     own = {
         f"{'/'.join(parts_of(path))}.{name}"
         for path in FILES
         for name in set(defined(parsed(path))) - in_public_signatures(parsed(path))
         if not name.startswith("_")
-        and number[name] == (name in words[path])
-        and not (path.stem == "recipe" and name in recipe)
+        and num_files[name] == (name in words[path])
+        and not (path.stem == "recipe" and name in hooks)
     }
 
     assert own == set()
@@ -396,22 +396,23 @@ def test_names_are_concepts() -> None:
         words = {word.lower() for name in [path.stem, *names] for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
         return words & NAMES_WITHOUT_A_CONCEPT
 
-    assert offenders(empty_words) == {}
+    assert violations(empty_words) == {}
 
 
 def test_names_and_docstrings_use_the_words_of_the_field() -> None:
     kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    found = []
+    private = []
 
     for path in FILES:
         for node in nodes_of(path):
             if not isinstance(node, (*kinds, ast.Module)):
                 continue
+
             name = path.stem if isinstance(node, ast.Module) else node.name
             words = " ".join(re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)) + "\n" + (ast.get_docstring(node) or "")
-            found += [f"{'/'.join(parts_of(path))}.{name}: {word}" for word in OWN_WORDS.findall(words)]
+            private += [f"{'/'.join(parts_of(path))}.{name}: {match[0]}" for match in PRIVATE_WORDS.finditer(words)]
 
-    assert found == []
+    assert private == []
 
 
 def test_users_meet_errors_not_asserts_and_nothing_is_swallowed() -> None:
@@ -420,7 +421,7 @@ def test_users_meet_errors_not_asserts_and_nothing_is_swallowed() -> None:
             if isinstance(node, ast.Assert) or (isinstance(node, ast.ExceptHandler) and node.type is None):
                 yield f"line {node.lineno}: {'assert' if isinstance(node, ast.Assert) else 'bare except'}"
 
-    assert offenders(swallowing) == {}
+    assert violations(swallowing) == {}
 
 
 def test_no_file_is_unpickled() -> None:
@@ -430,8 +431,8 @@ def test_no_file_is_unpickled() -> None:
         calls = {(node.value.id, node.attr) for node in attributes if isinstance(node.value, ast.Name)}
         yield from calls & {("torch", "load"), ("torch", "save")}
 
-    assert offenders(unpickling) == {}
+    assert violations(unpickling) == {}
 
 
 def test_nothing_is_imported_wholesale() -> None:
-    assert offenders(lambda path: [name for name in imported(nodes_of(path)) if name.endswith(".*")]) == {}
+    assert violations(lambda path: [name for name in imported(nodes_of(path)) if name.endswith(".*")]) == {}

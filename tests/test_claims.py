@@ -21,7 +21,7 @@ def one_thread_and_a_seed() -> Any:
 
 
 def experiment(name: str) -> Any:
-    """The module of an experiment, or the one that all of them use."""
+    """The module of an experiment, or the one that all of them import."""
     folder = next(FOLDER.rglob(f"{name}.py")).relative_to(FOLDER.parents[1]).with_suffix("")
     return importlib.import_module(".".join(folder.parts))
 

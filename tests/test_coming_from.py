@@ -23,6 +23,7 @@ def blocks(section: str) -> dict[str, str]:
 
 
 def run(code: str, names: dict[str, Any]) -> dict[str, Any]:
+    """Runs code with some names and gives all of its names."""
     torch.manual_seed(5)
     names = {**names, "__name__": "page"}
     with warnings.catch_warnings():
@@ -33,7 +34,7 @@ def run(code: str, names: dict[str, Any]) -> dict[str, Any]:
 
 
 def first(outputs: Any) -> torch.Tensor:
-    """The spikes, of a network that gives its state too."""
+    """The spikes of a network that may also give its state."""
     return outputs[0] if isinstance(outputs, tuple) else outputs
 
 
@@ -43,7 +44,7 @@ def test_both_blocks_do_the_same(section: str) -> None:
     code = blocks(section)
     theirs = run(code["py"], {})
 
-    # a section that shows no loop of ours uses that of the first one
+    # a section without a training loop of ours has that of the first one
     ours = run(code["python"], {"train": run(blocks("snnTorch")["python"], {})["train"]})
     torch.manual_seed(6)
     batches = [(3 * torch.rand(25, 8, 20), torch.randint(3, (8,))) for _ in range(3)]
@@ -59,6 +60,7 @@ def test_both_blocks_do_the_same(section: str) -> None:
 
         torch.testing.assert_close(*spikes)
         for side in sides:
+            # its layers keep their state from one forward to the next
             if section == "SpikingJelly" and side is theirs:
                 side["functional"].reset_net(side["network"])
             side["train"](side["network"], batches)

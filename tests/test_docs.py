@@ -15,14 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOTES = sorted((ROOT / "research").rglob("NOTES.md"))
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-MOST_LINES = 150
+MAX_LINES = 150
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
 
 def run_page(text: str, source: str, with_commands: bool = True) -> str:
-    """Runs the blocks of a page and gives what went otherwise than it says; a block without prompts just has to run."""
+    """Runs the blocks of a page and gives a report of failures; a block without prompts only has to run."""
     names: dict[str, object] = {"__name__": "__main__"}
     report: list[str] = []
 
@@ -35,6 +35,7 @@ def run_page(text: str, source: str, with_commands: bool = True) -> str:
         elif match.group(1) == "sh":
             continue
         elif block.startswith(">>>"):
+            # an example has a copy of the names
             example = doctest.DocTestParser().get_doctest(block, names, source, source, line)
             doctest.DocTestRunner(optionflags=FLAGS).run(example, out=report.append, clear_globs=False)
             names.update(example.globs)
@@ -60,11 +61,12 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
 
 def test_a_page_of_explanations_is_short() -> None:
     pages = (ROOT / "docs" / "explanation").glob("*.md")
-    long = {page.name: lines for page in pages if (lines := len(page.read_text().splitlines())) > MOST_LINES}
+    lines = {page.name: len(page.read_text(encoding="utf-8").splitlines()) for page in pages}
+    long = {name: number for name, number in lines.items() if number > MAX_LINES}
     assert long == {}, "history and attempts go to research/*/NOTES.md"
 
 
-def test_names_live_on_from_block_to_block_and_a_wrong_number_is_seen() -> None:
+def test_blocks_share_their_names_and_a_wrong_number_is_reported() -> None:
     page = "```python\nx = 1\n```\n\n```python\n>>> x + 1\n{}\n```\n"
     assert run_page(page.format(2), "page") == ""
     assert "Expected:\n    3\nGot:\n    2" in run_page(page.format(3), "page")
@@ -93,11 +95,11 @@ def test_a_command_that_fails_is_named_with_its_line(tmp_path: Path, monkeypatch
         ("spikebridge frobnicate &", "no command 'frobnicate'"),
     ],
 )
-def test_a_line_that_cannot_be_right_is_seen_without_running_it(block: str, why: str) -> None:
+def test_a_wrong_line_is_reported_without_running_it(block: str, why: str) -> None:
     assert [failure for failure in run_commands(block) if why in failure]
 
 
-def test_what_a_command_writes_the_next_one_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_reads_the_files_of_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     block = "spikebridge copy digits \\\n  my.py\nspikebridge train ./my.py --help  # options\npip install spikebridge"
     assert run_commands(block) == []

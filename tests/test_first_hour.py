@@ -1,4 +1,4 @@
-"""The walks through the pages: what a reader types, in order, and what fails."""
+"""Walks through the pages: every typed step in order, and its failures."""
 
 from pathlib import Path
 
@@ -33,8 +33,8 @@ spikebridge lst | cat
 
 
 def test_a_walk_takes_every_step_that_the_page_shows() -> None:
-    found = [(step.line, step.what, bool(step.python)) for step in first_hour.steps(PAGE)]
-    assert found == [
+    steps = [(step.line, step.what, bool(step.python)) for step in first_hour.steps(PAGE)]
+    assert steps == [
         (6, "spikebridge train digits --preset quick     --out runs/first", False),
         (13, "Python: A network", True),
         (17, "Python: A network", True),
@@ -42,7 +42,7 @@ def test_a_walk_takes_every_step_that_the_page_shows() -> None:
     ]
 
 
-def test_what_fails_is_in_the_rows(tmp_path: Path) -> None:
+def test_failures_are_in_the_rows(tmp_path: Path) -> None:
     good, wrong, command = first_hour.walk(PAGE[PAGE.index("## A network") :], tmp_path)
     assert "failed" not in good
     assert "Expected:\n    3\nGot:\n    2" in wrong["failed"]

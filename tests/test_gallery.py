@@ -10,11 +10,11 @@ import pytest
 
 GALLERY = Path(__file__).resolve().parent.parent / "docs" / "gallery"
 SCRIPTS = sorted(GALLERY.glob("*.py"))
-# what a reader should see, from the docstring of each
+# lines that the docstrings of the scripts promise
 PRINTED = {
     "codes": "phase      error 0.000, bound 0.000",
     "export": "all levels agree: True",
-    "integer_run": "weights of 8 bits: the bits of the quantised network: True",
+    "integer_run": "weights of 8 bits: equal to the quantised network: True",
     "learned_delay": "the spike of step 10 arrives at step 16",
     "live_stream": "equal to the whole: True",
     "question": "answer: red (ok, confidence 1.00)",
@@ -34,13 +34,15 @@ def test_an_example_runs_and_has_a_picture(script: Path, capsys: pytest.CaptureF
     printed = capsys.readouterr().out
     assert PRINTED.get(script.stem, "") in printed
     assert printed
+    # numbers of a training and of random inputs, which may change a little
     if script.stem == "tasks":
         gates, none = (int(share) for share in re.findall(r": (\d+) %", printed))
         assert gates > none + 5
 
     if script.stem == "modulation":
-        off, on, *again = ast.literal_eval(printed.partition(": ")[2])
-        assert on < 0.8 * off and again[1] < 0.8 * again[0]
+        quarters = ast.literal_eval(printed.partition(": ")[2])
+        assert quarters[1] < 0.8 * quarters[0]
+        assert quarters[3] < 0.8 * quarters[2]
 
 
 def test_the_gallery_lists_every_script() -> None:

@@ -1,4 +1,4 @@
-"""The glossary names code that is there."""
+"""The glossary names code that exists."""
 
 import re
 from pathlib import Path

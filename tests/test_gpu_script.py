@@ -1,4 +1,4 @@
-"""The benchmark of a GPU without one: it ends in one line, and its tables work at tiny sizes on the CPU."""
+"""The benchmark of a GPU on a machine without one: it ends in one line, and its tables work at small sizes."""
 
 import importlib
 from contextlib import nullcontext
@@ -22,7 +22,8 @@ def test_without_cuda_it_ends_in_one_line(gpu: ModuleType, monkeypatch: pytest.M
     with pytest.raises(SystemExit) as ended:
         gpu.main(["--quick"])
 
-    line = str(ended.value.code)  # a text is printed, and the exit code is 1
+    # a text is printed, and the exit code is 1
+    line = str(ended.value.code)
     assert line.startswith("research/speed/gpu.py needs an NVIDIA GPU with CUDA, but PyTorch") and "\n" not in line
 
 
@@ -32,13 +33,14 @@ def test_the_distance_of_tensors_is_that_by_hand(gpu: ModuleType) -> None:
     assert gpu.distance(first, second) == 0.25  # 1 of 4; 1 of 10
 
 
-def test_the_cpu_is_no_distance_from_itself(gpu: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_cpu_agrees_with_itself(gpu: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     rows = gpu.parity("cpu", MODULES)
     assert [row["module"] for row in rows[::2]] == MODULES
     assert {row["precision"] for row in rows} == {"float32", "float64"}
     assert {row[name] for row in rows for name in ("outputs", "differing values", "gradients")} == {0.0}
 
-    for case in gpu.cases().values():  # a silent module would agree with anything
+    # a silent module would agree with anything
+    for case in gpu.cases().values():
         outputs, gradients = gpu.forward_and_backward(case, "cpu", torch.float32)
         assert all(y.any() for y in outputs.values()) and any(g.any() for g in gradients.values())
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
         "deploy/residual_delays",
     ],
 )
-def test_the_tables_are_those_of_the_results(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_are_made_from_the_results(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [script, "--check"])
     assert import_module(f"research.{script.replace('/', '.')}").main() == 0, (
         f"python research/{script}.py writes them again"
@@ -35,7 +35,7 @@ def test_every_peer_of_the_speed_page_has_its_version() -> None:
     assert rows - {"native", "pytorch", "loop", "floor"} <= results["environment"]["versions"].keys()
 
 
-def test_works_that_are_not_there_are_refused() -> None:
+def test_unknown_works_are_refused() -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); sys.stderr = sys.stdout\n"
         "from research.speed import peers\n"
@@ -49,12 +49,10 @@ def test_works_that_are_not_there_are_refused() -> None:
 
 
 def test_make_bench_measures_speed_before_what_needs_data() -> None:
-    told = subprocess.run(["make", "-n", "bench"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    scripts = [word for word in told.split() if word.startswith("research/")]
+    output = subprocess.run(["make", "-n", "bench"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    scripts = [word.rstrip(";") for word in output.split() if word.startswith("research/")]
 
     assert scripts[:2] == ["research/speed/peers.py", "research/speed/live.py"]
-
-    scripts = [script.rstrip(";") for script in scripts]
     assert "research/claims/units/approximation.py" in scripts
     assert "research/sensing/closed_loop/clips.py" in scripts
-    assert "research/project/mutations.py" not in scripts
+    assert "research/project/mutation_testing/measure.py" not in scripts

@@ -1,4 +1,4 @@
-"""Names of the last release that moved or left end in one line that says where they are now."""
+"""Names of the last release that moved or left give one line that says where they are now."""
 
 import importlib
 import json

@@ -23,18 +23,18 @@ def test_prompts_and_outputs_are_left_out_and_text_is_kept() -> None:
 
 
 def test_every_cell_of_the_notebook_is_python_with_an_id_of_its_own() -> None:
-    whole = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
-    assert (whole["nbformat"], whole["nbformat_minor"]) == (4, 5)
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
 
-    code = ["".join(cell["source"]) for cell in whole["cells"] if cell["cell_type"] == "code"]
+    code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert len(code) > 8
     for source in code:
         ast.parse(source)
 
-    ids = [cell["id"] for cell in whole["cells"]]
+    ids = [cell["id"] for cell in notebook["cells"]]
     assert len(set(ids)) == len(ids)
 
 
-def test_the_notebook_is_that_of_the_page() -> None:
+def test_the_notebook_is_made_from_the_page() -> None:
     text = tutorial_notebook.notebook(tutorial_notebook.PAGE.read_text(encoding="utf-8"))
     assert NOTEBOOK.read_text(encoding="utf-8") == text, "python docs/tutorials/notebook.py writes it again"

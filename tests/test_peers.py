@@ -1,4 +1,4 @@
-"""What the benchmark beside other libraries makes of its rounds: intervals by hand, and pages from old and new rows."""
+"""Statistics of the comparison with other libraries: intervals by hand, and tables of old and new results."""
 
 import importlib
 import sys
@@ -42,17 +42,17 @@ def test_a_row_has_the_interval_of_its_ratios_and_is_compared_with_its_floor(
     turns: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = {"a": 2.0, "b": 4.0, "floor": 1.0}
-    now = [0.0]
+    clock = [0.0]
 
     def work(name: str) -> Any:
         def run() -> torch.Tensor:
-            now[0] += seconds[name]
+            clock[0] += seconds[name]
             return torch.zeros(1)
 
         return run
 
-    monkeypatch.setattr(turns.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(turns.time, "process_time", lambda: now[0] / 2)
+    monkeypatch.setattr(turns.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(turns.time, "process_time", lambda: clock[0] / 2)
     works = {name: work(name) for name in seconds}
     a, b, floor = turns.take_turns(works, rounds=6, max_seconds=100.0, floors={"b": "floor"})
 
@@ -70,7 +70,8 @@ def test_the_page_shows_intervals_where_rows_have_them() -> None:
 
     assert "| native | 2.0 ms, 1.00 x |" in old and "without neurons" not in old
 
-    row["cpu_ratio_interval"] = None  # of fewer than six rounds
+    # fewer than six rounds have no interval
+    row["cpu_ratio_interval"] = None
     assert page.networks({"networks": [table]}) == old
 
     row["over_floor"] = {"name": "no neurons", "cpu_ratio": 0.9, "cpu_ratio_interval": [0.88, 0.93]}
@@ -93,7 +94,7 @@ def test_spyx_has_one_thread_before_jax_starts(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("loop", [False, True])
-def test_a_network_gives_what_its_modules_give_by_hand(loop: bool) -> None:
+def test_a_network_is_equal_to_its_modules_by_hand(loop: bool) -> None:
     overhead = importlib.import_module("research.speed.network_overhead")
     network = overhead.build(loop).eval()
     frames = torch.randn(overhead.FRAMES, 2, 256)

@@ -1,4 +1,4 @@
-"""The public API keeps what the page "Stability" promises: no name and no parameter goes without a word."""
+"""The public API keeps the promise of the page "Stability": no name and no parameter goes without a notice."""
 
 import json
 
@@ -44,7 +44,7 @@ def test_no_public_name_and_no_parameter_is_gone(package: str) -> None:
         (None, ["x"], []),
     ],
 )
-def test_what_breaks_a_caller_is_seen(before: list[str], after: list[str], expected: list[str]) -> None:
+def test_a_change_that_breaks_callers_is_found(before: list[str], after: list[str], expected: list[str]) -> None:
     assert public_api.breaks("f", before, after) == expected
 
 

@@ -1,8 +1,9 @@
-"""What is public is exported where people look for it, and says what it is."""
+"""Public names are exported by their folders, and have docstrings that fit them."""
 
 import ast
 import importlib
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -28,19 +29,19 @@ def public(tree: ast.Module) -> list[ast.ClassDef | ast.FunctionDef]:
 
 
 def exported(folder: str) -> set[str]:
-    """The names that a folder offers."""
+    """The names in `__all__` of a folder."""
     return set(getattr(importlib.import_module(f"spikebridge.{folder}"), "__all__", ()))
 
 
 def is_record(node: ast.ClassDef) -> bool:
-    """Whether a class only holds or describes values: a state or a plan comes from a call, nobody has to name it."""
+    """True if a class only holds or describes values, such as a state: it comes from a call and needs no export."""
     bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
     decorators = {ast.unparse(decorator).split("(")[0] for decorator in node.decorator_list}
     return bool(bases & {"NamedTuple", "Protocol", "TypedDict"}) or "dataclass" in decorators
 
 
 @pytest.mark.parametrize("folder", EXPORTING)
-def test_every_public_class_that_does_something_is_exported_by_its_folder(folder: str) -> None:
+def test_every_public_class_that_is_no_record_is_exported_by_its_folder(folder: str) -> None:
     trees = [tree_of(path) for path in sorted((ROOT / folder).rglob("*.py"))]
     classes = [node for tree in trees for node in public(tree) if isinstance(node, ast.ClassDef)]
     assert {node.name for node in classes if not is_record(node)} - exported(folder) == set()
@@ -53,13 +54,14 @@ def test_every_exported_name_is_there(folder: str) -> None:
         assert getattr(module, name) is not None
 
 
-def test_what_is_public_says_what_it_is() -> None:
+def test_public_names_and_files_have_docstrings() -> None:
     silent = []
     for path in FILES:
         name = path.relative_to(ROOT).as_posix()
         tree = tree_of(path)
+        # an empty `__init__.py` only makes a package
         if path.stat().st_size > 0 and not ast.get_docstring(tree):
-            silent.append(f"{name}: a file begins with what it is about")
+            silent.append(f"{name}: the file has no docstring")
         silent += [f"{name}: {node.name}" for node in public(tree) if not ast.get_docstring(node)]
 
     assert silent == []
@@ -74,40 +76,52 @@ def documented_arguments(docstring: str) -> list[str]:
 
 def arguments(node: ast.FunctionDef) -> set[str]:
     """The names of a function's arguments."""
-    named = node.args
-    several = [one for one in (named.vararg, named.kwarg) if one]
-    return {one.arg for one in (*named.posonlyargs, *named.args, *named.kwonlyargs, *several)}
+    parts = node.args
+    several = [argument for argument in (parts.vararg, parts.kwarg) if argument]
+    return {argument.arg for argument in (*parts.posonlyargs, *parts.args, *parts.kwonlyargs, *several)}
 
 
 def class_arguments(node: ast.ClassDef) -> set[str] | None:
-    """What an instance is made from: the arguments of `__init__`, or the fields; None where a parent says it."""
-    methods = {one.name: one for one in node.body if isinstance(one, ast.FunctionDef)}
+    """Arguments of `__init__`, or the fields of a record; None if a parent class has them."""
+    methods = {inner.name: inner for inner in node.body if isinstance(inner, ast.FunctionDef)}
     if "__init__" in methods:
-        named = arguments(methods["__init__"])
-        return None if methods["__init__"].args.kwarg else named
+        init = methods["__init__"]
+        return None if init.args.kwarg else arguments(init)
 
-    fields = {one.target.id for one in node.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)}
+    annotated = [inner.target for inner in node.body if isinstance(inner, ast.AnnAssign)]
+    fields = {target.id for target in annotated if isinstance(target, ast.Name)}
     return fields if is_record(node) and fields and len(node.bases) <= 1 else None
 
 
-def test_documented_arguments_have_the_names_of_arguments_and_named_files_are_there() -> None:
-    stale = []
-    known = {path.name for path in FILES}
-
+def documented_nodes() -> Iterator[tuple[str, ast.Module | ast.ClassDef | ast.FunctionDef, str]]:
+    """Every file, class and function with a docstring: its path, node and docstring."""
     for path in FILES:
         for node in ast.walk(tree_of(path)):
-            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                continue
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                yield path.relative_to(ROOT).as_posix(), node, ast.get_docstring(node) or ""
 
-            docstring = ast.get_docstring(node) or ""
-            name = path.relative_to(ROOT).as_posix()
-            stale += [f"{name}: no {file}" for file in re.findall(r"`(\w+\.py)`", docstring) if file not in known]
-            if isinstance(node, ast.Module) or "Args:" not in docstring:
-                continue
 
-            given = arguments(node) if isinstance(node, ast.FunctionDef) else class_arguments(node)
-            if given is not None:
-                unknown = [one for one in documented_arguments(docstring) if one not in given]
-                stale += [f"{name}: {node.name} has no {one}" for one in unknown]
+def test_documented_arguments_have_the_names_of_arguments() -> None:
+    stale = []
+    for path, node, docstring in documented_nodes():
+        if isinstance(node, ast.Module) or "Args:" not in docstring:
+            continue
+
+        names = arguments(node) if isinstance(node, ast.FunctionDef) else class_arguments(node)
+        if names is not None:
+            unknown = [name for name in documented_arguments(docstring) if name not in names]
+            stale += [f"{path}: {node.name} has no {name}" for name in unknown]
+
+    assert stale == []
+
+
+def test_files_that_a_docstring_names_exist() -> None:
+    names = {path.name for path in FILES}
+    stale = [
+        f"{path}: no {file}"
+        for path, _, docstring in documented_nodes()
+        for file in re.findall(r"`(\w+\.py)`", docstring)
+        if file not in names
+    ]
 
     assert stale == []

@@ -1,4 +1,4 @@
-"""The reference has a page for each module of the library, and a package's page links to all that it offers."""
+"""The reference has a page for each module of the library, and a package's page links to all of its public names."""
 
 import importlib
 import importlib.util
@@ -51,12 +51,12 @@ def test_every_page_but_the_first_is_in_the_tree_of_its_package(conf: Any) -> No
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_links_to_every_name_that_it_offers(conf: Any, package: str) -> None:
-    offered = dict(conf.exported(f"spikebridge.{package}"))
+def test_a_package_links_to_every_public_name(conf: Any, package: str) -> None:
+    linked = dict(conf.exported(f"spikebridge.{package}"))
     module = importlib.import_module(f"spikebridge.{package}")
 
-    assert set(module.__all__) <= offered.keys()
-    for name, path in offered.items():
+    assert set(module.__all__) <= linked.keys()
+    for name, path in linked.items():
         home, _, last = path.rpartition(".")
         assert getattr(importlib.import_module(home), last) is getattr(module, name)
 

@@ -1,4 +1,4 @@
-"""What a package index and a reader of the package see: version, links, extras, licences, files."""
+"""The package as an index shows it: version, links, extras, licences, files."""
 
 import fnmatch
 import json
@@ -34,15 +34,15 @@ def test_the_long_description_has_no_relative_link(monkeypatch: pytest.MonkeyPat
 def test_every_extra_that_a_text_names_is_there() -> None:
     extras = set(PROJECT["project"]["optional-dependencies"])
     texts = [*PACKAGE.rglob("*.py"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
-    named = {
-        name.strip()
-        for path in texts
-        for group in re.findall(r"spikebridge\[([a-z, ]+)\]", path.read_text(encoding="utf-8"))
-        for name in group.split(",")
-    }
+    groups = [
+        group for path in texts for group in re.findall(r"spikebridge\[([a-z, ]+)\]", path.read_text(encoding="utf-8"))
+    ]
+    names = {name.strip() for group in groups for name in group.split(",")}
 
-    assert named - {"nothing"} <= extras
+    # an example of an unknown extra
+    assert names - {"nothing"} <= extras
 
+    # those of developers are not for users
     table = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "how-to" / "install.md").read_text(), re.MULTILINE))
     assert table == extras - {"dev", "bench"}
 
@@ -63,13 +63,9 @@ def test_every_file_of_the_package_is_packed() -> None:
     ignored = {".py", ".pyc", ".so", ".pyd", ".c", ".h"}
     files = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in ignored]
 
-    left_out = [
-        name
-        for path in files
-        if not any(
-            fnmatch.fnmatch(name := path.relative_to(PACKAGE).as_posix(), one) or fnmatch.fnmatch(f"/{name}", one[1:])
-            for one in patterns
-        )
-    ]
+    def is_packed(name: str) -> bool:
+        # `**/` also matches no folder
+        return any(fnmatch.fnmatch(name, one) or fnmatch.fnmatch(f"/{name}", one[1:]) for one in patterns)
 
-    assert left_out == []
+    names = [path.relative_to(PACKAGE).as_posix() for path in files]
+    assert [name for name in names if not is_packed(name)] == []

@@ -1,4 +1,4 @@
-"""The number of threads: set before PyTorch is loaded, changed later, read from words and variables."""
+"""The number of threads: set before PyTorch is loaded, changed later, read from options and variables."""
 
 import os
 import subprocess
@@ -16,10 +16,11 @@ from spikebridge.threads import parse_threads
 
 @pytest.fixture
 def unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """No variable is set; afterwards all is as before."""
+    """Removes the variables of OpenMP during a test."""
     before = torch.get_num_threads()
     for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
-        monkeypatch.setenv(name, "")  # so that it is put back, too
+        # a variable that a test adds is removed afterwards only if it was set before
+        monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
     yield monkeypatch
@@ -44,7 +45,7 @@ def test_a_waiting_policy_of_the_user_stays(unset: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("word", ["0", "-1", "1025", "two", "1.5", "", "²", "99999999999999999999"])
-def test_a_number_that_is_none_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_number_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="threads is a whole number from 1 to 1024 or auto, but got"):
         parse_threads(word)
     assert main(["data", f"--threads={word}"]) == 2
@@ -57,7 +58,7 @@ def test_an_argument_of_another_kind_is_refused(threads: object) -> None:
         spikebridge.set_threads(threads)  # type: ignore[arg-type]
 
 
-def test_a_command_sets_the_number_that_its_words_name(unset: pytest.MonkeyPatch) -> None:
+def test_a_command_sets_the_number_of_its_option(unset: pytest.MonkeyPatch) -> None:
     assert main(["data", "--threads", "2"]) == 0
     assert torch.get_num_threads() == 2
     assert main(["data"]) == 0

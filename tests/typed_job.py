@@ -1,29 +1,94 @@
-"""The typed job: every annotation of the package is executed as a check, by tests that call every annotated function.
+"""The typed job: tests with every annotation of the package executed as a check (`make test-types`).
 
-Annotations are the same whatever values a test tries, and checking them takes longer than most tests. So a test
-function is left out where others call all that it calls: `untyped.txt` lists them. What is not listed runs, so new
-tests do until `make typed-tests` makes the list again. The Makefile leaves out whole files.
+Annotations are the same whatever values a test tries, and checking them takes longer than most tests. So two parameter
+sets of a test function are enough, and files with the marker `untyped` are left out: other files call most of their
+functions. The job fails if it calls too few of the annotated functions.
+
+This is a plugin of pytest. The checker stands before the package: it refuses a wrong argument in its own words, before
+the package can. Tests of messages accept either refusal in this job; the plain job holds them to the package's words.
 """
 
 import functools
+import zlib
+from collections import defaultdict
+from fnmatch import fnmatch
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import beartype
+import pytest
+from beartype.roar import BeartypeDecorHintPep3119Exception
+from jaxtyping import TypeCheckError
 
-LEFT_OUT = Path(__file__).with_name("untyped.txt")
-LEAST_CALLED = 3100
-"""Annotated functions that the job must call. The list is made again where there are fewer."""
+TESTS = Path(__file__).parent
+MIN_CALLED = 3100
+"""Annotated functions that the job must call. A file loses its marker if there are fewer."""
+MAX_SETS = 2
+UNTYPED = (
+    # sources, commands and processes of their own
+    "test_*.py",
+    "cli/*",
+    "fuzz/*",
+    "recipes/*",
+    # functions that the tests of layers call
+    "ops/*",
+    # trainings of recipes, shipped weights and real data
+    "networks/*/test_recipe.py",
+    "networks/*/test_shipped.py",
+    "networks/*/test_precision.py",
+    "networks/signals/*",
+    "networks/neuron_models/*",
+    "systems/*",
+    "data/recordings/test_fe240hz.py",
+    "networks/digits/test_model.py",
+    "networks/modulation/test_recordings.py",
+    "networks/reasoning/test_everyday_questions.py",
+    "networks/reasoning/test_graph.py",
+    "networks/reasoning/test_parser.py",
+    "networks/reasoning/test_perception.py",
+    "networks/reasoning/test_question_generator.py",
+    "networks/reasoning/test_real_scenes.py",
+    "networks/reasoning/test_videos.py",
+    "networks/sensing/test_track_command.py",
+    "networks/sensing/baselines/*",
+    "networks/sensing/report/*",
+    "networks/sensing/tracker/*",
+    "networks/sensing/training/*",
+    "training/test_continual.py",
+    "training/test_loggers.py",
+    "training/test_resume.py",
+    # many networks, files or streams
+    "analysis/test_doctor.py",
+    "analysis/test_pages_in_a_browser.py",
+    "deploy/test_bundles.py",
+    "deploy/test_bundle_drawings.py",
+    "deploy/test_quantize.py",
+    "deploy/test_random_bundles.py",
+    "deploy/test_recipes_as_bundles.py",
+    "deploy/test_sensing_bundle.py",
+    "deploy/test_streaming_network.py",
+    "hybrid/test_compiled.py",
+    "hybrid/test_precision.py",
+    "hybrid/test_random_networks.py",
+    "neurons/test_exact_cuts.py",
+)
+"""Paths of the files that have the marker `untyped`, in folders of `tests`."""
+
 FOUND: set[str] = set()
 CALLED: set[str] = set()
-_check = beartype.beartype(
-    conf=beartype.BeartypeConf(is_pep484_tower=True)
-)  # an int is a float, as Python's typing says
+# an int is a float, as Python's typing says
+_check = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 
 
 def checker(function: Any) -> Any:
-    """beartype, which notes the functions that it checks and those that are called."""
-    checked: Any = _check(function)
+    """Checks the annotations of a function at every call, and notes that it was called."""
+    try:
+        checked: Any = _check(function)
+    except BeartypeDecorHintPep3119Exception:
+        # a protocol that describes modules, such as that of recipes, cannot be checked
+        return function
+
     if isinstance(function, type):
         return checked
 
@@ -38,7 +103,92 @@ def checker(function: Any) -> Any:
     return noted
 
 
-def left_out() -> set[str]:
-    """The test functions of `untyped.txt`."""
-    lines = LEFT_OUT.read_text(encoding="utf-8").splitlines()
-    return {line for line in lines if not line.startswith("#")}
+class RefusedByEither:
+    """`pytest.raises` that takes the checker's refusal as well as the package's."""
+
+    def __init__(self, plain: Any, expected: Any, match: str | None = None) -> None:
+        self._raises = plain((expected, TypeCheckError))
+        self._match = match
+
+    def __enter__(self) -> Any:
+        self._caught = self._raises.__enter__()
+        return self._caught
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        is_expected = bool(self._raises.__exit__(kind, error, trace))
+        # the package may have caught the refusal and given it as the cause
+        by_checker = isinstance(error, TypeCheckError) or "Type-check error" in str(error)
+        if is_expected and self._match is not None and not by_checker:
+            self._caught.match(self._match)
+
+        return is_expected
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets tests of messages accept the checker's refusal, where the checker runs."""
+    if not is_typed(config):
+        return
+
+    # importing the package needs the checker
+    from spikebridge.errors import SpikebridgeError
+
+    plain = pytest.raises
+
+    def raises(expected: Any, *arguments: Any, **options: Any) -> Any:
+        is_ours = isinstance(expected, type) and issubclass(expected, SpikebridgeError)
+        if is_ours and not arguments and set(options) <= {"match"}:
+            return RefusedByEither(plain, expected, **options)
+        return plain(expected, *arguments, **options)
+
+    pytest.raises = raises
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks the untyped files; with the checker, keeps few parameter sets of each test function."""
+    sets: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        sets[item.nodeid.partition("[")[0]].append(item)
+        if is_untyped(item.path):
+            item.add_marker(pytest.mark.untyped)
+
+    if not is_typed(config):
+        return
+
+    # a checksum of the name chooses, so that tests of one list of classes keep different ones
+    kept = {item for several in sets.values() for item in sorted(several, key=_checksum)[:MAX_SETS]}
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
+
+
+def _checksum(item: pytest.Item) -> int:
+    return zlib.crc32(item.nodeid.encode())
+
+
+def is_untyped(path: Path) -> bool:
+    """True if a file of tests stands in `UNTYPED`."""
+    if not path.is_relative_to(TESTS):
+        return False
+
+    name = path.relative_to(TESTS).as_posix()
+    return any(fnmatch(name, pattern) and name.count("/") >= pattern.count("/") for pattern in UNTYPED)
+
+
+def is_typed(config: pytest.Config) -> bool:
+    """True in the typed job."""
+    return bool(config.getoption("jaxtyping_packages", default=None))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails the whole job if it called too few of the annotated functions."""
+    if is_typed(session.config) and session.config.args == ["tests"] and len(CALLED) < MIN_CALLED:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Prints the number of annotated functions that were called."""
+    if is_typed(config):
+        line = f"{len(CALLED)} of {len(FOUND)} annotated functions were called; at least {MIN_CALLED} must be"
+        terminalreporter.write_line(line)

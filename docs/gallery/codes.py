@@ -20,15 +20,18 @@ schemes = {
     "phase": PhaseEncoder(16),
     "burst": BurstEncoder(16),
 }
+
 figure = Figure(figsize=(PAGE_WIDTH, 1.8), layout="constrained")
 for axes, (name, encoder) in zip(figure.subplots(1, len(schemes), sharey=True), schemes.items(), strict=True):
     spikes, _ = encoder(values)
-    again, _ = encoder.decoder()(spikes)
-    print(f"{name:10} error {(again - values).abs().max():.3f}, bound {encoder.bound:.3f}")
+    decoded, _ = encoder.decoder()(spikes)
+    print(f"{name:10} error {(decoded - values).abs().max():.3f}, bound {encoder.bound:.3f}")
+
     style_axes(axes)
     steps, neurons = spikes[:, 0].nonzero(as_tuple=True)
     axes.plot(steps, neurons, "|", color=SERIES[0], markersize=9, markeredgewidth=1.6)
     axes.set_title(name, color=INK, fontsize=10)
     axes.set(xlabel="step", xlim=(-1, 16), ylim=(-0.6, 4.6))
     axes.set_yticks(range(5), [f"{value:.1f}" for value in values.flatten().tolist()])
+
 picture = to_svg(figure, "spikes of five values in five codes")

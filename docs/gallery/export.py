@@ -24,6 +24,7 @@ network = HybridNetwork(
     links=[Transmission("events", "snn"), Transmission("snn", "ann", HybridUnit(Tumbling(4), Mean()))],
     outputs=["ann"],
 )
+
 with TemporaryDirectory() as folder:
     bundle = export(network, {"events": torch.rand(64, 2, 6)}, Path(folder) / "small.bundle")
     comparison = compare_bundle(bundle)

@@ -12,10 +12,11 @@ from spikebridge.hybrid import Exponential, HybridUnit, Tumbling
 torch.manual_seed(0)
 rates = torch.linspace(0.05, 0.6, 100)[:, None, None]
 spikes = (torch.rand(100, 1, 2) < rates).float()
+
 unit = HybridUnit(Tumbling(20), Exponential(tau=0.01, dt=0.001))
 values, state = unit(spikes)
 print(values[:, 0].detach().round(decimals=2).tolist())
 
 held = values[:, 0].detach().repeat_interleave(20, 0)
-title = "Spikes of two neurons, and what the unit gives"
+title = "Spikes of two neurons, and the values of the unit"
 picture = to_svg(membrane_traces(held, dt=0.001, spikes=spikes[:, 0], title=title))

@@ -1,7 +1,7 @@
 """The same network in integers
 
-Post-training quantisation turns parts and units into integers of 8 bits. The integer model needs numpy alone and
-gives the bits of the quantised network.
+Post-training quantisation turns parts and units into integers of 8 bits. The integer model runs in NumPy alone, and
+its outputs are equal to the bit to those of the quantised network.
 """
 
 import torch
@@ -22,11 +22,13 @@ network = HybridNetwork(
 ).eval()
 stream = {"events": torch.rand(80, 2, 4)}
 lines = {"float": network(stream)[0]["ann"][:, 0, 0].detach()}
+
 for bits in (8, 4):
     quantized = quantize(network, stream, QConfigMapping((QConfig(weights=bits),)))
     model = integer_model(quantized, stream)
     answers = model.dequantize(model.run(model.quantize({"events": stream["events"].numpy()})))["ann"]
-    same = torch.equal(torch.tensor(answers), quantized(stream)[0]["ann"])
-    print(f"weights of {bits} bits: the bits of the quantised network: {same}")
+    is_equal = torch.equal(torch.tensor(answers), quantized(stream)[0]["ann"])
+    print(f"weights of {bits} bits: equal to the quantised network: {is_equal}")
     lines[f"weights of {bits} bits"] = answers[:, 0, 0]
+
 picture = to_svg(accuracy_lines(range(80), lines, "time [ms]", "answer"))

@@ -1,7 +1,7 @@
 """A closed loop
 
-An ANN reads the firing rate of a spiking population every 10 ms and drives it in proportion to what is missing to a
-target. The way back takes 5 ms. A part of the difference stays, as in every proportional control.
+An ANN reads the firing rate of a spiking population every 10 ms and drives it in proportion to its distance from a
+target. The way back takes 5 ms. A part of the distance stays, as in every proportional control.
 """
 
 import torch
@@ -40,6 +40,7 @@ network = HybridNetwork(
     ],
     outputs=["snn"],
 )
+
 target = torch.cat([torch.full((20, 1, 1), 0.1), torch.full((20, 1, 1), 0.3)])
 outputs, _ = network({"target": target, "noise": torch.rand(400, 1, 50)})
 rate = outputs["snn"].mean(-1).reshape(40, 10).mean(1).detach()

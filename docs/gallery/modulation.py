@@ -23,9 +23,11 @@ network = HybridNetwork(
     ],
     outputs=["snn"],
 )
+
 with torch.no_grad():
     network.parts["ann"].weight.copy_(torch.linspace(-0.3, 1.5, 12)[:, None])
     network.parts["ann"].bias.zero_()
     outputs, _ = network({"current": torch.rand(200, 1, 12), "context": torch.tensor([0.0, 1, 0, 1]).reshape(4, 1, 1)})
+
 print("spikes in each quarter:", outputs["snn"][:, 0].reshape(4, 50, 12).sum((1, 2)).int().tolist())
 picture = to_svg(raster(outputs["snn"][:, 0], dt=0.001, title="The context is on in the second and the last quarter"))

@@ -1,7 +1,7 @@
 """A question and its causes
 
-A spiking graph with one neuron a concept answers a question about a scene. The spikes that the answer needs can be
-followed back to perceived facts.
+A spiking graph with one neuron a concept answers a question about a scene. The spikes that the answer needs are
+traced back to perceived facts.
 """
 
 import numpy as np
@@ -23,10 +23,12 @@ needed = {(link.step, link.neuron) for link in explanation.cause_chain}
 figure = Figure(figsize=(PAGE_WIDTH, 2.6), layout="constrained")
 axes = figure.subplots()
 style_axes(axes)
+
 for step in explanation.steps:
     for name in step.fired:
         colour = SERIES[4] if (step.step, name) in needed else SERIES[0]
         axes.plot([step.step - 0.4, step.step + 0.4], [fired.index(name)] * 2, color=colour, linewidth=6)
+
 axes.set_yticks(np.arange(len(fired)), fired)
 axes.set(xlabel="step", ylim=(len(fired) - 0.5, -0.5))
 picture = to_svg(figure, "neurons that fired; those that the answer needs in red")

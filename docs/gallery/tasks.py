@@ -17,6 +17,7 @@ def train(gated: bool, seed: int) -> float:
     first = nn.Linear(20, 200)
     last = nn.Linear(200, 2)
     gate = Gate()
+
     x = torch.randn(400, 20)
     rules = torch.randn(2, 20)
     labels = [(x @ rule > 0).long() for rule in rules]
@@ -39,4 +40,5 @@ def train(gated: bool, seed: int) -> float:
 scores = {name: [train(gated, seed) for seed in range(4)] for name, gated in (("gates", True), ("no gates", False))}
 for name, values in scores.items():
     print(f"{name}: {sum(values) / 4:.0f} %")
+
 picture = to_svg(accuracy_bars(scores, "accuracy on the first task after the second one [%]"))

@@ -25,6 +25,7 @@ network = HybridNetwork(
     ],
     outputs=["what"],
 )
+
 outputs, _ = network({"frames": torch.rand(4, 8, 64), "events": torch.rand(24, 8, 100)})  # (T, batch, neurons)
 print("one answer a frame:", tuple(outputs["what"].shape))
 picture = draw_network(network)

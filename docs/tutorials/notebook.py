@@ -1,9 +1,9 @@
-"""docs/tutorials/train-your-own.ipynb, made from the page beside it: text becomes text cells, code becomes code cells.
+"""Makes the notebook of the tutorial from its page: text becomes text cells, code becomes code cells.
 
-python docs/tutorials/notebook.py           # writes the notebook
-python docs/tutorials/notebook.py --check   # exit code 1 where the notebook says something else than the page
+python docs/tutorials/notebook.py           # writes train-your-own.ipynb
+python docs/tutorials/notebook.py --check   # exit code 1 where the notebook differs from the page
 
-Outputs are left out; the test of the page holds them. Lines after a prompt lose it, and so do the expected outputs.
+Prompts and expected outputs are left out; the test of the page checks the outputs.
 """
 
 import argparse
@@ -19,29 +19,33 @@ _BLOCK = re.compile(r"^```python\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 
 def cells(page: str) -> list[dict[str, Any]]:
     """The cells of the notebook."""
-    pieces = _BLOCK.split(page)
-    made = []
+    notebook_cells = []
+    for number, piece in enumerate(_BLOCK.split(page)):
+        # every second piece is a block of Python
+        is_code = number % 2 == 1
+        text = (_without_prompts(piece) if is_code else piece).strip()
+        if not text:
+            continue
 
-    for number, piece in enumerate(pieces):
-        text = (_without_prompts(piece) if number % 2 else piece).strip()
-        if text:
-            kind = "code" if number % 2 else "markdown"
-            code: dict[str, Any] = {"execution_count": None, "outputs": []} if number % 2 else {}
-            made.append({"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": _lines(text), **code})
+        cell = {
+            "cell_type": "code" if is_code else "markdown",
+            "id": f"cell-{number}",
+            "metadata": {},
+            "source": text.splitlines(keepends=True),
+        }
+        code: dict[str, Any] = {"execution_count": None, "outputs": []} if is_code else {}
+        notebook_cells.append(cell | code)
 
-    return made
+    return notebook_cells
 
 
 def _without_prompts(block: str) -> str:
-    """A block without prompts as it is; of one with prompts only what is typed."""
+    """The typed lines of a block with prompts; a block without prompts as it is."""
     if not block.startswith(">>>"):
         return block
+
     typed = [line[4:] for line in block.splitlines() if line.startswith((">>> ", "... ", "..."))]
     return "\n".join(typed)
-
-
-def _lines(text: str) -> list[str]:
-    return text.splitlines(keepends=True)
 
 
 def notebook(page: str) -> str:
@@ -51,8 +55,8 @@ def notebook(page: str) -> str:
         "language_info": {"name": "python"},
     }
 
-    whole = {"cells": cells(page), "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
-    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    content = {"cells": cells(page), "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def main() -> int:
@@ -65,10 +69,7 @@ def main() -> int:
     if parser.parse_args().check:
         return int(not path.exists() or path.read_text(encoding="utf-8") != new)
 
-    draft = path.with_suffix(".ipynb.part")
-    draft.write_text(new, encoding="utf-8")
-    draft.replace(path)
-
+    path.write_text(new, encoding="utf-8")
     return 0
 
 

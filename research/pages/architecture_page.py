@@ -3,15 +3,15 @@
     python research/pages/architecture_page.py  # writes docs/images/architecture-*.svg and the tables of the page
     python research/pages/architecture_page.py --check    # writes nothing; exit code 1 where something is out of date
 
-A box is a folder or a file without underscore. It stands above all that it imports. An arrow points to an imported one;
-an arrow that follows from two others is left out. Nothing of the package is run. The tables are those of
-`results/layout.json`, `slowdown.json`, `same_answers.json` and `mutations.json`; scripts of these names measure them.
+A box is a folder or a file without underscore, above all that it imports. An arrow points to an imported one; an arrow
+that follows from two others is left out. The package is read, not run. The tables show results of research/project:
+`layout.json`, `slowdown.json`, `same_answers.json` and `mutations.json`; the scripts there measure them.
 """
 
 import ast
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,8 @@ GAP = 18.0
 LEVEL_GAP = 44.0
 PADDING = 10.0
 LETTER = 0.56  # width of a letter, as a share of its size
-MOST_LETTERS = 26
-MOST_BOXES_OF_A_ROW = 5
+MAX_LETTERS = 26
+MAX_BOXES_OF_A_ROW = 5
 
 Graph = dict[str, set[str]]
 
@@ -91,7 +91,7 @@ class Box:
 
 
 def imported(path: Path) -> Iterable[tuple[str, ...]]:
-    """Dotted names below the package that a file imports, wherever in it, as parts."""
+    """Dotted names below the package that a file imports, as parts; those inside functions, too."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
@@ -104,18 +104,19 @@ def imported(path: Path) -> Iterable[tuple[str, ...]]:
 
 def members(folder: Path) -> dict[str, list[Path]]:
     """Folders and files inside a folder, each with its Python files."""
-    found = {}
+    files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and (files := sorted(path.rglob("*.py"))):
-            found[path.name] = files
+        if path.is_dir():
+            files[path.name] = sorted(path.rglob("*.py"))
         elif path.suffix == ".py" and not path.stem.startswith("_"):
-            found[path.stem] = [path]
+            files[path.stem] = [path]
 
-    return found
+    # folders of data or of compiled files have no Python
+    return {name: paths for name, paths in files.items() if paths}
 
 
 def imports_between(folder: Path) -> Graph:
-    """Which members of a folder import which."""
+    """The members of a folder that each member imports."""
     inside = folder.relative_to(PACKAGE).parts
     parts = members(folder)
     graph: Graph = {name: set() for name in parts}
@@ -132,30 +133,27 @@ def imports_between(folder: Path) -> Graph:
 
 
 def reachable(graph: Graph, start: str) -> set[str]:
-    """All that follows from a member, itself left out."""
-    found: set[str] = set()
+    """All members that a member imports, directly or not."""
+    members: set[str] = set()
     waiting = list(graph[start])
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found.add(name)
+        if name not in members:
+            members.add(name)
             waiting += graph[name]
 
-    return found
+    return members
 
 
 def levels(graph: Graph) -> list[list[str]]:
-    """Members in rows, the lowest first: each stands one row above the highest that it imports.
-
-    Raises:
-        SystemExit: members import each other in a circle.
-    """
+    """Members in rows, the lowest first: each stands one row above the highest that it imports."""
     below = {name: reachable(graph, name) for name in graph}
     circle = sorted(name for name in graph if name in below[name])
     if circle:
         raise SystemExit(f"these import each other in a circle: {', '.join(circle)}")
 
     height: dict[str, int] = {}
+    # a member comes after all that it imports, since it reaches more
     for name in sorted(graph, key=lambda name: len(below[name])):
         height[name] = 1 + max((height[other] for other in graph[name]), default=-1)
 
@@ -174,7 +172,7 @@ def wrapped(names: Iterable[str]) -> list[str]:
     """Names in lines of limited length."""
     lines: list[str] = []
     for name in names:
-        if lines and len(lines[-1]) + len(name) + 2 <= MOST_LETTERS:
+        if lines and len(lines[-1]) + len(name) + 2 <= MAX_LETTERS:
             lines[-1] += f"  {name}"
         else:
             lines.append(name)
@@ -189,14 +187,14 @@ def box_of(folder: Path, name: str) -> Box:
 
 
 def placed(rows: list[list[Box]]) -> tuple[float, float]:
-    """Gives every box its place, the first row at the bottom, and tells the size of the picture."""
-    short = [row[i : i + MOST_BOXES_OF_A_ROW] for row in rows for i in range(0, len(row), MOST_BOXES_OF_A_ROW)]
+    """Gives every box its place, the first row at the bottom; returns width and height of the picture."""
+    short = [row[i : i + MAX_BOXES_OF_A_ROW] for row in rows for i in range(0, len(row), MAX_BOXES_OF_A_ROW)]
     widths = [sum(box.width for box in row) + GAP * (len(row) - 1) for row in short]
     width = max(widths) + 2 * MARGIN
     y = MARGIN
 
-    for row, own in zip(reversed(short), reversed(widths), strict=True):
-        x = (width - own) / 2
+    for row, row_width in zip(reversed(short), reversed(widths), strict=True):
+        x = (width - row_width) / 2
         for box in row:
             box.x = x
             box.y = y
@@ -208,10 +206,11 @@ def placed(rows: list[list[Box]]) -> tuple[float, float]:
 
 
 def wire(source: Box, target: Box) -> str:
-    """A curve from the lower edge of what imports to the upper edge of what is imported."""
+    """A curve from the lower edge of the importing box to the upper edge of the imported one."""
     x = source.x + source.width / 2
     y = source.y + source.height
     to_x = target.x + target.width / 2
+    # the head of the arrow takes 6 px
     to_y = target.y - 6
     middle = (y + to_y) / 2
     head = f"M{to_x - 4:.1f} {to_y:.1f}h8l-4 6z"
@@ -255,49 +254,48 @@ def picture(folder: Path, title: str) -> str:
 
 def pictures() -> dict[Path, str]:
     """Every picture by its file."""
-    found = {IMAGES / "architecture-layers.svg": picture(PACKAGE, "The layers of spikebridge")}
+    images = {IMAGES / "architecture-layers.svg": picture(PACKAGE, "The layers of spikebridge")}
     for inside in INSIDES:
         name = inside.rpartition("/")[2]
-        found[IMAGES / f"architecture-{name}.svg"] = picture(PACKAGE / inside, f"The folder {inside}")
+        images[IMAGES / f"architecture-{name}.svg"] = picture(PACKAGE / inside, f"The folder {inside}")
 
-    return found
+    return images
 
 
 def calls_table(results: dict[str, Any]) -> str:
-    """How many files a call enters, and which."""
+    """Files that a call enters: their number, and their names if they are few."""
     before = results["before"]["entered"]
     now = results["now"]["entered"]
-    rows = [
-        (text, str(len(before[name])), str(len(now[name])), ", ".join(f"`{path}`" for path in now[name]))
-        for name, text in CALLS.items()
-    ]
+    rows = []
 
-    shown = [(*row[:3], row[3] if len(row[3]) < 500 else "") for row in rows]
-    return table(("call", "files before", "files now", "which"), shown)
+    for name, text in CALLS.items():
+        files = ", ".join(f"`{path}`" for path in now[name])
+        rows.append((text, str(len(before[name])), str(len(now[name])), files if len(files) < 500 else ""))
+
+    return table(("call", "files before", "files now", "which"), rows)
 
 
 def layout_table(results: dict[str, Any]) -> str:
     """The layout before the present architecture and now."""
-    rows = {
-        "Python files": lambda one: one["files"],
-        "lines": lambda one: one["lines"],
-        "lines without docstrings and blanks": lambda one: one["lines_of_code"],
-        "modules of the widest folder": lambda one: max(one["widest"].values()),
-        "levels of folders": lambda one: one["depth"],
-        "import circles by file": lambda one: len(one["circles"]),
-        "files of one prefix (three siblings or more)": lambda one: one["files_of_one_prefix"],
-        "short files that one sibling imports": lambda one: len(one["second_pages"]),
-        "public classes and functions": lambda one: one["public_classes_and_functions"],
-        "of them used by another file of the package": lambda one: one["used_by_other_files"],
-        "exported names": lambda one: one["exported"],
-        "class names of two or more classes": lambda one: len(one["class_names_of_several"]),
-        "most arguments of a function": lambda one: one["most_arguments"],
+    measures: dict[str, Callable[[dict[str, Any]], int]] = {
+        "Python files": lambda column: column["files"],
+        "lines": lambda column: column["lines"],
+        "lines without docstrings and blanks": lambda column: column["lines_of_code"],
+        "modules of the widest folder": lambda column: max(column["widest"].values()),
+        "levels of folders": lambda column: column["depth"],
+        "import circles by file": lambda column: len(column["circles"]),
+        "files of one prefix (three siblings or more)": lambda column: column["files_of_one_prefix"],
+        "short files that one sibling imports": lambda column: len(column["second_pages"]),
+        "public classes and functions": lambda column: column["public_classes_and_functions"],
+        "of them used by another file of the package": lambda column: column["used_by_other_files"],
+        "exported names": lambda column: column["exported"],
+        "class names of two or more classes": lambda column: len(column["class_names_of_several"]),
+        "most arguments of a function": lambda column: column["most_arguments"],
     }
 
     columns = [results["before"], results["now"]]
-    return table(
-        ("measure", "before", "now"), [(name, *(f"{read(one):,}" for one in columns)) for name, read in rows.items()]
-    )
+    rows = [(name, *(f"{measure(column):,}" for column in columns)) for name, measure in measures.items()]
+    return table(("measure", "before", "now"), rows)
 
 
 def slowdown_table(results: dict[str, Any]) -> str:
@@ -305,44 +303,44 @@ def slowdown_table(results: dict[str, Any]) -> str:
     rows = []
     for name, text in SLOWDOWN.items():
         ratios = sorted(row["ratio"] for row in results[name]["rows"].values())
-        shown = (results[name]["median_ratio"], ratios[0], ratios[-1])
-        rows.append((text, str(len(ratios)), *(f"{ratio:.2f}" for ratio in shown)))
+        summary = (results[name]["median_ratio"], ratios[0], ratios[-1])
+        rows.append((text, str(len(ratios)), *(f"{ratio:.2f}" for ratio in summary)))
 
     return table(("benchmark", "rows", "median", "smallest", "largest"), rows)
 
 
 def answers_table(results: dict[str, Any]) -> str:
-    """What each command gives in both trees: how many values are equal, and why others are not."""
+    """Equal values in the answers of both trees, and the reason for unequal ones."""
     rows = [
         (
             name,
-            f"{one['num_equal']} of {one['num_values']}",
-            f"{one['largest_relative_difference']:.0e}" if one["largest"] else "0",
-            one["why"] if one["num_equal"] < one["num_values"] else "",
+            f"{answer['num_equal']} of {answer['num_values']}",
+            f"{answer['largest_relative_difference']:.0e}" if answer["largest"] else "0",
+            answer["why"] if answer["num_equal"] < answer["num_values"] else "",
         )
-        for name, one in sorted(results["commands"].items())
+        for name, answer in sorted(results["commands"].items())
     ]
     return table(("command", "values equal to the last digit", "largest relative difference", "why"), rows)
 
 
 def mutations_table(results: dict[str, Any]) -> str:
-    """How many mutations the tests caught, before and now, and how many of those of now they caught before."""
+    """Mutations that the tests caught, before and now; those of now also as they were caught before."""
     before = results["before"]
     now = results["now"]
-    again = now["compared"]["caught_before"] / now["n"]
+    share_before = now["compared"]["caught_before"] / now["n"]
 
     rows = [
         ("before, drawn", before["n"], before["caught"], before["share"], _interval(before)),
-        ("before, those found again", now["n"], now["compared"]["caught_before"], again, ""),
+        ("before, those found again", now["n"], now["compared"]["caught_before"], share_before, ""),
         ("now, the same", now["n"], now["caught"], now["share"], _interval(now)),
     ]
 
-    shown = [(name, str(n), str(caught), f"{share:.0%}", within) for name, n, caught, share, within in rows]
-    return table(("tree, mutations", "number", "caught", "share", "95 % interval"), shown)
+    cells = [(name, str(n), str(caught), f"{share:.0%}", interval) for name, n, caught, share, interval in rows]
+    return table(("tree, mutations", "number", "caught", "share", "95 % interval"), cells)
 
 
-def _interval(one: dict[str, Any]) -> str:
-    low, high = one["interval"]
+def _interval(results: dict[str, Any]) -> str:
+    low, high = results["interval"]
     return f"{low:.0%} to {high:.0%}"
 
 

@@ -17,12 +17,13 @@ COUNTED = ("Effective_MACs", "Effective_ACs", "Dense")
 
 
 def digits(results: Row) -> str:
-    """Accuracy, memory, energy of the digits networks, means over seeds."""
+    """Accuracy, memory and energy of the digits networks, means over seeds."""
     rows = []
     for row in results["digits"]:
         seeds = row["seeds"]
         before, after = (100 * fmean(seed[when] for seed in seeds) for when in ("before", "after"))
         spread = "" if row["sd"] is None else f" ± {row['sd']:.2f}"
+        # no "-0.00"
         loss = row["loss_points"] + 0.0 if abs(row["loss_points"]) >= 0.005 else 0.0
         accuracy = (f"{before:.2f}", f"{after:.2f}", f"{loss:.2f}{spread}")
         rows.append((row["network"], row["numbers"], *accuracy, *_costs(seeds), _clipped(seeds)))
@@ -32,7 +33,7 @@ def digits(results: Row) -> str:
 
 
 def sensing(results: Row) -> str:
-    """Distance of protocol A, and what the quantised parts and the real ones take together."""
+    """Distance of protocol A, and the cost of quantised and real parts together."""
     rows = []
     for row in results["sensing"]:
         before, after = (row[when]["mean_distance_px"] for when in ("before", "after"))
@@ -43,13 +44,14 @@ def sensing(results: Row) -> str:
 
 
 def c_models(results: Row) -> str:
-    """Bytes and times of the C of digits networks."""
+    """Bytes and times of digits networks in C."""
     rows = []
     for row in results["rows"]:
         sizes = (f"{row[name] / 1000:.1f}" for name in ("table bytes", "state bytes", "code and tables"))
-        small = row.get("Cortex-M4 code and tables")
+        # measured only where there is a compiler for it
+        cortex = row.get("Cortex-M4 code and tables")
         times = (f"{row['us a tick']:.1f}", f"{row['cycles a tick'] / 1000:.0f} k", f"{row['us a tick in numpy']:.0f}")
-        rows.append((row["network"], *sizes, "-" if small is None else f"{small / 1000:.1f}", *times))
+        rows.append((row["network"], *sizes, "-" if cortex is None else f"{cortex / 1000:.1f}", *times))
 
     titles = (
         "network",
@@ -70,9 +72,9 @@ def _costs(seeds: list[Row]) -> tuple[str, str, str]:
         return "-", "-", "-"
 
     memory = [fmean(seed["memory"][name] for seed in seeds) / 1000 for name in ("parameters", "integers")]
-    spent = {name: fmean(seed["expenses"][name] for seed in seeds) for name in seeds[0]["expenses"]}
-    operations = [spent[name] / 1000 for name in ("operations", "operations after")]
-    energy = [spent[name] for name in ("energy nJ", "energy nJ after")]
+    expenses = {name: fmean(seed["expenses"][name] for seed in seeds) for name in seeds[0]["expenses"]}
+    operations = [expenses[name] / 1000 for name in ("operations", "operations after")]
+    energy = [expenses[name] for name in ("energy nJ", "energy nJ after")]
 
     return f"{memory[0]:.0f} → {memory[1]:.0f}", f"{operations[0]:.0f} k → {operations[1]:.0f} k", _change(energy)
 
@@ -86,14 +88,14 @@ def _clipped(seeds: list[Row]) -> str:
     if "clipped" not in seeds[0]:
         return "-"
 
-    found = [(share, path) for seed in seeds for path, share in seed["clipped"]]
-    share, path = max(found, default=(0.0, ""))
+    shares = [(share, path) for seed in seeds for path, share in seed["clipped"]]
+    share, path = max(shares, default=(0.0, ""))
 
     return f"`{path}` {100 * share:.2f} %" if path else "none"
 
 
 def networks(rows: list[dict[str, Any]]) -> str:
-    """A row a network."""
+    """NeuroBench measures, a row a network."""
     titles = ("network", "parameters", "footprint kB", "connection sparsity", "activation sparsity")
     lines = []
 
@@ -101,15 +103,16 @@ def networks(rows: list[dict[str, Any]]) -> str:
         sizes = (str(row["ParameterCount"]), f"{row['Footprint'] / 1000:.1f}")
         sparsity = (f"{row['ConnectionSparsity']:.4f}", f"{row['ActivationSparsity']:.3f}")
         counts = (f"{row['SynapticOperations'][key] / 1000:.1f} k" for key in COUNTED)
+        # some networks answer with numbers, not with classes
         accuracy = row.get("ClassificationAccuracy")
-        last = (f"{row['MembraneUpdates']:.0f}", "-" if accuracy is None else f"{100 * accuracy:.1f}")
-        lines.append((f"{row['recipe']}: {row['network']}", *sizes, *sparsity, *counts, *last))
+        results = (f"{row['MembraneUpdates']:.0f}", "-" if accuracy is None else f"{100 * accuracy:.1f}")
+        lines.append((f"{row['recipe']}: {row['network']}", *sizes, *sparsity, *counts, *results))
 
     return measured((*titles, *COUNTED, "membrane updates", "accuracy %"), lines)
 
 
 def harness(models: list[dict[str, Any]]) -> str:
-    """A row a measure: the figure of both, or of each."""
+    """A row a measure: one figure if ours and the harness's are equal, both if not."""
     keys = list(dict.fromkeys(key for row in models for key in row["ours"]))
     lines = []
 
@@ -118,16 +121,20 @@ def harness(models: list[dict[str, Any]]) -> str:
         for row in models:
             ours = row["ours"].get(key)
             theirs = row["harness"].get(key)
-            cells.append("-" if ours is None else _digits(ours) if ours == theirs else f"{ours}, harness {theirs}")
+            if ours is None:
+                cells.append("-")
+            else:
+                cells.append(_exact(ours) if ours == theirs else f"{ours}, harness {theirs}")
 
         lines.append((f"`{key}`", *cells))
 
     return measured(("measure", *(row["model"] for row in models)), lines)
 
 
-def _digits(value: Any) -> str:
+def _exact(value: Any) -> str:
+    """All digits of a value."""
     if isinstance(value, dict):
-        return ", ".join(_digits(value[key]) for key in COUNTED)
+        return ", ".join(_exact(value[key]) for key in COUNTED)
     return repr(value)
 
 

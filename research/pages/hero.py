@@ -27,7 +27,8 @@ HEIGHTS = (96, 64, 56, 56)
 
 
 def draw_lane(lane: Lane, top: float, height: float, width: float, columns: int) -> list[str]:
-    """A lane with its name above, in a picture of a width."""
+    """A lane with its name above it."""
+    # a row for each neuron, or 0 to 100 with a margin
     high = len(lane.names) if isinstance(lane, Spikes) else 112
     begin = -0.5 if isinstance(lane, Spikes) else -6
     stroke = f"stroke-width:{0.62 * height / high:.1f}" if isinstance(lane, Spikes) else ""
@@ -48,6 +49,7 @@ def main() -> None:
     torch.manual_seed(3)
     hybrid = runpy.run_path(str(NETWORK))["network"]
     with torch.no_grad():
+        # untrained weights of both signs give few spikes
         hybrid.parts["where"].fc.weight.abs_().mul_(1.6)
 
     share = 0.02 + 0.09 * torch.sin(torch.linspace(0, 7, 96)).square().reshape(96, 1, 1)

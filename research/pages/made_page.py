@@ -8,6 +8,9 @@ import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from spikebridge.data.io.atomic import write_text
 
 RESEARCH = Path(__file__).resolve().parent.parent
 PROJECT = RESEARCH.parent
@@ -41,9 +44,19 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([head(*titles), *(line(*row) for row in rows)])
 
 
+def table_of(rows: Sequence[Any], columns: Mapping[str, Callable[[Any], str]]) -> str:
+    """A whole table from the title of each column and the function that makes its cells from rows of results."""
+    return table(tuple(columns), [tuple(cell(row) for cell in columns.values()) for row in rows])
+
+
 def measured(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A whole table, or a line that says that nothing was measured yet."""
+    """A whole table, or a line that says that there are no results yet."""
     return table(titles, rows) if rows else MISSING
+
+
+def measured_of(rows: Sequence[Any], columns: Mapping[str, Callable[[Any], str]]) -> str:
+    """The same from the title and the cells of each column."""
+    return table_of(rows, columns) if rows else MISSING
 
 
 def pages_of(script: str) -> list[Path]:
@@ -61,7 +74,7 @@ def filled(page: str, tables: Mapping[str, str], script: str) -> str:
     def block(match: re.Match[str]) -> str:
         name = match["name"]
         if name not in tables:
-            raise SystemExit(f"a page asks {script} for the table {name!r}; it makes {', '.join(tables)}")
+            raise SystemExit(f"a page has the mark of a table {name!r} of {script}; it makes {', '.join(tables)}")
         return f"<!-- {name}: made by {script} -->\n\n{tables[name]}\n\n<!-- end of {name} -->"
 
     return marks.sub(block, page)
@@ -70,17 +83,7 @@ def filled(page: str, tables: Mapping[str, str], script: str) -> str:
 def write_or_check(
     script: Path, description: str | None, tables: Mapping[str, str], draw: Callable[[], None] | None = None
 ) -> int:
-    """Writes the pages of a script and their figures; with --check it only compares.
-
-    Args:
-        script: the script that makes the tables.
-        description: the text of its --help.
-        tables: the text between each pair of marks.
-        draw: makes the figures of the pages.
-
-    Returns:
-        The exit code: 1 where a page differs from the results.
-    """
+    """Writes the pages of a script and their figures; with --check it only compares, exit code 1 if they differ."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing")
     check = parser.parse_args().check
@@ -90,6 +93,7 @@ def write_or_check(
     new = {page: filled(text, tables, name) for page, text in old.items()}
     unused = [table for table in tables if not any(f"<!-- {table}: made by {name}" in text for text in old.values())]
 
+    # a table that no page shows would not be looked at again
     if unused:
         raise SystemExit(f"no page has the table {unused[0]!r} of {name}")
     if check:
@@ -99,8 +103,6 @@ def write_or_check(
         draw()
 
     for page, text in new.items():
-        draft = page.with_suffix(".md.part")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(page)
+        write_text(page, text)
 
     return 0

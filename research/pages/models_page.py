@@ -1,25 +1,28 @@
 """The tables of docs/reference/models.md, made from the cards and records of the pretrained networks.
 
 python research/pages/models_page.py           # writes the page
-python research/pages/models_page.py --check   # exit code 1 where the page says something else than the records
+python research/pages/models_page.py --check   # exit code 1 where the page differs from the records
 """
 
 import sys
 from pathlib import Path
 
-from research.pages.made_page import table, write_or_check
+from research.pages.made_page import table, table_of, write_or_check
 from spikebridge.pretrained.models import ModelCard, model_cards
 
 
 def overview(cards: list[ModelCard]) -> str:
     """A row for each network."""
-    titles = ("name", "what it does", "weights", "files", "licence of the weights")
-    rows = [
-        (f"`{card.name}`", card.about, f"{card.num_values:,}", f"{card.num_bytes / 1e6:.1f} MB", card.weights_licence)
-        for card in cards
-    ]
-
-    return table(titles, rows)
+    return table_of(
+        cards,
+        {
+            "name": lambda card: f"`{card.name}`",
+            "what it does": lambda card: card.about,
+            "weights": lambda card: f"{card.num_values:,}",
+            "files": lambda card: f"{card.num_bytes / 1e6:.1f} MB",
+            "licence of the weights": lambda card: card.weights_licence,
+        },
+    )
 
 
 def data(cards: list[ModelCard]) -> str:
@@ -46,6 +49,7 @@ def commands(cards: list[ModelCard]) -> str:
     """The command of each training."""
     rows = []
     for card in cards:
+        # a training may have run from a tree that was not committed
         commit = f"`{card.revision[:7]}`" + (" with changes" if card.revision.endswith("-dirty") else "")
         rows.append((f"`{card.name}`", f"`{card.command}`", commit))
 

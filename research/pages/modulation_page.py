@@ -1,4 +1,4 @@
-"""The tables of the three pages about modulation, made from benchmarks/results, and figures of one of them.
+"""The tables and figures of the pages about modulation, made from results of research/modulation.
 
 python research/pages/modulation_page.py           # writes the pages
 python research/pages/modulation_page.py --check   # exit code 1 where a page differs from the results
@@ -49,12 +49,13 @@ METHODS = {
 
 def methods(results: Mapping[str, Any]) -> str:
     """A row a method, with the standard deviation of ACC over its seeds."""
-    found = {row["method"]: row for row in results["methods"]}
+    by_method = {row["method"]: row for row in results["methods"]}
     lines = []
 
     for method, name in METHODS.items():
-        if method in found:
-            row = found[method]
+        # larger data sets have fewer methods
+        if method in by_method:
+            row = by_method[method]
             spread = f" ({_share(row['sd'])})" if row["seeds"] > 1 else ""
             lines.append((name, str(row["seeds"]), _share(row["ACC"]) + spread, *(_share(row[k]) for k in SHOWN)))
 
@@ -62,7 +63,7 @@ def methods(results: Mapping[str, Any]) -> str:
 
 
 def openings(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A row an opening: learned gates, plain and shared, beside random ones and the oracle's."""
+    """A row an opening: learned gates, plain and shared, random ones, and those of the oracle."""
     both = ("hmn", "hmn_shared", "xdg_ewc", "group_ewc")
     titles = ("opening", "seeds", "HMN: ACC, transfer", "shared gates", "XdG, EWC", "oracle, EWC")
     lines = [
@@ -90,19 +91,22 @@ def branches(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+    """A share with three digits and without the zero before its point."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
 
 
 def similarity(shipped: Mapping[str, Any], methods: Sequence[Mapping[str, Any]]) -> str:
-    """How well gates follow the similarity of tasks, and what the same gates do for an ANN."""
-    found = {row["method"]: row for row in methods}
+    """Agreement of gates with the similarity of tasks, and gains of an ANN with the same gates."""
+    by_method = {row["method"]: row for row in methods}
     lines = [
         ("correlation of gate cosines with task similarity (3b), shipped network", f"{shipped[CORRELATION]:.3f}", "-"),
         ("silhouette of the gates by group (3e), shipped network", f"{shipped['silhouette']:.3f}", "-"),
     ]
 
     lines += [
-        (f"{words}, digits, 4 seeds (3g)", _share(found["hmn"][key]), _share(found["gated_ann"][key]))
+        (f"{words}, digits, 4 seeds (3g)", _share(by_method["hmn"][key]), _share(by_method["gated_ann"][key]))
         for key, words in (("ACC", "ACC"), ("transfer", "transfer"), ("forgetting", "forgetting"))
     ]
     return table(("measure", "SNN", "ANN with the same gates"), lines)

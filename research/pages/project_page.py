@@ -1,4 +1,4 @@
-"""Tables of choosing threads and of the first hour with the package, made from results.
+"""Tables of choosing threads and of the first hour with the package, made from results of research/project.
 
 python research/pages/project_page.py           # writes the pages
 python research/pages/project_page.py --check   # exit code 1 where a page differs from the results
@@ -11,28 +11,31 @@ from typing import Any
 
 from research.pages.made_page import MISSING, head, line, result_file, table, write_or_check
 
+LOADS = ("quiet", "busy")
 WALKS = ("readme", "train", "track", "deploy")
 
 
 def times(measured: dict[str, Any]) -> str:
-    """A row a work, a column a setting: seconds quiet / busy; last the ratio of auto to the best setting."""
+    """A row a work, a column a setting: seconds, quiet / busy; last the ratio of auto to the best setting."""
     rows = measured["rows"]
     settings = list(dict.fromkeys(row["threads"] for row in rows))
     titles = [{"unset": "PyTorch's default", "auto": "`auto`"}.get(name, name) for name in settings]
     lines = [head("seconds, quiet / busy", *titles, "`auto` : best, quiet / busy", "results differ by at most")]
 
     for work in dict.fromkeys(row["work"] for row in rows):
-        own = {row["threads"]: row for row in rows if row["work"] == work}
-        cells = [f"{_seconds(own, name, 'quiet')} / {_seconds(own, name, 'busy')}" for name in settings]
-        ratios = " / ".join(_ratio(own, load) for load in ("quiet", "busy"))
-        apart = [row["difference"] for row in own.values() if row["difference"] is not None]
-        lines.append(line(work, *cells, ratios, f"{max(apart):.1g}" if apart else "-"))
+        settings_of_work = {row["threads"]: row for row in rows if row["work"] == work}
+        seconds = [[_seconds(settings_of_work, name, load) for load in LOADS] for name in settings]
+        ratios = " / ".join(_ratio(settings_of_work, load) for load in LOADS)
+        differences = [row["difference"] for row in settings_of_work.values() if row["difference"] is not None]
+        largest = f"{max(differences):.1g}" if differences else "-"
+        lines.append(line(work, *map(" / ".join, seconds), ratios, largest))
 
+    # on a quiet machine one thread waits for nothing
     alone = [row["quiet"] for row in rows if row["threads"] == "1" and row["quiet"]["seconds"] is not None]
-    share = min(one["cpu"] / one["seconds"] for one in alone)
-    state = f"{measured['cores']} cores. One thread, quiet: CPU time is at least {share:.2f} of the wall time."
+    share = min(row["cpu"] / row["seconds"] for row in alone)
+    machine = f"{measured['cores']} cores. One thread, quiet: CPU time is at least {share:.2f} of the wall time."
 
-    return "\n".join([*lines, "", state])
+    return "\n".join([*lines, "", machine])
 
 
 def _seconds(rows: dict[str, Any], setting: str, load: str) -> str:
@@ -41,27 +44,27 @@ def _seconds(rows: dict[str, Any], setting: str, load: str) -> str:
 
 
 def _ratio(rows: dict[str, Any], load: str) -> str:
-    known = {name: row[load]["seconds"] for name, row in rows.items() if row[load]["seconds"] is not None}
-    return f"{known['auto'] / min(known.values()):.2f}" if "auto" in known else "-"
+    seconds = {name: row[load]["seconds"] for name, row in rows.items() if row[load]["seconds"] is not None}
+    return f"{seconds['auto'] / min(seconds.values()):.2f}" if "auto" in seconds else "-"
 
 
 def steps(measured: dict[str, Any], name: str) -> str:
-    """A row a step: the line of the page, what is typed, seconds quiet and busy; last the sum."""
+    """A row a step: the line of the page, the typed text, seconds quiet and busy; last the sum."""
     walk = measured.get("walks", {}).get(name)
     if walk is None:
         return MISSING
 
-    loads = [load for load in ("quiet", "busy") if load in walk]
+    loads = [load for load in LOADS if load in walk]
     rows = [
-        (str(each[0]["line"]), _typed(each[0]["what"]), *map(_step_seconds, each))
-        for each in zip(*(walk[load] for load in loads), strict=True)
+        (str(steps[0]["line"]), _typed(steps[0]["what"]), *map(_step_seconds, steps))
+        for steps in zip(*(walk[load] for load in loads), strict=True)
     ]
 
     sums = [f"**{sum(row['seconds'] for row in walk[load]):.0f}**" for load in loads]
-    state = f"{measured['cores']} cores, load average {measured['load_before']} before the first walk."
+    machine = f"{measured['cores']} cores, load average {measured['load_before']} before the first walk."
     titles = ("line", "what is typed", *(f"seconds, {load}" for load in loads))
 
-    return "\n".join([table(titles, [*rows, ("", "all", *sums)]), "", state])
+    return "\n".join([table(titles, [*rows, ("", "all", *sums)]), "", machine])
 
 
 def _typed(what: str) -> str:

@@ -1,7 +1,7 @@
-"""Makes the tables of the two reasoning pages, and their figures, from the results of the reasoning benchmarks.
+"""The tables and figures of the pages about reasoning, made from results of research/reasoning.
 
 python research/pages/reasoning_page.py           # writes the pages, and the figures into docs/images
-python research/pages/reasoning_page.py --check   # exit code 1 if a page differs from the results
+python research/pages/reasoning_page.py --check   # exit code 1 where a page differs from the results
 """
 
 import json
@@ -13,12 +13,16 @@ from typing import Any
 from research.pages.made_page import DOCS, head, line, result_file, write_or_check
 
 IMAGES = DOCS / "images"
-ASKED = {"compartment": "graph", "executor": "executor", "executor + guess": "executor + guess",
-         "executor, clips": "executor with the clip at 20 events"}  # fmt: skip
+ANSWERERS = {
+    "compartment": "graph",
+    "executor": "executor",
+    "executor + guess": "executor + guess",
+    "executor, clips": "executor with the clip at 20 events",
+}
 
 
 def targets(results: Mapping[str, Any]) -> str:
-    """What was aimed at, and whether it was reached."""
+    """Targets, and the figures that meet them or do not."""
     lines = [head("figure [%, or times]", "measured", "target", "met")]
     for row in results["targets"]:
         spread = f" ± {row['sd']} ({row['seeds']} seeds)" if "sd" in row else ""
@@ -38,17 +42,17 @@ def accuracy(results: Mapping[str, Any]) -> str:
     }
 
     lines = [head("questions, per option / per question [%]", *sources, "executor, learned units")]
-    for name, found in results["sets"].items():
-        what_if = name == "silver counterfactual"
-        graph, plain = ("compartment, causal", "executor, causal") if what_if else ("compartment", "executor")
-        cells = [_both(found[source][graph]) if source in found else "-" for source in sources.values()]
-        lines.append(line(name, *cells, _both(found["noisy scenes, learned units"][plain])))
+    for name, scores in results["sets"].items():
+        # counterfactual questions need the events that the removed object caused
+        suffix = ", causal" if name == "silver counterfactual" else ""
+        cells = [_both(scores[key][f"compartment{suffix}"]) if key in scores else "-" for key in sources.values()]
+        lines.append(line(name, *cells, _both(scores["noisy scenes, learned units"][f"executor{suffix}"])))
 
     return "\n".join(lines)
 
 
 def budget(results: Mapping[str, Any]) -> str:
-    """Silver descriptive questions with one part at a time from near truth, in all and by subtype."""
+    """Silver descriptive questions with one part at a time from near truth, all and by subtype."""
     rows = results["sets"]["silver descriptive"]["error budget, learned"]
     kinds = [kind for kind in next(iter(rows.values())) if not kind.startswith("per_")]
     lines = [head("from near truth [%]", "all", *(kind.removeprefix("query_") for kind in kinds))]
@@ -61,21 +65,21 @@ def budget(results: Mapping[str, Any]) -> str:
 
 
 def collisions(results: Mapping[str, Any]) -> str:
-    """What each choice in the collision unit is worth."""
+    """Gains of each choice in the collision unit."""
     shown = ("per_option", "per_question", "recall", "precision")
     names = ("per option", "per question", "recall", "precision", "timing [frames]")
     lines = [head("collisions [%]", *names)]
 
     for name, row in results["rows"].items():
         cells = [_percent(row[key]) if key in row else "-" for key in shown]
-        late = row.get("timing_frames")
-        lines.append(line(name, *cells, "-" if late is None else f"{_mean(late):.2f}"))
+        timing = row.get("timing_frames")
+        lines.append(line(name, *cells, "-" if timing is None else f"{_mean(timing):.2f}"))
 
     return "\n".join(lines)
 
 
 def twins(results: Mapping[str, Any]) -> str:
-    """The hybrid, the ANN alone and the executor alone, and what they cost."""
+    """Accuracy and cost of the hybrid, the ANN alone and the executor alone."""
     kinds = ("descriptive", "explanatory", "predictive", "counterfactual")
     lines = [head("per option / per question [%]", *kinds, "ms a program", "energy of a program [nJ]")]
     cost = results["cost of a program"]
@@ -83,9 +87,9 @@ def twins(results: Mapping[str, Any]) -> str:
     for where in ("from true scenes", "from pixels"):
         for who in ("hybrid", "ANN only", "executor only"):
             row = results[where][who]
-            spent = f"{cost[who]['energy nJ']:,.0f}" if who in cost else "-"
+            energy = f"{cost[who]['energy nJ']:,.0f}" if who in cost else "-"
             cells = [_both(row[kind]) if kind in row else "-" for kind in kinds]
-            lines.append(line(f"{who}, {where}", *cells, f"{row['ms_a_program']:.2f}", spent))
+            lines.append(line(f"{who}, {where}", *cells, f"{row['ms_a_program']:.2f}", energy))
 
     numbers = (results["from true scenes"]["num_videos"], results["from pixels"]["num_videos"])
     twin = results["twin"]
@@ -98,7 +102,7 @@ def twins(results: Mapping[str, Any]) -> str:
 
 
 def speed(results: Mapping[str, Any]) -> str:
-    """Milliseconds a program, building included, and how often the engine is faster."""
+    """Milliseconds a program, building included, and the gain of the engine."""
     rows = results["beside_one_at_a_time"]
     ways = list(rows[0]["ms_a_program"])
     lines = [head("ms a program", *(row["scenes"] for row in rows))]
@@ -115,75 +119,89 @@ def speed(results: Mapping[str, Any]) -> str:
 
 
 def faults(results: Mapping[str, Any]) -> str:
-    """What is left of the clean share of right options under faults of the graph."""
+    """Right options under faults of the graph, and their share of those without faults."""
     rows = results["faults"]["rows"]
     graphs = list(dict.fromkeys(row["graph"] for row in rows))
     kinds = list(dict.fromkeys(row["fault"] for row in rows))
-    share = {(row["graph"], row["fault"]): row for row in rows}
+    by_fault = {(row["graph"], row["fault"]): row for row in rows}
     lines = [head("options right [%], share of clean", *graphs)]
 
-    for kind in kinds:
-        cells = [share[graph, kind] for graph in graphs]
-        left = [f" ({row['percent_of_clean']:.0f} %)" if "percent_of_clean" in row else "" for row in cells]
-        lines.append(line(kind, *(f"{row['per_option']:.1f}{more}" for row, more in zip(cells, left, strict=True))))
-
+    lines += [line(kind, *(_of_clean(by_fault[graph, kind]) for graph in graphs)) for kind in kinds]
     return "\n".join(lines)
 
 
+def _of_clean(row: Mapping[str, Any]) -> str:
+    """Right options, and their share of those without faults; the row without faults has none."""
+    share = f" ({row['percent_of_clean']:.0f} %)" if "percent_of_clean" in row else ""
+    return f"{row['per_option']:.1f}{share}"
+
+
 def draw() -> None:
-    """The figures of parallelism and of wrong events, beside the executor."""
-    from spikebridge.analysis.plots.figures import accuracy_lines, to_svg
+    """Draws the figures of parallelism and of wrong events."""
+    from spikebridge.analysis.plots.figures import to_svg
 
-    many = _results("parallelism")
-    wrong = _results("robustness")
-    rows = many["growth_with_the_scene"]["rows"]
-    figures = {}
+    figures = _figures_of_parallelism(_results("parallelism")) | _figures_of_wrong_events(_results("robustness"))
+    for name, (figure, title) in figures.items():
+        (IMAGES / f"reasoning-{name}.svg").write_text(to_svg(figure, title), encoding="utf-8")
 
-    size = accuracy_lines(
+
+def _figures_of_parallelism(results: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Time against the size of the scene and of the batch, with titles."""
+    from spikebridge.analysis.plots.figures import accuracy_lines
+
+    rows = results["growth_with_the_scene"]["rows"]
+    times = {"graph: run": "run_ms", "graph: build": "build_ms", "executor": "executor_ms"}
+    scene = accuracy_lines(
         [row["connections"] for row in rows],
-        {name: [row[key] for row in rows] for name, key in (
-            ("graph: run", "run_ms"), ("graph: build", "build_ms"), ("executor", "executor_ms"))},
-        "connections of the graph (2 objects, 4 events to 128, 256)", "16 programs [ms]",
-    )  # fmt: skip
+        {name: [row[key] for row in rows] for name, key in times.items()},
+        "connections of the graph (2 objects, 4 events to 128, 256)",
+        "16 programs [ms]",
+    )
+    _set_logarithmic(scene, x=(1e3, 1e4, 1e5), y=(0.5, 1, 2, 5, 10, 20))
+    figures = {"parallelism": (scene, "Time of 16 programs against the size of the scene; 21 steps always")}
 
-    _on_logarithms(size, x=(1e3, 1e4, 1e5), y=(0.5, 1, 2, 5, 10, 20))
-    figures["reasoning-parallelism"] = (size, "Time of 16 programs against the size of the scene; 21 steps always")
-    batch = many["growth_with_the_batch"]
-
-    for key, number, each, title in (
+    for key, number, time, title in (
         ("queries_about_one_video", "queries", "ms_a_query", "Time of a query against queries in the batch"),
         ("videos_with_building", "videos", "ms_a_video", "Time of a video, building included, against videos"),
     ):
-        found = batch[key]
-        figure = accuracy_lines(
-            [row[number] for row in found], {"graph": [row[each] for row in found]}, f"{number} in a batch", "each [ms]"
-        )
-        _on_logarithms(figure, x=[row[number] for row in found], y=(0.05, 0.1, 0.2, 0.5, 1, 2, 4))
-        figures[f"reasoning-{number}"] = (figure, title)
+        rows = results["growth_with_the_batch"][key]
+        sizes = [row[number] for row in rows]
+        figure = accuracy_lines(sizes, {"graph": [row[time] for row in rows]}, f"{number} in a batch", "each [ms]")
+        _set_logarithmic(figure, x=sizes, y=(0.05, 0.1, 0.2, 0.5, 1, 2, 4))
+        figures[number] = (figure, title)
 
-    swept = [row for row in wrong["rule"]["rows"] if isinstance(row["rule"], dict) and row["rule"]["near"] == 20.0]
-    rule = _against([row["rule"]["jolt"] for row in swept], swept, "change of both velocities that counts [px/sample]")
-    _on_logarithms(rule, x=[row["rule"]["jolt"] for row in swept])
-    figures["reasoning-wrong-events"] = (rule, "Collisions by the rule, from invented ones to missed ones")
-    errors = wrong["errors"]["rows"]
+    return figures
 
+
+def _figures_of_wrong_events(results: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Right options against invented and missed collisions, with titles."""
+    # the other rows change the distance, or have no rule
+    rows = [row for row in results["rule"]["rows"] if isinstance(row["rule"], dict) and row["rule"]["near"] == 20.0]
+    jolts = [row["rule"]["jolt"] for row in rows]
+    rule = _right_options(jolts, rows, "change of both velocities that counts [px/sample]")
+    _set_logarithmic(rule, x=jolts)
+    figures = {"wrong-events": (rule, "Collisions by the rule, from invented ones to missed ones")}
+
+    errors = results["errors"]["rows"]
     for kind in ("collisions missed", "collisions added"):
-        found = [errors[0], *(row for row in errors if row["error"] == kind)]
-        places = [100 * row.get("size", 0) for row in found]
-        figures[f"reasoning-{kind.replace(' ', '-')}"] = (_against(places, found, f"{kind} [%]"), kind.capitalize())
+        # the first row has no errors
+        rows = [errors[0], *(row for row in errors if row["error"] == kind)]
+        figure = _right_options([100 * row.get("size", 0) for row in rows], rows, f"{kind} [%]")
+        figures[kind.replace(" ", "-")] = (figure, kind.capitalize())
 
-    for name, (figure, title) in figures.items():
-        (IMAGES / f"{name}.svg").write_text(to_svg(figure, title))
+    return figures
 
 
-def _against(x: Sequence[float], rows: Sequence[Mapping[str, Any]], title: str) -> Any:
+def _right_options(x: Sequence[float], rows: Sequence[Mapping[str, Any]], title: str) -> Any:
+    """A figure of the right options of graph and executor."""
     from spikebridge.analysis.plots.figures import accuracy_lines
 
-    series = {name: [row[who]["per_option"] for row in rows] for who, name in ASKED.items()}
+    series = {name: [row[key]["per_option"] for row in rows] for key, name in ANSWERERS.items()}
     return accuracy_lines(x, series, title, "options right [%]")
 
 
-def _on_logarithms(figure: Any, x: Sequence[float], y: Sequence[float] = ()) -> None:
+def _set_logarithmic(figure: Any, x: Sequence[float], y: Sequence[float] = ()) -> None:
+    """Makes the horizontal axis logarithmic, and the vertical one if it has marks."""
     axes = figure.axes[0]
     axes.set_xscale("log")
     axes.set_xticks(x, [f"{value:,g}" for value in x])

@@ -1,7 +1,7 @@
-"""The tables of docs/explanation/speed.md and speed-of-layers.md, made from results of peers, live and sparse_live.
+"""The tables of the pages about speed, made from results of research/speed: peers, live, sparse_live and loops.
 
-python research/pages/speed_page.py           # writes the page
-python research/pages/speed_page.py --check   # exit code 1 where the page says something else than the results
+python research/pages/speed_page.py           # writes the pages
+python research/pages/speed_page.py --check   # exit code 1 where a page differs from the results
 """
 
 import json
@@ -30,7 +30,7 @@ def machine(peers: dict[str, Any]) -> str:
 
 
 def summary(peers: dict[str, Any], stream: dict[str, Any]) -> str:
-    """Each library against this package, in the same process: times, and memory, as multiples of ours."""
+    """Times and memory of each library, measured in the same process, as multiples of ours."""
     layer = {row["name"]: row for row in peers["layers"][2]["rows"]}
     dense, convolutional = (
         {row["name"]: row for row in table["rows"]} for table in (peers["networks"][0], peers["networks"][2])
@@ -60,40 +60,46 @@ def layers(peers: dict[str, Any]) -> str:
     lines = [head("A: LIF, forward and backward", *(f"({', '.join(map(str, table['shape']))})" for table in tables))]
 
     for name in names:
-        found = [next((row for row in table["rows"] if row["name"] == name), None) for table in tables]
-        lines.append(line(name, *("-" if row is None else _ratio(row) + _compiled(row) for row in found)))
+        rows = (_row_of(table, name) for table in tables)
+        lines.append(line(name, *("-" if row is None else _ratio(row) + _compiled(row) for row in rows)))
 
     lines.append(line("share of spikes", *(_spikes(table["rows"]) for table in tables)))
     return "\n".join(lines)
 
 
 def networks(peers: dict[str, Any]) -> str:
-    """B and C: a row a library, a column a work and number of threads; last the ratio to the same without neurons."""
+    """B and C: a row a library, a column a work and number of threads, with the ratio to the same without neurons."""
     tables = peers["networks"]
     names = list(dict.fromkeys(row["name"] for table in tables for row in table["rows"]))
     lines = [head("training step", *(f"{table['work']}, {table['threads']} thread(s)" for table in tables))]
 
     for name in names:
-        found = [next((row for row in table["rows"] if row["name"] == name), None) for table in tables]
-        lines.append(line(name, *("-" if row is None else _ratio(row) + _over_the_floor(row) for row in found)))
+        rows = (_row_of(table, name) for table in tables)
+        lines.append(line(name, *("-" if row is None else _ratio(row) + _over_the_floor(row) for row in rows)))
 
     lines.append(line("share of spikes", *(_spikes(table["rows"]) for table in tables)))
     return "\n".join(lines)
 
 
+def _row_of(table: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """The row of a library, or None if it was not measured at this size."""
+    return next((row for row in table["rows"] if row["name"] == name), None)
+
+
 def _over_the_floor(row: dict[str, Any]) -> str:
-    """The ratio to the same network without neurons; nothing for results that do not have it."""
+    """The ratio to the same network without neurons; empty for results that do not have it."""
     return f"; {_times(row['over_floor'])}" if "over_floor" in row else ""
 
 
 def loops(results: dict[str, Any]) -> str:
     """A row a work, a column a way: microseconds of a tick, and the ratio to the formulas by hand."""
-    found = {(row["work"], row["way"]): row for row in results["rows"]}
-    works, names = (list(dict.fromkeys(key[number] for key in found)) for number in (0, 1))
-    lines = [head("a tick [us]", *names)]
+    measured = {(row["work"], row["way"]): row for row in results["rows"]}
+    works = list(dict.fromkeys(work for work, _ in measured))
+    ways = list(dict.fromkeys(way for _, way in measured))
+    lines = [head("a tick [us]", *ways)]
 
     for work in works:
-        rows = (found.get((work, way)) for way in names)
+        rows = (measured.get((work, way)) for way in ways)
         cells = ("-" if row is None else f"{row['us_a_tick']:.0f} ({row['over_by_hand']:.2f} x)" for row in rows)
         lines.append(line(work, *cells))
 
@@ -109,7 +115,7 @@ def memory(peers: dict[str, Any]) -> str:
 
 
 def kernels(peers: dict[str, Any]) -> str:
-    """F, and every neuron: times faster than the loop, natively, in PyTorch alone, and as a copy of the signal."""
+    """F, and every neuron: gain over the loop of the native path, of PyTorch alone, and of a copy of the signal."""
     tables = peers["beside_the_loop"]
     shapes = [f"({', '.join(map(str, table['shape']))})" for table in tables]
     lines = [head("times faster than its loop", *shapes)]
@@ -117,12 +123,12 @@ def kernels(peers: dict[str, Any]) -> str:
     lines += [line(rows[0]["neuron"], *map(_gains, rows)) for rows in neurons]
     forms = list(dict.fromkeys(row["form"] for row in tables[0]["kernels"]))
     lines += ["", head("the same of kernels", *(f"{FORMS[form]}, {shape}" for shape in shapes for form in forms))]
-    found = [{(r["kernel"], r["gradients"], r["form"]): r for r in table["kernels"]} for table in tables]
+    measured = [{(row["kernel"], row["gradients"], row["form"]): row for row in table["kernels"]} for table in tables]
 
-    for kernel, gradients, _ in dict.fromkeys((k, g, "") for k, g, _ in found[0]):
-        cells = (table.get((kernel, gradients, form)) for table in found for form in forms)
+    for kernel, gradients in dict.fromkeys(key[:2] for key in measured[0]):
+        rows = (table.get((kernel, gradients, form)) for table in measured for form in forms)
         name = f"{kernel}, with gradients" if gradients else kernel
-        lines.append(line(name, *("-" if row is None else _gains(row) for row in cells)))
+        lines.append(line(name, *("-" if row is None else _gains(row) for row in rows)))
 
     return "\n".join(lines)
 
@@ -148,21 +154,18 @@ def live(results: dict[str, Any]) -> str:
 def live_networks(results: dict[str, Any]) -> str:
     """Whole networks through `spikebridge live`: microseconds of a step dense and by events."""
     rows = results["networks"]
-    lines = [
-        head(
-            "dense / by events [us], times faster",
-            *(f"{row['active']:.0%} active" for row in next(iter(rows.values()))),
-        )
-    ]
-    for name, shares in rows.items():
-        cells = (f"{row['dense_us']:.0f} / {row['events_us']:.0f}, {row['ratio']:.1f} x" for row in shares)
+    shares = (f"{row['active']:.0%} active" for row in next(iter(rows.values())))
+    lines = [head("dense / by events [us], times faster", *shares)]
+
+    for name, row_of_shares in rows.items():
+        cells = (f"{row['dense_us']:.0f} / {row['events_us']:.0f}, {row['ratio']:.1f} x" for row in row_of_shares)
         lines.append(line(name, *cells))
 
     return "\n".join(lines)
 
 
 def linear(results: dict[str, Any]) -> str:
-    """One linear layer of 1000 x 1000 by events, beside the dense product."""
+    """One linear layer of 1000 x 1000 by events, and its dense product."""
     rows = results["linear"]
     lines = [head("a linear layer, 1000 x 1000 [us]", *(f"{row['share']:.0%} of inputs" for row in rows))]
     lines += [line(name, *(f"{row[key]:.0f}" for row in rows)) for name, key in LINEAR.items()]
@@ -172,7 +175,7 @@ def linear(results: dict[str, Any]) -> str:
 
 
 def silence(peers: dict[str, Any]) -> str:
-    """S: products in training."""
+    """S: products with few active inputs in training."""
     tables = peers["silence"]
     shares = (f"{row['share']:.0%} active" for row in tables[0]["rows"])
     lines = [head("S: dense / active inputs alone [ms], times faster", *shares)]
@@ -185,7 +188,7 @@ def silence(peers: dict[str, Any]) -> str:
 
 
 def growth(peers: dict[str, Any]) -> str:
-    """How time grows with each size."""
+    """Growth of the time with each size."""
     lines = [head("time of the fastest path", "from", "to", "power of the size", "farthest from a straight line")]
     for axis, result in peers["growth"]["axes"].items():
         ends = (str(result["sizes"][0]), str(result["sizes"][-1]))
@@ -199,15 +202,17 @@ def _ratio(row: dict[str, Any]) -> str:
 
 
 def _times(row: dict[str, Any]) -> str:
-    """A ratio, and where the results have it the interval of its median."""
+    """A ratio, with the interval of its median if the results have one."""
+    # fewer than six rounds have none
     low, high = row.get("cpu_ratio_interval") or (0, 0)
     return f"{row['cpu_ratio']:.2f} x" + (f" ({low:.2f} to {high:.2f})" if low < high else "")
 
 
 def _spikes(rows: list[dict[str, Any]]) -> str:
-    """How many of the outputs are spikes: in the first row, and in others where it is another share."""
+    """Share of spikes in the outputs: of the first row, and of others with another share."""
     ours = f"{rows[0]['spike_rate']:.1%}"
     shares = {row["name"]: f"{row['spike_rate']:.1%}" for row in rows if not row["name"].startswith(SILENT)}
+    # libraries with other equations fire more or less, which changes their work
     return ", ".join([ours, *(f"{name} {share}" for name, share in shares.items() if share != ours)])
 
 
@@ -216,7 +221,7 @@ def _compiled(row: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Writes or checks the page."""
+    """Writes or checks the pages."""
     names = ("peers", "live", "sparse_live", "loops")
     peers, stream, whole, looped = (json.loads(result_file(f"speed/{name}").read_text()) for name in names)
     tables = {

@@ -1,16 +1,16 @@
-"""Commands with different numbers of threads, on a quiet machine and while every core computes something else.
+"""Times of commands with different numbers of threads, on a quiet machine and on a busy one.
 
 python research/project/busy.py                        # all works; a quarter of an hour on a quiet machine of two cores
 python research/project/busy.py --works digits track   # some of them; the rows of the others stay as they are
 python research/project/busy.py --threads auto 1 2     # some settings
-python research/project/busy.py --demo                 # also what `make demo` trains, some minutes a setting
+python research/project/busy.py --demo                 # also the training of `make demo`, some minutes a setting
 
-The load is one process a core that counts; it ends with this script. The row "unset" is PyTorch without our settings:
-a thread a core, each waiting in a loop. Besides wall time, CPU time is measured: it depends little on other load. The
-largest relative difference of the results from those of one thread is written beside the times; numbers that differ
-between two runs on one thread, and those named as times, are left out of it. Where the machine is quiet, one thread has
-as much CPU time as wall time. Results are written to research/project/results/busy.json;
-`python research/pages/project_page.py` makes the table of docs/how-to/choose-threads.md.
+The load of a busy machine is one counting process a core; it ends with this script. The row "unset" is PyTorch without
+our settings: a thread a core, each waiting in a loop. CPU time is measured, too, since it depends little on other load:
+on a quiet machine one thread has as much CPU time as wall time. A row also has the largest relative difference of the
+results from those of one thread; numbers that differ between two runs on one thread, and those named as times, are left
+out of it. Results are written to research/project/results/busy.json; `python research/pages/project_page.py` makes the
+table of docs/how-to/choose-threads.md.
 """
 
 import argparse
@@ -43,15 +43,15 @@ WORKS = {
     "demo": "train digits --preset default --out run --quiet",
 }
 TIMES = re.compile(r"\b(s|ms|us|seconds|minutes)\b")
-FILES = {"track": "boxes.csv"}  # what is compared; else the results of the run
-LONGEST = 900.0  # seconds; a command that takes longer is stopped
+ANSWERS = {"track": "boxes.csv"}  # the file that is compared; else the results of the run
+MAX_SECONDS = 900.0  # a command that takes longer is stopped
 
 
 @contextmanager
 def load(busy: bool) -> Iterator[None]:
-    """One counting process a core, while the block runs."""
-    words = [sys.executable, "-c", LOAD, str(os.getpid())]
-    processes = [subprocess.Popen(words) for _ in range((os.cpu_count() or 1) * busy)]
+    """One counting process a core while the block runs, if the machine shall be busy."""
+    command = [sys.executable, "-c", LOAD, str(os.getpid())]
+    processes = [subprocess.Popen(command) for _ in range((os.cpu_count() or 1) * busy)]
 
     try:
         yield
@@ -62,7 +62,8 @@ def load(busy: bool) -> Iterator[None]:
 
 
 def environment(setting: str) -> dict[str, str]:
-    """The variables of a process; "unset" undoes what the command sets: it waits in a loop, as libgomp does."""
+    """The variables of a process; "unset" undoes the settings of the command: threads wait in a loop, as in libgomp."""
+    # settings of the user would stand in for those that are measured
     own = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "MKL_"))}
     cores = str(os.cpu_count() or 1)
     return own | ({"OMP_NUM_THREADS": cores, "GOMP_SPINCOUNT": "300000"} if setting == "unset" else {})
@@ -70,7 +71,8 @@ def environment(setting: str) -> dict[str, str]:
 
 def measure(work: str, setting: str, folder: Path, busy: bool) -> dict[str, Any]:
     """Runs a command once: seconds, CPU seconds, and the numbers of its results."""
-    words = [*COMMAND, *WORKS[work].split(), "--threads", "auto" if setting == "unset" else setting]
+    command = [*COMMAND, *WORKS[work].split(), "--threads", "auto" if setting == "unset" else setting]
+    # a run folder that is there would be refused
     subprocess.run(["rm", "-rf", "run", "boxes.csv"], cwd=folder, check=True)
 
     with load(busy):
@@ -79,7 +81,7 @@ def measure(work: str, setting: str, folder: Path, busy: bool) -> dict[str, Any]
 
         try:
             subprocess.run(
-                words, cwd=folder, env=environment(setting), check=True, capture_output=True, timeout=LONGEST
+                command, cwd=folder, env=environment(setting), check=True, capture_output=True, timeout=MAX_SECONDS
             )
         except subprocess.TimeoutExpired:
             return {"seconds": None, "cpu": None}
@@ -93,14 +95,15 @@ def measure(work: str, setting: str, folder: Path, busy: bool) -> dict[str, Any]
 
 def _numbers(work: str, folder: Path) -> Iterator[tuple[str, float]]:
     """All numbers of the results with their places."""
-    path = folder / FILES.get(work, "run/results.json")
-    if path.suffix == ".csv":
-        cells = (line.split(",") for line in path.read_text().splitlines()[1:])
-        yield from (
-            (f"{row},{column}", float(c)) for row, line in enumerate(cells) for column, c in enumerate(line) if c
-        )
-    else:
+    path = folder / ANSWERS.get(work, "run/results.json")
+    if path.suffix != ".csv":
         yield from _leaves(json.loads(path.read_text()))
+        return
+
+    for row, line in enumerate(path.read_text().splitlines()[1:]):
+        for column, cell in enumerate(line.split(",")):
+            if cell:
+                yield f"{row},{column}", float(cell)
 
 
 def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
@@ -128,20 +131,24 @@ def rows(works: Sequence[str], settings: Sequence[str]) -> Iterator[dict[str, An
             subprocess.run(make, cwd=folder, check=True, capture_output=True)
 
         for work in works:
-            measure(work, "auto", folder, busy=False)  # files and caches of the first run are not measured
+            # files and caches of the first run are not measured
+            measure(work, "auto", folder, busy=False)
             reference: dict[str, float] | None = None
             times: set[str] = set()
 
-            for setting in sorted(settings, key=lambda one: one != "1"):
-                quiet, busy = (measure(work, setting, folder, busy) for busy in (False, True))
+            # one thread comes first, since the others are compared with it
+            for setting in sorted(settings, key=lambda setting: setting != "1"):
+                quiet = measure(work, setting, folder, busy=False)
+                busy = measure(work, setting, folder, busy=True)
                 numbers = quiet.pop("numbers", {})
-                again = busy.pop("numbers", {})
+                repeated = busy.pop("numbers", {})
+
                 if setting == "1":
                     reference = numbers
-                    times = {place for place, a in numbers.items() if TIMES.search(place) or again.get(place) != a}
+                    times = {place for place, a in numbers.items() if TIMES.search(place) or repeated.get(place) != a}
 
-                apart = None if reference is None else difference(reference, numbers, times)
-                yield {"work": work, "threads": setting, "quiet": quiet, "busy": busy, "difference": apart}
+                largest = None if reference is None else difference(reference, numbers, times)
+                yield {"work": work, "threads": setting, "quiet": quiet, "busy": busy, "difference": largest}
 
 
 def main() -> None:
@@ -152,14 +159,15 @@ def main() -> None:
     parser.add_argument("--demo", action="store_true", help="also the training of `make demo`")
     options = parser.parse_args()
     works = [*options.works, *(["demo"] if options.demo and "demo" not in options.works else [])]
-    old = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else []
-    found: list[dict[str, Any]] = [row for row in old if row["work"] not in works]
-    revision = describe_environment()["git_revision"]  # before the results change the tree
+    earlier = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else []
+    results: list[dict[str, Any]] = [row for row in earlier if row["work"] not in works]
+    # the results that are written below change the tree
+    revision = describe_environment()["git_revision"]
 
     for row in rows(works, options.threads):
         print(json.dumps(row), flush=True)
-        found.append(row | {"git_revision": revision})
-        measured = {"cores": os.cpu_count(), "rows": sorted(found, key=lambda one: list(WORKS).index(one["work"]))}
+        results.append(row | {"git_revision": revision})
+        measured = {"cores": os.cpu_count(), "rows": sorted(results, key=lambda row: list(WORKS).index(row["work"]))}
         write_text(RESULTS, json.dumps(measured, indent=1) + "\n")
 
 

@@ -1,6 +1,6 @@
-"""Which files of the package a call enters: those with a function that is called, counted with `sys.setprofile`.
+"""Lists the files of the package that a call enters: those with a function that is called, by `sys.setprofile`.
 
-    python research/project/entered_files.py                                  # of the package that is installed
+    python research/project/entered_files.py                                  # the installed package
     PYTHONPATH=/path/to/src python research/project/entered_files.py --only unit network
 
 `__init__` files and what runs while a module is imported do not count. `layout.py` makes a table of it. The calls:
@@ -8,9 +8,9 @@
 - unit: the first of a unit with all four steps and no neuron, on one signal
 - network: the first forward of two plain parts in a loop, so that only the network's own files count
 - spiking network: the first forward of a network with a spiking part, a unit and a modulation
-- training: `train sensing --preset quick`; the training loop alone with all that it calls, those of it in `training/`,
+- training: `train sensing --preset quick`; the training loop alone with all that it calls, its files in `training/`,
   the recipe's `train` with its data and scores, and the whole command with its report
-- tracker: `track` on a recording made here; the box of a bin of events alone, and of six bins of which one has a frame
+- tracker: `track` on a generated recording; the box of a bin of events alone, and six bins of which one has a frame
 """
 
 import argparse
@@ -22,6 +22,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from inspect import CO_OPTIMIZED
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -31,59 +32,61 @@ PACKAGE = "spikebridge"
 
 
 class Call(NamedTuple):
-    """A call that is watched: the name of the function and the files that it may stand in, the old one first."""
+    """An observed call: the name of the function and the files that it may stand in, the old one first."""
 
     function: str
     files: tuple[str, ...]
 
 
 class Entered:
-    """The files of the package whose functions are called: altogether, and within each call that is watched."""
+    """The files of the package whose functions are called: altogether, and within each observed call."""
 
-    def __init__(self, **watched: Call) -> None:
+    def __init__(self, **observed: Call) -> None:
         self._package = str(Path(importlib.import_module(PACKAGE).__file__ or "").parent) + os.sep
-        self._watched = watched
-        self._inside: dict[str, FrameType] = {}
-        self._known: set[str] = set()
+        self._observed = observed
+        self._active: dict[str, FrameType] = {}
         self.everything: set[str] = set()
-        self.calls: dict[str, list[set[str]]] = {name: [] for name in watched}
+        self.calls: dict[str, list[set[str]]] = {name: [] for name in observed}
 
     def __enter__(self) -> "Entered":
-        threading.setprofile(self._see)
-        sys.setprofile(self._see)
+        # loaders and writers of a training have threads of their own
+        threading.setprofile(self._profile)
+        sys.setprofile(self._profile)
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
         threading.setprofile(None)
 
-    def _see(self, frame: FrameType, event: str, _: Any) -> None:
+    def _profile(self, frame: FrameType, event: str, _: Any) -> None:
         if event == "call" and frame.f_code.co_filename.startswith(self._package):
             self._enter(frame)
-        elif event == "return" and self._inside:
-            self._inside = {name: call for name, call in self._inside.items() if call is not frame}
+        elif event == "return" and self._active:
+            self._active = {name: call for name, call in self._active.items() if call is not frame}
 
     def _enter(self, frame: FrameType) -> None:
         code = frame.f_code
         file = code.co_filename.removeprefix(self._package).replace(os.sep, "/")
-        for name, call in self._watched.items():
-            if name not in self._inside and code.co_name == call.function and file in call.files:
-                self._inside[name] = frame
+        for name, call in self._observed.items():
+            if name not in self._active and code.co_name == call.function and file in call.files:
+                self._active[name] = frame
                 self.calls[name].append(set())
 
-        sets = [self.everything, *(self.calls[name][-1] for name in self._inside)]
-        if file.endswith("__init__.py") or all(file in one for one in sets) or self._importing(frame):
+        sets = [self.everything, *(self.calls[name][-1] for name in self._active)]
+        if file.endswith("__init__.py") or all(file in files for files in sets) or self._is_importing(frame):
             return
 
-        for one in sets:
-            one.add(file)
+        for files in sets:
+            files.add(file)
 
-    def _importing(self, frame: FrameType | None) -> bool:
-        """Whether a module or the body of a class is being executed; neither has fast locals, as functions do."""
+    def _is_importing(self, frame: FrameType | None) -> bool:
+        """True while a module or the body of a class is executed."""
         while frame is not None:
             code = frame.f_code
-            if not code.co_flags & 1 and code.co_filename.startswith(self._package):
+            # functions alone have fast locals
+            if not code.co_flags & CO_OPTIMIZED and code.co_filename.startswith(self._package):
                 return True
+
             frame = frame.f_back
 
         return False
@@ -91,13 +94,13 @@ class Entered:
     def within(self, name: str) -> list[str]:
         """The files that the calls of a name entered."""
         if not self.calls[name]:
-            call = self._watched[name]
+            call = self._observed[name]
             raise SystemExit(f"no function {call.function} of {' or '.join(call.files)} was called; has it moved?")
 
         return sorted(set().union(*self.calls[name]))
 
 
-def of(name: str, *places: str) -> Any:
+def find(name: str, *places: str) -> Any:
     """A name of the package from the first of several places that has it; a place may give it another name."""
     for place in places:
         module, _, other = place.partition(":")
@@ -111,11 +114,12 @@ def of(name: str, *places: str) -> Any:
 
 def hybrid(name: str) -> Any:
     """A name that `hybrid` exports, or one of its two folders."""
-    return of(name, "hybrid", "hybrid.unit", "hybrid.network")
+    return find(name, "hybrid", "hybrid.unit", "hybrid.network")
 
 
 def one_tick() -> Any:
-    """The delay of one tick; before there was a name for it, delays were numbers of ticks."""
+    """The delay of one tick."""
+    # before `ticks` there were numbers
     with contextlib.suppress(SystemExit):
         return hybrid("ticks")(1)
     return 1
@@ -172,20 +176,20 @@ def enter_spiking_network() -> dict[str, list[str]]:
     import torch
     from torch import nn
 
-    class What(nn.Module):
+    class Frames(nn.Module):
         def forward(self, x: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
             return x + motion
 
     every = hybrid("every")
     transmission = hybrid("Transmission")
     modulation = hybrid("Modulation")
-    lif = of("LIF", "neurons")(0.01, dt=0.001)
+    lif = find("LIF", "neurons")(0.01, dt=0.001)
     unit = hybrid("HybridUnit")
 
     network = hybrid("HybridNetwork")(
         dt=0.001,
         inputs={"frames": every(0.006), "events": every(0.001)},
-        parts={"what": What(), "where": of("Sequential", "neurons")(fc=nn.Linear(6, 4), lif=lif)},
+        parts={"what": Frames(), "where": find("Sequential", "neurons")(fc=nn.Linear(6, 4), lif=lif)},
         links=[
             transmission("frames", "what"),
             transmission("events", "where"),
@@ -204,22 +208,24 @@ def enter_spiking_network() -> dict[str, list[str]]:
 
 def command(*words: str) -> None:
     """Runs a command of the package."""
-    if code := of("main", "cli.main", "cli")(list(words)):
+    if code := find("main", "cli.main", "cli")(list(words)):
         raise SystemExit(f"{' '.join(words)}: exit code {code}")
 
 
 def enter_training() -> dict[str, list[str]]:
     """The quick preset: the loop alone, the recipe with its data and scores, and the command with its report."""
-    of("main", "cli.main", "cli")
-    watched = {
+    # the import of the command itself is no part of the training
+    find("main", "cli.main", "cli")
+    observed = {
         "recipe": Call("train", ("recipes/sensing.py", "networks/sensing/recipe.py")),
         "loop": Call("fit", ("training/loop.py",)),
     }
-    with Entered(**watched) as entered:
+    with Entered(**observed) as entered:
         command("train", "sensing", "--preset", "quick", "--quiet", "--out", "run")
 
+    loop = entered.within("loop")
     return {
-        "train_loop": (loop := entered.within("loop")),
+        "train_loop": loop,
         "train_loop_in_training": [file for file in loop if file.startswith("training/")],
         "train_recipe": entered.within("recipe"),
         "train_command": sorted(entered.everything),
@@ -227,16 +233,17 @@ def enter_training() -> dict[str, list[str]]:
 
 
 def write_recording(folder: Path, num_frames: int = 5, bins: int = 6, dt: float = 1 / 240, side: int = 96) -> None:
-    """A bright textured square that moves over a grey ground, in the form of a user's own recording."""
+    """A bright textured square that moves over a grey background, in the form of a user's own recording."""
     import numpy as np
     from PIL import Image
 
-    ground = np.random.default_rng(0).integers(60, 120, (side, side))
+    background = np.random.default_rng(0).integers(60, 120, (side, side))
     square = np.random.default_rng(1).integers(150, 250, (16, 16))
 
-    def picture(bin_: float) -> Any:
-        image = ground.copy()
-        left = round(20 + bin_)
+    def picture(time: float) -> Any:
+        image = background.copy()
+        # a pixel a bin
+        left = round(20 + time)
         image[30:46, left : left + 16] = square
         return image.astype(np.uint8)
 
@@ -248,10 +255,10 @@ def write_recording(folder: Path, num_frames: int = 5, bins: int = 6, dt: float 
         Image.fromarray(picture(k * bins)).save(folder / "frames" / f"{k}.png")
         rows.append(f"{k}.png,{round(1e6 * k * bins * dt)}")
 
-    for b in range((num_frames - 1) * bins):
-        change = np.log(picture(b + 1) + 1.0) - np.log(picture(b) + 1.0)
+    for k in range((num_frames - 1) * bins):
+        change = np.log(picture(k + 1) + 1.0) - np.log(picture(k) + 1.0)
         for y, x in np.argwhere(np.abs(change) > 0.3):
-            events.append(f"{round(1e6 * (b + 0.5) * dt)},{x},{y},{int(change[y, x] > 0)}")
+            events.append(f"{round(1e6 * (k + 0.5) * dt)},{x},{y},{int(change[y, x] > 0)}")
 
     (folder / "frames.csv").write_text("\n".join(rows) + "\n")
     (folder / "events.csv").write_text("\n".join(events) + "\n")
@@ -261,7 +268,7 @@ def write_recording(folder: Path, num_frames: int = 5, bins: int = 6, dt: float 
 def enter_tracker() -> dict[str, list[str]]:
     """The steps of the shipped tracker: one of events alone, and the six from one frame to the next."""
     write_recording(Path("recording"))
-    of("main", "cli.main", "cli")
+    find("main", "cli.main", "cli")
     step = Call("step", ("networks/sensing_tracker.py", "networks/sensing/tracker/tracker.py"))
 
     with Entered(step=step) as entered:
@@ -270,7 +277,7 @@ def enter_tracker() -> dict[str, list[str]]:
     entered.within("step")
     steps = entered.calls["step"]
 
-    # step 0 has the first frame and step 12 the third; in step 15 the last frame is settled, and nothing is built
+    # step 0 has the first frame and step 12 the third; in step 15 the last frame is done, and nothing is built
     return {"box": sorted(steps[15]), "box_with_frame": sorted(set().union(*steps[12:18]))}
 
 
@@ -284,6 +291,7 @@ PROBES: dict[str, Callable[[], dict[str, list[str]]]] = {
 
 
 def main() -> None:
+    """Prints the files that each call enters."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=list(PROBES), choices=PROBES)
     parser.add_argument("--out", type=Path, help="a file for the names")

@@ -1,4 +1,4 @@
-"""What each extra adds to an installation, in MB: files of all packages that it brings and that the core does not.
+"""Measures how much each extra adds to an installation [MB]: packages that it brings and that the core does not.
 
     python research/project/extras.py
 
@@ -24,36 +24,40 @@ LEFT_OUT = ("docs", "test", "dev", "bench")
 
 
 def closure(names: list[str]) -> set[str]:
-    """All packages that requirements bring, by their plain names.
-
-    Raises:
-        PackageNotFoundError: one is not installed.
-    """
-    found: set[str] = set()
+    """All packages that requirements bring, by their plain names; a `PackageNotFoundError` where one is missing."""
+    packages: set[str] = set()
     waiting = [Requirement(name) for name in names]
-    while waiting:
-        one = waiting.pop()
-        key = one.name.lower().replace("_", "-")
-        package = distribution(one.name)
-        wanted = {"", *one.extras}
-        more = [Requirement(line) for line in package.requires or ()]
-        needed = [r for r in more if r.marker is None or any(r.marker.evaluate({"extra": extra}) for extra in wanted)]
 
-        if key in found and not one.extras:
+    while waiting:
+        requirement = waiting.pop()
+        # a package that is known may bring more with an extra
+        if _plain(requirement) in packages and not requirement.extras:
             continue
 
-        waiting += [r for r in needed if r.name.lower().replace("_", "-") not in found or r.extras]
-        found.add(key)
+        packages.add(_plain(requirement))
+        waiting += [one for one in _needed(requirement) if _plain(one) not in packages or one.extras]
 
-    return found
+    return packages
+
+
+def _plain(requirement: Requirement) -> str:
+    return requirement.name.lower().replace("_", "-")
+
+
+def _needed(requirement: Requirement) -> list[Requirement]:
+    """Requirements of a package with its extras, on this machine."""
+    extras = ("", *requirement.extras)
+    lines = [Requirement(line) for line in distribution(requirement.name).requires or ()]
+    return [one for one in lines if one.marker is None or any(one.marker.evaluate({"extra": name}) for name in extras)]
 
 
 def megabytes(names: set[str]) -> float:
-    """Of the installed files."""
+    """Size of the installed files of packages [MB]."""
     total = 0
     for name in names:
         for file in distribution(name).files or ():
             path = Path(str(file.locate()))
+            # compiled files come after the installation
             total += path.stat().st_size if path.is_file() and path.suffix != ".pyc" else 0
 
     return total / 1e6
@@ -88,8 +92,8 @@ def main() -> int:
             json.dumps({"command": "python research/project/extras.py", "extras": measure()}, indent=1) + "\n"
         )
 
-    known = json.loads(RESULTS.read_text(encoding="utf-8"))["extras"]
-    rows = [(f"`{row['extra']}`", str(len(row["packages"])), f"{row['megabytes']:.0f}") for row in known]
+    extras = json.loads(RESULTS.read_text(encoding="utf-8"))["extras"]
+    rows = [(f"`{row['extra']}`", str(len(row["packages"])), f"{row['megabytes']:.0f}") for row in extras]
     table = measured(("extra", "packages", "MB"), rows)
 
     return write_or_check(Path(__file__), __doc__, {"extras": table})

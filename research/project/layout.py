@@ -3,18 +3,18 @@
     python research/project/layout.py                                     # this tree, as `now`
     python research/project/layout.py --src /path/to/src --label before   # another one
 
-Adds or replaces one column of results/layout.json and prints all columns. What each row counts:
+Adds or replaces one column of results/layout.json and prints all columns. The rows:
 
 - Lines of documentation are docstrings and the strings below fields. Comments count as code.
 - A module is a file that is no `__init__`. An import counts wherever it stands in a file; one of a folder's name counts
   as one of the module that defines the name. A circle is a largest set of modules that all import each other.
 - Files of one prefix: three or more modules of a folder whose names begin with the same word.
 - A second page: under 120 lines, no underscore, and the one module that imports it is a sibling.
-- Names defined at the top of files, without underscore; used by another file: of the package, and no `__init__` that
-  only exports it, tests and benchmarks left out. Exported: the different names of `__all__` in `__init__.py` or,
-  where that looks its names up, in the `__init__.pyi` beside it.
-- Arguments: all of a function but `self` and `cls`. A short function has at most three lines below its docstring.
-- Files entered: `entered_files.py` says by which calls, and what counts.
+- Public names stand at the top of files, without underscore. Used by another file: of the package, not of tests or
+  research, and not an `__init__` that exports it. Exported: the different names of `__all__` in `__init__.py`, or in
+  the stub next to it if the folder imports lazily.
+- Arguments: all of a function without `self` and `cls`. A short function has at most three lines below its docstring.
+- Files entered: the calls of `entered_files.py`.
 """
 
 import argparse
@@ -33,12 +33,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from research.project.entered_files import PACKAGE, PROBES
+from spikebridge.data.io.atomic import write_text
+from spikebridge.training.run.environment import git_revision
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "research" / "project" / "results" / "layout.json"
-FEW_LINES = 120
-FEW_SIBLINGS = 3
-SHORT_BODY = 3
+MIN_LINES_OF_A_CONCEPT = 120
+MIN_SIBLINGS = 3
+MAX_SHORT_BODY = 3
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -65,7 +67,7 @@ class Module:
 
 
 def read_modules(package: Path) -> dict[str, Module]:
-    """Every file of a package by its dotted name; that of an `__init__` is its folder's."""
+    """Every file of a package by its dotted name; an `__init__` has the name of its folder."""
     modules = {}
     for file in sorted(package.rglob("*.py")):
         path = file.relative_to(package)
@@ -78,7 +80,7 @@ def read_modules(package: Path) -> dict[str, Module]:
 
 
 def top_level_names(module: Module) -> tuple[list[str], list[str]]:
-    """Classes and functions, and all else that is bound at the top of a file."""
+    """Classes and functions at the top of a file, and its other names."""
     defined = []
     bound = []
 
@@ -104,7 +106,10 @@ def documentation_lines(tree: ast.Module) -> set[int]:
 
 def size(modules: dict[str, Module]) -> dict[str, Any]:
     """Files and lines."""
-    total = documentation = code = 0
+    total = 0
+    documentation = 0
+    code = 0
+
     for module in modules.values():
         lines = module.text.splitlines()
         documented = documentation_lines(module.tree)
@@ -116,17 +121,18 @@ def size(modules: dict[str, Module]) -> dict[str, Any]:
 
 
 def folders(modules: dict[str, Module]) -> dict[str, Any]:
-    """How wide and deep the folders are, and which modules of a folder begin with one word."""
+    """Width and depth of the folders, and modules of a folder that begin with one word."""
     paths = [module.path for module in modules.values() if not module.is_package]
     widths = Counter(path.parent.as_posix() for path in paths)
     families: dict[str, list[str]] = defaultdict(list)
 
     for path in paths:
         word = path.stem.split("_")[0]
+        # a name that begins with an underscore has no word
         if word:
             families[(path.parent / word).as_posix()].append(path.as_posix())
 
-    families = {prefix: files for prefix, files in families.items() if len(files) >= FEW_SIBLINGS}
+    families = {prefix: files for prefix, files in families.items() if len(files) >= MIN_SIBLINGS}
     return {
         "widest": dict(widths.most_common(8)),
         "depth": max(len(path.parts) - 1 for path in paths),
@@ -136,18 +142,18 @@ def folders(modules: dict[str, Module]) -> dict[str, Any]:
 
 
 class Homes:
-    """Which module an import means."""
+    """Finds the module that defines an imported name."""
 
     def __init__(self, modules: dict[str, Module]) -> None:
         self._modules = modules
         self._definers: dict[str, list[str]] = defaultdict(list)
         for name, module in modules.items():
             if not module.is_package:
-                for one in chain(*top_level_names(module)):
-                    self._definers[one].append(name)
+                for defined in chain(*top_level_names(module)):
+                    self._definers[defined].append(name)
 
     def home(self, source: str, name: str) -> str | None:
-        """The module that `from source import name` needs, or None where it is no module of the package."""
+        """The module that `from source import name` needs, or None if it is no module of the package."""
         if f"{source}.{name}" in self._modules:
             source = f"{source}.{name}"
 
@@ -156,11 +162,11 @@ class Homes:
         if not self._modules[source].is_package:
             return source
 
-        below = [one for one in self._definers[name] if one.startswith(f"{source}.")]
-        return self._named(source, name) if len(below) > 1 else next(iter(below), None)
+        below = [module for module in self._definers[name] if module.startswith(f"{source}.")]
+        return self._exported_from(source, name) if len(below) > 1 else next(iter(below), None)
 
-    def _named(self, package: str, name: str) -> str | None:
-        """Of several modules that define a name, the one that the folder takes it from."""
+    def _exported_from(self, package: str, name: str) -> str | None:
+        """The module from which a folder imports a name that several of its modules define."""
         module = self._modules[package]
         for node in (*ast.walk(module.tree), *ast.walk(ast.parse(module.stub))):
             if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
@@ -169,38 +175,38 @@ class Homes:
         return None
 
     def imports(self, module: Module) -> set[str]:
-        """All modules that a module imports, wherever in it."""
-        found: set[str | None] = set()
+        """All modules that a module imports, inside its functions, too."""
+        names: set[str | None] = set()
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Import):
-                found |= {alias.name for alias in node.names if alias.name in self._modules}
+                names |= {alias.name for alias in node.names if alias.name in self._modules}
             elif isinstance(node, ast.ImportFrom):
                 source = _absolute(module, node)
-                found |= {self.home(source, alias.name) for alias in node.names}
+                names |= {self.home(source, alias.name) for alias in node.names}
 
-        return {name for name in found if name and name != module.name and not self._modules[name].is_package}
+        return {name for name in names if name and name != module.name and not self._modules[name].is_package}
 
     def names_used(self, module: Module) -> set[tuple[str, str]]:
         """The names of other modules that a module imports or reaches as `module.name`, with the module of each."""
-        found = set[tuple[str, str]]()
+        used = set[tuple[str, str]]()
         modules = dict[str, str]()
         imports = [node for node in ast.walk(module.tree) if isinstance(node, ast.ImportFrom)]
 
         for node in imports:
             source = _absolute(module, node)
             for alias in node.names:
-                found.add((self.home(source, alias.name) or "", alias.name))
+                used.add((self.home(source, alias.name) or "", alias.name))
                 modules[alias.asname or alias.name] = f"{source}.{alias.name}"
 
-        for one in ast.walk(module.tree):
-            if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id in modules:
-                found.add((self.home(modules[one.value.id], one.attr) or "", one.attr))
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+                used.add((self.home(modules[node.value.id], node.attr) or "", node.attr))
 
-        return {(home, name) for home, name in found if home != module.name}
+        return {(home, name) for home, name in used if home != module.name}
 
 
 def _absolute(module: Module, node: ast.ImportFrom) -> str:
-    """The dotted name after `from`, relative ones made whole."""
+    """The absolute dotted name after `from`."""
     if not node.level:
         return node.module or ""
     parts = module.name.split(".") if module.is_package else module.name.split(".")[:-1]
@@ -212,7 +218,7 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     index: dict[str, int] = {}
     lowest: dict[str, int] = {}
     stack: list[str] = []
-    found = []
+    components = []
 
     def visit(name: str) -> None:
         index[name] = lowest[name] = len(index)
@@ -229,14 +235,15 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
             members = stack[stack.index(name) :]
             del stack[stack.index(name) :]
             if len(members) > 1:
-                found.append(sorted(members))
+                components.append(sorted(members))
 
+    # a chain of imports may be longer than the default
     sys.setrecursionlimit(10_000)
     for name in sorted(graph):
         if name not in index:
             visit(name)
 
-    return sorted(found)
+    return sorted(components)
 
 
 def imports(modules: dict[str, Module]) -> dict[str, Any]:
@@ -251,20 +258,20 @@ def imports(modules: dict[str, Module]) -> dict[str, Any]:
 
     second = []
     for name in graph:
-        (folder, _, last), by = name.rpartition("."), importers[name]
-        alone = len(by) == 1 and by[0].rpartition(".")[0] == folder
-        if alone and modules[name].num_lines < FEW_LINES and not last.startswith("_"):
+        folder, _, last = name.rpartition(".")
+        has_one_importer = [importer.rpartition(".")[0] for importer in importers[name]] == [folder]
+        if has_one_importer and modules[name].num_lines < MIN_LINES_OF_A_CONCEPT and not last.startswith("_"):
             second.append(modules[name].path.as_posix())
 
     return {"circles": circles(graph), "second_pages": second}
 
 
 def exported(module: Module) -> list[str]:
-    """What a folder offers: `__all__` of its `__init__.py`, else of the stub beside it, which may name each twice."""
+    """Names in `__all__` of a folder or of the stub next to it; else those that the stub imports `as` itself."""
     stub = ast.parse(module.stub)
     from_imports = (node for node in ast.walk(stub) if isinstance(node, ast.ImportFrom))
-    again = [alias.name for node in from_imports for alias in node.names if alias.asname == alias.name]
-    return _all_of(module.tree) or _all_of(stub) or again
+    as_itself = [alias.name for node in from_imports for alias in node.names if alias.asname == alias.name]
+    return _all_of(module.tree) or _all_of(stub) or as_itself
 
 
 def _all_of(tree: ast.Module) -> list[str]:
@@ -275,46 +282,46 @@ def _all_of(tree: ast.Module) -> list[str]:
             continue
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
-            lists = (one for one in ast.walk(node.value or node) if isinstance(one, ast.List | ast.Tuple))
-            names += [str(one.value) for each in lists for one in each.elts if isinstance(one, ast.Constant)]
+            lists = (inner for inner in ast.walk(node.value or node) if isinstance(inner, ast.List | ast.Tuple))
+            names += [str(word.value) for words in lists for word in words.elts if isinstance(word, ast.Constant)]
 
     return names
 
 
 def names(modules: dict[str, Module]) -> dict[str, Any]:
-    """Public and exported names, and class names that stand for several classes."""
+    """Public and exported names, and names of two or more classes."""
     defined = []
-    bound = []
-    offered = []
+    constants = []
+    all_exported = []
     classes = Counter[str]()
 
     for module in modules.values():
-        own = [[name for name in kind if not name.startswith("_")] for kind in top_level_names(module)]
-        defined += own[0]
-        bound += own[1]
-        offered += exported(module) if module.is_package else []
+        public = [[name for name in kind if not name.startswith("_")] for kind in top_level_names(module)]
+        defined += public[0]
+        constants += public[1]
+        all_exported += exported(module) if module.is_package else []
         tops = (node.name for node in module.tree.body if isinstance(node, ast.ClassDef))
         classes.update(name for name in tops if not name.startswith("_"))
 
     homes = Homes(modules)
     used = set().union(*(homes.names_used(module) for module in modules.values() if not module.is_package))
-    public = {(module.name, name) for module in modules.values() for name in top_level_names(module)[0]}
+    in_files = {(module.name, name) for module in modules.values() for name in top_level_names(module)[0]}
 
     return {
         "public_classes_and_functions": len(defined),
-        "used_by_other_files": sum(not name.startswith("_") for _, name in used & public),
-        "public_names": len(defined) + len(bound),
-        "exported": len(set(offered)),
-        "exported_with_repeats": len(offered),
+        "used_by_other_files": sum(not name.startswith("_") for _, name in used & in_files),
+        "public_names": len(defined) + len(constants),
+        "exported": len(set(all_exported)),
+        "exported_with_repeats": len(all_exported),
         "class_names_of_several": {name: number for name, number in sorted(classes.items()) if number > 1},
     }
 
 
 def functions(modules: dict[str, Module]) -> dict[str, Any]:
-    """How many arguments the functions have, and how short they are."""
-    most = 0
+    """The most arguments of a function, and the share of short functions."""
+    max_arguments = 0
     where = ""
-    short = 0
+    num_short = 0
     number = 0
 
     for module in modules.values():
@@ -324,56 +331,58 @@ def functions(modules: dict[str, Module]) -> dict[str, Any]:
 
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             count = sum(argument.arg not in ("self", "cls") for argument in arguments)
-            if count > most:
-                most = count
+            if count > max_arguments:
+                max_arguments = count
                 where = f"{module.path.as_posix()}: {node.name}"
 
             body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
             length = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
-            short += length <= SHORT_BODY
+            num_short += length <= MAX_SHORT_BODY
             number += 1
 
-    return {"most_arguments": most, "most_arguments_in": where, "functions": number, "share_of_short": short / number}
+    return {
+        "most_arguments": max_arguments,
+        "most_arguments_in": where,
+        "functions": number,
+        "share_of_short": num_short / number,
+    }
 
 
 def entered_files(src: Path) -> Iterator[tuple[str, list[str]]]:
-    """What each probe enters in a tree, each in a process of its own and an empty folder."""
+    """Files that each probe enters in a tree, in a process of its own and an empty folder."""
     environment = {**os.environ, "PYTHONPATH": str(src), "OMP_NUM_THREADS": "1"}
     script = Path(__file__).with_name("entered_files.py")
 
     for probe in PROBES:
         with TemporaryDirectory() as folder:
-            told = Path(folder) / "entered.json"
-            words = [sys.executable, str(script), "--only", probe, "--out", str(told)]
-            subprocess.run(words, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
-            yield from json.loads(told.read_text(encoding="utf-8")).items()
+            out = Path(folder) / "entered.json"
+            command = [sys.executable, str(script), "--only", probe, "--out", str(out)]
+            subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+            yield from json.loads(out.read_text(encoding="utf-8")).items()
 
 
 def measured(src: Path) -> dict[str, Any]:
-    """One column."""
+    """One column: all figures of a tree."""
     package = src / PACKAGE
     modules = read_modules(package)
     if not modules:
         raise SystemExit(f"{src}: expected a folder that holds the package {PACKAGE}, but there is none")
 
     static = size(modules) | folders(modules) | imports(modules) | names(modules) | functions(modules)
-    with_native = any(package.rglob("*.so"))
+    has_library = any(package.rglob("*.so"))
+    facts = {"git_revision": git_revision(src), "native_library": has_library}
 
-    return {"git_revision": revision(src), "native_library": with_native, **static, "entered": dict(entered_files(src))}
-
-
-def revision(folder: Path) -> str:
-    """The commit of a checkout, marked where files differ from it."""
-    words = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+    return {**facts, **static, "entered": dict(entered_files(src))}
 
 
 def widest(column: dict[str, Any]) -> str:
+    """The widest folder and the depth of a tree."""
     folder, number = next(iter(column["widest"].items()))
     return f"{number} ({folder}), {column['depth']}"
 
 
 def entered_by(*calls: str) -> Callable[[dict[str, Any]], str]:
+    """A row with the number of files that each call enters."""
     return lambda column: " / ".join(str(len(column["entered"][call])) for call in calls)
 
 
@@ -403,7 +412,7 @@ ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def table(columns: dict[str, dict[str, Any]]) -> str:
-    """All columns beside each other."""
+    """A table with all columns."""
     cells = [["", *columns], *([title, *(row(one) for one in columns.values())] for title, row in ROWS.items())]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
@@ -412,14 +421,8 @@ def table(columns: dict[str, dict[str, Any]]) -> str:
     return "\n".join(f"| {line} |" if k != 1 else f"|-{line}-|" for k, line in enumerate(lines))
 
 
-def save(path: Path, content: Any) -> None:
-    """Writes a file whole or not at all."""
-    draft = path.with_name(f"{path.name}.part")
-    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    draft.replace(path)
-
-
 def main() -> None:
+    """Measures a tree and prints all columns."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--src", type=Path, default=ROOT / "src", help="the folder that holds the package")
     parser.add_argument("--label", default="now", help="the column's name")
@@ -427,7 +430,7 @@ def main() -> None:
     options = parser.parse_args()
     columns = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
     columns[options.label] = measured(options.src.resolve())
-    save(options.out, columns)
+    write_text(options.out, json.dumps(columns, indent=2) + "\n")
     print(table(columns))
 
 

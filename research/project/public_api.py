@@ -30,7 +30,7 @@ def _names(module: Any) -> dict[str, Any]:
 
 
 def parameters_of(thing: Any) -> list[str] | None:
-    """Names of the parameters, in order; `name*` can only be given by its name, `name=` may be left out.
+    """Names of the parameters, in order; `name*` is a keyword, `name=` has a default.
 
     Example:
         >>> def f(x, y=1, *, z=2): ...
@@ -43,6 +43,7 @@ def parameters_of(thing: Any) -> list[str] | None:
     try:
         parameters = inspect.signature(thing).parameters.values()
     except (ValueError, TypeError):
+        # functions of C have no signature
         return None
 
     marks = {inspect.Parameter.VAR_POSITIONAL: "*args", inspect.Parameter.VAR_KEYWORD: "**kwargs"}
@@ -56,7 +57,7 @@ def parameters_of(thing: Any) -> list[str] | None:
 
 
 def breaks(name: str, before: list[str] | None, after: list[str] | None) -> list[str]:
-    """What a caller of the earlier parameters meets with the later ones; empty where every call still works.
+    """Failures of callers of the earlier parameters with the later ones; empty where every call still works.
 
     Example:
         >>> breaks("f", ["x", "y="], ["x", "z", "y="])
@@ -67,23 +68,25 @@ def breaks(name: str, before: list[str] | None, after: list[str] | None) -> list
     if before is None or after is None:
         return []
 
-    plain = {text.strip("*="): text for text in after}
-    found = []
-    if "**kwargs" not in after:
-        gone = [text.strip("*=") for text in before if text.strip("*=") not in plain and not text.startswith("*")]
-        found += [f"{name}: {one!r} is gone" for one in gone]
+    earlier = {text.strip("*=") for text in before}
+    later = {text.strip("*=") for text in after}
+    failures = []
 
-    known = {text.strip("*=") for text in before}
-    found += [
+    # `**kwargs` takes a parameter that is gone
+    if "**kwargs" not in after:
+        gone = [text.strip("*=") for text in before if text.strip("*=") not in later and not text.startswith("*")]
+        failures += [f"{name}: {parameter!r} is gone" for parameter in gone]
+
+    failures += [
         f"{name}: {text.strip('*')!r} is new and has no default"
         for text in after
-        if text.strip("*=") not in known and not text.endswith("=") and not text.startswith("*")
+        if text.strip("*=") not in earlier and not text.endswith("=") and not text.startswith("*")
     ]
 
-    places = [[text.strip("=") for text in side if "*" not in text] for side in (before, after)]
-    moved = [one for k, one in enumerate(places[0]) if one in plain and places[1][k : k + 1] != [one]]
+    positions = [[text.strip("=") for text in side if "*" not in text] for side in (before, after)]
+    moved = [one for k, one in enumerate(positions[0]) if one in later and positions[1][k : k + 1] != [one]]
 
-    return found + [f"{name}: the position of {one!r} changed" for one in moved]
+    return failures + [f"{name}: the position of {parameter!r} changed" for parameter in moved]
 
 
 def main() -> None:

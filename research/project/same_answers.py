@@ -6,7 +6,7 @@
 Commands: `eval --json` of the weights that ship, in the protocols of the pages; trainings of the quick presets with
 their `results.json`; `compare --json` and `quantize --json` of bundles of shipped weights. Each runs on the CPU with
 one thread, in an empty folder of its own, with the data of SPIKEBRIDGE_DATA. All numbers and words of an answer are
-compared but those in `OTHER`. Answers that are in the folder already are not made again. Writes
+compared except those under a name in `OTHER`. Answers that are in the folder already are kept. Writes
 results/same_answers.json. All take about 20 minutes of processor time.
 """
 
@@ -29,7 +29,7 @@ from spikebridge.training.run.environment import describe_environment, git_revis
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "research" / "project" / "results" / "same_answers.json"
-# words of names whose values a machine, a clock or a folder decides
+# words of names whose values depend on the machine, the clock or the folder
 OTHER = {"run", "path", "bundle", "seconds", "s", "ms", "time", "environment", "version", "size", "bytes"}
 
 
@@ -38,8 +38,8 @@ class Command:
     """A command of the comparison.
 
     Args:
-        words: the words behind `spikebridge`; several commands are divided by "then".
-        file: the file of the answer; without it the last command prints it.
+        words: arguments of `spikebridge`; several commands are divided by "then".
+        file: the file with the answer; without it the last command prints it.
         why: the reason for values that differ; empty where all must be equal.
     """
 
@@ -125,6 +125,7 @@ def answer(tree: Path, command: Command) -> Any:
             python = [sys.executable, "-m", "spikebridge", *words]
             done = subprocess.run(python, cwd=folder, env=in_tree(tree), capture_output=True, text=True)
 
+            # an error is an answer, too: both trees may refuse
             if done.returncode:
                 return {"error": f"spikebridge {' '.join(words)}: {done.stderr.strip().splitlines()[-1]}"}
 
@@ -138,6 +139,7 @@ def keep(tree: Path, folder: Path, names: list[str]) -> None:
 
     for name in names:
         file = folder / f"{name}.json"
+        # a long run may be stopped and started again
         if file.exists():
             continue
 
@@ -157,36 +159,36 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             if OTHER.isdisjoint(re.split(r"[\W_]+", str(name).lower())):
                 yield from leaves(inner, f"{path}.{name}" if path else str(name))
     elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            yield from leaves(inner, f"{path}[{place}]")
+        for index, inner in enumerate(value):
+            yield from leaves(inner, f"{path}[{index}]")
     else:
         yield path, value
 
 
-def is_equal(one: Any, other: Any) -> bool:
-    """Whether two values are equal to the last digit; NaN equals NaN."""
-    both_nan = isinstance(one, float) and isinstance(other, float) and math.isnan(one) and math.isnan(other)
-    return both_nan or one == other
+def is_equal(first: Any, second: Any) -> bool:
+    """True if two values are equal to the last digit; NaN equals NaN."""
+    both_nan = isinstance(first, float) and isinstance(second, float) and math.isnan(first) and math.isnan(second)
+    return both_nan or first == second
 
 
 def compare(before: Any, now: Any) -> dict[str, Any]:
-    """How many values are equal, the largest relative difference, and what one of the answers lacks."""
-    one = dict(leaves(before))
-    other = dict(leaves(now))
-    both = [path for path in one if path in other]
-    unlike = [path for path in both if not is_equal(one[path], other[path])]
-    numbers = [p for p in unlike if all(isinstance(x[p], int | float) for x in (one, other))]
-    apart = {p: abs(other[p] - one[p]) / max(abs(one[p]), abs(other[p])) for p in numbers}
-    largest = max(apart, key=apart.__getitem__, default=None)
+    """Numbers of values and of equal values, the largest relative difference, and paths that one answer lacks."""
+    old = dict(leaves(before))
+    new = dict(leaves(now))
+    both = [path for path in old if path in new]
+    unequal = [path for path in both if not is_equal(old[path], new[path])]
+    numbers = [path for path in unequal if all(isinstance(values[path], int | float) for values in (old, new))]
+    difference = {path: abs(new[path] - old[path]) / max(abs(old[path]), abs(new[path])) for path in numbers}
+    largest = max(difference, key=difference.__getitem__, default=None)
 
     return {
         "num_values": len(both),
-        "num_equal": len(both) - len(unlike),
-        "largest_relative_difference": 0.0 if largest is None else apart[largest],
-        "largest": largest and {"value": largest, "before": one[largest], "now": other[largest]},
-        "other_words": {p: [one[p], other[p]] for p in unlike if p not in apart},
-        "only_before": [path for path in one if path not in other],
-        "only_now": [path for path in other if path not in one],
+        "num_equal": len(both) - len(unequal),
+        "largest_relative_difference": 0.0 if largest is None else difference[largest],
+        "largest": largest and {"value": largest, "before": old[largest], "now": new[largest]},
+        "other_words": {path: [old[path], new[path]] for path in unequal if path not in difference},
+        "only_before": [path for path in old if path not in new],
+        "only_now": [path for path in new if path not in old],
     }
 
 
@@ -205,6 +207,7 @@ def main() -> None:
         return
 
     content = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    # results of other earlier answers would be mixed with these
     if content.get("kept_in") != str(options.against.name):
         content = {"kept_in": options.against.name, "commands": {}}
 
@@ -214,20 +217,20 @@ def main() -> None:
             before, after = (
                 json.loads((place / f"{name}.json").read_text("utf-8")) for place in (options.against, Path(now))
             )
-            found = compare(before["answer"], after["answer"])
+            comparison = compare(before["answer"], after["answer"])
 
             content["commands"][name] = {
                 "command": " ".join(COMMANDS[name].words),
                 "why": COMMANDS[name].why,
                 "revisions": {"before": before["revision"], "now": after["revision"]},
                 "processor_s": after["processor_s"],
-                **found,
+                **comparison,
             }
 
             content["environment"] = describe_environment()
             write_text(RESULTS, json.dumps(content, indent=1) + "\n")
-            print(f"{name}: {found['num_equal']} of {found['num_values']} equal", end="")
-            print(f", at most {found['largest_relative_difference']:.1e} apart", flush=True)
+            print(f"{name}: {comparison['num_equal']} of {comparison['num_values']} equal", end="")
+            print(f", at most {comparison['largest_relative_difference']:.1e} apart", flush=True)
 
 
 if __name__ == "__main__":

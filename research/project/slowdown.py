@@ -1,4 +1,4 @@
-"""Whether a tree is slower than an earlier one: the speed benchmarks of both, run in turns on one machine.
+"""Compares the speed of a tree with that of an earlier one: the benchmarks of both, run in turns on one machine.
 
     python research/project/slowdown.py --before /path/to/checkout [--turns 2] [--only live]
 
@@ -7,7 +7,8 @@ and `network_overhead.py`, from a copy, so that no result of the tree is written
 now, now, before): a machine that grows busy slows both. A time is the smallest of a tree's turns, in processor time; a
 ratio is that of now to before. Only rows that both trees have are compared. `peers` are this package's layers of
 `peers.py`, part A, and `live` its streams of `live.py`, each in two processes that run in turns, call by call: those
-scripts run other libraries between, too few rounds to tell 15 %. Writes results/slowdown.json after each benchmark.
+scripts also run other libraries, and their few rounds do not resolve 15 %. Writes results/slowdown.json after each
+benchmark.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,7 +41,6 @@ BY_PROCESS = (
 # what a process of each tree prepares, with the tree's own benchmarks: works by name
 WORKS = {
     "peers": """
-import importlib
 from contextlib import nullcontext
 from research.speed import peers
 from research.speed.beside_peers.layers import Ours
@@ -60,8 +61,8 @@ works = {f"{name}, {share} of inputs, 50 steps [ms]": lambda way=way, x=x: way(x
 torch.set_grad_enabled(False)
 """,
 }
-# runs the work that its input names and prints the processor time [ms]
-ASKED = """
+# runs the work that a line of its input names and prints the processor time [ms]
+RUN_WORKS = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 import torch
@@ -79,52 +80,52 @@ for line in sys.stdin:
 Times = dict[str, float]
 
 
-def of_plain_layers(found: Any) -> Times:
-    """Forward and backward [ms] of layers, and the time of a step [us]."""
-    layers = {f"{row['layer']}, forward and backward [ms]": row["ours_ms"] for row in found["against_spikingjelly"]}
-    steps = {f"{row['layer']}, a step of {row['num_steps']} [us]": row["us_a_step"] for row in found["over_lengths"]}
+def layer_times(results: Any) -> Times:
+    """Times of layers, forward and backward [ms], and of a step [us]."""
+    layers = {f"{row['layer']}, forward and backward [ms]": row["ours_ms"] for row in results["against_spikingjelly"]}
+    steps = {f"{row['layer']}, a step of {row['num_steps']} [us]": row["us_a_step"] for row in results["over_lengths"]}
     return layers | steps
 
 
-def of_network_overhead(found: Any) -> Times:
-    """A hybrid network [ms]."""
-    return {f"{row['what']}, batch {row['batch']} [ms]": row["network [ms]"] for row in found["rows"]}
+def network_times(results: Any) -> Times:
+    """Times of a hybrid network [ms]."""
+    return {f"{row['what']}, batch {row['batch']} [ms]": row["network [ms]"] for row in results["rows"]}
 
 
-BENCHMARKS: dict[str, tuple[tuple[str, ...], str, Callable[[Any], Times]]] = {
-    "plain_layers": (("plain_layers.py",), "plain_layers.json", of_plain_layers),
-    "network_overhead": (("network_overhead.py",), "network_overhead.json", of_network_overhead),
-}
+# scripts of research/speed, and the times in their results
+BENCHMARKS: dict[str, Callable[[Any], Times]] = {"plain_layers": layer_times, "network_overhead": network_times}
 
 
 def in_tree(tree: Path) -> dict[str, str]:
-    """The environment of a process that imports the package of a tree, on one thread; it keeps compiled files."""
+    """The environment of a process that imports the package of a tree, on one thread."""
+    # with compiled files, as users have them
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "PYTHONPATH": f"{tree / 'src'}{os.pathsep}{tree}", "OMP_NUM_THREADS": "1"}
 
 
 def speed_of(tree: Path) -> Path:
     """The folder of the speed benchmarks of a tree; before research/ there was one flat folder."""
-    return next(folder for name in ("research/speed", "benchmarks") if (folder := tree / name).is_dir())
+    folder = tree / "research" / "speed"
+    return folder if folder.is_dir() else tree / "benchmarks"
 
 
 def run(tree: Path, name: str) -> Times:
     """One turn of a benchmark."""
-    words, file, times_of = BENCHMARKS[name]
     with TemporaryDirectory() as folder:
+        # results of the tree are not written over
         copy = Path(folder) / "speed"
         shutil.copytree(speed_of(tree), copy, ignore=shutil.ignore_patterns("results"))
         (copy / "results").mkdir()
-        python = [sys.executable, "-c", BY_PROCESS, *words]
+        python = [sys.executable, "-c", BY_PROCESS, f"{name}.py"]
         subprocess.run(python, cwd=copy, env=in_tree(tree), check=True, stdout=subprocess.DEVNULL)
 
-        return times_of(json.loads((copy / "results" / file).read_text(encoding="utf-8")))
+        return BENCHMARKS[name](json.loads((copy / "results" / f"{name}.json").read_text(encoding="utf-8")))
 
 
 def starts(tree: Path) -> Times:
     """Processor time of an import and of `--help` [s], the smallest of several."""
-    words = {"import spikebridge [s]": ["-c", "import spikebridge"], "--help [s]": ["-m", "spikebridge", "--help"]}
-    return {name: min(_seconds(tree, one) for _ in range(STARTS)) for name, one in words.items()}
+    commands = {"import spikebridge [s]": ["-c", "import spikebridge"], "--help [s]": ["-m", "spikebridge", "--help"]}
+    return {name: min(_seconds(tree, words) for _ in range(STARTS)) for name, words in commands.items()}
 
 
 def _seconds(tree: Path, words: list[str]) -> float:
@@ -135,45 +136,26 @@ def _seconds(tree: Path, words: list[str]) -> float:
 
 
 def compare(trees: dict[str, Path], measure: Callable[[Path], Times], turns: int) -> dict[str, Any]:
-    """The rows that both trees have, and the median of their ratios."""
-    found: dict[str, list[Times]] = {label: [] for label in trees}
+    """Compares the benchmark of two trees, whole runs in turns."""
+    times: dict[str, list[Times]] = {label: [] for label in trees}
     for turn in range(turns):
-        for label in list(trees)[:: 1 if turn % 2 == 0 else -1]:
-            found[label].append(measure(trees[label]))
+        for label in in_turn(trees, turn):
+            times[label].append(measure(trees[label]))
 
-    return ratios({label: {name: min(one[name] for one in rows) for name in rows[0]} for label, rows in found.items()})
+    return ratios({label: {name: min(row[name] for row in rows) for name in rows[0]} for label, rows in times.items()})
 
 
 def compare_works(trees: dict[str, Path], works: str, turns: int) -> dict[str, Any]:
-    """The same for works in a process for each tree, call by call."""
-    processes = {
-        label: subprocess.Popen(
-            [sys.executable, "-c", ASKED, str(speed_of(tree)), works],
-            env=in_tree(tree),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for label, tree in trees.items()
-    }
-
-    def told(label: str, name: str = "") -> str:
-        process = processes[label]
-        if process.stdin is None or process.stdout is None:
-            raise SystemExit(f"the works of {label} cannot be asked")
-
-        if name:
-            process.stdin.write(f"{name}\n")
-            process.stdin.flush()
-
-        return process.stdout.readline().rstrip("\n")
-
-    names = {label: told(label).split("\t") for label in trees}
+    """Compares works in a process for each tree, call by call in turns."""
+    processes = {label: start_works(tree, works) for label, tree in trees.items()}
+    names = {label: answer(process).split("\t") for label, process in processes.items()}
     best: dict[str, Times] = {label: {} for label in trees}
+
     for turn in range(ROUNDS * turns):
         for name in (name for name in names["now"] if name in names["before"]):
-            for label in list(trees)[:: 1 if turn % 2 == 0 else -1]:
-                best[label][name] = min(best[label].get(name, math.inf), float(told(label, name)))
+            for label in in_turn(trees, turn):
+                milliseconds = float(answer(processes[label], name))
+                best[label][name] = min(best[label].get(name, math.inf), milliseconds)
 
     for process in processes.values():
         process.communicate()
@@ -181,8 +163,36 @@ def compare_works(trees: dict[str, Path], works: str, turns: int) -> dict[str, A
     return ratios(best)
 
 
+def in_turn(trees: dict[str, Path], turn: int) -> list[str]:
+    """Labels in the order of a turn: forwards, then backwards, so that a machine that grows busy slows both."""
+    return list(trees)[:: 1 if turn % 2 == 0 else -1]
+
+
+def start_works(tree: Path, works: str) -> subprocess.Popen[str]:
+    """A process that runs works of a tree on request."""
+    folder = speed_of(tree)
+    if folder.name == "benchmarks":
+        # the scripts of the flat folder import each other by their names
+        works = works.replace("from research.speed import", "import").replace("research.speed.", "")
+
+    # a process finds the modules of its working folder first
+    command = [sys.executable, "-c", RUN_WORKS, str(folder), works]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=tree, env=in_tree(tree), **pipes)
+
+
+def answer(process: subprocess.Popen[str], name: str = "") -> str:
+    """The next line of a process that runs works, after it was asked for one of them."""
+    assert process.stdin is not None and process.stdout is not None
+    if name:
+        process.stdin.write(f"{name}\n")
+        process.stdin.flush()
+
+    return process.stdout.readline().rstrip("\n")
+
+
 def ratios(best: dict[str, Times]) -> dict[str, Any]:
-    """The smallest times of both trees beside each other."""
+    """The smallest times of both trees in the rows that both have, and the median of their ratios."""
     rows = {
         name: {
             "before": best["before"][name],
@@ -212,12 +222,12 @@ def main() -> None:
 
     for name in options.only:
         if name in WORKS:
-            found = compare_works(trees, WORKS[name], options.turns)
+            comparison = compare_works(trees, WORKS[name], options.turns)
         else:
-            measure = starts if name == "starts" else lambda tree, name=name: run(tree, name)
-            found = compare(trees, measure, options.turns)
+            measure = starts if name == "starts" else partial(run, name=name)
+            comparison = compare(trees, measure, options.turns)
 
-        content[name] = {**facts, "load": os.getloadavg()[0], **found}
+        content[name] = {**facts, "load": os.getloadavg()[0], **comparison}
         print(f"{name}: median ratio {content[name]['median_ratio']:.2f}")
         content["environment"] = describe_environment()
         write_text(RESULTS, json.dumps(content, indent=1) + "\n")
