@@ -37,7 +37,7 @@ def test_every_extra_that_a_text_names_is_there() -> None:
     named = {
         name.strip()
         for path in texts
-        for group in re.findall(r"spikebridge\[([a-z, ]+)\]", path.read_text(encoding="utf-8"))
+        for group in re.findall(r"(?:spikebridge|'\.)\[([a-z, ]+)\]", path.read_text(encoding="utf-8"))
         for name in group.split(",")
     }
 
