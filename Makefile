@@ -22,7 +22,7 @@ help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 # scripts of research/ import each other from the project folder
-$(INSTALLED): pyproject.toml setup.py $(wildcard src/spikebridge/ops/native/csrc/*)
+$(INSTALLED): pyproject.toml setup.py $(wildcard src/spikebridge/ops/native/csrc/*) $(wildcard src/spikebridge/networks/sensing/native/csrc/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable ".[test]"
 	@pwd > $$($(BIN)/python -c "import site; print(site.getsitepackages()[0])")/spikebridge-research.pth

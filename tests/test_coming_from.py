@@ -6,10 +6,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from spikebridge.neurons import CubaLIF, Sequential
+from spikebridge.deploy import from_nir
+from spikebridge.neurons import LIF, CubaLIF, Integrator, Sequential
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "how-to" / "coming-from.md"
 SECTIONS = {"snnTorch": "snntorch", "SpikingJelly": "spikingjelly.activation_based.neuron", "Norse": "norse.torch"}
@@ -97,3 +99,84 @@ def test_the_row_of_lava_gives_the_spikes_of_its_equations() -> None:
     assert 0.1 < spikes.mean() < 0.9
 
     torch.testing.assert_close(spikes, torch.stack(expected))
+
+
+def membranes(x: torch.Tensor, **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Spikes and `mem_rec` of snnTorch's neuron with a leak factor of 0.9."""
+    snntorch = pytest.importorskip("snntorch", reason="`make test` installs it", exc_type=ImportError)
+    neuron = snntorch.Leaky(beta=0.9, **settings)
+    mem = neuron.init_leaky()
+    steps = []
+
+    for x_t in x:
+        spikes, mem = neuron(x_t, mem)
+        steps.append((spikes, mem))
+
+    return torch.stack([spikes for spikes, _ in steps]), torch.stack([mem for _, mem in steps])
+
+
+def test_the_rows_of_membranes_hold() -> None:
+    x = 0.4 * torch.rand(30, 4, 6, generator=torch.Generator().manual_seed(3))
+    tau = -0.001 / math.log(0.9)
+    read_out, _ = Integrator(tau, dt=0.001)(x)
+
+    torch.testing.assert_close(read_out, membranes(x, reset_mechanism="none")[1])
+    layer = LIF(tau, dt=0.001)
+    state = layer.initial_state(x[0])
+    after = []
+    for x_t in x:
+        _, state = layer.step(x_t, state)
+        after.append(state.v)
+
+    spikes, before = membranes(x, reset_mechanism="zero")
+    silent = spikes == 0
+
+    assert 0.5 < silent.float().mean() < 0.99
+
+    torch.testing.assert_close(torch.stack(after), membranes(x, reset_mechanism="zero", reset_delay=False)[1])
+    torch.testing.assert_close(torch.stack(after)[silent], before[silent])
+    assert bool((before[~silent] >= 1).all())
+
+
+def nir_spikes(recurrent_bias: float, v_leak: float, v_threshold: float) -> list[list[float]]:
+    """Spikes of a silent neuron with a recurrent connection: as Norse reads it from NIR, and as this package does."""
+    nir = pytest.importorskip("nir")
+    norse = pytest.importorskip("norse.torch", reason="`make test` installs it", exc_type=ImportError)
+
+    one = np.ones(1, np.float32)
+    end = np.array([1])
+    nodes = {
+        "input": nir.Input({"input": end}),
+        "lif": nir.LIF(tau=0.01 * one, r=one, v_leak=v_leak * one, v_threshold=v_threshold * one, v_reset=0 * one),
+        "back": nir.Affine(np.zeros((1, 1), np.float32), recurrent_bias * one),
+        "output": nir.Output({"output": end}),
+    }
+    edges = [("input", "lif"), ("lif", "back"), ("back", "lif"), ("lif", "output")]
+    graph = nir.NIRGraph(nodes=nodes, edges=edges)
+
+    with warnings.catch_warnings():
+        # it calls a name of nirtorch that is deprecated
+        warnings.simplefilter("ignore")
+        reader = norse.from_nir(graph, ignore_warnings=True, dt=0.001)
+
+    state = None
+    theirs = []
+    for _ in range(12):
+        spikes, state = reader(torch.zeros(1, 1), state)
+        theirs.append(spikes.item())
+
+    ours, _ = from_nir(graph, dt=0.001)(torch.zeros(12, 1, 1))
+    return [theirs, ours.flatten().tolist()]
+
+
+def test_a_recurrent_bias_acts_at_the_first_step_here_and_not_as_norse_reads_it() -> None:
+    # a bias of 20 charges the neuron by 2 in a tenth of its time constant, above its threshold
+    theirs, ours = nir_spikes(recurrent_bias=20.0, v_leak=0.0, v_threshold=1.5)
+    assert theirs == [0.0, *[1.0] * 11]
+    assert ours == [1.0] * 12
+
+
+def test_a_neuron_read_from_nir_starts_at_its_leak() -> None:
+    # from 0 it reaches 0.5 of 0.8 after log(8 / 3) = 0.98 time constants, in the tenth step; it starts above
+    theirs, ours = nir_spikes(recurrent_bias=0.0, v_leak=0.8, v_threshold=0.5)
+    assert theirs == ours == [1.0, *[0.0] * 9, 1.0, 0.0]

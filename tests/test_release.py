@@ -35,7 +35,9 @@ def test_every_extra_that_a_text_names_is_there() -> None:
     extras = set(PROJECT["project"]["optional-dependencies"])
     texts = [*PACKAGE.rglob("*.py"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
     groups = [
-        group for path in texts for group in re.findall(r"spikebridge\[([a-z, ]+)\]", path.read_text(encoding="utf-8"))
+        group
+        for path in texts
+        for group in re.findall(r"(?:spikebridge|'\.)\[([a-z, ]+)\]", path.read_text(encoding="utf-8"))
     ]
     names = {name.strip() for group in groups for name in group.split(",")}
 
