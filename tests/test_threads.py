@@ -46,7 +46,7 @@ def test_a_waiting_policy_of_the_user_stays(unset: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("word", ["0", "-1", "1025", "two", "1.5", "", "²", "99999999999999999999"])
 def test_a_wrong_number_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match="threads is a whole number from 1 to 1024 or auto, but got"):
+    with pytest.raises(ConfigError, match="threads is an integer from 1 to 1024 or auto, but got"):
         parse_threads(word)
     assert main(["data", f"--threads={word}"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spikebridge.analysis.comparison import paired_difference
-from spikebridge.analysis.plots.style import PAGE_WIDTH, SERIES, legend_beside, new_figure, show_values, to_svg
+from spikebridge.analysis.plots.style import PAGE_WIDTH, SERIES, draw_legend, new_figure, show_values, to_svg
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.signals import recipe as signals
 from spikebridge.recipes import train_all
@@ -155,7 +155,7 @@ def draw(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         show_values(line, [f"{network}, {row['frame_period']} steps a frame, {row['hidden']} hidden" for row in own])
 
     axes.set(xscale="log", xlabel="energy [µJ a second of signal]", ylabel="accuracy, people not seen [%]")
-    legend_beside(axes)
+    draw_legend(axes)
     write_text(IMAGES / f"signals-plane-{name}.svg", to_svg(figure))
 
 

@@ -74,7 +74,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def is_whole(value: object) -> bool:
-    """Whether a value is a whole number; truth values are none.
+    """True if a value is an integer and no truth value.
 
     Example:
         >>> is_whole(3), is_whole(3.0), is_whole(True)

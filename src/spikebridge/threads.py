@@ -12,7 +12,7 @@ from typing import Literal
 
 from spikebridge.errors import ConfigError
 
-_MOST_THREADS = 1024
+_MAX_THREADS = 1024
 _AUTO = 1  # least CPU time in docs/log.md (Threads)
 _NUMBER = "OMP_NUM_THREADS"
 _POLICY = "OMP_WAIT_POLICY"
@@ -73,7 +73,7 @@ def parse_threads(word: str) -> int | Literal["auto"]:
     """The number of threads in a word of a command line.
 
     Raises:
-        ConfigError: it is neither a whole number of 1 to 1024 nor "auto".
+        ConfigError: it is neither an integer from 1 to 1024 nor "auto".
 
     Example:
         >>> parse_threads("4"), parse_threads("auto")
@@ -86,12 +86,12 @@ def parse_threads(word: str) -> int | Literal["auto"]:
 
 
 def _checked(threads: object) -> int:
-    if isinstance(threads, int) and not isinstance(threads, bool) and 1 <= threads <= _MOST_THREADS:
+    if isinstance(threads, int) and not isinstance(threads, bool) and 1 <= threads <= _MAX_THREADS:
         return threads
-    raise ConfigError(f"threads is a whole number from 1 to {_MOST_THREADS} or auto, but got {threads!r}")
+    raise ConfigError(f"threads is an integer from 1 to {_MAX_THREADS} or auto, but got {threads!r}")
 
 
 def _from_environment(default: int = _AUTO) -> int:
     """OMP_NUM_THREADS; its first number, where it lists one for each level of nesting."""
     first = os.environ.get(_NUMBER, "").split(",")[0].strip()
-    return int(first) if first.isascii() and first.isdigit() and 1 <= int(first) <= _MOST_THREADS else default
+    return int(first) if first.isascii() and first.isdigit() and 1 <= int(first) <= _MAX_THREADS else default

@@ -1,4 +1,4 @@
-"""Bundles that several tests look at, and an exporter that does not read its library of operators anew each time."""
+"""Bundles that several tests look at, and an exporter that does not read its library of operators again each time."""
 
 import functools
 import shutil

@@ -54,7 +54,7 @@ def test_groups_that_nest_too_deep_are_refused(tmp_path: Path) -> None:
 
 
 def test_too_many_groups_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hdf5, "_MOST_OBJECTS", 20)
+    monkeypatch.setattr(hdf5, "_MAX_OBJECTS", 20)
     with new_file(tmp_path / "a.nir") as file:
         for number in range(30):
             file.create_group(f"node/{number}")

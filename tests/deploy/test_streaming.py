@@ -46,14 +46,14 @@ def collect(inputs: list[int], state: list[int] | None) -> tuple[list[int], list
 
 def test_every_bin_gets_a_step_while_few_wait() -> None:
     source = Clocked([1, 2, 4, 5])
-    answers = list(Live(source, collect, most_behind=2))
+    answers = list(Live(source, collect, max_behind=2))
     assert source.asked == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
     assert answers[-1].output == [0, 1, 2, 3, 4]
 
 
 def test_bins_that_wait_too_long_are_taken_together_and_counted() -> None:
     source = Clocked([1, 7, 8])
-    live = Live(source, collect, most_behind=2)
+    live = Live(source, collect, max_behind=2)
     answers = list(live)
 
     assert source.asked == [(0, 1), (1, 7), (7, 8)]
@@ -62,15 +62,15 @@ def test_bins_that_wait_too_long_are_taken_together_and_counted() -> None:
     assert (live.summary()["num_skipped"], live.summary()["num_steps"], live.summary()["num_bins"]) == (5, 3, 8)
 
 
-def test_no_state_goes_over_to_a_stream_that_begins_anew() -> None:
+def test_no_state_goes_over_to_a_stream_that_begins_again() -> None:
     source = Clocked([1, 2, 3, 4, 5, 6, 7], begins=(0, 4))
-    answers = list(Live(source, collect, most_behind=1))
+    answers = list(Live(source, collect, max_behind=1))
     assert [answer.output for answer in answers] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [4], [4, 5], [4, 5, 6]]
 
 
-def test_bins_that_wait_past_the_end_of_a_pass_start_the_network_anew_with_the_newest_pass() -> None:
+def test_bins_that_wait_past_the_end_of_a_pass_start_the_network_again_with_the_newest_pass() -> None:
     source = Clocked([1, 12, 13], begins=(0, 4, 8))
-    live = Live(source, collect, most_behind=2)
+    live = Live(source, collect, max_behind=2)
     answers = list(live)
 
     assert source.asked == [(0, 1), (8, 9), (9, 12), (12, 13)]
@@ -93,7 +93,7 @@ def test_latency_is_bounded_at_a_thousand_times_real_time(tmp_path: Path, second
         time.sleep(0.002)
         return None, (state or 0) + 1
 
-    live = Live(source, step, most_behind=2, seconds=0.4)
+    live = Live(source, step, max_behind=2, seconds=0.4)
     latencies = [answer.latency for answer in live]
 
     assert live.num_bins > 40_000  # it keeps up with the recording
@@ -145,5 +145,5 @@ def test_no_quantile_lies_above_the_largest_latency() -> None:
 
 
 def test_waiting_bins_are_at_least_one() -> None:
-    with pytest.raises(ConfigError, match="most_behind needs to be 1 bin or more"):
-        Live(Clocked([1]), collect, most_behind=0)
+    with pytest.raises(ConfigError, match="max_behind needs to be 1 bin or more"):
+        Live(Clocked([1]), collect, max_behind=0)

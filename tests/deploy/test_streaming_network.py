@@ -120,7 +120,7 @@ def test_bins_that_wait_are_caught_up_with_exactly(sizes: tuple[int, ...]) -> No
 def test_of_too_many_the_oldest_are_passed_over_but_their_frame_is_kept() -> None:
     steps = network_steps(seeing(), example())
     bins = stream()
-    steps.most_together = 1
+    steps.max_together = 1
     _, state = steps(bins, None)
 
     assert (steps.num_unseen, state.tick) == (NUM_BINS - 1, 2)
@@ -236,7 +236,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_trained_network_of_events_is_run_live(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["live", run, "--network", "snn", "--events", "events.npz"]
-    assert main([*words, "--most-behind", "1000"]) == 0
+    assert main([*words, "--max-behind", "1000"]) == 0
 
     printed = capsys.readouterr()
     *lines, last = (json.loads(line) for line in printed.out.splitlines())
@@ -259,7 +259,7 @@ def test_a_live_network_is_shown_on_a_page(
     monkeypatch.setattr(
         LiveView, "__exit__", lambda view, *why: (shown.append(view.replay().html()), leave(view, *why))[1]
     )
-    words = ["live", run, "--network", "snn", "--events", "events.npz", "--speed", "1000", "--most-behind", "1000"]
+    words = ["live", run, "--network", "snn", "--events", "events.npz", "--speed", "1000", "--max-behind", "1000"]
 
     assert main([*words, "--view", "--json"]) == 0
 

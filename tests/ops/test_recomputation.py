@@ -73,7 +73,7 @@ def test_draws_are_drawn_again() -> None:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-def most_memory(net: Sequential, x: Tensor, span: int | None) -> int:
+def peak_memory(net: Sequential, x: Tensor, span: int | None) -> int:
     """The most bytes that were taken at once in a training step, counted as they are taken and given back."""
     with torch.profiler.profile(profile_memory=True) as profile:
         train(net, x, span)
@@ -91,7 +91,7 @@ def test_less_memory_is_taken() -> None:
     net = network().eval()
     x = torch.randn(400, 8, 6)
     train(net, x, None)
-    assert most_memory(net, x, 20) < most_memory(net, x, None) / 4
+    assert peak_memory(net, x, 20) < peak_memory(net, x, None) / 4
 
 
 def test_networks_that_count_and_bad_spans_are_refused() -> None:

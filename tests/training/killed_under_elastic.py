@@ -2,7 +2,7 @@
 
 Usage: killed_under_elastic.py RUN
 
-It loads everything and forks the four processes, so that each attempt begins at once; `torchrun` would start them anew.
+It loads the network and forks the four processes, so that each attempt begins at once; `torchrun` would load again.
 """
 
 import logging

@@ -219,7 +219,7 @@ def test_weights_closed_in_a_task_are_the_same_before_and_after(tasks: list[Task
     assert result.rows[0]["measured/norm"] == 1.0
 
 
-def test_one_optimizer_for_all_tasks_keeps_its_momentum_and_begins_its_rate_anew(tasks: list[Task]) -> None:
+def test_one_optimizer_for_all_tasks_keeps_its_momentum_and_begins_its_rate_again(tasks: list[Task]) -> None:
     rates: list[float] = []
 
     class Watched(torch.optim.SGD):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from spikebridge.errors import ConfigError, ShapeError, in_words
 from spikebridge.ops.selection import is_reference
 
-_MOST_ACTIVE = 0.05  # of the inputs; with more of them all connections are as fast
+_MAX_ACTIVE = 0.05  # of the inputs; with more of them all connections are as fast
 _DENSE_ROWS = 2**25  # weights, of all pairs, up to which rows with zeros are added: long rows are added fast
 
 
@@ -130,7 +130,7 @@ class SparseLinear(nn.Module):
         gradients = torch.is_grad_enabled() and (x.requires_grad or self.weights.requires_grad)
         if not gradients and x.is_cpu and not is_reference() and self._is_small() and rows.dtype == self.weights.dtype:
             active = rows.nonzero()
-            if len(active) <= _MOST_ACTIVE * rows.numel():
+            if len(active) <= _MAX_ACTIVE * rows.numel():
                 return self._add_rows(rows, active).reshape(*x.shape[:-1], self.num_outputs)
 
         targets, sources = self.indices

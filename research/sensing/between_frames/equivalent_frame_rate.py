@@ -54,7 +54,7 @@ from spikebridge.training.settings import Settings
 _RESULTS = Path(__file__).with_name("results")
 _SCRIPT = "research/sensing/between_frames/equivalent_frame_rate.py"
 _WEIGHTS = "sensing", "sensing_research"
-_MOST_RATE = 240
+_MAX_RATE = 240
 _ANN_RATES = (5, 10, 20, 40, 120, 240)
 _HYBRID_RATES = (5, 10, 20, 40)
 _REAL_RATE = 40
@@ -85,7 +85,7 @@ def _scenes(split: str, number: int, seconds: float) -> list[RecordingPart]:
             seconds,
             DT,
             image_interval=DT,
-            frame_camera=FrameCamera(rate=_MOST_RATE),
+            frame_camera=FrameCamera(rate=_MAX_RATE),
             name=f"scene {seed}",
         )
         for seed in scene_seeds(split, number)
@@ -108,7 +108,7 @@ def _trained_ann(weights: str, rate: int, seed: int) -> SensingTracker:
     shipped = _tracker(weights, seed)
     network = sensing.Config().network("learned")
     network.load_state_dict(shipped.sensing.state_dict())
-    parts = _at(rate, _scenes("train", _NUM_TRAIN, _TRAIN_SECONDS), _MOST_RATE)
+    parts = _at(rate, _scenes("train", _NUM_TRAIN, _TRAIN_SECONDS), _MAX_RATE)
 
     if rate <= _REAL_RATE:
         parts = [*parts, *_at(rate, recording_parts("real", "train", 1), _REAL_RATE)]
@@ -152,7 +152,7 @@ def _recorded() -> list[RecordingPart]:
 def _rate_row(weights: str, seed: int, rate: int) -> dict[str, dict[str, Any]]:
     """AUC of hybrid and ANN at a frame rate, for generated scenes and the recording."""
     kinds = {
-        "generated": (_scenes("test", _NUM_TEST, _TEST_SECONDS), _MOST_RATE),
+        "generated": (_scenes("test", _NUM_TEST, _TEST_SECONDS), _MAX_RATE),
         "recording": (_recorded(), _REAL_RATE),
     }
 
@@ -203,7 +203,7 @@ def _costs(weights: str) -> dict[str, list[dict[str, float]]]:
     profile = hardware_profile("45nm")
     tracker = _tracker(weights, 0)
     kinds = {
-        "generated": (_scenes("test", _NUM_TEST, _TEST_SECONDS)[:1], _MOST_RATE),
+        "generated": (_scenes("test", _NUM_TEST, _TEST_SECONDS)[:1], _MAX_RATE),
         "recording": (_recorded(), _REAL_RATE),
     }
 

@@ -45,7 +45,7 @@ from spikebridge.training.run.environment import describe_environment
 _RESULTS = Path(__file__).with_name("results") / "confidence.json"
 _NUM_SCENES = {"validation": 4, "test": 2}  # fitted, and scored
 _SECONDS = 0.6
-_MOST_FRAMES = 70
+_MAX_FRAMES = 70
 _L2 = 3.0
 _CLIP_FAMILIES = ("still camera", "moving camera", "deforming")
 _FILM_SECONDS = 2.0
@@ -159,7 +159,7 @@ def _real(split: str) -> list[RecordingPart]:
 
 
 def _shortened(part: RecordingPart) -> RecordingPart:
-    return part._replace(frames=range(part.frames.start, min(part.frames.start + _MOST_FRAMES, part.frames.stop)))
+    return part._replace(frames=range(part.frames.start, min(part.frames.start + _MAX_FRAMES, part.frames.stop)))
 
 
 def _scenes(family: str, split: str, order: int) -> list[RecordingPart]:

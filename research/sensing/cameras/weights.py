@@ -37,7 +37,7 @@ from spikebridge.training.run.run import Run
 _RESULTS = Path(__file__).with_name("results") / "weights.json"
 _PIECE = 60
 _APART = 20
-_LEAST_FRAMES = 40
+_MIN_FRAMES = 40
 _BESIDE_PX = 0.5
 
 
@@ -76,7 +76,7 @@ def _clip_loops(tracker: Any) -> dict[str, float]:
 def _training_part(trackers: dict[str, Any]) -> dict[str, dict[str, float]]:
     """C of each tracker on the training part: the whole of it, from many starts, and the mean of its pieces."""
     recording, frames = recording_parts("real", "train", 1)[0]
-    starts = [range(start, frames.stop) for start in range(frames.start, frames.stop - _LEAST_FRAMES, _APART)]
+    starts = [range(start, frames.stop) for start in range(frames.start, frames.stop - _MIN_FRAMES, _APART)]
     pieces = [range(start, start + _PIECE) for start in range(frames.start, frames.stop - _PIECE, _APART)]
 
     def auc(tracker: Any, part: range) -> float:

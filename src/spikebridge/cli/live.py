@@ -52,7 +52,7 @@ class RunLive(RunCommand):
     """Of a bundle: the integer model of the quantised parts (written by `quantize --bundle`)."""
     sensor: _Sensor = None
     """Width and height of the sensor for a source of lines or a file of events, such as 346x260."""
-    most_behind: Annotated[int, arg(metavar="BINS")] = 2
+    max_behind: Annotated[int, arg(metavar="BINS")] = 2
     """Largest backlog of bins; beyond it one step processes all pending bins, and skipped outputs are counted."""
     seconds: _Seconds = None
     """Stop after this many seconds."""
@@ -77,7 +77,7 @@ class RunLive(RunCommand):
         with ExitStack() as stack:
             view = self._open_view(stack, source) if self.view else None
             watched = step if view is None else view.watching(step)
-            stream = Live(source, watched, self.most_behind, self.seconds)
+            stream = Live(source, watched, self.max_behind, self.seconds)
 
             try:
                 for answer in stream:

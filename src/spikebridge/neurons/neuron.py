@@ -20,7 +20,7 @@ from spikebridge.ops.layers.pooling import max_pool2d, sides_of, windows_of
 from spikebridge.ops.precision import upcast
 from spikebridge.ops.selection import has_hooks, is_long_enough, select, supports_sequence
 from spikebridge.ops.sequence.autograd import run_sequence
-from spikebridge.ops.sequence.spec import NeuronMemory, NeuronParams, NeuronSpec, Size
+from spikebridge.ops.sequence.spec import NeuronParams, NeuronSpec, NeuronState, Size
 
 KINDS = ("surrogate", "reset", "detach_reset")  # arguments that are no numbers
 
@@ -294,9 +294,7 @@ class Neuron(Stateful):
         self, spec: NeuronSpec, x: Tensor, state: State, arguments: dict[str, Any], pool: Size | None, donated: bool
     ) -> tuple[Tensor, State]:
         values = NeuronParams(**{name: arguments[name] for name in NeuronParams._fields if name in arguments})
-        memory = NeuronMemory(
-            **{name: value for name, value in state._asdict().items() if name in NeuronMemory._fields}
-        )
+        memory = NeuronState(**{name: value for name, value in state._asdict().items() if name in NeuronState._fields})
         y, end = run_sequence(spec, x, memory, values, pool, donated)
 
         return y, state._replace(**{name: value for name, value in end._asdict().items() if value is not None})

@@ -60,7 +60,7 @@ def event_steps(word: str, network: str | None, own: OwnRecipe, options: dict[st
 
     spec = steps.spec
     return steps, StreamRequest(
-        spec.bin, sensor=spec.sensor, frame=spec.frame, counts=spec.counts, most_together=steps.most_together
+        spec.bin, sensor=spec.sensor, frame=spec.frame, counts=spec.counts, max_together=steps.max_together
     )
 
 

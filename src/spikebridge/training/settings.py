@@ -8,7 +8,7 @@ from typing import Literal
 from spikebridge.errors import ConfigError, did_you_mean, is_positive
 
 
-def check_least(settings: object, group: str = "", /, **least: float) -> None:
+def check_minimum(settings: object, group: str = "", /, **least: float) -> None:
     """Raises a `ConfigError` where a setting is below its minimum, or not a number. None is not checked."""
     # a minimum that is an integer, 1 and not 1.0, is that of a count: the setting must be an integer, too
     for name, minimum in least.items():
@@ -88,4 +88,4 @@ class Settings:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        check_least(self, seed=0, batch_size=1, devices=1, nodes=1, checkpoint_every=0, log_every=0)
+        check_minimum(self, seed=0, batch_size=1, devices=1, nodes=1, checkpoint_every=0, log_every=0)

@@ -1,4 +1,4 @@
-"""Scenes in which everything is drawn anew, and textures of overlapping shapes."""
+"""Scenes in which everything is drawn again, and textures of overlapping shapes."""
 
 import numpy as np
 

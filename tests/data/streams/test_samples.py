@@ -40,7 +40,7 @@ class Slow(io.RawIOBase):
         return one
 
 
-def test_series_are_played_one_after_the_other_and_each_begins_anew() -> None:
+def test_series_are_played_one_after_the_other_and_each_begins_again() -> None:
     series = make_series([np.arange(1.0, 6.0), [6.0], [7.0, 8.0]], rate_hz=8000)
     played = SampleReplay(series, TWO, speed=1e6)
 

@@ -191,7 +191,7 @@ def test_sizes_are_width_times_height() -> None:
 
 def test_of_bins_that_no_step_takes_only_the_newest_frame_is_read(files: Path) -> None:
     whole = LiveSource("events.npz", "seen").open(SEEING).inputs(0, 4)
-    last = LiveSource("events.npz", "seen").open(replace(SEEING, most_together=1)).inputs(0, 4)
+    last = LiveSource("events.npz", "seen").open(replace(SEEING, max_together=1)).inputs(0, 4)
 
     assert [one.num_bins for one in last] == [3, 1]
     assert not last[0].events.any()

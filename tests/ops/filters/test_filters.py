@@ -147,7 +147,7 @@ def test_leaky_kernels_give_the_bits_of_the_loop(name: str, form: str) -> None:
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", ["Sum", "Mean", "Exponential", "Exponential learned", "Alpha", "Alpha learned"])
 @pytest.mark.parametrize("form", ["windows of 7 kept", "since a trigger", "since a trigger a sample"])
-def test_large_steps_in_pytorch_begin_anew_where_they_should(
+def test_large_steps_in_pytorch_begin_again_where_they_should(
     name: str, form: str, training: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spikebridge.ops.selection.SMALL_STEP", 0)

@@ -137,7 +137,7 @@ def test_a_reset_forgets_the_steps_before_it(form: str, resets: bytes, columns: 
 
 @needs_library
 @every_form
-def test_what_begins_anew_forgets_what_is_not_finite(form: str) -> None:
+def test_what_begins_again_forgets_what_is_not_finite(form: str) -> None:
     x = random(9, 2, 40)
     x[2, 1, 3] = float("inf")
     values = fast(form, x, start_of(x), 0.75, PATTERNS["some"])
@@ -148,7 +148,7 @@ def test_what_begins_anew_forgets_what_is_not_finite(form: str) -> None:
 
 @needs_library
 @pytest.mark.parametrize(("resets", "columns"), RESETS.values(), ids=RESETS)
-def test_a_decay_is_trained_where_sums_begin_anew(resets: bytes, columns: int) -> None:
+def test_a_decay_is_trained_where_sums_begin_again(resets: bytes, columns: int) -> None:
     x = random(9, 2, columns).requires_grad_()
     decay = random(columns, seed=3).sigmoid().requires_grad_()
     start = random(2, columns, seed=1).requires_grad_()

@@ -14,7 +14,7 @@ from spikebridge.ops.native import layout
 from spikebridge.ops.native import library as native_library
 from spikebridge.ops.native.library import Library
 from spikebridge.ops.sequence import native
-from spikebridge.ops.sequence.spec import ForwardArgs, NeuronMemory, NeuronParams, NeuronSpec
+from spikebridge.ops.sequence.spec import ForwardArgs, NeuronParams, NeuronSpec, NeuronState
 
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
@@ -91,7 +91,7 @@ def test_what_runs_is_said() -> None:
 @needs_library
 def test_without_a_team_one_thread_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(5, 1, 9000)
-    memory = NeuronMemory(torch.zeros(1, 9000))
+    memory = NeuronState(torch.zeros(1, 9000))
     expected = native.forward_steps(ForwardArgs(NeuronSpec(Arctan()), x, memory, NeuronParams(0.5), keep=False))
     alone = native_library.library()._replace(team=None)
     monkeypatch.setattr(native, "library", lambda: Library(*alone))
@@ -113,12 +113,12 @@ def test_no_threads_are_made_beside_those_of_pytorch() -> None:
 import os, torch
 from spikebridge.neurons import Arctan
 from spikebridge.ops.sequence import native
-from spikebridge.ops.sequence.spec import ForwardArgs, NeuronMemory, NeuronSpec, NeuronParams
+from spikebridge.ops.sequence.spec import ForwardArgs, NeuronState, NeuronSpec, NeuronParams
 torch.set_num_threads(2)
 torch.ones(2**20).mul(2.0)
 before = len(os.listdir("/proc/self/task"))
 x = torch.ones(9, 1, 2**16)
-native.forward_steps(ForwardArgs(NeuronSpec(Arctan()), x, NeuronMemory(torch.zeros(1, 2**16)), NeuronParams(0.5)))
+native.forward_steps(ForwardArgs(NeuronSpec(Arctan()), x, NeuronState(torch.zeros(1, 2**16)), NeuronParams(0.5)))
 print(native.library().team is not None, before, len(os.listdir("/proc/self/task")))
 """
 

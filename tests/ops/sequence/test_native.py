@@ -27,11 +27,11 @@ from spikebridge.neurons import (
 )
 from spikebridge.ops.selection import runs_natively
 from spikebridge.ops.sequence import native
-from spikebridge.ops.sequence.spec import BackwardArgs, ForwardArgs, NeuronMemory, NeuronParams, NeuronSpec
+from spikebridge.ops.sequence.spec import BackwardArgs, ForwardArgs, NeuronParams, NeuronSpec, NeuronState
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
-# the step function, its state, the fields of `NeuronMemory` that it has, and the values that it takes beside the common
+# the step function, its state, the fields of `NeuronState` that it has, and the values that it takes beside the common
 KINDS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
     "LIF": (lif_step, LIFState, ("v",), ()),
     "CubaLIF": (cuba_lif_step, CubaLIFState, ("v", "i"), ("decay_syn",)),
@@ -141,7 +141,7 @@ class Case:
         """The same by the native steps."""
         assert runs_natively(self.x, spec)
 
-        memory = NeuronMemory(**self.memory)
+        memory = NeuronState(**self.memory)
         values = NeuronParams(**self.values)
 
         with torch.no_grad():
@@ -273,7 +273,7 @@ def test_a_signal_is_run_as_it_lies(kind: str, form: str) -> None:
 def test_channels_stay_last() -> None:
     x = torch.randn(6, 4, 5, 5).to(memory_format=torch.channels_last)
     steps = x.unflatten(0, (3, 2))
-    memory = NeuronMemory(torch.zeros(2, 4, 5, 5))
+    memory = NeuronState(torch.zeros(2, 4, 5, 5))
     threshold = torch.rand(4, 1, 1)
     trace = native.forward_steps(
         ForwardArgs(NeuronSpec(Arctan()), steps, memory, NeuronParams(0.5, v_threshold=threshold), keep=True)
@@ -323,7 +323,7 @@ def test_outputs_in_another_order_may_be_written_into() -> None:
 
 def test_what_is_not_given_counts_as_zero() -> None:
     case = Case("LIF", "number", (5, 2, 3))
-    memory = NeuronMemory(**case.memory)
+    memory = NeuronState(**case.memory)
     values = NeuronParams(**case.values)
 
     with torch.no_grad():
@@ -339,10 +339,10 @@ def test_nothing_is_kept_where_nobody_asks() -> None:
     case = Case("LIF", "number", (5, 2, 3))
     with torch.no_grad():
         kept = native.forward_steps(
-            ForwardArgs(scheme_of("LIF"), case.x, NeuronMemory(**case.memory), NeuronParams(**case.values), keep=True)
+            ForwardArgs(scheme_of("LIF"), case.x, NeuronState(**case.memory), NeuronParams(**case.values), keep=True)
         )
         bare = native.forward_steps(
-            ForwardArgs(scheme_of("LIF"), case.x, NeuronMemory(**case.memory), NeuronParams(**case.values), keep=False)
+            ForwardArgs(scheme_of("LIF"), case.x, NeuronState(**case.memory), NeuronParams(**case.values), keep=False)
         )
 
     assert bare.v is None
@@ -360,7 +360,7 @@ def test_nan_never_fires_and_stays() -> None:
     x = torch.ones(4, 1, 2)
     x[1, 0, 0] = math.nan
     trace = native.forward_steps(
-        ForwardArgs(NeuronSpec(Arctan()), x, NeuronMemory(torch.zeros(1, 2)), NeuronParams(1.0, v_threshold=2.0), True)
+        ForwardArgs(NeuronSpec(Arctan()), x, NeuronState(torch.zeros(1, 2)), NeuronParams(1.0, v_threshold=2.0), True)
     )
 
     assert trace.y[:, 0].tolist() == [[0.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 1.0]]

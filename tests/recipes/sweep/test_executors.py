@@ -110,7 +110,7 @@ def cluster(tmp_path: Path) -> Iterator[str]:
         time.sleep(0.05)
 
     address = json.loads(file.read_text())["address"]
-    # with a nanny, which starts a killed worker anew
+    # with a nanny, which starts a killed worker again
     work = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nworkers", "2", "--nthreads", "1"]
     work += ["--no-dashboard", "--local-directory", str(tmp_path / "dask"), "--host", "127.0.0.1"]
     processes.append(subprocess.Popen(work, **common))

@@ -19,7 +19,7 @@ from spikebridge.analysis.plots.style import (
     PAGE_WIDTH,
     PAPER,
     SERIES,
-    legend_beside,
+    draw_legend,
     new_figure,
     show_values,
     style_axes,
@@ -114,7 +114,7 @@ def unit_kernels(units: Mapping[str, HybridUnit | Kernel], num_steps: int = 40, 
 
     axes.axhline(0, color=INK, linewidth=0.6, alpha=0.4)
     axes.set(xlabel="time since the pulse [ms]", ylabel="h")
-    legend_beside(axes)
+    draw_legend(axes)
 
     return figure
 
@@ -230,7 +230,7 @@ def accuracy_lines(
         show_values(line, [f"{name}: {y:.5g}{f' ± {sd:.2g}' if has_seeds else ''} at {x:g}" for x, y, sd in drawn])
 
     axes.set(xlabel=x_title, ylabel=value_title)
-    legend_beside(axes)
+    draw_legend(axes)
 
     return figure
 

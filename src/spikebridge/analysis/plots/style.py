@@ -49,7 +49,7 @@ def write_title(figure: Figure, title: str) -> None:
         figure.suptitle(title, color=INK, fontsize=11)
 
 
-def legend_beside(axes: Axes) -> None:
+def draw_legend(axes: Axes) -> None:
     """Writes the names of the series next to the axes, so that they cover no line."""
     axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0))
 

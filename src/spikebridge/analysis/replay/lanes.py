@@ -120,8 +120,8 @@ class Traces:
             return lines
 
         names = list(lines)
-        most_varying = np.argsort([-_span(values) for values in lines.values()], kind="stable")[:_MAX_SERIES]
-        return {names[k]: lines[names[k]] for k in sorted(most_varying.tolist())}
+        by_range = np.argsort([-_span(values) for values in lines.values()], kind="stable")[:_MAX_SERIES]
+        return {names[k]: lines[names[k]] for k in sorted(by_range.tolist())}
 
     @property
     def names(self) -> list[str]:

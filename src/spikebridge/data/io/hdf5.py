@@ -14,7 +14,7 @@ from typing import Any
 from spikebridge.data.io.safe_open import decoding, open_binary
 from spikebridge.errors import ConfigError, DataError
 
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 _MAX_OBJECTS = 200_000  # groups and arrays
 _MAX_LEVELS = 60
 _MAX_GROWTH = 1100  # deflate packs zeros about a thousandfold
@@ -118,7 +118,7 @@ def objects_of(h5: Any, size: int, kind: str = "HDF5 file of numbers") -> Iterat
                 raise DataError(f"{inner} keeps its values in another file")
 
             declared += item.nbytes
-            if declared > MOST_BYTES or declared > _MAX_GROWTH * size + _ALLOWANCE:
+            if declared > MAX_BYTES or declared > _MAX_GROWTH * size + _ALLOWANCE:
                 raise DataError(f"it declares {declared} bytes in a file of {size}, more than is read")
 
             yield inner, item

@@ -129,7 +129,7 @@ class EventFrameSource:
         height: rows of the sensor.
         width: columns of the sensor.
         counts: give the number of events per pixel; else a pixel is 1 after any event.
-        most_together: bins that the network takes in one step; of older ones only the newest frame is read. None: all.
+        max_together: bins that the network takes in one step; of older ones only the newest frame is read. None: all.
 
     Example:
         >>> from spikebridge.data.streams.binner import FrameOptions
@@ -146,21 +146,21 @@ class EventFrameSource:
         height: int,
         width: int,
         counts: bool = False,
-        most_together: int | None = None,
+        max_together: int | None = None,
     ) -> None:
         self.source = source
         self.dt = source.dt
         self.crop = (0, 0, width, height)
         self.counts = counts
-        self.most_together = most_together
+        self.max_together = max_together
         # the clock is that of the source
         self.wait = source.wait
         self.ready_at = source.ready_at
         self.newest_restart = source.newest_restart
 
     def inputs(self, first: int, stop: int) -> list[_EventFrame]:
-        """One event frame per bin; bins older than the last `most_together` are one entry without events."""
-        begin = first if self.most_together is None else max(first, stop - self.most_together)
+        """One event frame per bin; bins older than the last `max_together` are one entry without events."""
+        begin = first if self.max_together is None else max(first, stop - self.max_together)
         bins = []
         # older bins are skipped, but a frame in them is still the newest one
         if begin > first:

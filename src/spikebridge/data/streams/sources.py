@@ -44,7 +44,7 @@ class StreamRequest:
         sensor: rows and columns of its event frames; None for single events of any sensor.
         frame: rows and columns of its frames; None without frames, unless it is a tracker.
         counts: event frames hold the number of events per pixel; else a pixel is 1 after any event.
-        most_together: event frames that it takes in one step; None for any number.
+        max_together: event frames that it takes in one step; None for any number.
     """
 
     dt: float
@@ -52,7 +52,7 @@ class StreamRequest:
     sensor: Size | None = None
     frame: Size | None = None
     counts: bool = False
-    most_together: int | None = None
+    max_together: int | None = None
 
     @property
     def frames(self) -> bool:
@@ -104,7 +104,7 @@ class LiveSource:
         if request.sensor is None:
             return source
 
-        return EventFrameSource(source, *request.sensor, request.counts, request.most_together)
+        return EventFrameSource(source, *request.sensor, request.counts, request.max_together)
 
     def _open_replay(self, request: StreamRequest) -> ReplaySource:
         if self.frames is not None and _is_live(self.frames):

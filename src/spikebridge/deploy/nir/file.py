@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from spikebridge.data.io.hdf5 import MOST_BYTES, check_heaps, objects_of
+from spikebridge.data.io.hdf5 import MAX_BYTES, check_heaps, objects_of
 from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import DataError, ExportError
 
@@ -64,7 +64,7 @@ def open_graph(source: Any, kinds: Sequence[str]) -> Any:
     name = "the NIR file"
     if not isinstance(source, bytes):
         name = f"{source}"
-        source = read_bytes(Path(source), "a NIR file", MOST_BYTES)
+        source = read_bytes(Path(source), "a NIR file", MAX_BYTES)
 
     with one_line_errors(name):
         check_heaps(source)

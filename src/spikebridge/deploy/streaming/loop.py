@@ -1,6 +1,6 @@
 """The loop of a live stream: one step of a network for every bin, in real time and constant memory.
 
-If the network falls behind: while at most `most_behind` bins wait, each gets a step of its own. If more wait, one step
+If the network falls behind: while at most `max_behind` bins wait, each gets a step of its own. If more wait, one step
 takes all of them and answers for the newest. No event is lost; bins without an answer of their own are counted as
 skipped. The first bin of a stream is always taken alone. If the waiting bins reach into a newer stream (a recording in
 a loop), the network starts again with it at once: nothing of the older stream can change a later answer, and two steps
@@ -88,21 +88,21 @@ class Live:
     Args:
         source: the bins of the stream.
         step: `output, state = step(inputs, state)`; the state is None at the start of a stream.
-        most_behind: bins that may wait before one step takes them together, 1 or more.
+        max_behind: bins that may wait before one step takes them together, 1 or more.
         seconds: the time after which the loop stops [s]; None runs to the end of the stream.
 
     Raises:
-        ConfigError: `most_behind` is below 1, or `seconds` is not above 0.
+        ConfigError: `max_behind` is below 1, or `seconds` is not above 0.
     """
 
     source: Source
     step: Callable[[Any, Any], tuple[Any, Any]]
-    most_behind: int = 2
+    max_behind: int = 2
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        if self.most_behind < 1:
-            raise ConfigError(f"most_behind needs to be 1 bin or more, but got {self.most_behind}")
+        if self.max_behind < 1:
+            raise ConfigError(f"max_behind needs to be 1 bin or more, but got {self.max_behind}")
         if self.seconds is not None and not self.seconds > 0:
             raise ConfigError(f"seconds needs to be above 0, but got {self.seconds}")
 
@@ -137,7 +137,7 @@ class Live:
     def _next_bins(self, complete: int) -> tuple[int, int, bool]:
         """The first bin of the next step and the one behind its last, and True if a new stream begins with it."""
         begin = self.num_bins
-        stop = begin + 1 if complete - begin <= self.most_behind else complete
+        stop = begin + 1 if complete - begin <= self.max_behind else complete
         restart = self.source.newest_restart(begin, stop)
         if restart is None:
             return begin, stop, False

@@ -2,7 +2,7 @@
 
 A bin of the stream is a sample of the input of events. Frames are held: at each tick of their clock the network reads
 the newest one. If several bins wait, they go through in one call, in order and each at its own ticks, so the result is
-that of single steps. If more than `most_together` wait, the older ones are left out and counted.
+that of single steps. If more than `max_together` wait, the older ones are left out and counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -104,13 +104,13 @@ class _StreamState(NamedTuple):
 class NetworkSteps:
     """The step function of a network for `streaming.Live`: `outputs, state = step(bins, state)`.
 
-    `advance` runs some ticks of the network, and `most_together` bins at most go through in one step; `num_unseen`
+    `advance` runs some ticks of the network, and `max_together` bins at most go through in one step; `num_unseen`
     counts the bins that were left out as more of them waited.
     """
 
     spec: _StreamInputSpec
     advance: Advance
-    most_together: int
+    max_together: int
     num_unseen: int = field(default=0, init=False)
 
     def __call__(self, bins: Sequence[StreamBin], state: _StreamState | None) -> tuple[dict[str, Values], _StreamState]:
@@ -118,7 +118,7 @@ class NetworkSteps:
         spec = self.spec
         clock = spec.inputs[spec.events].clock
         tick, inner, frame = state or _StreamState(0, None, None)
-        newest = bins[-self.most_together :]
+        newest = bins[-self.max_together :]
 
         for left_out in bins[: -len(newest)]:
             self.num_unseen += left_out.num_bins

@@ -52,7 +52,7 @@ from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
-from spikebridge.training.settings import Settings, check_chosen, check_least, check_positive
+from spikebridge.training.settings import Settings, check_chosen, check_minimum, check_positive
 
 _log = logging.getLogger(__name__)
 _NUM_DRAWS = 4  # of the noise, for a score
@@ -79,7 +79,7 @@ class Camera:
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        check_least(self, frame_step=1, num_frames=1, num_steps=1)
+        check_minimum(self, frame_step=1, num_frames=1, num_steps=1)
         if not 0 <= self.noise < math.inf:
             raise ConfigError(f"noise should be 0 or more, but is {self.noise}")
 
@@ -144,7 +144,7 @@ class Config:
     def __post_init__(self) -> None:
         """Checks the settings."""
         check_chosen("network", self.networks, VARIANTS)
-        check_least(self, seed=0, num_train=1, devices=1, nodes=1)
+        check_minimum(self, seed=0, num_train=1, devices=1, nodes=1)
         check_positive(self, ("num_seeds", "hidden", "epochs", "batch_size", "lr"))
 
     @property

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from spikebridge._moved import moved
 from spikebridge.errors import ConfigError
-from spikebridge.training.settings import check_chosen, check_least, check_positive
+from spikebridge.training.settings import check_chosen, check_minimum, check_positive
 
 DatasetName: TypeAlias = Literal["digits", "mnist"]
 LOGIT_SCALE = 0.2
@@ -153,13 +153,13 @@ class Config:
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        check_least(self, seed=0, num_seeds=1)
-        check_least(self.data, "data", num_train=1, num_test=1)
-        check_least(self.tasks, "tasks", num_tasks=1, num_prior=1, group_size=1)
-        check_least(self.network, "network", num_hidden=1, num_plain=1, num_steps=1)
-        check_least(self.units, "units", num_pairs=1)
+        check_minimum(self, seed=0, num_seeds=1)
+        check_minimum(self.data, "data", num_train=1, num_test=1)
+        check_minimum(self.tasks, "tasks", num_tasks=1, num_prior=1, group_size=1)
+        check_minimum(self.network, "network", num_hidden=1, num_plain=1, num_steps=1)
+        check_minimum(self.units, "units", num_pairs=1)
         check_positive(self.units, ["lr"], "units")
-        check_least(self.training, "training", epochs=1, batch_size=1, num_fisher=1, strength=0.0)
+        check_minimum(self.training, "training", epochs=1, batch_size=1, num_fisher=1, strength=0.0)
         check_positive(self.training, ["lr"], "training")
 
         # run folders of the last release may name methods that have left; their training is refused

@@ -63,7 +63,7 @@ from spikebridge.training.loop import fit
 from spikebridge.training.phase import Phase
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
-from spikebridge.training.settings import Settings, check_chosen, check_least, check_positive
+from spikebridge.training.settings import Settings, check_chosen, check_minimum, check_positive
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Config:
         """Refuses settings out of range."""
         numbers = ("num_videos", "num_validation", "num_seeds", "num_features", "epochs", "batch_size", "lr")
         check_positive(self, numbers)
-        check_least(self, seed=0)
+        check_minimum(self, seed=0)
         if self.num_features % 8:
             raise ConfigError(f"num_features needs to be a multiple of 8, but got {self.num_features}")
         if not 0 <= self.jitter < math.inf:

@@ -51,7 +51,7 @@ from spikebridge.training.loop import fit
 from spikebridge.training.phase import Phase
 from spikebridge.training.run.config_io import from_plain, reproduce_command
 from spikebridge.training.run.run import Run
-from spikebridge.training.settings import Settings, check_chosen, check_least, check_positive
+from spikebridge.training.settings import Settings, check_chosen, check_minimum, check_positive
 
 _log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class Config:
 
         # refuses a search of less than 1 px
         self.model.options()
-        check_least(self, seed=0)
+        check_minimum(self, seed=0)
         check_positive(self, ("num_seeds", "num_scenes", "frame_step"))
         if self.pathways.weights_from and (self.detector.weights_from or not self.detector.epochs):
             raise ConfigError(

@@ -10,7 +10,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.networks.signals.data.sensor import SensorConfig
 from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.networks.signals.training.train import LearningConfig
-from spikebridge.training.settings import check_chosen, check_least
+from spikebridge.training.settings import check_chosen, check_minimum
 
 _VOICE_SECONDS = 0.7
 _VOICE_TRAINING = LearningConfig(copies=16, modality_dropout=0.15, averaging=0.3, mixing=0.5)
@@ -90,7 +90,7 @@ class Config:
                 left += [name] if left_network(name) else []
 
         check_chosen("network", self.networks, [*VARIANTS, *left])
-        check_least(self, seed=0, num_seeds=1, num_folds=1, num_series=1)
+        check_minimum(self, seed=0, num_seeds=1, num_folds=1, num_series=1)
 
         task = "detect" if self.dataset == "ecg_100" else "classify"
         if self.dataset not in ("own", "generated") and self.task != task:

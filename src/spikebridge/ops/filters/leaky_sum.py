@@ -21,7 +21,7 @@ from spikebridge.ops.native.library import LeakySum, run
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.selection import SINGLE, is_native, runs_in_one_pass, supports_one_pass, without_native
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward, run_sequence
-from spikebridge.ops.sequence.spec import NeuronMemory, NeuronParams, NeuronSpec, Value
+from spikebridge.ops.sequence.spec import NeuronParams, NeuronSpec, NeuronState, Value
 from spikebridge.ops.sequence.tiling import slice_time, time_blocks
 
 # 1 at steps before which there is nothing, else 0: of all samples as bytes, where sums run in one pass; or of each
@@ -68,7 +68,7 @@ def leaky_sum(
     expands = resets is not None and isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1
     with without_native() if expands else nullcontext():
         values = NeuronParams(_decay_with_resets(decay, resets))
-        sums, end = run_sequence(NeuronSpec(), x, NeuronMemory(start), values)
+        sums, end = run_sequence(NeuronSpec(), x, NeuronState(start), values)
 
     return sums, end.v
 
@@ -99,7 +99,7 @@ def sum_of_sums(
 
     # the inner sum is a synaptic current, the outer one the membrane
     left = _decay_with_resets(decay, resets)
-    z, end = run_sequence(NeuronSpec(), x, NeuronMemory(outer, inner), NeuronParams(left, decay_syn=left))
+    z, end = run_sequence(NeuronSpec(), x, NeuronState(outer, inner), NeuronParams(left, decay_syn=left))
 
     return z, end.i if end.i is not None else inner, end.v
 

@@ -12,20 +12,20 @@ from torch import Tensor
 from spikebridge.errors import ConfigError
 from spikebridge.ops.sequence.custom_op import NEED_INPUT, run_custom_op
 from spikebridge.ops.sequence.dispatch import choose
-from spikebridge.ops.sequence.spec import BackwardArgs, ForwardArgs, NeuronMemory, NeuronParams, NeuronSpec, Size
+from spikebridge.ops.sequence.spec import BackwardArgs, ForwardArgs, NeuronParams, NeuronSpec, NeuronState, Size
 
-_NAMES = ("x", *NeuronMemory._fields, *NeuronParams._fields)
-_NUM_STATES = len(NeuronMemory._fields)
+_NAMES = ("x", *NeuronState._fields, *NeuronParams._fields)
+_NUM_STATES = len(NeuronState._fields)
 
 
 def run_sequence(
     spec: NeuronSpec,
     x: Tensor,
-    start: NeuronMemory,
+    start: NeuronState,
     values: NeuronParams,
     pool: Size | None = None,
     donated: bool = False,
-) -> tuple[Tensor, NeuronMemory]:
+) -> tuple[Tensor, NeuronState]:
     """Outputs and last state of an input `(T, B, *N)` in float32 or float64, T >= 1, with gradients."""
     # `pool` is given where `selection` takes the native path for it
     tensors = [t for t in (x, *start, *values) if isinstance(t, Tensor)]
@@ -34,7 +34,7 @@ def run_sequence(
 
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         y, *end = _Sequence.apply(spec, pool, donated, x, *start, *values)
-        return y, NeuronMemory(*end)
+        return y, NeuronState(*end)
 
     y, _, last = choose(spec, x).forward(ForwardArgs(spec, x, start, values, False, pool, donated))
     return y, last
@@ -66,7 +66,7 @@ class _Sequence(torch.autograd.Function):
     def forward(
         ctx: Any, spec: NeuronSpec, pool: Size | None, donated: bool, x: Tensor, *rest: Any
     ) -> tuple[Tensor | None, ...]:
-        start = NeuronMemory(*rest[:_NUM_STATES])
+        start = NeuronState(*rest[:_NUM_STATES])
         values = NeuronParams(*rest[_NUM_STATES:])
         ctx.wanted = [n for n, needed in zip(_NAMES, ctx.needs_input_grad[3:], strict=True) if needed]
         ctx.keeps_input = any(name in ctx.wanted for name in NEED_INPUT)
@@ -92,7 +92,7 @@ class _Sequence(torch.autograd.Function):
         refuse_unusual_backward("a spiking layer", grad_y, *grad_end)
         kept, *tensors = ctx.saved_tensors
         rest = [n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True)]
-        start = NeuronMemory(*rest[:_NUM_STATES])
+        start = NeuronState(*rest[:_NUM_STATES])
         values = NeuronParams(*rest[_NUM_STATES:])
         x = None
         v = kept
@@ -105,7 +105,7 @@ class _Sequence(torch.autograd.Function):
 
         # the gradient of the input takes the memory of membranes that are not read again
         out = v if ctx.spec.fires and not torch._C._autograd._get_current_graph_task_keep_graph() else None
-        ends = {n: g for n, g in zip(NeuronMemory._fields, grad_end, strict=True) if g is not None}
+        ends = {n: g for n, g in zip(NeuronState._fields, grad_end, strict=True) if g is not None}
         unused = {"v_reset"} if ctx.spec.reset == "subtract" else set()
         wanted = [n for n in ctx.wanted if n not in unused]
         grads = ctx.steps.backward(BackwardArgs(ctx.spec, x, v, start, values, grad_y, ends, wanted, out, ctx.pool))

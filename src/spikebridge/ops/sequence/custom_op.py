@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from spikebridge.ops.sequence.dispatch import choose
-from spikebridge.ops.sequence.spec import BackwardArgs, ForwardArgs, NeuronMemory, NeuronParams, NeuronSpec
+from spikebridge.ops.sequence.spec import BackwardArgs, ForwardArgs, NeuronParams, NeuronSpec, NeuronState
 
-_NAMES = ("x", *NeuronMemory._fields, *NeuronParams._fields)
+_NAMES = ("x", *NeuronState._fields, *NeuronParams._fields)
 NEED_INPUT = ("r", "decay_syn")  # parameters whose gradients are products with the input or its current
-_OPTIONAL = ", ".join(f"Tensor? {name}" for name in (*NeuronMemory._fields[1:], *NeuronParams._fields))
+_OPTIONAL = ", ".join(f"Tensor? {name}" for name in (*NeuronState._fields[1:], *NeuronParams._fields))
 _SETTINGS = "float[] numbers, str surrogate, float width, str reset, bool detach_reset"
 
 
@@ -25,19 +25,19 @@ class _Operands(NamedTuple):
     """The operands of the operator, in the order of its schema."""
 
     x: Tensor  # the input; in the backward pass the membranes that were kept, which have its shape
-    start: NeuronMemory
+    start: NeuronState
     tensors: tuple[Tensor | None, ...]  # `NeuronParams`, None where they are numbers
     numbers: list[float]  # `NeuronParams`, NaN where they are tensors
     kind: tuple[str, float, Any, bool]  # class of the surrogate, its width, reset, detach_reset
 
     @classmethod
     def of(cls, flat: tuple[Any, ...]) -> "_Operands":
-        first = 1 + len(NeuronMemory._fields)
+        first = 1 + len(NeuronState._fields)
         end = len(_NAMES)
         surrogate, width, reset, detach_reset = flat[end + 1 :]
         kind = (surrogate, width, reset, detach_reset)
 
-        return cls(flat[0], NeuronMemory(*flat[1:first]), flat[first:end], flat[end], kind)
+        return cls(flat[0], NeuronState(*flat[1:first]), flat[first:end], flat[end], kind)
 
     @property
     def spec(self) -> NeuronSpec:
@@ -48,9 +48,7 @@ class _Operands(NamedTuple):
         return NeuronParams(*[n if t is None else t for t, n in zip(self.tensors, self.numbers, strict=True)])
 
 
-def run_custom_op(
-    spec: NeuronSpec, x: Tensor, start: NeuronMemory, values: NeuronParams
-) -> tuple[Tensor, NeuronMemory]:
+def run_custom_op(spec: NeuronSpec, x: Tensor, start: NeuronState, values: NeuronParams) -> tuple[Tensor, NeuronState]:
     """The same as `autograd.run_sequence`, in float32 or float64, as one operator."""
     numbers = [math.nan if isinstance(value, Tensor) else float(value) for value in values]
     tensors = [value if isinstance(value, Tensor) else None for value in values]
@@ -60,7 +58,7 @@ def run_custom_op(
     settings = (surrogate, width, spec.reset, spec.detach_reset)
     y, _, v, i, a = torch.ops.spikebridge.sequence(x, *start, *tensors, numbers, *settings)
 
-    return y, NeuronMemory(v, i if start.i is not None else None, a if start.a is not None else None)
+    return y, NeuronState(v, i if start.i is not None else None, a if start.a is not None else None)
 
 
 @lru_cache(maxsize=64)
@@ -132,7 +130,7 @@ def _sequence_backward(x: Tensor | None, *flat: Any) -> list[Tensor]:
     operands = _Operands.of(tuple(operands_flat))
     spec = operands.spec
     names = wanted.split()
-    ends = zip(NeuronMemory._fields, operands.start, (grad_v, grad_i, grad_a), strict=True)
+    ends = zip(NeuronState._fields, operands.start, (grad_v, grad_i, grad_a), strict=True)
     grad_end = {name: grad for name, state, grad in ends if state is not None and grad is not None}
     args = BackwardArgs(spec, x, operands.x, operands.start, operands.values, grad_y, grad_end, names)
     grads = choose(spec, operands.x).backward(args)
@@ -164,7 +162,7 @@ def _backward(ctx: Any, grad_y: Tensor | None, grad_kept: Any, *grad_end: Tensor
     grads = dict.fromkeys(_NAMES)
 
     if wanted:
-        num_states = len(NeuronMemory._fields)
+        num_states = len(NeuronState._fields)
         grads_in_order = torch.ops.spikebridge.sequence_backward(
             x if any(name in wanted for name in NEED_INPUT) else None,
             kept,

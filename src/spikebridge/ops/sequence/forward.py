@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.sequence.backward import backward_steps
-from spikebridge.ops.sequence.spec import ForwardArgs, ForwardResult, NeuronMemory, NeuronParams, NeuronSpec
+from spikebridge.ops.sequence.spec import ForwardArgs, ForwardResult, NeuronParams, NeuronSpec, NeuronState
 from spikebridge.ops.sequence.tiling import as_number, batch_parts, each_step, is_number, slice_params, time_blocks
 
 __all__ = ["backward_steps", "forward_steps"]
@@ -40,8 +40,8 @@ class _Part(NamedTuple):
     """The signals of a part of the batch: read from `x` and `start`, written to the others."""
 
     x: Tensor
-    start: NeuronMemory
-    state: NeuronMemory  # after each step
+    start: NeuronState
+    state: NeuronState  # after each step
     y: Tensor
     v: Tensor | None
 

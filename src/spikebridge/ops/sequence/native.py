@@ -29,9 +29,9 @@ from spikebridge.ops.sequence.spec import (
     BackwardArgs,
     ForwardArgs,
     ForwardResult,
-    NeuronMemory,
     NeuronParams,
     NeuronSpec,
+    NeuronState,
     Size,
 )
 
@@ -127,7 +127,7 @@ def backward_steps(args: BackwardArgs) -> dict[str, Tensor]:
 
     pointers = Pointers(v, groups)
     plan = _plan(spec, values, pointers, chunk, whole=pool is not None)
-    addresses = [address_of(rows.get(name)) for rows in (first, last) for name in NeuronMemory._fields]
+    addresses = [address_of(rows.get(name)) for rows in (first, last) for name in NeuronState._fields]
     job = Backward(plan, as_signal(x, groups), as_signal(v, groups), *addresses)
 
     if grad_y is not None and pool is None:
@@ -137,7 +137,7 @@ def backward_steps(args: BackwardArgs) -> dict[str, Tensor]:
         job.pooling = _pooling(grad_y, v, groups, pool)
 
     job.grad_x = as_signal(grads.get("x"), groups)
-    job.grad_v, job.grad_i, job.grad_a = (address_of(grads.get(name)) for name in NeuronMemory._fields)
+    job.grad_v, job.grad_i, job.grad_a = (address_of(grads.get(name)) for name in NeuronState._fields)
     sums = {name: _partial_sums(job, name, getattr(values, name), v) for name in NeuronParams._fields if name in wanted}
     run("spikebridge_backward", job)
 

@@ -34,7 +34,7 @@ class SurrogateGradient(Protocol):
 
 @dataclass(frozen=True)
 class NeuronSpec:
-    """The kind of neuron. It has a synaptic current and an adaptation where its `NeuronMemory` has them."""
+    """The kind of neuron. It has a synaptic current and an adaptation where its `NeuronState` has them."""
 
     surrogate: SurrogateGradient | None = None  # None for a neuron that does not fire
     reset: Literal["zero", "subtract"] = "zero"  # to `v_reset`, or by the threshold
@@ -58,19 +58,19 @@ class NeuronParams(NamedTuple):
     jump: Value = 0.0
 
 
-class NeuronMemory(NamedTuple):
+class NeuronState(NamedTuple):
     """The state of neurons, each `(B, *N)`; None stands for what the neuron does not have."""
 
     v: Tensor  # membrane after the reset
     i: Tensor | None = None  # synaptic current
     a: Tensor | None = None  # adaptation after the jump
 
-    def each(self, function: Callable[[Tensor], Tensor]) -> "NeuronMemory":
-        return NeuronMemory(
+    def each(self, function: Callable[[Tensor], Tensor]) -> "NeuronState":
+        return NeuronState(
             function(self.v), None if self.i is None else function(self.i), None if self.a is None else function(self.a)
         )
 
-    def of_batch(self, part: slice) -> "NeuronMemory":
+    def of_batch(self, part: slice) -> "NeuronState":
         return self.each(lambda tensor: tensor[part])
 
 
@@ -79,7 +79,7 @@ class ForwardArgs(NamedTuple):
 
     spec: NeuronSpec
     x: Tensor  # the input (T, B, *N), T >= 1, in float32 or float64, with any strides
-    start: NeuronMemory  # before the first step; never written to
+    start: NeuronState  # before the first step; never written to
     values: NeuronParams
     keep: bool = False  # the membranes before the reset, for a backward pass
     pool: Size | None = None  # windows of which the largest outputs are given, in plain C alone
@@ -91,7 +91,7 @@ class ForwardResult(NamedTuple):
 
     y: Tensor  # outputs (T, B, *N), or pooled
     v: Tensor | None  # membranes before the reset, if kept; of a neuron that does not fire its outputs
-    end: NeuronMemory  # the state after the last step
+    end: NeuronState  # the state after the last step
 
 
 class BackwardArgs(NamedTuple):
@@ -100,11 +100,11 @@ class BackwardArgs(NamedTuple):
     spec: NeuronSpec
     x: Tensor | None  # the input, only where "r" or "decay_syn" is wanted
     v: Tensor  # membranes before the reset, as the forward pass kept them; all else is computed again from them
-    start: NeuronMemory  # before the first step
+    start: NeuronState  # before the first step
     values: NeuronParams
     grad_y: Tensor | None  # of the outputs, with any strides; None for zeros
     grad_end: dict[str, Tensor]  # of the last state, by name; a missing one is zeros
-    wanted: Collection[str]  # out of "x", fields of `NeuronMemory`, and fields of `NeuronParams` that are tensors
+    wanted: Collection[str]  # out of "x", fields of `NeuronState`, and fields of `NeuronParams` that are tensors
     out: Tensor | None = (
         None  # memory for the gradient of the input, maybe that of `v`: used again, it costs no page faults
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from spikebridge.ops.sequence.spec import NeuronMemory, NeuronParams, NeuronSpec, Value
+from spikebridge.ops.sequence.spec import NeuronParams, NeuronSpec, NeuronState, Value
 from spikebridge.ops.sequence.tiling import each_step, is_number, slice_time
 
 
@@ -18,7 +18,7 @@ class Trajectory(NamedTuple):
 
     spec: NeuronSpec
     v: Tensor  # membranes before the reset
-    start: NeuronMemory
+    start: NeuronState
     values: NeuronParams
     thresholds: Value  # one value, or with adaptation one for each step
     currents: Tensor | None  # (T + 1, B, *N), the first from before the first step
@@ -47,7 +47,7 @@ class Trajectory(NamedTuple):
 
 
 def rematerialize(
-    spec: NeuronSpec, x: Tensor | None, v: Tensor, start: NeuronMemory, values: NeuronParams, with_adaptations: bool
+    spec: NeuronSpec, x: Tensor | None, v: Tensor, start: NeuronState, values: NeuronParams, with_adaptations: bool
 ) -> Trajectory:
     """The trajectory of membranes `v`, with currents where the input is given, and adaptations on request."""
     currents = None if start.i is None or x is None else _currents(x, start.i, values, v)

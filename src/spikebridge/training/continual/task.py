@@ -14,7 +14,7 @@ from spikebridge.training.continual.subnetwork import Subnetwork
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.rng import preserve_rng_state
 from spikebridge.training.run.metrics import Row
-from spikebridge.training.settings import check_least
+from spikebridge.training.settings import check_minimum
 
 Forward: TypeAlias = Callable[[nn.Module, Tensor, Mapping[str, Any]], Float[Tensor, "B C"]]
 Subnetworks: TypeAlias = Callable[[int], Subnetwork]
@@ -58,7 +58,7 @@ class ContinualSettings:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        check_least(self, epochs=1, batch_size=1, seed=0, checkpoint_every=0, test_batch_size=1)
+        check_minimum(self, epochs=1, batch_size=1, seed=0, checkpoint_every=0, test_batch_size=1)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def fit_spread(
             for rows in torch.arange(len(samples)).split(_BATCH)
         ]
         errors = _Errors(*(torch.cat(column) for column in zip(*batches, strict=True)))
-        fitted = _most_likely(errors)
+        fitted = _maximum_likelihood(errors)
 
         detector.votes.weight[-1] *= fitted.exponent
         detector.votes.bias[-1] = fitted.exponent * detector.votes.bias[-1] + log(fitted.factor)  # type: ignore[index]
@@ -72,7 +72,7 @@ def fit_spread(
     return fitted
 
 
-def _most_likely(errors: _Errors) -> _FittedSpread:
+def _maximum_likelihood(errors: _Errors) -> _FittedSpread:
     best = _FittedSpread(1.0, 1.0)
     best_likelihood = -inf
 
