@@ -277,10 +277,15 @@ def calls_table(results: dict[str, Any]) -> str:
 
 def layout_table(results: dict[str, Any]) -> str:
     """The layout before the present architecture and now."""
-    measures: dict[str, Callable[[dict[str, Any]], int]] = {
+    measures: dict[str, Callable[[dict[str, Any]], float]] = {
         "Python files": lambda column: column["files"],
         "lines": lambda column: column["lines"],
-        "lines without docstrings and blanks": lambda column: column["lines_of_code"],
+        "code lines": lambda column: column["style"]["code_lines"],
+        "blank lines in functions (%)": lambda column: column["style"]["air"],
+        "comments in functions (%)": lambda column: column["style"]["comments"],
+        "packed assignments in 1,000 lines": lambda column: column["style"]["packed_per_1000"],
+        "docstrings that begin with a fragment": lambda column: column["style"]["fragments"],
+        "docstring lines of unexported names": lambda column: column["style"]["unexported_docstring_lines"],
         "modules of the widest folder": lambda column: max(column["widest"].values()),
         "levels of folders": lambda column: column["depth"],
         "import circles by file": lambda column: len(column["circles"]),
@@ -290,7 +295,7 @@ def layout_table(results: dict[str, Any]) -> str:
         "of them used by another file of the package": lambda column: column["used_by_other_files"],
         "exported names": lambda column: column["exported"],
         "class names of two or more classes": lambda column: len(column["class_names_of_several"]),
-        "most arguments of a function": lambda column: column["most_arguments"],
+        "most arguments of a function": lambda column: column["max_arguments"],
     }
 
     columns = [results["before"], results["now"]]

@@ -14,7 +14,7 @@ Adds or replaces one column of results/layout.json and prints all columns. The r
   research, and not an `__init__` that exports it. Exported: the different names of `__all__` in `__init__.py`, or in
   the stub next to it if the folder imports lazily.
 - Arguments: all of a function without `self` and `cls`. A short function has at most three lines below its docstring.
-- Files entered: the calls of `entered_files.py`.
+- Files entered: the calls of `entered_files.py`. Writing: the figures of `style.py`.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from research.project.entered_files import PACKAGE, PROBES
+from research.project.style import Style, measure
 from spikebridge.data.io.atomic import write_text
 from spikebridge.training.run.environment import git_revision
 
@@ -341,8 +342,8 @@ def functions(modules: dict[str, Module]) -> dict[str, Any]:
             number += 1
 
     return {
-        "most_arguments": max_arguments,
-        "most_arguments_in": where,
+        "max_arguments": max_arguments,
+        "max_arguments_in": where,
         "functions": number,
         "share_of_short": num_short / number,
     }
@@ -372,7 +373,21 @@ def measured(src: Path) -> dict[str, Any]:
     has_library = any(package.rglob("*.so"))
     facts = {"git_revision": git_revision(src), "native_library": has_library}
 
-    return {**facts, **static, "entered": dict(entered_files(src))}
+    return {**facts, **static, "style": writing(package), "entered": dict(entered_files(src))}
+
+
+def writing(package: Path) -> dict[str, float]:
+    """The figures of `style.py` for a tree."""
+    style = sum(measure(package).values(), Style())
+
+    return {
+        "code_lines": style.code,
+        "air": round(style.air, 1),
+        "comments": round(style.commented, 1),
+        "packed_per_1000": round(style.packed_per_1000, 1),
+        "fragments": len(style.fragments),
+        "unexported_docstring_lines": style.unexported,
+    }
 
 
 def widest(column: dict[str, Any]) -> str:
@@ -390,6 +405,7 @@ ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "Python files": lambda c: f"{c['files']}",
     "lines": lambda c: f"{c['lines']:,}",
     "lines without docstrings and blanks": lambda c: f"{c['lines_of_code']:,}",
+    "writing": lambda c: ", ".join(f"{name} {value:,}" for name, value in c["style"].items()),
     "share of docstring lines": lambda c: f"{c['share_of_docstrings']:.1%}",
     "widest folder, depth": widest,
     "import circles by file": lambda c: f"{len(c['circles'])}",
@@ -400,7 +416,7 @@ ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "exported names / with repeats": lambda c: f"{c['exported']} / {c['exported_with_repeats']}",
     "class names of two or more classes": lambda c: f"{len(c['class_names_of_several'])}",
-    "most arguments of a function": lambda c: f"{c['most_arguments']}",
+    "most arguments of a function": lambda c: f"{c['max_arguments']}",
     "functions of at most three lines": lambda c: f"{c['share_of_short']:.1%}",
     "files entered: unit": entered_by("unit"),
     "files entered: network / spiking network": entered_by("network", "spiking_network"),
