@@ -25,7 +25,7 @@ MAX_SEEDS = 20
 # a result may be a share where a page says per cent, and seconds where it says milliseconds
 FACTORS = (1, 100, 1000)
 # explanation pages that are still to be rewritten
-UNFINISHED = {"reasoning.md", "signals.md"}
+UNFINISHED = {"reasoning.md"}
 
 
 class Table(NamedTuple):
