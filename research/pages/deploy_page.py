@@ -38,7 +38,9 @@ def losses(results: Row) -> str:
     for row in results["digits"]:
         if row["network"] == "learned":
             before, after = (100 * fmean(seed[when] for seed in row["seeds"]) for when in ("before", "after"))
-            rows.append((row["numbers"], f"{before:.2f}", f"{after:.2f}", f"{row['loss_points']:.2f} ± {row['sd']:.2f}"))
+            rows.append(
+                (row["numbers"], f"{before:.2f}", f"{after:.2f}", f"{row['loss_points']:.2f} ± {row['sd']:.2f}")
+            )
 
     return table(("numbers", "before [%]", "after [%]", "loss [points]"), rows)
 
