@@ -24,8 +24,6 @@ MIN_FIGURES = 3
 MAX_SEEDS = 20
 # a result may be a share where a page says per cent, and seconds where it says milliseconds
 FACTORS = (1, 100, 1000)
-# explanation pages that are still to be rewritten
-UNFINISHED = {"modulation.md", "reasoning.md", "signals.md"}
 
 
 class Table(NamedTuple):

@@ -1,7 +1,7 @@
 """A residual hybrid network with learned delays and weights of 4 bits, in every form that it can be exported to.
 
     python research/deploy/residual_delays.py            # needs a C compiler and: pip install openvino
-    python research/deploy/residual_delays.py --check    # whether the table of the page is that of the results
+    python research/deploy/residual_delays.py --check    # whether the table of the notes is that of the results
 
 An ANN with a skip connection sees frames. An SNN sees events behind a delay for each channel; around its hidden layer
 leads a skip connection. Its adapting neurons have no node in NIR, so that it is an ONNX step with the delays inside. A
@@ -13,7 +13,7 @@ these weights, and integer forms with the same integers. Float forms are held ag
 quantised network; how far the quantised network is from that of floats is stated, not judged. The training only gives
 delays that are learned: it moves them by up to 2 steps, but is too short to solve the task (the results say how far).
 
-Writes research/deploy/results/residual_delays.json and the table of docs/how-to/deploy.md.
+Writes research/deploy/results/residual_delays.json and the table of research/deploy/NOTES.md.
 """
 
 import json

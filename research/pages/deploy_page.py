@@ -32,6 +32,19 @@ def digits(results: Row) -> str:
     return table(head, rows)
 
 
+def losses(results: Row) -> str:
+    """Accuracy of the learned digits hybrid before and after, by bit widths."""
+    rows = []
+    for row in results["digits"]:
+        if row["network"] == "learned":
+            before, after = (100 * fmean(seed[when] for seed in row["seeds"]) for when in ("before", "after"))
+            rows.append(
+                (row["numbers"], f"{before:.2f}", f"{after:.2f}", f"{row['loss_points']:.2f} ± {row['sd']:.2f}")
+            )
+
+    return table(("numbers", "before [%]", "after [%]", "loss [points]"), rows)
+
+
 def sensing(results: Row) -> str:
     """Distance of protocol A, and the cost of quantised and real parts together."""
     rows = []
@@ -147,6 +160,7 @@ def main() -> int:
 
     tables = {
         "digits": digits(integers),
+        "losses": losses(integers),
         "sensing": sensing(integers),
         "c_models": c_models(c_model),
         "networks": networks(neurobench["networks"]),

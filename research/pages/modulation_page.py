@@ -19,6 +19,9 @@ CORRELATION = "correlation of gates with overlap"
 UNLEARNED = ("hmn", "projection", "xdg_ewc", "group_ewc", "gated_ann")
 BRANCHES = {"default": "-", "original": "`original` (rate read-out, no leak, no bias, T = 10; lr .05, lambda 5000)"}
 SHOWN = ("one picture", "just learnt", "forgetting", "transfer")
+# the methods of the short table, and what it says of each
+OVERVIEW = ("single", "hmn", "projection", "xdg_ewc", "group_ewc", "snn_ewc", "ann_ewc")
+OVERVIEW_SHOWN = ("ACC", "forgetting", "transfer")
 # in the order of the page
 METHODS = {
     "single": "a network a task (ceiling)",
@@ -60,6 +63,21 @@ def methods(results: Mapping[str, Any]) -> str:
             lines.append((name, str(row["seeds"]), _share(row["ACC"]) + spread, *(_share(row[k]) for k in SHOWN)))
 
     return table(("method", "seeds", "ACC", *SHOWN), lines)
+
+
+def overview(digits: Mapping[str, Any], mnist: Mapping[str, Any]) -> str:
+    """A row a method, with its figures on both data sets."""
+    by_set = {
+        name: {row["method"]: row for row in results["methods"]}
+        for name, results in (("digits", digits), ("MNIST", mnist))
+    }
+    titles = [f"{name} {key}" for name in by_set for key in OVERVIEW_SHOWN]
+    lines = [
+        (METHODS[method], *(_share(rows[method][key]) for rows in by_set.values() for key in OVERVIEW_SHOWN))
+        for method in OVERVIEW
+    ]
+
+    return table(("method", *titles), lines)
 
 
 def openings(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -140,6 +158,7 @@ def main() -> int:
         for script in ("methods", "opening", "branch", "similarity")
     )
     tables = {name: methods(results[name]) for name in ("digits", "mnist", "open20", "small")}
+    tables["overview"] = overview(results["digits"], results["mnist"])
     tables |= {"opening": openings(opening["rows"]), "branch": branches(branch["rows"])}
     tables["similarity"] = similarity(shipped, results["digits"]["methods"])
     reshuffled = {

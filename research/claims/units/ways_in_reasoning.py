@@ -107,8 +107,7 @@ def answer_objective(unit: CollisionUnit, batch: dict[str, Tensor]) -> Tensor:
     is_pair = batch["is_pair"].flatten() > 0
     rows = {name: batch[name].flatten(0, 1)[is_pair] for name in ("places", "visible", "third", "kinds")}
     signals = {name: x if name == "kinds" else x.movedim(0, 1) for name, x in rows.items()}
-    unlabelled = {**signals, "when": torch.zeros(int(is_pair.sum()))}
-    odds = log_odds(unit.scores(augmented(unlabelled, JITTER), orders=1))
+    odds = log_odds(unit.scores(augmented(signals, JITTER), orders=1))
     share = torch.zeros(len(is_pair)).masked_scatter(is_pair, odds.sigmoid())
 
     return counting_loss(share.view_as(batch["is_pair"]), batch["count"])

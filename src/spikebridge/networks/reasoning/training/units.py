@@ -108,7 +108,7 @@ def collision_time_loss(scores: Float[Tensor, "B T2"], labels: Float[Tensor, "B"
 
 def augmented(batch: dict[str, Tensor], jitter: float) -> CandidatePairs:
     """Data augmentation of pairs: random mirroring, order of the objects and position noise."""
-    size = len(batch["labels"])
+    size = len(batch["kinds"])
     # the mirror image of a collision is one, and so is the same pair in the other order
     turned, swapped = torch.rand(2, size) < 0.5
     places = torch.where(turned[:, None, None], mirrored(batch["places"]), batch["places"])
