@@ -181,13 +181,20 @@ def _literals(source: _Source, annotation: ast.AST) -> tuple[str, ...]:
 
 
 def _checked_choices(settings: _Definition) -> dict[str, tuple[str, ...]]:
-    """Fields that a dataclass looks up in a table, `check_chosen(KIND, self.FIELD, TABLE)`, and the table's keys."""
+    """Fields that a dataclass looks up in a table, `check_chosen(KIND, self.FIELD, TABLE)`, and the table's keys.
+
+    `[*TABLE, *LEFT]` also admits names that a run folder of the last release may hold.
+    """
     choices = {}
     for node in ast.walk(settings.node):
         match node:
             case ast.Call(
                 func=ast.Name("check_chosen"),
-                args=[_, ast.Attribute(value=ast.Name("self"), attr=field), ast.Name(table)],
+                args=[
+                    _,
+                    ast.Attribute(value=ast.Name("self"), attr=field),
+                    ast.Name(table) | ast.List(elts=[ast.Starred(value=ast.Name(table)), *_]),
+                ],
             ):
                 definition = settings.source.find(table)
                 choices[field] = () if definition is None else _keys(definition.node)
