@@ -25,6 +25,8 @@ from spikebridge.neurons import IF, LIF, Arctan, Integrator, Memoryless, Rectang
 
 from .conftest import DT, What, what_where
 
+pytestmark = pytest.mark.untyped
+
 Outputs = dict[str, Tensor]
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from spikebridge.cli.main import main
 
+pytestmark = pytest.mark.untyped
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -19,6 +19,8 @@ from spikebridge.cli.main import COMMANDS, main
 from spikebridge.errors import DataError, printable
 from spikebridge.recipes.messages import explain
 
+pytestmark = pytest.mark.untyped
+
 Run = Callable[..., tuple[int, str, str]]
 
 

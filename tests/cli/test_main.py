@@ -26,6 +26,8 @@ from spikebridge.pretrained import shipped, shipped_run
 from spikebridge.recipes import target
 from spikebridge.training.run.run import Run
 
+pytestmark = pytest.mark.untyped
+
 RECIPE = '''
 """A tiny recipe: adds numbers and calls it training."""
 

@@ -12,6 +12,8 @@ from spikebridge.cli.main import main
 from spikebridge.networks.digits.recipe import PRESETS
 from spikebridge.training.run.config_io import to_plain
 
+pytestmark = pytest.mark.untyped
+
 Refused = Callable[..., str]
 COMMANDS: list[Sequence[str]] = [
     ("report", "run"),

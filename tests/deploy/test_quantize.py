@@ -62,6 +62,8 @@ from spikebridge.neurons import (
 from spikebridge.training import WHOLE, Batches, Settings, fit
 from spikebridge.training import Phase as Training
 
+pytestmark = pytest.mark.untyped
+
 SETTINGS = settings(max_examples=25, deadline=None)
 WIDTHS = [QConfig(), QConfig(power_of_two=True, membranes=28), QConfig(weights=4, activations=6, membranes=20)]
 

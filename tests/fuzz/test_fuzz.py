@@ -11,6 +11,8 @@ from fuzz import campaign
 from fuzz.campaign import Outcome, read_all, run_format, specimen, through_command
 from fuzz.specimens import FORMATS, Format
 
+pytestmark = pytest.mark.untyped
+
 NUM_FILES = 50
 SEED = 24
 COMMANDS = ("scenes, JSON lines", "recording, meta.json", "run, config.json", "inputs of a bundle")

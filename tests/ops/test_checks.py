@@ -26,6 +26,8 @@ from spikebridge.ops import reference, without_native
 from spikebridge.ops.checks import checks
 from spikebridge.ops.selection import has_hooks
 
+pytestmark = pytest.mark.untyped
+
 PER_NEURON = torch.full((4,), 0.01)
 LAYERS: dict[str, Callable[[], Stateful]] = {
     "LIF": lambda: LIF(0.01, dt=0.004),

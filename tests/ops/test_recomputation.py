@@ -10,6 +10,8 @@ from spikebridge.errors import ConfigError
 from spikebridge.neurons import LIF, CubaLIF, Integrator, Recurrent, Sequential
 from spikebridge.ops import pack_spikes, recompute, reference, without_native
 
+pytestmark = pytest.mark.untyped
+
 
 def network() -> Sequential:
     torch.manual_seed(0)

@@ -13,6 +13,8 @@ from spikebridge.ops.selection import OPERATIONS, select
 from spikebridge.ops.sequence import native
 from spikebridge.ops.sequence.spec import NeuronSpec
 
+pytestmark = pytest.mark.untyped
+
 needs_library = pytest.mark.skipif(not native.available(), reason="built without a C compiler")
 
 

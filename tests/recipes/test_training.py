@@ -6,6 +6,8 @@ import pytest
 
 from spikebridge.recipes.training import resume_command, run_folder
 
+pytestmark = pytest.mark.untyped
+
 
 def test_the_command_that_resumes_a_run_can_be_typed() -> None:
     assert resume_command("digits", "my run") == "spikebridge train digits --out 'my run' --resume"

@@ -13,6 +13,8 @@ from spikebridge.errors import ConfigError
 from spikebridge.training import Batches, MLflowLogger, Run, TensorBoardLogger, WandbLogger, fit
 from spikebridge.training.callbacks.loggers import LOGGERS, check_loggers
 
+pytestmark = pytest.mark.untyped
+
 Make = Callable[..., Any]
 
 

@@ -13,6 +13,8 @@ import torch
 from spikebridge.training import Run, read_weights
 from spikebridge.training.rng import preserve_rng_state
 
+pytestmark = pytest.mark.untyped
+
 
 def start(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}

@@ -29,6 +29,8 @@ from spikebridge.ops import reference, selection, without_native
 from spikebridge.ops.filters.fir import finite_response, last_response
 from spikebridge.ops.filters.leaky_sum import last_sum, leaky_sum, one_step_late
 
+pytestmark = pytest.mark.untyped
+
 T = 29
 B = 3
 N = 5

@@ -13,6 +13,8 @@ from spikebridge.ops.layers import convolution
 from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.sequence import native
 
+pytestmark = pytest.mark.untyped
+
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
 LAYERS: dict[str, dict[str, Any]] = {

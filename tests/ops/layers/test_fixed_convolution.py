@@ -10,6 +10,8 @@ from spikebridge.ops.layers.fixed_convolution import FixedConvolution, FixedConv
 from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import native
 
+pytestmark = pytest.mark.untyped
+
 needs_library = pytest.mark.skipif(not native.available(), reason="built without a C compiler")
 
 LAYERS = {

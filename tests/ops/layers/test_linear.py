@@ -15,6 +15,8 @@ from spikebridge.ops.layers import linear as quick
 from spikebridge.ops.layers.linear import linear
 from spikebridge.ops.sequence import native
 
+pytestmark = pytest.mark.untyped
+
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
 

@@ -10,6 +10,8 @@ from spikebridge.ops import pack_spikes, reference
 from spikebridge.ops.layers import _spike_packing, linear
 from spikebridge.ops.layers._spike_packing import _pack
 
+pytestmark = pytest.mark.untyped
+
 
 def gradients(net: Sequential, x: Tensor) -> list[Tensor | None]:
     net.zero_grad()

@@ -12,6 +12,8 @@ from spikebridge.ops.layers import pooling
 from spikebridge.ops.sequence import native
 from spikebridge.ops.sparse import engine as event_driven
 
+pytestmark = pytest.mark.untyped
+
 SIZES = [2, 3, (1, 2), (3, 1), (5, 5)]
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 

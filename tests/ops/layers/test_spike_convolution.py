@@ -15,7 +15,10 @@ from spikebridge.ops.layers import convolution as spike_convolution
 from spikebridge.ops.layers.convolution import convolve, sparse_outputs, sparse_weight_gradient
 from spikebridge.ops.sequence import native
 
-pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
+pytestmark = [
+    pytest.mark.untyped,
+    pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}"),
+]
 
 LAYERS: dict[str, dict[str, Any]] = {
     "a block": {"in_channels": 16, "out_channels": 64, "kernel_size": 3, "padding": 1},

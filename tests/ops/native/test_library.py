@@ -16,6 +16,8 @@ from spikebridge.ops.native.library import Library
 from spikebridge.ops.sequence import native
 from spikebridge.ops.sequence.spec import ForwardArgs, NeuronParams, NeuronSpec, NeuronState
 
+pytestmark = pytest.mark.untyped
+
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
 

@@ -16,7 +16,10 @@ from spikebridge.ops.native import memory_pool
 from spikebridge.ops.native.memory_pool import MIN_BYTES, pool_empty
 from spikebridge.ops.sequence import native
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="blocks are pooled on Linux alone")
+pytestmark = [
+    pytest.mark.untyped,
+    pytest.mark.skipif(sys.platform != "linux", reason="blocks are pooled on Linux alone"),
+]
 
 LARGE = (9, 4, 8192)  # more than MIN_BYTES in float32
 

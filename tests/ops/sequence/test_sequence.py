@@ -33,6 +33,8 @@ from spikebridge.ops import reference, selection, without_native
 from spikebridge.ops.selection import supports_sequence
 from spikebridge.ops.sequence import autograd as sequence
 
+pytestmark = pytest.mark.untyped
+
 N = 5
 MOVED = {"v_reset": -0.2, "v_leak": 0.1, "r": 1.5}
 LAYERS: dict[str, Callable[..., Neuron]] = {

@@ -33,6 +33,8 @@ from spikebridge.ops.checks import checks
 from spikebridge.ops.sparse.engine import EventDriven, prepare
 from spikebridge.ops.sparse.native import functions
 
+pytestmark = pytest.mark.untyped
+
 HALF = 1 / math.log(2)  # a time constant with which a step of 1 s leaves half
 PATHS = [
     pytest.param(True, marks=pytest.mark.skipif(not functions(), reason="the native library is not built")),

@@ -20,6 +20,8 @@ from spikebridge.recipes.sweep import executors, local
 from spikebridge.recipes.sweep.executors import slurm_workers
 from spikebridge.recipes.sweep.local import LocalExecutor
 
+pytestmark = pytest.mark.untyped
+
 Capture = pytest.CaptureFixture[str]
 
 
