@@ -90,7 +90,7 @@ class Visit:
 
     @property
     def step(self) -> str:
-        """What stands beside the slider."""
+        """The text next to the slider."""
         return self.text("output")
 
     def overflow(self) -> int:

@@ -1,4 +1,4 @@
-"""When values are read to check them: where a stream begins, or always. A call that continues a stream reads none."""
+"""Checks read values where a stream begins, or always. A call that continues a stream reads none."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,4 @@
-"""Which implementation runs an operation is decided in one table: its order, its probes, its last path."""
+"""The table of implementations of each operation: its order, its probes, its last path."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Where a training goes, and the command that resumes it."""
+"""The folder of a training, and the command that resumes it."""
 
 from pathlib import Path
 

@@ -71,7 +71,7 @@ def _paths(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What ran without a loop."""
+    """The methods that ran without a loop, in their order."""
     seen: list[str] = []
     monkeypatch.setattr(selection, "MIN_STEPS", {"native": 1, "torch": 1})
     for kind in (Sum, Mean, Exponential, Alpha, FIR, Gaussian, Difference):

@@ -21,7 +21,7 @@ needs_library = pytest.mark.skipif(not native.available(), reason=f"no native st
 
 
 def spikes(*shape: int, active: float = 0.1, seed: int = 0) -> Tensor:
-    """Of any size and sign, where there are some."""
+    """Spikes of any size and sign, in a share of the places."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(shape, generator=generator) < active) * torch.randn(shape, generator=generator)
 

@@ -159,7 +159,7 @@ class Case:
         self.compare(self.by_steps(spec), spec, in_place)
 
     def compare(self, expected: Any, spec: NeuronSpec, in_place: bool) -> None:
-        """What the native library gives with what the steps gave."""
+        """Compares outputs, states and gradients of the native library with those of the steps."""
         y, end, grads = expected
         native_y, native_end, native_grads = self.natively(spec, list(grads), in_place)
 
