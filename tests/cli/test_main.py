@@ -220,6 +220,7 @@ def test_list_shows_building_blocks_of_every_kind(capsys: pytest.CaptureFixture[
 
     found = json.loads(capsys.readouterr().out)
     assert "LIF" in [block["name"] for block in found["blocks"]["neurons"]]
+    # a state is exported, but no block to build with
     assert "LIFState" not in [block["name"] for block in found["blocks"]["neurons"]]
     assert all(block["summary"] for blocks in found["blocks"].values() for block in blocks)
     assert all(blocks for blocks in found["blocks"].values())

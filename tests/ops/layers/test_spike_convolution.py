@@ -64,7 +64,9 @@ def test_outputs_and_gradients_are_those_of_pytorch_to_rounding(
     threads: int,
     order: torch.memory_format,
 ) -> None:
-    conv, (batch, height, width), before = layer(**LAYERS[kind]), pictures, torch.get_num_threads()
+    conv = layer(**LAYERS[kind])
+    batch, height, width = pictures
+    before = torch.get_num_threads()
     x = spikes(batch, conv.in_channels, height, width).contiguous(memory_format=order).requires_grad_(through)
     inputs = [*conv.parameters(), *[x] * through]
     expected = conv(x)

@@ -362,7 +362,8 @@ def test_a_step_writes_to_nothing_that_it_was_given(native: bool) -> None:
     assert torch.equal(again[0][0], again[1][0])
     assert all(torch.equal(a, b) for a, b in zip(kept, (x, y, *tensors_of(state)), strict=True))
 
-    y += 1  # an output has memory of its own, also where it is a membrane
+    # an output has memory of its own, also where it is a membrane
+    y += 1
     assert torch.equal(tensors_of(state)[-1], kept[-1])
 
 
