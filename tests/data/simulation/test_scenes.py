@@ -16,6 +16,8 @@ from spikebridge.data.simulation.textures import fractal_noise
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.errors import ConfigError
 
+pytestmark = pytest.mark.untyped
+
 SMALL = {"height": 64, "width": 72}
 
 

@@ -13,6 +13,8 @@ from spikebridge.data.recordings.recording import Inputs, Recording
 from spikebridge.data.streams import binner as recent_events
 from spikebridge.data.streams.binner import EventBinner, FrameFeed, FrameOptions, RecentEvents
 
+pytestmark = pytest.mark.untyped
+
 WIDTH = 100
 
 
