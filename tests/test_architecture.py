@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 import spikebridge
 from research.project.entered_files import enter_network, enter_unit
+
+pytestmark = pytest.mark.untyped
 
 ROOT = Path(spikebridge.__file__).parent
 PROJECT = Path(__file__).resolve().parent.parent

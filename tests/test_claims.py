@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+pytestmark = pytest.mark.untyped
+
 FOLDER = Path(__file__).resolve().parents[1] / "research" / "claims"
 
 

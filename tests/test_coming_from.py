@@ -13,6 +13,8 @@ import torch
 from spikebridge.deploy import from_nir
 from spikebridge.neurons import LIF, CubaLIF, Integrator, Sequential
 
+pytestmark = pytest.mark.untyped
+
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "how-to" / "coming-from.md"
 SECTIONS = {"snnTorch": "snntorch", "SpikingJelly": "spikingjelly.activation_based.neuron", "Norse": "norse.torch"}
 

@@ -11,6 +11,8 @@ import pytest
 
 from page_commands import run_commands
 
+pytestmark = pytest.mark.untyped
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOTES = sorted((ROOT / "research").rglob("NOTES.md"))

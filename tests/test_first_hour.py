@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from research.project import first_hour
+
+pytestmark = pytest.mark.untyped
 
 PAGE = """# A page
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.untyped
+
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "glossary.md"
 ENTRIES = re.findall(r"^\| (.+?) \| .+ \| \[`(\w+)`\]\((\S+)\) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+pytestmark = pytest.mark.untyped
+
 MODULES = ["LIF, hard reset", "unit: taps, linear layer", "network: loop, modulation, two clocks"]
 
 

@@ -11,6 +11,8 @@ import pytest
 from fresh_process import run_fresh
 from page_figures import Table, typed_tables, unfounded, unmarked
 
+pytestmark = pytest.mark.untyped
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COPIED = [(page, table) for page in PAGES for table in typed_tables(page.read_text(encoding="utf-8")) if table.sources]

@@ -9,6 +9,8 @@ import pytest
 import spikebridge
 from spikebridge._moved import moved
 
+pytestmark = pytest.mark.untyped
+
 ROOT = Path(spikebridge.__file__).parent
 TABLES = json.loads((ROOT / "_moved.json").read_text())
 

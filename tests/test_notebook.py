@@ -4,7 +4,11 @@ import ast
 import json
 from pathlib import Path
 
+import pytest
+
 from docs.tutorials import notebook as tutorial_notebook
+
+pytestmark = pytest.mark.untyped
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "docs" / "tutorials" / "train-your-own.ipynb"

@@ -11,6 +11,8 @@ import pytest
 
 import spikebridge
 
+pytestmark = pytest.mark.untyped
+
 ROOT = Path(spikebridge.__file__).parent
 EXPORTING = ("neurons", "hybrid", "coding", "data")
 FILES = sorted(ROOT.rglob("*.py"))

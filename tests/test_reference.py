@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.untyped
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("neurons", "hybrid", "coding", "training", "data", "analysis", "deploy", "networks.sensing")
 

@@ -8,6 +8,8 @@ from spikebridge.analysis import count_cost
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.ops import reference
 
+pytestmark = pytest.mark.untyped
+
 
 def connections(weights: float = 0.5) -> SparseLinear:
     """7 of the 12 pairs of 4 sending and 3 receiving neurons; one pair is connected twice."""

@@ -13,6 +13,8 @@ from spikebridge.cli.main import main
 from spikebridge.errors import ConfigError
 from spikebridge.threads import parse_threads
 
+pytestmark = pytest.mark.untyped
+
 
 @pytest.fixture
 def unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:

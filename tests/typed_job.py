@@ -11,69 +11,17 @@ the package can. Tests of messages accept either refusal in this job; the plain 
 import functools
 import zlib
 from collections import defaultdict
-from fnmatch import fnmatch
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import beartype
 import pytest
-from beartype.roar import BeartypeDecorHintPep3119Exception
+from beartype.roar import BeartypeDecorHintPep673Exception, BeartypeDecorHintPep3119Exception
 from jaxtyping import TypeCheckError
 
-TESTS = Path(__file__).parent
 MIN_CALLED = 3100
 """Annotated functions that the job must call. A file loses its marker if there are fewer."""
 MAX_SETS = 2
-UNTYPED = (
-    # sources, commands and processes of their own
-    "test_*.py",
-    "cli/*",
-    "fuzz/*",
-    "recipes/*",
-    # functions that the tests of layers call
-    "ops/*",
-    # trainings of recipes, shipped weights and real data
-    "networks/*/test_recipe.py",
-    "networks/*/test_shipped.py",
-    "networks/*/test_precision.py",
-    "networks/signals/*",
-    "networks/neuron_models/*",
-    "systems/*",
-    "data/recordings/test_fe240hz.py",
-    "networks/digits/test_model.py",
-    "networks/modulation/test_recordings.py",
-    "networks/reasoning/test_everyday_questions.py",
-    "networks/reasoning/test_graph.py",
-    "networks/reasoning/test_parser.py",
-    "networks/reasoning/test_perception.py",
-    "networks/reasoning/test_question_generator.py",
-    "networks/reasoning/test_real_scenes.py",
-    "networks/reasoning/test_videos.py",
-    "networks/sensing/test_track_command.py",
-    "networks/sensing/baselines/*",
-    "networks/sensing/report/*",
-    "networks/sensing/tracker/*",
-    "networks/sensing/training/*",
-    "training/test_continual.py",
-    "training/test_loggers.py",
-    "training/test_resume.py",
-    # many networks, files or streams
-    "analysis/test_doctor.py",
-    "analysis/test_pages_in_a_browser.py",
-    "deploy/test_bundles.py",
-    "deploy/test_bundle_drawings.py",
-    "deploy/test_quantize.py",
-    "deploy/test_random_bundles.py",
-    "deploy/test_recipes_as_bundles.py",
-    "deploy/test_sensing_bundle.py",
-    "deploy/test_streaming_network.py",
-    "hybrid/test_compiled.py",
-    "hybrid/test_precision.py",
-    "hybrid/test_random_networks.py",
-    "neurons/test_exact_cuts.py",
-)
-"""Paths of the files that have the marker `untyped`, in folders of `tests`."""
 
 FOUND: set[str] = set()
 CALLED: set[str] = set()
@@ -85,8 +33,8 @@ def checker(function: Any) -> Any:
     """Checks the annotations of a function at every call, and notes that it was called."""
     try:
         checked: Any = _check(function)
-    except BeartypeDecorHintPep3119Exception:
-        # a protocol that describes modules, such as that of recipes, cannot be checked
+    except (BeartypeDecorHintPep673Exception, BeartypeDecorHintPep3119Exception):
+        # it cannot check a method that returns `Self`, or a protocol that describes modules, such as that of recipes
         return function
 
     if isinstance(function, type):
@@ -147,15 +95,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks the untyped files; with the checker, keeps few parameter sets of each test function."""
+    """With the checker, keeps few parameter sets of each test function."""
+    if not is_typed(config):
+        return
+
     sets: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         sets[item.nodeid.partition("[")[0]].append(item)
-        if is_untyped(item.path):
-            item.add_marker(pytest.mark.untyped)
-
-    if not is_typed(config):
-        return
 
     # a checksum of the name chooses, so that tests of one list of classes keep different ones
     kept = {item for several in sets.values() for item in sorted(several, key=_checksum)[:MAX_SETS]}
@@ -165,15 +111,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _checksum(item: pytest.Item) -> int:
     return zlib.crc32(item.nodeid.encode())
-
-
-def is_untyped(path: Path) -> bool:
-    """True if a file of tests stands in `UNTYPED`."""
-    if not path.is_relative_to(TESTS):
-        return False
-
-    name = path.relative_to(TESTS).as_posix()
-    return any(fnmatch(name, pattern) and name.count("/") >= pattern.count("/") for pattern in UNTYPED)
 
 
 def is_typed(config: pytest.Config) -> bool:

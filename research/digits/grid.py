@@ -28,6 +28,7 @@ ONCE = "snn"
 
 def cells() -> dict[str, digits.Config]:
     """The settings of every cell, and of the SNN, by name."""
+    # cells change the frames, which the SNN does not read
     networks = tuple(name for name in digits.VARIANTS if name != ONCE)
     configs = {ONCE: digits.Config(networks=(ONCE,), num_seeds=SEEDS)}
     for step, noise in product(FRAME_STEPS, NOISES):

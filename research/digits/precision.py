@@ -30,6 +30,7 @@ def rows_of(accuracies: dict[str, list[dict[str, float]]]) -> list[dict[str, Any
         for precision in PRECISIONS:
             values = [seed[network] for seed in accuracies[precision]]
             differences = [value - reference for value, reference in zip(values, base, strict=True)]
+            # one seed has no deviation
             spread = {"sd": round(stdev(values), 2)} if len(values) > 1 else {}
             row = {"network": network, "precision": precision, "accuracy %": round(mean(values), 2), **spread}
             rows.append(row | {f"to {BASE}": round(mean(differences), 2)})

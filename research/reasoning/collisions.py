@@ -103,6 +103,7 @@ class TwoHeads(nn.Module):
         outputs = self.heads(torch.cat([pooled, self.track(rows)[:, 0, 0]], 1)).unflatten(0, h.shape[:2]).mean(1)
         collide = outputs[:, :1]
         when = NUM_SAMPLES * outputs[:, 1:].sigmoid()
+        # a bell of half a sample around the predicted one
         bump = -((torch.arange(NUM_SAMPLES, device=h.device) - when) ** 2) / 0.5
 
         return torch.cat([collide + bump.log_softmax(1), torch.zeros_like(collide)], 1)
@@ -184,6 +185,7 @@ def set_best_threshold(unit: CollisionUnit, split: Split, questions: list[Questi
         scenes = CollisionReader(unit)(split.validation.perceived)
         accuracies[value] = score_form(scenes, questions, published())["explanatory"]["per_option"]
 
+    # of several best thresholds the largest
     best = max(accuracies, key=lambda value: (accuracies[value], value))
     unit.set_threshold(best)
 

@@ -112,6 +112,7 @@ def _observe_by_loops(scene: Scene) -> Observation:
                 moving[-1].add(o)
 
     events: list[tuple[str, int, list[int]]] = [("start", 0, []), ("end", 125, [])]
+    # exits of a frame come before its entrances
     events += sorted(changes, key=lambda event: event[0] == "in")
     events += [("collision", int(frame), [int(a), int(b)]) for frame, a, b in scene.collisions]
 
@@ -251,6 +252,7 @@ def compare_one_at_a_time(data: QuestionSet) -> dict[str, object]:
     equal = sum(value == by_loops(*pair) for value, pair in zip(paper, sample, strict=True))
     ways: dict[str, list[float]] = {"engine": [], "engine, paper": [], "by loops": [], "by arrays": [], "executor": []}
 
+    # the ways take turns, so that a busy machine slows all of them
     for _ in range(ROUNDS):
         ways["engine"].append(seconds(lambda: answer(data.scenes, data.questions)) / len(flat))
         ways["engine, paper"].append(
@@ -307,6 +309,7 @@ def growth_with_the_scene() -> dict[str, object]:
 
         print(rows[-1], flush=True)
 
+    # smaller scenes take little more than the calls themselves
     large = rows[3:]
     slope = np.polyfit(np.log([r["connections"] for r in large]), np.log([r["run_ms"] for r in large]), 1)[0]
 
@@ -327,6 +330,7 @@ def growth_with_the_batch(data: QuestionSet) -> dict[str, object]:
 
     videos = []
     for number in (1, 4, 16, 64, 256):
+        # a set may have fewer videos
         scenes = (list(data.scenes) * 256)[:number]
         worlds = [Query(World(v), program) for v in range(number)]
         total = median_seconds(3, build_and_run, scenes, worlds, options)

@@ -80,8 +80,9 @@ def crowded_scene(num_objects: int, num_events: int, seed: int) -> Crowded:
     rng = np.random.default_rng(seed)
     colors = (*COLORS, *(f"shade{i}" for i in range(max(0, num_objects - len(COLORS)))))
     objects = [[color, MATERIALS[0], SHAPES[0]] for color in colors[:num_objects]]
-    objects[0][0], objects[1][0] = "blue", "red"
-
+    # the timed program asks for the one blue object, which first meets a red one
+    objects[0][0] = "blue"
+    objects[1][0] = "red"
     if num_objects > 2:
         objects[2][0] = "gray"
 

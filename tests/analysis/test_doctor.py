@@ -25,6 +25,8 @@ from spikebridge.neurons import IF, LIF, Arctan, Integrator, Memoryless, Rectang
 
 from .conftest import DT, What, what_where
 
+pytestmark = pytest.mark.untyped
+
 Outputs = dict[str, Tensor]
 
 
@@ -78,7 +80,8 @@ def test_a_layer_that_never_spikes_is_dead(network: HybridNetwork, inputs: Outpu
     assert (finding.kind, finding.where) == ("dead", "where.lif")
     assert finding.what.startswith("never spikes: its membranes reach ")
 
-    remedy, value = finding.remedy.split("about ")[0], float(finding.remedy.split("about ")[1].split(",")[0])
+    remedy, _, number = finding.remedy.partition("about ")
+    value = float(number.split(",")[0])
     assert remedy == "lower v_threshold to "
 
     lif.v_threshold = value

@@ -87,8 +87,9 @@ def edges(thing: Box | LinkLabel) -> tuple[float, float, float, float]:
 
 
 def overlap(a: Box | LinkLabel, b: Box | LinkLabel) -> bool:
-    (left, top, right, bottom), (l2, t2, r2, b2) = edges(a), edges(b)
-    return left < r2 and l2 < right and top < b2 and t2 < bottom
+    left, top, right, bottom = edges(a)
+    left_b, top_b, right_b, bottom_b = edges(b)
+    return left < right_b and left_b < right and top < bottom_b and top_b < bottom
 
 
 @every_network

@@ -32,6 +32,8 @@ from spikebridge.networks.sensing.report.track_page import TrackedBoxes, track_p
 
 from .conftest import DT, what_where
 
+pytestmark = pytest.mark.untyped
+
 PHONE = {"width": 390, "height": 800}
 DESKTOP = {"width": 1200, "height": 900}
 EVIL = '<script>alert("x")</script>'
@@ -88,7 +90,7 @@ class Visit:
 
     @property
     def step(self) -> str:
-        """What stands beside the slider."""
+        """The text next to the slider."""
         return self.text("output")
 
     def overflow(self) -> int:

@@ -21,7 +21,7 @@ PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
 
 def data_of(html: str) -> dict:
-    """What the script of the page reads."""
+    """The document that the script of the page reads."""
     (text,) = re.findall(r'<script type="application/json">(.*?)</script>', html)
     return json.loads(text)
 

@@ -17,6 +17,8 @@ from spikebridge.data.streams.send import send_recording
 from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning import read_video
 
+pytestmark = pytest.mark.untyped
+
 
 @pytest.fixture(scope="module")
 def digit(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -9,6 +9,8 @@ import pytest
 
 from spikebridge.cli.main import main
 
+pytestmark = pytest.mark.untyped
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -35,6 +37,7 @@ def test_good_series_are_described_and_drawn(folder: Path, capsys: pytest.Captur
     svg = (folder / "mine-check.svg").read_text()
     assert svg.startswith("<svg")
     assert "4 series, 2 channels, 50 Hz" in svg
+    # a drawing loads nothing; the one address is the name of its format
     assert "http" not in svg.replace("http://www.w3.org", "")
 
 
@@ -42,6 +45,7 @@ def test_errors_and_warnings_are_listed_and_the_exit_code_says_it(
     capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
     samples = np.random.default_rng(0).normal(size=(80, 2))
+    # an error in the second series; one group alone is a warning
     samples[30:35, 1] = np.nan
     save(samples=samples, group=["anna"] * 4)
 

@@ -19,6 +19,8 @@ from spikebridge.cli.main import COMMANDS, main
 from spikebridge.errors import DataError, printable
 from spikebridge.recipes.messages import explain
 
+pytestmark = pytest.mark.untyped
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -103,6 +105,7 @@ def test_an_interrupt_waits_until_pytorch_is_loaded(keyboard: None, module: str,
     done: list[int] = []
     with pytest.raises(KeyboardInterrupt), interrupt_after_loading():
         exec(body, {"__name__": module, "signal": signal, "done": done})
+        # Python handles a signal between two instructions
         for _ in range(1000):
             time.sleep(0.001)
 
@@ -147,6 +150,7 @@ def test_a_full_disk_in_a_training_says_that_the_run_can_be_resumed(
     def fsync(descriptor: int) -> None:
         nonlocal number
         number += 1
+        # files at the start of the run can still be written
         if number > 6:
             raise OSError(errno.ENOSPC, "No space left on device")
         whole(descriptor)

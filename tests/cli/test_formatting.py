@@ -2,7 +2,11 @@
 
 import textwrap
 
+import pytest
+
 from spikebridge.cli import formatting
+
+pytestmark = pytest.mark.untyped
 
 
 def lines(text: str) -> str:

@@ -13,6 +13,8 @@ from spikebridge.cli.main import main
 from spikebridge.errors import ConfigError
 from spikebridge.recipes.target import resolve_target
 
+pytestmark = pytest.mark.untyped
+
 TABLES = {
     "imports": {},
     "commands": {"follow": "is now `spikebridge track`"},

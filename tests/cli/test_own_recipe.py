@@ -12,6 +12,8 @@ from spikebridge.cli.main import main
 from spikebridge.networks.digits.recipe import PRESETS
 from spikebridge.training.run.config_io import to_plain
 
+pytestmark = pytest.mark.untyped
+
 Refused = Callable[..., str]
 COMMANDS: list[Sequence[str]] = [
     ("report", "run"),
@@ -70,6 +72,7 @@ def test_no_command_imports_what_a_run_folder_names(
     here: Path, refused: Refused, words: Sequence[str], recipe: str
 ) -> None:
     write_run(here / "run", recipe)
+    # `train` is told its recipe already
     assert ("--recipe" in refused(*words)) is (words[0] != "train")
     assert not (here / "executed").exists()
 

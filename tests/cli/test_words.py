@@ -5,6 +5,8 @@ import pytest
 from spikebridge.cli.command import Command, option_value, own_options
 from spikebridge.cli.words import unknown_option
 
+pytestmark = pytest.mark.untyped
+
 
 def test_an_option_of_a_group_is_found_by_its_last_word() -> None:
     line = unknown_option("--lr=1", ["--optimizer.lr"], {}, "spikebridge train my.py", "my.py")

@@ -4,9 +4,13 @@ from dataclasses import asdict
 from itertools import combinations
 from xml.etree import ElementTree
 
+import pytest
+
 from spikebridge.analysis.plots.bundle_diagram import _boxes, _link_label, draw_bundle
 from spikebridge.analysis.plots.layout import layout_graph
 from spikebridge.deploy import Bundle
+
+pytestmark = pytest.mark.untyped
 
 
 def test_every_file_but_the_sample_stands_in_the_picture(small: Bundle, spiking: Bundle) -> None:

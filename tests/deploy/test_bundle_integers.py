@@ -19,6 +19,8 @@ from spikebridge.deploy.integer.bundle import integers_of
 from spikebridge.deploy.run import run_bundle
 from spikebridge.errors import DataError, ExportError
 
+pytestmark = pytest.mark.untyped
+
 
 @pytest.fixture
 def copy(whole: Bundle, tmp_path: Path) -> Path:

@@ -22,6 +22,8 @@ from spikebridge.errors import ConfigError, DataError, ExportError, ShapeError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Sum, Transmission, every, ticks
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, Izhikevich, Sequential
 
+pytestmark = pytest.mark.untyped
+
 Copied = Callable[[], Path]
 
 

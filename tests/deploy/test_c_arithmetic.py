@@ -54,6 +54,7 @@ def test_membranes_start_at_rest_and_refractory_steps_have_their_range() -> None
     x = Element(X)
     neuron_c = written(source, neuron_start(a, [x]), lambda state: neuron_step(a, [x], state, {}))
 
+    # the smallest types that hold 1,000 and 200
     assert [field[:2] for field in source.state] == [("int16_t", "part_v"), ("uint8_t", "part_wait")]
     assert "s->part_v[j] = 5;" in "\n".join(source.starts)
     assert "s->part_v[j] = 5;" in "\n".join(neuron_c.restart) and "memset(s->part_wait" in "\n".join(neuron_c.restart)

@@ -45,6 +45,7 @@ def test_nir_holds_the_delay_of_each_channel_in_seconds() -> None:
     x = stream()["x"]
     written = to_nir(part, x, dt=0.001)
 
+    # 2.4 ms are 2 steps of 1 ms
     assert np.allclose(written.graph.nodes["wait"].delay, [0.0, 0.002, 0.003])
     assert from_nir(written.graph)(x)[0].equal(part(x)[0])
 

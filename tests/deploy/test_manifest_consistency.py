@@ -135,7 +135,8 @@ def test_an_onnx_part_takes_its_links_by_position_before_those_by_name(tmp_path:
     assert Runner(bundle).run({"a": a.numpy(), "b": b.numpy()})["part"].tolist() == [[[3.0]], [[3.0]]]
 
     def swapped(plain: dict[str, Any]) -> None:
-        plain["links"][0]["into"], plain["links"][1]["into"] = None, "less"
+        plain["links"][0]["into"] = None
+        plain["links"][1]["into"] = "less"
 
     changed = Bundle.open(edited(bundle.path, swapped))
     with pytest.raises(DataError, match=r"takes \['first', 'named'\], but by .* should take \['named', 'first'\]"):

@@ -16,6 +16,8 @@ from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.deploy.stages.kernels import float_kernel
 from spikebridge.errors import DataError
 
+pytestmark = pytest.mark.untyped
+
 
 def numbers(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Paths of the numbers in nested values; the model card is free text."""

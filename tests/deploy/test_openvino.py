@@ -78,7 +78,8 @@ def test_openvino_gives_what_onnxruntime_gives_and_names_what_is_wrong() -> None
     assert (session.inputs, session.outputs) == (reference.inputs, reference.outputs)
     for batch in (1, 5):
         x = np.random.default_rng(batch).random((batch, 3), np.float32)
-        (y,), (wanted,) = session.run({"x": x}), reference.run({"x": x})
+        (y,) = session.run({"x": x})
+        (wanted,) = reference.run({"x": x})
         assert np.allclose(y, wanted, atol=1e-6)
 
     with pytest.raises(DataError, match=r"part\.onnx takes \['x'\], but was given \['y'\]"):

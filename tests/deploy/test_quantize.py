@@ -62,6 +62,8 @@ from spikebridge.neurons import (
 from spikebridge.training import WHOLE, Batches, Settings, fit
 from spikebridge.training import Phase as Training
 
+pytestmark = pytest.mark.untyped
+
 SETTINGS = settings(max_examples=25, deadline=None)
 WIDTHS = [QConfig(), QConfig(power_of_two=True, membranes=28), QConfig(weights=4, activations=6, membranes=20)]
 
@@ -69,6 +71,7 @@ WIDTHS = [QConfig(), QConfig(power_of_two=True, membranes=28), QConfig(weights=4
 def same_bits(network: Any, inputs: dict[str, torch.Tensor], qconfig: QConfig = WIDTHS[0]) -> HybridNetwork:
     """Checks the integer model against the quantised network on other inputs than the calibrated ones."""
     whole = quantize(network, inputs, QConfigMapping((qconfig,)))
+    # half as large again as the calibrated inputs, so that some values are clipped
     assert_same(whole, {name: 1.5 * x.flip(0) for name, x in inputs.items()})
     return whole
 
@@ -313,6 +316,7 @@ def test_training_goes_on_with_integers() -> None:
     phase = Training("aware", WHOLE, loss, epochs=5, optimizer=lambda p: torch.optim.Adam(p, lr=0.05))
     rows = fit(whole, [phase], data, settings=Settings(batch_size=32, accelerator="cpu", quiet=True))
 
+    # weights of 3 bits can still be trained
     assert rows[-1]["loss"] < 0.9 * rows[0]["loss"]
 
     assert_same(whole.eval(), {"signal": x})
@@ -335,6 +339,7 @@ def test_saturation_names_the_signal_that_was_clipped() -> None:
     x = torch.rand(4, 2, 3) + 0.1
     whole = quantize(nn.Sequential(nn.Linear(3, 2)), {"signal": x})
 
+    # the calibrated inputs themselves fit
     assert all(row.share < 0.1 for row in saturation(whole, {"signal": x}))
 
     worst = saturation(whole, {"signal": 100 * x})[0]
@@ -347,6 +352,7 @@ def test_scales_are_powers_of_two_where_asked() -> None:
     model = integer_model(quantize(snn, {"signal": x}, QConfigMapping((QConfig(power_of_two=True),))), {"signal": x})
     multipliers = [q for name, q in model.numbers.items() if "multiplier" in name]
 
+    # a power of two has one bit
     assert multipliers and all(bool((q & (q - 1) == 0).all()) for q in multipliers)
 
 

@@ -11,6 +11,8 @@ from spikebridge.deploy.bundle import export as bundle_export
 from spikebridge.deploy.bundle.trace import record_trace
 from spikebridge.errors import ExportError
 
+pytestmark = pytest.mark.untyped
+
 TICKS = 20
 REFUSED = ("modulates", "could not be modulated", "never fires", "closes no window", "NIR has no quantity")
 

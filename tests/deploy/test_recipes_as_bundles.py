@@ -16,6 +16,8 @@ from spikebridge.networks.reasoning import recipe as reasoning
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
 
+pytestmark = pytest.mark.untyped
+
 PICTURES = Path(__file__).resolve().parent.parent.parent / "docs" / "images"
 
 

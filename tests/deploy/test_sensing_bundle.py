@@ -22,6 +22,8 @@ from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.config_io import to_plain
 
+pytestmark = pytest.mark.untyped
+
 PICTURES = Path(__file__).resolve().parent.parent.parent / "docs" / "images"
 CONFIG = sensing.PRESETS["quick"]
 

@@ -24,6 +24,8 @@ from spikebridge.networks.digits import recipe as digits
 from spikebridge.neurons import LIF, Sequential
 from spikebridge.training import Run
 
+pytestmark = pytest.mark.untyped
+
 DT = 0.001
 NUM_BINS = 11  # a bin is two ticks
 NUM_TICKS = 22

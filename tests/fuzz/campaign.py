@@ -49,7 +49,7 @@ COMMAND_MEMORY = 8 * 2**30  # address space of the command, most of it of PyTorc
 
 
 class Outcome(NamedTuple):
-    """What became of a file.
+    """The outcome of a command on a damaged file.
 
     Args:
         number: of the file.

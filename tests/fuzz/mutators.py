@@ -40,6 +40,7 @@ def cut_the_end(content: bytes, chance: random.Random) -> bytes:
 
 def flip_bits(content: bytes, chance: random.Random) -> bytes:
     changed = bytearray(content)
+    # one wrong bit gets furthest into a reader
     for _ in range(chance.choice((1, 1, 2, 8, 64))):
         changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
     return bytes(changed)
@@ -72,7 +73,8 @@ def insert(content: bytes, chance: random.Random) -> bytes:
 
 def splice(content: bytes, chance: random.Random) -> bytes:
     """A piece of the file in another place."""
-    (start, stop), (there, end) = _cut(content, chance, 256), _cut(content, chance, 256)
+    start, stop = _cut(content, chance, 256)
+    there, end = _cut(content, chance, 256)
     return content[:there] + content[start:stop] + content[end:]
 
 
@@ -103,6 +105,7 @@ def length_field(content: bytes, chance: random.Random) -> bytes:
 def header_bytes(content: bytes, chance: random.Random) -> bytes:
     """Like the others, but among the first bytes, where formats keep what they are."""
     mutate = chance.choice((flip_bits, overwrite, zero_run, length_field, remove, insert))
+    # most headers end before byte 48
     head = min(len(content), 48)
     return mutate(content[:head], chance) + content[head:]
 
@@ -138,6 +141,7 @@ def lines_changed(content: bytes, chance: random.Random) -> bytes:
     elif how == 4:
         lines.insert(index, b"")
     else:
+        # the title alone, once or twice
         lines = lines[:1] * chance.choice((1, 2))
 
     return chance.choice((b"\n", b"\n", b"\n", b"\r\n", b"\r", b"")).join(lines)
@@ -222,6 +226,7 @@ def json_value(content: bytes, chance: random.Random) -> bytes:
 
 
 def _changed(value: Any, chance: random.Random) -> Any:
+    # also a whole branch, not its leaves alone
     if not isinstance(value, dict | list) or not value or chance.random() < 0.1:
         return chance.choice(_ODD_VALUES)
 

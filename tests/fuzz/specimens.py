@@ -60,7 +60,7 @@ class Format:
 
     @property
     def is_installed(self) -> bool:
-        """Whether the packages that it needs are there."""
+        """True if the packages that it needs are installed."""
         return all(importlib.util.find_spec(name) is not None for name in self.needs)
 
     def damage(self, content: bytes, chance: random.Random) -> bytes:

@@ -32,6 +32,8 @@ from spikebridge.training.run.metrics import MetricsFile
 from spikebridge.training.run.run import Run
 from spikebridge.training.run.weights import read_weights
 
+pytestmark = pytest.mark.untyped
+
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     **{f"events{suffix}": (f"a{suffix}", lambda p: read_events(p, 8, 8)) for suffix in (".npz", ".csv", ".bin")},
     **{f"camera{suffix}": (f"a{suffix}", lambda p: read_events(p, 8, 8)) for suffix in (".es", ".raw", ".aedat4")},

@@ -26,6 +26,8 @@ from spikebridge.neurons import LIF, Sequential
 from spikebridge.ops import reference
 from spikebridge.ops.checks import checks
 
+pytestmark = pytest.mark.untyped
+
 TICKS = 8
 BATCH = 3
 

@@ -43,6 +43,8 @@ from spikebridge.hybrid import (
 from spikebridge.neurons import IF, LIF, Effect, Integrator, Sequential
 from spikebridge.ops.precision import HALF
 
+pytestmark = pytest.mark.untyped
+
 half = pytest.mark.parametrize("dtype", HALF)
 mixed = pytest.mark.parametrize("mixed", [False, True], ids=["plain", "autocast"])
 

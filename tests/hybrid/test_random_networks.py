@@ -10,6 +10,8 @@ from random_graphs import Graph, build, forget_unread, piece, random_graph, run_
 from tick_by_tick import Simulator
 from torch import Tensor
 
+pytestmark = pytest.mark.untyped
+
 TICKS = 20
 Outputs = dict[str, Tensor]
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +29,8 @@ from spikebridge.neurons import (
     Sequential,
     select,
 )
+
+pytestmark = pytest.mark.untyped
 
 HALF = 1 / math.log(2)
 NEURONS: list[Callable[[], Neuron]] = [

@@ -1,4 +1,4 @@
-"""When values are read to check them: where a stream begins, or always. A call that continues a stream reads none."""
+"""Checks read values where a stream begins, or always. A call that continues a stream reads none."""
 
 from collections.abc import Callable, Iterator
 
@@ -25,6 +25,8 @@ from spikebridge.neurons import (
 from spikebridge.ops import reference, without_native
 from spikebridge.ops.checks import checks
 from spikebridge.ops.selection import has_hooks
+
+pytestmark = pytest.mark.untyped
 
 PER_NEURON = torch.full((4,), 0.01)
 LAYERS: dict[str, Callable[[], Stateful]] = {

@@ -11,6 +11,8 @@ from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Sequential
 from spikebridge.ops import MaxPool2d
 from spikebridge.ops.sparse.engine import prepare
 
+pytestmark = pytest.mark.untyped
+
 DT = 0.001
 NEURONS = {"LIF": LIF, "AdaptiveLIF": AdaptiveLIF, "CubaLIF": CubaLIF}
 KERNELS: dict[str, Callable[[], Kernel]] = {

@@ -5,6 +5,8 @@ import torch
 
 from spikebridge.ops.saturation import clip, saturate
 
+pytestmark = pytest.mark.untyped
+
 X = [-2.0, 0.0, 1e-7, 0.5, 1 - 1e-7, 1.0, 3.0, float("nan"), float("inf")]
 
 

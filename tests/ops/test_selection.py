@@ -1,4 +1,4 @@
-"""Which implementation runs an operation is decided in one table: its order, its probes, its last path."""
+"""The table of implementations of each operation: its order, its probes, its last path."""
 
 import json
 
@@ -12,6 +12,8 @@ from spikebridge.ops import reference, without_native
 from spikebridge.ops.selection import OPERATIONS, select
 from spikebridge.ops.sequence import native
 from spikebridge.ops.sequence.spec import NeuronSpec
+
+pytestmark = pytest.mark.untyped
 
 needs_library = pytest.mark.skipif(not native.available(), reason="built without a C compiler")
 

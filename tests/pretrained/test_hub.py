@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, {"errors": [], "warnings": []})
 
     def _batch(self, one: dict[str, Any]) -> dict[str, Any]:
-        """Where an object goes; nowhere if it is there already."""
+        """The address for an object; none if the server has it already."""
         known = {"oid": one["oid"], "size": one["size"]}
         if self.server.fault == "batch":
             return {**known, "error": {"code": 422, "message": "the quota is used up"}}

@@ -40,6 +40,7 @@ def test_every_card_is_whole(name: str) -> None:
     assert card.about and card.returns and card.weights_licence and card.command and card.figures
     assert card.data or card.generated
     assert card.num_values > 900
+    # float32, and the head of the file
     assert card.num_bytes >= 4 * card.num_values
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", card.revision)
 

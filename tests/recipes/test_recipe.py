@@ -11,6 +11,8 @@ from spikebridge.recipes import Recipe, load_recipe
 from spikebridge.recipes.load import RECIPES
 from spikebridge.recipes.recipe import REQUIRED, default_settings, defines
 
+pytestmark = pytest.mark.untyped
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "write-a-recipe.md"
 MEMBERS = {name for name in (*vars(Recipe), *Recipe.__annotations__) if not name.startswith("_")}
 HOOKS = MEMBERS - set(REQUIRED)

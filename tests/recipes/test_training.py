@@ -1,10 +1,12 @@
-"""Where a training goes, and the command that resumes it."""
+"""The folder of a training, and the command that resumes it."""
 
 from pathlib import Path
 
 import pytest
 
 from spikebridge.recipes.training import resume_command, run_folder
+
+pytestmark = pytest.mark.untyped
 
 
 def test_the_command_that_resumes_a_run_can_be_typed() -> None:

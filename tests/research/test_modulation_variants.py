@@ -18,6 +18,8 @@ from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.model.branch import extract_subnetwork
 from spikebridge.training import Run
 
+pytestmark = pytest.mark.untyped
+
 TINY = Config(
     data=modulation.DataConfig(num_train=20, num_test=40),
     tasks=modulation.TaskConfig(num_tasks=4, num_prior=8, group_size=2),

@@ -28,6 +28,8 @@ from spikebridge.deploy import export
 from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
+pytestmark = pytest.mark.untyped
+
 
 def current(value: float, duration: float, step: float) -> Tensor:
     return torch.full((round(duration / step), 1, 1), value, dtype=torch.float64)

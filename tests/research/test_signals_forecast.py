@@ -8,6 +8,8 @@ from research.signals.forecast.network import continued, fit_readout, forecast_n
 from spikebridge.data.signals.mackey_glass import mackey_glass, smape
 from spikebridge.errors import ConfigError
 
+pytestmark = pytest.mark.untyped
+
 
 def test_the_series_solves_its_equation() -> None:
     x = mackey_glass(4000, tau=17.0, dt=0.5, warm_up=500.0)[0][:, 0].astype(float)

@@ -58,7 +58,7 @@ def random_tensors(seed: int) -> dict[str, Tensor]:
 
 
 def descend(method: Consolidation, optimizer: Callable[..., Any], start: float, pull: float, steps: int) -> float:
-    """Where a weight ends whose task's loss is `pull * w`: its gradient is `pull` everywhere."""
+    """The last value of a weight whose task has the loss `pull * w`, with the gradient `pull` everywhere."""
     w = nn.Parameter(torch.tensor([start]))
     moves = optimizer([w])
     for _ in range(steps):

@@ -34,6 +34,8 @@ from spikebridge.training import (
 from spikebridge.training.continual.task import ContinualResult, accuracy
 from spikebridge.training.progress import ProgressLines
 
+pytestmark = pytest.mark.untyped
+
 SIZES = (24, 18)
 NUM_TASKS = 4
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)

@@ -13,6 +13,8 @@ from spikebridge.errors import ConfigError
 from spikebridge.training import Batches, MLflowLogger, Run, TensorBoardLogger, WandbLogger, fit
 from spikebridge.training.callbacks.loggers import LOGGERS, check_loggers
 
+pytestmark = pytest.mark.untyped
+
 Make = Callable[..., Any]
 
 
@@ -82,7 +84,7 @@ def test_wandb_writes_offline_into_the_run_folder(train: Any, tmp_path: Path, mo
 
 
 class FakeWandb:
-    """What the logger calls of W&B, recorded."""
+    """Functions of W&B that the logger calls, recorded."""
 
     class errors:  # noqa: N801
         Error = ValueError

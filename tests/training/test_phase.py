@@ -1,4 +1,4 @@
-"""What a phase may say, what a name means, what is frozen meanwhile."""
+"""Phases: their settings, the names in them, and parameters frozen meanwhile."""
 
 from typing import Any
 

@@ -13,6 +13,8 @@ import torch
 from spikebridge.training import Run, read_weights
 from spikebridge.training.rng import preserve_rng_state
 
+pytestmark = pytest.mark.untyped
+
 
 def start(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
@@ -49,7 +51,8 @@ def assert_same_numbers(path: Path, other: Path) -> None:
     for name, tensor in weights.items():
         torch.testing.assert_close(tensor, others[name], rtol=0, atol=1e-5)
 
-    rows, other_rows = Run.open(path).metrics.rows(), Run.open(other).metrics.rows()
+    rows = Run.open(path).metrics.rows()
+    other_rows = Run.open(other).metrics.rows()
     assert [list(row) for row in rows] == [list(row) for row in other_rows]
     for row, other_row in zip(rows, other_rows, strict=True):
         assert row == pytest.approx(other_row, abs=1e-5)

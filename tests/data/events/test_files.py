@@ -64,7 +64,8 @@ def test_events_longer_than_memory_are_those_of_the_file(tmp_path, in_small_chun
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 20, (2, 100))
     times = np.sort(generator.integers(0, 5000, 100))
-    times[0] = 0  # where some formats begin
+    # where some formats begin
+    times[0] = 0
     events = make_events(t=times, x=pixels[0], y=pixels[1], p=generator.integers(0, 2, 100))
     path = tmp_path / f"events{suffix}"
 

@@ -106,6 +106,7 @@ def test_a_good_idx_file_is_read(tmp_path):
 
     assert array.shape == (3, 2, 2) and array.ravel().tolist() == list(range(12))
 
+    # the array may be written to
     array[0, 0, 0] = 5
 
 

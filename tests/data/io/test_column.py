@@ -29,7 +29,8 @@ def test_a_column_in_a_file_is_the_array(preads, chunks, start, stop):
         column = FileColumn(np.int16)
         for chunk in chunks:
             column.append(np.array(chunk, np.int16))
-            assert column[:2].tolist() == column[:][:2].tolist()  # between two chunks, too
+            # between two chunks, too
+            assert column[:2].tolist() == column[:][:2].tolist()
 
         whole = np.concatenate([np.array(chunk, np.int16) for chunk in [[], *chunks]])
         assert len(column) == len(whole)
@@ -64,6 +65,7 @@ def test_gathered_chunks_are_the_whole_in_memory_or_not(chunks, most):
     whole = np.concatenate([np.empty(0, np.int64), *arrays])
     assert found["a"][:].tolist() == whole.tolist() and found["even"][:].tolist() == (whole % 2 == 0).tolist()
     assert found["a"][:].dtype == np.int32
+    # 4 bytes of an int32 and 1 of a bool
     assert isinstance(found["a"], FileColumn) == (5 * len(whole) > most)
 
 
@@ -108,7 +110,8 @@ def test_the_file_is_gone_with_its_column(tmp_path, monkeypatch):
     column = FileColumn(np.int64)
     column.append(np.arange(100))
 
-    assert list(tmp_path.iterdir()) == []  # not even a name
+    # not even a name
+    assert list(tmp_path.iterdir()) == []
 
     number = column._file.fileno()
     del column

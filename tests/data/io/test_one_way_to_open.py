@@ -48,7 +48,7 @@ def dotted(node: ast.expr) -> str:
 
 
 def is_checked(call: ast.Call) -> bool:
-    """Whether a file is given that was just opened and checked: `load_file(checked_file(path, "weights"))`."""
+    """True for a call on a file that was just opened and checked: `load_file(checked_file(path, "weights"))`."""
     return any(
         isinstance(inner, ast.Call) and dotted(inner.func) == "checked_file"
         for argument in call.args[:1]

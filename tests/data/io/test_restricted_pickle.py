@@ -14,6 +14,8 @@ from spikebridge.data.io.restricted_pickle import read_restricted_pickle, restri
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 
+pytestmark = pytest.mark.untyped
+
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),

@@ -14,6 +14,8 @@ from spikebridge.data.recordings.sync import estimate_box_offset, estimate_offse
 from spikebridge.data.simulation.event_camera import EventCamera, simulate
 from spikebridge.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.untyped
+
 NUM_FRAMES = 30
 RATIO = 6
 HEIGHT = 48

@@ -21,6 +21,8 @@ from spikebridge.data.simulation.event_camera import (
 from spikebridge.data.simulation.event_camera_torch import events_of_images, initial_sensor, sensor_step
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
+pytestmark = pytest.mark.untyped
+
 OFFSET = 0.1
 
 

@@ -16,6 +16,8 @@ from spikebridge.data.simulation.textures import fractal_noise
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.errors import ConfigError
 
+pytestmark = pytest.mark.untyped
+
 SMALL = {"height": 64, "width": 72}
 
 
@@ -92,7 +94,7 @@ def test_a_moving_object_is_where_its_box_is(seed, t):
 
 @given(st.integers(0, 10_000), st.floats(0, 2))
 def test_a_tumbling_object_is_where_its_box_is(seed, t):
-    """Of a texture far brighter than any other, half covered pixels reach to within a few pixels of the box."""
+    """Half covered pixels of a texture far brighter than any other reach to within a few pixels of the box."""
     scene = TumblingObjects(seed=seed, size=30.0)
     target = scene._target
     image = np.zeros((scene.height, scene.width))

@@ -1,10 +1,13 @@
 """Scenes in which everything is drawn again, and textures of overlapping shapes."""
 
 import numpy as np
+import pytest
 
 from spikebridge.data.simulation.families import family_recording
 from spikebridge.data.simulation.textures import dead_leaves, fractal_noise
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
+
+pytestmark = pytest.mark.untyped
 
 
 def test_a_seed_gives_the_same_scene_and_others_differ_in_light_size_and_events():

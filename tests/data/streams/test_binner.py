@@ -13,6 +13,8 @@ from spikebridge.data.recordings.recording import Inputs, Recording
 from spikebridge.data.streams import binner as recent_events
 from spikebridge.data.streams.binner import EventBinner, FrameFeed, FrameOptions, RecentEvents
 
+pytestmark = pytest.mark.untyped
+
 WIDTH = 100
 
 
@@ -75,7 +77,8 @@ def test_of_two_late_frames_the_newer_one_counts() -> None:
 
     assert brought(stream.inputs(4, 5)) == ([2, 3], 2, 2000)
 
-    stream.add_frame(4000, picture(3))  # late again, by another step
+    # late again, by another step
+    stream.add_frame(4000, picture(3))
     stream.add(numbered(7100, first=6))
 
     assert brought(stream.inputs(5, 7)) == ([3, 4, 5], 3, 3000)
@@ -98,13 +101,16 @@ def test_frames_out_of_order_are_counted_and_change_nothing() -> None:
     stream.add(numbered(1100, 2100, 3100))
     stream.inputs(0, 3)
     stream.add_frame(2000, picture(2))
-    stream.add_frame(1000, picture(1))  # while the newer one waits
+    # while the newer one waits
+    stream.add_frame(1000, picture(1))
     stream.add(numbered(4100, first=3))
 
     assert brought(stream.inputs(3, 4)) == ([1, 2], 2, 2000)
 
-    stream.add_frame(1500, picture(1))  # after it was given
-    stream.add_frame(2000, picture(2))  # once more
+    # after it was given
+    stream.add_frame(1500, picture(1))
+    # once more
+    stream.add_frame(2000, picture(2))
     stream.add(numbered(5100, first=4))
 
     assert brought(stream.inputs(4, 5)) == ([3], None, None)
@@ -137,6 +143,7 @@ def test_half_a_second_is_kept_and_no_more_than_so_many(monkeypatch: pytest.Monk
         if millisecond:
             stream.inputs(millisecond - 1, millisecond)
 
+    # two events in each of the last 500 ms
     assert 1000 <= stream._recent._num_events <= 1010
 
     monkeypatch.setattr(recent_events, "MAX_BUFFERED_EVENTS", 7)
@@ -144,7 +151,8 @@ def test_half_a_second_is_kept_and_no_more_than_so_many(monkeypatch: pytest.Monk
         stream.add(numbered(1000 * millisecond, 1000 * millisecond + 500))
         stream.inputs(millisecond - 1, millisecond)
 
-    assert stream._recent._num_events <= 9  # the newest bin comes on top
+    # the newest bin comes on top
+    assert stream._recent._num_events <= 9
 
     stream.add_frame(3_000_000, picture(1))
     stream.add(numbered(3_010_000))
@@ -208,15 +216,18 @@ def test_late_frames_of_a_source_of_their_own() -> None:
     stream = EventBinner(0.001, 1, WIDTH, frames=FrameOptions(separate_source=True))
     feed = FrameFeed(stream)
     stream.add(numbered(500, 1000, 1500))
-    feed.add_frame(1000, picture(1))  # bins begin with its first event
+    # bins begin with its first event
+    feed.add_frame(1000, picture(1))
     stream.add(numbered(2100, 3100, 4100, first=3))
 
     assert brought(stream.inputs(0, 1)) == ([1, 2], 1, 1000)
     assert brought(stream.inputs(1, 3)) == ([3, 4], None, None)
 
     feed.add_frame(2000, picture(3))
-    feed.add_frame(1500, picture(2))  # out of order
-    feed.add_frame(10**7, picture(4))  # its time has not come
+    # out of order
+    feed.add_frame(1500, picture(2))
+    # its time has not come
+    feed.add_frame(10**7, picture(4))
     stream.add(numbered(5100, first=6))
 
     assert brought(stream.inputs(3, 4)) == ([3, 4, 5], 3, 3000)
@@ -251,7 +262,8 @@ def test_a_late_frame_comes_with_what_a_recording_gives_with_it(
     times: list[int], frames: list[tuple[int, int]], steps: list[int]
 ) -> None:
     """Each frame comes some bins after the one of its time; steps take one bin or several."""
-    events = numbered(*sorted([*range(0, 1000 * NUM_BINS, 1000), *times]))  # an event opens each bin
+    # an event opens each bin
+    events = numbered(*sorted([*range(0, 1000 * NUM_BINS, 1000), *times]))
     boxes = np.ones((1, 4))
     bins = bin_sparse(events, 1, WIDTH, 0.001, NUM_BINS)
     plain = Recording(

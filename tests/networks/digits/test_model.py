@@ -9,6 +9,8 @@ from spikebridge.errors import ConfigError
 from spikebridge.networks.digits import VARIANTS, what_where
 from spikebridge.networks.digits.model import parameter_matched
 
+pytestmark = pytest.mark.untyped
+
 SIZES = {"dt": 0.025, "frame_period": 3, "frame_every": 3, "sensor": 16}
 
 

@@ -14,6 +14,8 @@ from spikebridge.networks.digits import recipe as digits
 from spikebridge.networks.digits.report import compare
 from spikebridge.training import Run
 
+pytestmark = pytest.mark.untyped
+
 QUICK = digits.PRESETS["quick"]
 
 

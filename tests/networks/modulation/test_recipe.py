@@ -23,6 +23,8 @@ from spikebridge.networks.modulation.training.units import make_gating, task_gat
 from spikebridge.training import Run
 from spikebridge.training.run.config_io import from_plain
 
+pytestmark = pytest.mark.untyped
+
 QUICK = modulation.PRESETS["quick"]
 # a few seconds of it, in two groups
 TINY = modulation.Config(

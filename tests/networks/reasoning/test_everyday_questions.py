@@ -20,6 +20,8 @@ from spikebridge.networks.reasoning.parsing.vocabulary import Vocabulary
 from spikebridge.networks.reasoning.simulation.paraphrases import sample_paraphrase
 from spikebridge.pretrained.perception import shipped_parser
 
+pytestmark = pytest.mark.untyped
+
 VOCABULARY = Vocabulary()
 GRAMMAR = Grammar(VOCABULARY)
 SCENE = Scene.from_lists(

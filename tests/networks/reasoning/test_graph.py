@@ -21,6 +21,8 @@ from spikebridge.networks.reasoning.graph.worlds import World, build_worlds
 from spikebridge.networks.reasoning.parsing.operators import OPERATORS, Operator, OperatorTable, Signature
 from spikebridge.neurons import Memoryless
 
+pytestmark = pytest.mark.untyped
+
 PRESET_NAMES = ("scaled", "compartment")
 BLUE = ["objects", "blue", "filter_color", "unique"]
 FIRST_MEETING = ["events", *BLUE, "filter_collision", "first", "filter_order"]

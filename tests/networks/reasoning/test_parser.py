@@ -21,6 +21,8 @@ from spikebridge.networks.reasoning.simulation.templates import sample_text
 from spikebridge.networks.reasoning.training.parser import sample_texts, texts_of
 from spikebridge.pretrained.perception import shipped_parser
 
+pytestmark = pytest.mark.untyped
+
 VOCABULARY = Vocabulary()
 GRAMMAR = Grammar(VOCABULARY)
 CHOICE = {"object": "objects unique", "event": "events unique", "possible event": "all_events unique"}

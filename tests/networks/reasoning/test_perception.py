@@ -16,6 +16,8 @@ from spikebridge.networks.reasoning.simulation.table import MotionSegment, fit_s
 from spikebridge.networks.reasoning.simulation.video import RollingVideo, generate_video, in_view
 from spikebridge.pretrained.perception import shipped_detector
 
+pytestmark = pytest.mark.untyped
+
 NUMBERS = range(30, 36)
 
 

@@ -15,6 +15,8 @@ from spikebridge.networks.reasoning.simulation.templates import (
 )
 from spikebridge.networks.reasoning.simulation.video import generate_video
 
+pytestmark = pytest.mark.untyped
+
 
 @pytest.fixture(scope="module")
 def numbered_questions() -> list[tuple[int, Question]]:

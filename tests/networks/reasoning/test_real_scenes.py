@@ -16,6 +16,8 @@ from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.executor import Executor
 from spikebridge.networks.reasoning.graph.run import run_questions
 
+pytestmark = pytest.mark.untyped
+
 PUBLISHED = {"noisy": (94.23, 89.14), "near truth": (99.94, 99.77)}
 """Percent of options and of questions, by the published rules on our scene files."""
 

@@ -28,6 +28,8 @@ from spikebridge.networks.reasoning.training.labels import (
 from spikebridge.networks.reasoning.training.units import collision_time_loss, threshold_kind
 from spikebridge.training import Run
 
+pytestmark = pytest.mark.untyped
+
 QUICK = reasoning.PRESETS["quick"]
 RED = ["red", "metal", "cube"]
 BLUE = ["blue", "rubber", "sphere"]

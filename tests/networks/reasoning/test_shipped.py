@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from spikebridge.networks.reasoning import recipe as reasoning
 from spikebridge.networks.reasoning.data.clevrer_questions import read_question
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scene
@@ -13,6 +15,8 @@ from spikebridge.networks.reasoning.evaluation.evaluate import read_collisions
 from spikebridge.networks.reasoning.scores import score
 from spikebridge.networks.reasoning.training.trained_units import best_seed, learned_reader, seeds_of, unit_settings
 from spikebridge.pretrained import shipped_run
+
+pytestmark = pytest.mark.untyped
 
 
 def test_the_shipped_run_is_one_of_three_seeds_with_its_record() -> None:

@@ -19,6 +19,8 @@ from spikebridge.networks.reasoning.simulation.video import generate_video
 from spikebridge.pretrained.perception import shipped_detector, shipped_parser
 from spikebridge.training import Run
 
+pytestmark = pytest.mark.untyped
+
 WHY = "What is responsible for the collision between the green object and the cyan object?"
 CHOICES = ["the presence of the blue cube", "the presence of the brown sphere"]
 

@@ -25,6 +25,8 @@ from spikebridge.networks.sensing.training.samples import TrackingSamples
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
 
+pytestmark = pytest.mark.untyped
+
 
 def changed(config: sensing.Config, **changes: Any) -> sensing.Config:
     """The same settings with other values: `detector__epochs=0` for those of a group."""

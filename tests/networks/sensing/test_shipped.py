@@ -20,6 +20,8 @@ from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pa
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
 
+pytestmark = pytest.mark.untyped
+
 
 def shipped() -> Run:
     run = shipped_run("sensing")

@@ -30,6 +30,8 @@ from spikebridge.networks.sensing.track import _status_line, _TrackedBox
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackingState
 from spikebridge.training import Run
 
+pytestmark = pytest.mark.untyped
+
 START = 7_000_000
 CONFIG = sensing.Config(
     recording="generated",

@@ -13,6 +13,8 @@ from spikebridge.networks.signals.data.augmentation import (
 )
 from spikebridge.networks.signals.data.windows import Windows
 
+pytestmark = pytest.mark.untyped
+
 
 def windows(num_channels: int, length: int = 40, number: int = 5, recorded: int | None = None) -> Windows:
     samples = np.random.default_rng(1).standard_normal((number, length, num_channels)).astype(np.float32)

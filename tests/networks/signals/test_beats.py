@@ -11,6 +11,8 @@ from spikebridge.networks.signals.model.pan_tompkins import pan_tompkins
 from spikebridge.networks.signals.training import beats as training
 from spikebridge.networks.signals.training.beats import train_beats
 
+pytestmark = pytest.mark.untyped
+
 
 def heart(seconds: float, seed: int = 0) -> tuple[Tensor, np.ndarray]:
     """Two channels [mV] of narrow pulses with a wide wave behind each, and the samples of the pulses."""

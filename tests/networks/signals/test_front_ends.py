@@ -8,6 +8,8 @@ from spikebridge.errors import ConfigError
 from spikebridge.networks.signals.data.front_ends import AudioFrontEnd, ChannelFrontEnd
 from spikebridge.networks.signals.data.sensor import SensorConfig
 
+pytestmark = pytest.mark.untyped
+
 
 def tone(hz: float, seconds: float = 0.4) -> NDArray[np.float32]:
     return np.sin(2 * np.pi * hz * np.arange(round(seconds * 8000)) / 8000).astype(np.float32)[None]

@@ -28,6 +28,8 @@ from spikebridge.networks.signals.training.train import (
 from spikebridge.recipes.quantize import QuantizeOptions, quantize_run
 from spikebridge.training import Run
 
+pytestmark = pytest.mark.untyped
+
 QUICK = signals.PRESETS["quick"]
 
 

@@ -14,6 +14,8 @@ from spikebridge.cli.main import main
 from spikebridge.networks.signals import recipe as signals
 from spikebridge.pretrained.models import load_pretrained
 
+pytestmark = pytest.mark.untyped
+
 
 def some_series(path: Path, step: int) -> dict[str, NDArray[Any]]:
     """Every `step`-th series of a file of a set, with all of its keys."""

@@ -19,6 +19,8 @@ from spikebridge.networks.signals.evaluation.evaluate import logits_of
 from spikebridge.networks.signals.stream import sample_reader
 from spikebridge.training.run.config_io import to_plain
 
+pytestmark = pytest.mark.untyped
+
 VOICE = dataclasses.replace(
     signals.PRESETS["spoken_digits"],
     networks=("learned",),

@@ -25,6 +25,8 @@ from spikebridge.networks.signals.training.beats import train_beats
 from spikebridge.networks.signals.training.train import LearningConfig
 from spikebridge.training.run.run import Run, follow_rows
 
+pytestmark = pytest.mark.untyped
+
 DETECT = Config(dataset="generated", task="detect", networks=("learned",), training=LearningConfig(detector_steps=8))
 
 

@@ -11,6 +11,8 @@ from spikebridge.networks.signals.data.sets import generated_gestures
 from spikebridge.networks.signals.training import train
 from spikebridge.networks.signals.training.train import drop_modality, mask_frames, mix_within_class, training_batches
 
+pytestmark = pytest.mark.untyped
+
 QUICK = signals.PRESETS["quick"]
 
 

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from spikebridge.ops.filters.difference import Before, change
 
+pytestmark = pytest.mark.untyped
+
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

@@ -29,6 +29,8 @@ from spikebridge.ops import reference, selection, without_native
 from spikebridge.ops.filters.fir import finite_response, last_response
 from spikebridge.ops.filters.leaky_sum import last_sum, leaky_sum, one_step_late
 
+pytestmark = pytest.mark.untyped
+
 T = 29
 B = 3
 N = 5
@@ -62,14 +64,15 @@ every_kernel = pytest.mark.parametrize("name", KERNELS)
 
 @pytest.fixture(params=["native", "pytorch"], autouse=True)
 def _paths(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("spikebridge.ops.selection.LARGE_SIGNAL", 0)  # so that whole signals pay, however short
+    # whole signals pay then, however short
+    monkeypatch.setattr("spikebridge.ops.selection.LARGE_SIGNAL", 0)
     with nullcontext() if request.param == "native" else without_native():
         yield
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What ran without a loop."""
+    """The methods that ran without a loop, in their order."""
     seen: list[str] = []
     monkeypatch.setattr(selection, "MIN_STEPS", {"native": 1, "torch": 1})
     for kind in (Sum, Mean, Exponential, Alpha, FIR, Gaussian, Difference):
@@ -103,6 +106,7 @@ def train(unit: HybridUnit, x: Tensor, starts: Tensor | None, cut: int) -> tuple
     first, state = unit(x[:cut], None, starts=None if starts is None else starts[:cut])
     second, state = unit(x[cut:], state, starts=None if starts is None else starts[cut:])
     y = torch.cat([first, second])
+    # unequal weights, so that exchanged gradients show
     (y * torch.linspace(0.5, 1.5, y.numel(), dtype=x.dtype).reshape(y.shape)).sum().backward()
     carry = list(state.kernel or ())
     gradients = {"x": x.grad, **{n: p.grad for n, p in unit.named_parameters()}}
@@ -123,6 +127,7 @@ def test_every_kernel_in_every_form(name: str, form: str, dtype: torch.dtype, ca
     with reference():
         slow = train(unit, x, flags(form), cut=16)
 
+    # rounding of sums over 29 steps
     tolerance = 1e-11 if dtype == torch.float64 else 2e-5
     for a, b in zip(fast[0], slow[0], strict=True):
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
@@ -179,6 +184,7 @@ def test_exact_numbers_are_equal_to_the_bit_in_windows_too(name: str, window: Wi
         torch.nn.init.constant_(kernel.weight, 0.25)
 
     unit = HybridUnit(window, kernel).double()
+    # multiples of 1/4, halved a few times: sums in any order are exact
     x = torch.randint(-8, 9, (24, B, N), generator=torch.Generator().manual_seed(5)).double() / 4
     fast, _ = unit(x)
 
@@ -208,6 +214,7 @@ def test_a_kernel_alone_runs_over_time_too(name: str, calls: list[str]) -> None:
 def test_a_state_shares_no_memory_with_a_long_signal(name: str) -> None:
     with torch.no_grad():
         _, carry = KERNELS[name](True)(torch.randn(200, B, N))
+    # 20 steps of float32; the signal has 200
     assert all(tensor.untyped_storage().nbytes() <= 20 * B * N * 4 for tensor in carry)
 
 
@@ -216,6 +223,7 @@ def test_a_state_shares_no_memory_with_a_long_signal(name: str) -> None:
 def test_odd_sizes_and_any_strides(name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spikebridge.ops.sequence.tiling.ROW_SIZE", 12)
     kernel = KERNELS[name](True)
+    # every second number: no axis is contiguous
     x = torch.randn(*shape[:-1], 2 * N)[..., ::2]
     fast, _ = kernel(x)
 
@@ -228,6 +236,7 @@ def test_odd_sizes_and_any_strides(name: str, shape: tuple[int, ...], monkeypatc
 @every_kernel
 def test_a_restart_leaves_behind_what_was_not_finite(name: str) -> None:
     x = torch.randn(T, B, N)
+    # before the restart in step 12
     x[2, 1, 3] = float("inf")
     resets = [t == 12 for t in range(T)]
     fast, _ = scan_with_resets(KERNELS[name](True), x, None, resets)
@@ -279,6 +288,7 @@ def test_a_kernel_with_a_step_of_its_own_is_never_replaced(calls: list[str]) -> 
             return super().step(2 * x_t, state)
 
     y, _ = HybridUnit(Tumbling(4), Doubled())(torch.ones(4, 1, 1))
+    # 4 steps of 1, each doubled
     assert y.item() == 8.0 and not calls
 
 
@@ -305,7 +315,8 @@ def test_in_pytorch_alone_short_stretches_are_left_to_the_loop(
 
         assert calls == ["run", "run"]
 
-        HybridUnit(Tumbling(10), KERNELS[name](False))(x)  # last values need no loop, however short
+        # last values need no loop, however short
+        HybridUnit(Tumbling(10), KERNELS[name](False))(x)
         assert calls.pop() == "last"
 
 
@@ -351,7 +362,8 @@ LARGER_THAN_CACHES = [(2, 1, 50001), (11, 8, 50001)]  # as many steps and taps a
 def test_responses_of_long_rows_by_their_formula(
     num_steps: int, num_taps: int, columns: int, alike: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spikebridge.ops.sequence.tiling.BLOCK_SIZE", 3 * 2 * columns)  # three steps
+    # a block holds three steps
+    monkeypatch.setattr("spikebridge.ops.sequence.tiling.BLOCK_SIZE", 3 * 2 * columns)
     past = num_taps - 1
     signal = torch.randn(past + num_steps, 2, columns, requires_grad=True)
     taps = torch.randn((num_taps,) if alike else (num_taps, columns), requires_grad=True)

@@ -21,6 +21,8 @@ from spikebridge.ops.filters.leaky_sum import one_pass_alphas, one_pass_last, on
 from spikebridge.ops.selection import runs_in_one_pass
 from spikebridge.ops.sequence import native
 
+pytestmark = pytest.mark.untyped
+
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 SHAPES = {
     "one number": (1, 1, 1),

@@ -13,6 +13,8 @@ from spikebridge.ops.layers import convolution
 from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.sequence import native
 
+pytestmark = pytest.mark.untyped
+
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
 LAYERS: dict[str, dict[str, Any]] = {
@@ -45,7 +47,9 @@ def gradients(y: Tensor, *inputs: Tensor) -> list[Tensor]:
 def test_outputs_are_those_of_pytorch_and_gradients_to_rounding(
     kind: str, pictures: tuple[int, int, int], through: bool, threads: int
 ) -> None:
-    conv, (batch, height, width), before = layer(**LAYERS[kind]), pictures, torch.get_num_threads()
+    conv = layer(**LAYERS[kind])
+    batch, height, width = pictures
+    before = torch.get_num_threads()
     x = torch.rand(batch, conv.in_channels, height, width, requires_grad=through)
     inputs = [*conv.parameters(), *[x] * through]
     torch.set_num_threads(threads)

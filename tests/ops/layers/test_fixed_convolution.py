@@ -10,6 +10,8 @@ from spikebridge.ops.layers.fixed_convolution import FixedConvolution, FixedConv
 from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import native
 
+pytestmark = pytest.mark.untyped
+
 needs_library = pytest.mark.skipif(not native.available(), reason="built without a C compiler")
 
 LAYERS = {
@@ -28,7 +30,8 @@ LAYERS = {
 @pytest.mark.parametrize("size", [(1, 5, 3), (2, 16, 16), (3, 7, 18)], ids=str)
 def test_outputs_are_those_of_the_layer(name: str, size: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
-    layer, (number, height, width) = LAYERS[name].requires_grad_(False), size
+    layer = LAYERS[name].requires_grad_(False)
+    number, height, width = size
     x = torch.randn(number, height, width, 2 * layer.in_channels).permute(0, 3, 1, 2)
 
     for signal in (x[:, layer.in_channels :], x[:, : layer.in_channels].contiguous()):

@@ -15,11 +15,13 @@ from spikebridge.ops.layers import linear as quick
 from spikebridge.ops.layers.linear import linear
 from spikebridge.ops.sequence import native
 
+pytestmark = pytest.mark.untyped
+
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
 
 def spikes(*shape: int, active: float = 0.1, seed: int = 0) -> Tensor:
-    """Of any size and sign, where there are some."""
+    """Spikes of any size and sign, in a share of the places."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(shape, generator=generator) < active) * torch.randn(shape, generator=generator)
 
@@ -73,6 +75,7 @@ def test_outputs_are_those_of_pytorch_and_gradients_to_rounding(
     assert calls == [1]
     for one, other in zip(found, gradients(dense(x), *inputs), strict=True):
         assert one.shape == other.shape
+        # sums of up to 4,100 numbers in another order
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
 
 
@@ -85,11 +88,12 @@ def test_outputs_are_those_of_pytorch_and_gradients_to_rounding(
     active=st.sampled_from([0.0, 0.02, 0.5, 1.0]),
     seed=st.integers(0, 9),
 )
-def test_whole_numbers_are_summed_exactly(
+def test_integers_are_summed_exactly(
     num_rows: int, num_inputs: int, num_outputs: int, active: float, seed: int
 ) -> None:
     rows = spikes(num_rows, num_inputs, active=active, seed=seed).sign()
     of_rows = torch.randint(-9, 9, (num_rows, num_outputs), generator=torch.Generator().manual_seed(seed)).float()
+    # sums below 2^24, which float32 holds exactly in any order
     assert torch.equal(quick._sparse_gradient(rows, of_rows), of_rows.T @ rows)
 
 
@@ -121,6 +125,7 @@ def test_few_active_inputs_of_large_layers_take_the_quick_way(calls: list[int]) 
     assert calls == []
 
     linear(large, x).sum().backward()
+    # a signal may lie in any order in memory, and its rows in one place
     linear(large, x.T.contiguous().T).sum().backward()
     linear(large, x[:1].expand(300, 200)).sum().backward()
 

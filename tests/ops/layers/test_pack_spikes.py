@@ -10,6 +10,8 @@ from spikebridge.ops import pack_spikes, reference
 from spikebridge.ops.layers import _spike_packing, linear
 from spikebridge.ops.layers._spike_packing import _pack
 
+pytestmark = pytest.mark.untyped
+
 
 def gradients(net: Sequential, x: Tensor) -> list[Tensor | None]:
     net.zero_grad()
@@ -37,6 +39,7 @@ def test_spikes_take_a_byte_and_all_else_stays_what_it_is() -> None:
     assert isinstance(packed, tuple) and packed[0].dtype == torch.uint8 and packed[1] == torch.float32
 
     almost = spikes.clone()
+    # one number, the last, is no spike
     almost[-1, -1] = 0.5
     for other in (almost, torch.full((100, 100), float("nan")), spikes.long(), spikes[:3], spikes.t()):
         assert _pack(other) is other
@@ -52,6 +55,7 @@ def test_pictures_are_packed_as_they_lie() -> None:
 @pytest.mark.parametrize("last", [0.0, 1.0, 0.5])
 def test_all_blocks_are_looked_at(monkeypatch: pytest.MonkeyPatch, last: float) -> None:
     monkeypatch.setattr(_spike_packing, "BLOCK_SIZE", 1000)
+    # the last number lies in the fifth block, which is not full
     numbers = torch.zeros(4097)
     numbers[-1] = last
     packed = _pack(numbers)

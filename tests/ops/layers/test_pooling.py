@@ -12,6 +12,8 @@ from spikebridge.ops.layers import pooling
 from spikebridge.ops.sequence import native
 from spikebridge.ops.sparse import engine as event_driven
 
+pytestmark = pytest.mark.untyped
+
 SIZES = [2, 3, (1, 2), (3, 1), (5, 5)]
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
@@ -60,6 +62,7 @@ def test_what_is_not_a_number_is_the_largest() -> None:
 
     assert y.isnan().all()
     assert x.grad is not None
+    # the place of NaN gets the gradient, that of infinity none
     assert x.grad.flatten().tolist() == [0.0, 1.0, 0.0, 0.0]
 
 
@@ -71,7 +74,8 @@ def test_pictures_that_lie_channels_last_take_the_fast_way(monkeypatch: pytest.M
     x = pictures(2, 3, 4, 4)
     max_pool2d(x, 2)
     max_pool2d(channels_last(x.double()), 2)
-    max_pool2d(channels_last(pictures(1, 3, 16, 17)), (16, 16))  # a byte cannot tell 256 places
+    # a byte cannot tell 256 places
+    max_pool2d(channels_last(pictures(1, 3, 16, 17)), (16, 16))
 
     with reference():
         max_pool2d(channels_last(x), 2)

@@ -15,7 +15,10 @@ from spikebridge.ops.layers import convolution as spike_convolution
 from spikebridge.ops.layers.convolution import convolve, sparse_outputs, sparse_weight_gradient
 from spikebridge.ops.sequence import native
 
-pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
+pytestmark = [
+    pytest.mark.untyped,
+    pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}"),
+]
 
 LAYERS: dict[str, dict[str, Any]] = {
     "a block": {"in_channels": 16, "out_channels": 64, "kernel_size": 3, "padding": 1},
@@ -27,7 +30,7 @@ LAYERS: dict[str, dict[str, Any]] = {
 
 
 def spikes(*shape: int, active: float = 0.1, seed: int = 0) -> Tensor:
-    """Of any size and sign, where there are some."""
+    """Spikes of any size and sign, in a share of the places."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(shape, generator=generator) < active) * torch.randn(shape, generator=generator)
 
@@ -61,7 +64,9 @@ def test_outputs_and_gradients_are_those_of_pytorch_to_rounding(
     threads: int,
     order: torch.memory_format,
 ) -> None:
-    conv, (batch, height, width), before = layer(**LAYERS[kind]), pictures, torch.get_num_threads()
+    conv = layer(**LAYERS[kind])
+    batch, height, width = pictures
+    before = torch.get_num_threads()
     x = spikes(batch, conv.in_channels, height, width).contiguous(memory_format=order).requires_grad_(through)
     inputs = [*conv.parameters(), *[x] * through]
     expected = conv(x)

@@ -16,6 +16,8 @@ from spikebridge.ops.native.library import Library
 from spikebridge.ops.sequence import native
 from spikebridge.ops.sequence.spec import ForwardArgs, NeuronParams, NeuronSpec, NeuronState
 
+pytestmark = pytest.mark.untyped
+
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
 
@@ -43,12 +45,14 @@ def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="files of another format")
 def test_a_library_that_is_cut_off_is_refused_and_ends_no_process(tmp_path: Path) -> None:
     whole = Path(native_library.library().steps._name).read_bytes()
+    # in the header of the file, at its end, behind it, and one byte short
     lengths = (10, 64, 4_000, 100_000, len(whole) - 1)
     paths = [tmp_path / f"cut{length}.so" for length in lengths]
 
     for path, length in zip(paths, lengths, strict=True):
         path.write_bytes(whole[:length])
 
+    # in a process of its own, which a broken library may end
     script = (
         "import sys, pathlib; from spikebridge.ops.native import library as n\n"
         "for path in sys.argv[1:]: print(n.load(pathlib.Path(path)))"

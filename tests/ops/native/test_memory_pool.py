@@ -16,7 +16,10 @@ from spikebridge.ops.native import memory_pool
 from spikebridge.ops.native.memory_pool import MIN_BYTES, pool_empty
 from spikebridge.ops.sequence import native
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="blocks are pooled on Linux alone")
+pytestmark = [
+    pytest.mark.untyped,
+    pytest.mark.skipif(sys.platform != "linux", reason="blocks are pooled on Linux alone"),
+]
 
 LARGE = (9, 4, 8192)  # more than MIN_BYTES in float32
 
@@ -54,6 +57,7 @@ def test_dtype_shape_and_order_are_those_asked_for() -> None:
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         block = pool_empty(LARGE, like(dtype))
         assert block.shape == LARGE and block.dtype == dtype and block.is_contiguous()
+        # a block begins with a cache line
         assert block.data_ptr() % 64 == 0 and block.storage_offset() == 0
         assert block.untyped_storage().nbytes() == math.prod(LARGE) * block.element_size()
 
@@ -82,6 +86,7 @@ def test_a_block_is_at_most_a_quarter_larger_than_needed(size: int) -> None:
 
 def test_idle_memory_is_bounded_and_the_size_that_was_used_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_pool, "MAX_IDLE", 8 * MIN_BYTES)
+    # one block is lent at a time, so that each size is idle at most once
     for size in (4, 2, 1, 2, 4):
         del_me = pool_empty((size * MIN_BYTES,), like(torch.uint8))
         del del_me
@@ -131,6 +136,7 @@ def test_threads_never_share_a_block() -> None:
 
     def work(number: int) -> None:
         for _ in range(30):
+            # the smallest block of float32 that is pooled
             block = pool_empty((MIN_BYTES // 4,), like()).fill_(number)
             if not bool((block == number).all()):
                 wrong.append(number)
@@ -164,6 +170,7 @@ def test_nothing_is_read_from_what_a_block_held_before(path: str, make: object) 
         slow = train()
 
     for _ in range(2):
+        # idle blocks hold NaN, which shows where it is read
         lent = [pool_empty(LARGE, like()).fill_(math.nan) for _ in range(3)]
         del lent
 

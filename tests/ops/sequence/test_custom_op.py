@@ -16,6 +16,8 @@ from spikebridge.ops.selection import is_exportable
 from spikebridge.ops.sequence.custom_op import sequence
 from spikebridge.ops.sequence.spec import NeuronParams
 
+pytestmark = pytest.mark.untyped
+
 LEARNED = ("tau", "v_threshold", "v_reset", "v_leak", "r")
 LAYERS = {
     "LIF": lambda: LIF(0.01, dt=0.004, learn=LEARNED),

@@ -29,7 +29,10 @@ from spikebridge.ops.selection import runs_natively
 from spikebridge.ops.sequence import native
 from spikebridge.ops.sequence.spec import BackwardArgs, ForwardArgs, NeuronParams, NeuronSpec, NeuronState
 
-pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
+pytestmark = [
+    pytest.mark.untyped,
+    pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}"),
+]
 
 # the step function, its state, the fields of `NeuronState` that it has, and the values that it takes beside the common
 KINDS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
@@ -156,7 +159,7 @@ class Case:
         self.compare(self.by_steps(spec), spec, in_place)
 
     def compare(self, expected: Any, spec: NeuronSpec, in_place: bool) -> None:
-        """What the native library gives with what the steps gave."""
+        """Compares outputs, states and gradients of the native library with those of the steps."""
         y, end, grads = expected
         native_y, native_end, native_grads = self.natively(spec, list(grads), in_place)
 

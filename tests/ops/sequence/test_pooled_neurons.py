@@ -17,6 +17,8 @@ from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import autograd as sequence
 from spikebridge.ops.sequence import native
 
+pytestmark = pytest.mark.untyped
+
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
 NEURONS: dict[str, Callable[[int], Neuron]] = {

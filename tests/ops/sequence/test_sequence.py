@@ -33,6 +33,8 @@ from spikebridge.ops import reference, selection, without_native
 from spikebridge.ops.selection import supports_sequence
 from spikebridge.ops.sequence import autograd as sequence
 
+pytestmark = pytest.mark.untyped
+
 N = 5
 MOVED = {"v_reset": -0.2, "v_leak": 0.1, "r": 1.5}
 LAYERS: dict[str, Callable[..., Neuron]] = {
@@ -246,7 +248,8 @@ def test_half_precision_is_worked_out_in_float32(name: str, dtype: torch.dtype, 
     x = signal(20, 3, N, dtype=torch.float32).to(dtype)
     half = train(layer, x)
     single = train(layer, x.float())
-    (y, *state), (expected, *expected_state) = half.numbers, single.numbers
+    y, *state = half.numbers
+    expected, *expected_state = single.numbers
 
     assert y.dtype == dtype and torch.equal(y, expected.to(dtype))
     assert all(a.dtype == torch.float32 and torch.equal(a, b) for a, b in zip(state, expected_state, strict=True))

@@ -8,6 +8,8 @@ from spikebridge.neurons import IF, Sequential
 from spikebridge.ops.sparse.engine import prepare
 from spikebridge.ops.sparse.native import functions
 
+pytestmark = pytest.mark.untyped
+
 
 def first_steps(network: Sequential, x: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Two steps prepared beside two steps of the network itself."""

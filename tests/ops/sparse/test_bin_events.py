@@ -12,7 +12,7 @@ from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import native
 from spikebridge.ops.sparse.bin_events import count_near, event_image
 
-pytestmark = pytest.mark.skipif(not native.available(), reason="built without a C compiler")
+pytestmark = [pytest.mark.untyped, pytest.mark.skipif(not native.available(), reason="built without a C compiler")]
 
 
 def some_events(number: int) -> BinEvents:

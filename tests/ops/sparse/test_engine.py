@@ -33,6 +33,8 @@ from spikebridge.ops.checks import checks
 from spikebridge.ops.sparse.engine import EventDriven, prepare
 from spikebridge.ops.sparse.native import functions
 
+pytestmark = pytest.mark.untyped
+
 HALF = 1 / math.log(2)  # a time constant with which a step of 1 s leaves half
 PATHS = [
     pytest.param(True, marks=pytest.mark.skipif(not functions(), reason="the native library is not built")),
@@ -360,7 +362,8 @@ def test_a_step_writes_to_nothing_that_it_was_given(native: bool) -> None:
     assert torch.equal(again[0][0], again[1][0])
     assert all(torch.equal(a, b) for a, b in zip(kept, (x, y, *tensors_of(state)), strict=True))
 
-    y += 1  # an output has memory of its own, also where it is a membrane
+    # an output has memory of its own, also where it is a membrane
+    y += 1
     assert torch.equal(tensors_of(state)[-1], kept[-1])
 
 

@@ -15,6 +15,8 @@ from spikebridge.ops import reference
 from spikebridge.ops.sparse.engine import prepare
 from spikebridge.ops.sparse.native import functions
 
+pytestmark = pytest.mark.untyped
+
 HALF = 1 / math.log(2)  # a time constant with which a step of 1 s leaves half
 NEURONS = [
     lambda: LIF(HALF, dt=1.0, v_threshold=0.75),

@@ -1,4 +1,4 @@
-"""Where cells run: processes of this machine, a Dask cluster, jobs of submitit; results are the same everywhere."""
+"""Executors: processes of this machine, a Dask cluster, jobs of submitit. Results are the same with each."""
 
 import json
 import os
@@ -20,11 +20,13 @@ from spikebridge.recipes.sweep import executors, local
 from spikebridge.recipes.sweep.executors import slurm_workers
 from spikebridge.recipes.sweep.local import LocalExecutor
 
+pytestmark = pytest.mark.untyped
+
 Capture = pytest.CaptureFixture[str]
 
 
 def cells(folder: str) -> list[dict[str, Any]]:
-    """What a sweep gave, times aside."""
+    """The results of the cells of a sweep, without times."""
     found = json.loads(Path(folder, "results.json").read_text())["cells"]
     rows = [{k: v for k, v in one.items() if k not in ("seconds", "cpu_seconds")} for one in found]
     return sorted(rows, key=lambda row: str(row["name"]))

@@ -9,7 +9,7 @@ import pytest
 from spikebridge.cli.main import main
 
 pytest.importorskip("optuna")
-pytestmark = pytest.mark.usefixtures("here")
+pytestmark = [pytest.mark.untyped, pytest.mark.usefixtures("here")]
 Capture = pytest.CaptureFixture[str]
 
 

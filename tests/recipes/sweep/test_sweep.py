@@ -28,6 +28,8 @@ from spikebridge.training import Run
 from spikebridge.training.run.config_io import to_plain
 from spikebridge.training.run.metrics import MetricsFile
 
+pytestmark = pytest.mark.untyped
+
 Capture = pytest.CaptureFixture[str]
 
 

@@ -68,7 +68,8 @@ class Step:
         for share in shares:
             product = product * share
 
-        return product
+        # a product of arrays without axes is a number
+        return np.asarray(product)
 
 
 def quantities_of(name: str, node: Any, step: Step, reset: Reset | None = None) -> Quantities:

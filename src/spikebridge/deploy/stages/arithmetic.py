@@ -35,10 +35,10 @@ WORD = 0xFFFFFFFF
 _NUMBERED_RATIO = re.compile(r"(multiplier|shift)(?:_(\d+))?")
 
 
-def rescale(q: Ints, multiplier: Ints, shift: Ints) -> Ints:
+def rescale(q: Ints, multiplier: Ints, shift: Ints) -> Ints | np.int64:
     """An integer in another scale, `(q m + 2^(k - 1)) >> k`: halves are rounded up."""
     half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
-    rescaled: Ints = (q * multiplier + half) >> shift
+    rescaled: Ints | np.int64 = (q * multiplier + half) >> shift
 
     return rescaled
 

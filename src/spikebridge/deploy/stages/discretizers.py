@@ -15,9 +15,9 @@ from spikebridge.deploy.stages.arithmetic import FloatArithmetic, IntegerArithme
 from spikebridge.deploy.stages.kernels import Forms, Settings, form_of
 from spikebridge.deploy.stages.neurons import neuron_start, neuron_step
 
-Result: TypeAlias = tuple[Sequence[Any], Any]
+Result: TypeAlias = tuple[Any, Any]  # values of the steps, in C a `Stack`, and the state
 Discretize: TypeAlias = Callable[[Sequence[NDArray[Any]], int, Any], Result]  # values, steps of a window, state
-Step: TypeAlias = Callable[[Any, Sequence[Any], int, Any], Result]
+Step: TypeAlias = Callable[[Any, Any, int, Any], Result]
 _Levels: TypeAlias = Callable[[Settings, int], tuple[int, int]]  # from settings and the steps of a window
 Kind: TypeAlias = Literal["steps", "reduces", "expands"]
 
@@ -88,7 +88,7 @@ def kind_of(name: str, forms: Forms = None) -> Kind:
     return form.kind if isinstance(form, DiscretizerForm) else "steps"
 
 
-def _bernoulli(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
+def _bernoulli(a: Any, values: Any, length: int, state: Any) -> Result:
     spikes = []
     for h in values:
         draws, state = a.draw(h, state)
@@ -97,11 +97,11 @@ def _bernoulli(a: Any, values: Sequence[Any], length: int, state: Any) -> Result
     return spikes, state
 
 
-def _threshold(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
+def _threshold(a: Any, values: Any, length: int, state: Any) -> Result:
     return [a.fire(h, a["v_threshold"]) for h in values], None
 
 
-def _signed_delta(a: Any, values: Sequence[Any], length: int, total: Any) -> Result:
+def _signed_delta(a: Any, values: Any, length: int, total: Any) -> Result:
     limit = a.limit()
     outputs = []
     for h in values:
@@ -114,28 +114,28 @@ def _signed_delta(a: Any, values: Sequence[Any], length: int, total: Any) -> Res
     return outputs, total
 
 
-def _integrate(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
+def _integrate(a: Any, values: Any, length: int, state: Any) -> Result:
     return [a.clip_output(a.rescale(a.xp.stack(values).sum(0)))], None
 
 
-def _last(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
+def _last(a: Any, values: Any, length: int, state: Any) -> Result:
     return [values[-1]], None
 
 
-def _count(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
+def _count(a: Any, values: Any, length: int, state: Any) -> Result:
     return [a.spikes(a.xp.stack(values) != 0, None).sum(0)], None
 
 
-def _first_time(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
+def _first_time(a: Any, values: Any, length: int, state: Any) -> Result:
     return [a.spikes(a.xp.stack(values) == 0, None).cumprod(0).sum(0)], None
 
 
-def _first_spike(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
+def _first_spike(a: Any, values: Any, length: int, state: Any) -> Result:
     step = np.minimum(np.floor((1 - np.clip(values[0], 0, 1)) * length), length - 1)
     return [a.spikes(step == k, None) for k in range(length)], None
 
 
-def _phase(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
+def _phase(a: Any, values: Any, length: int, state: Any) -> Result:
     rest = np.clip(values[0], 0, 1)
     smallest = float(np.finfo(np.float32).tiny)
     spikes = []
@@ -148,16 +148,16 @@ def _phase(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
     return spikes, None
 
 
-def _burst(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
+def _burst(a: Any, values: Any, length: int, state: Any) -> Result:
     number = np.clip(values[0], 0, 1) * np.float32(length)
     return [a.fire(number - k, 0.5) for k in range(length)], None
 
 
-def _table(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
+def _table(a: Any, values: Any, length: int, state: Any) -> Result:
     return a.look_up("entries", values[0] - a.settings["low"]), None
 
 
-def _spiking_layer(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
+def _spiking_layer(a: Any, values: Any, length: int, state: Any) -> Result:
     outputs = []
     for h in values:
         y, state = neuron_step(a, [h], state, {})

@@ -10,6 +10,8 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, Kalman, StaticBox, fit_kalman
 from spikebridge.networks.sensing.evaluation.protocols import interframe
 
+pytestmark = pytest.mark.untyped
+
 NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
 EVERY_TRACKER = [StaticBox(), ConstantVelocity(), Kalman(acceleration=100.0, box_noise=1.0, speed=100.0)]
 

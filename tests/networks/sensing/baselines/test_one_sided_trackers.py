@@ -24,6 +24,8 @@ from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
+pytestmark = pytest.mark.untyped
+
 NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
 
 

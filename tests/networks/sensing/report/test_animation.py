@@ -20,6 +20,8 @@ from spikebridge.networks.sensing.report.animation import (
 )
 from spikebridge.networks.sensing.report.figures import error_lines
 
+pytestmark = pytest.mark.untyped
+
 
 def shades(num):
     return [Image.new("RGB", (12, 8), (20 * k, 0, 0)) for k in range(num)]

@@ -20,6 +20,8 @@ from spikebridge.networks.sensing.tracker.tracker import SensingTracker, Tracker
 from spikebridge.networks.sensing.training.samples import cut_samples
 from spikebridge.training import Run
 
+pytestmark = pytest.mark.untyped
+
 
 @pytest.fixture(scope="module")
 def part():

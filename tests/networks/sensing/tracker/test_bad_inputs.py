@@ -17,6 +17,8 @@ from spikebridge.networks.sensing.evaluation.metrics import overlaps
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.pretrained import shipped_run
 
+pytestmark = pytest.mark.untyped
+
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:

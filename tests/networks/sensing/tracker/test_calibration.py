@@ -25,6 +25,8 @@ from spikebridge.networks.sensing.tracker.calibration import (
 from spikebridge.networks.sensing.tracker.inference import EagerInference
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
+pytestmark = pytest.mark.untyped
+
 DT = 0.005
 TRAINED = TrainedHead(1.0, 0.03, (0.5, 2.0))
 STEPS = np.arange(-20, 21.0)

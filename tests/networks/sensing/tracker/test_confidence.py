@@ -26,6 +26,8 @@ from spikebridge.networks.sensing.tracker.detectors import DetectedBox, detectio
 from spikebridge.networks.sensing.tracker.suitability import Beginning, stream_warnings
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
+pytestmark = pytest.mark.untyped
+
 BOX = np.array([20.0, 20.0, 16.0, 16.0])
 NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
 

@@ -26,6 +26,8 @@ from spikebridge.networks.sensing.tracker.detectors import (
 )
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
+pytestmark = pytest.mark.untyped
+
 BOX = np.array([60.0, 40.0, 26.0, 20.0])
 
 

@@ -15,6 +15,8 @@ from spikebridge.networks.sensing.tracker.fused_model import FusedInference, can
 from spikebridge.networks.sensing.tracker.inference import EagerInference, InferenceCache, build_inference
 from spikebridge.ops import without_native
 
+pytestmark = pytest.mark.untyped
+
 DT = 1 / 240
 PATCH_SIDE = 64
 

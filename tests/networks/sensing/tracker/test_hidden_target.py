@@ -1,11 +1,14 @@
 """A target that is hidden for some frames and shown elsewhere."""
 
 import numpy as np
+import pytest
 
 from research.sensing.closed_loop.hidden_targets import follow, hidden_recording
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.data import DT
 from spikebridge.pretrained import shipped_run
+
+pytestmark = pytest.mark.untyped
 
 
 def test_a_hidden_target_is_detected_again_elsewhere_and_confidence_falls_meanwhile() -> None:

@@ -21,6 +21,8 @@ from spikebridge.networks.sensing.tracker.detectors import DetectorName
 from spikebridge.networks.sensing.tracker.inputs import check_inputs, num_bins
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
+pytestmark = pytest.mark.untyped
+
 DT = 0.005
 
 

@@ -25,6 +25,8 @@ from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector
 from spikebridge.networks.sensing.tracker.mixed_detector import MixedDetector
 from spikebridge.pretrained import shipped_run
 
+pytestmark = pytest.mark.untyped
+
 BOX = np.array([60.0, 40.0, 26.0, 20.0])
 NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
 SOME = BinEvents(np.array([3], np.uint16), np.array([5], np.uint16), np.array([True]))

@@ -18,6 +18,8 @@ from spikebridge.networks.sensing.tracker.suitability import (
 )
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
+pytestmark = pytest.mark.untyped
+
 
 def frame_of(grey: int) -> np.ndarray:
     """A square of 16 px at (20, 20) before a background of grey 60."""

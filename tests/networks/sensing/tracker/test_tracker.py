@@ -27,6 +27,8 @@ from spikebridge.networks.sensing.tracker.tracker import SensingTracker, Tracker
 from spikebridge.networks.sensing.training.samples import cut_samples
 from spikebridge.ops import without_native
 
+pytestmark = pytest.mark.untyped
+
 DT = 0.005
 
 

@@ -8,6 +8,8 @@ from torch import Tensor
 from spikebridge.networks.sensing.model.detector import patch_side
 from spikebridge.networks.sensing.training import augmentation
 
+pytestmark = pytest.mark.untyped
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:

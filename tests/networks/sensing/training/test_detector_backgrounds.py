@@ -12,6 +12,8 @@ from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.networks.sensing.model.background import initial_background
 from spikebridge.networks.sensing.training.detector_samples import background_sequence
 
+pytestmark = pytest.mark.untyped
+
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:

@@ -17,6 +17,8 @@ from spikebridge.networks.sensing.training.detector_samples import (
 )
 from spikebridge.networks.sensing.training.objectives import detection_objective
 
+pytestmark = pytest.mark.untyped
+
 
 @pytest.fixture(scope="module")
 def parts() -> list[sensing_parts.RecordingPart]:

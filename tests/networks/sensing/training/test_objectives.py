@@ -14,6 +14,8 @@ from spikebridge.networks.sensing.training.objectives import (
     tracking_objective,
 )
 
+pytestmark = pytest.mark.untyped
+
 DT = 1 / 240
 NAN = float("nan")
 BOX = torch.tensor([[0.0, 0.0, 10.0, 10.0]])

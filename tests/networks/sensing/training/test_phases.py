@@ -14,6 +14,8 @@ from spikebridge.networks.sensing.training.phases import (
 )
 from spikebridge.training import Batches, Settings, fit
 
+pytestmark = pytest.mark.untyped
+
 DT = 1 / 240
 
 

@@ -13,6 +13,8 @@ from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.training.samples import TrackingSamples, cut_samples
 
+pytestmark = pytest.mark.untyped
+
 DT = 0.005
 NAN = float("nan")
 

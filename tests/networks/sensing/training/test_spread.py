@@ -9,6 +9,8 @@ from spikebridge.networks.sensing.training import spread
 from spikebridge.networks.sensing.training.detector_samples import detector_samples
 from spikebridge.networks.sensing.training.spread import fit_spread
 
+pytestmark = pytest.mark.untyped
+
 
 def test_claims_that_are_scaled_once_need_no_second_factor_and_any_scale_gives_the_same():
     recording, _ = generated_parts("validation", 1)[0]

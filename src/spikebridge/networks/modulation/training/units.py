@@ -106,7 +106,7 @@ class TaskPairDataset:
         return inputs.gather(2, self.tasks.permutations[tasks].unsqueeze(1).expand_as(inputs))
 
 
-def cosines(first: Signals, second: Signals) -> Float[Tensor, "P n n"]:
+def cosines(first: Float[Tensor, "P n C"], second: Float[Tensor, "P m C"]) -> Float[Tensor, "P n m"]:
     """The cosine of every sample of one task with every sample of the other."""
     unit = [v / v.norm(dim=-1, keepdim=True).clamp(min=1e-12) for v in (first, second)]
     return unit[0] @ unit[1].transpose(-1, -2)
