@@ -73,7 +73,7 @@ def test_a_base_step_that_does_not_divide_is_refused_with_the_numbers() -> None:
     with pytest.raises(ConfigError, match=r"the phase of 'events' is 0\.0005 s, which is 0\.5 base steps"):
         every(0.001, phase=0.0005).clock(0.001, "events")
 
-    with pytest.raises(ConfigError, match=r"'events' is 0\.0001 s.* must be a whole number of at least 1"):
+    with pytest.raises(ConfigError, match=r"'events' is 0\.0001 s.* must be an integer of at least 1"):
         every(0.0001).clock(1000.0, "events")
 
     with pytest.raises(
@@ -81,7 +81,7 @@ def test_a_base_step_that_does_not_divide_is_refused_with_the_numbers() -> None:
     ):
         every(1e308).clock(0.001, "events")
 
-    with pytest.raises(ConfigError, match=r"which is 0 base steps of 1e\+10 s, but must be a whole number"):
+    with pytest.raises(ConfigError, match=r"which is 0 base steps of 1e\+10 s, but must be an integer"):
         every(1e-320).clock(1e10, "events")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from spikebridge.axes import Windows
 from spikebridge.coding.coder import Decoder, Encoder, Saturate
 from spikebridge.hybrid import Burst, Discretizer, Hold, Tumbling
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 
 
 class RunLength(Discretizer):
@@ -42,7 +42,7 @@ class BurstDecoder(Decoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        window = Tumbling(whole_number("BurstDecoder", "num_steps", num_steps))
+        window = Tumbling(checked_integer("BurstDecoder", "num_steps", num_steps))
         super().__init__(window, None, None, RunLength())
 
 
@@ -65,7 +65,7 @@ class BurstEncoder(Encoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        window = Hold(whole_number("BurstEncoder", "num_steps", num_steps))
+        window = Hold(checked_integer("BurstEncoder", "num_steps", num_steps))
         super().__init__(window, None, Saturate(), Burst())
         self.num_steps = num_steps
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from spikebridge.coding.coder import Decoder, Encoder
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import SignedDelta, Sum
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 
 
 class Scale(nn.Module):
@@ -72,7 +72,7 @@ class DeltaEncoder(Encoder):
 
     def __init__(self, quantum: float, limit: int | None = None) -> None:
         if limit is not None:
-            whole_number("DeltaEncoder", "limit", limit)
+            checked_integer("DeltaEncoder", "limit", limit)
         super().__init__(discretizer=SignedDelta(_checked("DeltaEncoder", quantum), limit))
         self.quantum = quantum
 

@@ -7,7 +7,7 @@ from spikebridge.axes import Windows
 from spikebridge.coding.coder import Decoder, Encoder, Saturate
 from spikebridge.hybrid import Discretizer, FirstSpike, Hold, Tumbling
 from spikebridge.hybrid.unit.discretizer import straight_through
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 
 
 class Earliness(Discretizer):
@@ -42,7 +42,7 @@ class LatencyDecoder(Decoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        window = Tumbling(whole_number("LatencyDecoder", "num_steps", num_steps))
+        window = Tumbling(checked_integer("LatencyDecoder", "num_steps", num_steps))
         super().__init__(window, None, None, Earliness())
 
 
@@ -63,7 +63,7 @@ class LatencyEncoder(Encoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        window = Hold(whole_number("LatencyEncoder", "num_steps", num_steps))
+        window = Hold(checked_integer("LatencyEncoder", "num_steps", num_steps))
         super().__init__(window, None, Saturate(), FirstSpike())
         self.num_steps = num_steps
 

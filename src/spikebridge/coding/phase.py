@@ -8,7 +8,7 @@ from torch import Tensor
 from spikebridge.axes import Windows
 from spikebridge.coding.coder import Decoder, Encoder, Saturate
 from spikebridge.hybrid import Discretizer, Hold, PhaseCode, Tumbling
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 
 
 class BinaryFraction(Discretizer):
@@ -41,7 +41,7 @@ class PhaseDecoder(Decoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        window = Tumbling(whole_number("PhaseDecoder", "num_steps", num_steps))
+        window = Tumbling(checked_integer("PhaseDecoder", "num_steps", num_steps))
         super().__init__(window, None, None, BinaryFraction())
 
 
@@ -63,7 +63,7 @@ class PhaseEncoder(Encoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        window = Hold(whole_number("PhaseEncoder", "num_steps", num_steps))
+        window = Hold(checked_integer("PhaseEncoder", "num_steps", num_steps))
         super().__init__(window, None, Saturate(), PhaseCode())
         self.num_steps = num_steps
 

@@ -14,7 +14,7 @@ from spikebridge.coding.coder import Decoder, Encoder
 from spikebridge.coding.rate import EvenlySpaced
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Hold, Mean, Tumbling
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 from spikebridge.ops.saturation import saturate
 
 
@@ -38,7 +38,7 @@ class Tuning(nn.Module):
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ConfigError(f"a population needs a finite range with low < high, but got low={low}, high={high}")
 
-        self.num_neurons = whole_number("a population", "num_neurons", num_neurons, least=2)
+        self.num_neurons = checked_integer("a population", "num_neurons", num_neurons, minimum=2)
         self.low = low
         self.high = high
 
@@ -112,7 +112,7 @@ class PopulationDecoder(Decoder):
     """
 
     def __init__(self, num_steps: int, num_neurons: int = 8, low: float = 0.0, high: float = 1.0) -> None:
-        window = Tumbling(whole_number("PopulationDecoder", "num_steps", num_steps))
+        window = Tumbling(checked_integer("PopulationDecoder", "num_steps", num_steps))
         super().__init__(window, Mean(), CentreOfMass(Tuning(num_neurons, low, high), 1 / num_steps))
 
 
@@ -141,7 +141,7 @@ class PopulationEncoder(Encoder):
     """
 
     def __init__(self, num_steps: int, num_neurons: int = 8, low: float = 0.0, high: float = 1.0) -> None:
-        window = Hold(whole_number("PopulationEncoder", "num_steps", num_steps))
+        window = Hold(checked_integer("PopulationEncoder", "num_steps", num_steps))
         tuning = Tuning(num_neurons, low, high)
         super().__init__(window, None, tuning, EvenlySpaced())
         self.num_steps = num_steps

@@ -10,7 +10,7 @@ from spikebridge.axes import Windows
 from spikebridge.coding.coder import Decoder, Encoder, Saturate
 from spikebridge.hybrid import Bernoulli, Discretizer, Hold, Mean, Tumbling
 from spikebridge.hybrid.unit.discretizer import straight_through
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 from spikebridge.ops.saturation import clip
 
 
@@ -64,7 +64,7 @@ class RateDecoder(Decoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        super().__init__(Tumbling(whole_number("RateDecoder", "num_steps", num_steps)), Mean())
+        super().__init__(Tumbling(checked_integer("RateDecoder", "num_steps", num_steps)), Mean())
 
 
 class RateEncoder(Encoder):
@@ -84,7 +84,7 @@ class RateEncoder(Encoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        window = Hold(whole_number("RateEncoder", "num_steps", num_steps))
+        window = Hold(checked_integer("RateEncoder", "num_steps", num_steps))
         super().__init__(window, None, Saturate(), EvenlySpaced())
         self.num_steps = num_steps
 
@@ -117,7 +117,7 @@ class BernoulliEncoder(Encoder):
     """
 
     def __init__(self, num_steps: int, seed: int | None = None) -> None:
-        window = Hold(whole_number("BernoulliEncoder", "num_steps", num_steps))
+        window = Hold(checked_integer("BernoulliEncoder", "num_steps", num_steps))
         super().__init__(window, None, Saturate(), Bernoulli(seed))
         self.num_steps = num_steps
 

@@ -21,7 +21,7 @@ from spikebridge.coding.rate import spread_evenly
 from spikebridge.errors import ShapeError
 from spikebridge.hybrid import Discretizer, Hold, Kernel, Tumbling
 from spikebridge.hybrid.unit.finite_response import FIRCarry
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 from spikebridge.ops.precision import state_dtype
 from spikebridge.ops.saturation import clip, saturate
 
@@ -56,7 +56,7 @@ class InPhase(Discretizer):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = whole_number("InPhase", "width", width)
+        self.width = checked_integer("InPhase", "width", width)
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
         in_phase = spread_evenly(clip(h[:, :1], 0, 1), length // (2 * self.width))
@@ -96,7 +96,7 @@ class Pulse(Kernel):
 
     def __init__(self, width: int) -> None:
         super().__init__(keep=True)
-        self.width = whole_number("Pulse", "width", width)
+        self.width = checked_integer("Pulse", "width", width)
 
     def initial_state(self, x_t: Step) -> FIRCarry:
         return FIRCarry(x_t.new_zeros((x_t.shape[0], self.width - 1, *x_t.shape[1:]), dtype=state_dtype(x_t.dtype)))
@@ -197,4 +197,4 @@ class SynchronyEncoder(Encoder):
 
 
 def _length(name: str, num_slots: int, width: int) -> int:
-    return 2 * whole_number(name, "num_slots", num_slots) * whole_number(name, "width", width)
+    return 2 * checked_integer(name, "num_slots", num_slots) * checked_integer(name, "width", width)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from spikebridge.errors import ConfigError, ShapeError, in_words, is_number
 from spikebridge.neurons.dt import written
 
-_MOST_TICKS = 1e-3  # base ticks by which a period or a phase may miss a whole number
+_MAX_MISS = 1e-3  # base ticks by which a period or a phase may miss an integer
 
 
 @dataclass(frozen=True)
@@ -53,24 +53,24 @@ class Every:
             Clock(period=6, phase=0)
         """
         return Clock(
-            _whole_ticks(self.period, dt, f"the period of {name!r}", least=1),
-            _whole_ticks(self.phase, dt, f"the phase of {name!r}", least=0),
+            _in_ticks(self.period, dt, f"the period of {name!r}", minimum=1),
+            _in_ticks(self.phase, dt, f"the phase of {name!r}", minimum=0),
         )
 
 
-def _whole_ticks(seconds: float, dt: float, what: str, least: int) -> int:
+def _in_ticks(seconds: float, dt: float, what: str, minimum: int) -> int:
     ticks = seconds / dt
     if ticks == math.inf:
         raise ConfigError(f"{what} is {seconds:g} s, which is too many base steps of {dt:g} s to be counted")
 
     count = round(ticks)
     # six-digit decimals pass, but no share of a tick that adds up over a recording; then the rounding of the quotient
-    tolerance = min(1e-6 * max(1, count), _MOST_TICKS) + 4 * sys.float_info.epsilon * count
-    if abs(ticks - count) > tolerance or count < least:
+    tolerance = min(1e-6 * max(1, count), _MAX_MISS) + 4 * sys.float_info.epsilon * count
+    if abs(ticks - count) > tolerance or count < minimum:
         digits = len(str(count)) + 5  # the share of a tick is seen
         raise ConfigError(
-            f"{what} is {seconds:.{digits}g} s, which is {ticks:.{digits}g} base steps of {dt:g} s, but must be a "
-            f"whole number{' of at least 1' if least else ''}; choose a base step that divides every clock, for "
+            f"{what} is {seconds:.{digits}g} s, which is {ticks:.{digits}g} base steps of {dt:g} s, but must be an "
+            f"integer{' of at least 1' if minimum else ''}; choose a base step that divides every clock, for "
             f"example dt={written(seconds / max(1, math.ceil(ticks)))}"
         )
 
@@ -105,7 +105,7 @@ class Ticks:
 
     def __post_init__(self) -> None:
         if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 0:
-            raise ConfigError(f"ticks needs a whole number, 0 or more, but got {in_words(self.count)}")
+            raise ConfigError(f"ticks needs an integer, 0 or more, but got {in_words(self.count)}")
 
     def __repr__(self) -> str:
         return f"ticks({self.count})"
@@ -118,7 +118,7 @@ def ticks(count: int) -> Ticks:
         count: 0 or more.
 
     Raises:
-        ConfigError: no whole number, or one below 0.
+        ConfigError: no integer, or one below 0.
 
     Example:
         >>> ticks(1)
@@ -128,7 +128,7 @@ def ticks(count: int) -> Ticks:
 
 
 def check_delay(delay: float | Ticks, what: str) -> None:
-    """Raises where a delay is neither seconds nor `ticks(...)`. A bare integer could mean both; 0 is 0 in both."""
+    """Raises if a delay is neither seconds nor `ticks(...)`. A bare integer could mean both; 0 is 0 in both."""
     if isinstance(delay, Ticks) or (type(delay) is int and delay == 0):
         return
 
@@ -159,7 +159,7 @@ def delay_in_ticks(delay: float | Ticks, dt: float, what: str) -> int:
         >>> delay_in_ticks(0.004, 0.001, "the link"), delay_in_ticks(ticks(3), 0.001, "the link")
         (4, 3)
     """
-    return delay.count if isinstance(delay, Ticks) else _whole_ticks(delay, dt, f"the delay of {what}", least=0)
+    return delay.count if isinstance(delay, Ticks) else _in_ticks(delay, dt, f"the delay of {what}", minimum=0)
 
 
 class Clock(NamedTuple):
@@ -276,7 +276,7 @@ def count_ticks(clocks: Mapping[str, Clock], given: Mapping[str, int], start: in
         after = [clock.phase + (clock.count(start) + given[name]) * clock.period for name, clock in clocks.items()]
         ticks = max(0, min(after) - start)
     elif isinstance(ticks, bool) or not isinstance(ticks, int) or ticks < 0:
-        raise ConfigError(f"ticks must be a whole number, 0 or more, but got {ticks!r}")
+        raise ConfigError(f"ticks must be an integer, 0 or more, but got {ticks!r}")
 
     for name, clock in clocks.items():
         expected = clock.between(start, start + ticks)

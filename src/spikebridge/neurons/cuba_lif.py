@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.neurons.dt import decay_per_step
-from spikebridge.neurons.firing import FiringNeuron, FiringSettings
-from spikebridge.neurons.lif import Firing, at_rest, fire_and_reset, leak
+from spikebridge.neurons.lif import Firing, FiringNeuron, FiringSettings, at_rest, fire_and_reset, leak
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.ops.precision import zero_state
 

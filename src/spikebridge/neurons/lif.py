@@ -9,18 +9,22 @@ is a `LIF`.
 
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.errors import ConfigError, in_words, is_number
+from spikebridge.errors import ConfigError, did_you_mean, in_words, is_number
 from spikebridge.neurons.dt import decay_per_step, known_dt
-from spikebridge.neurons.firing import FiringNeuron, FiringSettings, Reset
-from spikebridge.neurons.quantity import names_to_learn
-from spikebridge.neurons.surrogate import ARCTAN, Surrogate
+from spikebridge.neurons.neuron import Neuron
+from spikebridge.neurons.quantity import Quantity, names_to_learn
+from spikebridge.neurons.surrogate import ARCTAN, Surrogate, check_surrogate
 from spikebridge.ops.precision import state_dtype, zero_state
+
+Reset: TypeAlias = Literal["zero", "subtract", "none"]
+_RENAMED_RESETS = {"hard": "zero", "soft": "subtract"}
+_MEMBRANE = {"v_threshold": 1.0, "v_reset": 0.0, "v_leak": 0.0, "r": 1.0}  # defaults
 
 
 class LIFState(NamedTuple):
@@ -134,6 +138,73 @@ def lif_step(
     wait = torch.where(spikes > 0, refractory, (state.wait - 1).clamp(min=0))
 
     return spikes, LIFState(v, wait)
+
+
+class FiringSettings(TypedDict, total=False):
+    """Keyword arguments of every firing neuron."""
+
+    v_threshold: Tensor | float
+    v_reset: Tensor | float
+    v_leak: Tensor | float
+    r: Tensor | float
+    reset: Reset
+    surrogate: Surrogate
+    detach_reset: bool
+
+
+class FiringNeuron(Neuron):
+    """A layer of neurons that fire at a threshold.
+
+    Args:
+        tau: membrane time constant [s].
+        dt: step of the layer's clock [s].
+        learn: quantities that are trained.
+        own: further quantities of the subclass.
+        membrane: `v_threshold`, where a spike is fired; `v_reset`, the membrane after a reset to a value; `v_leak`, the
+            membrane at rest and the initial one; `r`, the membrane a unit of input.
+        reset: "zero" sets the membrane to `v_reset`, "subtract" takes the threshold away, "none" leaves it.
+        surrogate: derivative of the spike.
+        detach_reset: no gradient through the reset.
+    """
+
+    tau = Quantity(positive=True)
+    v_threshold = Quantity()
+    v_reset = Quantity()
+    v_leak = Quantity()
+    r = Quantity()
+
+    def __init__(
+        self,
+        tau: Tensor | float,
+        dt: float | None,
+        learn: str | Iterable[str],
+        own: dict[str, Tensor | float],
+        *,
+        reset: Reset = "zero",
+        surrogate: Surrogate = ARCTAN,
+        detach_reset: bool = False,
+        **membrane: Tensor | float,
+    ) -> None:
+        for name in membrane.keys() - _MEMBRANE.keys():
+            known = ["tau", "dt", "learn", "reset", "surrogate", "detach_reset", *own, *_MEMBRANE]
+            raise ConfigError(f"{type(self).__name__} has no {name!r}; {did_you_mean(name, known)}")
+
+        super().__init__(dt, learn, tau=tau, **own, **(_MEMBRANE | membrane))
+        if reset not in get_args(Reset):
+            new = _RENAMED_RESETS.get(str(reset))
+            hint = f"{reset!r} is now {new!r}" if new else f"but got {in_words(reset)}"
+            raise ConfigError(
+                f"{type(self).__name__} needs reset='zero', 'subtract' or 'none'{'; ' if new else ', '}{hint}"
+            )
+
+        check_surrogate(type(self).__name__, surrogate)
+        self.reset = reset
+        self.surrogate = surrogate
+        self.detach_reset = detach_reset
+
+    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
+        kinds = {"reset": self.reset, "surrogate": self.surrogate, "detach_reset": self.detach_reset}
+        return {**quantities, **kinds}
 
 
 class LIF(FiringNeuron):

@@ -169,24 +169,26 @@ def form_of(state: State) -> Form:
 
 
 def has_form(state: State, form: Form) -> bool:
-    """Whether `form_of(state)` is this form, without making it.
-
-    Example:
-        >>> has_form((torch.zeros(2, 3), 7), form_of((torch.ones(2, 3), 8))), has_form((7,), form_of((8.0,)))
-        (True, False)
-    """
+    """True if `form_of(state)` is this form, without making it."""
     kind = type(form)
     if kind is TensorForm:
         shape, dtype, device = form
         return isinstance(state, Tensor) and state.shape == shape and state.dtype == dtype and state.device == device
 
     if kind is TupleForm:
-        values = form.items.values()
-        return type(state) is form.kind and len(state) == len(values) and all(map(has_form, state, values))
+        if type(state) is not form.kind or len(state) != len(form.items):
+            return False
+
+        # None without a call of its own: most layers of a row have no state
+        for value, item in zip(state, form.items.values(), strict=True):
+            if value is not None if item is None else not has_form(value, item):
+                return False
+
+        return True
 
     if kind is dict:
-        same = isinstance(state, dict) and state.keys() == form.keys()
-        return same and all(has_form(state[name], item) for name, item in form.items())
+        is_alike = isinstance(state, dict) and state.keys() == form.keys()
+        return is_alike and all(has_form(state[name], item) for name, item in form.items())
 
     return state is None if form is None else type(state) is form
 

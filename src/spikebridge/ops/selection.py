@@ -331,18 +331,14 @@ def is_faster_in_windows(x: Tensor) -> bool:
 
 
 def supports_rows(like: Tensor) -> bool:
-    """Whether a network may run ticks on rows: values in single or double precision that are computed now, unchecked.
-
-    Example:
-        >>> supports_rows(torch.zeros(2, 0)), supports_rows(torch.zeros(2, 0, device="meta"))
-        (True, False)
-    """
+    """True if a network may run ticks on rows: values in single or double precision that are computed now, unchecked."""
     # is_compiling first: what stands after it is never traced
     if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
         return False
+    if torch._C._is_any_autocast_enabled() or like.is_meta or is_checked(False):
+        return False
 
-    refused = is_autocast(like.device) or like.is_meta or is_checked(False)
-    return like.dtype in SINGLE and like.shape[0] > 0 and not refused
+    return like.dtype in SINGLE and like.shape[0] > 0
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -17,16 +17,15 @@ from torch.func import functional_call
 
 from spikebridge.errors import ConfigError, SpikebridgeError
 from spikebridge.hybrid.clock import count_ticks
-from spikebridge.hybrid.network.checks import check_finite
 from spikebridge.hybrid.network.delivery import split_inputs
 from spikebridge.hybrid.network.graph import NetworkGraph
-from spikebridge.hybrid.network.program import RowSegment
+from spikebridge.hybrid.network.program import run_tick
 from spikebridge.hybrid.unit.discretizer import DrawState
 from spikebridge.neurons.state import State
 from spikebridge.ops.checks import is_checked
 from spikebridge.ops.selection import has_hooks, is_reference, supports_rows
 
-_MOST_GRAPHS = 256
+_MAX_GRAPHS = 256
 
 
 @runtime_checkable
@@ -48,6 +47,8 @@ class _Network(NetworkGraph, Protocol):
 
     def check_stream(self, state: State, inputs: Mapping[str, Tensor]) -> None: ...
 
+    def check_finite(self, inputs: Mapping[str, Tensor], names: Iterable[str]) -> None: ...
+
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
@@ -67,16 +68,16 @@ class CompiledNetwork:
         block: ticks of one graph. With 1, a whole sequence, steps and any cut agree to the bit; more are faster.
 
     Raises:
-        ConfigError: a block that is no whole number above 0.
+        ConfigError: a block that is no integer above 0.
     """
 
     def __init__(self, network: _Network, block: int = 1) -> None:
         if isinstance(block, bool) or not isinstance(block, int) or block < 1:
-            raise ConfigError(f"a compiled network needs block= as a whole number of ticks above 0, but got {block!r}")
+            raise ConfigError(f"a compiled network needs block= as an integer of ticks above 0, but got {block!r}")
 
         self.network = network
         self.block = block
-        self.settled = max(1, *(group.schedule.settled for group in network.plan.groups))
+        self.settled = max(1, *(group.schedule.periodic_from for group in network.plan.groups))
         self._graphs: dict[Hashable, _Graph] = {}
 
     def __call__(
@@ -97,8 +98,7 @@ class CompiledNetwork:
             network.check_stream(state, inputs)
 
         if state.ticks == 0:
-            for name, x in inputs.items():
-                check_finite(name, x)
+            network.check_finite(inputs, inputs)
 
         given = {name: inputs[name].shape[0] if name in inputs else 0 for name in network.inputs}
         start = state.ticks
@@ -144,7 +144,7 @@ class CompiledNetwork:
                 key = (ticks, form, _key(modules.values(), parameters, xs, values))
                 following = self._graphs.get(key)
                 if following is None:
-                    if len(self._graphs) >= _MOST_GRAPHS:
+                    if len(self._graphs) >= _MAX_GRAPHS:
                         self._graphs.clear()
                     names = [f"network.{name}" for name in parameters], list(xs)
                     following = self._graphs[key] = _Graph(_Ticks(network, range(a, b), names, form))
@@ -239,20 +239,17 @@ class _Ticks(nn.Module):
         parts, links = _join(tensors[number:], self.before)
         collected: dict[str, list[Tensor]] = {}
 
-        for tick, now in zip(ticks, pieces, strict=True):
-            segment = RowSegment.begin(self.network, now, (parts, links), (tick, tick + 1), checked=False)
-            segment.run()
-            parts = segment.parts
-            links = segment.link_states()
-
+        for tick, piece in zip(ticks, pieces, strict=True):
+            xs = {name: x[0] for name, x in piece.items()}
+            rows, parts, links = run_tick(self.network, xs, (parts, links), tick, checked=False)
             for name in self.network.outputs:
-                if (y := segment.signals[name]) is not None:
+                if (y := rows[name]) is not None:
                     collected.setdefault(name, []).append(y)
 
         values, self.after = _split((parts, links))
         self.outputs = list(collected)
 
-        return [*(torch.cat(ys) for ys in collected.values()), *values]
+        return [*(torch.stack(ys) for ys in collected.values()), *values]
 
 
 class _Graph:

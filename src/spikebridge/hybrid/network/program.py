@@ -3,333 +3,337 @@
     for each part, by the schedule of the tick:     send on its links, deliver what is due, fire the part
     for each delayed link:                          send
 
-Numbers and gradients are those of `execution.py` to the bit. Signals, states and modulation with a shape that has not
-been seen go through `apply_part`, which checks them.
+Numbers and gradients are those of `execution.py` to the bit. A part whose signals, state or modulation have a new shape
+runs through `apply_part`, which checks them, as a sequence of one step.
 """
 
 from collections import deque
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikebridge.hybrid.network.delivery import LinkBuffer
 from spikebridge.hybrid.network.execution import Segment, apply_part, name_outputs
-from spikebridge.hybrid.network.graph import Group
-from spikebridge.hybrid.network.link import Modulation
-from spikebridge.hybrid.network.one_step import KeptStep, Step, first_step, timed
+from spikebridge.hybrid.network.graph import Group, NetworkGraph
+from spikebridge.hybrid.network.link import LinkState, Route
 from spikebridge.hybrid.network.schedule import Tick
-from spikebridge.hybrid.unit.unit import HybridUnit
-from spikebridge.neurons.base import Stateful
-from spikebridge.neurons.quantity import By
-from spikebridge.neurons.state import State
+from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
+from spikebridge.neurons.base import RowEffects, Stateful, advance_by_forward, first_step, over_one_step
+from spikebridge.neurons.state import State, form_of, has_form
 from spikebridge.neurons.stateless import check_rows
 from spikebridge.ops.selection import SINGLE, has_hooks
 
-Rows = dict[str, Tensor | None]
-_MOST_SIGNATURES = 64  # that are remembered of a part
-# of each part of a network, between calls; beside the network, so that a copy of it makes its own
-_STEPS: WeakKeyDictionary[Any, dict[str, KeptStep]] = WeakKeyDictionary()
+_Rows = dict[str, Tensor | None]
+_Step = Callable[[Tensor, State, RowEffects], tuple[Any, State]]
+_MAX_SHAPES = 64  # that are remembered of a part
 
 
-@dataclass(eq=False)
-class RowSegment(Segment):
-    """A segment that runs on rows where it is one tick, and loops that run tick by tick."""
+class RowLink(LinkBuffer):
+    """A link on rows: the values that wait are rows `(B, *N)`.
 
-    def run(self) -> None:
-        """Runs every group once."""
-        if self.stop - self.start > 1:
-            super().run()
+    Attributes:
+        arrived: the row that has come in this tick on a sampled link.
+        is_outside: whether the source is outside of the loop, so that its values wait already.
+        is_bare: whether its unit, if any, is a nonlinearity alone.
+    """
+
+    __slots__ = ("arrived", "is_bare", "is_outside")
+
+    def __init__(self, route: Route, unit: HybridUnit | None, state: LinkState, checked: bool) -> None:
+        super().__init__(route, unit, state, checked)
+        self.arrived: Tensor | None = None
+        self.is_outside = False
+        self.is_bare = unit is None or _is_bare(unit, state.unit)
+        if self.waiting:
+            self.waiting = deque(self.waiting.pop().unbind(0))
+
+    def push(self, signals: Mapping[str, Tensor | None], start: int, stop: int) -> None:
+        num_waiting = len(self.waiting)
+        super().push(signals, start, stop)
+        if len(self.waiting) > num_waiting:
+            self.waiting.extend(self.waiting.pop().unbind(0))
+
+    def send(self, rows: _Rows, tick: int) -> None:
+        """Sends the row of the source through the unit."""
+        if self.is_outside:
             return
 
-        now: Rows = {name: None if x is None else x[0] for name, x in self.signals.items()}
-        for group in self.network.plan.groups:
-            links = {buffer.route.name: _LinkRows(buffer) for part in group.parts for buffer in self.buffers[part]}
-            parts = {part: _PartRows(self, part, links) for part in group.parts}
-            _run_tick(self.start, group.schedule.at(self.start), now, links, parts)
-            self._close(links, parts)
+        route = self.route
+        x = rows[route.link.source]
+        if not self.is_bare or self.checked or (x is not None and x.dtype not in SINGLE):
+            # the same as a sequence of one step
+            self.push({n: None if (y := rows[n]) is None else y.unsqueeze(0) for n in route.sources}, tick, tick + 1)
+            self.checked = self.checked and x is None  # once a stream is enough
+            return
 
-            for name in (signal for part in parts.values() for signal in part.signals):
-                y = now[name]
-                # stacked: a copy, so that the caller may write into it
-                self.signals[name] = None if y is None else torch.stack([y])
+        if route.context is not None and (context := rows[str(route.link.context)]) is not None:
+            self.context = context
+        if x is None:
+            return
+
+        if self.unit is not None and (function := self.unit.nonlinearity) is not None:
+            y = function(x) if self.context is None else function(x, self.context)
+            check_rows(function, y, x.shape[0])
+            x = y if y.dtype == x.dtype else y.to(x.dtype)
+
+        if self.held is not None and x.shape != self.held.shape:
+            self.refuse_values(x.shape)
+        if route.delay:
+            self.waiting.append(x)
+            self.changed = True
+        else:
+            self._receive(x)
+
+    def deliver(self) -> None:
+        """Hands the oldest value over, if it has not been handed over as it was sent."""
+        if self.waiting:
+            self.changed = True
+            self._receive(self.waiting.popleft())
+
+    def _receive(self, row: Tensor) -> None:
+        if self.route.sampled:
+            self.arrived = row
+        else:
+            self.held = row
+
+    def read(self) -> Tensor | None:
+        """The value at the present tick of the target: the row that has arrived, or the initial or held one."""
+        row = self.arrived
+        if row is None:
+            return self.held
+
+        self.arrived = None
+        return row
+
+    def queue(self) -> Tensor | None:
+        return torch.stack(tuple(self.waiting)).transpose(0, 1) if self.waiting else None
+
+
+def _is_bare(unit: HybridUnit, state: UnitState) -> bool:
+    """True if a unit is its nonlinearity alone."""
+    if unit.window is not None or unit.kernel is not None or unit.discretizer is not None:
+        return False
+    return type(unit).forward is HybridUnit.forward and not has_hooks(unit) and not any(state)
+
+
+class RowRun:
+    """The run of some ticks of a network, or of a loop in it, on rows.
+
+    Attributes:
+        parts: states of the parts.
+        links: states of the links that have not been used.
+        row_links: the links that have been used.
+        checked: the parts to be checked, as at the first call of a stream.
+        ready: by part the shapes of its signals in the tick before, and its step for them.
+    """
+
+    __slots__ = ("checked", "is_checked", "links", "network", "parts", "ready", "row_links")
+
+    def __init__(
+        self, network: NetworkGraph, parts: Mapping[str, State], links: Mapping[str, LinkState], checked: bool
+    ) -> None:
+        self.network = network
+        self.parts = dict(parts)
+        self.links = dict(links)
+        self.row_links: dict[str, RowLink] = {}
+        self.is_checked = checked
+        self.checked = set(parts) if checked else set()
+        self.ready: dict[str, tuple[Hashable, _Step]] = {}
+
+    def run(self, tick: int, schedule: Tick, rows: _Rows) -> None:
+        """One tick: adds the rows of the parts to those of the tick so far."""
+        signals = self.network.plan.signals
+        for name, fires, buffers, sends, due in schedule.parts:
+            for route in buffers:
+                self._buffer(route, rows, tick)
+            for route in sends:
+                link = self.row_links.get(route) or self.link(route)
+                link.send(rows, tick)
+            for route in due:
+                link = self.row_links.get(route) or self.link(route)
+                link.deliver()
+
+            if not fires:
+                rows.update(dict.fromkeys(signals[name]))
+                continue
+
+            y = self._fire(name, rows)
+            if signals[name][0] == name and isinstance(y, Tensor):
+                rows[name] = y
+            else:
+                rows.update(name_outputs(name, y, signals[name]))
+
+        for route in schedule.delayed:
+            link = self.row_links.get(route) or self.link(route)
+            link.send(rows, tick)
+
+    def link(self, name: str) -> RowLink:
+        """A link that has not been used before."""
+        route = self.network.plan.routes[name]
+        link = self.row_links[name] = RowLink(route, self.network.unit_of(route), self.links[name], self.is_checked)
+        return link
+
+    def link_states(self) -> dict[str, LinkState]:
+        """The states of all links after the run."""
+        for name, link in self.row_links.items():
+            self.links[name] = link.state()
+
+        return self.links
+
+    def _buffer(self, name: str, rows: _Rows, tick: int) -> None:
+        """Gives the row of a link's source to its unit, without a window that closes."""
+        link = self.row_links.get(name)
+        if link is not None or self.is_checked:
+            (link or self.link(name)).send(rows, tick)
+            return
+
+        route = self.network.plan.routes[name]
+        unit = self.network.unit_of(route)
+        state = self.links[name]
+        x = rows[route.link.source]
+        if x is not None and unit is not None:
+            self.links[name] = LinkState(unit.buffer_steps(x.unsqueeze(1), state.unit), *state[1:])
+
+    def _arguments(self, name: str, rows: _Rows) -> tuple[list[Tensor], dict[str, Tensor], dict[str, list[Any]]]:
+        """The values of a part's links at the present tick: signals by position, signals by name, and effects."""
+        signals: list[Any] = []
+        named: dict[str, Tensor] = {}
+        effects: dict[str, list[Any]] = {}
+
+        for route in self.network.plan.incoming[name]:
+            if route.direct:
+                signals.append(rows[route.link.source])
+                continue
+
+            link = self.row_links.get(route.name)
+            row = self.links[route.name].held if link is None else link.read()
+            if row is None:
+                continue
+
+            if route.path is not None:
+                effects.setdefault(route.path, []).append((row, route.by))
+            elif route.into is None:
+                signals.append(row)
+            else:
+                named[route.into] = row
+
+        return signals, named, effects
+
+    def _fire(self, name: str, rows: _Rows) -> Any:
+        """Runs a part on the values of its links: a row `(B, *M)`, or several by name."""
+        module: Any = self.network.parts._modules[name]
+        signals, named, effects = self._arguments(name, rows)
+        if not isinstance(module, Stateful):
+            if effects or name in self.checked:
+                return self._fire_checked(name, signals, named, effects)
+            y = module(*signals, **named)
+            check_rows(module, y, (signals[0] if signals else next(iter(named.values()))).shape[0])
+            return y
+
+        (x,) = signals
+        state = self.parts[name]
+        shapes: Hashable = (x.shape, x.dtype)
+        if effects:
+            shapes = (shapes, *[(path, row.shape, row.dtype) for path, acts in effects.items() for row, _ in acts])
+
+        ready = self.ready.get(name)
+        if ready is None or ready[0] != shapes:
+            accepted = self.network.accepted[name]
+            if name in self.checked or state is None or not has_form(state, accepted.get(shapes)):
+                y = self._fire_checked(name, signals, named, effects)
+                if not named and _takes_rows(x, effects) and len(accepted) < _MAX_SHAPES:
+                    accepted[shapes] = form_of(self.parts[name])
+                return y
+
+            step = partial(advance_by_forward, module) if has_hooks(module) else module.advance
+            ready = self.ready[name] = (shapes, step)
+
+        y, self.parts[name] = ready[1](x, state, effects)
+        return y
+
+    def _fire_checked(self, name: str, signals: list[Tensor], named: dict[str, Tensor], effects: RowEffects) -> Any:
+        """A part on a sequence of one step."""
+        y, self.parts[name] = apply_part(
+            self.network.parts[name],
+            [x.unsqueeze(0) for x in signals],
+            {argument: x.unsqueeze(0) for argument, x in named.items()},
+            self.parts[name],
+            over_one_step(effects),
+            checked=name in self.checked and not effects,
+        )
+
+        self.checked.discard(name)
+        return first_step(y)
+
+
+def _takes_rows(x: Tensor, effects: RowEffects) -> bool:
+    """True if a layer may advance on rows: in single or double precision, under effects of the same dtype."""
+    rows = [row for acts in effects.values() for row, _ in acts]
+    return x.dtype in SINGLE and all(row.dtype == x.dtype and row.ndim > 1 for row in rows)
+
+
+def run_tick(
+    network: NetworkGraph,
+    inputs: Mapping[str, Tensor],
+    states: tuple[Mapping[str, State], Mapping[str, LinkState]],
+    tick: int,
+    checked: bool,
+) -> tuple[_Rows, dict[str, State], dict[str, LinkState]]:
+    """One tick of a network on the rows of inputs: those of all signals, and the states of parts and links after it."""
+    rows: _Rows = dict.fromkeys(network.inputs)
+    rows.update(inputs)
+    run = RowRun(network, *states, checked)
+    for group in network.plan.groups:
+        run.run(tick, group.schedule.at(tick), rows)
+
+    return rows, run.parts, run.link_states()
+
+
+class RowSegment(Segment):
+    """A segment whose loops of one-tick spans run on rows."""
+
+    __slots__ = ()
 
     def _run_group(self, group: Group) -> None:
         if not group.runs_tick_by_tick(self.start):
             super()._run_group(group)
             return
 
-        start = self.start
-        stop = self.stop
-        clocks = self.network.plan.clocks
-        columns = {name: iter(() if (x := self.signals[name]) is None else x.unbind(0)) for name in group.external}
-        links = {}
-
-        for buffer in (buffer for part in group.parts for buffer in self.buffers[part]):
-            if outside := buffer.route not in group.internal:
-                buffer.push(self.signals, start, stop)
-            links[buffer.route.name] = _LinkRows(buffer, outside)
-
-        parts = {part: _PartRows(self, part, links) for part in group.parts}
-        rows: dict[str, list[Tensor]] = {signal: [] for part in parts.values() for signal in part.signals}
-
-        for tick in range(start, stop):
-            now: Rows = {name: next(xs) if clocks[name].has(tick) else None for name, xs in columns.items()}
-            _run_tick(tick, group.schedule.at(tick), now, links, parts)
-            for signal, values in rows.items():
-                if (y := now[signal]) is not None:
-                    values.append(y)
-
-        self._close(links, parts)
-        for signal, values in rows.items():
-            self.signals[signal] = torch.stack(values) if values else None
-
-    def _close(self, links: dict[str, "_LinkRows"], parts: dict[str, "_PartRows"]) -> None:
-        for link in links.values():
-            link.close()
-        for name, part in parts.items():
-            self.parts[name] = part.state
-
-
-def _run_tick(
-    tick: int, schedule: Tick, now: Rows, links: dict[str, "_LinkRows"], parts: dict[str, "_PartRows"]
-) -> None:
-    """One tick of a group: adds the rows of its parts to those of the tick so far."""
-    for name, fires, routes in schedule.parts:
-        for route, sends, is_due in routes:
-            link = links[route]
-            if sends and not link.outside:
-                link.send(now, tick)
-            if is_due:
-                link.deliver()
-
-        part = parts[name]
-        y = part.fire() if fires else None
-        if part.is_single and (y is None or isinstance(y, Tensor)):
-            now[name] = y
-        else:
-            now |= name_outputs(name, y, part.signals) if fires else dict.fromkeys(part.signals)
-
-    for route in schedule.delayed:
-        links[route].send(now, tick)
-
-
-class _LinkRows:
-    """A link on rows; what waits on it goes back to its buffer at the end.
-
-    Args:
-        buffer: the link.
-        outside: whether its source is outside of the loop, so that its values wait already.
-    """
-
-    __slots__ = ("arrived", "buffer", "function", "is_bare", "outside", "route", "sampled", "source", "waiting")
-
-    def __init__(self, buffer: LinkBuffer, outside: bool = False) -> None:
-        self.buffer = buffer
-        self.route = route = buffer.route
-        self.outside = outside
-        self.source = route.link.source
-        self.sampled = route.sampled
-        self.arrived: Tensor | None = None
-        self.waiting = deque(row for piece in buffer.waiting for row in piece.unbind(0))
-        buffer.waiting.clear()
-        unit = buffer.unit
-        self.is_bare = unit is None or (_is_bare(unit) and not any(buffer.unit_state))
-        self.function = None if unit is None else unit.nonlinearity
-
-    def send(self, now: Rows, tick: int) -> None:
-        """Sends what the source gave through the unit."""
-        x = now[self.source]
-        buffer = self.buffer
-        function = self.function
-        if not self.is_bare or buffer.checked or not (x is None or x.dtype in SINGLE):
-            self._send_sequence(now, tick)
-            return
-
-        if self.route.context is not None and (context := now[str(self.route.link.context)]) is not None:
-            buffer.context = context
-
-        if x is None:
-            return
-
-        if function is not None:
-            y = function(x) if buffer.context is None else function(x, buffer.context)
-            check_rows(function, y, x.shape[0])
-            x = y if y.dtype == x.dtype else y.to(x.dtype)
-
-        if buffer.held is not None and x.shape != buffer.held.shape:
-            buffer.refuse_values(x.shape)
-
-        self.waiting.append(x)
-
-    def _send_sequence(self, now: Rows, tick: int) -> None:
-        """The same as a sequence of one step."""
-        signals = {name: None if (x := now[name]) is None else x.unsqueeze(0) for name in self.route.sources}
-        self.buffer.push(signals, tick, tick + 1)
-        self.waiting.extend(row for piece in self.buffer.waiting for row in piece.unbind(0))
-        self.buffer.waiting.clear()
-
-        if signals[self.source] is not None:
-            self.buffer.checked = False  # once a stream is enough
-
-    def deliver(self) -> None:
-        """Hands the oldest value over."""
-        row = self.waiting.popleft()
-        self.buffer.changed = True
-        if self.sampled:
-            self.arrived = row
-        else:
-            self.buffer.held = row
-
-    def read(self) -> Tensor | None:
-        """The value at the present tick of the target: the one that has arrived, or the initial or held one."""
-        row, self.arrived = self.arrived, None
-        return self.buffer.held if row is None else row
-
-    def close(self) -> None:
-        """Gives the waiting values back to the buffer."""
-        if self.waiting:
-            self.buffer.waiting.append(torch.stack(tuple(self.waiting)))
-            self.buffer.changed = True
-
-
-def _is_bare(unit: HybridUnit) -> bool:
-    """Whether a unit is its nonlinearity alone."""
-    stages = (unit.window, unit.kernel, unit.discretizer)
-    return stages == (None, None, None) and type(unit).forward is HybridUnit.forward and not has_hooks(unit)
-
-
-class _PartRows:
-    """A part on rows."""
-
-    __slots__ = ("checked", "is_single", "kept", "links", "name", "part", "seen", "shapes", "signals", "state", "step")
-
-    def __init__(self, segment: Segment, name: str, links: dict[str, _LinkRows]) -> None:
-        self.name = name
-        self.part: nn.Module = segment.network.parts[name]
-        self.state = segment.parts[name]
-        self.links = [links[buffer.route.name] for buffer in segment.buffers[name]]
-        self.signals = segment.network.plan.signals[name]
-        self.is_single = self.signals[0] == name
-        self.checked = segment.checked
-        self.kept = _STEPS.setdefault(segment.network, {})
-        self.seen: set[Hashable] = segment.network.seen[name]
-        self.step: Step | None = None
-        self.shapes: Hashable = None
-
-    def fire(self) -> Any:
-        """Runs the part on the values of its links: a row `(B, *M)`, or several by name."""
-        signals: list[Tensor] = []
-        named: dict[str, Tensor] = {}
-        effects: dict[str, list[tuple[Tensor, By]]] = {}
-
-        for link in self.links:
-            row = link.read()
-            if row is None:
+        plan = self.network.plan
+        run = RowRun(self.network, self.parts, self.links, self.checked)
+        sources = list(group.external)
+        for route in (route for part in group.parts for route in plan.incoming[part] if route not in group.internal):
+            if route.direct:
+                sources.append(route.link.source)
                 continue
 
-            if isinstance(link.route.link, Modulation):
-                effects.setdefault(link.route.link.path, []).append((row, link.route.link.by))
-            elif link.route.into is None:
-                signals.append(row)
-            else:
-                named[link.route.into] = row
+            link = run.link(route.name)
+            link.push(self.signals, self.start, self.stop)
+            link.is_outside = True
 
-        if not isinstance(self.part, Stateful):
-            return self._fire_plain(self.part, signals, named, effects)
-        if named or self.state is None:
-            return self._fire_checked(signals, named, effects)
+        columns = [self._rows_of(name) for name in sources]
+        collected: dict[str, list[Tensor]] = {signal: [] for part in group.parts for signal in plan.signals[part]}
+        for index, tick in enumerate(range(self.start, self.stop)):
+            rows: _Rows = {name: column[index] for name, column in zip(sources, columns, strict=True)}
+            run.run(tick, group.schedule.at(tick), rows)
+            for signal, values in collected.items():
+                if (y := rows[signal]) is not None:
+                    values.append(y)
 
-        (x,) = signals
-        shapes = (x.shape, x.dtype, *[(path, r.shape, r.dtype) for path, acts in effects.items() for r, _ in acts])
-        if shapes != self.shapes:
-            self.shapes = shapes
-            self.step = None
-            if self.checked or (shapes, _signature(self.part, self.state)) not in self.seen:
-                y = self._fire_checked(signals, named, effects)
-                if len(self.seen) < _MOST_SIGNATURES:
-                    self.seen.add((shapes, _signature(self.part, self.state)))
-                return y
+        self.parts = run.parts
+        self.links = run.link_states()
+        for signal, values in collected.items():
+            self.signals[signal] = torch.stack(values) if values else None
 
-        if self.step is None:
-            rows = [row for acts in effects.values() for row, _ in acts]
-            fits = x.dtype in SINGLE and all(row.dtype == x.dtype and row.ndim > 1 for row in rows)
-            self.step = self._kept_step() if fits else _checked_step(self.part)
+    def _rows_of(self, name: str) -> list[Tensor | None]:
+        """The row of a signal at each tick, None where it has none."""
+        x = self.signals[name]
+        rows: list[Tensor | None] = [None] * (self.stop - self.start)
+        if x is not None:
+            clock = self.network.plan.clocks[name]
+            rows[clock.next(self.start) - self.start :: clock.period] = x.unbind(0)
 
-        y, self.state = self.step(x, self.state, effects)
-        return y
-
-    def _kept_step(self) -> Step:
-        """The step of the part from an earlier call, or a new one."""
-        kept = self.kept.get(self.name)
-        if kept is None or not kept.is_current:
-            kept = self.kept[self.name] = KeptStep.of(self.part)
-
-        return kept.step
-
-    def _fire_plain(
-        self,
-        part: nn.Module,
-        signals: list[Tensor],
-        named: dict[str, Tensor],
-        effects: dict[str, list[tuple[Tensor, By]]],
-    ) -> Any:
-        if effects or self.checked:
-            return self._fire_checked(signals, named, effects)
-        y = part(*signals, **named)
-        check_rows(part, y, (signals[0] if signals else next(iter(named.values()))).shape[0])
-        return y
-
-    def _fire_checked(
-        self, signals: list[Tensor], named: dict[str, Tensor], effects: dict[str, list[tuple[Tensor, By]]]
-    ) -> Any:
-        """The part on a sequence of one step."""
-        y, self.state = apply_part(
-            self.part,
-            [x.unsqueeze(0) for x in signals],
-            {name: x.unsqueeze(0) for name, x in named.items()},
-            self.state,
-            timed(effects),
-            checked=self.checked and not effects,
-        )
-
-        self.checked = False
-        return first_step(y)
-
-
-def _checked_step(part: nn.Module) -> Step:
-    def step(x_t: Tensor, state: State, effects: Any) -> tuple[Any, State]:
-        y, state = apply_part(part, [x_t.unsqueeze(0)], state=state, effects=timed(effects))
-        return first_step(y), state
-
-    return step
-
-
-def _signature(layer: Stateful, state: State) -> Hashable:
-    """What the checks of a layer depend on beside its signals: its tensors, and the form of its state."""
-    own: list[Hashable] = []
-    _add_own_tensors(layer, own)
-    return tuple(own), _form(state)
-
-
-def _add_own_tensors(layer: Stateful, found: list[Hashable]) -> None:
-    found += [(t.shape, t.dtype, t.device) for t in layer._parameters.values() if t is not None]
-    found += [(t.shape, t.dtype, t.device) for t in layer._buffers.values() if t is not None]
-    for child in layer._modules.values():
-        if isinstance(child, Stateful):
-            _add_own_tensors(child, found)
-
-
-def _form(state: State) -> Any:
-    """Types, shapes, dtypes and devices of a state."""
-    if isinstance(state, Tensor):
-        return state.shape, state.dtype, state.device
-    if isinstance(state, tuple | list):
-        return (type(state), *[None if item is None else _form(item) for item in state])
-    if isinstance(state, dict):
-        return tuple((name, _form(value)) for name, value in state.items())
-
-    return type(state)
+        return rows

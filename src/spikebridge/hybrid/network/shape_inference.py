@@ -14,21 +14,103 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, ShapeError, SpikebridgeError
-from spikebridge.hybrid.network.delivery import unfit_initial
+from spikebridge.errors import ConfigError, ShapeError, SpikebridgeError, did_you_mean, in_words
+from spikebridge.hybrid.clock import Clock
+from spikebridge.hybrid.network.delivery import sort_values, unfit_initial
 from spikebridge.hybrid.network.execution import apply_part, name_outputs
 from spikebridge.hybrid.network.graph import Group, NetworkGraph, owner_of
 from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe
 from spikebridge.hybrid.unit.unit import UnitState
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State
+from spikebridge.ops.precision import SINGLE_OR_HALF, is_autocast
 
 Shapes = dict[str, torch.Size]
 
 _STATISTICS = threading.RLock()
-
-# what a module raises for a signal that does not fit
+# errors that a module raises for a signal that does not fit
 _MISFITS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
+
+
+def infer_input_specs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The shape, dtype and device of each input `(T, B, *N)` of a stream, as an empty tensor `(B, 0, *N)`."""
+    _refuse_unknown(clocks, inputs)
+    specs: dict[str, Tensor] = {}
+    like: Tensor | None = None
+
+    for name in clocks:
+        if name not in inputs:
+            raise ConfigError(
+                f"the first call needs every input, to know its shape, but {name!r} is missing; give an empty "
+                "(0, B, *N) where it has no sample yet"
+            )
+
+        x = inputs[name]
+        if not isinstance(x, Tensor) or x.ndim < 2:
+            raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got {_shape_or_words(x)}")
+        if x.is_complex():
+            raise ShapeError(f"input {name!r} needs floats, integers or flags, but got {x.dtype}; use x.abs()")
+
+        if like is None and x.is_floating_point():
+            like = x
+
+        specs[name] = empty_spec(x)
+
+    like = next(iter(specs.values())) if like is None else like.transpose(0, 1)
+    for name, spec in specs.items():
+        dtype = like.dtype if spec.is_floating_point() else spec.dtype
+        _refuse_other(name, spec, like.shape[0], dtype, like.device)
+
+    return specs
+
+
+def empty_spec(x: Tensor) -> Tensor:
+    """The batch, shape, dtype and device of an input `(T, B, *N)`, as an empty tensor `(B, 0, *N)`."""
+    return x.new_empty((x.shape[1], 0, *x.shape[2:]))
+
+
+def check_inputs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], specs: Mapping[str, Tensor]) -> None:
+    """Raises if an input is unknown, malformed or of another stream than before, as `infer_input_specs` found it."""
+    _refuse_unknown(clocks, inputs)
+    for name, x in inputs.items():
+        spec = specs[name]
+        if not isinstance(x, Tensor) or x.ndim != spec.ndim or x.shape[2:] != spec.shape[2:]:
+            shape = ", ".join(["T", str(len(spec)), *map(str, spec.shape[2:])])
+            raise ShapeError(
+                f"input {name!r} needs a signal ({shape}), as at the start of the stream, but got {_shape_or_words(x)}"
+            )
+
+        _refuse_other(name, x.transpose(0, 1), spec.shape[0], spec.dtype, spec.device)
+
+
+def _shape_or_words(x: object) -> str:
+    if isinstance(x, Tensor):
+        return str(tuple(x.shape))
+    return in_words(x) + ("; torch.from_numpy makes a tensor of it" if type(x).__name__ == "ndarray" else "")
+
+
+def _refuse_unknown(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -> None:
+    for name in inputs:
+        if name not in clocks:
+            raise ConfigError(f"there is no input {name!r}; {did_you_mean(name, clocks)}")
+
+
+def _refuse_other(name: str, x: Tensor, batch: int, dtype: torch.dtype, device: torch.device) -> None:
+    """Raises if a signal, with its batch first, has another batch, dtype or device than the stream."""
+    if x.shape[0] != batch:
+        raise ShapeError(
+            f"input {name!r} has a batch of {len(x)}, but the stream has {batch}; signals are time first, (T, B, *N): "
+            "where the batch comes first, give x.transpose(0, 1)"
+        )
+
+    if x.dtype == dtype and x.device == device:
+        return
+
+    # autocast casts where it has to
+    if x.device != device or not (is_autocast(device) and {x.dtype, dtype} <= SINGLE_OR_HALF):
+        raise ShapeError(
+            f"input {name!r} is {x.dtype} on {x.device}, but the stream is {dtype} on {device}; move it with .to()"
+        )
 
 
 def like_of(network: NetworkGraph, signals: Iterable[Tensor]) -> Tensor:
@@ -64,22 +146,14 @@ def _through_unit(
 def _through_part(network: NetworkGraph, part: str, known: Mapping[str, Tensor], shapes: Shapes) -> tuple[Any, State]:
     """Sends empty signals through the links of a part and the part; `shapes` are those of links not run yet."""
     like = like_of(network, known.values())
-    signals: list[Tensor] = []
-    named: dict[str, Tensor] = {}
-
-    for route in network.plan.incoming[part]:
-        if not isinstance(route.link, Transmission):
-            continue
-
-        if route.name in shapes:
-            x = like.new_empty((0, like.shape[1], *shapes[route.name]))
-        else:
-            x, _ = _through_unit(network, route, known)
-
-        if route.into is None:
-            signals.append(x)
-        else:
-            named[route.into] = x
+    routes = [route for route in network.plan.incoming[part] if route.path is None]
+    values = [
+        like.new_empty((0, like.shape[1], *shapes[route.name]))
+        if route.name in shapes
+        else _through_unit(network, route, known)[0]
+        for route in routes
+    ]
+    signals, named, _ = sort_values(routes, values)
 
     return apply_part(network.parts[part], signals, named, checked=True)
 
@@ -161,7 +235,7 @@ class _FeedbackSearch:
     def _is_consistent(
         self, route: Route, before: Mapping[str, Tensor], after: Mapping[str, Tensor], trial: Shapes
     ) -> bool:
-        """Whether a candidate shape is what its link gives; checked once, when the link's source has just run."""
+        """True if a candidate shape is that of its link, which is checked once, when the link's source has just run."""
         runs_now = all(s in after for s in route.sources) and any(s not in before for s in route.sources)
         if route.name not in trial or not runs_now:
             return True
@@ -202,19 +276,7 @@ class NetworkSpecs(NamedTuple):
 
 
 def infer_shapes(network: NetworkGraph, inputs: Mapping[str, Tensor]) -> NetworkSpecs:
-    """The values of every link and part.
-
-    Args:
-        network: the network.
-        inputs: empty signals, `(0, B, *N)`.
-
-    Returns:
-        Shape and kind of the values.
-
-    Raises:
-        ConfigError: the shape on a link of a loop cannot be found.
-        ShapeError: the initial value of a link has another shape than its values.
-    """
+    """The shapes and dtypes of every link and part, for empty inputs `(0, B, *N)`."""
     known = dict(inputs)
     specs: dict[str, SignalSpec] = {}
     device = next(iter(known.values())).device
@@ -244,17 +306,7 @@ def fill_states(
     links: Mapping[str, LinkState],
     specs: Mapping[str, SignalSpec],
 ) -> tuple[dict[str, State], dict[str, LinkState]]:
-    """Complete initial states of parts and links, without a None for what the first sample would make.
-
-    Args:
-        network: the network.
-        inputs: empty signals, `(0, B, *N)`.
-        links: the initial states of the links.
-        specs: what `infer_shapes` found.
-
-    Returns:
-        The states of the parts and of the links.
-    """
+    """Complete initial states of parts and links, without a None for what the first sample would make."""
     known = dict(inputs)
     parts: dict[str, State] = {}
     full = dict(links)
@@ -274,7 +326,7 @@ def fill_states(
 
 
 def _named(network: NetworkGraph, part: str, y: Any) -> dict[str, Tensor]:
-    """What a part gave, by the names of its signals."""
+    """The output of a part by the names of its signals."""
     return name_outputs(part, y, network.plan.signals[part])
 
 
@@ -308,11 +360,7 @@ def _through_unit_or_explain(network: NetworkGraph, route: Route, known: Mapping
 
 
 class _LastEntered:
-    """The layer in which a module failed, found by hooks while it fails once more.
-
-    Args:
-        module: a part or a unit.
-    """
+    """The layer in which a part or a unit failed, found by hooks while it fails once more."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -341,13 +389,7 @@ class _LastEntered:
             handle.remove()
 
     def explained(self, who: str, misfit: Exception, also: str = "") -> Exception:
-        """The error of a module that does not accept its signals.
-
-        Args:
-            who: the module, in words.
-            misfit: what it raised.
-            also: further words on the signals.
-        """
+        """The error of a module that does not accept its signals; `also` are further words on them."""
         reason = str(misfit).partition("\n")[0]
         if also:
             return ShapeError(
@@ -401,7 +443,7 @@ def _spec(network: NetworkGraph, route: Route, known: Mapping[str, Tensor], shap
 
 @contextmanager
 def _without_statistics(network: NetworkGraph) -> Iterator[None]:
-    """Batch normalisation has no statistics of empty signals, so it is in evaluation mode meanwhile."""
+    """Inside, batch normalisation, which has no statistics of empty signals, is in evaluation mode."""
     trained = [child for children in (network.parts, network.units) for child in children.values() if child.training]
     norms = [m for child in trained for m in child.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
     if not norms:

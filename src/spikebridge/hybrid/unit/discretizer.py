@@ -32,7 +32,7 @@ from torch import Tensor
 
 from spikebridge.axes import Windows
 from spikebridge.errors import ConfigError, in_words, is_positive
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantified, Quantity, names_to_learn, refuse_ambiguous
@@ -169,7 +169,7 @@ class Bernoulli(Discretizer):
     def __init__(self, seed: int | None = None) -> None:
         super().__init__()
         if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
-            raise ConfigError(f"Bernoulli needs a whole number as its seed, but got {seed!r}")
+            raise ConfigError(f"Bernoulli needs an integer as its seed, but got {seed!r}")
         self.seed = 0 if seed is None else seed
         self._is_unbound = seed is None
 
@@ -277,7 +277,7 @@ class PoissonPopulation(Discretizer):
 
     def __init__(self, num_neurons: int, seed: int | None = None) -> None:
         super().__init__()
-        self.num_neurons = whole_number("PoissonPopulation", "num_neurons", num_neurons)
+        self.num_neurons = checked_integer("PoissonPopulation", "num_neurons", num_neurons)
         self._draws = Bernoulli(seed)
 
     def bind_path(self, path: str) -> None:
@@ -349,7 +349,7 @@ class SignedDelta(Discretizer):
         if not is_positive(quantum):
             raise ConfigError(f"SignedDelta needs quantum > 0, but got {in_words(quantum)}")
         self.quantum = quantum
-        self.limit = None if limit is None else whole_number("SignedDelta", "its limit", limit)
+        self.limit = None if limit is None else checked_integer("SignedDelta", "its limit", limit)
 
     def forward(
         self, h: Windows, length: int, state: _SignedDeltaState | None = None

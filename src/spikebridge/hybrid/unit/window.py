@@ -36,7 +36,7 @@ class _FrameBuffer(NamedTuple):
 
 
 class _WindowPosition(NamedTuple):
-    """Steps since the present window started; 0 when the next step starts one."""
+    """The number of steps since the present window started; 0 when the next step starts one."""
 
     position: int
 
@@ -45,7 +45,7 @@ class Window(nn.Module):
     """Base of all windows.
 
     Attributes:
-        length: steps in one window, None where it is not known beforehand.
+        length: steps in one window, None if it is not known beforehand.
         overlaps: whether a step can be in more than one window.
     """
 
@@ -68,8 +68,12 @@ class Window(nn.Module):
         """
         raise ConfigError(f"{type(self).__name__} has no framed form: it has no windows of known length")
 
+    def buffer(self, steps: Tensor, state: _FrameBuffer | None) -> _FrameBuffer | None:
+        """The state of `frame` after steps `(B, l, *N)` with which no window closes."""
+        return self.frame(steps.transpose(0, 1), state)[1]
+
     def starts(self, num_steps: int, state: _WindowPosition | None) -> tuple[list[bool], _WindowPosition | None]:
-        """For each of `num_steps` steps whether a window starts there, and the state after them."""
+        """A flag for each of `num_steps` steps, True if a window starts there, and the state after them."""
         raise ConfigError(f"{type(self).__name__} has no streaming form")
 
     def clock(self, source: Clock) -> Clock:
@@ -80,10 +84,10 @@ class Window(nn.Module):
         return f"{self.length}" if self.length is not None else ""
 
 
-def whole_number(name: str, what: str, value: int, least: int = 1) -> int:
-    """The value, or a `ConfigError` that names who needs what."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} needs {what} as a whole number of at least {least}, but got {in_words(value)}")
+def checked_integer(name: str, what: str, value: int, minimum: int = 1) -> int:
+    """The value, or a `ConfigError` that says which class needs what."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise ConfigError(f"{name} needs {what} as an integer of at least {minimum}, but got {in_words(value)}")
     return value
 
 
@@ -101,7 +105,7 @@ class Hold(Window):
 
     def __init__(self, length: int) -> None:
         super().__init__()
-        self.length: int = whole_number("Hold", "its length", length)
+        self.length: int = checked_integer("Hold", "its length", length)
 
     def frame(self, x: Signal, state: _FrameBuffer | None) -> tuple[Windows, None]:
         return x.unsqueeze(1).expand(len(x), self.length, *x.shape[1:]), None
@@ -122,44 +126,61 @@ class Sliding(Window):
 
     def __init__(self, length: int, stride: int = 1) -> None:
         super().__init__()
-        self.length: int = whole_number(type(self).__name__, "its length", length)
-        self.stride = whole_number(type(self).__name__, "its stride", stride)
+        self.length: int = checked_integer(type(self).__name__, "its length", length)
+        self.stride = checked_integer(type(self).__name__, "its stride", stride)
         if self.stride > self.length:
             raise ConfigError(f"Sliding needs stride <= length, or steps are lost, but got {stride} > {length}")
 
         self.overlaps = self.stride < self.length
 
     def frame(self, x: Signal, state: _FrameBuffer | None) -> tuple[Windows, _FrameBuffer]:
-        given = x
-        if state is not None:
-            shape = torch.Size((x.shape[1], 0, *x.shape[2:]))
-            refuse_other_form(self, state, TupleForm(_FrameBuffer, {"buffer": TensorForm(shape, x.dtype, x.device)}))
-            self._refuse_longer(state.buffer.shape[1])
-            if state.buffer.shape[1]:
-                x = torch.cat([state.buffer.transpose(0, 1), x])
-
-        num_steps = len(x)
+        steps = self._with_buffer(x, state)
+        num_steps = steps.shape[0]
         num_windows = max(0, (num_steps - self.length) // self.stride + 1)
         used = num_windows * self.stride
 
         if not self.overlaps:
             # a slice of all steps would cost the backward pass a copy
-            whole = x if used == num_steps else x[:used]
-            windows = whole.reshape(num_windows, self.length, *x.shape[1:])
+            complete = steps if used == num_steps else steps[:used]
+            windows = complete.reshape(num_windows, self.length, *x.shape[1:])
         elif num_windows:
-            windows = x.unfold(0, self.length, self.stride).movedim(-1, 1)
+            windows = steps.unfold(0, self.length, self.stride).movedim(-1, 1)
         else:
             windows = x.new_empty((0, self.length, *x.shape[1:]))
 
         if used == num_steps:
             return windows, _FrameBuffer(x.new_empty((x.shape[1], 0, *x.shape[2:])))
 
-        rest = x[used:]
-        if used or x is given:
+        rest = steps[used:]
+        if used or steps is x:
             # a copy: the state neither keeps a long signal in memory nor changes when the caller writes into it
             rest = rest.clone()
 
         return windows, _FrameBuffer(rest.transpose(0, 1))
+
+    def buffer(self, steps: Tensor, state: _FrameBuffer | None) -> _FrameBuffer:
+        if state is None:
+            return _FrameBuffer(steps.clone())
+
+        self._check_buffer(state, (steps.shape[0], *steps.shape[2:]), steps)
+        return _FrameBuffer(torch.cat([state.buffer, steps], 1))
+
+    def _with_buffer(self, x: Signal, state: _FrameBuffer | None) -> Signal:
+        """A signal behind the steps of the unfinished window."""
+        if state is None:
+            return x
+
+        self._check_buffer(state, x.shape[1:], x)
+        return torch.cat([state.buffer.transpose(0, 1), x]) if state.buffer.shape[1] else x
+
+    def _check_buffer(self, state: _FrameBuffer, shape: Sequence[int], x: Tensor) -> None:
+        """Raises if a state does not hold steps of a shape `(B, *N)`, with the dtype and device of a signal."""
+        buffer = state.buffer if type(state) is _FrameBuffer else None
+        if not isinstance(buffer, Tensor) or buffer.dtype != x.dtype or (*buffer.shape[:1], *buffer.shape[2:]) != shape:
+            form = TensorForm(torch.Size((shape[0], 0, *shape[1:])), x.dtype, x.device)
+            refuse_other_form(self, state, TupleForm(_FrameBuffer, {"buffer": form}))
+
+        self._refuse_longer(state.buffer.shape[1])
 
     def starts(self, num_steps: int, state: _WindowPosition | None) -> tuple[list[bool], _WindowPosition]:
         if state is not None:
@@ -173,7 +194,7 @@ class Sliding(Window):
         return flags, _WindowPosition((position + num_steps) % self.length)
 
     def _refuse_longer(self, num_steps: int) -> None:
-        """Raises where more steps wait than an unfinished window has."""
+        """Raises if a state has more steps than an unfinished window."""
         if num_steps >= self.length:
             raise StateError(
                 f"{type(self).__name__}({self.length}) got a state of {num_steps} steps of an unfinished window; give "
@@ -233,16 +254,7 @@ class Since(Window):
 
 
 def window_starts_from_clock(source: Clock, trigger: Clock, start: int, stop: int) -> list[bool]:
-    """Where windows start when every sample of the trigger starts one: at the first source step at or after it.
-
-    Args:
-        source: clock of the steps.
-        trigger: clock of the trigger.
-        start: first base tick.
-        stop: the tick after the last.
-
-    Returns:
-        One flag a source step, the same for all samples of the batch.
+    """A flag for each source step, True if it is the first at or after a sample of the trigger.
 
     Example:
         >>> # steps at 0, 2, 4, ...; triggers at 1, 4, 7, 10
@@ -258,18 +270,9 @@ def window_starts_from_clock(source: Clock, trigger: Clock, start: int, stop: in
 def window_starts_from_mask(
     source: Clock, trigger: Clock, flags: Tensor | None, waiting: Tensor, start: int, stop: int
 ) -> tuple[Tensor, Tensor]:
-    """Where windows start when the trigger is a mask, so that each sample of the batch has its own windows.
+    """Flags `(T, B)` of source steps when the trigger is a mask `(K, B)`, None without a sample in these ticks.
 
-    Args:
-        source: clock of the steps.
-        trigger: clock of the mask.
-        flags: the mask in these ticks, `(K, B)`; None where it has no sample.
-        waiting: whether a trigger came after the last source step, `(B,)`.
-        start: first base tick.
-        stop: the tick after the last.
-
-    Returns:
-        One flag a source step and sample, `(T, B)`, and whether a trigger waits for the next step, `(B,)`.
+    `waiting` `(B,)` says of which samples a trigger came after the last source step; it is returned for the next call.
 
     Example:
         >>> flags = torch.tensor([[True], [False], [True]])
@@ -302,7 +305,7 @@ def window_starts_from_mask(
 
 
 def window_starts_from_argument(starts: Starts | None, x: Tensor) -> Iterable[bool | Tensor]:
-    """The flags given to a unit with the window `Since`: for each step True, False, or one a sample `(B,)`."""
+    """The flags given to a unit with the window `Since`, one a step: True, False, or one a sample `(B,)`."""
     if starts is None:
         raise ConfigError("a unit with the window Since needs starts=, the flags (T, B) of where windows start")
     if len(starts) != len(x):
@@ -312,7 +315,7 @@ def window_starts_from_argument(starts: Starts | None, x: Tensor) -> Iterable[bo
 
     if starts.dtype != torch.bool or starts.ndim not in (1, 2) or starts.shape[1:] not in ((), x.shape[1:2]):
         raise ShapeError(
-            f"starts needs flags (T, B) or (T,) beside a signal {tuple(x.shape)}, but got {starts.dtype} "
+            f"starts needs flags (T, B) or (T,) for a signal {tuple(x.shape)}, but got {starts.dtype} "
             f"{tuple(starts.shape)}"
         )
 
