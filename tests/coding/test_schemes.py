@@ -210,9 +210,7 @@ def test_a_number_of_steps_is_a_whole_number_from_one_on(kind: type[Encoder], nu
 
 
 def test_synchrony_needs_slots_and_a_width() -> None:
-    with pytest.raises(
-        ConfigError, match="SynchronyEncoder needs num_slots as an integer of at least 1, but got 0"
-    ):
+    with pytest.raises(ConfigError, match="SynchronyEncoder needs num_slots as an integer of at least 1, but got 0"):
         SynchronyEncoder(0)
 
     with pytest.raises(ConfigError, match="SynchronyDecoder needs width as an integer of at least 1, but got 0"):

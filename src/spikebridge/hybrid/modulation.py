@@ -28,9 +28,6 @@ class _Factor(Neuron):
     def initial_state(self, x_t: Tensor) -> State:
         return ()
 
-    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
-        return quantities
-
     def _loop(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
         # no memory: all steps at once
         (factor,) = arguments.values()

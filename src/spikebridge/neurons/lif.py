@@ -8,17 +8,16 @@ is a `LIF`.
 """
 
 import math
-from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, get_args
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from spikebridge.axes import Step
 from spikebridge.errors import ConfigError, did_you_mean, in_words, is_number
-from spikebridge.neurons.dt import decay_per_step, known_dt
+from spikebridge.neurons.dt import known_dt
 from spikebridge.neurons.neuron import Neuron
-from spikebridge.neurons.quantity import Quantity, names_to_learn
+from spikebridge.neurons.quantity import Names, Quantity, Value, names_to_learn
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate, check_surrogate
 from spikebridge.ops.precision import state_dtype, zero_state
 
@@ -34,14 +33,14 @@ class LIFState(NamedTuple):
     wait: Tensor | None = None
 
 
-def at_rest(x_t: Tensor, v_leak: Tensor | float) -> Tensor:
+def at_rest(x_t: Tensor, v_leak: Value) -> Tensor:
     """Membranes at their resting value, one for each number of a step."""
     if isinstance(v_leak, float):
         return torch.full_like(x_t, v_leak, dtype=state_dtype(x_t.dtype))
     return zero_state(x_t) + v_leak
 
 
-def leak(v: Tensor, decay: Tensor | float, v_leak: Tensor | float) -> Tensor:
+def leak(v: Tensor, decay: Value, v_leak: Value) -> Tensor:
     """A membrane one step closer to its resting value."""
     if isinstance(v_leak, float) and v_leak == 0:
         return v if isinstance(decay, float) and decay == 1 else v * decay
@@ -49,34 +48,28 @@ def leak(v: Tensor, decay: Tensor | float, v_leak: Tensor | float) -> Tensor:
 
 
 class Firing(TypedDict, total=False):
-    """How a spike is made and what it does to the membrane: keyword arguments of `fire_and_reset`."""
+    """Keyword arguments of `fire_and_reset`: the spike, and the membrane after it."""
 
     surrogate: Surrogate
-    v_reset: Tensor | float
+    v_reset: Value
     reset: Reset
     detach_reset: bool
 
 
 def fire_and_reset(
     v: Tensor,
-    v_threshold: Tensor | float,
+    v_threshold: Value,
     active: Tensor | None = None,
     *,
-    v_reset: Tensor | float = 0.0,
+    v_reset: Value = 0.0,
     reset: Reset = "zero",
     surrogate: Surrogate = ARCTAN,
     detach_reset: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Spikes where a membrane has reached its threshold, and the membrane after them.
 
-    Args:
-        v: membrane after leak and charge.
-        v_threshold: where a spike is fired.
-        active: which neurons may fire; None for all.
-        v_reset: membrane after a reset to a value.
-        reset: "zero" sets the membrane to `v_reset`, "subtract" takes the threshold away, "none" leaves it.
-        surrogate: the derivative of the spike.
-        detach_reset: no gradient through the reset.
+    The reset "zero" sets the membrane to `v_reset`, "subtract" takes the threshold away, "none" leaves it; with
+    `detach_reset` no gradient goes through it. Neurons that are not `active` do not fire.
     """
     spikes = surrogate(v - v_threshold)
     if active is not None:
@@ -94,16 +87,16 @@ def fire_and_reset(
 
 
 def lif_step(
-    x_t: Float[Tensor, "B *N"],
+    x_t: Step,
     state: LIFState,
     *,
-    decay: Tensor | float,
-    v_threshold: Tensor | float = 1.0,
-    v_leak: Tensor | float = 0.0,
-    r: Tensor | float = 1.0,
+    decay: Value,
+    v_threshold: Value = 1.0,
+    v_leak: Value = 0.0,
+    r: Value = 1.0,
     refractory: int = 0,
     **firing: Unpack[Firing],
-) -> tuple[Float[Tensor, "B *N"], LIFState]:
+) -> tuple[Step, LIFState]:
     """One step: leak and charge, fire, reset.
 
     `v = v_leak + decay (v - v_leak) + r x`, a spike where `v >= v_threshold`, then the reset.
@@ -140,16 +133,12 @@ def lif_step(
     return spikes, LIFState(v, wait)
 
 
-class FiringSettings(TypedDict, total=False):
+class FiringSettings(Firing, total=False):
     """Keyword arguments of every firing neuron."""
 
-    v_threshold: Tensor | float
-    v_reset: Tensor | float
-    v_leak: Tensor | float
-    r: Tensor | float
-    reset: Reset
-    surrogate: Surrogate
-    detach_reset: bool
+    v_threshold: Value
+    v_leak: Value
+    r: Value
 
 
 class FiringNeuron(Neuron):
@@ -175,15 +164,15 @@ class FiringNeuron(Neuron):
 
     def __init__(
         self,
-        tau: Tensor | float,
+        tau: Value,
         dt: float | None,
-        learn: str | Iterable[str],
-        own: dict[str, Tensor | float],
+        learn: Names,
+        own: dict[str, Value],
         *,
         reset: Reset = "zero",
         surrogate: Surrogate = ARCTAN,
         detach_reset: bool = False,
-        **membrane: Tensor | float,
+        **membrane: Value,
     ) -> None:
         for name in membrane.keys() - _MEMBRANE.keys():
             known = ["tau", "dt", "learn", "reset", "surrogate", "detach_reset", *own, *_MEMBRANE]
@@ -204,7 +193,7 @@ class FiringNeuron(Neuron):
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         kinds = {"reset": self.reset, "surrogate": self.surrogate, "detach_reset": self.detach_reset}
-        return {**quantities, **kinds}
+        return {**super().arguments(quantities), **kinds}
 
 
 class LIF(FiringNeuron):
@@ -236,11 +225,11 @@ class LIF(FiringNeuron):
 
     def __init__(
         self,
-        tau: Tensor | float = 0.02,
+        tau: Value = 0.02,
         *,
         dt: float | None = None,
         refractory: float = 0.0,
-        learn: str | Iterable[str] = (),
+        learn: Names = (),
         **settings: Unpack[FiringSettings],
     ) -> None:
         super().__init__(tau, dt, learn, {}, **settings)
@@ -273,9 +262,7 @@ class LIF(FiringNeuron):
         )
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
-        tau = quantities.pop("tau")
-        decay = decay_per_step(self, tau)
-        return {**super().arguments(quantities), "decay": decay, "refractory": self.refractory}
+        return {**super().arguments(quantities), "refractory": self.refractory}
 
 
 class IF(LIF):
@@ -311,8 +298,6 @@ class PLIF(LIF):
         ['log_tau']
     """
 
-    def __init__(
-        self, tau: Tensor | float = 0.02, *, dt: float | None = None, learn: str | Iterable[str] = (), **settings: Any
-    ) -> None:
+    def __init__(self, tau: Value = 0.02, *, dt: float | None = None, learn: Names = (), **settings: Any) -> None:
         also = names_to_learn(type(self).__name__, learn, self.modulable)
         super().__init__(tau, dt=dt, learn=("tau", *also), **settings)

@@ -2,20 +2,22 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikebridge.axes import Signal, Step
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
 from spikebridge.neurons.base import RowEffects, Stateful, refuse_timeless, unbind_time
-from spikebridge.neurons.dt import check_dt
+from spikebridge.neurons.dt import check_dt, decay_per_step
 from spikebridge.neurons.quantity import (
-    KEPT,
     Modulated,
+    Names,
     Quantity,
+    Value,
     broadcasts,
     modulate,
     refuse_ambiguous,
@@ -31,25 +33,20 @@ from spikebridge.ops.sequence.autograd import run_sequence
 from spikebridge.ops.sequence.spec import NeuronMemory, NeuronParams, NeuronSpec, Size
 
 _KINDS = ("surrogate", "reset", "detach_reset")  # arguments that are no numbers
-_OTHER_WORDS = {  # of other libraries, and their equivalents here
-    **dict.fromkeys(("beta", "decay", "leak"), "tau [s] (beta is exp(-dt / tau)): tau = -dt / log({name}){number}"),
-    **dict.fromkeys(("alpha", "syn_decay"), "tau_syn [s] of CubaLIF: tau_syn = -dt / log({name}){number}"),
-    **dict.fromkeys(("threshold", "v_th", "vth", "thresh", "theta", "spike_threshold"), "v_threshold"),
-    **dict.fromkeys(("tau_mem", "tau_m", "tau_membrane"), "tau, in seconds"),
-    **dict.fromkeys(("tau_s", "tau_i", "tau_syn_inv"), "tau_syn of CubaLIF, in seconds"),
-    **dict.fromkeys(("reset_mechanism", "reset_mode", "reset_fn"), "reset= 'zero', 'subtract' or 'none'"),
-    **dict.fromkeys(("v_rest", "v_l", "u_rest"), "v_leak"),
-    **dict.fromkeys(
-        ("spike_grad", "surrogate_function", "surrogate_grad_fn", "spike_fn"), "surrogate=, for example Arctan()"
-    ),
-    **dict.fromkeys(("learn_beta", "learn_alpha", "learn_tau"), "learn=('tau',)"),
+_OTHER_WORDS = {  # words of other libraries, and the equivalents here
+    "beta decay leak": "tau [s] (beta is exp(-dt / tau)): tau = -dt / log({name}){number}",
+    "alpha syn_decay": "tau_syn [s] of CubaLIF: tau_syn = -dt / log({name}){number}",
+    "threshold v_th vth thresh theta spike_threshold": "v_threshold",
+    "tau_mem tau_m tau_membrane": "tau, in seconds",
+    "tau_s tau_i tau_syn_inv": "tau_syn of CubaLIF, in seconds",
+    "reset_mechanism reset_mode reset_fn": "reset= 'zero', 'subtract' or 'none'",
+    "v_rest v_l u_rest": "v_leak",
+    "spike_grad surrogate_function surrogate_grad_fn spike_fn": "surrogate=, for example Arctan()",
+    "learn_beta learn_alpha learn_tau": "learn=('tau',)",
     "learn_threshold": "learn=('v_threshold',)",
-    **dict.fromkeys(
-        ("init_hidden", "output", "store_v_seq"),
-        "nothing: the state is an argument and a result, y, state = layer(x, state)",
-    ),
-    **dict.fromkeys(("step_mode", "batch_first", "time_axis"), "nothing: signals are time first, (T, B, *N)"),
-    **dict.fromkeys(("num_neurons", "num_features", "size"), "nothing: the number of neurons is that of the signal"),
+    "init_hidden output store_v_seq": "nothing: the state is an argument and a result, y, state = layer(x, state)",
+    "step_mode batch_first time_axis": "nothing: signals are time first, (T, B, *N)",
+    "num_neurons num_features size": "nothing: the number of neurons is that of the signal",
 }
 
 
@@ -57,12 +54,13 @@ def _refuse_other_words(kind: type, settings: dict[str, Any]) -> None:
     """Raises if a neuron is built with an argument that it does not have, or with another library's word."""
     arguments = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
     is_open = any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values())
+    equivalents = {word: here for words, here in _OTHER_WORDS.items() for word in words.split()}
     quantities = [
         name for parent in kind.__mro__ for name, value in vars(parent).items() if isinstance(value, Quantity)
     ]
 
     for name, value in settings.items():
-        if name in arguments or name in quantities or (is_open and name not in _OTHER_WORDS):
+        if name in arguments or name in quantities or (is_open and name not in equivalents):
             continue
 
         number = ""
@@ -70,19 +68,20 @@ def _refuse_other_words(kind: type, settings: dict[str, Any]) -> None:
         if isinstance(value, float) and 0 < value < 1 and isinstance(dt, float):
             number = f" = {-dt / math.log(value):.3g}"
 
-        here = f"here it is {_OTHER_WORDS[name].format(name=name, number=number)}" if name in _OTHER_WORDS else ""
         known = [known for known in dict.fromkeys((*arguments, *quantities)) if known not in ("self", "settings")]
-        raise ConfigError(f"{kind.__name__} has no {name!r}; {here or did_you_mean(name, known)}")
+        hint = did_you_mean(name, known)
+        if name in equivalents:
+            hint = f"here it is {equivalents[name].format(name=name, number=number)}"
+
+        raise ConfigError(f"{kind.__name__} has no {name!r}; {hint}")
 
 
 class Neuron(Stateful):
     """A layer of neurons, defined by a pure step function of the input, the state and the arguments of a step.
 
-    Subclasses give `step_function`, `initial_state` and `arguments`, which turns physical quantities (seconds) into the
-    arguments of the step function (decays). `arguments` runs once a sequence at most; arguments that are all numbers
-    are kept until an attribute of the layer is set. A state is a NamedTuple of tensors (or None) shaped like a step,
-    the membrane first. Half-precision signals are computed in float32, with a state in float32; the output has the
-    dtype of the signal.
+    Subclasses give `step_function`, `initial_state` and, where the step function takes anything but quantities and
+    decays, `arguments`. A state is a NamedTuple of tensors (or None) shaped like a step, the membrane first.
+    Half-precision signals are computed in float32, with a state in float32; the output has the dtype of the signal.
 
     Args:
         dt: the step of the neuron's clock [s]; None where a network or `Sequential` binds it, or nothing depends on it.
@@ -106,7 +105,7 @@ class Neuron(Stateful):
             _refuse_other_words(cls, settings)
         return super().__new__(cls)
 
-    def __init__(self, dt: float | None = None, learn: str | Iterable[str] = (), **quantities: Tensor | float) -> None:
+    def __init__(self, dt: float | None = None, learn: Names = (), **quantities: Value) -> None:
         super().__init__()
         check_dt(type(self).__name__, dt)
         self.dt = dt
@@ -117,124 +116,90 @@ class Neuron(Stateful):
         return any(name.startswith("tau") for name in self.modulable)
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
-        """The arguments of the step function from the physical quantities."""
-        raise NotImplementedError
+        """The arguments of the step function from the physical quantities: time constants `tau_x` [s] as `decay_x`.
 
-    def forward(
-        self, x: Float[Tensor, "T B *N"], state: State = None, **modulation: Modulated
-    ) -> tuple[Float[Tensor, "T B *N"], State]:
-        return self._sequence(x, state, modulation)
+        It runs once a sequence at most; arguments that are all numbers are kept until an attribute of the layer is set.
+        """
+        decays = {name: decay_per_step(self, value) for name, value in quantities.items() if name.startswith("tau")}
+        others = {name: value for name, value in quantities.items() if name not in decays}
+        return {**others, **{name.replace("tau", "decay", 1): decay for name, decay in decays.items()}}
 
-    def step(
-        self, x_t: Float[Tensor, "B *N"], state: State, **modulation: Modulated
-    ) -> tuple[Float[Tensor, "B *N"], State]:
+    def forward(self, x: Signal, state: State = None, **modulation: Modulated) -> tuple[Signal, State]:
+        return self.run(x, state, modulation)
+
+    def step(self, x_t: Step, state: State, **modulation: Modulated) -> tuple[Step, State]:
         y, state = self(x_t.unsqueeze(0), state, **modulation)
         return y[0], state
 
-    def advance(self, x_t: Float[Tensor, "B *N"], state: State, effects: RowEffects) -> tuple[Tensor, State]:
+    def advance(self, x_t: Step, state: State, effects: RowEffects) -> tuple[Step, State]:
         arguments = self._kept
         if effects:
-            arguments = self.arguments(self._modulated_by_rows(effects, x_t.ndim))
+            arguments = self._row_arguments(effects, x_t.ndim)
         elif arguments is None:
-            arguments = self._own_arguments()
+            arguments = self._arguments(x_t.unsqueeze(0), {}, is_first=False)
 
         return type(self).step_function(x_t, state, **arguments)
 
-    def pooled(
-        self, x: Float[Tensor, "T B C Y X"], state: State = None, *, size: int | Size, **modulation: Modulated
-    ) -> tuple[Float[Tensor, "T B C y x"], State]:
-        """The outputs behind max pooling with windows of `size` side by side.
+    def run(
+        self,
+        x: Signal,
+        state: State = None,
+        modulation: Mapping[str, Modulated] = MappingProxyType({}),
+        *,
+        size: int | Size | None = None,
+        donated: bool = False,
+    ) -> tuple[Tensor, State]:
+        """As `forward`, for a layer whose outputs are pooled at once, or whose signal is not read again.
 
-        They are those of `max_pool2d` behind `forward`. Spikes of full size are not even stored, which is faster, for
-        pictures that lie channels last in float32 on a CPU, with the native steps.
+        Spikes of full size are not even stored before a pooling, for pictures that lie channels last in float32 on a
+        CPU, with the native steps. These write what they keep for the backward pass into a donated signal.
 
         Args:
-            x: pictures over time.
+            x: the signal, `(T, B, C, Y, X)` where it is pooled; the values of a donated one are undefined afterwards.
             state: from an earlier part of the stream, or None.
-            size: of a window, or its height and width.
-            modulation: as in `forward`.
+            modulation: by name.
+            size: windows of a max pooling side by side behind the neurons, or their height and width.
+            donated: the memory of the signal may be used.
 
         Example:
             >>> from spikebridge.neurons import IF
-            >>> y, state = IF(v_threshold=2.0).pooled(torch.ones(2, 1, 1, 4, 4), size=2)
+            >>> y, state = IF(v_threshold=2.0).run(torch.ones(2, 1, 1, 4, 4), size=2)
             >>> y.shape, y.mean((1, 2, 3, 4)).tolist()
             (torch.Size([2, 1, 1, 2, 2]), [0.0, 1.0])
         """
-        return self._sequence(x, state, modulation, sides_of(size))
-
-    def forward_donated(
-        self,
-        x: Float[Tensor, "T B *N"],
-        state: State = None,
-        *,
-        size: int | Size | None = None,
-        **modulation: Modulated,
-    ) -> tuple[Float[Tensor, "T B *M"], State]:
-        """As `forward`, or as `pooled` where a size is given, of a signal that is not read again.
-
-        The native steps write what they keep for the backward pass into its memory.
-
-        Args:
-            x: the signal; its values afterwards are undefined.
-            state: from an earlier part of the stream, or None.
-            size: of a window, or its height and width.
-            modulation: as in `forward`.
-
-        Example:
-            >>> from spikebridge.neurons import IF
-            >>> IF(v_threshold=2.0).forward_donated(torch.ones(2, 1, 1))[0].flatten().tolist()
-            [0.0, 1.0]
-        """
-        return self._sequence(x, state, modulation, None if size is None else sides_of(size), donated=True)
-
-    def _sequence(
-        self,
-        x: Tensor,
-        state: State,
-        modulation: dict[str, Modulated],
-        pool: Size | None = None,
-        donated: bool = False,
-    ) -> tuple[Tensor, State]:
-        """All steps: the loop over `step_function`, or a faster form with its numbers; then the pooling, if any."""
+        pool = None if size is None else sides_of(size)
         signal, start, arguments = self._checked(x, state, modulation)
 
         # x.shape[0], not len(x), which would tie an exported network to one number of steps
         if not x.shape[0]:
-            y = x.new_empty(x.shape)
-            return y if pool is None else _pool_steps(y, pool), start
+            return _pooled(x.new_empty(x.shape), pool), start
 
         spec = self._spec(signal, start, arguments)
+        inside: Size | None = None  # windows in which the steps pool by themselves
         if spec is None:
             y, end = self._loop(signal, start, arguments)
-            is_pooled = False
         else:
             donated = donated or signal is not x  # a copy of its own in float32
-            is_pooled = pool is not None and select("pooled sequence", signal, spec, pool) == "native"
-            y, end = self._at_once(spec, signal, start, arguments, pool if is_pooled else None, donated)
+            inside = pool if pool is not None and select("pooled sequence", signal, spec, pool) == "native" else None
+            y, end = self._at_once(spec, signal, start, arguments, inside, donated)
 
         if end and reads_values(end[0], is_first=state is None):
             refuse_not_finite(self, end[0])
         elif spec is not None and _may_be_nan(end[0]):
-            # the fast forms only compare, and NaN is never above a threshold
+            # the faster forms only compare, and NaN is never above a threshold
             if end[0].is_cpu and not donated:
                 y = self._loop(signal, start, arguments)[0]
-                is_pooled = False
+                inside = None
             else:
-                y = _with_nan(y, end[0], is_pooled)
+                y = _with_nan(y, end[0], is_pooled=inside is not None)
 
-        if pool is not None and not is_pooled:
-            y = _pool_steps(y, pool)
-
+        y = y if inside is not None else _pooled(y, pool)
         return y if y.dtype == x.dtype else y.to(x.dtype), end
 
     def _loop(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
         """The definition: one step after another."""
-        varying = {
-            name: unbind_time(name, value, len(x))
-            for name, value in arguments.items()
-            if isinstance(value, Tensor) and value.ndim == x.ndim
-        }
-
+        in_time = [name for name, value in arguments.items() if isinstance(value, Tensor) and value.ndim == x.ndim]
+        varying = {name: unbind_time(name, arguments[name], len(x)) for name in in_time}
         constant = {name: value for name, value in arguments.items() if name not in varying}
         step_function = type(self).step_function
         outputs = []
@@ -270,7 +235,7 @@ class Neuron(Stateful):
         return y, state._replace(**{name: value for name, value in end._asdict().items() if value is not None})
 
     def _checked(
-        self, x: Tensor, state: State, modulation: dict[str, Modulated]
+        self, x: Tensor, state: State, modulation: Mapping[str, Modulated]
     ) -> tuple[Tensor, State, dict[str, Any]]:
         """A signal in working precision, the state before it, and the arguments of the step function."""
         if not isinstance(x, Tensor) or x.ndim < 2:
@@ -280,7 +245,7 @@ class Neuron(Stateful):
         if x.dtype in HALF:
             x = upcast(x)
 
-        arguments = self._modulated_arguments(x, modulation, state is None) if modulation else self._own_arguments(x)
+        arguments = self._arguments(x, modulation, is_first=state is None)
         if state is None:
             state = self.initial_state(x.detach()[0] if x.shape[0] else x.new_zeros(x.shape[1:]))
         else:
@@ -288,66 +253,69 @@ class Neuron(Stateful):
 
         return x, state, arguments
 
-    def _own_arguments(self, x: Tensor | None = None) -> dict[str, Any]:
-        """The arguments of the step function without modulation, checked against a signal if one is given."""
+    def _arguments(self, x: Tensor, modulation: Mapping[str, Modulated], is_first: bool) -> dict[str, Any]:
+        """The arguments of the step function for a signal, whose quantities are checked against it."""
         # is_compiling first: a compiler would guard what it reads, and trace what is written
-        if not torch.compiler.is_compiling() and self._kept is not None:
+        is_compiling = torch.compiler.is_compiling()
+        if not is_compiling and not modulation and self._kept is not None:
             return self._kept
 
-        quantities = {name: getattr(self, name) for name in self.modulable}
-        if x is not None:
-            self._check_quantities(quantities, {}, x)
+        for name in self.modulable:
+            what = f"{name} of {type(self).__name__}"
+            refuse_ambiguous(what, getattr(self, name), x.shape[2:])
+            refuse_ambiguous(what, modulation.get(name), x.shape[2:])
+
+        quantities = self.quantities(x.ndim, modulation, is_first)
+        for name, value in quantities.items():
+            if isinstance(value, Tensor):
+                self._check_fit(name, value, x, is_modulated=modulation.get(name) is not None)
 
         arguments = self.arguments(quantities)
-        has_tensors = self._parameters or self._buffers or self._modules or torch.compiler.is_compiling()
-        if not has_tensors and not any(isinstance(value, Tensor) for value in arguments.values()):
-            self.__dict__[KEPT] = arguments
+        has_tensors = self._parameters or self._buffers or self._modules
+        if not (is_compiling or modulation or has_tensors) and not any(
+            isinstance(a, Tensor) for a in arguments.values()
+        ):
+            self.__dict__["_kept"] = arguments
 
         return arguments
 
-    def _modulated_by_rows(self, effects: RowEffects, ndim: int) -> dict[str, Any]:
-        """Every quantity of one step, whose signal has `ndim` axes."""
-        quantities = {name: getattr(self, name) for name in self.modulable}
+    def _row_arguments(self, effects: RowEffects, ndim: int) -> dict[str, Any]:
+        """The arguments of the step function under effects on one step, whose signal has `ndim` axes."""
+        modulated: dict[str, Any] = {}
         for name, acts in effects.items():
             for row, by in acts:
                 # axes line up from the left
                 signal = row.reshape(*row.shape, *[1] * (ndim - row.ndim)) if row.ndim < ndim else row
-                quantities[name] = modulate(quantities[name], signal, by)
+                if by != "replace":
+                    signal = modulate(modulated[name] if name in modulated else getattr(self, name), signal, by)
+                modulated[name] = signal
 
-        return quantities
+        expected = None if self._kept is None else {**self._kept, **modulated}
+        acts_alone = self._alone.get(tuple(effects))
+        if expected is not None and acts_alone:
+            return expected
 
-    def _modulated_arguments(self, x: Tensor, modulation: dict[str, Modulated], is_first: bool) -> dict[str, Any]:
-        for name in self.modulable:
-            if name in modulation:
-                what = f"{name} of {type(self).__name__}"
-                refuse_ambiguous(what, getattr(self, name), x.shape[2:])
-                refuse_ambiguous(what, modulation[name], x.shape[2:])
+        arguments = self.arguments({n: modulated[n] if n in modulated else getattr(self, n) for n in self.modulable})
+        if expected is not None and acts_alone is None:
+            pairs = [(value, expected.get(name)) for name, value in arguments.items()]
+            acts_alone = all(a is b or (type(a) is type(b) is float and a == b) for a, b in pairs)
+            self.__dict__["_alone"] = {**self._alone, tuple(effects): acts_alone}
 
-        quantities = self.quantities(x.ndim, modulation, is_first)
-        self._check_quantities(quantities, modulation, x)
+        return arguments
 
-        return self.arguments(quantities)
-
-    def _check_quantities(self, quantities: dict[str, Any], modulation: dict[str, Modulated], x: Tensor) -> None:
-        """Raises if a tensor does not fit a signal."""
+    def _check_fit(self, name: str, value: Tensor, x: Tensor, is_modulated: bool) -> None:
+        """Raises if a quantity has another dtype or device than a signal, or does not broadcast against it."""
         who = type(self).__name__
-        for name, value in quantities.items():
-            if not isinstance(value, Tensor):
-                continue
+        refuse_other_place(f"{who} has {name} in", value, ", but its input is", x)
 
-            refuse_other_place(f"{who} has {name} in", value, ", but its input is", x)
-            is_modulated = modulation.get(name) is not None
-            if not is_modulated:
-                refuse_ambiguous(f"{name} of {who}", value, x.shape[2:])
-
-            # a layer keeps a value a neuron: time and batch may come from a modulation only
-            shape, axes = (x.shape, "(T, B, *N)") if is_modulated else (x.shape[2:], "(*N)")
-            if not broadcasts(value.shape, shape):
-                hint = "; an Effect lines its axes up from the left, one value a channel too" if is_modulated else ""
-                raise ShapeError(
-                    f"{who} has {name} of shape {tuple(value.shape)}, which does not broadcast against {tuple(shape)}, "
-                    f"the {axes} of its input{hint}"
-                )
+        # a layer keeps a value a neuron: time and batch may come from a modulation only
+        shape, axes = (x.shape, "(T, B, *N)") if is_modulated else (x.shape[2:], "(*N)")
+        if not broadcasts(value.shape, shape):
+            hint = "; an Effect lines its axes up from the left, one value a channel too" if is_modulated else ""
+            raise ShapeError(
+                f"{who} has {name} of shape {tuple(value.shape)}, which does not broadcast against {tuple(shape)}, the "
+                f"{axes} of its input{hint}"
+            )
 
     def extra_repr(self) -> str:
         texts = []
@@ -358,8 +326,8 @@ class Neuron(Stateful):
         return ", ".join(texts + ([f"dt={self.dt:g}"] if self.dt is not None else []))
 
 
-def _pool_steps(y: Tensor, size: Size) -> Tensor:
-    return max_pool2d(y.flatten(0, 1), size).unflatten(0, y.shape[:2])
+def _pooled(y: Tensor, size: Size | None) -> Tensor:
+    return y if size is None else max_pool2d(y.flatten(0, 1), size).unflatten(0, y.shape[:2])
 
 
 def _may_be_nan(v: Tensor) -> bool:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import torch
@@ -21,9 +22,11 @@ from spikebridge.ops.checks import reads_values
 from spikebridge.ops.precision import upcast
 
 By: TypeAlias = Literal["add", "multiply", "replace"]
+Value: TypeAlias = Tensor | float
+Names: TypeAlias = str | Iterable[str]  # of quantities, one or several
 
 
-def modulate(base: Tensor | float, signal: Tensor, by: By) -> Tensor:
+def modulate(base: Value, signal: Tensor, by: By) -> Tensor:
     """A quantity under a modulating signal."""
     if by == "replace":
         return signal
@@ -63,7 +66,7 @@ class Effect:
         signal = upcast(self.signal)
         return self if signal is self.signal else Effect(signal, self.by)
 
-    def on(self, base: Tensor | float, ndim: int) -> Tensor:
+    def on(self, base: Value, ndim: int) -> Tensor:
         """The quantity under this effect, with `ndim` axes, time first."""
         signal = self.signal
         if signal.ndim > ndim:
@@ -217,7 +220,8 @@ class Quantity:
         else:
             layer.__dict__[self.name] = float(value)
 
-        layer.__dict__.pop(KEPT, None)
+        for kept in _KEPT:
+            layer.__dict__.pop(kept, None)
 
     def check(self, layer: nn.Module, value: Any) -> None:
         """Raises if a value to keep is not a number, or not positive and has to be."""
@@ -255,9 +259,9 @@ class Quantity:
             unlimited = " (tau=inf is a neuron without leak.)" if self.name == "tau" else ""
             raise ConfigError(f"{who} needs {self.name} > 0{unit}{origin}, but got {smallest:g}{hint}{unlimited}")
 
-    def resolve(self, layer: nn.Module, value: Modulated, ndim: int, is_first: bool = True) -> Tensor | float:
+    def resolve(self, layer: nn.Module, value: Modulated, ndim: int, is_first: bool = True) -> Value:
         """The value under modulation; if a stream begins and it must be positive, its numbers are checked."""
-        resolved: Tensor | float
+        resolved: Value
         if isinstance(value, Tensor):
             resolved = upcast(value)
         elif isinstance(value, Effect):
@@ -279,7 +283,9 @@ class Quantity:
         return resolved
 
 
-KEPT = "_kept"  # the attribute of a layer that keeps arguments that are all numbers, until an attribute is set
+# attributes that a layer keeps until another one is set: arguments of its step that are all numbers, and for sets of
+# quantities whether they act on the arguments of their names alone
+_KEPT = ("_kept", "_alone")
 
 
 class Quantified(nn.Module):
@@ -299,6 +305,7 @@ class Quantified(nn.Module):
     _version = 2  # release 0.1 saved no floats
     modulable: ClassVar[tuple[str, ...]] = ()
     _kept: dict[str, Any] | None = None
+    _alone: Mapping[tuple[str, ...], bool] = MappingProxyType({})
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -306,7 +313,9 @@ class Quantified(nn.Module):
         cls.modulable = tuple(dict.fromkeys([*cls.modulable, *own]))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self.__dict__.pop(KEPT, None)
+        for kept in _KEPT:
+            self.__dict__.pop(kept, None)
+
         quantity = getattr(type(self), name, None)
         if isinstance(quantity, Quantity):
             # a module has rules of its own for parameters and buffers, which would pass the checks by
@@ -314,7 +323,7 @@ class Quantified(nn.Module):
         else:
             super().__setattr__(name, value)
 
-    def store_quantities(self, learn: str | Iterable[str], quantities: Mapping[str, Tensor | float]) -> None:
+    def store_quantities(self, learn: Names, quantities: Mapping[str, Value]) -> None:
         """Stores quantities by name: numbers, buffers, or parameters for those named in `learn`."""
         learned = names_to_learn(type(self).__name__, learn, quantities)
         for name, value in quantities.items():
@@ -330,36 +339,29 @@ class Quantified(nn.Module):
             destination[prefix + name] = torch.tensor(getattr(self, name), dtype=torch.float64, device="cpu")
 
     def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], strict: bool, *lists: list[str]
     ) -> None:
+        missing, unexpected, errors = lists
         floats = {prefix + name: name for name in self._floats()}
-        rest = (local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-        unexpected_keys[:] = [key for key in unexpected_keys if key not in floats]
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *lists)
+        unexpected[:] = [key for key in unexpected if key not in floats]
         is_old = (local_metadata.get("version") or 1) < 2 and not any(key in state_dict for key in floats)
 
         for key, name in floats.items():
             if key not in state_dict:
-                missing_keys.extend([key] if strict and not is_old else [])
+                missing.extend([key] if strict and not is_old else [])
                 continue
 
             value = state_dict[key]
             if not isinstance(value, Tensor) or value.ndim:
                 shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                error_msgs.append(f"size mismatch for {key}: {shape} there and one number here")
+                errors.append(f"size mismatch for {key}: {shape} there and one number here")
                 continue
 
             try:
                 setattr(self, name, float(value))
             except ConfigError as error:
-                error_msgs.append(f"{key}: {error}")
+                errors.append(f"{key}: {error}")
 
 
 def names_of_floats(module: nn.Module) -> set[str]:
@@ -368,7 +370,7 @@ def names_of_floats(module: nn.Module) -> set[str]:
     return {f"{path}.{name}" if path else name for path, layer in quantified for name in layer._floats()}
 
 
-def names_to_learn(who: str, learn: str | Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+def names_to_learn(who: str, learn: Names, known: Iterable[str]) -> tuple[str, ...]:
     """The quantities named in `learn=`, or a `ConfigError` if they are no names of quantities."""
     if not isinstance(learn, Iterable):
         raise ConfigError(f"{who} takes learn= as names of quantities, such as ('tau',), but got {in_words(learn)}")

@@ -1,10 +1,9 @@
 """Layers in a row, stateful and plain ones, with their states threaded."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, StateError, did_you_mean, in_words
@@ -22,8 +21,8 @@ from spikebridge.neurons.state import State, TupleForm, map_tensors, refuse_othe
 from spikebridge.neurons.stateless import modulated, outputs_over_time, over_time, refuse_hidden_state
 from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.layers.linear import linear
-from spikebridge.ops.layers.pooling import MaxPool2d, max_pool2d
-from spikebridge.ops.selection import has_hooks
+from spikebridge.ops.layers.pooling import max_pool2d
+from spikebridge.ops.selection import has_hooks, has_own_hooks
 
 # layers whose backward pass does not need the output: the axes that a row has at least, and the function of `ops`
 _PRODUCTS: dict[type, tuple[int, Callable[..., Tensor]]] = {nn.Linear: (2, linear), nn.Conv2d: (4, convolve)}
@@ -109,17 +108,15 @@ class Sequential(Stateful):
 
         return paths
 
-    def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> SequentialState:
+    def initial_state(self, x_t: Tensor) -> SequentialState:
         """The initial states, found by sending an empty signal through the layers."""
         return self(x_t.new_empty((0, *x_t.shape)))[1]
 
-    def step(self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Any) -> tuple[Tensor, State]:
+    def step(self, x_t: Tensor, state: State, **modulation: Any) -> tuple[Tensor, State]:
         y, state = self(x_t.unsqueeze(0), state, **modulation)
         return map_tensors(lambda one: one[0], y), state
 
-    def forward(
-        self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any
-    ) -> tuple[Tensor, SequentialState]:
+    def forward(self, x: Tensor, state: State = None, **modulation: Any) -> tuple[Tensor, SequentialState]:
         refuse_timeless(self, x)
         by_layer = split_paths(modulation, list(self._modules)) if modulation else {}
         old = (None,) * len(self) if state is None else self._states_of_layers(state)
@@ -140,16 +137,14 @@ class Sequential(Stateful):
 
         return state.layers
 
-    def advance(
-        self, x_t: Shaped[Tensor, "B *N"], state: SequentialState, effects: RowEffects
-    ) -> tuple[Any, SequentialState]:
+    def advance(self, x_t: Tensor, state: SequentialState, effects: RowEffects) -> tuple[Any, SequentialState]:
         by_layer = split_paths(effects, list(self._modules)) if effects else {}
         states = []
         before: Any = None
         layer: Any
 
         for (name, layer), layer_state in zip(self._modules.items(), state.layers, strict=True):
-            if type(layer) in (nn.MaxPool2d, MaxPool2d) and (size := fusable_pool_size(before, layer)):
+            if isinstance(layer, nn.MaxPool2d) and before is not None and (size := fusable_pool_size(before, layer)):
                 x_t = max_pool2d(x_t, size)  # as `forward` pools, with its gradients
             else:
                 x_t, layer_state = advance_layer(layer, x_t, layer_state, by_layer.get(name, {}))
@@ -170,28 +165,22 @@ class Sequential(Stateful):
 
         for (name, layer), after, state in zip(layers, followers, old, strict=True):
             effects = by_layer.get(name, {})
-            is_product = False
+            is_product = type(layer) in _PRODUCTS and not effects and not has_hooks(layer)
             if not is_first:
                 _refuse_missing(layer, state, x)
 
             if is_pooled:
                 is_pooled = False
-            elif after is not None and after[0] not in by_layer and (size := fusable_pool_size(layer, after[1])):
-                neuron = cast(Neuron, layer)
-                run = neuron.forward_donated if is_donated else neuron.pooled
-                x, state = run(x, state, size=size, **effects)
-                is_pooled = True
-            elif is_donated and is_plain_neuron(layer):
-                x, state = cast(Neuron, layer).forward_donated(x, state, **effects)
+            elif isinstance(layer, Neuron) and is_plain_neuron(layer):
+                size = fusable_pool_size(layer, after[1]) if after is not None and after[0] not in by_layer else None
+                x, state = layer.run(x, state, effects, size=size, donated=is_donated)
+                is_pooled = size is not None
             elif isinstance(layer, Stateful):
                 x, state = layer(x, state, **effects)
             elif effects:
                 x = modulated(layer, effects, x)
-            elif type(layer) in _PRODUCTS and not has_hooks(layer):
-                x = _product(layer, x)
-                is_product = True
             else:
-                x = outputs_over_time(layer, x)
+                x = _product(layer, x) if is_product else outputs_over_time(layer, x)
 
             if after is not None and not isinstance(x, Tensor):
                 raise ShapeError(
@@ -208,7 +197,7 @@ class Sequential(Stateful):
 def advance_layer(layer: nn.Module, x_t: Tensor, state: State, effects: RowEffects) -> tuple[Any, State]:
     """One step of a layer, stateful or plain, for loops that have checked its signals before."""
     if isinstance(layer, Stateful):
-        if has_hooks(layer):
+        if has_own_hooks(layer):
             return advance_by_forward(layer, x_t, state, effects)
         return layer.advance(x_t, state, effects)
 

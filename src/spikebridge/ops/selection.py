@@ -22,7 +22,6 @@ from torch.autograd import forward_ad
 from spikebridge.ops.checks import is_checked
 from spikebridge.ops.native.layout import layout_of
 from spikebridge.ops.native.library import library
-from spikebridge.ops.precision import is_autocast
 from spikebridge.ops.sequence.native import surrogate_number
 from spikebridge.ops.sequence.spec import NeuronSpec, Size, SurrogateGradient, Value
 
@@ -331,27 +330,42 @@ def is_faster_in_windows(x: Tensor) -> bool:
 
 
 def supports_rows(like: Tensor) -> bool:
-    """True if a network may run ticks on rows: values in single or double precision that are computed now, unchecked."""
+    """True if a network may run ticks on rows: unchecked values in single or double precision, computed now."""
     # is_compiling first: what stands after it is never traced
     if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
         return False
-    if torch._C._is_any_autocast_enabled() or like.is_meta or is_checked(False):
+    if torch._C._is_any_autocast_enabled() or like.is_meta or is_checked(False) or _has_global_hooks():
         return False
 
     return like.dtype in SINGLE and like.shape[0] > 0
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether hooks, a replaced `forward` or a compiler would see a module run, so that it has to be called itself."""
-    if torch.compiler.is_compiling():
+    """True if hooks, a replaced `forward` or a compiler would see a module run, so that it has to be called itself."""
+    return torch.compiler.is_compiling() or has_own_hooks(module) or _has_global_hooks()
+
+
+def has_own_hooks(module: nn.Module) -> bool:
+    """True if a module has hooks or a replaced `forward`."""
+    own = vars(module)
+    if own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]:
         return True
 
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    every = torch.nn.modules.module  # PyTorch 2.6 has no function that asks for the hooks of all modules
-    forwards = every._global_forward_hooks or every._global_forward_pre_hooks
-    backwards = every._global_backward_hooks or every._global_backward_pre_hooks
+    return "forward" in own
 
-    return any(hooks) or bool(forwards or backwards) or "forward" in vars(module)
+
+def without_call(module: nn.Module | None) -> Callable[..., Any] | None:
+    """The forward pass of a module as a plain function, or the module itself if it has hooks."""
+    return module if module is None or has_own_hooks(module) else module.forward
+
+
+def _has_global_hooks() -> bool:
+    """True if there are hooks of all modules."""
+    every = torch.nn.modules.module  # PyTorch has no function that asks for them
+    if every._global_forward_hooks or every._global_forward_pre_hooks:
+        return True
+
+    return bool(every._global_backward_hooks or every._global_backward_pre_hooks)
 
 
 def _native_pathway(events: Tensor, *layers: nn.Module) -> bool:

@@ -225,6 +225,11 @@ class Route:
         return self.sampled and self.into is None and self.link.unit is None and self.delay == 0
 
     @cached_property
+    def direct_source(self) -> str | None:
+        """The source of a direct link, None for any other."""
+        return self.link.source if self.direct else None
+
+    @cached_property
     def has_initial(self) -> bool:
         """True if the target may read an initial value."""
         return isinstance(self.link, Transmission) and (self.link.held or self.delay > 0)

@@ -52,7 +52,7 @@ from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import Form, State, TupleForm, allow_state, detach, refuse_other_form, with_path
 from spikebridge.ops.checks import count_not_finite, is_checked, reads_values, without_value_checks
 from spikebridge.ops.precision import autocast_dtype
-from spikebridge.ops.selection import has_hooks, supports_rows
+from spikebridge.ops.selection import has_own_hooks, supports_rows
 
 if TYPE_CHECKING:
     from spikebridge.hybrid.network.compiled import CompiledNetwork
@@ -428,7 +428,7 @@ class HybridNetwork(nn.Module):
 
     def _takes_rows(self, inputs: Mapping[str, Tensor], state: NetworkState) -> bool:
         """True if `step` can run a tick on rows: exactly those that are due, like those of the stream before."""
-        if not isinstance(inputs, Mapping) or deferred.get() is not None or has_hooks(self):
+        if not isinstance(inputs, Mapping) or deferred.get() is not None or has_own_hooks(self):
             return False
 
         self.check_stream(state, {})

@@ -10,10 +10,10 @@ runs through `apply_part`, which checks them, as a sequence of one step.
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikebridge.hybrid.network.delivery import LinkBuffer
 from spikebridge.hybrid.network.execution import Segment, apply_part, name_outputs
@@ -24,10 +24,9 @@ from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.neurons.base import RowEffects, Stateful, advance_by_forward, first_step, over_one_step
 from spikebridge.neurons.state import State, form_of, has_form
 from spikebridge.neurons.stateless import check_rows
-from spikebridge.ops.selection import SINGLE, has_hooks
+from spikebridge.ops.selection import SINGLE, has_own_hooks, without_call
 
 _Rows = dict[str, Tensor | None]
-_Step = Callable[[Tensor, State, RowEffects], tuple[Any, State]]
 _MAX_SHAPES = 64  # that are remembered of a part
 
 
@@ -38,15 +37,17 @@ class RowLink(LinkBuffer):
         arrived: the row that has come in this tick on a sampled link.
         is_outside: whether the source is outside of the loop, so that its values wait already.
         is_bare: whether its unit, if any, is a nonlinearity alone.
+        function: that nonlinearity.
     """
 
-    __slots__ = ("arrived", "is_bare", "is_outside")
+    __slots__ = ("arrived", "function", "is_bare", "is_outside")
 
     def __init__(self, route: Route, unit: HybridUnit | None, state: LinkState, checked: bool) -> None:
         super().__init__(route, unit, state, checked)
         self.arrived: Tensor | None = None
         self.is_outside = False
         self.is_bare = unit is None or _is_bare(unit, state.unit)
+        self.function = None if unit is None or not self.is_bare else without_call(unit.nonlinearity)
         if self.waiting:
             self.waiting = deque(self.waiting.pop().unbind(0))
 
@@ -74,9 +75,10 @@ class RowLink(LinkBuffer):
         if x is None:
             return
 
-        if self.unit is not None and (function := self.unit.nonlinearity) is not None:
+        if (function := self.function) is not None:
             y = function(x) if self.context is None else function(x, self.context)
-            check_rows(function, y, x.shape[0])
+            if not isinstance(y, Tensor) or y.shape[:1] != x.shape[:1]:
+                check_rows(cast(Any, self.unit).nonlinearity, y, x.shape[0])
             x = y if y.dtype == x.dtype else y.to(x.dtype)
 
         if self.held is not None and x.shape != self.held.shape:
@@ -85,15 +87,16 @@ class RowLink(LinkBuffer):
             self.waiting.append(x)
             self.changed = True
         else:
-            self._receive(x)
+            self.receive(x)
 
     def deliver(self) -> None:
         """Hands the oldest value over, if it has not been handed over as it was sent."""
         if self.waiting:
             self.changed = True
-            self._receive(self.waiting.popleft())
+            self.receive(self.waiting.popleft())
 
-    def _receive(self, row: Tensor) -> None:
+    def receive(self, row: Tensor) -> None:
+        """Takes a value that is due."""
         if self.route.sampled:
             self.arrived = row
         else:
@@ -116,7 +119,15 @@ def _is_bare(unit: HybridUnit, state: UnitState) -> bool:
     """True if a unit is its nonlinearity alone."""
     if unit.window is not None or unit.kernel is not None or unit.discretizer is not None:
         return False
-    return type(unit).forward is HybridUnit.forward and not has_hooks(unit) and not any(state)
+    return type(unit).forward is HybridUnit.forward and not has_own_hooks(unit) and not any(state)
+
+
+class _Ready(NamedTuple):
+    """A part that runs without checks on signals of the shapes of a key."""
+
+    key: Hashable
+    module: nn.Module
+    step: Callable[..., Any]  # of a row, a state and effects; or the forward pass of a plain module
 
 
 class RowRun:
@@ -127,7 +138,7 @@ class RowRun:
         links: states of the links that have not been used.
         row_links: the links that have been used.
         checked: the parts to be checked, as at the first call of a stream.
-        ready: by part the shapes of its signals in the tick before, and its step for them.
+        ready: the parts that run without checks.
     """
 
     __slots__ = ("checked", "is_checked", "links", "network", "parts", "ready", "row_links")
@@ -141,7 +152,7 @@ class RowRun:
         self.row_links: dict[str, RowLink] = {}
         self.is_checked = checked
         self.checked = set(parts) if checked else set()
-        self.ready: dict[str, tuple[Hashable, _Step]] = {}
+        self.ready: dict[str, _Ready] = {}
 
     def run(self, tick: int, schedule: Tick, rows: _Rows) -> None:
         """One tick: adds the rows of the parts to those of the tick so far."""
@@ -190,11 +201,10 @@ class RowRun:
             (link or self.link(name)).send(rows, tick)
             return
 
-        route = self.network.plan.routes[name]
-        unit = self.network.unit_of(route)
+        unit: Any = self.network.units._modules[name]
         state = self.links[name]
-        x = rows[route.link.source]
-        if x is not None and unit is not None:
+        x = rows[self.network.plan.routes[name].link.source]
+        if x is not None:
             self.links[name] = LinkState(unit.buffer_steps(x.unsqueeze(1), state.unit), *state[1:])
 
     def _arguments(self, name: str, rows: _Rows) -> tuple[list[Tensor], dict[str, Tensor], dict[str, list[Any]]]:
@@ -204,8 +214,8 @@ class RowRun:
         effects: dict[str, list[Any]] = {}
 
         for route in self.network.plan.incoming[name]:
-            if route.direct:
-                signals.append(rows[route.link.source])
+            if route.direct_source is not None:
+                signals.append(rows[route.direct_source])
                 continue
 
             link = self.row_links.get(route.name)
@@ -224,40 +234,53 @@ class RowRun:
 
     def _fire(self, name: str, rows: _Rows) -> Any:
         """Runs a part on the values of its links: a row `(B, *M)`, or several by name."""
-        module: Any = self.network.parts._modules[name]
         signals, named, effects = self._arguments(name, rows)
-        if not isinstance(module, Stateful):
-            if effects or name in self.checked:
-                return self._fire_checked(name, signals, named, effects)
-            y = module(*signals, **named)
-            check_rows(module, y, (signals[0] if signals else next(iter(named.values()))).shape[0])
-            return y
-
-        (x,) = signals
-        state = self.parts[name]
-        shapes: Hashable = (x.shape, x.dtype)
-        if effects:
-            shapes = (shapes, *[(path, row.shape, row.dtype) for path, acts in effects.items() for row, _ in acts])
-
+        x = signals[0] if signals else next(iter(named.values()))
+        # later values of a link have the shape of its first one, so that only further modulations make a difference
+        key = (x.shape, x.dtype, sum(map(len, effects.values())) if effects else 0)
         ready = self.ready.get(name)
-        if ready is None or ready[0] != shapes:
-            accepted = self.network.accepted[name]
-            if name in self.checked or state is None or not has_form(state, accepted.get(shapes)):
-                y = self._fire_checked(name, signals, named, effects)
-                if not named and _takes_rows(x, effects) and len(accepted) < _MAX_SHAPES:
-                    accepted[shapes] = form_of(self.parts[name])
-                return y
+        if ready is None or ready.key != key:
+            ready = self._prepared(name, key, signals, named, effects)
+            if ready is None:
+                return self._fire_checked(name, signals, named, effects)
 
-            step = partial(advance_by_forward, module) if has_hooks(module) else module.advance
-            ready = self.ready[name] = (shapes, step)
+        _, module, step = ready
+        if isinstance(module, Stateful):
+            y, self.parts[name] = step(x, self.parts[name], effects)
+        else:
+            y = step(*signals, **named)
+            check_rows(module, y, x.shape[0])
 
-        y, self.parts[name] = ready[1](x, state, effects)
         return y
+
+    def _prepared(
+        self, name: str, key: Hashable, signals: list[Tensor], named: dict[str, Tensor], effects: RowEffects
+    ) -> _Ready | None:
+        """A part that runs without checks; None if its signals or its state have to be checked first."""
+        module: Any = self.network.parts._modules[name]
+        if name in self.checked:
+            return None
+
+        step: Any
+        if isinstance(module, Stateful):
+            state = self.parts[name]
+            form = self.network.accepted[name].get(_shapes_of(signals[0], effects))
+            if named or form is None or state is None or not has_form(state, form):
+                return None
+            step = partial(advance_by_forward, module) if has_own_hooks(module) else module.advance
+        elif effects:
+            return None
+        else:
+            step = without_call(module)
+
+        ready = self.ready[name] = _Ready(key, module, step)
+        return ready
 
     def _fire_checked(self, name: str, signals: list[Tensor], named: dict[str, Tensor], effects: RowEffects) -> Any:
         """A part on a sequence of one step."""
-        y, self.parts[name] = apply_part(
-            self.network.parts[name],
+        module = self.network.parts[name]
+        y, state = apply_part(
+            module,
             [x.unsqueeze(0) for x in signals],
             {argument: x.unsqueeze(0) for argument, x in named.items()},
             self.parts[name],
@@ -266,7 +289,17 @@ class RowRun:
         )
 
         self.checked.discard(name)
+        self.parts[name] = state
+        accepted = self.network.accepted[name]
+        if state is not None and len(accepted) < _MAX_SHAPES and _takes_rows(signals[0], effects):
+            accepted[_shapes_of(signals[0], effects)] = form_of(state)
+
         return first_step(y)
+
+
+def _shapes_of(x: Tensor, effects: RowEffects) -> Hashable:
+    """The shapes and dtypes of the signals of a part."""
+    return (x.shape, x.dtype, *[(path, row.shape, row.dtype) for path, acts in effects.items() for row, _ in acts])
 
 
 def _takes_rows(x: Tensor, effects: RowEffects) -> bool:
@@ -314,10 +347,12 @@ class RowSegment(Segment):
             link.push(self.signals, self.start, self.stop)
             link.is_outside = True
 
-        columns = [self._rows_of(name) for name in sources]
+        columns = {name: self._rows_of(name) for name in sources}
+        rows: _Rows = {}
         collected: dict[str, list[Tensor]] = {signal: [] for part in group.parts for signal in plan.signals[part]}
         for index, tick in enumerate(range(self.start, self.stop)):
-            rows: _Rows = {name: column[index] for name, column in zip(sources, columns, strict=True)}
+            for name, column in columns.items():
+                rows[name] = column[index]
             run.run(tick, group.schedule.at(tick), rows)
             for signal, values in collected.items():
                 if (y := rows[signal]) is not None:

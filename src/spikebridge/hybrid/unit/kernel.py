@@ -320,7 +320,7 @@ class Mean(Kernel):
         return means, MeanCarry(total, passed)
 
     def last(self, x: Signal) -> Step:
-        return last_sum(x) / len(x)
+        return last_sum(x) / x.shape[0]
 
 
 class ExponentialCarry(NamedTuple):

@@ -162,7 +162,9 @@ class Sliding(Window):
         if state is None:
             return _FrameBuffer(steps.clone())
 
-        self._check_buffer(state, (steps.shape[0], *steps.shape[2:]), steps)
+        if not _is_alike(steps, state) or state.buffer.shape[1] >= self.length:
+            self._refuse(steps, state)
+
         return _FrameBuffer(torch.cat([state.buffer, steps], 1))
 
     def _with_buffer(self, x: Signal, state: _FrameBuffer | None) -> Signal:
@@ -170,16 +172,16 @@ class Sliding(Window):
         if state is None:
             return x
 
-        self._check_buffer(state, x.shape[1:], x)
+        steps = x.transpose(0, 1)
+        if not _is_alike(steps, state) or state.buffer.shape[1] >= self.length:
+            self._refuse(steps, state)
+
         return torch.cat([state.buffer.transpose(0, 1), x]) if state.buffer.shape[1] else x
 
-    def _check_buffer(self, state: _FrameBuffer, shape: Sequence[int], x: Tensor) -> None:
-        """Raises if a state does not hold steps of a shape `(B, *N)`, with the dtype and device of a signal."""
-        buffer = state.buffer if type(state) is _FrameBuffer else None
-        if not isinstance(buffer, Tensor) or buffer.dtype != x.dtype or (*buffer.shape[:1], *buffer.shape[2:]) != shape:
-            form = TensorForm(torch.Size((shape[0], 0, *shape[1:])), x.dtype, x.device)
-            refuse_other_form(self, state, TupleForm(_FrameBuffer, {"buffer": form}))
-
+    def _refuse(self, steps: Tensor, state: _FrameBuffer) -> None:
+        """Raises for a state that does not continue with steps `(B, l, *N)`, or that holds a complete window."""
+        form = TensorForm(torch.Size((steps.shape[0], 0, *steps.shape[2:])), steps.dtype, steps.device)
+        refuse_other_form(self, state, TupleForm(_FrameBuffer, {"buffer": form}))
         self._refuse_longer(state.buffer.shape[1])
 
     def starts(self, num_steps: int, state: _WindowPosition | None) -> tuple[list[bool], _WindowPosition]:
@@ -207,6 +209,18 @@ class Sliding(Window):
 
     def extra_repr(self) -> str:
         return f"{self.length}, stride={self.stride}"
+
+
+def _is_alike(steps: Tensor, state: _FrameBuffer) -> bool:
+    """True if a state holds steps of the stream of steps `(B, l, *N)`."""
+    if type(state) is not _FrameBuffer or not isinstance(state.buffer, Tensor):
+        return False
+
+    buffer = state.buffer
+    if buffer.dtype != steps.dtype or buffer.device != steps.device:
+        return False
+
+    return buffer.shape[0] == steps.shape[0] and buffer.shape[2:] == steps.shape[2:]
 
 
 class Tumbling(Sliding):
