@@ -44,7 +44,7 @@ class Stateful(Quantified):
     """
 
     dt: float | None = None
-    state_grows: ClassVar[bool] = True  # whether what is None or of length 0 in the initial state may become a tensor
+    state_grows: ClassVar[bool] = True  # None, or a length of 0, in the initial state may become a tensor
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -62,11 +62,15 @@ class Stateful(Quantified):
         raise NotImplementedError
 
     def step(self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Any) -> tuple[Tensor, State]:
-        """One step: `x_t` and a state to `y_t` `(B, *M)` and the next state.
+        """One step: `x_t` and a state to `y_t` `(B, *M)` and the next state; where `forward` is given, by that.
 
         A part of a network may give several tensors by name: a dict or a NamedTuple of `(B, *M)`.
         """
-        raise NotImplementedError
+        if type(self).forward is Stateful.forward:
+            raise NotImplementedError
+
+        y, state = self(x_t.unsqueeze(0), state, **modulation)
+        return first_step(y), state
 
     def forward(self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any) -> tuple[Tensor, State]:
         """A whole sequence, from a given or the initial state; see `scan` for modulation."""

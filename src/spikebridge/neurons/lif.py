@@ -66,11 +66,7 @@ def fire_and_reset(
     surrogate: Surrogate = ARCTAN,
     detach_reset: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Spikes where a membrane has reached its threshold, and the membrane after them.
-
-    The reset "zero" sets the membrane to `v_reset`, "subtract" takes the threshold away, "none" leaves it; with
-    `detach_reset` no gradient goes through it. Neurons that are not `active` do not fire.
-    """
+    """Spikes of active neurons where the membrane has reached its threshold, and the membrane after them."""
     spikes = surrogate(v - v_threshold)
     if active is not None:
         spikes = spikes * active

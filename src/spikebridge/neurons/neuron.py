@@ -91,7 +91,7 @@ class Neuron(Stateful):
 
     state_grows = False
     step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
-    follows_spec: ClassVar[bool] = False  # whether the step function is that of spikebridge.ops.sequence.spec
+    follows_spec: ClassVar[bool] = False  # the step function is that of spikebridge.ops.sequence.spec
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -126,10 +126,6 @@ class Neuron(Stateful):
 
     def forward(self, x: Signal, state: State = None, **modulation: Modulated) -> tuple[Signal, State]:
         return self.run(x, state, modulation)
-
-    def step(self, x_t: Step, state: State, **modulation: Modulated) -> tuple[Step, State]:
-        y, state = self(x_t.unsqueeze(0), state, **modulation)
-        return y[0], state
 
     def advance(self, x_t: Step, state: State, effects: RowEffects) -> tuple[Step, State]:
         arguments = self._kept

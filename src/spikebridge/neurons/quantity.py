@@ -94,12 +94,9 @@ def broadcasts(shape: Sequence[int], onto: Sequence[int]) -> bool:
 
 
 def has_two_meanings(shape: Sequence[int], neurons: Sequence[int]) -> bool:
-    """True if a value with fewer axes than the neurons fits their leading and their trailing axes, as unlike values.
-
-    This is the rule for all values that are broadcast: an `Effect` `*M` acts on the leading axes, a plain tensor on the
-    trailing ones, as in PyTorch, and a shape that could be meant either way is refused. With all axes, `(C, 1, 1)` or
-    `(1, H, W)`, nothing is ambiguous.
-    """
+    """True if a value with fewer axes than the neurons fits their leading and their trailing axes, as unlike values."""
+    # an `Effect` acts on the leading axes, a plain tensor on the trailing ones, as in PyTorch; with all axes, `(C, 1,
+    # 1)` or `(1, H, W)`, nothing is ambiguous
     missing = len(neurons) - len(shape)
     if missing <= 0:
         return False

@@ -17,7 +17,7 @@ from spikebridge.neurons.base import (
 )
 from spikebridge.neurons.dt import bind_dt, check_dt
 from spikebridge.neurons.neuron import Neuron, fusable_pool_size, is_plain_neuron
-from spikebridge.neurons.state import State, TupleForm, map_tensors, refuse_other_form, with_path
+from spikebridge.neurons.state import State, TupleForm, refuse_other_form, with_path
 from spikebridge.neurons.stateless import modulated, outputs_over_time, over_time, refuse_hidden_state
 from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.layers.linear import linear
@@ -111,10 +111,6 @@ class Sequential(Stateful):
     def initial_state(self, x_t: Tensor) -> SequentialState:
         """The initial states, found by sending an empty signal through the layers."""
         return self(x_t.new_empty((0, *x_t.shape)))[1]
-
-    def step(self, x_t: Tensor, state: State, **modulation: Any) -> tuple[Tensor, State]:
-        y, state = self(x_t.unsqueeze(0), state, **modulation)
-        return map_tensors(lambda one: one[0], y), state
 
     def forward(self, x: Tensor, state: State = None, **modulation: Any) -> tuple[Tensor, SequentialState]:
         refuse_timeless(self, x)

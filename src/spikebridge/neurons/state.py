@@ -145,10 +145,8 @@ def has_form(state: State, form: Form) -> bool:
 
 
 def refuse_other_form(layer: nn.Module, state: State, form: Form, grows: bool = True, path: str = "") -> None:
-    """Raises if a state has not the form that a layer makes, with the path of the first difference.
-
-    If it `grows`, None (made by the first step) and an axis of length 0 in the form may be anything in the state.
-    """
+    """Raises if a state has not the form that a layer makes, with the path of the first difference."""
+    # what the first step makes, None or an axis of length 0 in the form, may be anything in a state that grows
     values: Any = state
     inside = f"{path}." if path else ""
     if form is None:

@@ -5,8 +5,9 @@ A module gives one tensor, or several by name: a dict or a NamedTuple of tensors
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from numbers import Real
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Shaped
@@ -14,16 +15,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
-from spikebridge.neurons.base import Stateful
+from spikebridge.neurons.base import Stateful, split_in_time
 from spikebridge.neurons.quantity import Effect, Modulated, broadcasts, refuse_ambiguous, refuse_other_place
 from spikebridge.neurons.state import join_tensors, map_tensors
 from spikebridge.ops.precision import SINGLE_OR_HALF, cast_for, complete_autocast, is_autocast
 
+_Signal: TypeAlias = Shaped[Tensor, "T B ..."]
 
-def over_time(
-    module: nn.Module, *signals: Shaped[Tensor, "T B ..."], **named: Shaped[Tensor, "T B ..."]
-) -> Shaped[Tensor, "T B ..."]:
-    """A module without time on signals `(T, B, *N)`, as rows `(T * B, *N)`; an empty signal leaves no trace in it."""
+
+def over_time(module: nn.Module, *signals: _Signal, **named: _Signal) -> _Signal:
+    """A module without time on signals `(T, B, *N)`, as rows `(T * B, *N)`; an empty signal changes nothing in it."""
     y: Tensor = outputs_over_time(module, *signals, **named)
     if not isinstance(y, Tensor):
         raise ShapeError(
@@ -34,19 +35,14 @@ def over_time(
     return y
 
 
-def outputs_over_time(
-    module: nn.Module, *signals: Shaped[Tensor, "T B ..."], **named: Shaped[Tensor, "T B ..."]
-) -> Any:
-    """The same for a module that may give several tensors by name, a dict or a NamedTuple: each is `(T, B, *M)`.
-
-    A named signal that is a held row, expanded over the steps, comes as `(B, *N)` to a module that lists it in
-    `takes_held`.
-    """
+def outputs_over_time(module: nn.Module, *signals: _Signal, **named: _Signal) -> Any:
+    """The same for a module that may give several tensors by name, a dict or a NamedTuple: each is `(T, B, *M)`."""
     num_steps, batch = _times(module, signals, named)
     if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
         _fix_sizes(*signals, *named.values())
 
     rows = [x.flatten(0, 1) for x in signals]
+    # a held row, expanded over the steps, comes once, `(B, *N)`, to a module that lists it in `takes_held`
     held = [name for name in getattr(type(module), "takes_held", ()) if name in named and named[name].stride(0) == 0]
     if num_steps == 0 or len(held) == len(signals) + len(named):
         held = []
@@ -57,9 +53,6 @@ def outputs_over_time(
         y = module(*rows, **named_rows) if num_steps * batch > 0 else _on_no_rows(module, rows, named_rows)
 
     check_rows(module, y, num_steps * batch)
-    if isinstance(y, Tensor):
-        return y.reshape(num_steps, batch, *y.shape[1:])
-
     return map_tensors(lambda rows: rows.reshape(num_steps, batch, *rows.shape[1:]), y)
 
 
@@ -104,7 +97,7 @@ def check_rows(module: nn.Module, y: Any, num_rows: Any) -> None:
 
     several = tensors_by_name(y)
     if not several:
-        gave = "a dict without tensors" if several is not None else type(y).__name__
+        gave = type(y).__name__ if several is None else "a dict without tensors"
         raise ShapeError(
             f"a part gives one tensor, but {type(module).__name__} gave {gave}; wrap it in a module that picks one, or "
             "that gives several by name in a dict or a NamedTuple"
@@ -119,16 +112,10 @@ def check_rows(module: nn.Module, y: Any, num_rows: Any) -> None:
         check_rows(module, value, num_rows)
 
 
-def modulated(
-    module: nn.Module,
-    modulation: Mapping[str, Modulated],
-    *signals: Shaped[Tensor, "T B ..."],
-    **named: Shaped[Tensor, "T B ..."],
-) -> Any:
-    """A module over time with some of its parameters under modulation: bias, weights or connectivity.
+def modulated(module: nn.Module, modulation: Mapping[str, Modulated], *signals: _Signal, **named: _Signal) -> Any:
+    """A module over time with parameters `(*W)` under modulation: by `(*W)`, `(B, *W)` or `(T, B, *W)`, or `Effect`s.
 
-    A tensor shaped like the parameter serves all; one axis more is per sample, two more per step and sample. An
-    `Effect` on a parameter `(*W)` has the signal `(1 or T, B, *W)`. The module itself is never written to.
+    The module itself is never written to.
     """
     num_steps, batch = _times(module, signals, named)
     parameters = dict(module.named_parameters())
@@ -151,7 +138,7 @@ def modulated(
     # split, not x[t : t + 1]: slicing in the loop would add a whole zero tensor a step to the backward pass
     rows = list(zip(*[x.split(1) for x in signals], strict=True)) or [()] * num_steps
     named_rows = {name: x.split(1) for name, x in named.items()}
-    columns = {path: _each_step(several, num_steps) for path, several in effects.items()}
+    columns, _ = split_in_time(effects, num_steps, ndim=0)
     steps = []
 
     for t in range(num_steps):
@@ -199,12 +186,6 @@ def _as_effects(base: Tensor, value: Modulated, num_steps: int) -> list[Effect]:
     return effects
 
 
-def _each_step(effects: list[Effect], num_steps: int) -> list[list[Effect]]:
-    """The effects of each step."""
-    columns = [e.signal.split(1) if len(e.signal) == num_steps else [e.signal] * num_steps for e in effects]
-    return [[Effect(column[t], e.by) for column, e in zip(columns, effects, strict=True)] for t in range(num_steps)]
-
-
 def _misfit(base: Tensor, value: Tensor, num_steps: int, batch: int | None) -> str:
     samples = "" if batch is None else f" and {batch} samples"
     return (
@@ -215,30 +196,30 @@ def _misfit(base: Tensor, value: Tensor, num_steps: int, batch: int | None) -> s
 
 def _times(module: nn.Module, signals: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> tuple[Any, Any]:
     """The numbers of steps and samples that all signals share, symbols while a network is exported."""
-    everything = [*signals, *named.values()]
-    if not everything:
+    tensors = [*signals, *named.values()]
+    if not tensors:
         raise ShapeError(f"{type(module).__name__} was given no signal")
 
+    first = tensors[0].shape
     # compared one by one: an exported network's sizes are symbols, which no set takes
-    if any(x.ndim < 2 or x.shape[:2] != everything[0].shape[:2] for x in everything):
-        shapes = ", ".join(str(tuple(x.shape)) for x in everything)
+    if any(x.ndim < 2 or x.shape[:2] != first[:2] for x in tensors):
+        shapes = ", ".join(str(tuple(x.shape)) for x in tensors)
         raise ShapeError(f"{type(module).__name__} needs signals (T, B, *N) of equal T and B, but got {shapes}")
 
-    return everything[0].shape[0], everything[0].shape[1]
+    return first[0], first[1]
 
 
 def _each_sample(
     module: nn.Module, values: dict[str, Tensor], signals: tuple[Tensor, ...], named: Mapping[str, Tensor]
 ) -> Any:
-    def one(values: dict[str, Tensor], signals: tuple[Tensor, ...], named: dict[str, Tensor]) -> Any:
-        return functional_call(module, values, signals, named)
-
+    """A module with weights of its own for each sample."""
     if is_autocast(next(iter(values.values())).device):
         # autocast does not reach every operation inside vmap
         signals = tuple(cast_for(module, x) for x in signals)
         named = {name: cast_for(module, x) for name, x in named.items()}
 
-    return torch.vmap(one, in_dims=(0, 1, 1), out_dims=1, randomness="different")(values, signals, dict(named))
+    call = partial(functional_call, module)
+    return torch.vmap(call, in_dims=(0, 1, 1), out_dims=1, randomness="different")(values, signals, dict(named))
 
 
 def _refuse_running_statistics(module: nn.Module) -> None:

@@ -186,7 +186,9 @@ def needs_finite_check(inputs: Iterable[str], plan: NetworkPlan, parts: Mapping[
     in_pieces = {part for group in plan.groups if group.loop for part in group.parts}
     in_pieces |= {route.link.part for route in routes if isinstance(route.link, Modulation)}
     guarded = {
-        route.name: route.direct and route.link.part not in in_pieces and _guards(parts[route.link.part])
+        route.name: route.direct_source is not None
+        and route.link.part not in in_pieces
+        and _guards(parts[route.link.part])
         for route in routes
     }
 

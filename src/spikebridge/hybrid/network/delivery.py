@@ -62,7 +62,7 @@ def sort_values(
         if value is None:
             continue
 
-        if route.path is not None:
+        if route.link.path is not None:
             modulations.append((route, value))
         elif route.into is None:
             signals.append(value)

@@ -219,7 +219,7 @@ class Segment:
                 continue
 
             hold = buffer.hold(arrived, ticks, start)
-            if route.path is not None:
+            if route.link.path is not None:
                 values.append(hold)
             else:
                 values.append(hold.values(0, len(ticks)) if ticks else None)

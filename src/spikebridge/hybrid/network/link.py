@@ -4,9 +4,9 @@ A user writes `Transmission` and `Modulation`. A `Route` is a link with its name
 `LinkState` is the state of a link between two calls.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, TypeAlias, get_args
+from typing import ClassVar, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,8 @@ class Transmission:
     context: str | None = None
     initial: float | Tensor = 0.0
     name: str | None = None
+    path: ClassVar[None] = None
+    by: ClassVar[None] = None
 
     @property
     def part(self) -> str:
@@ -107,15 +109,16 @@ class Modulation:
     delay: float | Ticks = 0.0
     context: str | None = None
     name: str | None = None
+    into: ClassVar[None] = None
 
     @property
     def part(self) -> str:
         """The target part."""
         return self.target.partition(".")[0]
 
-    @property
+    @cached_property
     def path(self) -> str:
-        """The quantity inside the part."""
+        """The path of the quantity inside the part."""
         return self.target.partition(".")[2]
 
     def __post_init__(self) -> None:
@@ -199,45 +202,26 @@ class Route:
     trigger: Clock | None = None  # of the signal whose samples start windows
     acts_on_a_parameter: bool = False  # of a plain module, and not on a quantity of a neuron
 
-    @cached_property
-    def sampled(self) -> bool:
-        """True if the target reads one new value at each of its ticks."""
-        return isinstance(self.link, Transmission) and not self.link.held
+    sampled: bool = field(init=False)  # the target reads one new value at each of its ticks
+    direct_source: str | None = field(init=False)  # the source, if its values arrive unchanged in the same tick
+    has_initial: bool = field(init=False)  # the target may read an initial value
+    sources: tuple[str, ...] = field(init=False)  # every signal that the link reads
+    into: str | None = field(init=False)  # the argument of the target that the values become, None for one by position
 
-    @cached_property
-    def path(self) -> str | None:
-        """The quantity that a modulation acts on, None for a transmission."""
-        return self.link.path if isinstance(self.link, Modulation) else None
+    def __post_init__(self) -> None:
+        link = self.link
+        transmits = isinstance(link, Transmission)
+        sampled = transmits and not link.held
+        is_direct = sampled and link.into is None and link.unit is None and self.delay == 0
 
-    @cached_property
-    def by(self) -> By | None:
-        """How a modulation acts, None for a transmission."""
-        return self.link.by if isinstance(self.link, Modulation) else None
-
-    @cached_property
-    def into(self) -> str | None:
-        """The target's argument of a transmission, None for one by position."""
-        return self.link.into if isinstance(self.link, Transmission) else None
-
-    @cached_property
-    def direct(self) -> bool:
-        """True if the target reads every value of the source unchanged, in the same tick."""
-        return self.sampled and self.into is None and self.link.unit is None and self.delay == 0
-
-    @cached_property
-    def direct_source(self) -> str | None:
-        """The source of a direct link, None for any other."""
-        return self.link.source if self.direct else None
-
-    @cached_property
-    def has_initial(self) -> bool:
-        """True if the target may read an initial value."""
-        return isinstance(self.link, Transmission) and (self.link.held or self.delay > 0)
-
-    @cached_property
-    def sources(self) -> tuple[str, ...]:
-        """Every signal that the link reads: its source, the context and the trigger, as far as there are any."""
-        return sources_of(self.link)
+        # plain attributes, which execution reads in every tick
+        vars(self).update(
+            sampled=sampled,
+            direct_source=link.source if is_direct else None,
+            has_initial=transmits and (link.held or self.delay > 0),
+            sources=sources_of(link),
+            into=link.into,
+        )
 
 
 def settings_of(route: Route) -> str:
@@ -253,7 +237,7 @@ def settings_of(route: Route) -> str:
     elif link.initial != 0:
         words.append(f"initial={link.initial:g}")
 
-    words += [] if route.into is None else [f"into={route.into!r}"]
+    words += [] if link.into is None else [f"into={link.into!r}"]
     words += [] if link.context is None else [f"context={link.context!r}"]
 
     return "".join(f", {word}" for word in words)

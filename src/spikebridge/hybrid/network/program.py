@@ -223,8 +223,8 @@ class RowRun:
             if row is None:
                 continue
 
-            if route.path is not None:
-                effects.setdefault(route.path, []).append((row, route.by))
+            if route.link.path is not None:
+                effects.setdefault(route.link.path, []).append((row, route.link.by))
             elif route.into is None:
                 signals.append(row)
             else:
@@ -339,8 +339,8 @@ class RowSegment(Segment):
         run = RowRun(self.network, self.parts, self.links, self.checked)
         sources = list(group.external)
         for route in (route for part in group.parts for route in plan.incoming[part] if route not in group.internal):
-            if route.direct:
-                sources.append(route.link.source)
+            if route.direct_source is not None:
+                sources.append(route.direct_source)
                 continue
 
             link = run.link(route.name)

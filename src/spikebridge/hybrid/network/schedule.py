@@ -84,7 +84,7 @@ class Schedule:
     def _work_out(self, tick: int) -> Tick:
         parts = []
         for part, incoming in self.incoming.items():
-            routes = [route for route in incoming if not route.direct]
+            routes = [route for route in incoming if route.direct_source is None]
             read = [route for route in routes if route not in self.delayed and self._has_sample(route, tick)]
             buffers = [route.name for route in read if len(route.sources) == 1 and not route.makes.has(tick)]
             sends = [route.name for route in read if route.name not in buffers]

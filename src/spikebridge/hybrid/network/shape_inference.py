@@ -146,7 +146,7 @@ def _through_unit(
 def _through_part(network: NetworkGraph, part: str, known: Mapping[str, Tensor], shapes: Shapes) -> tuple[Any, State]:
     """Sends empty signals through the links of a part and the part; `shapes` are those of links not run yet."""
     like = like_of(network, known.values())
-    routes = [route for route in network.plan.incoming[part] if route.path is None]
+    routes = [route for route in network.plan.incoming[part] if route.link.path is None]
     values = [
         like.new_empty((0, like.shape[1], *shapes[route.name]))
         if route.name in shapes

@@ -84,25 +84,12 @@ class Discretizer(Quantified):
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The value of `hard` with the gradient of `soft`.
-
-    Example:
-        >>> x = torch.tensor(0.3, requires_grad=True)
-        >>> y = straight_through(x.round(), 2 * x)
-        >>> y.backward()
-        >>> y.item(), x.grad.item()
-        (0.0, 2.0)
-    """
+    """The value of `hard` with the gradient of `soft`."""
     return hard.detach() + (soft - soft.detach())
 
 
 def seed_of_path(path: str) -> int:
-    """The seed of a stochastic stage from its path in a network, below 2^31.
-
-    Example:
-        >>> seed_of_path("units.eye_to_ear.discretizer"), seed_of_path("units.eye_to_arm.discretizer")
-        (1767585387, 1756836342)
-    """
+    """The seed of a stochastic stage from its path in a network, below 2^31."""
     return zlib.crc32(path.encode()) >> 1
 
 
@@ -120,16 +107,7 @@ def start_draws(seed: int, batch: int, device: torch.device) -> DrawState:
 
 
 def draw_uniform(state: DrawState, num_steps: int, shape: torch.Size | tuple[int, ...]) -> tuple[Tensor, DrawState]:
-    """Uniform numbers in [0, 1), `(num_steps, B, *shape)` in float32, and the state after them.
-
-    Example:
-        >>> state = start_draws(seed=0, batch=2, device=torch.device("cpu"))
-        >>> both, _ = draw_uniform(state, 2, (3,))
-        >>> first, state = draw_uniform(state, 1, (3,))
-        >>> second, state = draw_uniform(state, 1, (3,))
-        >>> torch.equal(both, torch.cat([first, second]))
-        True
-    """
+    """Uniform numbers in [0, 1), `(num_steps, B, *shape)` in float32, and the state after them."""
     device = state.seed.device
     index = torch.arange(state.num_draws, state.num_draws + num_steps, device=device)
     streams = _mix(_mix(index).unsqueeze(1) ^ state.seed)
@@ -139,6 +117,17 @@ def draw_uniform(state: DrawState, num_steps: int, shape: torch.Size | tuple[int
     # 24 bits: every value is exact in float32, so all dtypes see the same numbers
     uniform = (words >> 8).to(torch.float32) / (1 << 24)
     return uniform.reshape(num_steps, len(state.seed), *shape), DrawState(state.seed, state.num_draws + num_steps)
+
+
+def _draws_of(stage: Discretizer, h: Windows, state: DrawState | None) -> DrawState:
+    """The draw state of a stage before windows, a new one at the start of a stream."""
+    if state is None:
+        return stage.initial_state(h.shape[2], h.device)
+
+    seeds = TensorForm(h.shape[2:3], torch.int64, h.device)
+    refuse_other_form(stage, state, TupleForm(DrawState, {"seed": seeds, "num_draws": int}))
+
+    return state
 
 
 def _mix(words: Tensor) -> Tensor:
@@ -157,8 +146,8 @@ class Bernoulli(Discretizer):
     seed from the global generator (as dropout does, so that one run seed decides all); in evaluation it is `seed`.
 
     Args:
-        seed: seed of a new stream in evaluation, a whole number; None takes that of the unit's path in its network, so
-            that no two units draw the same. Outside of a network it is 0: there give every unit a seed.
+        seed: seed of a new stream in evaluation, an integer; None takes that of the unit's path in its network, so that
+            no two units draw the same. Outside of a network it is 0: there give every unit a seed.
 
     Example:
         >>> spikes, _ = Bernoulli().eval()(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1), length=1)
@@ -183,12 +172,7 @@ class Bernoulli(Discretizer):
         return start_draws(seed, batch, device)
 
     def forward(self, h: Windows, length: int, state: DrawState | None = None) -> tuple[Windows, DrawState]:
-        if state is None:
-            state = self.initial_state(h.shape[2], h.device)
-        else:
-            seeds = TensorForm(h.shape[2:3], torch.int64, h.device)
-            refuse_other_form(self, state, TupleForm(DrawState, {"seed": seeds, "num_draws": int}))
-
+        state = _draws_of(self, h, state)
         uniform, state = draw_uniform(state, h.shape[0] * h.shape[1], h.shape[3:])
         probability = clip(h, 0, 1)
         spikes = (uniform.reshape(h.shape) < probability).to(h.dtype)
@@ -267,7 +251,7 @@ class PoissonPopulation(Discretizer):
         seed: of a new stream, as in `Bernoulli`.
 
     Raises:
-        ConfigError: a number of neurons or a seed that is no whole number.
+        ConfigError: a number of neurons or a seed that is no integer.
 
     Example:
         >>> spikes, _ = PoissonPopulation(1000, seed=0).eval()(torch.full((1, 100, 1), 0.01), length=1)
@@ -289,14 +273,9 @@ class PoissonPopulation(Discretizer):
     def forward(
         self, h: Windows, length: int, state: DrawState | None = None
     ) -> tuple[Float[Tensor, "K M B *N C"], DrawState]:
-        if state is None:
-            state = self.initial_state(h.shape[2], h.device)
-        else:
-            seeds = TensorForm(h.shape[2:3], torch.int64, h.device)
-            refuse_other_form(self, state, TupleForm(DrawState, {"seed": seeds, "num_draws": int}))
-
+        state = _draws_of(self, h, state)
         expected = h.detach().flatten(0, 1).clamp(0, 1) * self.num_neurons  # spikes of the population in a step
-        gaps, state = draw_uniform(state, len(expected), (self._most_spikes(expected), *h.shape[3:]))
+        gaps, state = draw_uniform(state, len(expected), (self._max_spikes(expected), *h.shape[3:]))
         arrivals = -torch.log1p(-gaps).cumsum(2)
         scale = expected.unsqueeze(2)
         neuron = (arrivals / scale * self.num_neurons).clamp(max=self.num_neurons)
@@ -313,9 +292,10 @@ class PoissonPopulation(Discretizer):
         spikes = output[0]
         return {"compares": float(spikes.detach().sum()) + spikes[..., 0].numel()}
 
-    def _most_spikes(self, expected: Tensor) -> int:
-        """So many that the population has more in no step; a device is not asked for the largest value."""
+    def _max_spikes(self, expected: Tensor) -> int:
+        """The spikes of a step that are drawn: more than 8 standard deviations above the largest mean."""
         mean = float(self.num_neurons)
+        # the largest value on a device would have to be waited for
         if expected.is_cpu and expected.numel() and not torch.compiler.is_compiling():
             mean = min(mean, number_on_cpu(expected.nan_to_num(0.0).max()))
 
@@ -323,20 +303,20 @@ class PoissonPopulation(Discretizer):
 
 
 class _SignedDeltaState(NamedTuple):
-    """The number of quanta sent so far: a whole number, so that a long stream does not drift."""
+    """The number of quanta sent so far: an integer, so that a long stream does not drift."""
 
     total: Tensor
 
 
 class SignedDelta(Discretizer):
-    """Send on change: a signed whole number of quanta, the nearest to the change of the value since the last spikes.
+    """Send on change: a signed integer number of quanta, the nearest to the change of the value since the last spikes.
 
     The sum of all that was sent, times the quantum, is the value to within half a quantum. The gradient goes straight
     through to the change: that of the sum is the present value's alone.
 
     Args:
         quantum: the change that one spike stands for, above 0.
-        limit: most spikes in one step, for a channel of limited rate; None sends any number.
+        limit: maximum of spikes in one step, for a channel of limited rate; None sends any number.
 
     Example:
         >>> spikes, _ = SignedDelta(0.5)(torch.tensor([0.6, 0.6, -0.5]).reshape(3, 1, 1, 1), length=1)
@@ -425,11 +405,11 @@ class PhaseCode(Discretizer):
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Float[Tensor, "K L2 B *N"], None]:
         value = rest = clip(h[:, 0], 0, 1)
-        least = torch.finfo(h.dtype).tiny  # a bit below would round to 0, which nothing at all reaches
+        min_worth = torch.finfo(h.dtype).tiny  # a bit below would round to 0, which every value reaches
         spikes = []
 
         for k in range(length):
-            worth = max(2.0 ** -(k + 1), least)
+            worth = max(2.0 ** -(k + 1), min_worth)
             hard = (rest >= worth).to(h.dtype)
             bit = self.surrogate(rest - worth) if self.surrogate else straight_through(hard, value)
             rest = rest - bit.detach() * worth

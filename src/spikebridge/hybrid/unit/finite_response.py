@@ -9,7 +9,7 @@
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.hybrid.unit.window import checked_integer
 from spikebridge.neurons.base import refuse_unknown
 from spikebridge.neurons.dt import known_dt
-from spikebridge.neurons.quantity import Modulated, Quantity, names_to_learn
+from spikebridge.neurons.quantity import Modulated, Names, Quantity, Value, names_to_learn
 from spikebridge.ops.filters.difference import Before, change
 from spikebridge.ops.filters.fir import finite_response, last_response
 from spikebridge.ops.filters.leaky_sum import Resets
@@ -66,7 +66,7 @@ class _FiniteResponse(Kernel):
 
     def last(self, x: Signal) -> Step:
         inside = min(len(x), self.num_taps)
-        return last_response(x[len(x) - inside :], self._taps(x)[:inside])
+        return last_response(x[len(x) - inside :], self.constants(x)["taps"][:inside])
 
     def _newest(self, x: Signal, before: Tensor) -> FIRCarry:
         kept = self.num_taps - 1
@@ -77,14 +77,7 @@ class _FiniteResponse(Kernel):
         return FIRCarry(torch.cat([part.transpose(0, 1) for part in steps], 1))
 
     def _response(self, x: Signal, before: Tensor | None = None) -> Signal:
-        return finite_response(x, self._taps(x), before)
-
-    def _taps(self, x: Signal) -> Tensor:
-        taps: Tensor = self._arguments(x)["taps"]
-        return taps
-
-    def _arguments(self, x: Signal) -> dict[str, Any]:
-        return self.arguments({name: getattr(self, name) for name in self.modulable}, x[0])
+        return finite_response(x, self.constants(x)["taps"], before)
 
 
 class FIR(_FiniteResponse):
@@ -138,12 +131,12 @@ class Gaussian(_FiniteResponse):
 
     def __init__(
         self,
-        delay: Tensor | float,
-        sigma: Tensor | float,
+        delay: Value,
+        sigma: Value,
         *,
         dt: float | None = None,
         keep: bool = False,
-        learn: str | Iterable[str] = (),
+        learn: Names = (),
     ) -> None:
         super().__init__(keep, dt, learn, delay=delay, sigma=sigma)
         if float(torch.as_tensor(delay).min()) < 0:
@@ -161,8 +154,8 @@ class Gaussian(_FiniteResponse):
 
     def taps(self) -> Tensor:
         """The weights of the present step, the one before, and so on: `(n,)` or `(n, *N)`."""
-        place = upcast(next(self.parameters(), torch.empty(0)))
-        return self.arguments({"delay": self.delay, "sigma": self.sigma}, place)["taps"]
+        taps: Tensor = self.constants(upcast(next(self.parameters(), torch.empty(0))))["taps"]
+        return taps
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         delay = quantities["delay"]
@@ -179,9 +172,7 @@ class Gaussian(_FiniteResponse):
         return {"taps": (-((t - delay) ** 2) / (2 * sigma**2)).softmax(0)}
 
 
-def _delay_step(
-    x_t: Step, carry: FIRCarry, *, ticks: Tensor | float = 0, taps: Tensor | None = None
-) -> tuple[Step, FIRCarry]:
+def _delay_step(x_t: Step, carry: FIRCarry, *, ticks: Value = 0, taps: Tensor | None = None) -> tuple[Step, FIRCarry]:
     """One step of a delay by integer `ticks`, 0 to `n - 1`, or in training by `taps`, as those of `FIR`."""
     if taps is not None:
         return _fir_step(x_t, carry, taps=taps)
@@ -230,13 +221,13 @@ class Delay(_FiniteResponse):
 
     def __init__(
         self,
-        delay: Tensor | float,
+        delay: Value,
         *,
         max_delay: float | None = None,
         sigma: float | None = None,
         dt: float | None = None,
         keep: bool = False,
-        learn: str | Iterable[str] = (),
+        learn: Names = (),
     ) -> None:
         names_to_learn("Delay", learn, ("delay",))
         shortest = float(torch.as_tensor(delay).min())
@@ -300,7 +291,7 @@ class Delay(_FiniteResponse):
         if before is None:
             before = x.new_zeros((self.max_ticks, *x.shape[1:]))
 
-        return delayed(x, self._arguments(x)["ticks"], before)
+        return delayed(x, self.constants(x)["ticks"], before)
 
     def _rounded(self, delay: Tensor) -> Tensor:
         ticks = (delay.detach().clamp(0.0, self.max_delay) / known_dt(self) + 0.5).floor().long()

@@ -26,7 +26,7 @@ from spikebridge.axes import Signal, Step, Windows
 from spikebridge.errors import ConfigError, ShapeError, in_words
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.dt import check_dt, decay_per_step, known_dt
-from spikebridge.neurons.quantity import Modulated, Quantity, refuse_ambiguous
+from spikebridge.neurons.quantity import Modulated, Names, Quantity, Value, refuse_ambiguous
 from spikebridge.neurons.state import State, where
 from spikebridge.ops.filters.fir import last_response, powers
 from spikebridge.ops.filters.leaky_sum import (
@@ -62,8 +62,8 @@ class Kernel(Stateful):
     """
 
     step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
-    is_vectorized: ClassVar[bool] = False  # whether `run` and `last` give the numbers of `step` without a loop
-    resets_by_decay: ClassVar[bool] = False  # whether a reset is a decay of 0, so that `run` takes `resets`
+    is_vectorized: ClassVar[bool] = False  # `run` and `last` give the numbers of `step` without a loop
+    resets_by_decay: ClassVar[bool] = False  # a reset is a decay of 0, so that `run` takes `resets`
     min_steps: int = 0  # steps from which `run` is faster than the loop in plain PyTorch, measured
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -71,9 +71,7 @@ class Kernel(Stateful):
         if {"step", "step_function"} & vars(cls).keys() and "is_vectorized" not in vars(cls):
             cls.is_vectorized = False  # the parent's `run` is that of the parent's step
 
-    def __init__(
-        self, keep: bool = False, dt: float | None = None, learn: str | Iterable[str] = (), **quantities: Tensor | float
-    ) -> None:
+    def __init__(self, keep: bool = False, dt: float | None = None, learn: Names = (), **quantities: Value) -> None:
         super().__init__()
         who = type(self).__name__
         check_dt(who, dt)
@@ -144,8 +142,11 @@ class Kernel(Stateful):
         """The step with its arguments worked out once, for all steps like `x_t`."""
         if type(self).step is not Kernel.step:
             return self.step
-        quantities = {name: getattr(self, name) for name in self.modulable}
-        return partial(type(self).step_function, **self.arguments(quantities, x_t))
+        return partial(type(self).step_function, **self.constants(x_t))
+
+    def constants(self, like: Tensor) -> dict[str, Any]:
+        """The arguments of the step function without modulation, for signals with the dtype and device of a tensor."""
+        return self.arguments({name: getattr(self, name) for name in self.modulable}, like)
 
     def reset(self, x_t: Step, carry: State, flag: Reset) -> State:
         """The carry before a step, for all samples or some of them that of the start of a window."""
@@ -207,8 +208,8 @@ class Kernel(Stateful):
         """Raises if a quantity does not fit neurons `*N`, or fits them in two ways."""
         for name in self.modulable:
             value = getattr(self, name)
-            refuse_ambiguous(f"{name} of {type(self).__name__}", value, neurons)
             if isinstance(value, Tensor):
+                refuse_ambiguous(f"{name} of {type(self).__name__}", value, neurons)
                 self._refuse_shape(name, value.shape, neurons)
 
     def _refuse_shape(self, name: str, shape: Sequence[int], neurons: Sequence[int]) -> None:
@@ -265,7 +266,7 @@ class Sum(Kernel):
 
 
 class MeanCarry(NamedTuple):
-    """The sum so far, and over how many steps, `(B, 1, ...)`."""
+    """The sum so far, and its number of steps, `(B, 1, ...)`."""
 
     total: Tensor
     num_steps: Tensor
@@ -329,7 +330,7 @@ class ExponentialCarry(NamedTuple):
     total: Tensor
 
 
-def exponential_step(x_t: Step, carry: ExponentialCarry, *, decay: Tensor | float) -> tuple[Step, ExponentialCarry]:
+def exponential_step(x_t: Step, carry: ExponentialCarry, *, decay: Value) -> tuple[Step, ExponentialCarry]:
     """One step of a leaky sum, `h = decay h + x` with `decay = exp(-dt / tau)`."""
     total = carry.total * decay + x_t
     return total, ExponentialCarry(total)
@@ -354,9 +355,7 @@ class Exponential(Kernel):
     step_function = staticmethod(exponential_step)
     is_vectorized = resets_by_decay = True
 
-    def __init__(
-        self, tau: Tensor | float, *, dt: float | None = None, keep: bool = False, learn: str | Iterable[str] = ()
-    ) -> None:
+    def __init__(self, tau: Value, *, dt: float | None = None, keep: bool = False, learn: Names = ()) -> None:
         super().__init__(keep, dt, learn, tau=tau)
         self.min_steps = 32 if isinstance(self.tau, Tensor) else 16  # a decay in a tensor costs two operations a step
 
@@ -392,7 +391,7 @@ class AlphaCarry(NamedTuple):
     second: Tensor
 
 
-def alpha_step(x_t: Step, carry: AlphaCarry, *, decay: Tensor | float, rise: Tensor | float) -> tuple[Step, AlphaCarry]:
+def alpha_step(x_t: Step, carry: AlphaCarry, *, decay: Value, rise: Value) -> tuple[Step, AlphaCarry]:
     """One step of `h[t] = rise sum_k k decay^k x[t - k]`, with `rise = e dt / tau`, so that the peak is 1."""
     second = (carry.second + carry.first) * decay
     return second * rise, AlphaCarry(carry.first * decay + x_t, second)
@@ -418,9 +417,7 @@ class Alpha(Kernel):
     is_vectorized = resets_by_decay = True
     min_steps = 24
 
-    def __init__(
-        self, tau: Tensor | float, *, dt: float | None = None, keep: bool = False, learn: str | Iterable[str] = ()
-    ) -> None:
+    def __init__(self, tau: Value, *, dt: float | None = None, keep: bool = False, learn: Names = ()) -> None:
         super().__init__(keep, dt, learn, tau=tau)
 
     def initial_state(self, x_t: Step) -> AlphaCarry:
@@ -434,8 +431,9 @@ class Alpha(Kernel):
         return super().resets_in_one_pass(x) and not wants_gradients(*self.parameters())
 
     def run(self, x: Signal, carry: AlphaCarry | None, resets: Resets | None = None) -> tuple[Signal, AlphaCarry]:
-        decay = decay_per_step(self, self.tau)
-        rise = known_dt(self) * math.e / self.tau
+        arguments = self.constants(x)
+        decay = arguments["decay"]
+        rise = arguments["rise"]
         if isinstance(resets, bytes) or (resets is None and self.resets_in_one_pass(x)):
             first, second = (None, None) if carry is None else carry
             values, first, second = one_pass_alphas(x, first, second, decay, rise, resets)
@@ -452,11 +450,11 @@ class Alpha(Kernel):
             late, last = one_step_late(both, before, decay, rise)
             return late, AlphaCarry(first, last)
 
-        second = torch.cat([before.unsqueeze(0), both[:-1]])
-        second = second * decay
-
+        second = torch.cat([before.unsqueeze(0), both[:-1]]) * decay
         return second * rise, AlphaCarry(first, second[-1].clone())
 
     def last(self, x: Signal) -> Step:
-        age, left = powers(decay_per_step(self, self.tau), x)
-        return last_response(x, age * left) * (known_dt(self) * math.e / self.tau)
+        arguments = self.constants(x)
+        age, left = powers(arguments["decay"], x)
+
+        return last_response(x, age * left) * arguments["rise"]

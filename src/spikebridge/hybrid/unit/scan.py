@@ -73,16 +73,21 @@ class _Form(NamedTuple):
 def scan_with_resets(
     kernel: Kernel, x: Signal, carry: State, resets: Iterable[Reset] | None = None
 ) -> tuple[Shaped[Tensor, "T B *M"], State]:
-    """The values of a kernel at all steps, and the carry after the last.
+    """The values of a kernel at all steps of a float32 or float64 signal, and the carry after the last."""
+    if not len(x):
+        return _no_values(kernel, x, carry)
 
-    Args:
-        kernel: the kernel.
-        x: `(T, B, *N)`, T >= 1, in float32 or float64.
-        carry: after the step before, or None.
-        resets: for each step True, False, or a flag a sample `(B,)`.
-    """
     found = _Resets.of(resets, len(x))
     return _FORMS[choose_form(kernel, x, carry, found).name](kernel, x, carry, found)
+
+
+def _no_values(kernel: Kernel, x: Signal, carry: State) -> tuple[Tensor, State]:
+    """The values of a signal without steps, in the shape that a step would have."""
+    nothing = x.new_zeros(x.shape[1:])
+    initial = kernel.initial_state(nothing)
+    h_t, _ = kernel.step(nothing, initial)
+
+    return x.new_empty((0, *h_t.shape)), initial if carry is None else carry
 
 
 def choose_form(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> _Form:

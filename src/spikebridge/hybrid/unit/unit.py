@@ -21,6 +21,7 @@ from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.hybrid.unit.scan import scan_with_resets
 from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Starts, Window, window_starts_from_argument
 from spikebridge.neurons.base import Stateful
+from spikebridge.neurons.quantity import refuse_other_place
 from spikebridge.neurons.state import State, TupleForm, allow_state, refuse_other_form, with_path
 from spikebridge.neurons.stateless import over_time, refuse_hidden_state, refuse_inplace
 from spikebridge.ops.checks import is_checked
@@ -47,16 +48,19 @@ class Stages(NamedTuple):
     discretizer: Tensor
 
 
+# the nonlinearity last: all of them are modules
+_KINDS = {"window": Window, "kernel": Kernel, "discretizer": Discretizer, "nonlinearity": nn.Module}
+_LAYER_HINT = "; a spiking layer is the discretizer SpikingLayer(layer)"
+
+
 def _place_of(stage: object, name: str) -> str:
     """A hint at the argument for a stage that was given as another."""
     if name == "window" and isinstance(stage, int) and not isinstance(stage, bool):
         return f"; did you mean Tumbling({stage})?"
     if isinstance(stage, Stateful) and not isinstance(stage, Kernel):
-        return "; a spiking layer is the discretizer SpikingLayer(layer)"
+        return _LAYER_HINT
 
-    kinds = {"window": Window, "kernel": Kernel, "discretizer": Discretizer, "nonlinearity": nn.Module}
-    place = next((word for word, kind in kinds.items() if isinstance(stage, kind)), name)
-
+    place = next((word for word, kind in _KINDS.items() if isinstance(stage, kind)), name)
     return f"; did you mean {place}=?" if place != name else ""
 
 
@@ -96,22 +100,16 @@ class HybridUnit(nn.Module):
         discretizer: Discretizer | None = None,
     ) -> None:
         super().__init__()
-        for stage, kind, name in (
-            (window, Window, "window"),
-            (kernel, Kernel, "kernel"),
-            (nonlinearity, nn.Module, "nonlinearity"),
-            (discretizer, Discretizer, "discretizer"),
-        ):
-            if stage is not None and not isinstance(stage, kind):
+        for name, stage in zip(_KINDS, (window, kernel, discretizer, nonlinearity), strict=True):
+            if stage is not None and not isinstance(stage, _KINDS[name]):
+                kind = _KINDS[name].__name__
                 raise ConfigError(
-                    f"a hybrid unit's {name} is a {kind.__name__}, but got {in_words(stage)}{_place_of(stage, name)}"
+                    f"a hybrid unit's {name} is a {kind}, but got {in_words(stage)}{_place_of(stage, name)}"
                 )
 
         if isinstance(nonlinearity, Stateful):
-            raise ConfigError(
-                f"a hybrid unit's nonlinearity has no state, but got {type(nonlinearity).__name__}; a spiking layer is "
-                "the discretizer SpikingLayer(layer)"
-            )
+            who = type(nonlinearity).__name__
+            raise ConfigError(f"a hybrid unit's nonlinearity has no state, but got {who}{_LAYER_HINT}")
 
         if nonlinearity is not None:
             refuse_hidden_state(nonlinearity, "nonlinearity")
@@ -121,9 +119,9 @@ class HybridUnit(nn.Module):
         self.nonlinearity = nonlinearity
         self.discretizer = discretizer
         self.form: _WindowForm = _window_form(window, kernel, discretizer)
-        self.kept = kernel is None or kernel.keep  # whether the kernel gives every step of a window
+        self.kept = kernel is None or kernel.keep  # every step of a window reaches the nonlinearity
 
-        # whether a window has one value before the discretizer, which then needs no axis for its steps
+        # a window with one value before the discretizer needs no axis for its steps
         self._is_single = self.form == "streaming" or not self.kept
         self._length = window.length or 1 if window is not None else 1
 
@@ -221,8 +219,8 @@ class HybridUnit(nn.Module):
         try:
             if state is not None:
                 self._check_state(state, x)
-            if not is_checked(state is None):
-                return self._equation(x, state or UnitState(), starts, context)
+                if not is_checked(False):
+                    return self._equation(x, state, starts, context)
 
             self.check_inputs(x)
             # a kernel makes steps of its own; without one the nonlinearity gets those of the source, which others read
@@ -267,19 +265,13 @@ class HybridUnit(nn.Module):
         kernel = self.kernel
         if kernel is None:
             return windows, None
-
-        if self.form == "framed" and not kernel.keep:
-            return kernel.last_of_windows(windows), None
-        if self.form == "framed":
-            return scan_with_resets(kernel, windows.movedim(1, 0), None)[0].movedim(0, 1), None
-        if len(windows):
+        if self.form == "streaming":
             return scan_with_resets(kernel, windows, carry, resets)
+        if not kernel.keep:
+            return kernel.last_of_windows(windows), None
 
-        nothing = windows.new_zeros(windows.shape[1:])
-        initial = kernel.initial_state(nothing)
-        h_t, _ = kernel.step(nothing, initial)  # its shape may differ from the input's
-
-        return windows.new_empty((0, *h_t.shape)), carry if carry is not None else initial
+        h, _ = scan_with_resets(kernel, windows.movedim(1, 0), None)
+        return h.movedim(0, 1), None
 
     def _nonlinearity(self, h: Tensor, context: Tensor | None, is_half: bool) -> Tensor:
         if self.nonlinearity is None:
@@ -362,7 +354,8 @@ class HybridUnit(nn.Module):
 
     def _upcast(self, x: Tensor) -> Tensor:
         """The signal as the kernel and the discretizer compute with it."""
-        return x if self.kernel is None and self.discretizer is None else upcast(x)
+        adds_up = self.kernel is not None or self.discretizer is not None
+        return upcast(x) if adds_up and x.dtype in HALF else x
 
 
 allow_state(UnitState)
@@ -377,13 +370,9 @@ def _unused(stage: nn.Module, state: State) -> StateError:
 def _check_dtype(stage: nn.Module, x: Tensor) -> None:
     """Raises if the parameters of a stage have another dtype or device than the signal."""
     for value in (*stage._parameters.values(), *stage._buffers.values()):
-        if value is None:
-            continue
-        if state_dtype(value.dtype) != state_dtype(x.dtype) or value.device != x.device:
-            raise ShapeError(
-                f"{type(stage).__name__} keeps {value.dtype} on {value.device}, but its signal is {x.dtype} on "
-                f"{x.device}; move one of them with .to()"
-            )
+        # half precision is computed in float32
+        if value is not None and (state_dtype(value.dtype) != state_dtype(x.dtype) or value.device != x.device):
+            refuse_other_place(f"{type(stage).__name__} keeps", value, ", but its signal is", x)
 
 
 _WindowForm: TypeAlias = Literal["framed", "streaming"]

@@ -46,7 +46,7 @@ class Window(nn.Module):
 
     Attributes:
         length: steps in one window, None if it is not known beforehand.
-        overlaps: whether a step can be in more than one window.
+        overlaps: True if a step can be in more than one window.
     """
 
     length: int | None = None
@@ -162,9 +162,7 @@ class Sliding(Window):
         if state is None:
             return _FrameBuffer(steps.clone())
 
-        if not _is_alike(steps, state) or state.buffer.shape[1] >= self.length:
-            self._refuse(steps, state)
-
+        self._check_state(steps, state)
         return _FrameBuffer(torch.cat([state.buffer, steps], 1))
 
     def _with_buffer(self, x: Signal, state: _FrameBuffer | None) -> Signal:
@@ -172,16 +170,16 @@ class Sliding(Window):
         if state is None:
             return x
 
-        steps = x.transpose(0, 1)
-        if not _is_alike(steps, state) or state.buffer.shape[1] >= self.length:
-            self._refuse(steps, state)
-
+        self._check_state(x.transpose(0, 1), state)
         return torch.cat([state.buffer.transpose(0, 1), x]) if state.buffer.shape[1] else x
 
-    def _refuse(self, steps: Tensor, state: _FrameBuffer) -> None:
-        """Raises for a state that does not continue with steps `(B, l, *N)`, or that holds a complete window."""
-        form = TensorForm(torch.Size((steps.shape[0], 0, *steps.shape[2:])), steps.dtype, steps.device)
-        refuse_other_form(self, state, TupleForm(_FrameBuffer, {"buffer": form}))
+    def _check_state(self, steps: Tensor, state: _FrameBuffer) -> None:
+        """Raises if a state does not continue with steps `(B, l, *N)`, or holds a complete window."""
+        before = state.buffer if type(state) is _FrameBuffer else None
+        if not isinstance(before, Tensor) or not is_alike(steps, (*steps.shape[:1], *steps.shape[2:]), before):
+            form = TensorForm(torch.Size((steps.shape[0], 0, *steps.shape[2:])), steps.dtype, steps.device)
+            refuse_other_form(self, state, TupleForm(_FrameBuffer, {"buffer": form}))
+
         self._refuse_longer(state.buffer.shape[1])
 
     def starts(self, num_steps: int, state: _WindowPosition | None) -> tuple[list[bool], _WindowPosition]:
@@ -211,16 +209,11 @@ class Sliding(Window):
         return f"{self.length}, stride={self.stride}"
 
 
-def _is_alike(steps: Tensor, state: _FrameBuffer) -> bool:
-    """True if a state holds steps of the stream of steps `(B, l, *N)`."""
-    if type(state) is not _FrameBuffer or not isinstance(state.buffer, Tensor):
+def is_alike(x: Tensor, sample: Sequence[int], stream: Tensor) -> bool:
+    """True if a signal, whose samples have the shape `(B, *N)`, fits a stream `(B, T, *N)`: shape, dtype and device."""
+    if x.dtype != stream.dtype or x.device != stream.device:
         return False
-
-    buffer = state.buffer
-    if buffer.dtype != steps.dtype or buffer.device != steps.device:
-        return False
-
-    return buffer.shape[0] == steps.shape[0] and buffer.shape[2:] == steps.shape[2:]
+    return sample == (*stream.shape[:1], *stream.shape[2:])
 
 
 class Tumbling(Sliding):
@@ -268,13 +261,7 @@ class Since(Window):
 
 
 def window_starts_from_clock(source: Clock, trigger: Clock, start: int, stop: int) -> list[bool]:
-    """A flag for each source step, True if it is the first at or after a sample of the trigger.
-
-    Example:
-        >>> # steps at 0, 2, 4, ...; triggers at 1, 4, 7, 10
-        >>> window_starts_from_clock(Clock(2, 0), Clock(3, 1), 0, 12)
-        [False, True, True, False, True, True]
-    """
+    """A flag for each source step, True if it is the first at or after a sample of the trigger."""
     ticks = source.ticks(start, stop)
     before = [trigger.count(tick - source.period + 1) if tick > source.phase else 0 for tick in ticks]
 
@@ -286,13 +273,7 @@ def window_starts_from_mask(
 ) -> tuple[Tensor, Tensor]:
     """Flags `(T, B)` of source steps when the trigger is a mask `(K, B)`, None without a sample in these ticks.
 
-    `waiting` `(B,)` says of which samples a trigger came after the last source step; it is returned for the next call.
-
-    Example:
-        >>> flags = torch.tensor([[True], [False], [True]])
-        >>> starts, waiting = window_starts_from_mask(Clock(2, 0), Clock(1, 0), flags, torch.tensor([False]), 0, 3)
-        >>> starts.flatten().tolist(), waiting.tolist()
-        ([True, True], [False])
+    `waiting` `(B,)` marks samples whose trigger came after the last source step; it is returned for the next call.
     """
     if flags is not None and flags.numel() != len(flags) * len(waiting):
         raise ShapeError(f"a trigger has one flag a sample, (T, B), but got shape {tuple(flags.shape)}")
