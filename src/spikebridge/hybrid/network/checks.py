@@ -150,11 +150,7 @@ _LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Flatten, nn.Identity)
 
 
 def refuse_part_not_finite(
-    plan: NetworkPlan,
-    signals: Mapping[str, Tensor | None],
-    start: int,
-    stop: int,
-    cause: Exception | None = None,
+    plan: NetworkPlan, signals: Mapping[str, Tensor | None], start: int, stop: int, cause: Exception | None = None
 ) -> None:
     """Raises if the output of a part in these ticks holds NaN or infinity; it waits for the signals' device."""
     found: list[tuple[int, str]] = []

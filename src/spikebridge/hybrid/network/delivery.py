@@ -5,7 +5,7 @@ are delivered. A `ZeroOrderHold` reads a held signal: at each tick the newest va
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
@@ -51,18 +51,19 @@ def split_inputs(
 
 
 def sort_values(
-    routes: Iterable[Route], values: Iterable[Any]
+    routes: Iterable[Route], read: Callable[[Route], Any]
 ) -> tuple[list[Any], dict[str, Any], list[tuple[Route, Any]]]:
-    """The values of a part's links, None for none: signals by position, signals by name, and those that modulate."""
+    """The values read from the links of a part, None for none: by position, by name, and those that modulate."""
     signals: list[Any] = []
     named: dict[str, Any] = {}
     modulations: list[tuple[Route, Any]] = []
 
-    for route, value in zip(routes, values, strict=True):
+    for route in routes:
+        value = read(route)
         if value is None:
             continue
 
-        if route.link.path is not None:
+        if route.path:
             modulations.append((route, value))
         elif route.into is None:
             signals.append(value)
@@ -227,8 +228,19 @@ class LinkBuffer:
         numbers = [self.route.clock.between(a - delay, b - delay) for a, b in spans]
         return split_samples(self.pop(spans[0][0], spans[-1][1]), numbers)
 
-    def hold(self, arrived: Tensor | None, ticks: list[int], start: int) -> "ZeroOrderHold":
-        """The values of a held link at the ticks of its target; the newest stays held."""
+    def values_at(self, ticks: list[int], arrived: Tensor | None, start: int) -> "Tensor | ZeroOrderHold | None":
+        """The values at ticks of the target, `(T, B, *N)`, None without a tick; those of a modulation as they hold."""
+        if self.route.sampled:
+            return self._with_initial(arrived, len(ticks)) if ticks else None
+
+        hold = self._hold(ticks, arrived, start)
+        if self.route.path:
+            return hold
+
+        return hold.values(0, len(ticks)) if ticks else None
+
+    def _hold(self, ticks: list[int], arrived: Tensor | None, start: int) -> "ZeroOrderHold":
+        """The values of a held link, of which the newest stays held."""
         if arrived is None:
             return ZeroOrderHold(self.held, None, [0] * len(ticks))
 
@@ -240,8 +252,8 @@ class LinkBuffer:
 
         return hold
 
-    def with_initial(self, arrived: Tensor | None, number: int) -> Tensor | None:
-        """The values of a sampled link: initial ones where a delay leaves a gap, then those that have arrived."""
+    def _with_initial(self, arrived: Tensor | None, number: int) -> Tensor | None:
+        """The values of a sampled link: initial ones in the gap that a delay leaves, then those that have arrived."""
         missing = number - (0 if arrived is None else arrived.shape[0])
         if missing == 0 or self.held is None:
             return arrived

@@ -17,17 +17,11 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
 from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, sort_values, split_samples
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
-from spikebridge.hybrid.network.link import LinkState, Modulation, Route
+from spikebridge.hybrid.network.link import LinkState, Route
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import Effect
 from spikebridge.neurons.state import State, join_tensors
-from spikebridge.neurons.stateless import (
-    modulated,
-    outputs_over_time,
-    refuse_inplace,
-    tensors_by_name,
-    words_of_names,
-)
+from spikebridge.neurons.stateless import modulated, outputs_over_time, refuse_inplace, tensors_by_name, words_of_names
 
 
 def apply_part(
@@ -139,11 +133,11 @@ class Segment:
     def _run_at_once(self, group: Group) -> None:
         """Runs a group over all ticks."""
         for part in group.parts:
-            arrivals = []
+            arrivals = {}
             for buffer in self._buffers_of(part):
                 if buffer.route not in group.delayed:
                     buffer.push(self.signals, self.start, self.stop)
-                arrivals.append(buffer.pop(self.start, self.stop))
+                arrivals[buffer.route.name] = buffer.pop(self.start, self.stop)
 
             self.signals |= self._run_part(part, arrivals, self.start, self.stop)
 
@@ -169,16 +163,15 @@ class Segment:
         for index, (a, b) in enumerate(spans):
             signals = {name: values[index] for name, values in external.items()}
             for part in group.parts:
-                arrivals = []
+                arrivals = {name: values[index] for name, values in outside.items()}
                 for route in plan.incoming[part]:
                     if route.name in outside:
-                        arrivals.append(outside[route.name][index])
                         continue
 
                     buffer = self.buffers[route.name]
                     if route not in group.delayed:
                         buffer.push(signals, a, b)
-                    arrivals.append(buffer.pop(a, b))
+                    arrivals[route.name] = buffer.pop(a, b)
 
                 outputs = self._run_part(part, arrivals, a, b)
                 signals |= outputs
@@ -202,34 +195,22 @@ class Segment:
 
         return buffers
 
-    def _run_part(self, name: str, arrivals: list[Tensor | None], start: int, stop: int) -> Mapping[str, Tensor | None]:
-        """Runs a part over all its ticks of a span, on the values that have arrived on its links.
-
-        Returns:
-            Its signals by name, `(T, B, *M)`, None where it has no tick.
-        """
+    def _run_part(
+        self, name: str, arrivals: Mapping[str, Tensor | None], start: int, stop: int
+    ) -> Mapping[str, Tensor | None]:
+        """Runs a part over its ticks on the values that have arrived on its links; None for a signal without a tick."""
         plan = self.network.plan
         ticks = plan.clocks[name].ticks(start, stop)
-        values: list[Tensor | ZeroOrderHold | None] = []
 
-        for route, arrived in zip(plan.incoming[name], arrivals, strict=True):
-            buffer = self.buffers[route.name]
-            if route.sampled:
-                values.append(buffer.with_initial(arrived, len(ticks)) if ticks else None)
-                continue
+        def read(route: Route) -> Tensor | ZeroOrderHold | None:
+            return self.buffers[route.name].values_at(ticks, arrivals[route.name], start)
 
-            hold = buffer.hold(arrived, ticks, start)
-            if route.link.path is not None:
-                values.append(hold)
-            else:
-                values.append(hold.values(0, len(ticks)) if ticks else None)
-
+        signals, named, holds = sort_values(plan.incoming[name], read)
         if not ticks:
             return dict.fromkeys(plan.signals[name])
 
         part = self.network.parts[name]
         state = self.parts[name]
-        signals, named, holds = sort_values(plan.incoming[name], values)
         if holds:
             y, self.parts[name] = _run_modulated(part, signals, named, state, holds, len(ticks))
         else:
@@ -273,8 +254,7 @@ def _run_modulated(
 def _effects(holds: list[tuple[Route, ZeroOrderHold]], a: int, b: int) -> dict[str, list[Effect]]:
     effects: dict[str, list[Effect]] = {}
     for route, hold in holds:
-        link = route.link
-        if isinstance(link, Modulation) and hold.first_tick <= a:
-            effects.setdefault(link.path, []).append(Effect(hold.signal(a, b), link.by))
+        if hold.first_tick <= a:
+            effects.setdefault(route.path, []).append(Effect(hold.signal(a, b), route.by))
 
     return effects

@@ -5,7 +5,6 @@ A user writes `Transmission` and `Modulation`. A `Route` is a link with its name
 """
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import ClassVar, NamedTuple, TypeAlias, get_args
 
 import torch
@@ -54,8 +53,6 @@ class Transmission:
     context: str | None = None
     initial: float | Tensor = 0.0
     name: str | None = None
-    path: ClassVar[None] = None
-    by: ClassVar[None] = None
 
     @property
     def part(self) -> str:
@@ -116,7 +113,7 @@ class Modulation:
         """The target part."""
         return self.target.partition(".")[0]
 
-    @cached_property
+    @property
     def path(self) -> str:
         """The path of the quantity inside the part."""
         return self.target.partition(".")[2]
@@ -207,20 +204,24 @@ class Route:
     has_initial: bool = field(init=False)  # the target may read an initial value
     sources: tuple[str, ...] = field(init=False)  # every signal that the link reads
     into: str | None = field(init=False)  # the argument of the target that the values become, None for one by position
+    path: str = field(init=False)  # of the quantity that a modulation acts on, empty for a transmission
+    by: By = field(init=False)  # how a modulation acts
 
     def __post_init__(self) -> None:
         link = self.link
-        transmits = isinstance(link, Transmission)
-        sampled = transmits and not link.held
+        path, by = (link.path, link.by) if isinstance(link, Modulation) else ("", "replace")
+        sampled = not path and not link.held
         is_direct = sampled and link.into is None and link.unit is None and self.delay == 0
 
         # plain attributes, which execution reads in every tick
         vars(self).update(
             sampled=sampled,
             direct_source=link.source if is_direct else None,
-            has_initial=transmits and (link.held or self.delay > 0),
+            has_initial=not path and (link.held or self.delay > 0),
             sources=sources_of(link),
             into=link.into,
+            path=path,
+            by=by,
         )
 
 

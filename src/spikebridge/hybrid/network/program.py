@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from spikebridge.hybrid.network.delivery import LinkBuffer
+from spikebridge.hybrid.network.delivery import LinkBuffer, sort_values
 from spikebridge.hybrid.network.execution import Segment, apply_part, name_outputs
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
 from spikebridge.hybrid.network.link import LinkState, Route
@@ -207,34 +207,21 @@ class RowRun:
         if x is not None:
             self.links[name] = LinkState(unit.buffer_steps(x.unsqueeze(1), state.unit), *state[1:])
 
-    def _arguments(self, name: str, rows: _Rows) -> tuple[list[Tensor], dict[str, Tensor], dict[str, list[Any]]]:
-        """The values of a part's links at the present tick: signals by position, signals by name, and effects."""
-        signals: list[Any] = []
-        named: dict[str, Tensor] = {}
-        effects: dict[str, list[Any]] = {}
+    def _read(self, rows: _Rows, route: Route) -> Tensor | None:
+        """The value of a link at the present tick of its target."""
+        if route.direct_source is not None:
+            return rows[route.direct_source]
 
-        for route in self.network.plan.incoming[name]:
-            if route.direct_source is not None:
-                signals.append(rows[route.direct_source])
-                continue
-
-            link = self.row_links.get(route.name)
-            row = self.links[route.name].held if link is None else link.read()
-            if row is None:
-                continue
-
-            if route.link.path is not None:
-                effects.setdefault(route.link.path, []).append((row, route.link.by))
-            elif route.into is None:
-                signals.append(row)
-            else:
-                named[route.into] = row
-
-        return signals, named, effects
+        link = self.row_links.get(route.name)
+        return self.links[route.name].held if link is None else link.read()
 
     def _fire(self, name: str, rows: _Rows) -> Any:
         """Runs a part on the values of its links: a row `(B, *M)`, or several by name."""
-        signals, named, effects = self._arguments(name, rows)
+        signals, named, modulations = sort_values(self.network.plan.incoming[name], partial(self._read, rows))
+        effects: dict[str, list[Any]] = {}
+        for route, row in modulations:
+            effects.setdefault(route.path, []).append((row, route.by))
+
         x = signals[0] if signals else next(iter(named.values()))
         # later values of a link have the shape of its first one, so that only further modulations make a difference
         key = (x.shape, x.dtype, sum(map(len, effects.values())) if effects else 0)

@@ -146,15 +146,13 @@ def _through_unit(
 def _through_part(network: NetworkGraph, part: str, known: Mapping[str, Tensor], shapes: Shapes) -> tuple[Any, State]:
     """Sends empty signals through the links of a part and the part; `shapes` are those of links not run yet."""
     like = like_of(network, known.values())
-    routes = [route for route in network.plan.incoming[part] if route.link.path is None]
-    values = [
-        like.new_empty((0, like.shape[1], *shapes[route.name]))
-        if route.name in shapes
-        else _through_unit(network, route, known)[0]
-        for route in routes
-    ]
-    signals, named, _ = sort_values(routes, values)
 
+    def read(route: Route) -> Tensor:
+        if route.name in shapes:
+            return like.new_empty((0, like.shape[1], *shapes[route.name]))
+        return _through_unit(network, route, known)[0]
+
+    signals, named, _ = sort_values([route for route in network.plan.incoming[part] if not route.path], read)
     return apply_part(network.parts[part], signals, named, checked=True)
 
 
@@ -301,10 +299,7 @@ def infer_shapes(network: NetworkGraph, inputs: Mapping[str, Tensor]) -> Network
 
 
 def fill_states(
-    network: NetworkGraph,
-    inputs: Mapping[str, Tensor],
-    links: Mapping[str, LinkState],
-    specs: Mapping[str, SignalSpec],
+    network: NetworkGraph, inputs: Mapping[str, Tensor], links: Mapping[str, LinkState], specs: Mapping[str, SignalSpec]
 ) -> tuple[dict[str, State], dict[str, LinkState]]:
     """Complete initial states of parts and links, without a None for what the first sample would make."""
     known = dict(inputs)

@@ -130,13 +130,7 @@ class Gaussian(_FiniteResponse):
     sigma = Quantity(positive=True)
 
     def __init__(
-        self,
-        delay: Value,
-        sigma: Value,
-        *,
-        dt: float | None = None,
-        keep: bool = False,
-        learn: Names = (),
+        self, delay: Value, sigma: Value, *, dt: float | None = None, keep: bool = False, learn: Names = ()
     ) -> None:
         super().__init__(keep, dt, learn, delay=delay, sigma=sigma)
         if float(torch.as_tensor(delay).min()) < 0:
