@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,42 +18,14 @@ from torch.func import functional_call
 from spikebridge.errors import ConfigError, SpikebridgeError
 from spikebridge.hybrid.clock import count_ticks
 from spikebridge.hybrid.network.delivery import split_inputs
-from spikebridge.hybrid.network.graph import NetworkGraph
 from spikebridge.hybrid.network.program import run_tick
 from spikebridge.hybrid.unit.discretizer import DrawState
-from spikebridge.neurons.state import State
+from spikebridge.neurons.state import State, tensors_of
 from spikebridge.ops.checks import is_checked
 from spikebridge.ops.selection import has_hooks, is_reference, supports_rows
 
 _MAX_GRAPHS = 256
-
-
-@runtime_checkable
-class _Network(NetworkGraph, Protocol):
-    """What a compiled network uses of a `HybridNetwork`."""
-
-    dt: float
-    outputs: tuple[str, ...]
-
-    def __call__(
-        self, inputs: Mapping[str, Tensor], state: State = None, ticks: int | None = None
-    ) -> tuple[dict[str, Tensor], State]: ...
-
-    def step(self, inputs: Mapping[str, Tensor], state: State = None) -> tuple[dict[str, Tensor], State]: ...
-
-    def initial_state(self, inputs: Mapping[str, Tensor]) -> State: ...
-
-    def empty(self, name: str, state: State) -> Tensor: ...
-
-    def check_stream(self, state: State, inputs: Mapping[str, Tensor]) -> None: ...
-
-    def check_finite(self, inputs: Mapping[str, Tensor], names: Iterable[str]) -> None: ...
-
-    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
-
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]: ...
+_Network: TypeAlias = Any  # a `HybridNetwork`, whose module imports this one
 
 
 class CompiledNetwork:
@@ -77,7 +49,7 @@ class CompiledNetwork:
 
         self.network = network
         self.block = block
-        self.settled = max(1, *(group.schedule.periodic_from for group in network.plan.groups))
+        self.periodic_from = max(1, *(group.schedule.periodic_from for group in network.plan.groups))
         self._graphs: dict[Hashable, _Graph] = {}
 
     def __call__(
@@ -100,17 +72,17 @@ class CompiledNetwork:
         if state.ticks == 0:
             network.check_finite(inputs, inputs)
 
-        given = {name: inputs[name].shape[0] if name in inputs else 0 for name in network.inputs}
+        counts = {name: inputs[name].shape[0] if name in inputs else 0 for name in network.inputs}
         start = state.ticks
-        stop = start + count_ticks(network.inputs, given, start, ticks, network.dt)
-        settled = min(max(start, self.settled), stop)
-        edges = [start, settled, *range(settled + self.block, stop, self.block), *([stop] if stop > settled else [])]
+        stop = start + count_ticks(network.inputs, counts, start, ticks, network.dt)
+        begin = min(max(start, self.periodic_from), stop)
+        edges = [start, *range(begin, stop, self.block), stop]
         first, *blocks = split_inputs(network.inputs, inputs, edges)
-        outputs, state = network(first, state, settled - start) if settled > start else ({}, state)
+        outputs, state = network(first, state, begin - start) if begin > start else ({}, state)
         collected = {name: [y] for name, y in outputs.items()}
 
         if blocks:
-            modules = dict(network.named_modules())  # one walk a call
+            modules = dict(network.named_modules())
             _refuse_uncompilable(modules, state)
             state = self._run_blocks(modules, blocks, edges[1:], state, collected)
 
@@ -119,8 +91,10 @@ class CompiledNetwork:
 
     def step(self, inputs: Mapping[str, Tensor], state: State = None) -> tuple[dict[str, Tensor], State]:
         """Runs one tick, as `HybridNetwork.step`."""
-        if state is None:  # the first tick runs as it is
+        # the first tick runs as it is
+        if state is None:
             return self.network.step(inputs)
+
         outputs, state = self({name: x.unsqueeze(0) for name, x in inputs.items()}, state, ticks=1)
         return {name: y[0] if y.shape[0] else y for name, y in outputs.items()}, state
 
@@ -134,7 +108,8 @@ class CompiledNetwork:
     ) -> State:
         network = self.network
         parameters = dict((*network.named_parameters(), *network.named_buffers()))
-        values, form = _split((state.parts, state.links))
+        values = tensors_of((state.parts, state.links))
+        form = _form_of((state.parts, state.links))
         graph: _Graph | None = None
 
         for (a, b), xs in zip(pairwise(edges), blocks, strict=True):
@@ -159,7 +134,7 @@ class CompiledNetwork:
             for name, y in zip(graph.ticks.outputs, outputs, strict=True):
                 collected.setdefault(name, []).append(y)
 
-        parts, links = _join(values, form)
+        parts, links = _filled(form, iter(values))
         return state._replace(ticks=edges[-1], parts=parts, links=links)
 
 
@@ -167,32 +142,18 @@ _Form: TypeAlias = Any  # a state without its tensors, hashable: types, names, a
 _TENSOR = object()
 
 
-def _split(state: State) -> tuple[list[Tensor], _Form]:
-    """The tensors of a state, in order, and its form."""
-    values: list[Tensor] = []
-    return values, _form_of(state, values)
-
-
-def _form_of(state: State, values: list[Tensor]) -> _Form:
+def _form_of(state: State) -> _Form:
     # not torch's own walk over nested values, which takes three times as long
     if isinstance(state, Tensor):
-        values.append(state)
         return _TENSOR
-
     if isinstance(state, dict):
-        return dict, tuple(state), tuple([_form_of(value, values) for value in state.values()])
-    if isinstance(state, tuple | list):
-        return type(state), tuple([_form_of(value, values) for value in state])
+        return dict, tuple(state), tuple(map(_form_of, state.values()))
 
-    return state
-
-
-def _join(values: Iterable[Tensor], form: _Form) -> State:
-    """The state of a form with these tensors."""
-    return _filled(form, iter(values))
+    return (type(state), tuple(map(_form_of, state))) if isinstance(state, tuple | list) else state
 
 
 def _filled(form: _Form, values: Iterator[Tensor]) -> State:
+    """The state of a form, with the next of these tensors at each place."""
     if form is _TENSOR:
         return next(values)
     if type(form) is not tuple:
@@ -206,14 +167,7 @@ def _filled(form: _Form, values: Iterator[Tensor]) -> State:
 
 
 class _Ticks(nn.Module):
-    """Some ticks of a network as a function of tensors.
-
-    Args:
-        network: the network.
-        ticks: one after another.
-        names: of parameters and buffers, and of inputs.
-        before: the form of the states before them.
-    """
+    """Some ticks of a network as a function of tensors: parameters, inputs, and the states before them."""
 
     def __init__(
         self, network: _Network, ticks: range, names: tuple[Sequence[str], Sequence[str]], before: _Form
@@ -236,7 +190,7 @@ class _Ticks(nn.Module):
         ticks = self.ticks
         inputs = dict(zip(self.input_names, tensors[:number], strict=True))
         pieces = split_inputs(self.network.inputs, inputs, range(ticks.start, ticks.stop + 1))
-        parts, links = _join(tensors[number:], self.before)
+        parts, links = _filled(self.before, iter(tensors[number:]))
         collected: dict[str, list[Tensor]] = {}
 
         for tick, piece in zip(ticks, pieces, strict=True):
@@ -246,10 +200,10 @@ class _Ticks(nn.Module):
                 if (y := rows[name]) is not None:
                     collected.setdefault(name, []).append(y)
 
-        values, self.after = _split((parts, links))
+        self.after = _form_of((parts, links))
         self.outputs = list(collected)
 
-        return [*(torch.stack(ys) for ys in collected.values()), *values]
+        return [*(torch.stack(ys) for ys in collected.values()), *tensors_of((parts, links))]
 
 
 class _Graph:
@@ -309,7 +263,7 @@ _NUMBERS = (int, float, str)  # a tuple: `isinstance` of a union takes twice as 
 def _key(
     modules: Iterable[nn.Module], parameters: Mapping[str, Tensor], xs: Mapping[str, Tensor], values: Sequence[Tensor]
 ) -> Hashable:
-    """What a graph depends on beside its ticks: shapes, and the numbers that modules keep."""
+    """The shapes, the numbers that modules keep, and the modes: a graph depends on them and on its ticks."""
     tensors = [(x.shape, x.dtype, x.device, x.requires_grad) for x in (*parameters.values(), *xs.values(), *values)]
     numbers = [
         (id(module), *[value for value in vars(module).values() if isinstance(value, _NUMBERS)]) for module in modules
@@ -320,7 +274,7 @@ def _key(
 
 
 def _refuse_uncompilable(modules: Mapping[str, nn.Module], state: State) -> None:
-    """Raises for what a graph would leave out or freeze in silence."""
+    """Raises if a graph would leave something out, or keep it as it is, in silence."""
     if not supports_rows(state.like):
         raise ConfigError(
             "a compiled network runs float32 and float64, outside of autocast, torch.compile and torch.func, but got "

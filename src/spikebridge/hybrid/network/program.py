@@ -10,7 +10,7 @@ runs through `apply_part`, which checks them, as a sequence of one step.
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,26 +26,20 @@ from spikebridge.neurons.state import State, form_of, has_form
 from spikebridge.neurons.stateless import check_rows
 from spikebridge.ops.selection import SINGLE, has_own_hooks, without_call
 
-_Rows = dict[str, Tensor | None]
-_MAX_SHAPES = 64  # that are remembered of a part
+_Rows: TypeAlias = dict[str, Tensor | None]
+_MAX_SHAPES = 64  # of a part's signals that are kept with the form of its state
 
 
 class RowLink(LinkBuffer):
-    """A link on rows: the values that wait are rows `(B, *N)`.
-
-    Attributes:
-        arrived: the row that has come in this tick on a sampled link.
-        is_outside: whether the source is outside of the loop, so that its values wait already.
-        is_bare: whether its unit, if any, is a nonlinearity alone.
-        function: that nonlinearity.
-    """
+    """A link on rows: the values that wait are rows `(B, *N)`."""
 
     __slots__ = ("arrived", "function", "is_bare", "is_outside")
 
     def __init__(self, route: Route, unit: HybridUnit | None, state: LinkState, checked: bool) -> None:
         super().__init__(route, unit, state, checked)
-        self.arrived: Tensor | None = None
-        self.is_outside = False
+        self.arrived: Tensor | None = None  # the row that a sampled link brings in this tick
+        self.is_outside = False  # the values of a source outside of the loop wait already
+        # a unit that is a nonlinearity alone needs no state and no windows
         self.is_bare = unit is None or _is_bare(unit, state.unit)
         self.function = None if unit is None or not self.is_bare else without_call(unit.nonlinearity)
         if self.waiting:
@@ -65,18 +59,20 @@ class RowLink(LinkBuffer):
         route = self.route
         x = rows[route.link.source]
         if not self.is_bare or self.checked or (x is not None and x.dtype not in SINGLE):
-            # the same as a sequence of one step
-            self.push({n: None if (y := rows[n]) is None else y.unsqueeze(0) for n in route.sources}, tick, tick + 1)
-            self.checked = self.checked and x is None  # once a stream is enough
+            sources = {name: rows[name] for name in route.sources}
+            self.push({n: None if y is None else y.unsqueeze(0) for n, y in sources.items()}, tick, tick + 1)
+            # the first signal of a stream is enough
+            self.checked = self.checked and x is None
             return
 
-        if route.context is not None and (context := rows[str(route.link.context)]) is not None:
+        context = None if route.context is None else rows[str(route.link.context)]
+        if context is not None:
             self.context = context
         if x is None:
             return
 
-        if (function := self.function) is not None:
-            y = function(x) if self.context is None else function(x, self.context)
+        if self.function is not None:
+            y = self.function(x) if self.context is None else self.function(x, self.context)
             if not isinstance(y, Tensor) or y.shape[:1] != x.shape[:1]:
                 check_rows(cast(Any, self.unit).nonlinearity, y, x.shape[0])
             x = y if y.dtype == x.dtype else y.to(x.dtype)
@@ -90,20 +86,20 @@ class RowLink(LinkBuffer):
             self.receive(x)
 
     def deliver(self) -> None:
-        """Hands the oldest value over, if it has not been handed over as it was sent."""
+        """Delivers the oldest value that waits; without a delay it has been delivered as it was sent."""
         if self.waiting:
             self.changed = True
             self.receive(self.waiting.popleft())
 
     def receive(self, row: Tensor) -> None:
-        """Takes a value that is due."""
+        """Takes a value as it is delivered."""
         if self.route.sampled:
             self.arrived = row
         else:
             self.held = row
 
     def read(self) -> Tensor | None:
-        """The value at the present tick of the target: the row that has arrived, or the initial or held one."""
+        """The value at the present tick of the target: the row that has arrived, else the initial or held one."""
         row = self.arrived
         if row is None:
             return self.held
@@ -123,7 +119,7 @@ def _is_bare(unit: HybridUnit, state: UnitState) -> bool:
 
 
 class _Ready(NamedTuple):
-    """A part that runs without checks on signals of the shapes of a key."""
+    """A part that runs without checks on signals of the shapes in its key."""
 
     key: Hashable
     module: nn.Module
@@ -131,17 +127,9 @@ class _Ready(NamedTuple):
 
 
 class RowRun:
-    """The run of some ticks of a network, or of a loop in it, on rows.
+    """The run of some ticks of a network, or of a loop in it, on rows."""
 
-    Attributes:
-        parts: states of the parts.
-        links: states of the links that have not been used.
-        row_links: the links that have been used.
-        checked: the parts to be checked, as at the first call of a stream.
-        ready: the parts that run without checks.
-    """
-
-    __slots__ = ("checked", "is_checked", "links", "network", "parts", "ready", "row_links")
+    __slots__ = ("is_checked", "links", "network", "parts", "ready", "row_links", "unchecked_parts")
 
     def __init__(
         self, network: NetworkGraph, parts: Mapping[str, State], links: Mapping[str, LinkState], checked: bool
@@ -149,13 +137,13 @@ class RowRun:
         self.network = network
         self.parts = dict(parts)
         self.links = dict(links)
-        self.row_links: dict[str, RowLink] = {}
+        self.row_links: dict[str, RowLink] = {}  # made of the states in `links` as they are used
         self.is_checked = checked
-        self.checked = set(parts) if checked else set()
+        self.unchecked_parts = set(parts) if checked else set()
         self.ready: dict[str, _Ready] = {}
 
     def run(self, tick: int, schedule: Tick, rows: _Rows) -> None:
-        """One tick: adds the rows of the parts to those of the tick so far."""
+        """Runs one tick, which adds the rows of the parts to those of the inputs."""
         signals = self.network.plan.signals
         for name, fires, buffers, sends, due in schedule.parts:
             for route in buffers:
@@ -195,7 +183,7 @@ class RowRun:
         return self.links
 
     def _buffer(self, name: str, rows: _Rows, tick: int) -> None:
-        """Gives the row of a link's source to its unit, without a window that closes."""
+        """Adds the row of a link's source to the window of its unit, which does not close."""
         link = self.row_links.get(name)
         if link is not None or self.is_checked:
             (link or self.link(name)).send(rows, tick)
@@ -224,7 +212,7 @@ class RowRun:
 
         x = signals[0] if signals else next(iter(named.values()))
         # later values of a link have the shape of its first one, so that only further modulations make a difference
-        key = (x.shape, x.dtype, sum(map(len, effects.values())) if effects else 0)
+        key = (x.shape, x.dtype, len(modulations))
         ready = self.ready.get(name)
         if ready is None or ready.key != key:
             ready = self._prepared(name, key, signals, named, effects)
@@ -243,9 +231,9 @@ class RowRun:
     def _prepared(
         self, name: str, key: Hashable, signals: list[Tensor], named: dict[str, Tensor], effects: RowEffects
     ) -> _Ready | None:
-        """A part that runs without checks; None if its signals or its state have to be checked first."""
+        """The part without checks; None if its signals or its state have to be checked first."""
         module: Any = self.network.parts._modules[name]
-        if name in self.checked:
+        if name in self.unchecked_parts:
             return None
 
         step: Any
@@ -264,7 +252,7 @@ class RowRun:
         return ready
 
     def _fire_checked(self, name: str, signals: list[Tensor], named: dict[str, Tensor], effects: RowEffects) -> Any:
-        """A part on a sequence of one step."""
+        """Runs a part on a sequence of one step, with its checks."""
         module = self.network.parts[name]
         y, state = apply_part(
             module,
@@ -272,10 +260,10 @@ class RowRun:
             {argument: x.unsqueeze(0) for argument, x in named.items()},
             self.parts[name],
             over_one_step(effects),
-            checked=name in self.checked and not effects,
+            checked=name in self.unchecked_parts and not effects,
         )
 
-        self.checked.discard(name)
+        self.unchecked_parts.discard(name)
         self.parts[name] = state
         accepted = self.network.accepted[name]
         if state is not None and len(accepted) < _MAX_SHAPES and _takes_rows(signals[0], effects):
