@@ -4,7 +4,7 @@
 the run over these ticks (`execution.py`), and the new state.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from weakref import ReferenceType, ref
@@ -40,7 +40,6 @@ from spikebridge.hybrid.network.program import RowSegment, run_tick
 from spikebridge.hybrid.network.shape_inference import (
     NetworkSpecs,
     check_inputs,
-    empty_spec,
     fill_states,
     infer_input_specs,
     infer_shapes,
@@ -48,6 +47,7 @@ from spikebridge.hybrid.network.shape_inference import (
 )
 from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.unit import HybridUnit
+from spikebridge.hybrid.unit.window import is_alike
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import Form, State, TupleForm, allow_state, detach, refuse_other_form, with_path
 from spikebridge.ops.checks import count_not_finite, is_checked, reads_values, without_value_checks
@@ -154,8 +154,7 @@ class HybridNetwork(nn.Module):
         self._has_loops = any(group.delayed for group in self.plan.groups)
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
 
-        # shapes, dtypes and devices, no tensors: those of a transform or of a trace are of no use outside of it
-        self._checked_inputs: _Key | None = None
+        # shapes, dtypes and devices: tensors of a transform or of a trace are of no use outside of it
         self._signal_specs: dict[_Key, NetworkSpecs] = {}
         self._stream: _Stream | None = None
         self.accepted: dict[str, dict[Hashable, Form]] = {name: {} for name in parts}
@@ -253,7 +252,7 @@ class HybridNetwork(nn.Module):
                 raise
 
             # a copy, so that the caller may write into it
-            return {n: self.empty(n, state) if (y := rows[n]) is None else y.clone() for n in self.outputs}, state
+            return self._outputs_of(rows, state, Tensor.clone), state
 
         if isinstance(inputs, Mapping):
             # at the first tick an input without a sample shows its shape as it is
@@ -328,7 +327,7 @@ class HybridNetwork(nn.Module):
 
         for name, x in inputs.items():
             spec = state.inputs.get(name)
-            if spec is None or not isinstance(x, Tensor) or not _is_alike(x, spec):
+            if spec is None or not isinstance(x, Tensor) or not is_alike(x, x.shape[1:], spec):
                 check_inputs(self.inputs, inputs, state.inputs)
 
         if torch.compiler.is_compiling():
@@ -367,7 +366,7 @@ class HybridNetwork(nn.Module):
     def _checked_start(
         self, inputs: Mapping[str, Tensor], state: NetworkState | None, exact: bool
     ) -> tuple[NetworkState, bool]:
-        """The state before the call, and whether parts are checked: at the first call of a stream, or always."""
+        """The state before the call, and True if parts are checked: at the first call of a stream, or always."""
         if not isinstance(inputs, Mapping):
             check_named(inputs)
         if state is not None:
@@ -379,13 +378,13 @@ class HybridNetwork(nn.Module):
             self.check_finite(inputs, self._needs_finite_check if state is None and not exact else inputs)
 
         if state is None:
-            specs = self._input_specs_of(inputs)
+            specs = infer_input_specs(self.inputs, inputs)
             state = self._start(specs, self._signal_specs_of(specs).links)
 
         return state, checked
 
     def _start(self, specs: dict[str, Tensor], signal_specs: Mapping[str, SignalSpec]) -> NetworkState:
-        """A state before the first tick, with None for what parts and units make of their first sample."""
+        """A state before the first tick, with None for the states that parts and units make of their first sample."""
         like = like_of(self, specs.values())
         links = {
             name: initial_link_state(route, self.unit_of(route), signal_specs[name], like)
@@ -397,27 +396,31 @@ class HybridNetwork(nn.Module):
     def _run(
         self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, checked: bool = False
     ) -> tuple[_Outputs, NetworkState]:
-        """Runs to before a tick: each part over all its ticks at once, or on rows."""
+        """Runs to before a tick, on rows or each part over all its ticks at once."""
         if stop == state.ticks:
             return {name: self.empty(name, state) for name in self.outputs}, state
 
-        outputs: Mapping[str, Tensor | None]
         is_tick = stop - state.ticks == 1
         on_rows = (is_tick or self._has_loops) and supports_rows(state.like)
         if is_tick and on_rows:
             rows, end = self._run_tick({name: x[0] for name, x in inputs.items() if x.shape[0]}, state, checked)
             # stacked: a copy, so that the caller may write into it
-            outputs = {name: None if (y := rows[name]) is None else torch.stack([y]) for name in self.outputs}
-        else:
-            kind = RowSegment if on_rows else Segment
-            segment = kind(self, inputs, (state.parts, state.links), (state.ticks, stop), checked)
-            segment.run()
-            outputs = segment.signals
-            end = state._replace(ticks=stop, parts=segment.parts, links=segment.link_states())
-            if reads_values(state.like, is_first=False):
-                refuse_part_not_finite(self.plan, outputs, state.ticks, stop)
+            return self._outputs_of(rows, end, lambda row: torch.stack([row])), end
 
-        return {name: self.empty(name, state) if (y := outputs[name]) is None else y for name in self.outputs}, end
+        kind = RowSegment if on_rows else Segment
+        segment = kind(self, inputs, (state.parts, state.links), (state.ticks, stop), checked)
+        segment.run()
+        end = state._replace(ticks=stop, parts=segment.parts, links=segment.link_states())
+        if reads_values(state.like, is_first=False):
+            refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop)
+
+        return self._outputs_of(segment.signals, end, lambda y: y), end
+
+    def _outputs_of(
+        self, signals: Mapping[str, Tensor | None], state: NetworkState, taken: Callable[[Tensor], Tensor]
+    ) -> _Outputs:
+        """The outputs among the signals of a call, each as a function takes it, empty for a part without a tick."""
+        return {name: self.empty(name, state) if (y := signals[name]) is None else taken(y) for name in self.outputs}
 
     def _run_tick(
         self, rows: Mapping[str, Tensor], state: NetworkState, checked: bool = False
@@ -437,9 +440,9 @@ class HybridNetwork(nn.Module):
 
         for name, clock in self.inputs.items():
             x = inputs.get(name)
-            if clock.has(state.ticks) != isinstance(x, Tensor) or (
-                x is not None and not _is_row(x, state.inputs[name])
-            ):
+            if clock.has(state.ticks) != isinstance(x, Tensor):
+                return False
+            if x is not None and not is_alike(x, x.shape, state.inputs[name]):
                 return False
 
         return inputs.keys() <= self.inputs.keys()
@@ -504,23 +507,6 @@ class HybridNetwork(nn.Module):
                     self,
                 )
 
-    def _input_specs_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The result of `infer_input_specs`, without its checks for inputs with the shapes of the stream before."""
-        key: _Key = tuple(
-            (name, getattr(x, "shape", ())[1:], getattr(x, "dtype", None), getattr(x, "device", None))
-            for name, x in inputs.items()
-        )
-
-        key += _autocast_of(x for x in inputs.values() if isinstance(x, Tensor))
-        if key == self._checked_inputs:
-            return {name: empty_spec(inputs[name]) for name in self.inputs}
-
-        specs = infer_input_specs(self.inputs, inputs)
-        if _is_constant(specs):
-            self._checked_inputs = key
-
-        return specs
-
     def _signal_specs_of(self, specs: dict[str, Tensor]) -> NetworkSpecs:
         """The shapes inside the network, inferred once for each shape of its inputs."""
         known = self._signal_specs.get(_shapes(specs)) if _is_constant(specs) else None
@@ -555,18 +541,6 @@ def _shapes(specs: Mapping[str, Tensor]) -> _Key:
 def _autocast_of(signals: Iterable[Tensor]) -> _Key:
     """The half precisions of autocast on the devices of some signals; nothing without autocast."""
     return tuple({autocast_dtype(x.device) for x in signals}) if torch._C._is_any_autocast_enabled() else ()
-
-
-def _is_alike(x: Tensor, spec: Tensor) -> bool:
-    """True if a signal `(T, B, *N)` has the batch, shape, dtype and device of `(B, 0, *N)`."""
-    if x.dtype != spec.dtype or x.device != spec.device:
-        return False
-    return x.shape[1:2] == spec.shape[:1] and x.shape[2:] == spec.shape[2:]
-
-
-def _is_row(x: Tensor, spec: Tensor) -> bool:
-    """True if a row `(B, *N)` has the batch, shape, dtype and device of `(B, 0, *N)`."""
-    return x.dtype == spec.dtype and x.device == spec.device and x.shape == (*spec.shape[:1], *spec.shape[2:])
 
 
 def _with_time(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
