@@ -26,10 +26,14 @@ class Group:
 
     parts: list[str]
     schedule: Schedule
-    loop: bool = False
     internal: tuple[Route, ...] = ()  # links from a part of the loop
     delayed: tuple[Route, ...] = ()  # those of them with a delay, which end the spans of the loop
     external: tuple[str, ...] = ()  # signals from outside that the units of internal links read, too
+
+    @property
+    def loop(self) -> bool:
+        """True if its parts feed back into each other."""
+        return bool(self.internal)
 
     def runs_tick_by_tick(self, start: int) -> bool:
         """True if from a tick on each part fires at most once a span, so that whole spans have nothing to share."""
@@ -296,7 +300,7 @@ def _groups_in_order(
         read = [name for route in internal for name in route.sources]
         external = dict.fromkeys(name for name in read if owner_of(name, incoming) not in members)
         schedule = Schedule(order, delayed, incoming, clocks)
-        groups.append(Group(order, schedule, bool(internal), internal, delayed, tuple(external)))
+        groups.append(Group(order, schedule, internal, delayed, tuple(external)))
 
     return groups
 

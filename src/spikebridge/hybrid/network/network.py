@@ -303,7 +303,8 @@ class HybridNetwork(nn.Module):
         """
         check_named(inputs)
         specs = infer_input_specs(self.inputs, inputs)
-        signal_specs = self._infer_signal_specs(specs).links
+        self.forget_shapes()
+        signal_specs = self._signal_specs_of(specs).links
         state = self._start(specs, signal_specs)
         parts, links = fill_states(self, _time_first(specs), state.links, signal_specs)
 
@@ -509,14 +510,15 @@ class HybridNetwork(nn.Module):
 
     def _signal_specs_of(self, specs: dict[str, Tensor]) -> NetworkSpecs:
         """The shapes inside the network, inferred once for each shape of its inputs."""
-        known = self._signal_specs.get(_shapes(specs)) if _is_constant(specs) else None
-        return self._infer_signal_specs(specs) if known is None else known
+        # a symbol, as while a network is compiled, stands for any size
+        is_constant = all(type(size) is int for x in specs.values() for size in x.shape)
+        known = self._signal_specs.get(_shapes(specs)) if is_constant else None
+        if known is None:
+            known = infer_shapes(self, _time_first(specs))
+            if is_constant:
+                self._signal_specs[_shapes(specs)] = known
 
-    def _infer_signal_specs(self, specs: dict[str, Tensor]) -> NetworkSpecs:
-        inferred = infer_shapes(self, _time_first(specs))
-        if _is_constant(specs):
-            self._signal_specs[_shapes(specs)] = inferred
-        return inferred
+        return known
 
     def extra_repr(self) -> str:
         lines = [f"dt={self.dt:g}"]
@@ -528,19 +530,10 @@ class HybridNetwork(nn.Module):
         return "\n".join(lines)
 
 
-def _is_constant(specs: Mapping[str, Tensor]) -> bool:
-    """True if no size of these inputs is a symbol, which stands for any size while a network is compiled."""
-    return all(type(size) is int for x in specs.values() for size in x.shape)
-
-
 def _shapes(specs: Mapping[str, Tensor]) -> _Key:
     """The shape and dtype of each input, and autocast, which decide the shapes and dtypes inside a network."""
-    return (*[(x.shape[2:], x.dtype) for x in specs.values()], *_autocast_of(specs.values()))
-
-
-def _autocast_of(signals: Iterable[Tensor]) -> _Key:
-    """The half precisions of autocast on the devices of some signals; nothing without autocast."""
-    return tuple({autocast_dtype(x.device) for x in signals}) if torch._C._is_any_autocast_enabled() else ()
+    halves = {autocast_dtype(x.device) for x in specs.values()} if torch._C._is_any_autocast_enabled() else ()
+    return (*[(x.shape[2:], x.dtype) for x in specs.values()], *halves)
 
 
 def _with_time(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:

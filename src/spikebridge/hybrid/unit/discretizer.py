@@ -39,7 +39,7 @@ from spikebridge.neurons.quantity import Quantified, Quantity, names_to_learn, r
 from spikebridge.neurons.state import State, TensorForm, TupleForm, allow_states_of, refuse_other_form
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate, Triangle, check_surrogate
 from spikebridge.ops.checks import number_on_cpu
-from spikebridge.ops.precision import cast_for, upcast
+from spikebridge.ops.precision import HALF, cast_for, upcast
 from spikebridge.ops.saturation import clip
 
 _WORD = 0xFFFFFFFF
@@ -62,7 +62,7 @@ class Discretizer(Quantified):
         """Gives the path in the network that the discretizer is built into; a stochastic one takes a seed from it."""
 
     def __call__(self, h: Windows, length: int, state: State = None) -> tuple[Tensor, State]:
-        y, state = super().__call__(upcast(h), length, state)
+        y, state = super().__call__(upcast(h) if h.dtype in HALF else h, length, state)
         return y.to(h.dtype), state
 
     def initial_state(self, batch: int, device: torch.device) -> State:
@@ -119,17 +119,6 @@ def draw_uniform(state: DrawState, num_steps: int, shape: torch.Size | tuple[int
     return uniform.reshape(num_steps, len(state.seed), *shape), DrawState(state.seed, state.num_draws + num_steps)
 
 
-def _draws_of(stage: Discretizer, h: Windows, state: DrawState | None) -> DrawState:
-    """The draw state of a stage before windows, a new one at the start of a stream."""
-    if state is None:
-        return stage.initial_state(h.shape[2], h.device)
-
-    seeds = TensorForm(h.shape[2:3], torch.int64, h.device)
-    refuse_other_form(stage, state, TupleForm(DrawState, {"seed": seeds, "num_draws": int}))
-
-    return state
-
-
 def _mix(words: Tensor) -> Tensor:
     words = words & _WORD
     words = (words ^ (words >> 16)) * 0x7FEB352D & _WORD
@@ -139,7 +128,37 @@ def _mix(words: Tensor) -> Tensor:
     return words ^ (words >> 16)
 
 
-class Bernoulli(Discretizer):
+class _Stochastic(Discretizer):
+    """Base of discretizers that draw random numbers: a seed of its own, or that of its path in a network."""
+
+    def __init__(self, seed: int | None) -> None:
+        super().__init__()
+        if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
+            raise ConfigError(f"{type(self).__name__} needs an integer as its seed, but got {seed!r}")
+        self.seed = 0 if seed is None else seed
+        self._is_unbound = seed is None
+
+    def bind_path(self, path: str) -> None:
+        if self._is_unbound:
+            self.seed = seed_of_path(path)
+            self._is_unbound = False
+
+    def initial_state(self, batch: int, device: torch.device) -> DrawState:
+        seed = int(torch.randint(2**31, (), device="cpu").numpy()) if self.training else self.seed
+        return start_draws(seed, batch, device)
+
+    def _state_before(self, h: Windows, state: DrawState | None) -> DrawState:
+        """The state before windows, a new one at the start of a stream."""
+        if state is None:
+            return self.initial_state(h.shape[2], h.device)
+
+        seeds = TensorForm(h.shape[2:3], torch.int64, h.device)
+        refuse_other_form(self, state, TupleForm(DrawState, {"seed": seeds, "num_draws": int}))
+
+        return state
+
+
+class Bernoulli(_Stochastic):
     """A spike with probability `h`, clipped to 0..1; the gradient goes straight through to the probability.
 
     Draws are explicit: the seed of each sample and the number of draws are state. In training a new stream takes its
@@ -156,23 +175,10 @@ class Bernoulli(Discretizer):
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        super().__init__()
-        if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
-            raise ConfigError(f"Bernoulli needs an integer as its seed, but got {seed!r}")
-        self.seed = 0 if seed is None else seed
-        self._is_unbound = seed is None
-
-    def bind_path(self, path: str) -> None:
-        if self._is_unbound:
-            self.seed = seed_of_path(path)
-            self._is_unbound = False
-
-    def initial_state(self, batch: int, device: torch.device) -> DrawState:
-        seed = int(torch.randint(2**31, (), device="cpu").numpy()) if self.training else self.seed
-        return start_draws(seed, batch, device)
+        super().__init__(seed)
 
     def forward(self, h: Windows, length: int, state: DrawState | None = None) -> tuple[Windows, DrawState]:
-        state = _draws_of(self, h, state)
+        state = self._state_before(h, state)
         uniform, state = draw_uniform(state, h.shape[0] * h.shape[1], h.shape[3:])
         probability = clip(h, 0, 1)
         spikes = (uniform.reshape(h.shape) < probability).to(h.dtype)
@@ -238,7 +244,7 @@ class SpikingLayer(Discretizer):
         return spikes.reshape(*h.shape[:2], *spikes.shape[1:]), state
 
 
-class PoissonPopulation(Discretizer):
+class PoissonPopulation(_Stochastic):
     """The spikes of a population: its neurons fire as independent Poisson processes, all at the rate of the value.
 
     A value is the mean number of spikes of a neuron in a step; `(B, *N)` becomes `(B, *N, C)` with C neurons. The
@@ -260,20 +266,13 @@ class PoissonPopulation(Discretizer):
     """
 
     def __init__(self, num_neurons: int, seed: int | None = None) -> None:
-        super().__init__()
+        super().__init__(seed)
         self.num_neurons = checked_integer("PoissonPopulation", "num_neurons", num_neurons)
-        self._draws = Bernoulli(seed)
-
-    def bind_path(self, path: str) -> None:
-        self._draws.bind_path(path)
-
-    def initial_state(self, batch: int, device: torch.device) -> DrawState:
-        return self._draws.initial_state(batch, device)
 
     def forward(
         self, h: Windows, length: int, state: DrawState | None = None
     ) -> tuple[Float[Tensor, "K M B *N C"], DrawState]:
-        state = _draws_of(self, h, state)
+        state = self._state_before(h, state)
         expected = h.detach().flatten(0, 1).clamp(0, 1) * self.num_neurons  # spikes of the population in a step
         gaps, state = draw_uniform(state, len(expected), (self._max_spikes(expected), *h.shape[3:]))
         arrivals = -torch.log1p(-gaps).cumsum(2)

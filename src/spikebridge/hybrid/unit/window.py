@@ -15,6 +15,7 @@ A window has one of two forms:
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -275,28 +276,19 @@ def window_starts_from_mask(
 
     `waiting` `(B,)` marks samples whose trigger came after the last source step; it is returned for the next call.
     """
-    if flags is not None and flags.numel() != len(flags) * len(waiting):
+    if flags is None:
+        flags = waiting.new_empty((0, len(waiting)))
+    elif flags.numel() != len(flags) * len(waiting):
         raise ShapeError(f"a trigger has one flag a sample, (T, B), but got shape {tuple(flags.shape)}")
 
-    rows = [] if flags is None else [row.reshape(-1) for row in flags.unbind(0)]
-    arrivals = iter(zip(trigger.ticks(start, stop), rows, strict=True) if rows else ())
-    none = torch.zeros_like(waiting)
-    starts = []
-    stamp, row = next(arrivals, (stop, none))
+    ticks = source.ticks(start, stop)
+    before = trigger.count(start)
+    edges = [0, *[count - before for count in trigger.counts(ticks)], len(flags)]
+    rows = flags.reshape(len(flags), len(waiting))
+    triggered = [rows[a:b].any(0) for a, b in pairwise(edges)]  # since the step before; the last one, after all steps
+    triggered[0] = triggered[0] | waiting
 
-    for tick in source.ticks(start, stop):
-        while stamp <= tick:
-            waiting = waiting | row
-            stamp, row = next(arrivals, (stop, none))
-
-        starts.append(waiting)
-        waiting = none
-
-    while stamp < stop:
-        waiting = waiting | row
-        stamp, row = next(arrivals, (stop, none))
-
-    return torch.stack(starts) if starts else none.new_empty((0, len(none))), waiting
+    return torch.stack(triggered[:-1]) if ticks else waiting.new_empty((0, len(waiting))), triggered[-1]
 
 
 def window_starts_from_argument(starts: Starts | None, x: Tensor) -> Iterable[bool | Tensor]:
