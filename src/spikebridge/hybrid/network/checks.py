@@ -1,6 +1,6 @@
 """Checks of the parts and units of a hybrid network when it is built: names, arguments, quantities, and time steps.
 
-Here is also known which parts could hide that a value is not finite.
+A run checks that values are finite: here for the outputs of its parts, and for inputs whose part would not show it.
 """
 
 import inspect
@@ -78,10 +78,7 @@ def check_part(name: str, part: nn.Module, incoming: Sequence[Route]) -> None:
 
 
 def steps_of_layers(parts: Mapping[str, nn.Module], plan: NetworkPlan, dt: float) -> dict[Stateful, float]:
-    """The step [s] of each layer that has none yet: the period of its part's clock, or of that its unit runs on.
-
-    `dt` is the base step; a layer that has another step, or two, is a `ConfigError`.
-    """
+    """The step [s] of each layer that has none yet: the period of the clock that its part or its unit runs on."""
     steps: dict[Stateful, float] = {}
     for name, part in parts.items():
         match_dt(name, part, plan.clocks[name].period * dt, steps)
@@ -163,7 +160,7 @@ def refuse_part_not_finite(
             found.append((plan.clocks[name].ticks(start, stop)[row], name))
 
     if found:
-        # of one tick the first by the order in which parts run: the others have got it from there
+        # of one tick the first in the order of the parts: the others have got it from there
         tick, name = min(found, key=lambda one: one[0])
         detail = "" if cause is None else f" ({cause})"
         raise DataError(
@@ -173,11 +170,9 @@ def refuse_part_not_finite(
 
 
 def needs_finite_check(inputs: Iterable[str], plan: NetworkPlan, parts: Mapping[str, nn.Module]) -> list[str]:
-    """The names of inputs in which NaN or infinity could pass unnoticed, so that the network checks every value itself.
-
-    The other inputs lead straight to neurons, which check their membranes after the first call: one value a neuron,
-    not one a neuron and step. A part in a loop or under modulation runs in pieces, so its first call is not the whole.
-    """
+    """The inputs in which NaN or infinity could pass unnoticed, so that the network checks every value itself."""
+    # the others lead straight to neurons, which check their membranes after the first call: one value a neuron, not one
+    # a neuron and step; a part in a loop or under modulation runs in pieces, so that its first call is not the whole
     routes = plan.routes.values()
     in_pieces = {part for group in plan.groups if group.loop for part in group.parts}
     in_pieces |= {route.link.part for route in routes if isinstance(route.link, Modulation)}

@@ -1,7 +1,7 @@
 """Delivery on links: values that wait for their tick, and the newest value that a held link gives.
 
-A `LinkBuffer` is a link during one call: its unit turns the source's signal into values, which wait there until they
-are delivered. A `ZeroOrderHold` reads a held signal: at each tick the newest value delivered so far.
+A `LinkBuffer` is a link during one call: its unit turns the source's signal into values, which wait until they are
+delivered. A `ZeroOrderHold` is a held signal: at each tick the newest value delivered so far.
 """
 
 from collections import deque
@@ -34,13 +34,7 @@ def split_samples(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | Non
 def split_inputs(
     clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], edges: Sequence[int]
 ) -> list[dict[str, Tensor]]:
-    """The samples of inputs from each tick in `edges` to before the next; an input without one is left out.
-
-    Example:
-        >>> pieces = split_inputs({"x": Clock(2, 0)}, {"x": torch.tensor([1, 2])}, range(4))
-        >>> [{name: x.tolist() for name, x in piece.items()} for piece in pieces]
-        [{'x': [1]}, {}, {'x': [2]}]
-    """
+    """The samples of inputs from each tick in `edges` to before the next; an input without one is left out."""
     columns = {
         name: split_samples(x, [clocks[name].between(a, b) for a, b in pairwise(edges)]) for name, x in inputs.items()
     }
@@ -74,10 +68,7 @@ def sort_values(
 
 
 def initial_link_state(route: Route, unit: HybridUnit | None, spec: SignalSpec, like: Tensor) -> LinkState:
-    """The state of a link before the first tick of a stream like a tensor with its batch first.
-
-    None stands for what its unit makes of the first sample.
-    """
+    """The state of a link before the first tick of a stream like a tensor with its batch first."""
     batch = like.shape[0]
     return LinkState(
         unit=UnitState() if unit is None else unit.initial_state(batch, like.device),
@@ -139,17 +130,7 @@ def refuse_other_link(
 
 
 class LinkBuffer:
-    """A link during one call: the source's signal is pushed through its unit, the values are popped when they are due.
-
-    Attributes:
-        route: the link with its clocks.
-        unit: its unit, None without one.
-        initial: its state before the call.
-        checked: whether signals are checked, as at the first call of a stream.
-        waiting: values not yet delivered, oldest first, `(r, B, *N)` each.
-        changed: whether values have come to or gone from them.
-        unit_state, held, context, triggered: as in `LinkState`, at present.
-    """
+    """A link during one call: a signal is pushed through its unit, the values are popped when they are due."""
 
     __slots__ = (
         "changed",
@@ -168,13 +149,14 @@ class LinkBuffer:
         self.route = route
         self.unit = unit
         self.initial = state
-        self.checked = checked
-        self.changed = False
+        self.checked = checked  # as at the first call of a stream
         self.unit_state, queue, self.held, self.context, self.triggered = state
+        # values not yet delivered, oldest first, `(r, B, *N)` each
         self.waiting: deque[Tensor] = deque() if queue is None else deque((queue.transpose(0, 1),))
+        self.changed = False  # since then values have come or gone
 
     def push(self, signals: Mapping[str, Tensor | None], start: int, stop: int) -> None:
-        """Runs the unit on the samples of every source of the link in these ticks, None for none."""
+        """Runs the unit on the samples of the link's sources in these ticks, None for none."""
         route = self.route
         unit = self.unit
         x = signals[route.link.source]
@@ -223,7 +205,7 @@ class LinkBuffer:
         return popped[0] if len(popped) == 1 else torch.cat(popped)
 
     def pop_spans(self, spans: Sequence[tuple[int, int]]) -> list[Tensor | None]:
-        """The same for each of some adjacent spans, when the signal of all of them has been pushed."""
+        """The same for each of some adjacent spans, after the signal of all of them has been pushed."""
         delay = self.route.delay
         numbers = [self.route.clock.between(a - delay, b - delay) for a, b in spans]
         return split_samples(self.pop(spans[0][0], spans[-1][1]), numbers)
@@ -310,22 +292,11 @@ class LinkBuffer:
 
 @dataclass(slots=True)
 class ZeroOrderHold:
-    """A held signal over some ticks: at each tick the newest value delivered so far.
+    """A held signal over some ticks: at each tick the newest value delivered so far."""
 
-    Args:
-        held: the value before these ticks, `(B, *N)`; None if there is none.
-        arrived: values delivered in these ticks, oldest first, `(r, B, *N)`, or None.
-        counts: for each tick, the number of them that have been delivered.
-
-    Example:
-        >>> hold = ZeroOrderHold(torch.zeros(1), torch.tensor([[1.0], [2.0]]), counts=[0, 1, 1, 2])
-        >>> hold.values(0, 4).flatten().tolist()
-        [0.0, 1.0, 1.0, 2.0]
-    """
-
-    held: Tensor | None
-    arrived: Tensor | None
-    counts: list[int]
+    held: Tensor | None  # the value before these ticks, `(B, *N)`
+    arrived: Tensor | None  # values delivered in these ticks, oldest first, `(r, B, *N)`
+    counts: list[int]  # for each tick the number of them that have been delivered
     rows: Sequence[Tensor] = ()
 
     @property

@@ -1,9 +1,9 @@
 """Execution of a hybrid network over some ticks: parts run in order, each over all its ticks at once; loops in spans.
 
     for each group of the graph:      one part, or the parts of a loop
-        for each part:                push its links, pop what is due, run the part, keep its signal
+        for each part:                push its links, pop the values that are due, run the part, keep its signal
 
-`Segment` holds what one call needs; `apply_part` runs one part.
+`Segment` is one call; `apply_part` runs one part.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,11 +33,7 @@ def apply_part(
     *,
     checked: bool = False,
 ) -> tuple[Any, State]:
-    """Runs a part on its signals `(T, B, *N)`: a stateful one, a plain one, or one with modulated parameters.
-
-    It gives one tensor, or several by name in a dict or a NamedTuple; `name_outputs` names them. If it is checked, it
-    is refused where it writes into its signals.
-    """
+    """Runs a part on signals `(T, B, *N)`; if it is checked, it must not write into them."""
     if checked:
         with refuse_inplace(part, [*signals, *named.values()]):
             return apply_part(part, signals, named, state, effects)
@@ -70,7 +66,7 @@ def name_outputs(part: str, y: Any, signals: Sequence[str]) -> dict[str, Tensor]
 
     outputs = {}
     for signal in signals:
-        key = signal[len(part) + 1 :]
+        key = signal.removeprefix(f"{part}.")
         if key not in several:
             names = [f"{part}.{name}" for name in several]
             raise ConfigError(
@@ -85,15 +81,7 @@ def name_outputs(part: str, y: Any, signals: Sequence[str]) -> dict[str, Tensor]
 
 
 class Segment:
-    """One call of a network: the ticks from `start` to before `stop`.
-
-    Attributes:
-        parts: states of the parts.
-        links: states of the links before their part is run.
-        signals: of inputs and parts so far, `(K, B, *N)`, None where there is no sample.
-        buffers: the links in use, by name.
-        checked: whether parts are checked, as at the first call of a stream.
-    """
+    """One call of a network, the ticks from `start` to before `stop`, from the states of its parts and links."""
 
     __slots__ = ("buffers", "checked", "links", "network", "parts", "signals", "start", "stop")
 
@@ -108,12 +96,13 @@ class Segment:
         parts, self.links = states
         self.network = network
         self.start, self.stop = ticks
-        self.checked = checked
+        self.checked = checked  # as at the first call of a stream
         self.parts = dict(parts)
-        self.buffers: dict[str, LinkBuffer] = {}
-        self.signals: dict[str, Tensor | None] = {
-            name: x if (x := inputs.get(name)) is not None and x.shape[0] else None for name in network.inputs
-        }
+        self.buffers: dict[str, LinkBuffer] = {}  # of the links in use
+
+        # of inputs and parts so far, `(K, B, *N)`, None without a sample
+        self.signals: dict[str, Tensor | None] = dict.fromkeys(network.inputs)
+        self.signals.update({name: x for name, x in inputs.items() if x.shape[0]})
 
     def run(self) -> None:
         """Runs every group once."""
@@ -121,7 +110,7 @@ class Segment:
             self._run_group(group)
 
     def link_states(self) -> dict[str, LinkState]:
-        """The states of the links."""
+        """The states of all links after the run."""
         return {**self.links, **{name: buffer.state() for name, buffer in self.buffers.items()}}
 
     def _run_group(self, group: Group) -> None:
@@ -147,7 +136,7 @@ class Segment:
     def _run_in_spans(self, group: Group, spans: list[tuple[int, int]]) -> None:
         """Runs a loop span by span."""
         plan = self.network.plan
-        # signals from outside are pushed whole and split once
+        # split once: slices in the loop would cost the whole length each time in the backward pass
         external = {
             name: split_samples(self.signals[name], [plan.clocks[name].between(a, b) for a, b in spans])
             for name in group.external
@@ -185,7 +174,7 @@ class Segment:
             self.signals[signal] = torch.cat(values) if values else None
 
     def _buffers_of(self, part: str) -> list[LinkBuffer]:
-        """The links of a part, taken into use."""
+        """The links of a part as buffers, from their states before the call."""
         network = self.network
         buffers = []
         for route in network.plan.incoming[part]:
@@ -227,7 +216,7 @@ def _run_modulated(
     holds: list[tuple[Route, ZeroOrderHold]],
     num_ticks: int,
 ) -> tuple[Any, State]:
-    """Runs a part in pieces, in each of which a modulation is present or absent and modulated weights are constant."""
+    """Runs a part in pieces; in each a modulation is present or absent, and modulated weights are constant."""
     edges = {0, num_ticks}
     for route, hold in holds:
         edges |= set(hold.changes if route.acts_on_a_parameter else (hold.first_tick,))
@@ -237,7 +226,7 @@ def _run_modulated(
         return apply_part(part, signals, named, state, _effects(holds, 0, num_ticks))
 
     numbers = [b - a for a, b in pieces]
-    # split, not x[a:b]: slices would cost the whole length each time in the backward pass
+    # split, not x[a:b], for the same reason as in a loop
     columns = [x.split(numbers) for x in signals]
     named_columns = {name: x.split(numbers) for name, x in named.items()}
     outputs = []

@@ -93,10 +93,7 @@ def make_plan(
     outputs: Sequence[str],
     dt: float,
 ) -> NetworkPlan:
-    """Works out clocks, routes and groups, or raises a `ConfigError` for names, clocks or a loop that cannot be run.
-
-    `declared` holds the clocks of parts without a sampled input, and `dt` is the base step [s].
-    """
+    """Works out clocks, routes and groups, or raises a `ConfigError` for names, clocks or a loop that cannot be run."""
     _check_names(inputs, parts, links)
     signals = _signals_of_parts(parts, links, outputs)
     names = _name_links(links)
@@ -283,10 +280,8 @@ def _mismatch(route: Route, wanted: Clock, dt: float) -> str:
 def _groups_in_order(
     incoming: Mapping[str, list[Route]], routes: list[Route], clocks: Mapping[str, Clock]
 ) -> list[Group]:
-    """One group for each part outside of loops and one for each loop, each after those it depends on.
-
-    Where links leave the order open, it is that of `incoming`, which the user gave.
-    """
+    """One group for each part outside of loops and one for each loop, each after those that it depends on."""
+    # between parts that do not depend on each other the order is that in which the user gave them
     groups = []
     for members in _strong_components(_dependencies(list(incoming), routes)):
         internal = tuple(

@@ -1,6 +1,6 @@
 """Execution tick by tick on rows `(B, *N)`: a fast form of `execution.py` for single steps and loops of one-tick spans.
 
-    for each part, by the schedule of the tick:     send on its links, deliver what is due, fire the part
+    for each part, by the schedule of the tick:     send on its links, deliver the values that are due, run the part
     for each delayed link:                          send
 
 Numbers and gradients are those of `execution.py` to the bit. A part whose signals, state or modulation have a new shape

@@ -33,27 +33,12 @@ class Tick(NamedTuple):
 
 @dataclass(eq=False)
 class Schedule:
-    """The ticks of a group, each worked out once for a period after which all its clocks repeat.
+    """The ticks of a group, each worked out once for a period after which all its clocks repeat."""
 
-    Args:
-        parts: in the order in which they run inside a tick.
-        delayed: links of a loop whose values are delivered in later ticks.
-        incoming: all links by the part that they lead to.
-        clocks: of all signals.
-
-    Example:
-        >>> from spikebridge.hybrid.network.link import Transmission
-        >>> fast, slow = Clock(1, 0), Clock(3, 2)
-        >>> route = Route("link", Transmission("x", "part", held=True), slow, slow, slow, slow)
-        >>> schedule = Schedule(["part"], (), {"part": [route]}, {"x": slow, "part": fast})
-        >>> [schedule.at(tick).parts[0].due for tick in range(6)]
-        [(), (), ('link',), (), (), ('link',)]
-    """
-
-    parts: Sequence[str]
-    delayed: Sequence[Route]
-    incoming: Mapping[str, Sequence[Route]]
-    clocks: Mapping[str, Clock]
+    parts: Sequence[str]  # in the order in which they run inside a tick
+    delayed: Sequence[Route]  # the links of a loop whose values are delivered in later ticks
+    incoming: Mapping[str, Sequence[Route]]  # all links by the part that they lead to
+    clocks: Mapping[str, Clock]  # of all signals
     period: int = field(init=False)
     periodic_from: int = field(init=False)  # the tick at which all signals have begun
     _ticks: dict[int, Tick] = field(init=False, default_factory=dict)
