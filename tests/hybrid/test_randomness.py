@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.coding import BernoulliEncoder
-from spikebridge.hybrid import Bernoulli, Hold, HybridNetwork, HybridUnit, Transmission, UnitState, every
+from spikebridge.hybrid import Bernoulli, Hold, HybridNetwork, HybridUnit, Transmission, every
 from spikebridge.hybrid.unit.discretizer import draw_uniform, seed_of_path, start_draws, straight_through
+from spikebridge.hybrid.unit.unit import UnitState
 from spikebridge.neurons import Stateful, select
 
 CPU = torch.device("cpu")

@@ -50,7 +50,7 @@ class BurstEncoder(Encoder):
     """`round(v n)` consecutive spikes from the window's first step: W `Hold`, F `Saturate`, Q `Burst`.
 
     **Bound** `1 / (2 n)`: spike k is fired where `v n >= k + 1/2`, which makes `round(v n)` spikes (halves up), and
-    rounding moves `v n` by at most 1/2. It is attained where `v n` lies halfway between two whole numbers. The bound is
+    rounding moves `v n` by at most 1/2. It is attained where `v n` lies halfway between two integers. The bound is
     that of a rate, but the value is known after `v n + 1` steps, and stray spikes behind the burst do not change it.
 
     Args:

@@ -11,7 +11,7 @@ from spikebridge.hybrid.unit.window import checked_integer
 
 
 class Earliness(Discretizer):
-    """How early a window's first spike comes: 1 in the first step, 1/L in the last, 0 without a spike.
+    """The earliness of a window's first spike: 1 in the first step, 1/L in the last, 0 without a spike.
 
     The gradient is that of the sum over all spikes, each worth its earliness.
 

@@ -48,8 +48,8 @@ class PhaseDecoder(Decoder):
 class PhaseEncoder(Encoder):
     """The first n bits of a value: W `Hold`, F `Saturate`, Q `PhaseCode`.
 
-    **Bound** `2^-n`: what the bits leave out is less than the last of them, and 1 is written as `0.11...1`, which is
-    short of it by `2^-n`: there the bound is attained. No dtype holds more bits than it has: float32 serves n up to 24.
+    **Bound** `2^-n`: the rest of the value is less than the last bit, and 1 is written as `0.11...1`, which is short of
+    it by `2^-n`: there the bound is attained. No dtype holds more bits than it has: float32 serves n up to 24.
 
     Args:
         num_steps: n, steps in a cycle.

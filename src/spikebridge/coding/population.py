@@ -1,4 +1,4 @@
-"""Population: a value is which neurons of a group fire most, each tuned to a value of its own.
+"""Population: a value decides which neurons of a group fire most, each tuned to a value of its own.
 
 After A. P. Georgopoulos et al., Science 233 (1986). The tuning curves here are triangles, not bells: between two
 neighbours the responses then add up to 1, and their centre of mass is the value itself.
@@ -44,7 +44,7 @@ class Tuning(nn.Module):
 
     @property
     def spacing(self) -> float:
-        """From one centre to the next."""
+        """The distance from one centre to the next."""
         return (self.high - self.low) / (self.num_neurons - 1)
 
     def forward(self, x: Float[Tensor, "rows *N"]) -> Float[Tensor, "rows *N C"]:
@@ -65,8 +65,8 @@ class CentreOfMass(nn.Module):
     A silent population is decoded as the middle of the range.
 
     Args:
-        tuning: whose centres they are.
-        least: the least rate that is not silence.
+        tuning: the tuning curves of the population.
+        least: the lowest rate that is not silence.
 
     Raises:
         ShapeError: the last axis is not that of the population.
@@ -102,8 +102,8 @@ class PopulationDecoder(Decoder):
     Args:
         num_steps: n, steps a value.
         num_neurons: C, the last axis of the spikes.
-        low: least value.
-        high: greatest value.
+        low: lower end of the range.
+        high: upper end of the range.
 
     Example:
         >>> spikes = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).reshape(2, 1, 2)
@@ -130,8 +130,8 @@ class PopulationEncoder(Encoder):
     Args:
         num_steps: n, steps a value.
         num_neurons: C, at least 2.
-        low: least value; smaller values are clipped to it.
-        high: greatest value; larger values are clipped to it.
+        low: lower end of the range; smaller values are clipped to it.
+        high: upper end of the range; larger values are clipped to it.
 
     Example:
         >>> encoder = PopulationEncoder(4, num_neurons=3)

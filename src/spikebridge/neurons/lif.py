@@ -129,7 +129,7 @@ def lif_step(
     return spikes, LIFState(v, wait)
 
 
-class FiringSettings(Firing, total=False):
+class FiringSettings(Firing, TypedDict, total=False):
     """Keyword arguments of every firing neuron."""
 
     v_threshold: Value
