@@ -38,9 +38,9 @@ from spikebridge.hybrid import (
     Sum,
     Threshold,
     Tumbling,
-    UnitState,
     Window,
 )
+from spikebridge.hybrid.unit.unit import UnitState
 from spikebridge.neurons import LIF, Effect, select
 from spikebridge.ops.precision import HALF
 

@@ -47,7 +47,7 @@ def test_only_layers_that_depend_on_a_step_are_bound() -> None:
 
 def test_a_module_that_is_refused_stays_unbound() -> None:
     layer = LIF(tau=0.02)
-    with pytest.raises(ConfigError, match="'snn' runs every 0.001 s, but its LIF at '1' has dt=0.002 s"):
+    with pytest.raises(ConfigError, match=r"'snn' runs every 0\.001 s, but its LIF at '1' has dt=0\.002 s"):
         bind_dt("snn", nn.Sequential(layer, LIF(tau=0.02, dt=0.002)), 0.001)
 
     assert layer.dt is None

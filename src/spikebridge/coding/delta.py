@@ -46,8 +46,8 @@ class DeltaEncoder(Encoder):
 
     Any real signal, which the receiver takes to have been 0 before it began. A spike says how many quanta up or down.
 
-    **Bound** `quantum / 2` at every step. Before a step the receiver has r; the sender adds the number of quanta nearest
-    to `v - r`, which leaves at most half a quantum. It is attained where the value lies halfway between two
+    **Bound** `quantum / 2` at every step. Before a step the receiver has r; the sender adds the number of quanta
+    nearest to `v - r`, which leaves at most half a quantum. It is attained where the value lies halfway between two
     multiples of the quantum. With a `limit` of m quanta a step the bound holds as long as no step, the first one from
     0 included, moves the value by more than `m quantum`: then `|v - r|` is at most `(m + 1/2) quantum`, and m quanta
     are enough. A faster signal is followed at m quanta a step; once it is reached, the error is within the bound again.
