@@ -60,6 +60,7 @@ class InPhase(Discretizer):
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
         in_phase = spread_evenly(clip(h[:, :1], 0, 1), length // (2 * self.width))
+        # a slot is two halves, one of which begins with the spike
         halves = torch.stack([in_phase, 1 - in_phase], dim=2)
         silence = halves.new_zeros((*halves.shape[:3], self.width - 1, *halves.shape[3:]))
         return torch.cat([halves.unsqueeze(3), silence], dim=3).flatten(1, 3), None

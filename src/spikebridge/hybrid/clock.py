@@ -221,6 +221,7 @@ def count_ticks(
     `counts` holds the samples of each input; with `ticks=None` they decide, the most ticks that need no more of them.
     """
     if ticks is None:
+        # an input lasts to before the tick of the first sample that it lacks
         after = [clock.phase + (clock.count(start) + counts[name]) * clock.period for name, clock in clocks.items()]
         ticks = max(0, min(after) - start)
     elif isinstance(ticks, bool) or not isinstance(ticks, int) or ticks < 0:

@@ -156,6 +156,7 @@ def modulable_paths(part: nn.Module) -> list[str]:
 
 def acts_on_a_parameter(part: nn.Module, path: str) -> bool:
     """True if a path leads to a parameter of a plain module, and not to a quantity of a stateful layer."""
+    # below a plain module all names of a path are those of its parameters
     owner: Any = part
     for name in path.split(".")[:-1]:
         if isinstance(owner, Stateful):

@@ -91,6 +91,7 @@ class Stateful(Quantified):
         if torch.compiler.is_compiling():
             return
 
+        # to compare a form costs little; to make an initial state, more than a step
         key = (x.shape[1:], x.dtype, x.device)
         last = _FORMS.get(self)
         if last is not None and last[0] == key and has_form(state, last[1]):
@@ -175,6 +176,7 @@ def scan(
     else:
         layer.check_state(state, x)
 
+    # one step of zeros shows the shape of the outputs
     if len(x) == 0:
         nothing = {name: value.new_zeros(value.shape[1:]) for name, value in inputs.items()}
         y_t, _ = layer.step(x.new_zeros(x.shape[1:]), state, **nothing)

@@ -25,6 +25,7 @@ def written(seconds: float) -> str:
     if abs(number - seconds) <= 1e-15 * seconds and len(repr(number)) <= 12:
         return repr(number)
 
+    # the step of a camera is exact as a fraction alone
     rate = round(1 / seconds) if 0 < seconds < 1 else 0
     return f"1 / {rate}" if rate and abs(1 / rate - seconds) <= 1e-15 * seconds else repr(seconds)
 

@@ -179,6 +179,7 @@ class Neuron(Stateful):
             inside = pool if pool is not None and select("pooled sequence", signal, spec, pool) == "native" else None
             y, end = self._at_once(spec, signal, start, arguments, inside, donated)
 
+        # a membrane keeps the NaN or infinity of any step before, so that one value a neuron is read, not one a step
         if end and reads_values(end[0], is_first=state is None):
             refuse_not_finite(self, end[0])
         elif spec is not None and _may_be_nan(end[0]):
@@ -195,6 +196,7 @@ class Neuron(Stateful):
     def _loop(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
         """The definition: one step after another."""
         in_time = [name for name, value in arguments.items() if isinstance(value, Tensor) and value.ndim == x.ndim]
+        # unbound once, for the reason given in `scan`
         varying = {name: unbind_time(name, arguments[name], len(x)) for name in in_time}
         constant = {name: value for name, value in arguments.items() if name not in varying}
         step_function = type(self).step_function
@@ -210,6 +212,7 @@ class Neuron(Stateful):
         """The neuron as `run_sequence` knows it, for the same numbers at once; None if only the loop gives them."""
         if not (self.follows_spec and is_long_enough(x)):
             return None
+        # the whole forms know neither a refractory time nor a membrane without reset
         if getattr(state, "wait", None) is not None or arguments.get("reset") == "none":
             return None
 
@@ -267,6 +270,7 @@ class Neuron(Stateful):
                 self._check_fit(name, value, x, is_modulated=modulation.get(name) is not None)
 
         arguments = self.arguments(quantities)
+        # a tensor may be written in place or trained; a number changes by `__setattr__` alone, which forgets them
         has_tensors = self._parameters or self._buffers or self._modules
         if not (is_compiling or modulation or has_tensors) and not any(
             isinstance(a, Tensor) for a in arguments.values()
@@ -286,6 +290,7 @@ class Neuron(Stateful):
                     signal = modulate(modulated[name] if name in modulated else getattr(self, name), signal, by)
                 modulated[name] = signal
 
+        # most effects change the argument of their own name alone, as a threshold does; the others are kept
         expected = None if self._kept is None else {**self._kept, **modulated}
         acts_alone = self._alone.get(tuple(effects))
         if expected is not None and acts_alone:

@@ -199,6 +199,7 @@ class Quantity:
     def store(self, layer: nn.Module, value: Tensor | float | int, learn: bool) -> None:
         """Checks a value and puts it where the module keeps it: a parameter, a buffer, or a plain number."""
         self.check(layer, value)
+        # the value before may be of another kind, kept elsewhere
         for place in (layer._parameters, layer._buffers, layer.__dict__):
             place.pop(self.name, None)
             place.pop(f"log_{self.name}", None)

@@ -83,6 +83,7 @@ class Sequential(Stateful):
             refuse_hidden_state(layer, name)
             self.add_module(name, layer)
 
+        # last, so that a row that cannot be built binds nothing
         if dt is not None:
             for name, layer in self._layers():
                 bind_dt(name, layer, dt)

@@ -53,6 +53,8 @@ def outputs_over_time(module: nn.Module, *signals: _Signal, **named: _Signal) ->
         y = module(*rows, **named_rows) if num_steps * batch > 0 else _on_no_rows(module, rows, named_rows)
 
     check_rows(module, y, num_steps * batch)
+    if isinstance(y, Tensor):
+        return y.reshape(num_steps, batch, *y.shape[1:])
     return map_tensors(lambda rows: rows.reshape(num_steps, batch, *rows.shape[1:]), y)
 
 

@@ -119,6 +119,7 @@ class CompiledNetwork:
                 key = (ticks, form, _key(modules.values(), parameters, xs, values))
                 following = self._graphs.get(key)
                 if following is None:
+                    # shapes that differ from call to call would fill the memory with graphs
                     if len(self._graphs) >= _MAX_GRAPHS:
                         self._graphs.clear()
                     names = [f"network.{name}" for name in parameters], list(xs)

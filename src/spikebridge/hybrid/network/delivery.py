@@ -178,6 +178,7 @@ class LinkBuffer:
         if self.checked:
             unit.check_inputs(x)
 
+        # without a window that closes there is nothing to compute
         if route.makes.between(start, stop):
             y, self.unit_state = unit(x, self.unit_state, starts=starts, context=context)
             self._append(y)
@@ -195,6 +196,7 @@ class LinkBuffer:
         popped = []
         while number:
             piece = self.waiting.popleft()
+            # the later part of a piece waits on, in front of the others
             if piece.shape[0] > number:
                 self.waiting.extendleft(reversed(piece.split(number)))
                 piece = self.waiting.popleft()

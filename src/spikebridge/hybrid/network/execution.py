@@ -130,6 +130,7 @@ class Segment:
 
             self.signals |= self._run_part(part, arrivals, self.start, self.stop)
 
+        # last: their sources have run now, and their values arrive after these ticks
         for route in group.delayed:
             self.buffers[route.name].push(self.signals, self.start, self.stop)
 
@@ -167,6 +168,7 @@ class Segment:
                 for signal, y in outputs.items():
                     pieces[signal] += [] if y is None else [y]
 
+            # last, as above: a span ends where the first of their values arrives
             for route in group.delayed:
                 self.buffers[route.name].push(signals, a, b)
 

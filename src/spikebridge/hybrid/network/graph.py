@@ -102,6 +102,7 @@ def make_plan(
     clocks |= {signal: clocks[part] for part, given in signals.items() for signal in given}
     routes = {name: _route(name, link, delays[name], clocks, parts) for name, link in names.items()}
 
+    # a sampled target takes one value at each of its ticks, neither more nor less
     for route in routes.values():
         if not route.link.held and route.reads != clocks[route.link.part]:
             raise ConfigError(_mismatch(route, clocks[route.link.part], dt))

@@ -408,6 +408,7 @@ class HybridNetwork(nn.Module):
             # stacked: a copy, so that the caller may write into it
             return self._outputs_of(rows, end, lambda row: torch.stack([row])), end
 
+        # loops need rows; outside of them each part runs once over all ticks
         kind = RowSegment if on_rows else Segment
         segment = kind(self, inputs, (state.parts, state.links), (state.ticks, stop), checked)
         segment.run()
@@ -436,6 +437,7 @@ class HybridNetwork(nn.Module):
             return False
 
         self.check_stream(state, {})
+        # the first tick is checked by `forward`, which a subclass may have replaced
         if state.ticks == 0 or type(self).forward is not HybridNetwork.forward or not supports_rows(state.like):
             return False
 
@@ -468,6 +470,7 @@ class HybridNetwork(nn.Module):
             self.check_finite(inputs, inputs, waits=True)
             self._refuse_not_finite(inputs, state, stop, error)
         else:
+            # empty signals through part after part: the one that does not fit is named
             infer_shapes(self, _time_first(state.inputs))
 
     def _defer_check(
@@ -489,6 +492,7 @@ class HybridNetwork(nn.Module):
         self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, cause: Exception | None = None
     ) -> None:
         """Runs a call again without checks, and raises for the part that first gave NaN or infinity."""
+        # random numbers drawn here leave those drawn later as they are
         with without_value_checks(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             segment = Segment(self, inputs, (state.parts, state.links), (state.ticks, stop), checked=False)
             segment.run()

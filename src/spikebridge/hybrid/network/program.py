@@ -58,6 +58,7 @@ class RowLink(LinkBuffer):
 
         route = self.route
         x = rows[route.link.source]
+        # windows, kernels, checks and half precision are the unit's work, on a signal of one step
         if not self.is_bare or self.checked or (x is not None and x.dtype not in SINGLE):
             sources = {name: rows[name] for name in route.sources}
             self.push({n: None if y is None else y.unsqueeze(0) for n, y in sources.items()}, tick, tick + 1)
@@ -160,6 +161,7 @@ class RowRun:
                 continue
 
             y = self._fire(name, rows)
+            # most parts give one tensor, which needs no dict of outputs
             if signals[name][0] == name and isinstance(y, Tensor):
                 rows[name] = y
             else:
@@ -243,6 +245,7 @@ class RowRun:
             if named or form is None or state is None or not has_form(state, form):
                 return None
             step = partial(advance_by_forward, module) if has_own_hooks(module) else module.advance
+        # modulated weights differ from sample to sample, which `modulated` computes
         elif effects:
             return None
         else:

@@ -144,6 +144,7 @@ class _Stochastic(Discretizer):
             self._is_unbound = False
 
     def initial_state(self, batch: int, device: torch.device) -> DrawState:
+        # drawn on the CPU for every device, so that one run seed gives the same numbers on all of them
         seed = int(torch.randint(2**31, (), device="cpu").numpy()) if self.training else self.seed
         return start_draws(seed, batch, device)
 
@@ -347,6 +348,7 @@ class SignedDelta(Discretizer):
             number = change.detach().round()
             if self.limit is not None:
                 number = number.clamp(-self.limit, self.limit)
+            # the receiver adds up the spikes as they were sent, also those of a limited rate
             sent.append(straight_through(number, change))
             total = total + sent[-1]
 

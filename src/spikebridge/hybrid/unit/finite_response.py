@@ -155,6 +155,7 @@ class Gaussian(_FiniteResponse):
         delay = quantities["delay"]
         sigma = quantities["sigma"]
         dt = known_dt(self)
+        # plain numbers give exponents in double precision, rounded once
         if not (isinstance(delay, Tensor) or isinstance(sigma, Tensor)):
             exponents = [-((k * dt - delay) ** 2) / (2 * sigma**2) for k in range(self.num_taps)]
             return {"taps": torch.tensor(exponents, dtype=x_t.dtype, device=x_t.device).softmax(0)}
@@ -312,6 +313,7 @@ def narrow_delays(module: nn.Module, progress: float) -> None:
 
     for layer in module.modules():
         if isinstance(layer, Delay) and "delay" in layer._parameters:
+            # a Gaussian that begins narrower than that keeps its width
             last = min(known_dt(layer) / 4, layer.first_sigma)
             layer.sigma = layer.first_sigma * (last / layer.first_sigma) ** progress
 

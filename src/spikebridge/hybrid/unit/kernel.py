@@ -112,6 +112,7 @@ class Kernel(Stateful):
             h, state = self.forward(upcast(x), state, **modulation)
             return h.to(x.dtype), state
 
+        # once a stream, in which neurons and quantities keep their shapes
         if state is None:
             self.check_quantities(x.shape[2:])
 
@@ -312,6 +313,7 @@ class Mean(Kernel):
     def _in_one_pass(self, x: Signal, carry: MeanCarry | None, resets: bytes | None) -> tuple[Signal, MeanCarry]:
         total, before = (None, 0.0) if carry is None else carry
         means, total = one_pass_means(x, total, before, resets)
+        # the mean behind the last reset counts the steps from there on
         begin = -1 if resets is None else resets.rfind(1)
         passed = before + len(x) if begin < 0 else len(x) - begin
 
@@ -446,6 +448,7 @@ class Alpha(Kernel):
         if resets is not None:
             decay = decay * (1 - resets)
 
+        # the fused operation takes a number; a tensor needs a gradient of its own
         if not isinstance(rise, Tensor):
             late, last = one_step_late(both, before, decay, rise)
             return late, AlphaCarry(first, last)

@@ -83,6 +83,7 @@ def scan_with_resets(
 
 def _no_values(kernel: Kernel, x: Signal, carry: State) -> tuple[Tensor, State]:
     """The values of a signal without steps, in the shape that a step would have."""
+    # a kernel may give values of another shape than its signal
     nothing = x.new_zeros(x.shape[1:])
     initial = kernel.initial_state(nothing)
     h_t, _ = kernel.step(nothing, initial)
@@ -147,6 +148,7 @@ def _in_windows(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tup
     stop = len(x) if is_complete else last
     values = []
 
+    # the steps before the first reset belong to the window of the call before
     if first:
         head = x[:first]
         values.append(kernel.values(head) if carry is None else kernel.run(head, carry)[0])
@@ -159,6 +161,7 @@ def _in_windows(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tup
     if not is_complete:
         tail, carry = kernel.run(x[last:], None)
         values.append(tail)
+    # the values of windows came without a carry, so that the last window runs a second time
     elif ends is None:
         carry = kernel.run(x[last:], None)[1]
     else:

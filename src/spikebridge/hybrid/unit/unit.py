@@ -217,6 +217,7 @@ class HybridUnit(nn.Module):
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], UnitState]:
         """The equation, with checks of the signal where a stream begins and of a state that is given."""
         try:
+            # later calls of a stream compare shapes of the state alone
             if state is not None:
                 self._check_state(state, x)
                 if not is_checked(False):
@@ -270,6 +271,7 @@ class HybridUnit(nn.Module):
         if not kernel.keep:
             return kernel.last_of_windows(windows), None
 
+        # every window starts from nothing, so that all of them run side by side like samples
         h, _ = scan_with_resets(kernel, windows.movedim(1, 0), None)
         return h.movedim(0, 1), None
 
@@ -303,6 +305,7 @@ class HybridUnit(nn.Module):
             return f, None
 
         y, new = self.discretizer(f.unsqueeze(1) if self._is_single else f, self._length, state)
+        # a state that is not used is one of another unit
         if new is None and state is not None:
             raise _unused(self.discretizer, state)
 
@@ -335,6 +338,7 @@ class HybridUnit(nn.Module):
         if state.kernel is None:
             return
 
+        # a kernel that has begun needs the position in its window, or the next reset would come at another step
         if state.window is None and self.form == "streaming" and isinstance(self.window, Sliding):
             raise StateError(f"{type(self.window).__name__} got None as its state; {_REMEDY}", self.window)
         if self.kernel is not None:

@@ -264,6 +264,7 @@ class Since(Window):
 def window_starts_from_clock(source: Clock, trigger: Clock, start: int, stop: int) -> list[bool]:
     """A flag for each source step, True if it is the first at or after a sample of the trigger."""
     ticks = source.ticks(start, stop)
+    # the first step takes all triggers before it
     before = [trigger.count(tick - source.period + 1) if tick > source.phase else 0 for tick in ticks]
 
     return [trigger.count(tick + 1) > count for tick, count in zip(ticks, before, strict=True)]
@@ -286,6 +287,7 @@ def window_starts_from_mask(
     edges = [0, *[count - before for count in trigger.counts(ticks)], len(flags)]
     rows = flags.reshape(len(flags), len(waiting))
     triggered = [rows[a:b].any(0) for a, b in pairwise(edges)]  # since the step before; the last one, after all steps
+    # a trigger behind the last step of the call before starts a window at the first step of this one
     triggered[0] = triggered[0] | waiting
 
     return torch.stack(triggered[:-1]) if ticks else waiting.new_empty((0, len(waiting))), triggered[-1]

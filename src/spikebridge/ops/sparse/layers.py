@@ -87,7 +87,7 @@ def _follows_spec(module: nn.Module) -> bool:
     if not getattr(kind, "follows_spec", False):
         return False
 
-    return kind.forward.__qualname__ == "Neuron.forward" and kind.step.__qualname__ == "Neuron.step"
+    return kind.forward.__qualname__ == "Neuron.forward" and kind.step.__qualname__ == "Stateful.step"
 
 
 def arguments_of(module: Any, num_axes: int) -> dict[str, Any]:
