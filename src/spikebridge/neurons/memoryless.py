@@ -18,7 +18,7 @@ class MemorylessState(NamedTuple):
     v: Tensor
 
 
-def memoryless_step(x_t: Step, state: MemorylessState, **arguments: Any) -> tuple[Step, MemorylessState]:
+def _memoryless_step(x_t: Step, state: MemorylessState, **arguments: Any) -> tuple[Step, MemorylessState]:
     """One step of `lif_step` with decay 0."""
     spikes, (v, _) = lif_step(x_t, LIFState(state.v), **{**arguments, "decay": 0.0})
     return spikes, MemorylessState(v)
@@ -42,7 +42,7 @@ class Memoryless(Neuron):
 
     v_threshold = Quantity()
     r = Quantity()
-    step_function = staticmethod(memoryless_step)
+    step_function = staticmethod(_memoryless_step)
     follows_spec = True
 
     def __init__(

@@ -1,4 +1,4 @@
-"""When the values of signals are checked: at the first call of a stream, or at every call.
+"""Checks of the values of signals: at the first call of a stream, or at every call.
 
 Shapes, dtypes and devices are compared at every call, since that reads no number. To know whether a membrane is
 finite, a number has to be read, and reading one from a GPU waits until all its work is done. So a value is read where

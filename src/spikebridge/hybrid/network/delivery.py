@@ -6,7 +6,7 @@ delivered. A `ZeroOrderHold` is a held signal: at each tick the newest value del
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -129,31 +129,24 @@ def refuse_other_link(
             raise StateError(f"{whose} a state on {value.device}, but the stream is on {like.device}")
 
 
+@dataclass(slots=True, eq=False)
 class LinkBuffer:
     """A link during one call: a signal is pushed through its unit, the values are popped when they are due."""
 
-    __slots__ = (
-        "changed",
-        "checked",
-        "context",
-        "held",
-        "initial",
-        "route",
-        "triggered",
-        "unit",
-        "unit_state",
-        "waiting",
-    )
+    route: Route
+    unit: HybridUnit | None
+    initial: LinkState
+    checked: bool  # as at the first call of a stream
+    unit_state: UnitState = field(init=False)
+    held: Tensor | None = field(init=False)
+    context: Tensor | None = field(init=False)
+    triggered: Tensor | None = field(init=False)
+    waiting: deque[Tensor] = field(init=False)  # values not yet delivered, oldest first, `(r, B, *N)` each
+    changed: bool = field(init=False, default=False)  # values have come or gone since the call began
 
-    def __init__(self, route: Route, unit: HybridUnit | None, state: LinkState, checked: bool) -> None:
-        self.route = route
-        self.unit = unit
-        self.initial = state
-        self.checked = checked  # as at the first call of a stream
-        self.unit_state, queue, self.held, self.context, self.triggered = state
-        # values not yet delivered, oldest first, `(r, B, *N)` each
-        self.waiting: deque[Tensor] = deque() if queue is None else deque((queue.transpose(0, 1),))
-        self.changed = False  # since then values have come or gone
+    def __post_init__(self) -> None:
+        self.unit_state, queue, self.held, self.context, self.triggered = self.initial
+        self.waiting = deque() if queue is None else deque((queue.transpose(0, 1),))
 
     def push(self, signals: Mapping[str, Tensor | None], start: int, stop: int) -> None:
         """Runs the unit on the samples of the link's sources in these ticks, None for none."""

@@ -7,6 +7,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
@@ -80,29 +81,23 @@ def name_outputs(part: str, y: Any, signals: Sequence[str]) -> dict[str, Tensor]
     return outputs
 
 
+@dataclass(slots=True, eq=False)
 class Segment:
     """One call of a network, the ticks from `start` to before `stop`, from the states of its parts and links."""
 
-    __slots__ = ("buffers", "checked", "links", "network", "parts", "signals", "start", "stop")
+    network: NetworkGraph
+    inputs: InitVar[Mapping[str, Tensor]]
+    parts: dict[str, State]
+    links: Mapping[str, LinkState]
+    start: int
+    stop: int
+    checked: bool  # as at the first call of a stream
+    signals: dict[str, Tensor | None] = field(init=False)  # of inputs and parts, `(K, B, *N)`, None without a sample
+    buffers: dict[str, LinkBuffer] = field(init=False, default_factory=dict)  # of the links in use
 
-    def __init__(
-        self,
-        network: NetworkGraph,
-        inputs: Mapping[str, Tensor],
-        states: tuple[Mapping[str, State], Mapping[str, LinkState]],
-        ticks: tuple[int, int],
-        checked: bool,
-    ) -> None:
-        parts, self.links = states
-        self.network = network
-        self.start, self.stop = ticks
-        self.checked = checked  # as at the first call of a stream
-        self.parts = dict(parts)
-        self.buffers: dict[str, LinkBuffer] = {}  # of the links in use
-
-        # of inputs and parts so far, `(K, B, *N)`, None without a sample
-        self.signals: dict[str, Tensor | None] = dict.fromkeys(network.inputs)
-        self.signals.update({name: x for name, x in inputs.items() if x.shape[0]})
+    def __post_init__(self, inputs: Mapping[str, Tensor]) -> None:
+        self.parts = dict(self.parts)
+        self.signals = {**dict.fromkeys(self.network.inputs), **{n: x for n, x in inputs.items() if x.shape[0]}}
 
     def run(self) -> None:
         """Runs every group once."""

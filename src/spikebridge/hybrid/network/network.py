@@ -410,7 +410,7 @@ class HybridNetwork(nn.Module):
 
         # loops need rows; outside of them each part runs once over all ticks
         kind = RowSegment if on_rows else Segment
-        segment = kind(self, inputs, (state.parts, state.links), (state.ticks, stop), checked)
+        segment = kind(self, inputs, state.parts, state.links, state.ticks, stop, checked)
         segment.run()
         end = state._replace(ticks=stop, parts=segment.parts, links=segment.link_states())
         if reads_values(state.like, is_first=False):
@@ -494,7 +494,7 @@ class HybridNetwork(nn.Module):
         """Runs a call again without checks, and raises for the part that first gave NaN or infinity."""
         # random numbers drawn here leave those drawn later as they are
         with without_value_checks(), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            segment = Segment(self, inputs, (state.parts, state.links), (state.ticks, stop), checked=False)
+            segment = Segment(self, inputs, state.parts, state.links, state.ticks, stop, checked=False)
             segment.run()
 
         refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop, cause)

@@ -9,6 +9,7 @@ runs through `apply_part`, which checks them, as a sequence of one step.
 
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -30,7 +31,7 @@ _Rows: TypeAlias = dict[str, Tensor | None]
 _MAX_SHAPES = 64  # of a part's signals that are kept with the form of its state
 
 
-class RowLink(LinkBuffer):
+class _RowLink(LinkBuffer):
     """A link on rows: the values that wait are rows `(B, *N)`."""
 
     __slots__ = ("arrived", "function", "is_bare", "is_outside")
@@ -127,7 +128,7 @@ class _Ready(NamedTuple):
     step: Callable[..., Any]  # of a row, a state and effects; or the forward pass of a plain module
 
 
-class RowRun:
+class _RowRun:
     """The run of some ticks of a network, or of a loop in it, on rows."""
 
     __slots__ = ("is_checked", "links", "network", "parts", "ready", "row_links", "unchecked_parts")
@@ -138,7 +139,7 @@ class RowRun:
         self.network = network
         self.parts = dict(parts)
         self.links = dict(links)
-        self.row_links: dict[str, RowLink] = {}  # made of the states in `links` as they are used
+        self.row_links: dict[str, _RowLink] = {}  # made of the states in `links` as they are used
         self.is_checked = checked
         self.unchecked_parts = set(parts) if checked else set()
         self.ready: dict[str, _Ready] = {}
@@ -171,10 +172,10 @@ class RowRun:
             link = self.row_links.get(route) or self.link(route)
             link.send(rows, tick)
 
-    def link(self, name: str) -> RowLink:
+    def link(self, name: str) -> _RowLink:
         """A link that has not been used before."""
         route = self.network.plan.routes[name]
-        link = self.row_links[name] = RowLink(route, self.network.unit_of(route), self.links[name], self.is_checked)
+        link = self.row_links[name] = _RowLink(route, self.network.unit_of(route), self.links[name], self.is_checked)
         return link
 
     def link_states(self) -> dict[str, LinkState]:
@@ -296,17 +297,16 @@ def run_tick(
     """One tick of a network on the rows of inputs: those of all signals, and the states of parts and links after it."""
     rows: _Rows = dict.fromkeys(network.inputs)
     rows.update(inputs)
-    run = RowRun(network, *states, checked)
+    run = _RowRun(network, *states, checked)
     for group in network.plan.groups:
         run.run(tick, group.schedule.at(tick), rows)
 
     return rows, run.parts, run.link_states()
 
 
+@dataclass(eq=False)
 class RowSegment(Segment):
     """A segment whose loops of one-tick spans run on rows."""
-
-    __slots__ = ()
 
     def _run_group(self, group: Group) -> None:
         if not group.runs_tick_by_tick(self.start):
@@ -314,7 +314,7 @@ class RowSegment(Segment):
             return
 
         plan = self.network.plan
-        run = RowRun(self.network, self.parts, self.links, self.checked)
+        run = _RowRun(self.network, self.parts, self.links, self.checked)
         sources = list(group.external)
         for route in (route for part in group.parts for route in plan.incoming[part] if route not in group.internal):
             if route.direct_source is not None:

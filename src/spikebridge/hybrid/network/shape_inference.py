@@ -56,7 +56,7 @@ def infer_input_specs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor])
         if like is None and x.is_floating_point():
             like = x
 
-        specs[name] = empty_spec(x)
+        specs[name] = _empty_spec(x)
 
     like = next(iter(specs.values())) if like is None else like.transpose(0, 1)
     for name, spec in specs.items():
@@ -66,7 +66,7 @@ def infer_input_specs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor])
     return specs
 
 
-def empty_spec(x: Tensor) -> Tensor:
+def _empty_spec(x: Tensor) -> Tensor:
     """The batch, shape, dtype and device of an input `(T, B, *N)`, as an empty tensor `(B, 0, *N)`."""
     return x.new_empty((x.shape[1], 0, *x.shape[2:]))
 

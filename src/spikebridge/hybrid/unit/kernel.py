@@ -274,6 +274,7 @@ class MeanCarry(NamedTuple):
 
 
 def mean_step(x_t: Step, carry: MeanCarry) -> tuple[Step, MeanCarry]:
+    """One step of the mean of all steps since the window started."""
     carry = MeanCarry(carry.total + x_t, carry.num_steps + 1)
     return carry.total / carry.num_steps, carry
 

@@ -1,6 +1,6 @@
 """A kernel over a signal with resets where windows start: the loop over steps, or a faster form with the same numbers.
 
-`choose_form` alone decides which form runs. `Kernel.loop` is the definition of all of them.
+`_choose_form` alone decides which form runs. `Kernel.loop` is the definition of all of them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -78,7 +78,7 @@ def scan_with_resets(
         return _no_values(kernel, x, carry)
 
     found = _Resets.of(resets, len(x))
-    return _FORMS[choose_form(kernel, x, carry, found).name](kernel, x, carry, found)
+    return _FORMS[_choose_form(kernel, x, carry, found).name](kernel, x, carry, found)
 
 
 def _no_values(kernel: Kernel, x: Signal, carry: State) -> tuple[Tensor, State]:
@@ -91,7 +91,7 @@ def _no_values(kernel: Kernel, x: Signal, carry: State) -> tuple[Tensor, State]:
     return x.new_empty((0, *h_t.shape)), initial if carry is None else carry
 
 
-def choose_form(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> _Form:
+def _choose_form(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> _Form:
     """The form that runs, and why."""
     if len(x) == 1 or not kernel.can_vectorize(x, carry):
         return _Form("loop", "one step, or a kernel or a signal that a whole form does not take")
