@@ -1,4 +1,4 @@
-"""What a hybrid network costs over the same modules called by hand.
+"""The cost of a hybrid network over the same modules called by hand.
 
     python research/speed/network_overhead.py
 

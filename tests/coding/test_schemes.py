@@ -1,4 +1,4 @@
-"""What each scheme's spikes look like, what its decoder makes of spikes that no encoder sent, and what is refused."""
+"""The spikes of each scheme, the values that its decoder makes of other spikes, and errors of wrong arguments."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What holds for every window, kernel and discretizer, in all units in which they can stand."""
+"""The contract of every window, kernel and discretizer, in all units in which they can stand."""
 
 import math
 from collections.abc import Callable

@@ -26,7 +26,7 @@ NEURONS: dict[str, Neuron] = {
 
 
 def learned(run: Any, neuron: Neuron, x: Tensor) -> list[Tensor]:
-    """What comes out, and gradients, with the signal made by an operation that nobody else sees."""
+    """Outputs and gradients, with the signal made by an operation that no other reads."""
     leaf = x.clone().requires_grad_()
     neuron.zero_grad()
     y, state = run(leaf * 1.0)

@@ -27,6 +27,7 @@ class Earliness(Discretizer):
         worth = (length - step) / length
         # the first spike is worth most
         earliest = ((h != 0) * worth).amax(1, keepdim=True)
+
         return straight_through(earliest, (h * worth).sum(1, keepdim=True)), None
 
 

@@ -63,12 +63,14 @@ class InPhase(Discretizer):
         # a slot is two halves, one of which begins with the spike
         halves = torch.stack([in_phase, 1 - in_phase], dim=2)
         silence = halves.new_zeros((*halves.shape[:3], self.width - 1, *halves.shape[3:]))
+
         return torch.cat([halves.unsqueeze(3), silence], dim=3).flatten(1, 3), None
 
 
 def _pulse_step(x_t: Step, carry: FIRCarry) -> tuple[Step, FIRCarry]:
     """One step of `Pulse`: the sum of this step and of the `width - 1` steps in the carry."""
     last = torch.cat([carry.last, x_t.unsqueeze(1)], dim=1)
+
     return last.sum(1), FIRCarry(last[:, 1:])
 
 
