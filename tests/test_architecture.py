@@ -76,8 +76,8 @@ MAX_MODULES = 16
 MAX_LEVELS = 3
 MAX_SIBLINGS_OF_A_PREFIX = 2
 MAX_ARGUMENTS = 8
-MAX_FILES_OF_A_UNIT = 13  # that one call enters
-MAX_FILES_OF_A_NETWORK = 10
+MAX_FILES_OF_A_UNIT = 10  # that one call enters
+MAX_FILES_OF_A_NETWORK = 7
 MIN_LINES_OF_A_CONCEPT = 120
 NAMES_WITHOUT_A_CONCEPT = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "factory"}
 # words of this project alone, where the field has a standard term

@@ -49,13 +49,13 @@ def rates(v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def steady_gates(v: Tensor) -> Tensor:
-    """Steady values of the gates."""
+    """The values that the gates approach."""
     opening, closing = rates(v)
     return opening / (opening + closing)
 
 
 def gate_tau(v: Tensor) -> Tensor:
-    """Time constants of the gates [s]."""
+    """The time constants of the gates [s]."""
     opening, closing = rates(v)
     return MS / (opening + closing)
 
@@ -68,12 +68,12 @@ def conductances(gates: Tensor) -> Tensor:
 
 
 def membrane_tau(gates: Tensor) -> Tensor:
-    """Time constant of the membrane [s]."""
+    """The time constant of the membrane [s]."""
     return MS / conductances(gates).sum(-1, keepdim=True)
 
 
 def membrane_rest(gates: Tensor, current: Tensor) -> Tensor:
-    """Steady value of the membrane [mV]."""
+    """The value that the membrane approaches [mV]."""
     g = conductances(gates)
     return ((g * g.new_tensor(REVERSALS)).sum(-1, keepdim=True) + current) / g.sum(-1, keepdim=True)
 
@@ -244,7 +244,7 @@ def trained(run: Callable[[Tensor], Tensor], current: Tensor) -> Run:
 
 
 def ways(name: str) -> dict[str, Run]:
-    """Runs that take turns in a measurement; the first is by hand."""
+    """The ways that take turns in a work; the first is by hand."""
     torch.manual_seed(1)
     if name.startswith("Hodgkin-Huxley"):
         network = hodgkin_huxley()

@@ -1,4 +1,4 @@
-"""Costs of a hybrid network over those of the same modules called by hand.
+"""The cost of a hybrid network over the same modules called by hand.
 
     python research/speed/network_overhead.py
 

@@ -148,7 +148,8 @@ def printable(text: str) -> str:
     )
 
 
-_deferred: ContextVar[dict[object, Callable[[], None]] | None] = ContextVar("deferred", default=None)
+# the checks that are left for the end of a block, by their owner; None outside of one
+deferred: ContextVar[dict[object, Callable[[], None]] | None] = ContextVar("deferred", default=None)
 
 
 @contextmanager
@@ -163,11 +164,11 @@ def deferred_checks() -> Iterator[None]:
         checked
     """
     checks: dict[object, Callable[[], None]] = {}
-    token = _deferred.set(checks)
+    token = deferred.set(checks)
     try:
         yield
     finally:
-        _deferred.reset(token)
+        deferred.reset(token)
 
     for check in checks.values():
         check()
@@ -175,18 +176,8 @@ def deferred_checks() -> Iterator[None]:
 
 def defer_check(owner: object, check: Callable[[], None]) -> None:
     """Leaves a check for the end of the block, in place of the one before of the same owner; nothing outside of one."""
-    if (checks := _deferred.get()) is not None:
+    if (checks := deferred.get()) is not None:
         checks[owner] = check
-
-
-def defers_checks() -> bool:
-    """Whether checks are made later.
-
-    Example:
-        >>> defers_checks()
-        False
-    """
-    return _deferred.get() is not None
 
 
 def check_named(inputs: object) -> None:

@@ -25,20 +25,20 @@ UNIT = st.floats(0, 1)
 
 
 def round_trip(encoder: Encoder, x: Tensor) -> Tensor:
-    """What comes back for values in the shape they came in, decoded by the encoder's decoder."""
+    """The decoded values of a round trip, in the shape of the values."""
     spikes, _ = encoder(x.reshape(1, 1, -1))
     again, _ = encoder.decoder()(spikes)
     return again.reshape(x.shape)
 
 
 def error_at(encoder: Encoder, value: float, dtype: torch.dtype = torch.float64) -> float:
-    """How far one value is from what comes back."""
+    """The distance of a value from its decoded code."""
     x = torch.tensor([value], dtype=dtype)
     return abs(round_trip(encoder, x).double() - x.double()).item()
 
 
 def within(encoder: Encoder, values: list[float], dtype: torch.dtype, size: float = 1.0) -> bool:
-    """Whether no value passes the bound by more than a few roundings of numbers of a size."""
+    """True if no value passes the bound by more than a few roundings of numbers of a size."""
     x = torch.tensor(values, dtype=dtype)
     error = (round_trip(encoder, x).double() - x.double()).abs().max().item()
     return error <= encoder.bound + 4 * torch.finfo(dtype).eps * size

@@ -1,4 +1,4 @@
-"""What every coding scheme keeps: it stands in a network on two clocks, streams, and passes a gradient."""
+"""The contract of every coding scheme: it stands in a network on two clocks, streams, and passes a gradient."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What each scheme's spikes look like, what its decoder makes of spikes that no encoder sent, and what is refused."""
+"""The spikes of each scheme, the values that its decoder makes of other spikes, and errors of wrong arguments."""
 
 import pytest
 import torch
@@ -204,18 +204,16 @@ def test_the_gradient_leads_back_into_the_range_and_never_further_out() -> None:
 @pytest.mark.parametrize("number", [0, -1, 2.0, True])
 def test_a_number_of_steps_is_a_whole_number_from_one_on(kind: type[Encoder], number: object) -> None:
     with pytest.raises(
-        ConfigError, match=rf"{kind.__name__} needs num_steps as a whole number of at least 1, but got {number}"
+        ConfigError, match=rf"{kind.__name__} needs num_steps as an integer of at least 1, but got {number}"
     ):
         kind(number)  # type: ignore[call-arg]
 
 
 def test_synchrony_needs_slots_and_a_width() -> None:
-    with pytest.raises(
-        ConfigError, match="SynchronyEncoder needs num_slots as a whole number of at least 1, but got 0"
-    ):
+    with pytest.raises(ConfigError, match="SynchronyEncoder needs num_slots as an integer of at least 1, but got 0"):
         SynchronyEncoder(0)
 
-    with pytest.raises(ConfigError, match="SynchronyDecoder needs width as a whole number of at least 1, but got 0"):
+    with pytest.raises(ConfigError, match="SynchronyDecoder needs width as an integer of at least 1, but got 0"):
         SynchronyDecoder(2, width=0)
 
 
@@ -227,12 +225,12 @@ def test_a_quantum_is_above_zero(quantum: float) -> None:
 
 
 def test_a_limit_is_a_whole_number() -> None:
-    with pytest.raises(ConfigError, match="DeltaEncoder needs limit as a whole number of at least 1, but got 0"):
+    with pytest.raises(ConfigError, match="DeltaEncoder needs limit as an integer of at least 1, but got 0"):
         DeltaEncoder(0.5, limit=0)
 
 
 def test_a_population_needs_two_neurons_and_a_range() -> None:
-    with pytest.raises(ConfigError, match="a population needs num_neurons as a whole number of at least 2, but got 1"):
+    with pytest.raises(ConfigError, match="a population needs num_neurons as an integer of at least 2, but got 1"):
         PopulationEncoder(4, num_neurons=1)
 
     with pytest.raises(ConfigError, match=r"a finite range with low < high, but got low=1\.0, high=1\.0"):

@@ -151,7 +151,7 @@ class Round(nn.Module):
 
 
 class Affine(nn.Module):
-    """What stands in units as F: a matrix, for the context too, then rounding, and maybe the shape of a matrix."""
+    """The nonlinearity of random units: a matrix, for the context too, then rounding, maybe to a matrix."""
 
     def __init__(self, spec: UnitSpec, exact: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is not finite is refused wherever it comes in: by a look at the input, or at the membranes it leads to."""
+"""NaN and infinity are refused wherever they come in: by a look at the input, or at the membranes it leads to."""
 
 from collections.abc import Callable
 
@@ -45,7 +45,7 @@ def network(part: nn.Module, **link: object) -> HybridNetwork:
 
 
 def looks(part: nn.Module, **link: object) -> bool:
-    """Whether the network looks at every value of the input itself."""
+    """True if the network looks at every value of the input itself."""
     net = network(part, **link)
     return needs_finite_check(net.inputs, net.plan, dict(net.parts.items())) == ["x"]
 

@@ -37,7 +37,7 @@ def signal(seed: int) -> Tensor:
 
 @torch.no_grad()
 def error(width: int) -> float:
-    """Of a unit whose last layer is the best one for some signals, on others, as a share of the map's spread."""
+    """The error of a unit on new signals, with the best last layer for others, as a share of the map's spread."""
     unit = unit_of(width)
     read_out = unit.nonlinearity[2]
     unit.nonlinearity[2] = nn.Identity()

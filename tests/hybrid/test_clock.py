@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Clock, Every, FirstSpike, Hold, HybridUnit, Sliding, Sum, Tumbling, every
+from spikebridge.hybrid import ticks as base_ticks
+from spikebridge.hybrid.clock import clocks_in_ticks, count_ticks, delay_in_ticks
 
 clocks = st.builds(Clock, st.integers(1, 12), st.integers(0, 40))
 ticks = st.integers(-20, 120)
@@ -66,6 +68,20 @@ def test_seconds_become_ticks(rhythm: Every, dt: float, clock: Clock) -> None:
     assert rhythm.clock(dt, "x") == clock
 
 
+def test_periods_and_delays_become_ticks() -> None:
+    assert clocks_in_ticks({"frames": every(1 / 40)}, dt=1 / 240) == {"frames": Clock(6, 0)}
+    assert delay_in_ticks(0.004, 0.001, "the link") == 4
+    assert delay_in_ticks(base_ticks(3), 0.001, "the link") == 3
+
+
+def test_a_call_covers_the_ticks_of_its_samples() -> None:
+    periods = {"frames": Clock(6, 0), "events": Clock(1, 0)}
+    assert count_ticks(periods, {"frames": 1, "events": 6}, start=0, ticks=None, dt=0.001) == 6
+    assert count_ticks(periods, {"frames": 1, "events": 3}, start=6, ticks=None, dt=0.001) == 3
+    with pytest.raises(ShapeError, match="input 'frames' has 1 samples in the 6 ticks from tick 0"):
+        count_ticks(periods, {"frames": 2, "events": 6}, start=0, ticks=6, dt=0.001)
+
+
 def test_a_base_step_that_does_not_divide_is_refused_with_the_numbers() -> None:
     with pytest.raises(ConfigError, match=r"the period of 'events' is 0\.00416667 s, which is 4\.16667 base steps of"):
         every(1 / 240).clock(0.001, "events")
@@ -73,7 +89,7 @@ def test_a_base_step_that_does_not_divide_is_refused_with_the_numbers() -> None:
     with pytest.raises(ConfigError, match=r"the phase of 'events' is 0\.0005 s, which is 0\.5 base steps"):
         every(0.001, phase=0.0005).clock(0.001, "events")
 
-    with pytest.raises(ConfigError, match=r"'events' is 0\.0001 s.* must be a whole number of at least 1"):
+    with pytest.raises(ConfigError, match=r"'events' is 0\.0001 s.* must be an integer of at least 1"):
         every(0.0001).clock(1000.0, "events")
 
     with pytest.raises(
@@ -81,7 +97,7 @@ def test_a_base_step_that_does_not_divide_is_refused_with_the_numbers() -> None:
     ):
         every(1e308).clock(0.001, "events")
 
-    with pytest.raises(ConfigError, match=r"which is 0 base steps of 1e\+10 s, but must be a whole number"):
+    with pytest.raises(ConfigError, match=r"which is 0 base steps of 1e\+10 s, but must be an integer"):
         every(1e-320).clock(1e10, "events")
 
 

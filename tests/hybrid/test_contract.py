@@ -1,4 +1,4 @@
-"""What holds for every window, kernel and discretizer, in all units in which they can stand."""
+"""The contract of every window, kernel and discretizer, in all units in which they can stand."""
 
 import math
 from collections.abc import Callable
@@ -38,9 +38,9 @@ from spikebridge.hybrid import (
     Sum,
     Threshold,
     Tumbling,
-    UnitState,
     Window,
 )
+from spikebridge.hybrid.unit.unit import UnitState
 from spikebridge.neurons import LIF, Effect, select
 from spikebridge.ops.precision import HALF
 

@@ -1,4 +1,4 @@
-"""Steps of parts that are kept between calls of `step`: whatever changes a part changes the next step too."""
+"""Shapes and arguments of parts are kept between calls of `step`: whatever changes a part changes the next step too."""
 
 import gc
 import weakref
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from spikebridge.hybrid import HybridNetwork, Transmission, every
-from spikebridge.hybrid.network import one_step
+from spikebridge.hybrid.network import program
 from spikebridge.neurons import LIF, PLIF, Sequential
 from spikebridge.neurons.state import tensors_of
 from spikebridge.ops import reference
@@ -107,15 +107,15 @@ def test_gradients_of_a_trained_quantity_are_those_of_each_call() -> None:
     assert all(p.grad is not None and p.grad.any() for p in plif.parameters())
 
 
-def test_steps_are_kept_and_a_network_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    original = one_step.one_step
+def test_a_part_is_checked_once_and_a_network_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = []
+    original = program.apply_part
 
-    def counted(layer: nn.Module) -> Any:
-        made.append(layer)
-        return original(layer)
+    def counted(part: nn.Module, *arguments: Any, **settings: Any) -> Any:
+        checked.append(part)
+        return original(part, *arguments, **settings)
 
-    monkeypatch.setattr(one_step, "one_step", counted)
+    monkeypatch.setattr(program, "apply_part", counted)
     layers = Sequential(fc=nn.Linear(3, 4), lif=LIF(0.01))
     one = HybridNetwork(
         dt=0.001, inputs={"x": every(0.001)}, parts={"snn": layers}, links=[Transmission("x", "snn")], outputs=["snn"]
@@ -125,11 +125,11 @@ def test_steps_are_kept_and_a_network_is_freed(monkeypatch: pytest.MonkeyPatch) 
     for x in torch.rand(6, 2, 3):
         _, state = one.step({"x": x}, state)
 
-    assert made.count(layers) == 1
+    assert checked == [layers]
 
     gone = weakref.ref(one)
     del one, layers, state
-    made.clear()
+    checked.clear()
     gc.collect()
 
     assert gone() is None

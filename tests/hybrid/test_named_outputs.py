@@ -32,7 +32,7 @@ INF = float("inf")
 
 
 class Gaze(NamedTuple):
-    """Where to look, and how sure."""
+    """A place to look at, and the confidence."""
 
     place: Tensor
     weight: Tensor
@@ -282,7 +282,7 @@ class _Gives(nn.Module):
         self.y = y
 
     def forward(self, x: Tensor) -> Any:
-        """What it was told to give."""
+        """The outputs of a function of the signal."""
         return self.y(x)
 
 

@@ -123,7 +123,7 @@ def test_a_bare_integer_is_no_delay() -> None:
         Transmission("x", "a", delay=-1)
 
     assert Transmission("x", "a", delay=0).delay == 0
-    with pytest.raises(ConfigError, match=r"ticks needs a whole number, 0 or more, but got 1\.5"):
+    with pytest.raises(ConfigError, match=r"ticks needs an integer, 0 or more, but got 1\.5"):
         ticks(1.5)  # type: ignore[arg-type]
 
 
@@ -369,7 +369,7 @@ def test_inputs_of_another_stream_are_refused() -> None:
 
 @pytest.mark.parametrize("ticks", [-1, 1.5, True])
 def test_ticks_are_a_whole_number(ticks: Any) -> None:
-    with pytest.raises(ConfigError, match="ticks must be a whole number, 0 or more, but got"):
+    with pytest.raises(ConfigError, match="ticks must be an integer, 0 or more, but got"):
         network()(signals(), ticks=ticks)
 
 

@@ -37,9 +37,9 @@ from spikebridge.hybrid import (
     Threshold,
     Transmission,
     Tumbling,
-    UnitState,
     every,
 )
+from spikebridge.hybrid.unit.unit import UnitState
 from spikebridge.neurons import IF, LIF, Effect, Integrator, Sequential
 from spikebridge.ops.precision import HALF
 

@@ -1,4 +1,4 @@
-"""What must hold for every network, on random ones: against a simulator, to the bit, on real numbers, for gradients."""
+"""The contract of every network, on random ones: against a simulator, to the bit, on real numbers, for gradients."""
 
 import random
 from copy import deepcopy
@@ -157,7 +157,7 @@ def test_an_exact_run_gives_bits_on_real_numbers_too(number: int) -> None:
 
 
 def gradients(graph: Graph, inputs: Outputs, cuts: list[int]) -> Outputs:
-    """What every input and parameter gets from the sum of all squares of outputs."""
+    """The gradients of every input and parameter from the sum of all squares of outputs."""
     network = build(graph)
     leaves = {name: x.clone().requires_grad_(x.is_floating_point()) for name, x in inputs.items()}
     outputs = run_cut(graph, network, leaves, cuts)

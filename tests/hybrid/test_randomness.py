@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.coding import BernoulliEncoder
-from spikebridge.hybrid import Bernoulli, Hold, HybridNetwork, HybridUnit, Transmission, UnitState, every
-from spikebridge.hybrid.unit.discretizer import draw_uniform, seed_of_path, start_draws
+from spikebridge.hybrid import Bernoulli, Hold, HybridNetwork, HybridUnit, Transmission, every
+from spikebridge.hybrid.unit.discretizer import draw_uniform, seed_of_path, start_draws, straight_through
+from spikebridge.hybrid.unit.unit import UnitState
 from spikebridge.neurons import Stateful, select
 
 CPU = torch.device("cpu")
@@ -26,6 +27,30 @@ def test_draws_are_uniform_and_unrelated_in_time_batch_and_place() -> None:
     for axis in (0, 1, 2):
         lag = (flat.narrow(axis, 1, flat.shape[axis] - 1) * flat.narrow(axis, 0, flat.shape[axis] - 1)).mean() * 12
         assert lag.abs() < 5 / uniform.numel() ** 0.5
+
+
+def test_single_steps_draw_the_numbers_of_the_whole() -> None:
+    state = start_draws(seed=0, batch=2, device=CPU)
+    both, _ = draw_uniform(state, 2, (3,))
+    first, state = draw_uniform(state, 1, (3,))
+    second, state = draw_uniform(state, 1, (3,))
+
+    assert torch.equal(both, torch.cat([first, second]))
+
+
+def test_a_seed_of_a_path_stays_the_same_for_ever() -> None:
+    assert seed_of_path("units.eye_to_ear.discretizer") == 1767585387
+    assert seed_of_path("units.eye_to_arm.discretizer") == 1756836342
+
+
+def test_a_spike_has_the_gradient_of_its_probability() -> None:
+    x = torch.tensor(0.3, requires_grad=True)
+    y = straight_through(x.round(), 2 * x)
+    y.backward()
+
+    assert y.item() == 0.0
+    assert x.grad is not None
+    assert x.grad.item() == 2.0
 
 
 def test_other_seeds_give_other_numbers_and_the_same_seed_the_same() -> None:

@@ -269,7 +269,7 @@ def test_a_network_that_has_grown_says_that_it_must_begin_anew() -> None:
     net({"x": x})
     head[0] = nn.Linear(2, 4)
 
-    with pytest.raises(ShapeError, match=r"carried \(1, 3\), but now \(1, 4\); begin anew with network.initial_state"):
+    with pytest.raises(ShapeError, match=r"carried \(1, 3\), but now \(1, 4\); begin again with network.initial_state"):
         net({"x": x})
 
     net.initial_state({"x": x})

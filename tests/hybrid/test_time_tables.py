@@ -48,7 +48,7 @@ def network(
 
 
 def tables(net: HybridNetwork, ticks: int) -> dict[str, TABLE]:
-    """What every part gives at which tick, seen from outside, one tick after another; inputs hold their tick."""
+    """The values of every part and their ticks, one tick after another; inputs hold their tick."""
     empty = {name: torch.zeros(0, 1, 1) for name in net.inputs}
     state = net.initial_state(empty)
     seen: dict[str, TABLE] = {name: {} for name in net.parts}

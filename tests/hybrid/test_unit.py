@@ -117,7 +117,7 @@ def test_stages_of_another_kind_are_refused() -> None:
 @pytest.mark.parametrize("value", [0, -2, 2.0, True, "3"])
 def test_lengths_are_whole_numbers_above_zero(value: Any) -> None:
     for make in (Hold, Tumbling, Sliding, FIR, lambda n: Difference(lag=n), lambda n: SignedDelta(1.0, limit=n)):
-        with pytest.raises(ConfigError, match="as a whole number of at least 1, but got"):
+        with pytest.raises(ConfigError, match="as an integer of at least 1, but got"):
             make(value)
 
 
@@ -137,7 +137,7 @@ def test_settings_that_cannot_be_meant_are_refused() -> None:
     with pytest.raises(ConfigError, match="SignedDelta needs quantum > 0, but got 0"):
         SignedDelta(0.0)
 
-    with pytest.raises(ConfigError, match=r"Bernoulli needs a whole number as its seed, but got 0\.5"):
+    with pytest.raises(ConfigError, match=r"Bernoulli needs an integer as its seed, but got 0\.5"):
         Bernoulli(seed=0.5)
 
     with pytest.raises(ConfigError, match="SpikingLayer needs a Stateful layer, but got a Linear"):

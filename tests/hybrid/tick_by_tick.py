@@ -51,7 +51,7 @@ class Simulator:
                 self.output(name, tick)
 
     def value(self, signal: str, tick: int) -> Any:
-        """What a signal gives at a tick, None if it does not fire there."""
+        """The value of a signal at a tick, None if it does not fire there."""
         return self.inputs[signal].get(tick) if signal in self.inputs else self.output(signal, tick)[0]
 
     def past(self, signal: str, tick: int) -> dict[int, Any]:
@@ -64,7 +64,7 @@ class Simulator:
         return past[max(past)] if past else [0.0] * self.graph.widths[signal]
 
     def read(self, index: int, tick: int) -> Any:
-        """What the target of a link reads at a tick; None where a modulation is absent."""
+        """The value that the target of a link reads at a tick; None where a modulation is absent."""
         link = self.graph.links[index]
         stamped = self.stamped(index, tick - link.delay)
 
@@ -95,7 +95,7 @@ class Simulator:
         return stamped
 
     def _made(self, index: int, tick: int) -> dict[int, Any]:
-        """What a unit makes with the source sample at a tick, by stamps."""
+        """The values that a unit makes with the source sample at a tick, by stamps."""
         link = self.graph.links[index]
         unit = link.unit
         if unit is None:
@@ -196,7 +196,7 @@ class Simulator:
         return [[float(k < number) for number in numbers] for k in range(length)]
 
     def _delta(self, index: int, tick: int, value: Vector) -> Vector:
-        """What is sent on change, given that all that was sent before is in earlier values."""
+        """The spikes sent on change, after those sent before for earlier values."""
         link = self.graph.links[index]
         source = self.graph.clock(link.source)
         sent = [0.0] * len(value)
@@ -219,7 +219,7 @@ class Simulator:
         return [value[i * columns : (i + 1) * columns] for i in range(rows)]
 
     def _output(self, name: str, tick: int) -> tuple[Vector | None, Vector]:
-        """What a part gives at a tick, and its membranes."""
+        """The output of a part at a tick, and its membranes."""
         part = self.graph.parts[name]
         earlier = [n for n in range(tick) if part.clock.has(n)]
         v = self.output(name, earlier[-1])[1] if earlier else [0.0] * part.width

@@ -120,7 +120,7 @@ class Gain(nn.Module):
 
 @dataclass(frozen=True)
 class Case:
-    """How one kind of layer is built, fed, and written as an equation."""
+    """A kind of layer: its construction, its signals, and its equation."""
 
     name: str
     make: Callable[..., Stateful]

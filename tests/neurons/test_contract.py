@@ -1,4 +1,4 @@
-"""What every layer with a state promises, tested on every one of them."""
+"""The contract of all layers with a state, tested on every one of them."""
 
 import copy
 from typing import Any
@@ -21,7 +21,7 @@ def tensors(state: Any) -> list[Tensor]:
 
 
 def equal(left: Any, right: Any) -> bool:
-    """Whether two states are the same to the bit."""
+    """True if two states are the same to the bit."""
     if isinstance(left, Tensor):
         return torch.equal(left, right)
     if isinstance(left, tuple):

@@ -61,7 +61,7 @@ def exact_linear(generator: torch.Generator, inputs: int, outputs: int) -> nn.Li
 
 @dataclass(frozen=True)
 class Plan:
-    """What a stream is made of, in plain numbers."""
+    """The settings of a stream, in plain numbers."""
 
     seed: int
     num_steps: int

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.hybrid import Gain, Gate
-from spikebridge.hybrid.network.one_step import Effects, one_step
 from spikebridge.neurons import LIF, Effect, Integrator, Sequential, Stateful
+from spikebridge.neurons.base import RowEffects
+from spikebridge.neurons.sequential import advance_layer
 from spikebridge.neurons.state import map_tensors
 
 BATCH = 3
@@ -21,20 +22,19 @@ def tensors(state: Any) -> list[Tensor]:
     return found
 
 
-def assert_equal_steps(layer: Stateful, x: Tensor, effects: Effects | None = None) -> None:
+def assert_equal_steps(layer: Stateful, x: Tensor, effects: RowEffects | None = None) -> None:
     """Runs a signal step by step both ways, with effects in every step but the first."""
     found = []
     for short in (True, False):
         leaf = x.clone().requires_grad_()
         layer.zero_grad()
-        step = one_step(layer)
         state = layer.initial_state(x[0])
         outputs = []
 
         for t, x_t in enumerate(leaf.unbind(0)):
             now = effects if effects and t else {}
             if short:
-                y_t, state = step(x_t, state, now)
+                y_t, state = advance_layer(layer, x_t, state, now)
             else:
                 timed = {n: [Effect(row.unsqueeze(0), by) for row, by in acts] for n, acts in now.items()}
                 y, state = layer(x_t.unsqueeze(0), state, **timed)
@@ -86,7 +86,7 @@ def picture_layers() -> Sequential:
     )
 
 
-EFFECTS: list[Effects] = [
+EFFECTS: list[RowEffects] = [
     {},
     {"lif.v_threshold": [(torch.rand(BATCH, 4), "add"), (torch.rand(BATCH, 4, 1, 1), "multiply")]},
     {"gate.gate": [(torch.rand(BATCH, 4), "replace")], "inner.out.tau": [(torch.rand(BATCH, 1) + 0.1, "multiply")]},
@@ -95,7 +95,7 @@ EFFECTS: list[Effects] = [
 
 
 @pytest.mark.parametrize("effects", EFFECTS, ids=lambda effects: " ".join(effects) or "none")
-def test_layers_in_a_row_step_as_they_run(effects: Effects) -> None:
+def test_layers_in_a_row_step_as_they_run(effects: RowEffects) -> None:
     assert_equal_steps(picture_layers(), torch.rand(STEPS, BATCH, 2, 8, 8), effects)
 
 
@@ -115,3 +115,26 @@ def test_a_layer_with_a_forward_of_its_own_runs_it() -> None:
             return 2 * y, state
 
     assert_equal_steps(Doubled(0.01, dt=0.004), 3 * torch.rand(STEPS, BATCH, 2))
+
+
+def test_a_row_of_layers_with_a_forward_of_its_own_runs_it() -> None:
+    class Doubled(Sequential):
+        def forward(self, x: Tensor, state: Any = None, **modulation: Any) -> tuple[Tensor, Any]:
+            y, state = super().forward(x, state, **modulation)
+            return 2 * y, state
+
+    assert_equal_steps(Doubled(fc=nn.Linear(2, 3), lif=LIF(0.01, dt=0.004)), 3 * torch.rand(STEPS, BATCH, 2))
+
+
+def test_arguments_that_are_kept_follow_a_quantity_that_is_set() -> None:
+    layer = LIF(0.01, dt=0.004)
+    x = torch.rand(STEPS, BATCH, 5)
+    assert_equal_steps(layer, x)
+    layer.tau = 0.02
+    assert_equal_steps(layer, x)
+    layer.dt = 0.002
+    layer.reset = "subtract"
+    assert_equal_steps(layer, x)
+
+    twin = LIF(0.02, dt=0.002, reset="subtract")
+    assert torch.equal(layer(x)[0], twin(x)[0])

@@ -1,4 +1,4 @@
-"""Where a quantity is kept: a number, a tensor, or learned; and that it survives what is done to modules."""
+"""Quantities as numbers, tensors or parameters, which survive what is done to modules."""
 
 import copy
 import math

@@ -238,7 +238,7 @@ def test_an_empty_signal_has_the_shape_of_the_output(num_steps, batch):
 
 
 def test_cost_does_not_grow_with_the_square_of_time():
-    """What the backward pass keeps is the same for every step, however many there are."""
+    """The backward pass keeps the same for every step, however many there are."""
     module = nn.Linear(4, 4)
     kept = {}
 

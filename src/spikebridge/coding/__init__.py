@@ -2,20 +2,12 @@
 
 from spikebridge.coding.burst import BurstDecoder, BurstEncoder, RunLength
 from spikebridge.coding.coder import Decoder, Encoder, Saturate
-from spikebridge.coding.delta import DeltaDecoder, DeltaEncoder, Scale
+from spikebridge.coding.delta import DeltaDecoder, DeltaEncoder
 from spikebridge.coding.latency import Earliness, LatencyDecoder, LatencyEncoder
 from spikebridge.coding.phase import BinaryFraction, PhaseDecoder, PhaseEncoder
 from spikebridge.coding.population import CentreOfMass, PopulationDecoder, PopulationEncoder, Tuning
 from spikebridge.coding.rate import BernoulliEncoder, EvenlySpaced, RateDecoder, RateEncoder
-from spikebridge.coding.synchrony import (
-    Coincidence,
-    InPhase,
-    Pair,
-    Pulse,
-    SynchronyDecoder,
-    SynchronyEncoder,
-    TimeAverage,
-)
+from spikebridge.coding.synchrony import Coincidence, InPhase, Pair, Pulse, SynchronyDecoder, SynchronyEncoder
 
 __all__ = [
     "BernoulliEncoder",
@@ -43,9 +35,7 @@ __all__ = [
     "RateEncoder",
     "RunLength",
     "Saturate",
-    "Scale",
     "SynchronyDecoder",
     "SynchronyEncoder",
-    "TimeAverage",
     "Tuning",
 ]

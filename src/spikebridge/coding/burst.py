@@ -9,7 +9,7 @@ from torch import Tensor
 from spikebridge.axes import Windows
 from spikebridge.coding.coder import Decoder, Encoder, Saturate
 from spikebridge.hybrid import Burst, Discretizer, Hold, Tumbling
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 
 
 class RunLength(Discretizer):
@@ -42,7 +42,7 @@ class BurstDecoder(Decoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        window = Tumbling(whole_number("BurstDecoder", "num_steps", num_steps))
+        window = Tumbling(checked_integer("BurstDecoder", "num_steps", num_steps))
         super().__init__(window, None, None, RunLength())
 
 
@@ -50,7 +50,7 @@ class BurstEncoder(Encoder):
     """`round(v n)` consecutive spikes from the window's first step: W `Hold`, F `Saturate`, Q `Burst`.
 
     **Bound** `1 / (2 n)`: spike k is fired where `v n >= k + 1/2`, which makes `round(v n)` spikes (halves up), and
-    rounding moves `v n` by at most 1/2. It is attained where `v n` lies halfway between two whole numbers. The bound is
+    rounding moves `v n` by at most 1/2. It is attained where `v n` lies halfway between two integers. The bound is
     that of a rate, but the value is known after `v n + 1` steps, and stray spikes behind the burst do not change it.
 
     Args:
@@ -65,7 +65,7 @@ class BurstEncoder(Encoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        window = Hold(whole_number("BurstEncoder", "num_steps", num_steps))
+        window = Hold(checked_integer("BurstEncoder", "num_steps", num_steps))
         super().__init__(window, None, Saturate(), Burst())
         self.num_steps = num_steps
 

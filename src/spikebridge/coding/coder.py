@@ -36,7 +36,7 @@ class Encoder(HybridUnit):
         raise NotImplementedError
 
     def check_inputs(self, x: Tensor) -> None:
-        """Raises where a signal does not fit, or holds NaN or infinity."""
+        """Raises if a signal does not fit, or holds NaN or infinity."""
         super().check_inputs(x)
         if x.numel() and reads_values(x, is_first=True) and not is_finite(x):
             number = int((~x.isfinite()).sum())

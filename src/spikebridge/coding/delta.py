@@ -8,17 +8,11 @@ from torch import Tensor, nn
 from spikebridge.coding.coder import Decoder, Encoder
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import SignedDelta, Sum
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 
 
-class Scale(nn.Module):
-    """Multiplies by a fixed factor.
-
-    Example:
-        >>> import torch
-        >>> Scale(0.5)(torch.tensor([[3.0]])).item()
-        1.5
-    """
+class _Scale(nn.Module):
+    """A fixed factor."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -32,7 +26,7 @@ class Scale(nn.Module):
 
 
 class DeltaDecoder(Decoder):
-    """The quantum times the sum of all that was sent: H `Sum` since the stream began, F `Scale`.
+    """The quantum times the sum of all spikes: H `Sum` since the stream began, F a factor.
 
     Args:
         quantum: the change that one spike stands for, above 0.
@@ -44,7 +38,7 @@ class DeltaDecoder(Decoder):
     """
 
     def __init__(self, quantum: float) -> None:
-        super().__init__(None, Sum(), Scale(_checked("DeltaDecoder", quantum)))
+        super().__init__(None, Sum(), _Scale(_checked("DeltaDecoder", quantum)))
 
 
 class DeltaEncoder(Encoder):
@@ -52,7 +46,7 @@ class DeltaEncoder(Encoder):
 
     Any real signal, which the receiver takes to have been 0 before it began. A spike says how many quanta up or down.
 
-    **Bound** `quantum / 2` at every step. Before a step the receiver has r; the sender adds the whole number of quanta
+    **Bound** `quantum / 2` at every step. Before a step the receiver has r; the sender adds the number of quanta
     nearest to `v - r`, which leaves at most half a quantum. It is attained where the value lies halfway between two
     multiples of the quantum. With a `limit` of m quanta a step the bound holds as long as no step, the first one from
     0 included, moves the value by more than `m quantum`: then `|v - r|` is at most `(m + 1/2) quantum`, and m quanta
@@ -60,7 +54,7 @@ class DeltaEncoder(Encoder):
 
     Args:
         quantum: the change that one spike stands for, above 0.
-        limit: m, the most quanta in one step; None sends any number. 1 is a channel of single signed spikes.
+        limit: m, the maximum of quanta in one step; None sends any number. 1 is a channel of single signed spikes.
 
     Example:
         >>> import torch
@@ -72,7 +66,7 @@ class DeltaEncoder(Encoder):
 
     def __init__(self, quantum: float, limit: int | None = None) -> None:
         if limit is not None:
-            whole_number("DeltaEncoder", "limit", limit)
+            checked_integer("DeltaEncoder", "limit", limit)
         super().__init__(discretizer=SignedDelta(_checked("DeltaEncoder", quantum), limit))
         self.quantum = quantum
 

@@ -7,11 +7,11 @@ from spikebridge.axes import Windows
 from spikebridge.coding.coder import Decoder, Encoder, Saturate
 from spikebridge.hybrid import Discretizer, FirstSpike, Hold, Tumbling
 from spikebridge.hybrid.unit.discretizer import straight_through
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 
 
 class Earliness(Discretizer):
-    """How early a window's first spike comes: 1 in the first step, 1/L in the last, 0 without a spike.
+    """The earliness of a window's first spike: 1 in the first step, 1/L in the last, 0 without a spike.
 
     The gradient is that of the sum over all spikes, each worth its earliness.
 
@@ -27,6 +27,7 @@ class Earliness(Discretizer):
         worth = (length - step) / length
         # the first spike is worth most
         earliest = ((h != 0) * worth).amax(1, keepdim=True)
+
         return straight_through(earliest, (h * worth).sum(1, keepdim=True)), None
 
 
@@ -42,7 +43,7 @@ class LatencyDecoder(Decoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        window = Tumbling(whole_number("LatencyDecoder", "num_steps", num_steps))
+        window = Tumbling(checked_integer("LatencyDecoder", "num_steps", num_steps))
         super().__init__(window, None, None, Earliness())
 
 
@@ -63,7 +64,7 @@ class LatencyEncoder(Encoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        window = Hold(whole_number("LatencyEncoder", "num_steps", num_steps))
+        window = Hold(checked_integer("LatencyEncoder", "num_steps", num_steps))
         super().__init__(window, None, Saturate(), FirstSpike())
         self.num_steps = num_steps
 

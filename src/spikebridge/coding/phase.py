@@ -8,7 +8,7 @@ from torch import Tensor
 from spikebridge.axes import Windows
 from spikebridge.coding.coder import Decoder, Encoder, Saturate
 from spikebridge.hybrid import Discretizer, Hold, PhaseCode, Tumbling
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 
 
 class BinaryFraction(Discretizer):
@@ -41,15 +41,15 @@ class PhaseDecoder(Decoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        window = Tumbling(whole_number("PhaseDecoder", "num_steps", num_steps))
+        window = Tumbling(checked_integer("PhaseDecoder", "num_steps", num_steps))
         super().__init__(window, None, None, BinaryFraction())
 
 
 class PhaseEncoder(Encoder):
     """The first n bits of a value: W `Hold`, F `Saturate`, Q `PhaseCode`.
 
-    **Bound** `2^-n`: what the bits leave out is less than the last of them, and 1 is written as `0.11...1`, which is
-    short of it by `2^-n`: there the bound is attained. No dtype holds more bits than it has: float32 serves n up to 24.
+    **Bound** `2^-n`: the rest of the value is less than the last bit, and 1 is written as `0.11...1`, which is short of
+    it by `2^-n`: there the bound is attained. No dtype holds more bits than it has: float32 serves n up to 24.
 
     Args:
         num_steps: n, steps in a cycle.
@@ -63,7 +63,7 @@ class PhaseEncoder(Encoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        window = Hold(whole_number("PhaseEncoder", "num_steps", num_steps))
+        window = Hold(checked_integer("PhaseEncoder", "num_steps", num_steps))
         super().__init__(window, None, Saturate(), PhaseCode())
         self.num_steps = num_steps
 

@@ -1,4 +1,4 @@
-"""Population: a value is which neurons of a group fire most, each tuned to a value of its own.
+"""Population: a value decides which neurons of a group fire most, each tuned to a value of its own.
 
 After A. P. Georgopoulos et al., Science 233 (1986). The tuning curves here are triangles, not bells: between two
 neighbours the responses then add up to 1, and their centre of mass is the value itself.
@@ -14,7 +14,7 @@ from spikebridge.coding.coder import Decoder, Encoder
 from spikebridge.coding.rate import EvenlySpaced
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Hold, Mean, Tumbling
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 from spikebridge.ops.saturation import saturate
 
 
@@ -38,13 +38,13 @@ class Tuning(nn.Module):
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ConfigError(f"a population needs a finite range with low < high, but got low={low}, high={high}")
 
-        self.num_neurons = whole_number("a population", "num_neurons", num_neurons, least=2)
+        self.num_neurons = checked_integer("a population", "num_neurons", num_neurons, minimum=2)
         self.low = low
         self.high = high
 
     @property
     def spacing(self) -> float:
-        """From one centre to the next."""
+        """The distance from one centre to the next."""
         return (self.high - self.low) / (self.num_neurons - 1)
 
     def forward(self, x: Float[Tensor, "rows *N"]) -> Float[Tensor, "rows *N C"]:
@@ -65,8 +65,8 @@ class CentreOfMass(nn.Module):
     A silent population is decoded as the middle of the range.
 
     Args:
-        tuning: whose centres they are.
-        least: the least rate that is not silence.
+        tuning: the tuning curves of the population.
+        least: the lowest rate that is not silence.
 
     Raises:
         ShapeError: the last axis is not that of the population.
@@ -102,8 +102,8 @@ class PopulationDecoder(Decoder):
     Args:
         num_steps: n, steps a value.
         num_neurons: C, the last axis of the spikes.
-        low: least value.
-        high: greatest value.
+        low: lower end of the range.
+        high: upper end of the range.
 
     Example:
         >>> spikes = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).reshape(2, 1, 2)
@@ -112,7 +112,7 @@ class PopulationDecoder(Decoder):
     """
 
     def __init__(self, num_steps: int, num_neurons: int = 8, low: float = 0.0, high: float = 1.0) -> None:
-        window = Tumbling(whole_number("PopulationDecoder", "num_steps", num_steps))
+        window = Tumbling(checked_integer("PopulationDecoder", "num_steps", num_steps))
         super().__init__(window, Mean(), CentreOfMass(Tuning(num_neurons, low, high), 1 / num_steps))
 
 
@@ -130,8 +130,8 @@ class PopulationEncoder(Encoder):
     Args:
         num_steps: n, steps a value.
         num_neurons: C, at least 2.
-        low: least value; smaller values are clipped to it.
-        high: greatest value; larger values are clipped to it.
+        low: lower end of the range; smaller values are clipped to it.
+        high: upper end of the range; larger values are clipped to it.
 
     Example:
         >>> encoder = PopulationEncoder(4, num_neurons=3)
@@ -141,7 +141,7 @@ class PopulationEncoder(Encoder):
     """
 
     def __init__(self, num_steps: int, num_neurons: int = 8, low: float = 0.0, high: float = 1.0) -> None:
-        window = Hold(whole_number("PopulationEncoder", "num_steps", num_steps))
+        window = Hold(checked_integer("PopulationEncoder", "num_steps", num_steps))
         tuning = Tuning(num_neurons, low, high)
         super().__init__(window, None, tuning, EvenlySpaced())
         self.num_steps = num_steps

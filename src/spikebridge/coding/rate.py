@@ -10,24 +10,14 @@ from spikebridge.axes import Windows
 from spikebridge.coding.coder import Decoder, Encoder, Saturate
 from spikebridge.hybrid import Bernoulli, Discretizer, Hold, Mean, Tumbling
 from spikebridge.hybrid.unit.discretizer import straight_through
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 from spikebridge.ops.saturation import clip
 
 
 def spread_evenly(value: Float[Tensor, "K 1 B *N"], num_steps: int) -> Float[Tensor, "K L B *N"]:
-    """`round(v n)` spikes over n steps, as evenly as whole steps allow; halves round up.
-
-    They are placed where a line of slope `round(v n) / n` passes a whole number, worked out in integers
-    (J. E. Bresenham, IBM Systems Journal 4, 1965). The gradient of every step goes straight through to the value.
-
-    Args:
-        value: in 0..1.
-        num_steps: n.
-
-    Example:
-        >>> spread_evenly(torch.tensor([0.5, 0.25]).reshape(1, 1, 1, 2), num_steps=4)[0, :, 0].T.tolist()
-        [[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
-    """
+    """`round(v n)` spikes over n steps for a value v in 0..1, as evenly as steps allow; halves round up."""
+    # they are where a line of slope `round(v n) / n` passes an integer, worked out in integers (J. E. Bresenham, IBM
+    # Systems Journal 4, 1965)
     number = (value * num_steps + 0.5).floor().long()
     step = torch.arange(1, num_steps + 1, device=value.device).reshape(1, -1, *[1] * (value.ndim - 2))
     spikes = (step * number + num_steps // 2) % num_steps < number
@@ -64,14 +54,14 @@ class RateDecoder(Decoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        super().__init__(Tumbling(whole_number("RateDecoder", "num_steps", num_steps)), Mean())
+        super().__init__(Tumbling(checked_integer("RateDecoder", "num_steps", num_steps)), Mean())
 
 
 class RateEncoder(Encoder):
     """`round(v n)` spikes spread evenly over n steps: W `Hold`, F `Saturate`, Q `EvenlySpaced`.
 
     **Bound** `1 / (2 n)`: the decoder reads `round(v n) / n`, and rounding moves `v n` by at most 1/2. It is attained
-    where `v n` lies halfway between two whole numbers.
+    where `v n` lies halfway between two integers.
 
     Args:
         num_steps: n, steps a value.
@@ -84,7 +74,7 @@ class RateEncoder(Encoder):
     """
 
     def __init__(self, num_steps: int) -> None:
-        window = Hold(whole_number("RateEncoder", "num_steps", num_steps))
+        window = Hold(checked_integer("RateEncoder", "num_steps", num_steps))
         super().__init__(window, None, Saturate(), EvenlySpaced())
         self.num_steps = num_steps
 
@@ -99,7 +89,7 @@ class RateEncoder(Encoder):
 class BernoulliEncoder(Encoder):
     """A spike in each of n steps with probability v: W `Hold`, F `Saturate`, Q `Bernoulli`.
 
-    **Bound** `2 / sqrt(n)`: the number of spikes is binomial, so what the decoder reads is right on average and has the
+    **Bound** `2 / sqrt(n)`: the number of spikes is binomial, so the decoded value is right on average and has the
     standard deviation `sqrt(v (1 - v) / n)` (`deviation`), at most `1 / (2 sqrt(n))`; the bound is four times that. As
     chance has no bound, this one is passed now and then: with a probability of at most `2 exp(-8)`, 7 in 10000,
     whatever v and n are (Hoeffding's inequality). Four deviations at v itself are passed by 6 values in 100000 where
@@ -117,12 +107,12 @@ class BernoulliEncoder(Encoder):
     """
 
     def __init__(self, num_steps: int, seed: int | None = None) -> None:
-        window = Hold(whole_number("BernoulliEncoder", "num_steps", num_steps))
+        window = Hold(checked_integer("BernoulliEncoder", "num_steps", num_steps))
         super().__init__(window, None, Saturate(), Bernoulli(seed))
         self.num_steps = num_steps
 
     def deviation(self, value: float) -> float:
-        """The standard deviation of what comes back for a value in 0..1."""
+        """The standard deviation of the decoded value, for a value in 0..1."""
         return math.sqrt(value * (1 - value) / self.num_steps)
 
     @property

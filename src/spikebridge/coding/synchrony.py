@@ -21,13 +21,13 @@ from spikebridge.coding.rate import spread_evenly
 from spikebridge.errors import ShapeError
 from spikebridge.hybrid import Discretizer, Hold, Kernel, Tumbling
 from spikebridge.hybrid.unit.finite_response import FIRCarry
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 from spikebridge.ops.precision import state_dtype
 from spikebridge.ops.saturation import clip, saturate
 
 
 class Pair(nn.Module):
-    """A value beside the reference, which is always in phase: `(B, *N)` to `(B, *N, 2)`, the first of them 1.
+    """A value with the reference, which is always in phase: `(B, *N)` to `(B, *N, 2)`, the first of them 1.
 
     Example:
         >>> Pair()(torch.tensor([[0.25]])).tolist()
@@ -56,28 +56,21 @@ class InPhase(Discretizer):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = whole_number("InPhase", "width", width)
+        self.width = checked_integer("InPhase", "width", width)
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
         in_phase = spread_evenly(clip(h[:, :1], 0, 1), length // (2 * self.width))
+        # a slot is two halves, one of which begins with the spike
         halves = torch.stack([in_phase, 1 - in_phase], dim=2)
         silence = halves.new_zeros((*halves.shape[:3], self.width - 1, *halves.shape[3:]))
+
         return torch.cat([halves.unsqueeze(3), silence], dim=3).flatten(1, 3), None
 
 
 def _pulse_step(x_t: Step, carry: FIRCarry) -> tuple[Step, FIRCarry]:
-    """One step of `Pulse`: what came in this step and in those of the carry, added up.
-
-    Args:
-        x_t: spikes.
-        carry: the `width - 1` steps before.
-
-    Example:
-        >>> h_t, carry = _pulse_step(torch.tensor([[0.0]]), FIRCarry(torch.tensor([[[1.0]]])))
-        >>> h_t.item(), carry.last.item()
-        (1.0, 0.0)
-    """
+    """One step of `Pulse`: the sum of this step and of the `width - 1` steps in the carry."""
     last = torch.cat([carry.last, x_t.unsqueeze(1)], dim=1)
+
     return last.sum(1), FIRCarry(last[:, 1:])
 
 
@@ -96,7 +89,7 @@ class Pulse(Kernel):
 
     def __init__(self, width: int) -> None:
         super().__init__(keep=True)
-        self.width = whole_number("Pulse", "width", width)
+        self.width = checked_integer("Pulse", "width", width)
 
     def initial_state(self, x_t: Step) -> FIRCarry:
         return FIRCarry(x_t.new_zeros((x_t.shape[0], self.width - 1, *x_t.shape[1:]), dtype=state_dtype(x_t.dtype)))
@@ -125,13 +118,8 @@ class Coincidence(nn.Module):
         return 2 * pulses[..., 0] * pulses[..., 1]
 
 
-class TimeAverage(Discretizer):
-    """The mean over a window's steps.
-
-    Example:
-        >>> TimeAverage()(torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1), length=2)[0].item()
-        0.5
-    """
+class _TimeAverage(Discretizer):
+    """The mean over a window's steps."""
 
     kind = "reduces"
 
@@ -140,10 +128,10 @@ class TimeAverage(Discretizer):
 
 
 class SynchronyDecoder(Decoder):
-    """The share of slots in which a pair fires together: W `Tumbling`, H `Pulse`, F `Coincidence`, Q `TimeAverage`.
+    """The share of slots in which a pair fires together: W `Tumbling`, H `Pulse`, F `Coincidence`, Q the mean.
 
     A spike is still together with one that comes d steps earlier or later, but counts `1 - d / width`: with `width=1`
-    only the same step will do, with more the decoder forgives some jitter.
+    only the same step counts, with more the decoder tolerates some jitter.
 
     Args:
         num_slots: n, spikes of each neuron a value.
@@ -157,7 +145,7 @@ class SynchronyDecoder(Decoder):
 
     def __init__(self, num_slots: int, width: int = 1) -> None:
         window = Tumbling(_length("SynchronyDecoder", num_slots, width))
-        super().__init__(window, Pulse(width), Coincidence(), TimeAverage())
+        super().__init__(window, Pulse(width), Coincidence(), _TimeAverage())
 
 
 class SynchronyEncoder(Encoder):
@@ -168,7 +156,7 @@ class SynchronyEncoder(Encoder):
 
     **Bound** `1 / (2 n)`: in phase, the pulses of a slot overlap for all their `width` steps, out of phase for none,
     and no pulse leaves its slot; so the decoder reads `round(v n) / n`, and rounding moves `v n` by at most 1/2. It is
-    attained where `v n` lies halfway between two whole numbers. If spikes of the second neuron come up to `d < width`
+    attained where `v n` lies halfway between two integers. If spikes of the second neuron come up to `d < width`
     steps late, at most `d / width` is added: in each slot the overlap changes by at most d of `width` steps.
 
     Args:
@@ -197,4 +185,4 @@ class SynchronyEncoder(Encoder):
 
 
 def _length(name: str, num_slots: int, width: int) -> int:
-    return 2 * whole_number(name, "num_slots", num_slots) * whole_number(name, "width", width)
+    return 2 * checked_integer(name, "num_slots", num_slots) * checked_integer(name, "width", width)

@@ -20,9 +20,9 @@ from spikebridge.hybrid.unit.discretizer import (
     SpikingLayer,
     Threshold,
 )
-from spikebridge.hybrid.unit.finite_response import FIR, Delay, Gaussian, narrow_delays
-from spikebridge.hybrid.unit.kernel import Alpha, Difference, Exponential, Kernel, Mean, Sum
-from spikebridge.hybrid.unit.unit import HybridUnit, Stages, UnitState
+from spikebridge.hybrid.unit.finite_response import FIR, Delay, Difference, Gaussian, narrow_delays
+from spikebridge.hybrid.unit.kernel import Alpha, Exponential, Kernel, Mean, Sum
+from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Tumbling, Window
 
 __all__ = [
@@ -59,14 +59,12 @@ __all__ = [
     "Since",
     "Sliding",
     "SpikingLayer",
-    "Stages",
     "Sum",
     "Threshold",
     "ThresholdModulation",
     "Ticks",
     "Transmission",
     "Tumbling",
-    "UnitState",
     "Window",
     "every",
     "modulable_paths",

@@ -1,7 +1,6 @@
 """Clocks: the base ticks at which a signal has its samples.
 
-Users give seconds, `every(1 / 40)`. A network converts them to base ticks with the functions of this file, and nowhere
-else.
+Users give seconds, `every(1 / 40)`; the functions of this file alone convert them to base ticks.
 """
 
 import math
@@ -14,7 +13,7 @@ from typing import NamedTuple
 from spikebridge.errors import ConfigError, ShapeError, in_words, is_number
 from spikebridge.neurons.dt import written
 
-_MOST_TICKS = 1e-3  # base ticks by which a period or a phase may miss a whole number
+_MAX_MISS = 1e-3  # base ticks by which a period or a phase may miss an integer
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,7 @@ class Every:
             )
 
     def clock(self, dt: float, name: str) -> "Clock":
-        """The clock in base ticks.
-
-        Args:
-            dt: base step [s].
-            name: of the signal, for messages.
-
-        Returns:
-            The clock.
+        """The clock of a signal in base ticks of `dt` [s].
 
         Raises:
             ConfigError: the base step does not divide the period or the phase.
@@ -53,24 +45,24 @@ class Every:
             Clock(period=6, phase=0)
         """
         return Clock(
-            _whole_ticks(self.period, dt, f"the period of {name!r}", least=1),
-            _whole_ticks(self.phase, dt, f"the phase of {name!r}", least=0),
+            _in_ticks(self.period, dt, f"the period of {name!r}", minimum=1),
+            _in_ticks(self.phase, dt, f"the phase of {name!r}", minimum=0),
         )
 
 
-def _whole_ticks(seconds: float, dt: float, what: str, least: int) -> int:
+def _in_ticks(seconds: float, dt: float, what: str, minimum: int) -> int:
     ticks = seconds / dt
     if ticks == math.inf:
         raise ConfigError(f"{what} is {seconds:g} s, which is too many base steps of {dt:g} s to be counted")
 
     count = round(ticks)
-    # six-digit decimals pass, but no share of a tick that adds up over a recording; then the rounding of the quotient
-    tolerance = min(1e-6 * max(1, count), _MOST_TICKS) + 4 * sys.float_info.epsilon * count
-    if abs(ticks - count) > tolerance or count < least:
-        digits = len(str(count)) + 5  # the share of a tick is seen
+    # decimals of six digits pass, but no share of a tick that adds up over a recording; the rest is rounding
+    tolerance = min(1e-6 * max(1, count), _MAX_MISS) + 4 * sys.float_info.epsilon * count
+    if abs(ticks - count) > tolerance or count < minimum:
+        digits = len(str(count)) + 5  # enough to show the share of a tick
         raise ConfigError(
-            f"{what} is {seconds:.{digits}g} s, which is {ticks:.{digits}g} base steps of {dt:g} s, but must be a "
-            f"whole number{' of at least 1' if least else ''}; choose a base step that divides every clock, for "
+            f"{what} is {seconds:.{digits}g} s, which is {ticks:.{digits}g} base steps of {dt:g} s, but must be an "
+            f"integer{' of at least 1' if minimum else ''}; choose a base step that divides every clock, for "
             f"example dt={written(seconds / max(1, math.ceil(ticks)))}"
         )
 
@@ -105,7 +97,7 @@ class Ticks:
 
     def __post_init__(self) -> None:
         if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 0:
-            raise ConfigError(f"ticks needs a whole number, 0 or more, but got {in_words(self.count)}")
+            raise ConfigError(f"ticks needs an integer, 0 or more, but got {in_words(self.count)}")
 
     def __repr__(self) -> str:
         return f"ticks({self.count})"
@@ -118,7 +110,7 @@ def ticks(count: int) -> Ticks:
         count: 0 or more.
 
     Raises:
-        ConfigError: no whole number, or one below 0.
+        ConfigError: no integer, or one below 0.
 
     Example:
         >>> ticks(1)
@@ -128,38 +120,24 @@ def ticks(count: int) -> Ticks:
 
 
 def check_delay(delay: float | Ticks, what: str) -> None:
-    """Raises where a delay is neither seconds nor `ticks(...)`. A bare integer could mean both; 0 is 0 in both."""
+    """Raises if a delay is neither seconds nor `ticks(...)`."""
+    # any other bare integer could mean both
     if isinstance(delay, Ticks) or (type(delay) is int and delay == 0):
         return
 
     if isinstance(delay, Integral) and not isinstance(delay, bool):
-        given = int(delay)
-        raise ConfigError(
-            f"{what} has delay={given}: write ticks({given}) or seconds"
-            if given > 0
-            else f"{what} needs a delay of 0 s or more, but got {given}"
-        )
+        number = int(delay)
+        if number > 0:
+            raise ConfigError(f"{what} has delay={number}: write ticks({number}) or seconds")
+        raise ConfigError(f"{what} needs a delay of 0 s or more, but got {number}")
 
     if not is_number(delay) or not 0 <= delay < math.inf:
         raise ConfigError(f"{what} needs its delay in seconds, 0 or more, or as ticks(1), but got {in_words(delay)}")
 
 
 def delay_in_ticks(delay: float | Ticks, dt: float, what: str) -> int:
-    """A delay in base ticks.
-
-    Args:
-        delay: in seconds, or in ticks.
-        dt: base step [s].
-        what: has the delay, for messages.
-
-    Raises:
-        ConfigError: the base step does not divide it.
-
-    Example:
-        >>> delay_in_ticks(0.004, 0.001, "the link"), delay_in_ticks(ticks(3), 0.001, "the link")
-        (4, 3)
-    """
-    return delay.count if isinstance(delay, Ticks) else _whole_ticks(delay, dt, f"the delay of {what}", least=0)
+    """A delay in base ticks of `dt` [s], or a `ConfigError` if the base step does not divide it."""
+    return delay.count if isinstance(delay, Ticks) else _in_ticks(delay, dt, f"the delay of {what}", minimum=0)
 
 
 class Clock(NamedTuple):
@@ -175,11 +153,11 @@ class Clock(NamedTuple):
     phase: int
 
     def count(self, stop: int) -> int:
-        """How many samples there are before tick `stop`."""
+        """The number of samples before tick `stop`."""
         return max(0, -((self.phase - stop) // self.period))
 
     def counts(self, ticks: list[int], shift: int = 0) -> list[int]:
-        """How many samples there are up to and including each of some ticks, when all come `shift` ticks later.
+        """The numbers of samples up to and including each of some ticks, when all come `shift` ticks later.
 
         Example:
             >>> Clock(period=6, phase=5).counts([4, 5, 11, 12])
@@ -191,15 +169,15 @@ class Clock(NamedTuple):
         return [(tick - first) // period + 1 if tick >= first else 0 for tick in ticks]
 
     def has(self, tick: int) -> bool:
-        """Whether there is a sample at a tick."""
+        """True if there is a sample at a tick."""
         return tick >= self.phase and (tick - self.phase) % self.period == 0
 
     def between(self, start: int, stop: int) -> int:
-        """How many samples there are from tick `start` to before tick `stop`."""
+        """The number of samples from tick `start` to before tick `stop`."""
         return self.count(stop) - self.count(start)
 
     def next(self, start: int) -> int:
-        """The first sample's tick at or after `start`."""
+        """The tick of the first sample at or after `start`."""
         return self.phase + self.count(start) * self.period
 
     def ticks(self, start: int, stop: int) -> list[int]:
@@ -226,23 +204,7 @@ class Clock(NamedTuple):
 
 
 def clocks_in_ticks(periods: Mapping[str, Every], dt: float) -> dict[str, Clock]:
-    """Clocks in base ticks from periods in seconds.
-
-    Args:
-        periods: by name.
-        dt: base step [s].
-
-    Returns:
-        Their clocks.
-
-    Raises:
-        ConfigError: not given as `every(seconds)`, or the base step does not divide it.
-
-    Example:
-        >>> from spikebridge.hybrid import every
-        >>> clocks_in_ticks({"frames": every(1 / 40)}, dt=1 / 240)
-        {'frames': Clock(period=6, phase=0)}
-    """
+    """Clocks in base ticks of `dt` [s], or a `ConfigError` for a period that is not given as `every(seconds)`."""
     for name, period in periods.items():
         if not isinstance(period, Every):
             hint = f"; did you mean every({period})?" if is_number(period) else ""
@@ -251,39 +213,26 @@ def clocks_in_ticks(periods: Mapping[str, Every], dt: float) -> dict[str, Clock]
     return {name: period.clock(dt, name) for name, period in periods.items()}
 
 
-def count_ticks(clocks: Mapping[str, Clock], given: Mapping[str, int], start: int, ticks: int | None, dt: float) -> int:
-    """How many base ticks a call covers.
+def count_ticks(
+    clocks: Mapping[str, Clock], counts: Mapping[str, int], start: int, ticks: int | None, dt: float
+) -> int:
+    """The base ticks of `dt` [s] that a call covers, or a `ShapeError` for an input with another number of samples.
 
-    Args:
-        clocks: of all inputs.
-        given: number of samples of each.
-        start: the first tick.
-        ticks: as requested; None means the most for which every input has exactly the samples given.
-        dt: base step [s], for messages.
-
-    Returns:
-        The number of ticks.
-
-    Raises:
-        ShapeError: an input has another number of samples in these ticks.
-
-    Example:
-        >>> clocks = {"frames": Clock(6, 0), "events": Clock(1, 0)}
-        >>> count_ticks(clocks, {"frames": 1, "events": 6}, start=0, ticks=None, dt=0.001)
-        6
+    `counts` holds the samples of each input; with `ticks=None` they decide, the most ticks that need no more of them.
     """
     if ticks is None:
-        after = [clock.phase + (clock.count(start) + given[name]) * clock.period for name, clock in clocks.items()]
+        # an input lasts to before the tick of the first sample that it lacks
+        after = [clock.phase + (clock.count(start) + counts[name]) * clock.period for name, clock in clocks.items()]
         ticks = max(0, min(after) - start)
     elif isinstance(ticks, bool) or not isinstance(ticks, int) or ticks < 0:
-        raise ConfigError(f"ticks must be a whole number, 0 or more, but got {ticks!r}")
+        raise ConfigError(f"ticks must be an integer, 0 or more, but got {ticks!r}")
 
     for name, clock in clocks.items():
         expected = clock.between(start, start + ticks)
-        if given[name] != expected:
+        if counts[name] != expected:
             raise ShapeError(
                 f"input {name!r} has {expected} samples in the {ticks} ticks from tick {start} ({clock.describe(dt)}), "
-                f"but {given[name]} were given"
+                f"but {counts[name]} were given"
             )
 
     return ticks

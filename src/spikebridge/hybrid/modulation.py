@@ -1,14 +1,13 @@
 """Modulation: quantities of one network that another network sets (R. Zhao et al., 2022, "hybrid modulation").
 
 Threshold, time constant and leak are quantities of a neuron; weights, biases and connectivity are parameters of any
-module; `Gain` and `Gate` are small layers with one quantity. All are addressed by path in one way: a quantity is an
-argument of the computation, and an `Effect` is an argument from another network.
+module; `Gain` and `Gate` are small layers with one quantity. All have a path: a quantity is an argument of the
+computation, and an `Effect` is an argument from another network.
 
-Two ways to silence neurons by a signal V (1 open, 0 closed) are here: `ThresholdModulation` raises thresholds,
-`GateModulation` stops the spikes. Each names the quantity, the signal and how the two combine.
+A signal V (1 open, 0 closed) can silence neurons in two ways: `ThresholdModulation` raises their thresholds,
+`GateModulation` stops their spikes.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words, is_positive
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.neuron import Neuron
-from spikebridge.neurons.quantity import By, Effect, Quantity
+from spikebridge.neurons.quantity import By, Effect, Names, Quantity, Value
 from spikebridge.neurons.state import State
 
 
@@ -28,11 +27,8 @@ class _Factor(Neuron):
     def initial_state(self, x_t: Tensor) -> State:
         return ()
 
-    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
-        return quantities
-
     def _loop(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
-        # no memory: all steps at once
+        # without memory all steps are one product
         (factor,) = arguments.values()
         return x * factor, ()
 
@@ -52,7 +48,7 @@ class Gain(_Factor):
 
     gain = Quantity()
 
-    def __init__(self, gain: Tensor | float = 1.0, learn: str | Iterable[str] = ()) -> None:
+    def __init__(self, gain: Value = 1.0, learn: Names = ()) -> None:
         super().__init__(None, learn, gain=gain)
 
 
@@ -71,24 +67,12 @@ class Gate(_Factor):
 
     gate = Quantity()
 
-    def __init__(self, gate: Tensor | float = 1.0, learn: str | Iterable[str] = ()) -> None:
+    def __init__(self, gate: Value = 1.0, learn: Names = ()) -> None:
         super().__init__(None, learn, gate=gate)
 
 
 def _in_time(signal: Float[Tensor, "*M"]) -> Float[Tensor, "T B C"]:
-    """A signal of one layer with time and batch in front: `(C,)` is for all samples, `(B, C)` per sample.
-
-    Args:
-        signal: `(C,)`, `(B, C)` or `(T, B, C)`.
-
-    Returns:
-        `(T, B, C)`, with 1 where it does not change.
-
-    Example:
-        >>> import torch
-        >>> _in_time(torch.ones(5)).shape, _in_time(torch.ones(2, 5)).shape
-        (torch.Size([1, 1, 5]), torch.Size([1, 2, 5]))
-    """
+    """A signal of one layer, `(C,)`, `(B, C)` or `(T, B, C)`, with time and batch in front: 1 where it is the same."""
     if not 1 <= signal.ndim <= 3:
         raise ShapeError(
             f"a layer's signal is (C,), (B, C) or (T, B, C), but got shape {tuple(signal.shape)}; flatten its neurons"
@@ -123,7 +107,7 @@ class ThresholdModulation:
             )
 
     def signal(self, v: Float[Tensor, "*M"]) -> Float[Tensor, "*M"]:
-        """What is added to the thresholds."""
+        """The rise of the thresholds."""
         return (1 - v) * self.v_t
 
     def effect(self, v: Float[Tensor, "*M"]) -> Effect:
@@ -148,7 +132,7 @@ class GateModulation:
     by: ClassVar[By] = "multiply"
 
     def signal(self, v: Float[Tensor, "*M"]) -> Float[Tensor, "*M"]:
-        """What the spikes are multiplied by."""
+        """The factor of the spikes."""
         return v
 
     def effect(self, v: Float[Tensor, "*M"]) -> Effect:
@@ -171,7 +155,8 @@ def modulable_paths(part: nn.Module) -> list[str]:
 
 
 def acts_on_a_parameter(part: nn.Module, path: str) -> bool:
-    """Whether a path leads to a parameter of a plain module, and not to a quantity of a stateful layer."""
+    """True if a path leads to a parameter of a plain module, and not to a quantity of a stateful layer."""
+    # below a plain module all names of a path are those of its parameters
     owner: Any = part
     for name in path.split(".")[:-1]:
         if isinstance(owner, Stateful):
@@ -181,7 +166,7 @@ def acts_on_a_parameter(part: nn.Module, path: str) -> bool:
 
 
 def check_path(part: nn.Module, name: str, path: str) -> None:
-    """Raises where a part has nothing to modulate at a path, and lists what it has."""
+    """Raises if a part has nothing to modulate at a path."""
     known = modulable_paths(part)
     if path not in known:
         raise ConfigError(f"part {name!r} has no quantity {path!r}; {did_you_mean(path, known)}")

@@ -1,16 +1,15 @@
-"""Things with a membrane, and the containers that thread their state."""
+"""Layers with a membrane, and containers that thread their state."""
 
 from spikebridge.neurons.adaptive_lif import AdaptiveLIF, AdaptiveLIFState, adaptive_lif_step
 from spikebridge.neurons.base import Stateful, scan
 from spikebridge.neurons.cuba_lif import CubaLIF, CubaLIFState, cuba_lif_step
-from spikebridge.neurons.firing import FiringNeuron, FiringSettings
 from spikebridge.neurons.integrator import Integrator, IntegratorState, integrator_step
 from spikebridge.neurons.izhikevich import Izhikevich, IzhikevichState, izhikevich_step
-from spikebridge.neurons.lif import IF, LIF, PLIF, Firing, LIFState, lif_step
-from spikebridge.neurons.memoryless import Memoryless, MemorylessState, memoryless_step
+from spikebridge.neurons.lif import IF, LIF, PLIF, FiringNeuron, LIFState, lif_step
+from spikebridge.neurons.memoryless import Memoryless
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Effect, Quantified, Quantity
-from spikebridge.neurons.recurrent import Recurrent, RecurrentState
+from spikebridge.neurons.recurrent import Recurrent
 from spikebridge.neurons.sequential import Sequential, SequentialState
 from spikebridge.neurons.state import detach, load_state, save_state, select, to
 from spikebridge.neurons.surrogate import Arctan, FastSigmoid, Rectangle, Surrogate, Triangle
@@ -26,22 +25,18 @@ __all__ = [
     "CubaLIFState",
     "Effect",
     "FastSigmoid",
-    "Firing",
     "FiringNeuron",
-    "FiringSettings",
     "Integrator",
     "IntegratorState",
     "Izhikevich",
     "IzhikevichState",
     "LIFState",
     "Memoryless",
-    "MemorylessState",
     "Neuron",
     "Quantified",
     "Quantity",
     "Rectangle",
     "Recurrent",
-    "RecurrentState",
     "Sequential",
     "SequentialState",
     "Stateful",
@@ -54,7 +49,6 @@ __all__ = [
     "izhikevich_step",
     "lif_step",
     "load_state",
-    "memoryless_step",
     "save_state",
     "scan",
     "select",

@@ -3,38 +3,35 @@
 NIR has no node for it.
 """
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple, Unpack
+from typing import NamedTuple, Unpack
 
-from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.neurons.dt import decay_per_step
-from spikebridge.neurons.firing import FiringNeuron, FiringSettings
-from spikebridge.neurons.lif import Firing, at_rest, fire_and_reset, leak
-from spikebridge.neurons.quantity import Quantity
+from spikebridge.axes import Step
+from spikebridge.neurons.lif import Firing, FiringNeuron, FiringSettings, at_rest, fire_and_reset, leak
+from spikebridge.neurons.quantity import Names, Quantity, Value
 from spikebridge.ops.precision import zero_state
 
 
 class AdaptiveLIFState(NamedTuple):
-    """Membrane after the reset, and what past spikes have added to the threshold."""
+    """Membrane after the reset, and the sum that past spikes have added to the threshold."""
 
     v: Tensor
     a: Tensor
 
 
 def adaptive_lif_step(
-    x_t: Float[Tensor, "B *N"],
+    x_t: Step,
     state: AdaptiveLIFState,
     *,
-    decay: Tensor | float,
-    decay_adaptation: Tensor | float,
-    jump: Tensor | float = 0.2,
-    v_threshold: Tensor | float = 1.0,
-    v_leak: Tensor | float = 0.0,
-    r: Tensor | float = 1.0,
+    decay: Value,
+    decay_adaptation: Value,
+    jump: Value = 0.2,
+    v_threshold: Value = 1.0,
+    v_leak: Value = 0.0,
+    r: Value = 1.0,
     **firing: Unpack[Firing],
-) -> tuple[Float[Tensor, "B *N"], AdaptiveLIFState]:
+) -> tuple[Step, AdaptiveLIFState]:
     """One step: the adaptation decays, the membrane leaks and charges, fires at `v_threshold + a`, and `a` jumps.
 
     Args:
@@ -42,7 +39,7 @@ def adaptive_lif_step(
         state: membranes and adaptations after the last step.
         decay: `exp(-dt / tau)` of the membrane.
         decay_adaptation: `exp(-dt / tau_adaptation)` of the threshold.
-        jump: what one spike adds to the threshold.
+        jump: rise of the threshold with a spike.
         v_threshold: threshold at rest.
         v_leak: membrane at rest.
         r: membrane a unit of input.
@@ -74,7 +71,7 @@ class AdaptiveLIF(FiringNeuron):
         tau: membrane time constant [s].
         tau_adaptation: time constant of the threshold [s].
         dt: step of the layer's clock [s]; None where a network or `Sequential` binds it.
-        jump: what one spike adds to the threshold.
+        jump: rise of the threshold with a spike.
         v_threshold, v_reset, v_leak, r, reset, surrogate, detach_reset, learn: as in `LIF`.
 
     Example:
@@ -92,21 +89,15 @@ class AdaptiveLIF(FiringNeuron):
 
     def __init__(
         self,
-        tau: Tensor | float = 0.02,
-        tau_adaptation: Tensor | float = 0.2,
+        tau: Value = 0.02,
+        tau_adaptation: Value = 0.2,
         *,
         dt: float | None = None,
-        jump: Tensor | float = 0.2,
-        learn: str | Iterable[str] = (),
+        jump: Value = 0.2,
+        learn: Names = (),
         **settings: Unpack[FiringSettings],
     ) -> None:
         super().__init__(tau, dt, learn, {"tau_adaptation": tau_adaptation, "jump": jump}, **settings)
 
-    def initial_state(self, x_t: Tensor) -> AdaptiveLIFState:
+    def initial_state(self, x_t: Step) -> AdaptiveLIFState:
         return AdaptiveLIFState(v=at_rest(x_t, self.v_leak), a=zero_state(x_t))
-
-    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
-        tau = quantities.pop("tau")
-        tau_adaptation = quantities.pop("tau_adaptation")
-        decays = {"decay": decay_per_step(self, tau), "decay_adaptation": decay_per_step(self, tau_adaptation)}
-        return {**super().arguments(quantities), **decays}

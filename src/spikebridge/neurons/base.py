@@ -1,4 +1,4 @@
-"""What has a state: `Stateful` layers, and the plain loop over time.
+"""Layers with a state (`Stateful`), and the plain loop over time (`scan`).
 
 State is an argument and a result: `y, state = layer(x, state)`. Modules hold parameters only, so two halves of a
 sequence equal the whole, and a stream, truncated back-propagation and a whole sequence are one code path.
@@ -6,7 +6,7 @@ sequence equal the whole, and a stream, truncated back-propagation and a whole s
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,7 +14,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
-from spikebridge.neurons.quantity import Effect, Quantified
+from spikebridge.neurons.quantity import By, Effect, Modulated, Quantified
 from spikebridge.neurons.state import (
     Form,
     State,
@@ -26,7 +26,10 @@ from spikebridge.neurons.state import (
     refuse_other_form,
 )
 
-_FORMS: WeakKeyDictionary[nn.Module, tuple[Any, Form]] = WeakKeyDictionary()  # of the last signal of each layer
+# modulating signals of one step, `(B, *M)`, by the path of the quantity, each with how it acts
+RowEffects: TypeAlias = Mapping[str, Sequence[tuple[Tensor, By]]]
+# of each layer the shape, dtype and device of a step of the last signal, and the form of a state for it
+_FORMS: WeakKeyDictionary[nn.Module, tuple[Any, Form]] = WeakKeyDictionary()
 
 
 class Stateful(Quantified):
@@ -41,15 +44,17 @@ class Stateful(Quantified):
     """
 
     dt: float | None = None
-    state_grows: ClassVar[bool] = True  # whether what is None or of length 0 in the initial state may become a tensor
+    state_grows: ClassVar[bool] = True  # None, or a length of 0, in the initial state may become a tensor
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         allow_states_of(cls)
+        if "forward" in vars(cls) and "advance" not in vars(cls):
+            cls.advance = Stateful.advance  # type: ignore[method-assign] # that of a parent is its forward
 
     @property
     def uses_dt(self) -> bool:
-        """Whether the layer's numbers depend on the step of its clock: here, whether it has an attribute `dt`."""
+        """True if the layer's numbers depend on the step of its clock: here, if it has an attribute `dt`."""
         return "dt" in vars(self)
 
     def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> State:
@@ -57,15 +62,25 @@ class Stateful(Quantified):
         raise NotImplementedError
 
     def step(self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Any) -> tuple[Tensor, State]:
-        """One step: `x_t` and a state to `y_t` `(B, *M)` and the next state.
+        """One step: `x_t` and a state to `y_t` `(B, *M)` and the next state; where `forward` is given, by that.
 
         A part of a network may give several tensors by name: a dict or a NamedTuple of `(B, *M)`.
         """
-        raise NotImplementedError
+        if type(self).forward is Stateful.forward:
+            raise NotImplementedError
+
+        y, state = self(x_t.unsqueeze(0), state, **modulation)
+        return first_step(y), state
 
     def forward(self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any) -> tuple[Tensor, State]:
         """A whole sequence, from a given or the initial state; see `scan` for modulation."""
         return scan(self, x, state, **modulation)
+
+    def advance(self, x_t: Shaped[Tensor, "B *N"], state: State, effects: RowEffects) -> tuple[Any, State]:
+        """One step for loops that have checked its signals before: the numbers of `forward`, to the bit."""
+        if type(self).forward is Stateful.forward:
+            return self.step(x_t, state, **{path: tuple(acts) for path, acts in over_one_step(effects).items()})
+        return advance_by_forward(self, x_t, state, effects)
 
     def check_state(self, state: State, x: Shaped[Tensor, "T B *N"]) -> None:
         """Compares a state with the initial one for this signal: types, shapes, dtypes, devices. It reads no values.
@@ -76,9 +91,10 @@ class Stateful(Quantified):
         if torch.compiler.is_compiling():
             return
 
+        # to compare a form costs little; to make an initial state, more than a step
         key = (x.shape[1:], x.dtype, x.device)
-        known = _FORMS.get(self)
-        if known is not None and known[0] == key and has_form(state, known[1]):
+        last = _FORMS.get(self)
+        if last is not None and last[0] == key and has_form(state, last[1]):
             return
 
         form = form_of(self.initial_state(x.new_zeros(x.shape[1:])))
@@ -89,6 +105,39 @@ class Stateful(Quantified):
         """All that can be modulated in this layer, by path."""
         return list(self.modulable)
 
+    def quantities(self, ndim: int, modulation: Mapping[str, Modulated], is_first: bool = True) -> dict[str, Any]:
+        """Every quantity by name, those under modulation with their effects.
+
+        Args:
+            ndim: axes of the signal.
+            modulation: by name.
+            is_first: whether the call begins a stream, so that values under modulation are checked.
+        """
+        values = {name: getattr(self, name) for name in self.modulable}
+        if modulation:
+            refuse_unknown(self, modulation)
+            for name, value in modulation.items():
+                if value is not None:
+                    values[name] = getattr(type(self), name).resolve(self, value, ndim, is_first)
+
+        return values
+
+
+def advance_by_forward(layer: Stateful, x_t: Tensor, state: State, effects: RowEffects) -> tuple[Any, State]:
+    """One step of a layer as a sequence of one, with its checks and hooks."""
+    y, state = layer(x_t.unsqueeze(0), state, **over_one_step(effects))
+    return first_step(y), state
+
+
+def over_one_step(effects: RowEffects) -> dict[str, list[Effect]]:
+    """Effects on one step with a time axis."""
+    return {path: [Effect(row.unsqueeze(0), by) for row, by in acts] for path, acts in effects.items()}
+
+
+def first_step(y: Any) -> Any:
+    """A signal `(1, B, *M)` as a row `(B, *M)`; several by name as several rows."""
+    return y[0] if isinstance(y, Tensor) else map_tensors(lambda one: one[0], y)
+
 
 def scan(
     layer: Stateful, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any
@@ -96,11 +145,11 @@ def scan(
     """The plain loop over time.
 
     Args:
-        layer: what steps.
+        layer: any stateful layer.
         x: the signal; T may be 0.
         state: from an earlier part of the stream, or None for the initial state.
         modulation: a tensor with as many axes as `x` changes in time, one with fewer does not; `Effect`s carry their
-            own time. What `step` takes by a name that is no quantity is a further input, `(T, B, *M)`.
+            own time. An argument of `step` that is no quantity is a further input, `(T, B, *M)`.
 
     Returns:
         The outputs and the state after the last step.
@@ -108,7 +157,7 @@ def scan(
     Raises:
         ShapeError: a signal without time and batch, or a modulation of another length.
         StateError: a state of another layer or stream.
-        ConfigError: a modulation of what the layer does not have.
+        ConfigError: a modulation of a quantity that the layer does not have.
 
     Example:
         >>> from spikebridge.neurons import Integrator
@@ -127,6 +176,7 @@ def scan(
     else:
         layer.check_state(state, x)
 
+    # one step of zeros shows the shape of the outputs
     if len(x) == 0:
         nothing = {name: value.new_zeros(value.shape[1:]) for name, value in inputs.items()}
         y_t, _ = layer.step(x.new_zeros(x.shape[1:]), state, **nothing)
@@ -145,9 +195,9 @@ def scan(
 
 
 def _further_inputs(layer: Stateful, x: Tensor, given: Mapping[str, Any]) -> dict[str, Tensor]:
-    """What is given beside modulation: arguments of the layer's step that are no quantities, `(T, B, *M)` each."""
-    known = layer.modulable_paths()
-    others = [name for name in given if name not in known]
+    """The keyword arguments of a layer's step that are no quantities, `(T, B, *M)` each."""
+    quantities = layer.modulable_paths()
+    others = [name for name in given if name not in quantities]
     arguments = inspect.signature(layer.step).parameters if others else {}
     taken = [n for n, argument in arguments.items() if argument.kind is not argument.VAR_KEYWORD]
     inputs = {name: given[name] for name in others if name in taken}
@@ -166,13 +216,7 @@ def _further_inputs(layer: Stateful, x: Tensor, given: Mapping[str, Any]) -> dic
 def split_in_time(
     modulation: dict[str, Any], num_steps: int, ndim: int
 ) -> tuple[dict[str, Sequence[Any]], dict[str, Any]]:
-    """Splits modulation in what changes in time (one value a step each) and what does not.
-
-    Example:
-        >>> varying, constant = split_in_time({"tau": torch.ones(3, 2, 4), "r": torch.ones(2, 4)}, num_steps=3, ndim=3)
-        >>> len(varying["tau"]), constant["r"].shape
-        (3, torch.Size([2, 4]))
-    """
+    """Modulation that changes in time, one value a step each, and modulation that does not."""
     varying: dict[str, Sequence[Any]] = {}
     constant: dict[str, Any] = {}
 
@@ -203,14 +247,14 @@ def unbind_time(name: str, value: Tensor, num_steps: int) -> Sequence[Tensor]:
 
 
 def refuse_timeless(layer: nn.Module, x: Tensor) -> None:
-    """Raises where a signal lacks time or batch."""
+    """Raises if a signal lacks time or batch."""
     if not isinstance(x, Tensor) or x.ndim < 2:
         came = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
         raise ShapeError(f"{type(layer).__name__} needs a signal (T, B, *N), but got {came}")
 
 
 def refuse_unknown(layer: Stateful, modulation: Iterable[str]) -> None:
-    """Raises where something is modulated that the layer does not have."""
+    """Raises if something is modulated that the layer does not have."""
     known = layer.modulable_paths()
     for name in modulation:
         if name not in known:

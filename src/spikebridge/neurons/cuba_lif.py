@@ -4,16 +4,13 @@ NIR's `CubaLIF` (`tau_syn`, `tau_mem`) integrates both in continuous time; per s
 twice.
 """
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple, Unpack
+from typing import NamedTuple, Unpack
 
-from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.neurons.dt import decay_per_step
-from spikebridge.neurons.firing import FiringNeuron, FiringSettings
-from spikebridge.neurons.lif import Firing, at_rest, fire_and_reset, leak
-from spikebridge.neurons.quantity import Quantity
+from spikebridge.axes import Step
+from spikebridge.neurons.lif import Firing, FiringNeuron, FiringSettings, at_rest, fire_and_reset, leak
+from spikebridge.neurons.quantity import Names, Quantity, Value
 from spikebridge.ops.precision import zero_state
 
 
@@ -25,16 +22,16 @@ class CubaLIFState(NamedTuple):
 
 
 def cuba_lif_step(
-    x_t: Float[Tensor, "B *N"],
+    x_t: Step,
     state: CubaLIFState,
     *,
-    decay: Tensor | float,
-    decay_syn: Tensor | float,
-    v_threshold: Tensor | float = 1.0,
-    v_leak: Tensor | float = 0.0,
-    r: Tensor | float = 1.0,
+    decay: Value,
+    decay_syn: Value,
+    v_threshold: Value = 1.0,
+    v_leak: Value = 0.0,
+    r: Value = 1.0,
     **firing: Unpack[Firing],
-) -> tuple[Float[Tensor, "B *N"], CubaLIFState]:
+) -> tuple[Step, CubaLIFState]:
     """One step: `i = decay_syn i + x`, `v = v_leak + decay (v - v_leak) + r i`, fire, reset.
 
     Args:
@@ -87,20 +84,14 @@ class CubaLIF(FiringNeuron):
 
     def __init__(
         self,
-        tau: Tensor | float = 0.02,
-        tau_syn: Tensor | float = 0.005,
+        tau: Value = 0.02,
+        tau_syn: Value = 0.005,
         *,
         dt: float | None = None,
-        learn: str | Iterable[str] = (),
+        learn: Names = (),
         **settings: Unpack[FiringSettings],
     ) -> None:
         super().__init__(tau, dt, learn, {"tau_syn": tau_syn}, **settings)
 
-    def initial_state(self, x_t: Tensor) -> CubaLIFState:
+    def initial_state(self, x_t: Step) -> CubaLIFState:
         return CubaLIFState(v=at_rest(x_t, self.v_leak), i=zero_state(x_t))
-
-    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
-        tau = quantities.pop("tau")
-        tau_syn = quantities.pop("tau_syn")
-        decays = {"decay": decay_per_step(self, tau), "decay_syn": decay_per_step(self, tau_syn)}
-        return {**super().arguments(quantities), **decays}

@@ -1,15 +1,13 @@
 """A leaky read-out that never fires (eq. 3 without the spike). NIR: `LI`, with `r_nir = r / (1 - decay)`."""
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.neurons.dt import decay_per_step
+from spikebridge.axes import Step
 from spikebridge.neurons.lif import at_rest, leak
 from spikebridge.neurons.neuron import Neuron
-from spikebridge.neurons.quantity import Quantity
+from spikebridge.neurons.quantity import Names, Quantity, Value
 
 
 class IntegratorState(NamedTuple):
@@ -19,13 +17,8 @@ class IntegratorState(NamedTuple):
 
 
 def integrator_step(
-    x_t: Float[Tensor, "B *N"],
-    state: IntegratorState,
-    *,
-    decay: Tensor | float,
-    v_leak: Tensor | float = 0.0,
-    r: Tensor | float = 1.0,
-) -> tuple[Float[Tensor, "B *N"], IntegratorState]:
+    x_t: Step, state: IntegratorState, *, decay: Value, v_leak: Value = 0.0, r: Value = 1.0
+) -> tuple[Step, IntegratorState]:
     """One step: `v = v_leak + decay (v - v_leak) + r x`; the output is the membrane.
 
     Args:
@@ -72,19 +65,9 @@ class Integrator(Neuron):
     follows_spec = True
 
     def __init__(
-        self,
-        tau: Tensor | float = 0.02,
-        *,
-        dt: float | None = None,
-        v_leak: Tensor | float = 0.0,
-        r: Tensor | float = 1.0,
-        learn: str | Iterable[str] = (),
+        self, tau: Value = 0.02, *, dt: float | None = None, v_leak: Value = 0.0, r: Value = 1.0, learn: Names = ()
     ) -> None:
         super().__init__(dt, learn, tau=tau, v_leak=v_leak, r=r)
 
-    def initial_state(self, x_t: Tensor) -> IntegratorState:
+    def initial_state(self, x_t: Step) -> IntegratorState:
         return IntegratorState(at_rest(x_t, self.v_leak))
-
-    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
-        tau = quantities.pop("tau")
-        return {**quantities, "decay": decay_per_step(self, tau)}

@@ -3,15 +3,14 @@
 Membranes are in mV and the model's time in ms, as printed; `dt` is in seconds like everywhere. NIR has no node for it.
 """
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple, TypedDict, Unpack
 
-from jaxtyping import Float
 from torch import Tensor
 
+from spikebridge.axes import Step
 from spikebridge.neurons.dt import known_dt
 from spikebridge.neurons.neuron import Neuron
-from spikebridge.neurons.quantity import Quantity
+from spikebridge.neurons.quantity import Names, Quantity, Value
 from spikebridge.neurons.surrogate import Arctan, Surrogate, check_surrogate
 from spikebridge.ops.precision import zero_state
 
@@ -30,17 +29,17 @@ class _Spiking(TypedDict, total=False):
 
 
 def izhikevich_step(
-    x_t: Float[Tensor, "B *N"],
+    x_t: Step,
     state: IzhikevichState,
     *,
     dt_ms: float,
-    a: Tensor | float = 0.02,
-    b: Tensor | float = 0.2,
-    c: Tensor | float = -65.0,
-    d: Tensor | float = 8.0,
-    v_threshold: Tensor | float = 30.0,
+    a: Value = 0.02,
+    b: Value = 0.2,
+    c: Value = -65.0,
+    d: Value = 8.0,
+    v_threshold: Value = 30.0,
     **spiking: Unpack[_Spiking],
-) -> tuple[Float[Tensor, "B *N"], IzhikevichState]:
+) -> tuple[Step, IzhikevichState]:
     """One Euler step of `dv/dt = 0.04 v^2 + 5 v + 140 - u + x`, `du/dt = a (b v - u)`, then the reset.
 
     A spike, where `v >= v_threshold`, sets `v = c` and adds `d` to `u`.
@@ -50,9 +49,9 @@ def izhikevich_step(
         state: membranes and recovery after the last step.
         dt_ms: step [ms].
         a: rate of the recovery [1/ms].
-        b: how strongly the recovery follows the membrane.
+        b: coupling of the recovery to the membrane.
         c: membrane after a spike [mV].
-        d: what a spike adds to the recovery.
+        d: rise of the recovery with a spike.
         v_threshold: peak of a spike [mV].
         spiking: `surrogate`, the derivative of the spike; an arctan of width 10 unless given.
 
@@ -101,13 +100,13 @@ class Izhikevich(Neuron):
         self,
         *,
         dt: float | None = None,
-        a: Tensor | float = 0.02,
-        b: Tensor | float = 0.2,
-        c: Tensor | float = -65.0,
-        d: Tensor | float = 8.0,
-        v_threshold: Tensor | float = 30.0,
+        a: Value = 0.02,
+        b: Value = 0.2,
+        c: Value = -65.0,
+        d: Value = 8.0,
+        v_threshold: Value = 30.0,
         surrogate: Surrogate = _WIDE,
-        learn: str | Iterable[str] = (),
+        learn: Names = (),
     ) -> None:
         super().__init__(dt, learn, a=a, b=b, c=c, d=d, v_threshold=v_threshold)
         check_surrogate(type(self).__name__, surrogate)
@@ -117,7 +116,7 @@ class Izhikevich(Neuron):
     def uses_dt(self) -> bool:
         return True
 
-    def initial_state(self, x_t: Tensor) -> IzhikevichState:
+    def initial_state(self, x_t: Step) -> IzhikevichState:
         v = zero_state(x_t) - 65.0
         return IzhikevichState(v=v, u=v * self.b)
 

@@ -8,19 +8,22 @@ is a `LIF`.
 """
 
 import math
-from collections.abc import Iterable
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, get_args
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.errors import ConfigError, in_words, is_number
-from spikebridge.neurons.dt import decay_per_step, known_dt
-from spikebridge.neurons.firing import FiringNeuron, FiringSettings, Reset
-from spikebridge.neurons.quantity import names_to_learn
-from spikebridge.neurons.surrogate import ARCTAN, Surrogate
+from spikebridge.axes import Step
+from spikebridge.errors import ConfigError, did_you_mean, in_words, is_number
+from spikebridge.neurons.dt import known_dt
+from spikebridge.neurons.neuron import Neuron
+from spikebridge.neurons.quantity import Names, Quantity, Value, names_to_learn
+from spikebridge.neurons.surrogate import ARCTAN, Surrogate, check_surrogate
 from spikebridge.ops.precision import state_dtype, zero_state
+
+Reset: TypeAlias = Literal["zero", "subtract", "none"]
+_RENAMED_RESETS = {"hard": "zero", "soft": "subtract"}
+_MEMBRANE = {"v_threshold": 1.0, "v_reset": 0.0, "v_leak": 0.0, "r": 1.0}  # defaults
 
 
 class LIFState(NamedTuple):
@@ -30,50 +33,41 @@ class LIFState(NamedTuple):
     wait: Tensor | None = None
 
 
-def at_rest(x_t: Tensor, v_leak: Tensor | float) -> Tensor:
+def at_rest(x_t: Tensor, v_leak: Value) -> Tensor:
     """Membranes at their resting value, one for each number of a step."""
     if isinstance(v_leak, float):
         return torch.full_like(x_t, v_leak, dtype=state_dtype(x_t.dtype))
     return zero_state(x_t) + v_leak
 
 
-def leak(v: Tensor, decay: Tensor | float, v_leak: Tensor | float) -> Tensor:
+def leak(v: Tensor, decay: Value, v_leak: Value) -> Tensor:
     """A membrane one step closer to its resting value."""
+    # one product instead of three operations where the membrane rests at 0, as by default
     if isinstance(v_leak, float) and v_leak == 0:
         return v if isinstance(decay, float) and decay == 1 else v * decay
     return v_leak + decay * (v - v_leak)
 
 
 class Firing(TypedDict, total=False):
-    """How a spike is made and what it does to the membrane: keyword arguments of `fire_and_reset`."""
+    """Keyword arguments of `fire_and_reset`: the spike, and the membrane after it."""
 
     surrogate: Surrogate
-    v_reset: Tensor | float
+    v_reset: Value
     reset: Reset
     detach_reset: bool
 
 
 def fire_and_reset(
     v: Tensor,
-    v_threshold: Tensor | float,
+    v_threshold: Value,
     active: Tensor | None = None,
     *,
-    v_reset: Tensor | float = 0.0,
+    v_reset: Value = 0.0,
     reset: Reset = "zero",
     surrogate: Surrogate = ARCTAN,
     detach_reset: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Spikes where a membrane has reached its threshold, and the membrane after them.
-
-    Args:
-        v: membrane after leak and charge.
-        v_threshold: where a spike is fired.
-        active: which neurons may fire; None for all.
-        v_reset: membrane after a reset to a value.
-        reset: "zero" sets the membrane to `v_reset`, "subtract" takes the threshold away, "none" leaves it.
-        surrogate: the derivative of the spike.
-        detach_reset: no gradient through the reset.
-    """
+    """Spikes of active neurons where the membrane has reached its threshold, and the membrane after them."""
     spikes = surrogate(v - v_threshold)
     if active is not None:
         spikes = spikes * active
@@ -83,6 +77,7 @@ def fire_and_reset(
         return spikes, v
     if reset == "subtract":
         return spikes, v - reached * v_threshold
+    # two operations instead of four
     if isinstance(v_reset, float) and v_reset == 0:
         return spikes, v - reached * v
 
@@ -90,16 +85,16 @@ def fire_and_reset(
 
 
 def lif_step(
-    x_t: Float[Tensor, "B *N"],
+    x_t: Step,
     state: LIFState,
     *,
-    decay: Tensor | float,
-    v_threshold: Tensor | float = 1.0,
-    v_leak: Tensor | float = 0.0,
-    r: Tensor | float = 1.0,
+    decay: Value,
+    v_threshold: Value = 1.0,
+    v_leak: Value = 0.0,
+    r: Value = 1.0,
     refractory: int = 0,
     **firing: Unpack[Firing],
-) -> tuple[Float[Tensor, "B *N"], LIFState]:
+) -> tuple[Step, LIFState]:
     """One step: leak and charge, fire, reset.
 
     `v = v_leak + decay (v - v_leak) + r x`, a spike where `v >= v_threshold`, then the reset.
@@ -136,6 +131,69 @@ def lif_step(
     return spikes, LIFState(v, wait)
 
 
+class FiringSettings(Firing, TypedDict, total=False):
+    """Keyword arguments of every firing neuron."""
+
+    v_threshold: Value
+    v_leak: Value
+    r: Value
+
+
+class FiringNeuron(Neuron):
+    """A layer of neurons that fire at a threshold.
+
+    Args:
+        tau: membrane time constant [s].
+        dt: step of the layer's clock [s].
+        learn: quantities that are trained.
+        own: further quantities of the subclass.
+        membrane: `v_threshold`, where a spike is fired; `v_reset`, the membrane after a reset to a value; `v_leak`, the
+            membrane at rest and the initial one; `r`, the membrane a unit of input.
+        reset: "zero" sets the membrane to `v_reset`, "subtract" takes the threshold away, "none" leaves it.
+        surrogate: derivative of the spike.
+        detach_reset: no gradient through the reset.
+    """
+
+    tau = Quantity(positive=True)
+    v_threshold = Quantity()
+    v_reset = Quantity()
+    v_leak = Quantity()
+    r = Quantity()
+
+    def __init__(
+        self,
+        tau: Value,
+        dt: float | None,
+        learn: Names,
+        own: dict[str, Value],
+        *,
+        reset: Reset = "zero",
+        surrogate: Surrogate = ARCTAN,
+        detach_reset: bool = False,
+        **membrane: Value,
+    ) -> None:
+        for name in membrane.keys() - _MEMBRANE.keys():
+            known = ["tau", "dt", "learn", "reset", "surrogate", "detach_reset", *own, *_MEMBRANE]
+            raise ConfigError(f"{type(self).__name__} has no {name!r}; {did_you_mean(name, known)}")
+
+        super().__init__(dt, learn, tau=tau, **own, **(_MEMBRANE | membrane))
+        if reset not in get_args(Reset):
+            new = _RENAMED_RESETS.get(str(reset))
+            hint = f"{reset!r} is now {new!r}" if new else f"but got {in_words(reset)}"
+            raise ConfigError(
+                f"{type(self).__name__} needs reset='zero', 'subtract' or 'none'{'; ' if new else ', '}{hint}"
+            )
+
+        check_surrogate(type(self).__name__, surrogate)
+        self.reset = reset
+        self.surrogate = surrogate
+        self.detach_reset = detach_reset
+
+    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
+        kinds = {"reset": self.reset, "surrogate": self.surrogate, "detach_reset": self.detach_reset}
+        return {**super().arguments(quantities), **kinds}
+
+
 class LIF(FiringNeuron):
     """A layer of leaky integrate-and-fire neurons.
 
@@ -165,11 +223,11 @@ class LIF(FiringNeuron):
 
     def __init__(
         self,
-        tau: Tensor | float = 0.02,
+        tau: Value = 0.02,
         *,
         dt: float | None = None,
         refractory: float = 0.0,
-        learn: str | Iterable[str] = (),
+        learn: Names = (),
         **settings: Unpack[FiringSettings],
     ) -> None:
         super().__init__(tau, dt, learn, {}, **settings)
@@ -177,6 +235,7 @@ class LIF(FiringNeuron):
             raise ConfigError(f"{type(self).__name__} needs a refractory time >= 0 s, but got {in_words(refractory)}")
 
         self.refractory_time = float(refractory)
+        # a refractory time that dt cannot hold is refused here, not at the first call
         if dt is not None:
             _ = self.refractory
 
@@ -202,9 +261,7 @@ class LIF(FiringNeuron):
         )
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
-        tau = quantities.pop("tau")
-        decay = decay_per_step(self, tau)
-        return {**super().arguments(quantities), "decay": decay, "refractory": self.refractory}
+        return {**super().arguments(quantities), "refractory": self.refractory}
 
 
 class IF(LIF):
@@ -240,8 +297,6 @@ class PLIF(LIF):
         ['log_tau']
     """
 
-    def __init__(
-        self, tau: Tensor | float = 0.02, *, dt: float | None = None, learn: str | Iterable[str] = (), **settings: Any
-    ) -> None:
+    def __init__(self, tau: Value = 0.02, *, dt: float | None = None, learn: Names = (), **settings: Any) -> None:
         also = names_to_learn(type(self).__name__, learn, self.modulable)
         super().__init__(tau, dt=dt, learn=("tau", *also), **settings)

@@ -8,9 +8,10 @@ float, without a read back from a device, and is saved and loaded to the bit.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import torch
@@ -21,6 +22,15 @@ from spikebridge.ops.checks import reads_values
 from spikebridge.ops.precision import upcast
 
 By: TypeAlias = Literal["add", "multiply", "replace"]
+Value: TypeAlias = Tensor | float
+Names: TypeAlias = str | Iterable[str]  # of quantities, one or several
+
+
+def modulate(base: Value, signal: Tensor, by: By) -> Tensor:
+    """A quantity under a modulating signal."""
+    if by == "replace":
+        return signal
+    return base + signal if by == "add" else base * signal
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,7 @@ class Effect:
     def __post_init__(self) -> None:
         if self.by not in get_args(By):
             raise ConfigError(f"a modulation acts by one of {', '.join(get_args(By))}, but got {self.by!r}")
+
         if not isinstance(self.signal, Tensor) or self.signal.ndim < 2:
             got = tuple(self.signal.shape) if isinstance(self.signal, Tensor) else self.signal
             raise ShapeError(f"a modulating signal is a tensor (T, B, *M), but got {got}")
@@ -55,60 +66,53 @@ class Effect:
         signal = upcast(self.signal)
         return self if signal is self.signal else Effect(signal, self.by)
 
-    def on(self, base: Tensor | float, ndim: int) -> Tensor:
+    def on(self, base: Value, ndim: int) -> Tensor:
         """The quantity under this effect, with `ndim` axes, time first."""
-        if self.signal.ndim > ndim:
+        signal = self.signal
+        if signal.ndim > ndim:
             raise ShapeError(
-                f"a modulation of shape {tuple(self.signal.shape)} has more axes than what it modulates ({ndim} with "
-                "time and batch); reduce it in the unit"
+                f"a modulation of shape {tuple(signal.shape)} has more axes than what it modulates ({ndim} with time "
+                "and batch); reduce it in the unit"
             )
 
-        signal = self.signal.reshape(*self.signal.shape, *[1] * (ndim - self.signal.ndim))
-        if self.by == "replace":
-            return signal
-
         try:
-            return base + signal if self.by == "add" else base * signal
+            return modulate(base, signal.reshape(*signal.shape, *[1] * (ndim - signal.ndim)), self.by)
         except RuntimeError:
             raise ShapeError(
-                f"a modulation of shape {tuple(self.signal.shape)} (T, B, *M) does not fit a quantity of shape "
+                f"a modulation of shape {tuple(signal.shape)} (T, B, *M) does not fit a quantity of shape "
                 f"{tuple(torch.as_tensor(base).shape)} (*N), with which *M lines up from the left"
             ) from None
 
 
+Modulated: TypeAlias = Tensor | float | int | Effect | Sequence[Effect] | None  # None is no modulation
+
+
+def broadcasts(shape: Sequence[int], onto: Sequence[int]) -> bool:
+    """True if values of a shape broadcast onto another, lined up from the right."""
+    pairs = zip(reversed(shape), reversed(onto), strict=False)
+    return len(shape) <= len(onto) and all(n in (1, m) for n, m in pairs)
+
+
 def has_two_meanings(shape: Sequence[int], neurons: Sequence[int]) -> bool:
-    """Whether a value with fewer axes than the neurons fits their leading and their trailing axes, as unlike values.
-
-    This is the rule for all values that are broadcast: an `Effect` `*M` acts on the leading axes, a plain tensor on the
-    trailing ones, as in PyTorch, and a shape that could be meant either way is refused. With all axes, `(C, 1, 1)` or
-    `(1, H, W)`, nothing is ambiguous.
-
-    Args:
-        shape: of the value, `*M`, without time and batch.
-        neurons: `*N`.
-
-    Example:
-        >>> has_two_meanings((4, 4), (4, 4, 4)), has_two_meanings((4, 4, 1), (4, 4, 4))
-        (True, False)
-        >>> has_two_meanings((4,), (4, 5, 6)), has_two_meanings((1,), (4, 4, 4))
-        (False, False)
-    """
+    """True if a value with fewer axes than the neurons fits their leading and their trailing axes, as unlike values."""
+    # an `Effect` acts on the leading axes, a plain tensor on the trailing ones, as in PyTorch; with all axes, `(C, 1,
+    # 1)` or `(1, H, W)`, nothing is ambiguous
     missing = len(neurons) - len(shape)
     if missing <= 0:
         return False
 
     leading, trailing = _with_all_axes(shape, missing)
-    return leading != trailing and _fits(leading, neurons) and _fits(trailing, neurons)
+    return leading != trailing and broadcasts(leading, neurons) and broadcasts(trailing, neurons)
 
 
-def refuse_ambiguous(what: str, value: "Modulated", neurons: Sequence[int]) -> None:
-    """Raises a `ShapeError` where a value, or one of several effects, fits the neurons in two ways.
+def _with_all_axes(shape: Sequence[int], missing: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A shape on the leading axes and on the trailing ones."""
+    ones = (1,) * missing
+    return (*shape, *ones), (*ones, *shape)
 
-    Args:
-        what: has the value, for the message.
-        value: a tensor, with time and batch or without, or effects; numbers always fit.
-        neurons: `*N`.
-    """
+
+def refuse_ambiguous(what: str, value: Modulated, neurons: Sequence[int]) -> None:
+    """Raises if a value, or one of several effects, fits the neurons `*N` in two ways; numbers always fit."""
     for given in value if isinstance(value, list | tuple) else (value,):
         is_effect = isinstance(given, Effect)
         if not is_effect and not isinstance(given, Tensor):
@@ -124,17 +128,13 @@ def refuse_ambiguous(what: str, value: "Modulated", neurons: Sequence[int]) -> N
             )
 
 
-def _with_all_axes(shape: Sequence[int], missing: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """A shape on the leading axes and on the trailing ones."""
-    ones = (1,) * missing
-    return (*shape, *ones), (*ones, *shape)
-
-
-def _fits(shape: Sequence[int], neurons: Sequence[int]) -> bool:
-    return all(m in (1, n) for m, n in zip(shape, neurons, strict=True))
-
-
-Modulated: TypeAlias = Tensor | float | int | Effect | Sequence[Effect] | None  # None is no modulation
+def refuse_other_place(has: str, value: Tensor, needs: str, signal: Tensor) -> None:
+    """Raises if a value has another dtype or device than a signal; `has` and `needs` are the words before each."""
+    if value.dtype != signal.dtype or value.device != signal.device:
+        raise ShapeError(
+            f"{has} {value.dtype} on {value.device}{needs} {signal.dtype} on {signal.device}; move one of them with "
+            ".to()"
+        )
 
 
 class Quantity:
@@ -159,42 +159,47 @@ class Quantity:
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
+    # without `__set__`, so that Python itself finds a float among the attributes of the layer, at no cost
     def __get__(self, layer: nn.Module | None, owner: type | None = None) -> Any:
         if layer is None:
             return self
         if (logarithm := layer._parameters.get(f"log_{self.name}")) is not None:
             return upcast(logarithm).exp()
 
-        for place in (layer._parameters, layer._buffers, layer.__dict__):
-            if self.name in place:
-                value = place[self.name]
-                return upcast(value) if isinstance(value, Tensor) else value
+        for place in (layer._parameters, layer._buffers):
+            value = place.get(self.name)
+            if value is not None:
+                return upcast(value)
 
         raise AttributeError(self.name)
 
-    def __set__(self, layer: nn.Module, value: Any) -> None:
+    def set(self, layer: nn.Module, value: Any) -> None:
+        """Gives the quantity another value, which goes where the one before is kept."""
         key = f"log_{self.name}" if self.positive else self.name
         parameter = layer._parameters.get(key)
         if parameter is None:
             self.store(layer, value, learn=False)
-        elif isinstance(value, nn.Parameter) and not self.positive:
-            layer._parameters[key] = value
-        else:
-            self.check(layer, value)
-            new = torch.as_tensor(value, dtype=parameter.dtype, device=parameter.device)
+            return
 
-            try:
-                with torch.no_grad():
-                    parameter.copy_(new.log() if self.positive else new)
-            except RuntimeError:
-                raise ShapeError(
-                    f"{type(layer).__name__} learns {self.name} of shape {tuple(parameter.shape)}, but got "
-                    f"{tuple(new.shape)}; make a new layer for another shape"
-                ) from None
+        if isinstance(value, nn.Parameter) and not self.positive:
+            layer._parameters[key] = value
+            return
+
+        self.check(layer, value)
+        new = torch.as_tensor(value, dtype=parameter.dtype, device=parameter.device)
+        try:
+            with torch.no_grad():
+                parameter.copy_(new.log() if self.positive else new)
+        except RuntimeError:
+            raise ShapeError(
+                f"{type(layer).__name__} learns {self.name} of shape {tuple(parameter.shape)}, but got "
+                f"{tuple(new.shape)}; make a new layer for another shape"
+            ) from None
 
     def store(self, layer: nn.Module, value: Tensor | float | int, learn: bool) -> None:
         """Checks a value and puts it where the module keeps it: a parameter, a buffer, or a plain number."""
         self.check(layer, value)
+        # the value before may be of another kind, kept elsewhere
         for place in (layer._parameters, layer._buffers, layer.__dict__):
             place.pop(self.name, None)
             place.pop(f"log_{self.name}", None)
@@ -213,8 +218,11 @@ class Quantity:
         else:
             layer.__dict__[self.name] = float(value)
 
+        for kept in _KEPT:
+            layer.__dict__.pop(kept, None)
+
     def check(self, layer: nn.Module, value: Any) -> None:
-        """Raises a `ConfigError` where a value to keep is not a number, or not positive and has to be."""
+        """Raises if a value to keep is not a number, or not positive and has to be."""
         who = type(layer).__name__
         if isinstance(value, Tensor):
             if not value.is_floating_point():
@@ -231,7 +239,7 @@ class Quantity:
         self.check_values(layer, value)
 
     def check_values(self, layer: nn.Module, value: Tensor | float | int, origin: str = "") -> None:
-        """Raises a `ConfigError` where a value is not a number, or not positive and has to be."""
+        """Raises if a value is NaN, or not positive and has to be."""
         if isinstance(value, Tensor):
             if _are_hidden(value) or value.numel() == 0:
                 return
@@ -249,15 +257,15 @@ class Quantity:
             unlimited = " (tau=inf is a neuron without leak.)" if self.name == "tau" else ""
             raise ConfigError(f"{who} needs {self.name} > 0{unit}{origin}, but got {smallest:g}{hint}{unlimited}")
 
-    def resolve(self, layer: nn.Module, value: Modulated, ndim: int, is_first: bool = True) -> Tensor | float:
-        """The value under modulation; where a stream begins, checked if it must be positive."""
-        resolved: Tensor | float
+    def resolve(self, layer: nn.Module, value: Modulated, ndim: int, is_first: bool = True) -> Value:
+        """The value under modulation; if a stream begins and it must be positive, its numbers are checked."""
+        resolved: Value
         if isinstance(value, Tensor):
             resolved = upcast(value)
         elif isinstance(value, Effect):
-            resolved = value.upcast().on(self.__get__(layer), ndim)
+            resolved = value.upcast().on(getattr(layer, self.name), ndim)
         elif isinstance(value, list | tuple):
-            resolved = self.__get__(layer)
+            resolved = getattr(layer, self.name)
             for effect in value:
                 resolved = effect.upcast().on(resolved, ndim)
         elif isinstance(value, Real) and not isinstance(value, bool):
@@ -271,6 +279,11 @@ class Quantity:
             self.check_values(layer, resolved, " under modulation")
 
         return resolved
+
+
+# attributes that a layer keeps until another one is set: arguments of its step that are all numbers, and for sets of
+# quantities whether they act on the arguments of their names alone
+_KEPT = ("_kept", "_alone")
 
 
 class Quantified(nn.Module):
@@ -289,6 +302,8 @@ class Quantified(nn.Module):
 
     _version = 2  # release 0.1 saved no floats
     modulable: ClassVar[tuple[str, ...]] = ()
+    _kept: dict[str, Any] | None = None
+    _alone: Mapping[tuple[str, ...], bool] = MappingProxyType({})
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -296,12 +311,21 @@ class Quantified(nn.Module):
         cls.modulable = tuple(dict.fromkeys([*cls.modulable, *own]))
 
     def __setattr__(self, name: str, value: Any) -> None:
+        for kept in _KEPT:
+            self.__dict__.pop(kept, None)
+
         quantity = getattr(type(self), name, None)
         if isinstance(quantity, Quantity):
             # a module has rules of its own for parameters and buffers, which would pass the checks by
-            quantity.__set__(self, value)
+            quantity.set(self, value)
         else:
             super().__setattr__(name, value)
+
+    def store_quantities(self, learn: Names, quantities: Mapping[str, Value]) -> None:
+        """Stores quantities by name: numbers, buffers, or parameters for those named in `learn`."""
+        learned = names_to_learn(type(self).__name__, learn, quantities)
+        for name, value in quantities.items():
+            getattr(type(self), name).store(self, value, learn=name in learned)
 
     def _floats(self) -> list[str]:
         """The quantities that are kept as floats."""
@@ -313,52 +337,39 @@ class Quantified(nn.Module):
             destination[prefix + name] = torch.tensor(getattr(self, name), dtype=torch.float64, device="cpu")
 
     def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], strict: bool, *lists: list[str]
     ) -> None:
+        missing, unexpected, errors = lists
         floats = {prefix + name: name for name in self._floats()}
-        rest = (local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-        unexpected_keys[:] = [key for key in unexpected_keys if key not in floats]
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *lists)
+        unexpected[:] = [key for key in unexpected if key not in floats]
         is_old = (local_metadata.get("version") or 1) < 2 and not any(key in state_dict for key in floats)
 
         for key, name in floats.items():
             if key not in state_dict:
-                missing_keys.extend([key] if strict and not is_old else [])
+                missing.extend([key] if strict and not is_old else [])
                 continue
 
             value = state_dict[key]
             if not isinstance(value, Tensor) or value.ndim:
                 shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                error_msgs.append(f"size mismatch for {key}: {shape} there and one number here")
+                errors.append(f"size mismatch for {key}: {shape} there and one number here")
                 continue
 
             try:
                 setattr(self, name, float(value))
             except ConfigError as error:
-                error_msgs.append(f"{key}: {error}")
+                errors.append(f"{key}: {error}")
 
 
 def names_of_floats(module: nn.Module) -> set[str]:
-    """The names in `state_dict()` of all quantities that are kept as floats.
-
-    Example:
-        >>> from spikebridge.neurons import Memoryless, Sequential
-        >>> sorted(names_of_floats(Sequential(fc=nn.Linear(3, 2), spikes=Memoryless(v_threshold=torch.ones(2)))))
-        ['spikes.r']
-    """
+    """The names in `state_dict()` of all quantities that are kept as floats."""
     quantified = [(path, layer) for path, layer in module.named_modules() if isinstance(layer, Quantified)]
     return {f"{path}.{name}" if path else name for path, layer in quantified for name in layer._floats()}
 
 
-def names_to_learn(who: str, learn: str | Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
-    """The quantities named in `learn=`, or a `ConfigError` where they are no names of quantities."""
+def names_to_learn(who: str, learn: Names, known: Iterable[str]) -> tuple[str, ...]:
+    """The quantities named in `learn=`, or a `ConfigError` if they are no names of quantities."""
     if not isinstance(learn, Iterable):
         raise ConfigError(f"{who} takes learn= as names of quantities, such as ('tau',), but got {in_words(learn)}")
 
@@ -371,6 +382,6 @@ def names_to_learn(who: str, learn: str | Iterable[str], known: Iterable[str]) -
 
 
 def _are_hidden(values: Tensor) -> bool:
-    """Whether a tensor's values cannot be looked at: in `torch.func` transforms, in compilation, on the meta device."""
+    """True if numbers cannot be read: in `torch.func` transforms, in compilation, on the meta device."""
     # is_compiling first: what stands after it is never traced
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or values.is_meta

@@ -89,6 +89,7 @@ class Recurrent(Stateful):
         if not isinstance(value, Tensor) or path not in self.modulable_paths():
             return value
 
+        # an effect on a parameter of the plain weight has axes of time and samples in front
         owner = self.get_submodule(path.rpartition(".")[0])
         if not isinstance(owner, Stateful):
             return Effect(per_sample(self.get_parameter(path), value, len(x), x.shape[1]), "replace")

@@ -1,23 +1,31 @@
 """Layers in a row, stateful and plain ones, with their states threaded."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
-from jaxtyping import Shaped
+import torch
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, StateError, did_you_mean, in_words
-from spikebridge.neurons.base import Stateful, refuse_timeless
+from spikebridge.neurons.base import (
+    RowEffects,
+    Stateful,
+    advance_by_forward,
+    first_step,
+    over_one_step,
+    refuse_timeless,
+)
 from spikebridge.neurons.dt import bind_dt, check_dt
 from spikebridge.neurons.neuron import Neuron, fusable_pool_size, is_plain_neuron
-from spikebridge.neurons.state import State, TupleForm, map_tensors, refuse_other_form, with_path
+from spikebridge.neurons.state import State, TupleForm, refuse_other_form, with_path
 from spikebridge.neurons.stateless import modulated, outputs_over_time, over_time, refuse_hidden_state
 from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.layers.linear import linear
-from spikebridge.ops.selection import has_hooks
+from spikebridge.ops.layers.pooling import max_pool2d
+from spikebridge.ops.selection import has_hooks, has_own_hooks
 
-# layers whose backward pass does not need the output: least axes of a row, and the way of `ops`
-PRODUCTS: dict[type, tuple[int, Callable[..., Tensor]]] = {nn.Linear: (2, linear), nn.Conv2d: (4, convolve)}
+# layers whose backward pass does not need the output: the axes that a row has at least, and the function of `ops`
+_PRODUCTS: dict[type, tuple[int, Callable[..., Tensor]]] = {nn.Linear: (2, linear), nn.Conv2d: (4, convolve)}
 
 
 class SequentialState(NamedTuple):
@@ -26,13 +34,8 @@ class SequentialState(NamedTuple):
     layers: tuple[State, ...]
 
 
-def split_paths(modulation: dict[str, Any], known: list[str]) -> dict[str, dict[str, Any]]:
-    """Modulation by path, sorted by the first name of the path.
-
-    Example:
-        >>> split_paths({"lif1.v_threshold": 2.0, "lif1.tau": 0.1}, ["fc1", "lif1"])
-        {'lif1': {'v_threshold': 2.0, 'tau': 0.1}}
-    """
+def split_paths(modulation: Mapping[str, Any], known: list[str]) -> dict[str, dict[str, Any]]:
+    """Modulation by path, sorted by the first name of the path: `{"lif1": {"tau": 0.1}}` of `{"lif1.tau": 0.1}`."""
     by_child: dict[str, dict[str, Any]] = {}
     for path, value in modulation.items():
         child, _, rest = path.partition(".")
@@ -80,6 +83,7 @@ class Sequential(Stateful):
             refuse_hidden_state(layer, name)
             self.add_module(name, layer)
 
+        # last, so that a row that cannot be built binds nothing
         if dt is not None:
             for name, layer in self._layers():
                 bind_dt(name, layer, dt)
@@ -94,7 +98,7 @@ class Sequential(Stateful):
         return list(self)[index]
 
     def _layers(self) -> list[tuple[str, nn.Module]]:
-        """The layers by name, in order; `named_children` would leave out one that stands in two places."""
+        """The layers by name, in order; `named_children` would leave out the second place of a layer."""
         return [(name, layer) for name, layer in self._modules.items() if layer is not None]
 
     def modulable_paths(self) -> list[str]:
@@ -105,17 +109,11 @@ class Sequential(Stateful):
 
         return paths
 
-    def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> SequentialState:
+    def initial_state(self, x_t: Tensor) -> SequentialState:
         """The initial states, found by sending an empty signal through the layers."""
         return self(x_t.new_empty((0, *x_t.shape)))[1]
 
-    def step(self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Any) -> tuple[Tensor, State]:
-        y, state = self(x_t.unsqueeze(0), state, **modulation)
-        return map_tensors(lambda one: one[0], y), state
-
-    def forward(
-        self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any
-    ) -> tuple[Tensor, SequentialState]:
+    def forward(self, x: Tensor, state: State = None, **modulation: Any) -> tuple[Tensor, SequentialState]:
         refuse_timeless(self, x)
         by_layer = split_paths(modulation, list(self._modules)) if modulation else {}
         old = (None,) * len(self) if state is None else self._states_of_layers(state)
@@ -136,37 +134,50 @@ class Sequential(Stateful):
 
         return state.layers
 
+    def advance(self, x_t: Tensor, state: SequentialState, effects: RowEffects) -> tuple[Any, SequentialState]:
+        by_layer = split_paths(effects, list(self._modules)) if effects else {}
+        states = []
+        before: Any = None
+        layer: Any
+
+        for (name, layer), layer_state in zip(self._modules.items(), state.layers, strict=True):
+            if isinstance(layer, nn.MaxPool2d) and before is not None and (size := fusable_pool_size(before, layer)):
+                x_t = max_pool2d(x_t, size)  # as `forward` pools, with its gradients
+            else:
+                x_t, layer_state = advance_layer(layer, x_t, layer_state, by_layer.get(name, {}))
+
+            states.append(layer_state)
+            before = layer
+
+        return x_t, SequentialState(tuple(states))
+
     def _run(
         self, x: Tensor, old: tuple[State, ...], by_layer: dict[str, dict[str, Any]], is_first: bool
     ) -> tuple[Tensor, SequentialState]:
         new: list[State] = []
         layers = self._layers()
-        joined = False  # the layer before has done the work of this one
-        alone = False  # x is not read again
         followers = [*layers[1:], None] if layers else []
+        is_pooled = False  # the layer before has done the work of this one
+        is_donated = False  # x is a product, which no other layer reads
 
-        for (name, layer), after, layer_state in zip(layers, followers, old, strict=True):
+        for (name, layer), after, state in zip(layers, followers, old, strict=True):
             effects = by_layer.get(name, {})
-            product = False
+            is_product = type(layer) in _PRODUCTS and not effects and not has_hooks(layer)
             if not is_first:
-                _refuse_missing(layer, layer_state, x)
+                _refuse_missing(layer, state, x)
 
-            if joined:
-                joined = False
-            elif after is not None and after[0] not in by_layer and (size := fusable_pool_size(layer, after[1])):
-                run = cast(Neuron, layer).forward_donated if alone else cast(Neuron, layer).pooled
-                x, layer_state = run(x, layer_state, size=size, **effects)
-                joined = True
-            elif alone and is_plain_neuron(layer):
-                x, layer_state = cast(Neuron, layer).forward_donated(x, layer_state, **effects)
+            if is_pooled:
+                is_pooled = False
+            elif isinstance(layer, Neuron) and is_plain_neuron(layer):
+                size = fusable_pool_size(layer, after[1]) if after is not None and after[0] not in by_layer else None
+                x, state = layer.run(x, state, effects, size=size, donated=is_donated)
+                is_pooled = size is not None
             elif isinstance(layer, Stateful):
-                x, layer_state = layer(x, layer_state, **effects)
+                x, state = layer(x, state, **effects)
             elif effects:
                 x = modulated(layer, effects, x)
-            elif product := type(layer) in PRODUCTS and not has_hooks(layer):
-                x = _product(layer, x)
             else:
-                x = outputs_over_time(layer, x)
+                x = _product(layer, x) if is_product else outputs_over_time(layer, x)
 
             if after is not None and not isinstance(x, Tensor):
                 raise ShapeError(
@@ -174,14 +185,32 @@ class Sequential(Stateful):
                     "last layer alone may give several"
                 )
 
-            alone = product
-            new.append(layer_state)
+            is_donated = is_product
+            new.append(state)
 
         return x, SequentialState(tuple(new))
 
 
+def advance_layer(layer: nn.Module, x_t: Tensor, state: State, effects: RowEffects) -> tuple[Any, State]:
+    """One step of a layer, stateful or plain, for loops that have checked its signals before."""
+    if isinstance(layer, Stateful):
+        if has_own_hooks(layer):
+            return advance_by_forward(layer, x_t, state, effects)
+        return layer.advance(x_t, state, effects)
+
+    if effects:
+        return first_step(modulated(layer, over_one_step(effects), x_t.unsqueeze(0))), None
+
+    # without gradients the functions of `ops` are the layers themselves
+    num_axes, product = _PRODUCTS.get(type(layer), (0, None)) if torch.is_grad_enabled() else (0, None)
+    if product is None or x_t.ndim < num_axes or x_t.numel() == 0 or has_hooks(layer):
+        return layer(x_t), None
+
+    return product(layer, x_t), None
+
+
 def _refuse_missing(layer: nn.Module, state: State, x: Tensor) -> None:
-    """Raises where a stream continues without the state of a layer, or with one for a layer that has none."""
+    """Raises if a stream continues without the state of a layer, or with one for a layer that has none."""
     if isinstance(layer, Stateful):
         if state is None:
             layer.check_state(None, x)
@@ -194,8 +223,8 @@ def _refuse_missing(layer: nn.Module, state: State, x: Tensor) -> None:
 
 
 def _product(layer: nn.Module, x: Tensor) -> Tensor:
-    """A product over all steps, in the way of `ops`."""
-    num_axes, run = PRODUCTS[type(layer)]
+    """A product over all steps, by the function of `ops`."""
+    num_axes, run = _PRODUCTS[type(layer)]
     if x.ndim <= num_axes or x.numel() == 0:
         return over_time(layer, x)
     return run(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])

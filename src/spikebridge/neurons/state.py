@@ -1,4 +1,4 @@
-"""Functions over any state: a nesting of (named) tuples, lists and dicts of tensors, whole numbers and None.
+"""Functions over any state: a nesting of (named) tuples, lists and dicts of tensors, integers and None.
 
 Every tensor in a state has the batch as its first axis. `form_of` describes a state without its values, and
 `refuse_other_form` raises where a state has another form than the one that a layer makes.
@@ -26,47 +26,31 @@ State: TypeAlias = Any
 S = TypeVar("S")
 
 
-def map_tensors(function: Callable[[Tensor], Tensor], state: S) -> S:
-    """The same state with `function` applied to each of its tensors.
-
-    Example:
-        >>> map_tensors(lambda v: v + 1, {"v": torch.tensor([1.0]), "ticks": 3})
-        {'v': tensor([2.]), 'ticks': 3}
-    """
+def map_tensors(function: Callable[..., Tensor], state: S, *others: S) -> S:
+    """The same state with `function` applied to each of its tensors, and to those at the same place in other states."""
     node: Any = state
+    rest: Any = others
     if isinstance(node, Tensor):
-        return function(node)  # type: ignore[return-value]
+        return function(node, *rest)  # type: ignore[return-value]
 
-    if isinstance(node, tuple):
-        children = [map_tensors(function, child) for child in node]
-        return type(node)(*children) if hasattr(node, "_fields") else tuple(children)  # type: ignore[return-value]
+    if isinstance(node, tuple | list):
+        children = [map_tensors(function, *items) for items in zip(node, *rest, strict=True)]
+        return type(node)(*children) if hasattr(node, "_fields") else type(node)(children)  # type: ignore[return-value]
 
-    if isinstance(node, list):
-        return [map_tensors(function, child) for child in node]  # type: ignore[return-value]
     if isinstance(node, dict):
-        return {name: map_tensors(function, child) for name, child in node.items()}  # type: ignore[return-value]
+        items = {name: (child, *[other[name] for other in rest]) for name, child in node.items()}
+        return {name: map_tensors(function, *several) for name, several in items.items()}  # type: ignore[return-value]
 
     return state
 
 
 def join_tensors(function: Callable[[list[Tensor]], Tensor], states: Sequence[S]) -> S:
-    """States of one form as one, with `function` applied to the tensors at each place.
-
-    Example:
-        >>> join_tensors(torch.stack, [{"v": torch.tensor(1.0)}, {"v": torch.tensor(2.0)}])
-        {'v': tensor([1., 2.])}
-    """
-    columns = [iter(tensors_of(state)) for state in states]
-    return map_tensors(lambda _: function([next(column) for column in columns]), states[0])
+    """States of one form as one, with `function` applied to the list of tensors at each place."""
+    return map_tensors(lambda *tensors: function([*tensors]), *states)
 
 
 def tensors_of(state: State) -> list[Tensor]:
-    """The tensors of a state, in order.
-
-    Example:
-        >>> [t.item() for t in tensors_of({"v": torch.tensor(1.0), "last": (torch.tensor(2.0), 3)})]
-        [1.0, 2.0]
-    """
+    """The tensors of a state, in order."""
     found: list[Tensor] = []
     map_tensors(lambda t: found.append(t) or t, state)  # type: ignore[func-returns-value]
 
@@ -105,29 +89,8 @@ def select(state: S, samples: Tensor | list[int] | slice) -> S:
 
 
 def where(mask: Tensor, yes: S, no: S) -> S:
-    """Per sample one of two states of the same form: `yes` where the mask `(B,)` is set, else `no`.
-
-    What is not a tensor belongs to the whole batch and is taken from `yes`.
-
-    Example:
-        >>> where(torch.tensor([True, False]), (torch.zeros(2),), (torch.ones(2),))
-        (tensor([0., 1.]),)
-    """
-    left: Any = yes
-    right: Any = no
-    if isinstance(left, Tensor):
-        return torch.where(mask.reshape(-1, *[1] * (left.ndim - 1)), left, right)  # type: ignore[return-value]
-
-    if isinstance(left, tuple):
-        children = [where(mask, a, b) for a, b in zip(left, right, strict=True)]
-        return type(left)(*children) if hasattr(left, "_fields") else tuple(children)  # type: ignore[return-value]
-
-    if isinstance(left, list):
-        return [where(mask, a, b) for a, b in zip(left, right, strict=True)]  # type: ignore[return-value]
-    if isinstance(left, dict):
-        return {name: where(mask, child, right[name]) for name, child in left.items()}  # type: ignore[return-value]
-
-    return yes
+    """Per sample one of two states of the same form: `yes` where the mask `(B,)` is set, else `no`."""
+    return map_tensors(lambda a, b: torch.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), yes, no)
 
 
 class TensorForm(NamedTuple):
@@ -149,12 +112,7 @@ Form: TypeAlias = Any
 
 
 def form_of(state: State) -> Form:
-    """A state without its values: types, field names, and the shape, dtype and device of each tensor.
-
-    Example:
-        >>> form_of((torch.zeros(2, 3), 7)) == form_of((torch.ones(2, 3), 8)), form_of((torch.ones(2, 4), 8)).items["1"]
-        (True, <class 'int'>)
-    """
+    """A state without its values: types, field names, and the shape, dtype and device of each tensor."""
     if isinstance(state, Tensor):
         return TensorForm(state.shape, state.dtype, state.device)
 
@@ -169,12 +127,7 @@ def form_of(state: State) -> Form:
 
 
 def has_form(state: State, form: Form) -> bool:
-    """Whether `form_of(state)` is this form, without making it.
-
-    Example:
-        >>> has_form((torch.zeros(2, 3), 7), form_of((torch.ones(2, 3), 8))), has_form((7,), form_of((8.0,)))
-        (True, False)
-    """
+    """True if `form_of(state)` is this form, without making it."""
     kind = type(form)
     if kind is TensorForm:
         shape, dtype, device = form
@@ -185,51 +138,40 @@ def has_form(state: State, form: Form) -> bool:
         return type(state) is form.kind and len(state) == len(values) and all(map(has_form, state, values))
 
     if kind is dict:
-        same = isinstance(state, dict) and state.keys() == form.keys()
-        return same and all(has_form(state[name], item) for name, item in form.items())
+        is_alike = isinstance(state, dict) and state.keys() == form.keys()
+        return is_alike and all(has_form(state[name], item) for name, item in form.items())
 
     return state is None if form is None else type(state) is form
 
 
-def refuse_other_form(layer: nn.Module, state: State, form: Form, grows: bool = True) -> None:
-    """Raises where a state has not the form that a layer makes.
-
-    Args:
-        layer: named in the message.
-        state: what came.
-        form: of the layer's initial state.
-        grows: whether None (made by the first step) and an axis of length 0 in the form may be anything in the state.
-
-    Raises:
-        StateError: the first difference, by its field.
-    """
-    _refuse(layer, state, form, "", grows)
-
-
-def _refuse(layer: nn.Module, state: State, form: Form, path: str, grows: bool) -> None:
+def refuse_other_form(layer: nn.Module, state: State, form: Form, grows: bool = True, path: str = "") -> None:
+    """Raises if a state has not the form that a layer makes, with the path of the first difference."""
+    # what the first step makes, None or an axis of length 0 in the form, may be anything in a state that grows
+    values: Any = state
+    inside = f"{path}." if path else ""
     if form is None:
         if state is not None and not grows:
             raise _other(layer, path, state, "None")
     elif isinstance(form, TensorForm):
-        if not isinstance(state, Tensor):
-            raise _other(layer, path, state, f"a tensor {tuple(form.shape)}")
         _refuse_tensor(layer, state, form, path)
     elif isinstance(form, TupleForm):
-        values: Any = state
         if type(state) is not form.kind or len(values) != len(form.items):
             raise _other(layer, path, state, form.kind.__name__)
         for (name, item), value in zip(form.items.items(), values, strict=True):
-            _refuse(layer, value, item, f"{path}.{name}" if path else name, grows)
+            refuse_other_form(layer, value, item, grows, inside + name)
     elif isinstance(form, Mapping):
         if not isinstance(state, dict) or state.keys() != form.keys():
             raise _other(layer, path, state, f"a dict of {', '.join(form)}")
         for name, item in form.items():
-            _refuse(layer, state[name], item, f"{path}.{name}" if path else name, grows)
+            refuse_other_form(layer, state[name], item, grows, inside + name)
     elif type(state) is not form:
         raise _other(layer, path, state, form.__name__)
 
 
-def _refuse_tensor(layer: nn.Module, value: Tensor, form: TensorForm, path: str) -> None:
+def _refuse_tensor(layer: nn.Module, value: State, form: TensorForm, path: str) -> None:
+    if not isinstance(value, Tensor):
+        raise _other(layer, path, value, f"a tensor {tuple(form.shape)}")
+
     pairs = zip(value.shape, form.shape, strict=False)
     if value.ndim != len(form.shape) or any(n != m and m > 0 for n, m in pairs):
         raise _other(layer, path, value, f"a tensor {tuple(form.shape)}, as its signal needs")
@@ -254,7 +196,7 @@ def _name(path: str, what: str) -> str:
 
 
 def _describe(state: State) -> str:
-    """What came, in words."""
+    """A state in words."""
     if state is None:
         return "None"
     if isinstance(state, Tensor):
@@ -270,13 +212,7 @@ _REMEDY = "give the state that this layer returned for the same stream, or None 
 
 
 def with_path(error: StateError, container: nn.Module) -> StateError:
-    """The error of a layer, with its path in a container before the message.
-
-    Example:
-        >>> error = StateError("IF got ...", layer := nn.Identity())
-        >>> str(with_path(error, nn.Sequential(nn.Identity(), layer)))
-        "'1': IF got ..."
-    """
+    """The error of a layer, with its path in a container before the message."""
     paths = [path for path, module in container.named_modules(remove_duplicate=False) if module is error.layer and path]
     located = StateError(f"{' or '.join(map(repr, paths))}: {error.message}" if paths else error.message, error.layer)
     located.message = error.message
@@ -353,14 +289,7 @@ def load_state(path: Path | str, device: torch.device | str = "cpu") -> State:
 
 
 def allow_states_of(kind: type, methods: Iterable[str] = ("initial_state", "step", "forward")) -> None:
-    """Allows torch to load the NamedTuples that annotations of a class's own methods name.
-
-    Example:
-        >>> from spikebridge.neurons import LIF, LIFState
-        >>> allow_states_of(LIF)
-        >>> LIFState in torch.serialization.get_safe_globals()
-        True
-    """
+    """Allows torch to load the NamedTuples that annotations of a class's own methods name."""
     for name in methods:
         method = vars(kind).get(name)
         if inspect.isfunction(method):
@@ -381,7 +310,7 @@ def allow_state(annotation: Any) -> None:
 
 
 def _resolved(annotation: Any, names: dict[str, Any]) -> Any:
-    """An annotation that is written as text (`from __future__ import annotations`), where it can be read already."""
+    """The value of an annotation, which may be written as text (`from __future__ import annotations`)."""
     if not isinstance(annotation, str):
         return annotation
 
@@ -454,7 +383,7 @@ def _decode(plan: Any, tensors: dict[str, Tensor]) -> State:
 
 
 def _find(name: str, module: str) -> Any:
-    """The type of a state by its name; its module may have moved since, as in a script that is run or imported."""
+    """The type of a state by its name; a script that is run or imported gives its module another name."""
     kinds = [kind for kind in _allowed() if kind.__qualname__ == name]
     package = module.partition(".")[0]
     same = [kind for kind in kinds if kind.__module__.partition(".")[0] == package] or kinds

@@ -4,9 +4,10 @@ A module gives one tensor, or several by name: a dict or a NamedTuple of tensors
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from numbers import Real
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Shaped
@@ -14,27 +15,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
-from spikebridge.neurons.base import Stateful
-from spikebridge.neurons.quantity import Effect, Modulated, refuse_ambiguous
+from spikebridge.neurons.base import Stateful, split_in_time
+from spikebridge.neurons.quantity import Effect, Modulated, broadcasts, refuse_ambiguous, refuse_other_place
 from spikebridge.neurons.state import join_tensors, map_tensors
 from spikebridge.ops.precision import SINGLE_OR_HALF, cast_for, complete_autocast, is_autocast
 
+_Signal: TypeAlias = Shaped[Tensor, "T B ..."]
 
-def over_time(
-    module: nn.Module, *signals: Shaped[Tensor, "T B ..."], **named: Shaped[Tensor, "T B ..."]
-) -> Shaped[Tensor, "T B ..."]:
-    """A module that knows no time, on signals `(T, B, *N)`: it sees `(T * B, *N)`.
 
-    An empty signal shows the shape of what comes out and leaves no trace in the module. A named signal that is a held
-    row, expanded over the steps, comes as `(B, *N)` to a module that lists it in `takes_held`, beside others in full.
-
-    Raises:
-        ShapeError: it gives no tensor, several by name, or one with other rows.
-
-    Example:
-        >>> over_time(nn.Flatten(), torch.zeros(5, 2, 3, 4)).shape
-        torch.Size([5, 2, 12])
-    """
+def over_time(module: nn.Module, *signals: _Signal, **named: _Signal) -> _Signal:
+    """A module without time on signals `(T, B, *N)`, as rows `(T * B, *N)`; an empty signal changes nothing in it."""
     y: Tensor = outputs_over_time(module, *signals, **named)
     if not isinstance(y, Tensor):
         raise ShapeError(
@@ -45,42 +35,38 @@ def over_time(
     return y
 
 
-def outputs_over_time(
-    module: nn.Module, *signals: Shaped[Tensor, "T B ..."], **named: Shaped[Tensor, "T B ..."]
-) -> Any:
+def outputs_over_time(module: nn.Module, *signals: _Signal, **named: _Signal) -> Any:
     """The same for a module that may give several tensors by name, a dict or a NamedTuple: each is `(T, B, *M)`."""
     num_steps, batch = _times(module, signals, named)
     if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
         _fix_sizes(*signals, *named.values())
 
     rows = [x.flatten(0, 1) for x in signals]
+    # a held row, expanded over the steps, comes once, `(B, *N)`, to a module that lists it in `takes_held`
     held = [name for name in getattr(type(module), "takes_held", ()) if name in named and named[name].stride(0) == 0]
     if num_steps == 0 or len(held) == len(signals) + len(named):
         held = []
 
     named_rows = {name: x[0] if name in held else x.flatten(0, 1) for name, x in named.items()}
-    with complete_autocast(module, (signals or (*named.values(),))[0].device):
-        if num_steps * batch > 0:
-            y = module(*rows, **named_rows)
-        else:
-            # batch normalisation counts even a batch without rows: let it count in copies
-            copies = {name: buffer.clone() for name, buffer in module.named_buffers()}
-            y = functional_call(module, copies, tuple(rows), named_rows) if copies else module(*rows, **named_rows)
+    device = (signals or (*named.values(),))[0].device
+    with complete_autocast(module, device) if torch._C._is_any_autocast_enabled() else nullcontext():
+        y = module(*rows, **named_rows) if num_steps * batch > 0 else _on_no_rows(module, rows, named_rows)
 
     check_rows(module, y, num_steps * batch)
     if isinstance(y, Tensor):
         return y.reshape(num_steps, batch, *y.shape[1:])
-
     return map_tensors(lambda rows: rows.reshape(num_steps, batch, *rows.shape[1:]), y)
 
 
-def tensors_by_name(y: Any) -> Mapping[Any, Any] | None:
-    """What a module gave as several tensors by name; None for anything else.
+def _on_no_rows(module: nn.Module, rows: list[Tensor], named: dict[str, Tensor]) -> Any:
+    """A module on signals without rows, for the shapes that it gives."""
+    # batch normalisation counts even a batch without rows: it counts in copies
+    copies = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    return functional_call(module, copies, tuple(rows), named) if copies else module(*rows, **named)
 
-    Example:
-        >>> tensors_by_name({"mean": 1.0}), tensors_by_name(torch.ones(1))
-        ({'mean': 1.0}, None)
-    """
+
+def tensors_by_name(y: Any) -> Mapping[Any, Any] | None:
+    """The outputs of a module that gives several tensors by name; None for anything else."""
     if isinstance(y, dict):
         return y
 
@@ -93,17 +79,15 @@ def words_of_names(y: Any) -> str:
 
 
 def _fix_sizes(*signals: Tensor) -> None:
-    """Makes the sizes `*N` of a compiled network constants; steps and samples stay symbols under `dynamic=True`.
-
-    Inductor (PyTorch 2.13) cannot order the strides of a convolution's gradient whose picture has symbolic sides and
-    whose first axis is a product of two symbols.
-    """
+    """Makes the sizes `*N` of a compiled network constants; steps and samples stay symbols under `dynamic=True`."""
+    # inductor (PyTorch 2.13) cannot order the strides of a convolution's gradient whose picture has symbolic sides and
+    # whose first axis is a product of two symbols
     for x in signals:
         _ = {size: size for size in x.shape[2:]}  # the compiler takes what is hashed as a constant
 
 
 def check_rows(module: nn.Module, y: Any, num_rows: Any) -> None:
-    """Raises where what a module gave is no tensor of as many rows as it was given, and no dict of such tensors."""
+    """Raises if the output of a module is no tensor with the rows of its signals, and no dict of such tensors."""
     if isinstance(y, Tensor):
         if y.ndim == 0 or y.shape[0] != num_rows:
             raise ShapeError(
@@ -115,7 +99,7 @@ def check_rows(module: nn.Module, y: Any, num_rows: Any) -> None:
 
     several = tensors_by_name(y)
     if not several:
-        gave = "a dict without tensors" if several is not None else type(y).__name__
+        gave = type(y).__name__ if several is None else "a dict without tensors"
         raise ShapeError(
             f"a part gives one tensor, but {type(module).__name__} gave {gave}; wrap it in a module that picks one, or "
             "that gives several by name in a dict or a NamedTuple"
@@ -130,22 +114,10 @@ def check_rows(module: nn.Module, y: Any, num_rows: Any) -> None:
         check_rows(module, value, num_rows)
 
 
-def modulated(
-    module: nn.Module,
-    modulation: Mapping[str, Modulated],
-    *signals: Shaped[Tensor, "T B ..."],
-    **named: Shaped[Tensor, "T B ..."],
-) -> Any:
-    """The same with some of the module's parameters under modulation: one mechanism for bias, weights, connectivity.
+def modulated(module: nn.Module, modulation: Mapping[str, Modulated], *signals: _Signal, **named: _Signal) -> Any:
+    """A module over time with parameters `(*W)` under modulation: by `(*W)`, `(B, *W)` or `(T, B, *W)`, or `Effect`s.
 
-    A tensor shaped like the parameter serves all; one axis more is per sample, two more per step and sample. An
-    `Effect` on a parameter `(*W)` has the signal `(1 or T, B, *W)`. The module itself is never written to.
-
-    Example:
-        >>> linear = nn.Linear(1, 1, bias=False)
-        >>> weights = torch.tensor([2.0, 3.0]).reshape(2, 1, 1)  # one matrix a sample
-        >>> modulated(linear, {"weight": weights}, torch.ones(1, 2, 1)).flatten().tolist()
-        [2.0, 3.0]
+    The module itself is never written to.
     """
     num_steps, batch = _times(module, signals, named)
     parameters = dict(module.named_parameters())
@@ -168,7 +140,7 @@ def modulated(
     # split, not x[t : t + 1]: slicing in the loop would add a whole zero tensor a step to the backward pass
     rows = list(zip(*[x.split(1) for x in signals], strict=True)) or [()] * num_steps
     named_rows = {name: x.split(1) for name, x in named.items()}
-    columns = {path: _each_step(several, num_steps) for path, several in effects.items()}
+    columns, _ = split_in_time(effects, num_steps, ndim=0)
     steps = []
 
     for t in range(num_steps):
@@ -179,27 +151,16 @@ def modulated(
 
 
 def per_sample(base: Tensor, value: Modulated, num_steps: int, batch: int) -> Tensor:
-    """A modulated parameter as `(1 or T, B, *W)`.
-
-    Example:
-        >>> per_sample(torch.zeros(3), torch.ones(2, 3), num_steps=5, batch=2).shape  # one value a sample
-        torch.Size([1, 2, 3])
-    """
+    """A modulated parameter as `(1 or T, B, *W)`."""
     result = base
     for effect in _as_effects(base, value, num_steps):
         if {effect.signal.dtype, base.dtype} <= SINGLE_OR_HALF:
             effect = Effect(effect.signal.to(base.dtype), effect.by)
 
-        if effect.signal.dtype != base.dtype or effect.signal.device != base.device:
-            raise ShapeError(
-                f"a parameter in {base.dtype} on {base.device} is modulated by {effect.signal.dtype} on "
-                f"{effect.signal.device}; move one of them with .to()"
-            )
-
+        refuse_other_place("a parameter in", base, " is modulated by", effect.signal)
         refuse_ambiguous("a modulated parameter", effect, base.shape)
         result = effect.on(result, base.ndim + 2)
-        shape = (result.shape[0], batch, *base.shape)
-        if any(n not in (1, m) for n, m in zip(result.shape, shape, strict=True)):
+        if not broadcasts(result.shape, (result.shape[0], batch, *base.shape)):
             raise ShapeError(_misfit(base, effect.signal, num_steps, batch))
 
     return result.expand(result.shape[0], batch, *base.shape)
@@ -227,12 +188,6 @@ def _as_effects(base: Tensor, value: Modulated, num_steps: int) -> list[Effect]:
     return effects
 
 
-def _each_step(effects: list[Effect], num_steps: int) -> list[list[Effect]]:
-    """The effects of each step."""
-    columns = [e.signal.split(1) if len(e.signal) == num_steps else [e.signal] * num_steps for e in effects]
-    return [[Effect(column[t], e.by) for column, e in zip(columns, effects, strict=True)] for t in range(num_steps)]
-
-
 def _misfit(base: Tensor, value: Tensor, num_steps: int, batch: int | None) -> str:
     samples = "" if batch is None else f" and {batch} samples"
     return (
@@ -242,35 +197,35 @@ def _misfit(base: Tensor, value: Tensor, num_steps: int, batch: int | None) -> s
 
 
 def _times(module: nn.Module, signals: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> tuple[Any, Any]:
-    """The steps and samples that all signals share: whole numbers, or symbols while a network is exported."""
-    everything = [*signals, *named.values()]
-    if not everything:
+    """The numbers of steps and samples that all signals share, symbols while a network is exported."""
+    tensors = [*signals, *named.values()]
+    if not tensors:
         raise ShapeError(f"{type(module).__name__} was given no signal")
 
+    first = tensors[0].shape
     # compared one by one: an exported network's sizes are symbols, which no set takes
-    if any(x.ndim < 2 or x.shape[:2] != everything[0].shape[:2] for x in everything):
-        shapes = ", ".join(str(tuple(x.shape)) for x in everything)
+    if any(x.ndim < 2 or x.shape[:2] != first[:2] for x in tensors):
+        shapes = ", ".join(str(tuple(x.shape)) for x in tensors)
         raise ShapeError(f"{type(module).__name__} needs signals (T, B, *N) of equal T and B, but got {shapes}")
 
-    return everything[0].shape[0], everything[0].shape[1]
+    return first[0], first[1]
 
 
 def _each_sample(
     module: nn.Module, values: dict[str, Tensor], signals: tuple[Tensor, ...], named: Mapping[str, Tensor]
 ) -> Any:
-    def one(values: dict[str, Tensor], signals: tuple[Tensor, ...], named: dict[str, Tensor]) -> Any:
-        return functional_call(module, values, signals, named)
-
+    """A module with weights of its own for each sample."""
     if is_autocast(next(iter(values.values())).device):
         # autocast does not reach every operation inside vmap
         signals = tuple(cast_for(module, x) for x in signals)
         named = {name: cast_for(module, x) for name, x in named.items()}
 
-    return torch.vmap(one, in_dims=(0, 1, 1), out_dims=1, randomness="different")(values, signals, dict(named))
+    call = partial(functional_call, module)
+    return torch.vmap(call, in_dims=(0, 1, 1), out_dims=1, randomness="different")(values, signals, dict(named))
 
 
 def _refuse_running_statistics(module: nn.Module) -> None:
-    """Raises where each sample, alone with its own weights, would have to write the statistics that all share."""
+    """Raises if each sample, alone with its own weights, would have to write the statistics that all share."""
     for path, child in module.named_modules():
         if child.training and getattr(child, "track_running_stats", False):
             raise ConfigError(
@@ -280,7 +235,7 @@ def _refuse_running_statistics(module: nn.Module) -> None:
 
 
 def refuse_hidden_state(module: nn.Module, name: str) -> None:
-    """Raises where a plain module holds a stateful one: its state could not be threaded."""
+    """Raises if a plain module holds a stateful one: its state could not be threaded."""
     if isinstance(module, Stateful):
         return
 
@@ -294,19 +249,7 @@ def refuse_hidden_state(module: nn.Module, name: str) -> None:
 
 @contextmanager
 def refuse_inplace(module: nn.Module, signals: Iterable[Tensor]) -> Iterator[None]:
-    """Raises where a module, called inside, writes into one of the signals: other parts read them, too.
-
-    Raises:
-        ConfigError: the module writes into a signal.
-
-    Example:
-        >>> relu, x = nn.ReLU(inplace=True), torch.ones(2)
-        >>> with refuse_inplace(relu, [x]):
-        ...     y = relu(x)
-        Traceback (most recent call last):
-            ...
-        spikebridge.errors.ConfigError: ReLU writes into its input, which others read, too; ...
-    """
+    """Raises if a module, called inside, writes into one of the signals: other parts read them, too."""
     given = [x for x in signals if not x.is_inference()]
     versions = [x._version for x in given]
     yield

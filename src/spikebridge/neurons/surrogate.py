@@ -23,7 +23,7 @@ def _fired(x: Tensor) -> Tensor:
     """1 where `x >= 0`, else 0; NaN stays NaN, which would be silence without an error."""
     if torch.compiler.is_compiling():
         return (x >= 0).to(x.dtype)  # exported networks compare only
-    # -1 below 0, else 0, then one more: without a mask of truth values, whose conversion takes most of the time
+    # -1 below 0, else 0, then 1 is added: a mask of truth values would have to be converted, most of the time
     return x.clamp(-1, 0).floor_().add_(1)
 
 
@@ -98,12 +98,12 @@ class Surrogate:
         return _fired(x)  # without a backward pass: a third of the time
 
     def derivative(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """What stands for the derivative of the step at distance `x` from the threshold."""
+        """The value that replaces the derivative of the step at distance `x` from the threshold."""
         raise NotImplementedError
 
 
 def check_surrogate(who: str, surrogate: object) -> None:
-    """Raises where a surrogate is given by name or as a class."""
+    """Raises if a surrogate is given by name or as a class."""
     if isinstance(surrogate, type) or not callable(surrogate):
         raise ConfigError(
             f"{who} needs its surrogate as Arctan(), Triangle() or another, but got {in_words(surrogate)}"

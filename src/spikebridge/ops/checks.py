@@ -1,4 +1,4 @@
-"""When the values of signals are checked: at the first call of a stream, or at every call.
+"""Checks of the values of signals: at the first call of a stream, or at every call.
 
 Shapes, dtypes and devices are compared at every call, since that reads no number. To know whether a membrane is
 finite, a number has to be read, and reading one from a GPU waits until all its work is done. So a value is read where
@@ -6,6 +6,7 @@ a stream begins (no state is given) and its numbers lie in the processor's memor
 any call on another device, reads none. `checks("always")` reads them at every call, on every device, for debugging.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -52,13 +53,7 @@ def checks(mode: _Mode) -> Iterator[None]:
 
 @contextmanager
 def without_value_checks() -> Iterator[None]:
-    """Inside, no value is checked, in this thread (or task) alone: NaN passes through to the output.
-
-    Example:
-        >>> with without_value_checks():
-        ...     reads_values(torch.ones(3), is_first=True)
-        False
-    """
+    """Inside, no value is checked, in this thread (or task) alone: NaN passes through to the output."""
     token = _mode.set("never")
     try:
         yield
@@ -67,12 +62,7 @@ def without_value_checks() -> Iterator[None]:
 
 
 def reads_values(values: Tensor, is_first: bool) -> bool:
-    """Whether a call may read numbers of a tensor to check them.
-
-    Args:
-        values: what would be checked.
-        is_first: whether the call begins a stream.
-    """
+    """True if a call, the first of a stream or not, may read numbers of a tensor to check them."""
     # is_compiling first: what stands after it is never traced
     if torch.compiler.is_compiling() or _mode.get() == "never":
         return False
@@ -83,15 +73,7 @@ def reads_values(values: Tensor, is_first: bool) -> bool:
 
 
 def is_checked(is_first: bool) -> bool:
-    """Whether a call compares its signals with what it expects: shapes, dtypes, devices, layers that work in place.
-
-    Args:
-        is_first: whether the call begins a stream.
-
-    Example:
-        >>> is_checked(is_first=True), is_checked(is_first=False)
-        (True, False)
-    """
+    """True if a call, the first of a stream or not, compares dtypes and looks for layers that work in place."""
     return is_first or _mode.get() == "always"
 
 
@@ -102,11 +84,17 @@ def number_on_cpu(value: Tensor) -> float:
 
 
 def is_finite(values: Tensor) -> bool:
-    """Whether no value is NaN or infinite; reading the answer waits for no device where the values are on a CPU.
-
-    Example:
-        >>> is_finite(torch.tensor([1.0, 2.0])), is_finite(torch.tensor([1.0, torch.inf]))
-        (True, False)
-    """
+    """True if no value is NaN or infinite; reading the answer waits for no device where the values are on a CPU."""
     finite = values.detach().isfinite().all()
     return bool(finite.tolist()) if finite.is_cpu else bool(finite)
+
+
+def count_not_finite(values: Tensor) -> int:
+    """The number of values that are NaN or infinite; it waits for the device of the values."""
+    values = values.detach()
+    # a sum costs less than a look at each value, and is finite only if they all are; of halves it would overflow soon
+    total = values.sum(dtype=torch.float32 if values.element_size() < 4 else None)
+    if math.isfinite(number_on_cpu(total) if total.is_cpu else float(total)):
+        return 0
+
+    return int((~values.isfinite()).sum())

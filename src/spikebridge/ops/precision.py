@@ -65,7 +65,7 @@ def cast_for(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def is_autocast(device: torch.device) -> bool:
-    """Whether autocast is on for a device.
+    """True if autocast is on for a device.
 
     Example:
         >>> with torch.autocast("cpu"):

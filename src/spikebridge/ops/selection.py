@@ -1,4 +1,4 @@
-"""Which implementation runs an operation: decided here alone, and printed by `spikebridge doctor --paths`.
+"""The choice of the implementation of an operation, made here alone and printed by `spikebridge doctor --paths`.
 
 `OPERATIONS` lists the paths of each operation, the fastest first. `select` takes the first path that supports a call
 (it gives the right numbers) and is profitable for it (it was measured to be faster at such sizes). The last path
@@ -22,7 +22,6 @@ from torch.autograd import forward_ad
 from spikebridge.ops.checks import is_checked
 from spikebridge.ops.native.layout import layout_of
 from spikebridge.ops.native.library import library
-from spikebridge.ops.precision import is_autocast
 from spikebridge.ops.sequence.native import surrogate_number
 from spikebridge.ops.sequence.spec import NeuronSpec, Size, SurrogateGradient, Value
 
@@ -33,14 +32,14 @@ CHANNELS_LAST = torch.channels_last
 MIN_STEPS = {"native": 2, "torch": 4}  # of a sequence
 _MAX_POOL_ROW = 2**14  # columns of a row of pooling windows that stay in the nearest cache
 _MAX_WINDOW = 255  # places of a pooling window, so that a byte holds one
-LINEAR_OUTPUTS = 64  # least outputs and products, most inputs
+_MIN_LINEAR_OUTPUTS = 64
 LINEAR_WORK = 2**21
-LINEAR_INPUTS = 2**18
-CONV_OUTPUTS = 32  # least outputs, taps of a row and products; a vector
-CONV_TAPS = 48
+_MAX_LINEAR_INPUTS = 2**18
+_MIN_CONV_OUTPUTS = 32
+_MIN_CONV_TAPS = 48
 CONV_WORK = 2**22
-LANES = 16
-_FEW_TAPS = 39  # most weights of an output whose gradient is faster as sums than by oneDNN
+_LANES = 16
+_MAX_TAPS = 39  # weights of an output; up to here their gradient is faster as sums than by oneDNN
 SMALL_STEP = 4096  # numbers of a step, so few that an operation costs more than its numbers
 LARGE_SIGNAL = 2**21  # numbers, so many that a loop, which stacks its steps, waits for memory
 
@@ -83,7 +82,7 @@ def without_native() -> Iterator[None]:
 
 
 def is_reference() -> bool:
-    """Whether fast paths are off."""
+    """True if fast paths are off."""
     return _reference.get()
 
 
@@ -92,7 +91,7 @@ is_reference._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _is_without_native() -> bool:
-    """Whether the native library is off."""
+    """True if the native library is off."""
     return _without_native.get()
 
 
@@ -115,7 +114,7 @@ class Path:
 
 @dataclass(frozen=True)
 class Operation:
-    """What is computed, its paths in order, and the arguments of a small call, made with a surrogate of neurons."""
+    """An operation in words, its paths in order, and the arguments of a small call, made with a surrogate."""
 
     about: str
     paths: tuple[Path, ...]
@@ -142,7 +141,7 @@ def select(operation: str | Operation, *call: Any) -> str:
 
 
 def _is_eager(x: Tensor) -> bool:
-    """Whether a plain tensor is computed now: no compiler, no `torch.func` transform, no forward gradient, no
+    """True if a plain tensor is computed now: no compiler, no `torch.func` transform, no forward gradient, no
     `reference()`."""
     # is_compiling first: what stands after it is never traced
     if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
@@ -152,13 +151,13 @@ def _is_eager(x: Tensor) -> bool:
 
 
 def is_native(x: Tensor, *more: torch.dtype) -> bool:
-    """Whether the native library is there and takes the numbers of a signal: float32 (or `more`) on a CPU."""
+    """True if the native library is there and takes the numbers of a signal: float32 (or `more`) on a CPU."""
     known = x.is_cpu and (x.dtype == torch.float32 or x.dtype in more) and x.numel() > 0
     return known and not _is_without_native() and library().steps is not None
 
 
 def is_plain_training(x: Tensor, weight: Tensor) -> bool:
-    """Whether the gradient of a weight is wanted in float32 on a CPU, where it may be summed in another order.
+    """True if the gradient of a weight is wanted in float32 on a CPU, where it may be summed in another order.
 
     Example:
         >>> is_plain_training(torch.ones(2, 3), nn.Linear(3, 1).weight)
@@ -171,7 +170,7 @@ def is_plain_training(x: Tensor, weight: Tensor) -> bool:
 
 
 def is_exportable(surrogate: SurrogateGradient | None) -> bool:
-    """Whether a surrogate is known from the name of its class and its width, so that an operator can hold it.
+    """True if a surrogate is known from the name of its class and its width, so that an operator can hold it.
 
     Example:
         >>> from spikebridge.neurons import Arctan
@@ -186,7 +185,7 @@ def is_exportable(surrogate: SurrogateGradient | None) -> bool:
 
 
 def runs_natively(x: Tensor, spec: NeuronSpec) -> bool:
-    """Whether plain C runs all steps of neurons: numbers that it takes, a surrogate of the package or none."""
+    """True if plain C runs all steps of neurons: numbers that it takes, a surrogate of the package or none."""
     return is_native(x) and _is_surrogate_native(spec)
 
 
@@ -195,7 +194,7 @@ def _is_surrogate_native(spec: NeuronSpec) -> bool:
 
 
 def is_long_enough(x: Tensor) -> bool:
-    """Whether a sequence has the steps from which some fast path pays; a compiler does not know their number.
+    """True if a sequence has the steps from which some fast path pays; a compiler does not know their number.
 
     Example:
         >>> is_long_enough(torch.ones(1, 3, 2)), is_long_enough(torch.ones(2, 3, 2))
@@ -205,7 +204,7 @@ def is_long_enough(x: Tensor) -> bool:
 
 
 def supports_sequence(x: Tensor, spec: NeuronSpec | None = None) -> bool:
-    """Whether neurons (or sums, without a `spec`) run a signal as a whole instead of step by step."""
+    """True if neurons (or sums, without a `spec`) run a signal as a whole instead of step by step."""
     if torch.compiler.is_compiling():
         return _custom_op(x, spec)
     return select("sequence", x, spec or _SUM) != "reference"
@@ -248,14 +247,14 @@ def _native_pool(x: Tensor, size: Size) -> bool:
 
 
 def has_native(name: str) -> bool:
-    """Whether the native library is there and has a function."""
+    """True if the native library is there and has a function."""
     return not _is_without_native() and hasattr(library().steps, name)
 
 
 def is_linear_profitable(size: int, num_inputs: int, num_outputs: int) -> bool:
-    """Whether the weight gradient of a linear layer may leave out silent inputs, if enough of them are silent."""
-    large = num_outputs >= LINEAR_OUTPUTS and size * num_outputs >= LINEAR_WORK and num_inputs <= LINEAR_INPUTS
-    return large and has_native("spikebridge_linear_weights")
+    """True if the weight gradient of a linear layer may leave out silent inputs, if enough of them are silent."""
+    is_large = num_outputs >= _MIN_LINEAR_OUTPUTS and size * num_outputs >= LINEAR_WORK
+    return is_large and num_inputs <= _MAX_LINEAR_INPUTS and has_native("spikebridge_linear_weights")
 
 
 def _native_linear(x: Tensor, layer: nn.Linear) -> bool:
@@ -272,7 +271,7 @@ def convolved_size(
 
 
 def _own_convolution(x: Tensor, layer: nn.Conv2d) -> bool:
-    """Whether the gradients of a convolution are the package's: zeros as padding, channels last, plain training."""
+    """True if the gradients of a convolution are the package's: zeros as padding, channels last, plain training."""
     known = layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and x.ndim == 4
     return known and is_plain_training(x, layer.weight) and layer.weight.is_contiguous(memory_format=CHANNELS_LAST)
 
@@ -287,19 +286,19 @@ def _is_convolution_profitable(x: Tensor, layer: nn.Conv2d) -> bool:
     rows = layer.kernel_size[0]
     row = layer.in_channels * layer.kernel_size[1]
     height, width = convolved_size(x.shape[2:], layer.kernel_size, layer.stride, layer.padding)  # type: ignore[arg-type]
-    wide = outputs % LANES == 0 and outputs >= CONV_OUTPUTS and rows > 1 and row >= CONV_TAPS
+    wide = outputs % _LANES == 0 and outputs >= _MIN_CONV_OUTPUTS and rows > 1 and row >= _MIN_CONV_TAPS
 
     return wide and min(height, width) > 0 and len(x) * height * width * outputs * rows * row >= CONV_WORK
 
 
 def has_few_taps(weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool:
-    """Whether plain C sums the weight gradient of a convolution with few inputs, as behind a camera."""
-    few = weight[0].numel() <= _FEW_TAPS and len(weight) % LANES == 0 and groups == 1 and tuple(dilation) == (1, 1)
+    """True if plain C sums the weight gradient of a convolution with few inputs, as behind a camera."""
+    few = weight[0].numel() <= _MAX_TAPS and len(weight) % _LANES == 0 and groups == 1 and tuple(dilation) == (1, 1)
     return few and has_native("spikebridge_convolution_weights")
 
 
 def runs_in_one_pass(x: Tensor, *numbers: Value) -> bool:
-    """Whether plain C runs sums of a signal in one pass, given out as the signal lies."""
+    """True if plain C runs sums of a signal in one pass, given out as the signal lies."""
     return (
         not torch.compiler.is_compiling()
         and supports_one_pass(x, *numbers)
@@ -308,7 +307,7 @@ def runs_in_one_pass(x: Tensor, *numbers: Value) -> bool:
 
 
 def supports_one_pass(x: Tensor, *numbers: Value) -> bool:
-    """Whether plain C runs sums of a signal: numbers of its dtype that are the same at all steps."""
+    """True if plain C runs sums of a signal: numbers of its dtype that are the same at all steps."""
     tensors = [n for n in numbers if isinstance(n, Tensor)]
     return is_native(x) and all(n.dtype == x.dtype and (n.ndim < x.ndim or len(n) == 1) for n in tensors)
 
@@ -318,7 +317,7 @@ def _native_sums(x: Tensor, *numbers: Value) -> bool:
 
 
 def is_sum_profitable(x: Tensor, min_steps: int) -> bool:
-    """Whether sums of a whole signal are faster than a loop over its steps.
+    """True if sums of a whole signal are faster than a loop over its steps.
 
     They are natively, and in PyTorch for a large signal or from `min_steps` on, which make up for the preparation.
     """
@@ -326,36 +325,47 @@ def is_sum_profitable(x: Tensor, min_steps: int) -> bool:
 
 
 def is_faster_in_windows(x: Tensor) -> bool:
-    """Whether equal windows are faster side by side than one after the other."""
+    """True if equal windows are faster side by side than one after the other."""
     return x[0].numel() <= SMALL_STEP or is_native(x)
 
 
 def supports_rows(like: Tensor) -> bool:
-    """Whether a network may run ticks on rows: values in single or double precision that are computed now, unchecked.
-
-    Example:
-        >>> supports_rows(torch.zeros(2, 0)), supports_rows(torch.zeros(2, 0, device="meta"))
-        (True, False)
-    """
+    """True if a network may run ticks on rows: unchecked values in single or double precision, computed now."""
     # is_compiling first: what stands after it is never traced
     if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
         return False
+    if torch._C._is_any_autocast_enabled() or like.is_meta or is_checked(False) or _has_global_hooks():
+        return False
 
-    refused = is_autocast(like.device) or like.is_meta or is_checked(False)
-    return like.dtype in SINGLE and like.shape[0] > 0 and not refused
+    return like.dtype in SINGLE and like.shape[0] > 0
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether hooks, a replaced `forward` or a compiler would see a module run, so that it has to be called itself."""
-    if torch.compiler.is_compiling():
+    """True if hooks, a replaced `forward` or a compiler would see a module run, so that it has to be called itself."""
+    return torch.compiler.is_compiling() or has_own_hooks(module) or _has_global_hooks()
+
+
+def has_own_hooks(module: nn.Module) -> bool:
+    """True if a module has hooks or a replaced `forward`."""
+    own = vars(module)
+    if own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]:
         return True
 
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    every = torch.nn.modules.module  # PyTorch 2.6 has no function that asks for the hooks of all modules
-    forwards = every._global_forward_hooks or every._global_forward_pre_hooks
-    backwards = every._global_backward_hooks or every._global_backward_pre_hooks
+    return "forward" in own
 
-    return any(hooks) or bool(forwards or backwards) or "forward" in vars(module)
+
+def without_call(module: nn.Module | None) -> Callable[..., Any] | None:
+    """The forward pass of a module as a plain function, or the module itself if it has hooks."""
+    return module if module is None or has_own_hooks(module) else module.forward
+
+
+def _has_global_hooks() -> bool:
+    """True if there are hooks of all modules."""
+    every = torch.nn.modules.module  # PyTorch has no function that asks for them
+    if every._global_forward_hooks or every._global_forward_pre_hooks:
+        return True
+
+    return bool(every._global_backward_hooks or every._global_backward_pre_hooks)
 
 
 PICTURES = "float32 on a CPU, without gradients"
@@ -377,7 +387,7 @@ def _native_fixed_convolution(x: Tensor, *layers: nn.Conv2d) -> bool:
 
 
 def _is_fixed(layer: nn.Conv2d) -> bool:
-    """Whether plain C may run a convolution without gradients."""
+    """True if plain C may run a convolution without gradients."""
     plain = layer.groups == 1 and tuple(layer.dilation) == (1, 1) and layer.padding_mode == "zeros"
     fits = plain and not isinstance(layer.padding, str) and layer.weight.dtype == torch.float32
     return fits and not has_hooks(layer)

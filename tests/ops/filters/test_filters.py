@@ -76,7 +76,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     monkeypatch.setattr(selection, "MIN_STEPS", {"native": 1, "torch": 1})
     for kind in (Sum, Mean, Exponential, Alpha, FIR, Gaussian, Difference):
-        for method in ("run", "values_from_start", "last"):
+        for method in ("run", "values", "last"):
             plain = getattr(kind, method)
             monkeypatch.setattr(kind, method, lambda *a, _p=plain, _m=method: seen.append(_m) or _p(*a))
 

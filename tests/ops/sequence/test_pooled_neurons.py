@@ -55,7 +55,7 @@ def run(neuron: Neuron, x: Tensor, size: tuple[int, int]) -> list[Tensor]:
     state = None
 
     for part in signal.split(2):
-        y, state = neuron.pooled(part, state, size=size)
+        y, state = neuron.run(part, state, size=size)
         outputs.append(y)
 
     y = torch.cat(outputs)
@@ -102,25 +102,25 @@ def test_without_one_pass_it_is_the_neuron_and_then_the_pooling(path: Callable[[
     neuron = IF(v_threshold=0.8)
     x = pictures(3, 2, 4, 6, 6)
     with path():  # type: ignore[attr-defined]
-        y, state = neuron.pooled(x, size=(2, 3))
+        y, state = neuron.run(x, size=(2, 3))
 
     spikes, expected = neuron(x)
     assert torch.equal(y, max_pool2d(spikes.flatten(0, 1), (2, 3)).unflatten(0, (3, 2)))
     assert torch.equal(state.v, expected.v)
 
 
-@pytest.mark.parametrize("method", ["pooled", "forward_donated"])
-def test_one_number_is_the_size_of_both_sides(method: str) -> None:
+@pytest.mark.parametrize("donated", [False, True])
+def test_one_number_is_the_size_of_both_sides(donated: bool) -> None:
     neuron = IF(v_threshold=0.8)
     x = pictures(3, 2, 4, 6, 6)
-    y, _ = getattr(neuron, method)(x.clone(memory_format=torch.preserve_format), size=2)
-    assert torch.equal(y, neuron.pooled(x, size=(2, 2))[0]) and y.shape == (3, 2, 4, 3, 3)
+    y, _ = neuron.run(x.clone(memory_format=torch.preserve_format), size=2, donated=donated)
+    assert torch.equal(y, neuron.run(x, size=(2, 2))[0]) and y.shape == (3, 2, 4, 3, 3)
 
 
 @pytest.mark.parametrize("size", [0, (2, -1), (2,), (2, 2, 2), 2.0, True, "2"], ids=str)
 def test_what_is_no_size_is_refused(size: Any) -> None:
     x = pictures(3, 2, 4, 6, 6)
-    for run in (lambda: IF().pooled(x, size=size), lambda: max_pool2d(x[0], size)):
+    for run in (lambda: IF().run(x, size=size), lambda: max_pool2d(x[0], size)):
         with pytest.raises(ConfigError, match=r"an integer of at least 1 or two of them .*, but got "):
             run()
 
@@ -137,10 +137,10 @@ def test_what_is_no_picture_channels_last_is_pooled_behind() -> None:
     assert select("pooled sequence", x, spec, (7, 2)) == "torch"
     assert select("pooled sequence", x[:, :, :, 0], spec, (2, 2)) == "torch"
 
-    y, _ = Integrator(0.01, dt=0.001).pooled(x, size=(2, 2))
+    y, _ = Integrator(0.01, dt=0.001).run(x, size=(2, 2))
     assert y.shape == (3, 2, 4, 3, 3)
 
-    y, _ = IF().pooled(x[:0], size=(2, 2))
+    y, _ = IF().run(x[:0], size=(2, 2))
     assert y.shape == (0, 2, 4, 3, 3)
 
 

@@ -1,19 +1,15 @@
-"""Validation of a hybrid network: its parts and units when it is built, its inputs when a stream starts.
+"""Checks of the parts and units of a hybrid network when it is built: names, arguments, quantities, and time steps.
 
-Parts and units: names, arguments, quantities, and their own time steps. Inputs: known names, shapes, dtypes and
-devices; finite values where a part could hide that they are not.
+A run checks that values are finite: here for the outputs of its parts, and for inputs whose part would not show it.
 """
 
 import inspect
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean, in_words
-from spikebridge.hybrid.clock import Clock
+from spikebridge.errors import ConfigError, DataError, did_you_mean, in_words
 from spikebridge.hybrid.modulation import check_path
 from spikebridge.hybrid.network.graph import NetworkPlan, owner_of
 from spikebridge.hybrid.network.link import Modulation, Route, Transmission, describe
@@ -22,16 +18,11 @@ from spikebridge.neurons.dt import match_dt
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.sequential import Sequential
 from spikebridge.neurons.stateless import refuse_hidden_state
-from spikebridge.ops.checks import is_finite, number_on_cpu, reads_values
-from spikebridge.ops.precision import SINGLE_OR_HALF, is_autocast
+from spikebridge.ops.checks import is_finite
 
 
 def check_kinds(**arguments: Any) -> None:
-    """Raises where the arguments of a network are no mappings, and its links and outputs no lists.
-
-    Args:
-        arguments: inputs, parts, links, outputs and clocks, as given.
-    """
+    """Raises if inputs, parts or clocks of a network are no mappings, or its links or outputs no lists."""
     examples = {"inputs": "{'x': every(0.001)}", "parts": "{'snn': LIF()}", "clocks": "{'snn': every(0.001)}"}
     for name, example in examples.items():
         value = arguments[name]
@@ -54,7 +45,7 @@ def check_kinds(**arguments: Any) -> None:
 
 
 def check_names(parts: Mapping[str, nn.Module], outputs: Sequence[str]) -> None:
-    """Raises for a part that is no module, has an invalid name or hides a state, and for an output that is no part."""
+    """Raises if a part is no module, has an invalid name or hides a state, or an output is no part."""
     for name, part in parts.items():
         if not isinstance(part, nn.Module):
             hint = "; layers in a row are a Sequential(*layers)" if isinstance(part, list | tuple) else ""
@@ -70,13 +61,7 @@ def check_names(parts: Mapping[str, nn.Module], outputs: Sequence[str]) -> None:
 
 
 def check_part(name: str, part: nn.Module, incoming: Sequence[Route]) -> None:
-    """Raises where a part cannot take the signals of its links.
-
-    Args:
-        name: of the part.
-        part: the module.
-        incoming: its links.
-    """
+    """Raises if a part cannot take the signals of its links."""
     into = [route.link.into for route in incoming if not isinstance(route.link, Modulation)]
     named = [argument for argument in into if argument is not None]
     unnamed = len(into) - len(named)
@@ -93,16 +78,7 @@ def check_part(name: str, part: nn.Module, incoming: Sequence[Route]) -> None:
 
 
 def steps_of_layers(parts: Mapping[str, nn.Module], plan: NetworkPlan, dt: float) -> dict[Stateful, float]:
-    """The step of each layer that has none yet: the period of its part's clock, or of the clock that its unit runs on.
-
-    Args:
-        parts: by name.
-        plan: clocks and routes.
-        dt: base step [s].
-
-    Raises:
-        ConfigError: a layer has another step, or two.
-    """
+    """The step [s] of each layer that has none yet: the period of the clock that its part or its unit runs on."""
     steps: dict[Stateful, float] = {}
     for name, part in parts.items():
         match_dt(name, part, plan.clocks[name].period * dt, steps)
@@ -119,7 +95,7 @@ def steps_of_layers(parts: Mapping[str, nn.Module], plan: NetworkPlan, dt: float
 
 
 def _check_arguments(name: str, part: nn.Module, unnamed: int, named: Sequence[str]) -> None:
-    """Raises where the arguments of a part do not match its links."""
+    """Raises if the arguments of a part do not match its links."""
     signature = _signature(part.forward)
     if signature is None:
         return
@@ -138,8 +114,9 @@ def _check_arguments(name: str, part: nn.Module, unnamed: int, named: Sequence[s
 
 
 def _check_named_inputs(name: str, part: Stateful, named: Sequence[str]) -> None:
-    """Raises where a stateful part has no such input, or would take a named signal for a modulation."""
-    known = {argument for method in (part.forward, part.step) for argument in _explicit(method)} - {"x", "x_t", "state"}
+    """Raises if a stateful part has no such input, or would take a named signal for a modulation."""
+    inputs = {argument for method in (part.forward, part.step) for argument in _explicit(method)}
+    known = inputs - {"x", "x_t", "state"}
     for argument in named:
         if argument in part.modulable_paths():
             raise ConfigError(
@@ -169,142 +146,10 @@ def _signature(method: Any) -> inspect.Signature | None:
 _LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Flatten, nn.Identity)
 
 
-def infer_input_specs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The shape, dtype and device of each input of a stream, as an empty tensor `(B, 0, *N)`.
-
-    Args:
-        clocks: of all inputs.
-        inputs: `(T, B, *N)` each, with any T.
-
-    Returns:
-        The empty tensors, batch first like every tensor in a state.
-
-    Raises:
-        ConfigError: an input is missing, or none holds floats.
-        ShapeError: batches, dtypes or devices differ; under autocast float32 and half precision mix.
-    """
-    _refuse_unknown(clocks, inputs)
-    known: dict[str, Tensor] = {}
-    like: Tensor | None = None
-
-    for name in clocks:
-        if name not in inputs:
-            raise ConfigError(
-                f"the first call needs every input, to know its shape, but {name!r} is missing; give an empty "
-                "(0, B, *N) where it has no sample yet"
-            )
-
-        x = inputs[name]
-        if not isinstance(x, Tensor) or x.ndim < 2:
-            raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got {_shape_or_words(x)}")
-        if x.is_complex():
-            raise ShapeError(f"input {name!r} needs floats, whole numbers or flags, but got {x.dtype}; use x.abs()")
-
-        if like is None and x.is_floating_point():
-            like = x
-
-        known[name] = empty_spec(x)
-
-    like = next(iter(known.values())) if like is None else like.transpose(0, 1)
-    for name, empty in known.items():
-        dtype = like.dtype if empty.is_floating_point() else empty.dtype
-        _refuse_other(name, empty, like.shape[0], dtype, like.device)
-
-    return known
-
-
-def empty_spec(x: Tensor) -> Tensor:
-    """The batch, shape, dtype and device of an input `(T, B, *N)`, as an empty tensor `(B, 0, *N)`."""
-    return x.new_empty((x.shape[1], 0, *x.shape[2:]))
-
-
-def check_inputs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> None:
-    """Raises where an input is unknown, malformed or of another stream than before.
-
-    Args:
-        clocks: of all inputs.
-        inputs: of one call.
-        known: result of `infer_input_specs`.
-    """
-    _refuse_unknown(clocks, inputs)
-    for name, x in inputs.items():
-        empty = known[name]
-        if not isinstance(x, Tensor) or x.ndim != empty.ndim or x.shape[2:] != empty.shape[2:]:
-            shape = ", ".join(["T", str(len(empty)), *map(str, empty.shape[2:])])
-            raise ShapeError(
-                f"input {name!r} needs a signal ({shape}), as at the start of the stream, but got {_shape_or_words(x)}"
-            )
-
-        if x.shape[1] != empty.shape[0] or x.dtype != empty.dtype or x.device != empty.device:
-            _refuse_other(name, x.transpose(0, 1), empty.shape[0], empty.dtype, empty.device)
-
-
-def _shape_or_words(x: object) -> str:
-    if isinstance(x, Tensor):
-        return str(tuple(x.shape))
-    return in_words(x) + ("; torch.from_numpy makes a tensor of it" if type(x).__name__ == "ndarray" else "")
-
-
-def _refuse_unknown(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -> None:
-    for name in inputs:
-        if name not in clocks:
-            raise ConfigError(f"there is no input {name!r}; {did_you_mean(name, clocks)}")
-
-
-def _refuse_other(name: str, x: Tensor, batch: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Raises where a signal, with its batch first, has another batch, dtype or device than the stream."""
-    if x.shape[0] != batch:
-        raise ShapeError(
-            f"input {name!r} has a batch of {len(x)}, but the stream has {batch}; signals are time first, (T, B, *N): "
-            "where the batch comes first, give x.transpose(0, 1)"
-        )
-
-    mixes = is_autocast(device) and {x.dtype, dtype} <= SINGLE_OR_HALF  # autocast casts where it has to
-    if (x.dtype != dtype and not mixes) or x.device != device:
-        raise ShapeError(
-            f"input {name!r} is {x.dtype} on {x.device}, but the stream is {dtype} on {device}; move it with .to()"
-        )
-
-
-def check_finite(name: str, x: Tensor | None) -> None:
-    """Raises where an input holds NaN or infinity, if its values can be read without waiting for a device."""
-    if not isinstance(x, Tensor) or not x.is_floating_point() or x.numel() == 0 or not reads_values(x, is_first=True):
-        return
-
-    # the sum is not finite where any value is not
-    total = x.detach().sum(dtype=torch.float32 if x.element_size() < 4 else None)
-    if not math.isfinite(number_on_cpu(total) if x.is_cpu else float(total)):
-        refuse_not_finite(name, x)
-
-
-def refuse_not_finite(name: str, x: Tensor) -> None:
-    """Raises where an input holds NaN or infinity; it waits for the signal's device."""
-    if x.dtype == torch.bool:
-        return
-
-    number = int((~x.detach().isfinite()).sum())
-    if number:
-        raise DataError(
-            f"input {name!r} has {number} values that are not finite (NaN or infinite); correct the data first"
-        )
-
-
 def refuse_part_not_finite(
-    plan: NetworkPlan,
-    signals: Mapping[str, Tensor | None],
-    start: int,
-    stop: int,
-    cause: Exception | None = None,
+    plan: NetworkPlan, signals: Mapping[str, Tensor | None], start: int, stop: int, cause: Exception | None = None
 ) -> None:
-    """Raises where the output of a part holds NaN or infinity; it waits for the signals' device.
-
-    Args:
-        plan: of the network.
-        signals: outputs of the parts in these ticks, None for none.
-        start: first tick.
-        stop: the tick after the last.
-        cause: what a layer of the part found.
-    """
+    """Raises if the output of a part in these ticks holds NaN or infinity; it waits for the signals' device."""
     found: list[tuple[int, str]] = []
     for group in plan.groups:
         for name in (signal for part in group.parts for signal in plan.signals[part]):
@@ -315,7 +160,7 @@ def refuse_part_not_finite(
             found.append((plan.clocks[name].ticks(start, stop)[row], name))
 
     if found:
-        # of one tick the first by the order in which parts run: the others have got it from there
+        # of one tick the first in the order of the parts: the others have got it from there
         tick, name = min(found, key=lambda one: one[0])
         detail = "" if cause is None else f" ({cause})"
         raise DataError(
@@ -325,24 +170,16 @@ def refuse_part_not_finite(
 
 
 def needs_finite_check(inputs: Iterable[str], plan: NetworkPlan, parts: Mapping[str, nn.Module]) -> list[str]:
-    """Inputs in which NaN or infinity could pass unnoticed, so that the network checks every value itself.
-
-    The other inputs lead straight to neurons, which check their membranes after the first call: one value a neuron,
-    not one a neuron and step. A part in a loop or under modulation runs in pieces, so its first call is not the whole.
-
-    Args:
-        inputs: their names.
-        plan: of the network.
-        parts: all parts.
-
-    Returns:
-        Names of inputs.
-    """
+    """The inputs in which NaN or infinity could pass unnoticed, so that the network checks every value itself."""
+    # the others lead straight to neurons, which check their membranes after the first call: one value a neuron, not one
+    # a neuron and step; a part in a loop or under modulation runs in pieces, so that its first call is not the whole
     routes = plan.routes.values()
     in_pieces = {part for group in plan.groups if group.loop for part in group.parts}
     in_pieces |= {route.link.part for route in routes if isinstance(route.link, Modulation)}
     guarded = {
-        route.name: route.direct and route.link.part not in in_pieces and _guards(parts[route.link.part])
+        route.name: route.direct_source is not None
+        and route.link.part not in in_pieces
+        and _guards(parts[route.link.part])
         for route in routes
     }
 
@@ -353,7 +190,7 @@ def needs_finite_check(inputs: Iterable[str], plan: NetworkPlan, parts: Mapping[
 
 
 def _guards(part: nn.Module) -> bool:
-    """Whether NaN or infinity in the input of a part always shows in the membranes of its first neurons."""
+    """True if NaN or infinity in the input of a part always shows in the membranes of its first neurons."""
     for layer in part if isinstance(part, Sequential) else [part]:
         if isinstance(layer, Neuron):
             # a neuron in its refractory time ignores its input

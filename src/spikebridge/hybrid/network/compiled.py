@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,42 +17,15 @@ from torch.func import functional_call
 
 from spikebridge.errors import ConfigError, SpikebridgeError
 from spikebridge.hybrid.clock import count_ticks
-from spikebridge.hybrid.network.checks import check_finite
 from spikebridge.hybrid.network.delivery import split_inputs
-from spikebridge.hybrid.network.graph import NetworkGraph
-from spikebridge.hybrid.network.program import RowSegment
+from spikebridge.hybrid.network.program import run_tick
 from spikebridge.hybrid.unit.discretizer import DrawState
-from spikebridge.neurons.state import State
+from spikebridge.neurons.state import State, tensors_of
 from spikebridge.ops.checks import is_checked
 from spikebridge.ops.selection import has_hooks, is_reference, supports_rows
 
-_MOST_GRAPHS = 256
-
-
-@runtime_checkable
-class _Network(NetworkGraph, Protocol):
-    """What a compiled network uses of a `HybridNetwork`."""
-
-    dt: float
-    outputs: tuple[str, ...]
-
-    def __call__(
-        self, inputs: Mapping[str, Tensor], state: State = None, ticks: int | None = None
-    ) -> tuple[dict[str, Tensor], State]: ...
-
-    def step(self, inputs: Mapping[str, Tensor], state: State = None) -> tuple[dict[str, Tensor], State]: ...
-
-    def initial_state(self, inputs: Mapping[str, Tensor]) -> State: ...
-
-    def empty(self, name: str, state: State) -> Tensor: ...
-
-    def check_stream(self, state: State, inputs: Mapping[str, Tensor]) -> None: ...
-
-    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
-
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]: ...
+_MAX_GRAPHS = 256
+_Network: TypeAlias = Any  # a `HybridNetwork`, whose module imports this one
 
 
 class CompiledNetwork:
@@ -67,16 +40,16 @@ class CompiledNetwork:
         block: ticks of one graph. With 1, a whole sequence, steps and any cut agree to the bit; more are faster.
 
     Raises:
-        ConfigError: a block that is no whole number above 0.
+        ConfigError: a block that is no integer above 0.
     """
 
     def __init__(self, network: _Network, block: int = 1) -> None:
         if isinstance(block, bool) or not isinstance(block, int) or block < 1:
-            raise ConfigError(f"a compiled network needs block= as a whole number of ticks above 0, but got {block!r}")
+            raise ConfigError(f"a compiled network needs block= as an integer of ticks above 0, but got {block!r}")
 
         self.network = network
         self.block = block
-        self.settled = max(1, *(group.schedule.settled for group in network.plan.groups))
+        self.periodic_from = max(1, *(group.schedule.periodic_from for group in network.plan.groups))
         self._graphs: dict[Hashable, _Graph] = {}
 
     def __call__(
@@ -97,20 +70,19 @@ class CompiledNetwork:
             network.check_stream(state, inputs)
 
         if state.ticks == 0:
-            for name, x in inputs.items():
-                check_finite(name, x)
+            network.check_finite(inputs, inputs)
 
-        given = {name: inputs[name].shape[0] if name in inputs else 0 for name in network.inputs}
+        counts = {name: inputs[name].shape[0] if name in inputs else 0 for name in network.inputs}
         start = state.ticks
-        stop = start + count_ticks(network.inputs, given, start, ticks, network.dt)
-        settled = min(max(start, self.settled), stop)
-        edges = [start, settled, *range(settled + self.block, stop, self.block), *([stop] if stop > settled else [])]
+        stop = start + count_ticks(network.inputs, counts, start, ticks, network.dt)
+        begin = min(max(start, self.periodic_from), stop)
+        edges = [start, *range(begin, stop, self.block), stop]
         first, *blocks = split_inputs(network.inputs, inputs, edges)
-        outputs, state = network(first, state, settled - start) if settled > start else ({}, state)
+        outputs, state = network(first, state, begin - start) if begin > start else ({}, state)
         collected = {name: [y] for name, y in outputs.items()}
 
         if blocks:
-            modules = dict(network.named_modules())  # one walk a call
+            modules = dict(network.named_modules())
             _refuse_uncompilable(modules, state)
             state = self._run_blocks(modules, blocks, edges[1:], state, collected)
 
@@ -119,8 +91,10 @@ class CompiledNetwork:
 
     def step(self, inputs: Mapping[str, Tensor], state: State = None) -> tuple[dict[str, Tensor], State]:
         """Runs one tick, as `HybridNetwork.step`."""
-        if state is None:  # the first tick runs as it is
+        # the first tick runs as it is
+        if state is None:
             return self.network.step(inputs)
+
         outputs, state = self({name: x.unsqueeze(0) for name, x in inputs.items()}, state, ticks=1)
         return {name: y[0] if y.shape[0] else y for name, y in outputs.items()}, state
 
@@ -134,7 +108,8 @@ class CompiledNetwork:
     ) -> State:
         network = self.network
         parameters = dict((*network.named_parameters(), *network.named_buffers()))
-        values, form = _split((state.parts, state.links))
+        values = tensors_of((state.parts, state.links))
+        form = _form_of((state.parts, state.links))
         graph: _Graph | None = None
 
         for (a, b), xs in zip(pairwise(edges), blocks, strict=True):
@@ -144,7 +119,8 @@ class CompiledNetwork:
                 key = (ticks, form, _key(modules.values(), parameters, xs, values))
                 following = self._graphs.get(key)
                 if following is None:
-                    if len(self._graphs) >= _MOST_GRAPHS:
+                    # shapes that differ from call to call would fill the memory with graphs
+                    if len(self._graphs) >= _MAX_GRAPHS:
                         self._graphs.clear()
                     names = [f"network.{name}" for name in parameters], list(xs)
                     following = self._graphs[key] = _Graph(_Ticks(network, range(a, b), names, form))
@@ -159,7 +135,7 @@ class CompiledNetwork:
             for name, y in zip(graph.ticks.outputs, outputs, strict=True):
                 collected.setdefault(name, []).append(y)
 
-        parts, links = _join(values, form)
+        parts, links = _filled(form, iter(values))
         return state._replace(ticks=edges[-1], parts=parts, links=links)
 
 
@@ -167,32 +143,18 @@ _Form: TypeAlias = Any  # a state without its tensors, hashable: types, names, a
 _TENSOR = object()
 
 
-def _split(state: State) -> tuple[list[Tensor], _Form]:
-    """The tensors of a state, in order, and its form."""
-    values: list[Tensor] = []
-    return values, _form_of(state, values)
-
-
-def _form_of(state: State, values: list[Tensor]) -> _Form:
+def _form_of(state: State) -> _Form:
     # not torch's own walk over nested values, which takes three times as long
     if isinstance(state, Tensor):
-        values.append(state)
         return _TENSOR
-
     if isinstance(state, dict):
-        return dict, tuple(state), tuple([_form_of(value, values) for value in state.values()])
-    if isinstance(state, tuple | list):
-        return type(state), tuple([_form_of(value, values) for value in state])
+        return dict, tuple(state), tuple(map(_form_of, state.values()))
 
-    return state
-
-
-def _join(values: Iterable[Tensor], form: _Form) -> State:
-    """The state of a form with these tensors."""
-    return _filled(form, iter(values))
+    return (type(state), tuple(map(_form_of, state))) if isinstance(state, tuple | list) else state
 
 
 def _filled(form: _Form, values: Iterator[Tensor]) -> State:
+    """The state of a form, with the next of these tensors at each place."""
     if form is _TENSOR:
         return next(values)
     if type(form) is not tuple:
@@ -206,14 +168,7 @@ def _filled(form: _Form, values: Iterator[Tensor]) -> State:
 
 
 class _Ticks(nn.Module):
-    """Some ticks of a network as a function of tensors.
-
-    Args:
-        network: the network.
-        ticks: one after another.
-        names: of parameters and buffers, and of inputs.
-        before: the form of the states before them.
-    """
+    """Some ticks of a network as a function of tensors: parameters, inputs, and the states before them."""
 
     def __init__(
         self, network: _Network, ticks: range, names: tuple[Sequence[str], Sequence[str]], before: _Form
@@ -236,23 +191,20 @@ class _Ticks(nn.Module):
         ticks = self.ticks
         inputs = dict(zip(self.input_names, tensors[:number], strict=True))
         pieces = split_inputs(self.network.inputs, inputs, range(ticks.start, ticks.stop + 1))
-        parts, links = _join(tensors[number:], self.before)
+        parts, links = _filled(self.before, iter(tensors[number:]))
         collected: dict[str, list[Tensor]] = {}
 
-        for tick, now in zip(ticks, pieces, strict=True):
-            segment = RowSegment.begin(self.network, now, (parts, links), (tick, tick + 1), checked=False)
-            segment.run()
-            parts = segment.parts
-            links = segment.link_states()
-
+        for tick, piece in zip(ticks, pieces, strict=True):
+            xs = {name: x[0] for name, x in piece.items()}
+            rows, parts, links = run_tick(self.network, xs, (parts, links), tick, checked=False)
             for name in self.network.outputs:
-                if (y := segment.signals[name]) is not None:
+                if (y := rows[name]) is not None:
                     collected.setdefault(name, []).append(y)
 
-        values, self.after = _split((parts, links))
+        self.after = _form_of((parts, links))
         self.outputs = list(collected)
 
-        return [*(torch.cat(ys) for ys in collected.values()), *values]
+        return [*(torch.stack(ys) for ys in collected.values()), *tensors_of((parts, links))]
 
 
 class _Graph:
@@ -312,7 +264,7 @@ _NUMBERS = (int, float, str)  # a tuple: `isinstance` of a union takes twice as 
 def _key(
     modules: Iterable[nn.Module], parameters: Mapping[str, Tensor], xs: Mapping[str, Tensor], values: Sequence[Tensor]
 ) -> Hashable:
-    """What a graph depends on beside its ticks: shapes, and the numbers that modules keep."""
+    """The shapes, the numbers that modules keep, and the modes: a graph depends on them and on its ticks."""
     tensors = [(x.shape, x.dtype, x.device, x.requires_grad) for x in (*parameters.values(), *xs.values(), *values)]
     numbers = [
         (id(module), *[value for value in vars(module).values() if isinstance(value, _NUMBERS)]) for module in modules
@@ -323,7 +275,7 @@ def _key(
 
 
 def _refuse_uncompilable(modules: Mapping[str, nn.Module], state: State) -> None:
-    """Raises for what a graph would leave out or freeze in silence."""
+    """Raises if a graph would leave something out, or keep it as it is, in silence."""
     if not supports_rows(state.like):
         raise ConfigError(
             "a compiled network runs float32 and float64, outside of autocast, torch.compile and torch.func, but got "

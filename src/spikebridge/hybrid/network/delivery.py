@@ -1,51 +1,40 @@
 """Delivery on links: values that wait for their tick, and the newest value that a held link gives.
 
-A `LinkBuffer` is a link during one call: its unit turns the source's signal into values, which wait there until they
-are delivered. A `ZeroOrderHold` reads a held signal: at each tick the newest value delivered so far.
+A `LinkBuffer` is a link during one call: its unit turns the source's signal into values, which wait until they are
+delivered. A `ZeroOrderHold` is a held signal: at each tick the newest value delivered so far.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikebridge.errors import ShapeError, StateError
 from spikebridge.hybrid.clock import Clock
-from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe, trigger_of
+from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.hybrid.unit.window import Starts, window_starts_from_clock, window_starts_from_mask
 
 
 def split_samples(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | None]:
-    """A signal in pieces of given numbers of samples, None for an empty one.
-
-    All at once: slicing piece by piece would cost the whole length each time in the backward pass.
-
-    Example:
-        >>> [None if piece is None else piece.tolist() for piece in split_samples(torch.tensor([1, 2, 3]), [2, 0, 1])]
-        [[1, 2], None, [3]]
-    """
+    """A signal in pieces of given numbers of samples, None for an empty one."""
     if x is None:
         return [None] * len(numbers)
     if len(numbers) == 1:
         return [x]
 
+    # all at once: slicing piece by piece would cost the whole length each time in the backward pass
     return [piece if piece.shape[0] else None for piece in x.split(list(numbers))]
 
 
 def split_inputs(
     clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], edges: Sequence[int]
 ) -> list[dict[str, Tensor]]:
-    """The samples of inputs from each tick in `edges` to before the next; an input without one is left out.
-
-    Example:
-        >>> pieces = split_inputs({"x": Clock(2, 0)}, {"x": torch.tensor([1, 2])}, range(4))
-        >>> [{name: x.tolist() for name, x in piece.items()} for piece in pieces]
-        [{'x': [1]}, {}, {'x': [2]}]
-    """
+    """The samples of inputs from each tick in `edges` to before the next; an input without one is left out."""
     columns = {
         name: split_samples(x, [clocks[name].between(a, b) for a, b in pairwise(edges)]) for name, x in inputs.items()
     }
@@ -55,15 +44,31 @@ def split_inputs(
     ]
 
 
-def initial_link_state(route: Route, unit: HybridUnit | None, spec: SignalSpec, like: Tensor) -> LinkState:
-    """The state of a link before the first tick; None stands for what its unit makes of the first sample.
+def sort_values(
+    routes: Iterable[Route], read: Callable[[Route], Any]
+) -> tuple[list[Any], dict[str, Any], list[tuple[Route, Any]]]:
+    """The values read from the links of a part, None for none: by position, by name, and those that modulate."""
+    signals: list[Any] = []
+    named: dict[str, Any] = {}
+    modulations: list[tuple[Route, Any]] = []
 
-    Args:
-        route: the link.
-        unit: its unit.
-        spec: of its values.
-        like: a tensor of the stream, batch first.
-    """
+    for route in routes:
+        value = read(route)
+        if value is None:
+            continue
+
+        if route.path:
+            modulations.append((route, value))
+        elif route.into is None:
+            signals.append(value)
+        else:
+            named[route.into] = value
+
+    return signals, named, modulations
+
+
+def initial_link_state(route: Route, unit: HybridUnit | None, spec: SignalSpec, like: Tensor) -> LinkState:
+    """The state of a link before the first tick of a stream like a tensor with its batch first."""
     batch = like.shape[0]
     return LinkState(
         unit=UnitState() if unit is None else unit.initial_state(batch, like.device),
@@ -76,11 +81,10 @@ def initial_link_state(route: Route, unit: HybridUnit | None, spec: SignalSpec, 
 def _initial_value(route: Route, like: Tensor, spec: SignalSpec) -> Tensor:
     initial = route.link.initial if isinstance(route.link, Transmission) else 0.0
     shape = (like.shape[0], *spec.shape)
-    dtype = spec.dtype
     if not isinstance(initial, Tensor):
-        return like.new_full(shape, initial, dtype=dtype)
+        return like.new_full(shape, initial, dtype=spec.dtype)
 
-    value = initial.to(device=like.device, dtype=dtype)
+    value = initial.to(device=like.device, dtype=spec.dtype)
     try:
         return value.expand(shape).clone()
     except RuntimeError:
@@ -95,22 +99,13 @@ def unfit_initial(route: Route, initial: torch.Size, shape: torch.Size) -> Shape
     )
 
 
+_REMEDY = "give the state that this network returned for the same stream, or None for a new stream"
+
+
 def refuse_other_link(
     route: Route, unit: HybridUnit | None, state: LinkState, spec: SignalSpec, like: Tensor, tick: int
 ) -> None:
-    """Raises where the state of a link is not its own at a tick, or of another stream. It reads no values.
-
-    Args:
-        route: the link.
-        unit: its unit.
-        state: its state.
-        spec: of its values.
-        like: a tensor of the stream, batch first.
-        tick: the next tick.
-
-    Raises:
-        StateError: another type, number of waiting values, shape or device.
-    """
+    """Raises if the state of a link is not its own before a tick, or of another stream. It reads no values."""
     whose = f"{describe(route.link)} has"
     if type(state) is not LinkState:
         raise StateError(f"{whose} a {type(state).__name__} as its state, not a LinkState; {_REMEDY}")
@@ -134,46 +129,27 @@ def refuse_other_link(
             raise StateError(f"{whose} a state on {value.device}, but the stream is on {like.device}")
 
 
-_REMEDY = "give the state that this network returned for the same stream, or None for a new stream"
-
-
 @dataclass(slots=True, eq=False)
 class LinkBuffer:
-    """A link during one call: the source's signal is pushed through its unit, the values are popped when they are due.
-
-    Attributes:
-        route: the link with its clocks.
-        unit: its unit, None without one.
-        waiting: values not yet delivered, oldest first, `(r, B, *N)` each.
-        initial: state of the link before the call; the other attributes are its present state.
-        checked: whether signals are checked, as at the first call of a stream.
-    """
+    """A link during one call: a signal is pushed through its unit, the values are popped when they are due."""
 
     route: Route
     unit: HybridUnit | None
-    waiting: deque[Tensor]
-    unit_state: UnitState
-    held: Tensor | None
-    context: Tensor | None
-    triggered: Tensor | None
     initial: LinkState
-    checked: bool
-    changed: bool = False
+    checked: bool  # as at the first call of a stream
+    unit_state: UnitState = field(init=False)
+    held: Tensor | None = field(init=False)
+    context: Tensor | None = field(init=False)
+    triggered: Tensor | None = field(init=False)
+    waiting: deque[Tensor] = field(init=False)  # values not yet delivered, oldest first, `(r, B, *N)` each
+    changed: bool = field(init=False, default=False)  # values have come or gone since the call began
 
-    @classmethod
-    def begin(cls, route: Route, unit: HybridUnit | None, state: LinkState, checked: bool) -> "LinkBuffer":
-        """The buffer of a link from its state."""
-        waiting = deque([state.queue.transpose(0, 1)] if state.queue is not None else ())
-        return cls(route, unit, waiting, state.unit, state.held, state.context, state.triggered, state, checked)
+    def __post_init__(self) -> None:
+        self.unit_state, queue, self.held, self.context, self.triggered = self.initial
+        self.waiting = deque() if queue is None else deque((queue.transpose(0, 1),))
 
     def push(self, signals: Mapping[str, Tensor | None], start: int, stop: int) -> None:
-        """Runs the unit on what the source gave.
-
-        Args:
-            signals: samples of every source of the link in these ticks, None for none.
-            start: first tick.
-            stop: the tick after the last.
-        """
+        """Runs the unit on the samples of the link's sources in these ticks, None for none."""
         route = self.route
         unit = self.unit
         x = signals[route.link.source]
@@ -182,12 +158,12 @@ class LinkBuffer:
                 self._append(x)
             return
 
-        context = starts = None
+        context = None
+        starts = None
         if route.context is not None:
             context = self._read_context(route.context, signals[str(route.link.context)], start, stop)
-
         if route.trigger is not None:
-            starts = self._window_starts(route.trigger, signals[str(trigger_of(route.link))], start, stop)
+            starts = self._window_starts(route.trigger, signals[route.sources[-1]], start, stop)
 
         if x is None:
             return
@@ -195,11 +171,12 @@ class LinkBuffer:
         if self.checked:
             unit.check_inputs(x)
 
+        # without a window that closes there is nothing to compute
         if route.makes.between(start, stop):
             y, self.unit_state = unit(x, self.unit_state, starts=starts, context=context)
             self._append(y)
         else:
-            self.unit_state = unit.buffer_steps(x, self.unit_state)
+            self.unit_state = unit.buffer_steps(x.transpose(0, 1), self.unit_state)
 
     def pop(self, start: int, stop: int) -> Tensor | None:
         """The values delivered from tick `start` to before `stop`, `(r, B, *N)`, or None."""
@@ -210,9 +187,9 @@ class LinkBuffer:
 
         self.changed = True
         popped = []
-
         while number:
             piece = self.waiting.popleft()
+            # the later part of a piece waits on, in front of the others
             if piece.shape[0] > number:
                 self.waiting.extendleft(reversed(piece.split(number)))
                 piece = self.waiting.popleft()
@@ -223,32 +200,67 @@ class LinkBuffer:
         return popped[0] if len(popped) == 1 else torch.cat(popped)
 
     def pop_spans(self, spans: Sequence[tuple[int, int]]) -> list[Tensor | None]:
-        """The same for each of some adjacent spans, when the signal of all of them has been pushed."""
+        """The same for each of some adjacent spans, after the signal of all of them has been pushed."""
         delay = self.route.delay
         numbers = [self.route.clock.between(a - delay, b - delay) for a, b in spans]
         return split_samples(self.pop(spans[0][0], spans[-1][1]), numbers)
 
-    def state(self) -> LinkState:
-        """The state of the link after the call: copies, so that it keeps no long signal in memory."""
-        queue = self.initial.queue
-        if self.changed:
-            queue = torch.cat(list(self.waiting)).transpose(0, 1) if self.waiting else None
+    def values_at(self, ticks: list[int], arrived: Tensor | None, start: int) -> "Tensor | ZeroOrderHold | None":
+        """The values at ticks of the target, `(T, B, *N)`, None without a tick; those of a modulation as they hold."""
+        if self.route.sampled:
+            return self._with_initial(arrived, len(ticks)) if ticks else None
 
+        hold = self._hold(ticks, arrived, start)
+        if self.route.path:
+            return hold
+
+        return hold.values(0, len(ticks)) if ticks else None
+
+    def _hold(self, ticks: list[int], arrived: Tensor | None, start: int) -> "ZeroOrderHold":
+        """The values of a held link, of which the newest stays held."""
+        if arrived is None:
+            return ZeroOrderHold(self.held, None, [0] * len(ticks))
+
+        clock = self.route.clock
+        before = clock.count(start - self.route.delay)
+        counts = [count - before for count in clock.counts(ticks, self.route.delay)]
+        hold = ZeroOrderHold(self.held, arrived, counts)
+        self.held = arrived[-1]
+
+        return hold
+
+    def _with_initial(self, arrived: Tensor | None, number: int) -> Tensor | None:
+        """The values of a sampled link: initial ones in the gap that a delay leaves, then those that have arrived."""
+        missing = number - (0 if arrived is None else arrived.shape[0])
+        if missing == 0 or self.held is None:
+            return arrived
+
+        gap = self.held.expand(missing, *self.held.shape)
+        return gap if arrived is None else torch.cat([gap, arrived])
+
+    def state(self) -> LinkState:
+        """The state of the link after the call."""
+        before = self.initial
         held = self.held
         context = self.context
-        if held is not None and held is not self.initial.held:
+        # copies, so that the state keeps no long signal in memory
+        if held is not None and held is not before.held:
             held = held.clone()
-
-        if context is not None and context is not self.initial.context:
+        if context is not None and context is not before.context:
             context = context.clone()
 
+        queue = self.queue() if self.changed else before.queue
         return LinkState(self.unit_state, queue, held, context, self.triggered)
 
+    def queue(self) -> Tensor | None:
+        """The values that wait, batch first, `(B, Q, *N)`."""
+        return torch.cat(tuple(self.waiting)).transpose(0, 1) if self.waiting else None
+
     def refuse_values(self, shape: torch.Size) -> None:
-        """Raises where values of another shape `*N` than before come."""
+        """Raises if values of another shape `*N` than before come."""
         if self.held is not None and shape != self.held.shape:
             raise ShapeError(
-                f"{describe(self.route.link)} carried {tuple(self.held.shape)}, but now {tuple(shape)}; begin anew "
+                f"{describe(self.route.link)} carried {tuple(self.held.shape)}, but now {tuple(shape)}; begin again "
                 "with network.initial_state(inputs), which finds the shapes of a network that has changed"
             )
 
@@ -275,22 +287,11 @@ class LinkBuffer:
 
 @dataclass(slots=True)
 class ZeroOrderHold:
-    """A held signal over some ticks: at each tick the newest value delivered so far.
+    """A held signal over some ticks: at each tick the newest value delivered so far."""
 
-    Args:
-        held: the value before these ticks, `(B, *N)`; None where there is none.
-        arrived: values delivered in these ticks, oldest first, `(r, B, *N)`, or None.
-        counts: for each tick, how many of them have been delivered.
-
-    Example:
-        >>> hold = ZeroOrderHold(torch.zeros(1), torch.tensor([[1.0], [2.0]]), counts=[0, 1, 1, 2])
-        >>> hold.values(0, 4).flatten().tolist()
-        [0.0, 1.0, 1.0, 2.0]
-    """
-
-    held: Tensor | None
-    arrived: Tensor | None
-    counts: list[int]
+    held: Tensor | None  # the value before these ticks, `(B, *N)`
+    arrived: Tensor | None  # values delivered in these ticks, oldest first, `(r, B, *N)`
+    counts: list[int]  # for each tick the number of them that have been delivered
     rows: Sequence[Tensor] = ()
 
     @property
@@ -308,7 +309,7 @@ class ZeroOrderHold:
     @property
     def changes(self) -> list[int]:
         """The ticks at which the value differs from that of the tick before."""
-        return [i for i, (before, now) in enumerate(pairwise(self.counts), start=1) if before != now]
+        return [i for i, (before, after) in enumerate(pairwise(self.counts), start=1) if before != after]
 
     def values(self, a: int, b: int) -> Tensor:
         """The value at each of the ticks from `a` to before `b`, `(b - a, B, *N)`."""
@@ -329,8 +330,8 @@ class ZeroOrderHold:
 
     def signal(self, a: int, b: int) -> Tensor:
         """The same, but `(1, B, *N)` where it does not change."""
-        same = self.counts[a] == self.counts[b - 1]
-        return self._row(self.counts[a]).unsqueeze(0) if same else self.values(a, b)
+        is_constant = self.counts[a] == self.counts[b - 1]
+        return self._row(self.counts[a]).unsqueeze(0) if is_constant else self.values(a, b)
 
     def _row(self, count: int) -> Tensor:
         if count == 0 or self.arrived is None:

@@ -1,7 +1,7 @@
 """The graph of a hybrid network: names, clocks and execution order, worked out once when the network is built.
 
 Parts run along their links; the parts of a loop form one group. A part without a declared clock has that of its
-sampled inputs. `NetworkGraph` is what execution and shape inference use of a network.
+sampled inputs. `NetworkGraph` names the attributes of a network that execution and shape inference use.
 """
 
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -17,30 +17,26 @@ from spikebridge.hybrid.modulation import acts_on_a_parameter
 from spikebridge.hybrid.network.link import Link, Modulation, Route, Transmission, describe, sources_of, trigger_of
 from spikebridge.hybrid.network.schedule import Schedule
 from spikebridge.hybrid.unit.unit import HybridUnit
+from spikebridge.neurons.state import Form
 
 
 @dataclass(frozen=True)
 class Group:
-    """Parts that run together: one part, or the parts of a loop in the order in which they run inside a tick.
-
-    Attributes:
-        parts: their names.
-        loop: whether they depend on each other.
-        internal: links from a part of the loop.
-        delayed: those of them with a delay, which end the spans of the loop.
-        external: signals from outside that the units of internal links read, too.
-        schedule: what happens in each tick.
-    """
+    """Parts that run together: one part, or the parts of a loop in the order in which they run inside a tick."""
 
     parts: list[str]
     schedule: Schedule
-    loop: bool = False
-    internal: tuple[Route, ...] = ()
-    delayed: tuple[Route, ...] = ()
-    external: tuple[str, ...] = ()
+    internal: tuple[Route, ...] = ()  # links from a part of the loop
+    delayed: tuple[Route, ...] = ()  # those of them with a delay, which end the spans of the loop
+    external: tuple[str, ...] = ()  # signals from outside that the units of internal links read, too
+
+    @property
+    def loop(self) -> bool:
+        """True if its parts feed back into each other."""
+        return bool(self.internal)
 
     def runs_tick_by_tick(self, start: int) -> bool:
-        """Whether from a tick on each part fires at most once a span, so that whole spans have nothing to share."""
+        """True if from a tick on each part fires at most once a span, so that whole spans have nothing to share."""
         shortest = min(self.schedule.clocks[part].period for part in self.parts)
         return any(
             max(r.makes.next(start) + r.delay - start, -(-r.delay // r.makes.period) * r.makes.period) <= shortest
@@ -63,32 +59,24 @@ class Group:
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """What follows from the parts and links of a network.
+    """The clocks, links and groups that follow from the parts and links of a network."""
 
-    Attributes:
-        clocks: of all signals and parts.
-        routes: the links by name.
-        incoming: the links by target.
-        groups: of parts, in the order in which they run.
-        signals: by part the names of the signals that it gives: its own name, or "part.key" for each key that is read.
-    """
-
-    clocks: dict[str, Clock]
+    clocks: dict[str, Clock]  # of all signals and parts
     routes: dict[str, Route]
-    incoming: dict[str, list[Route]]
-    groups: list[Group]
-    signals: dict[str, tuple[str, ...]]
+    incoming: dict[str, list[Route]]  # by part
+    groups: list[Group]  # in the order in which they run
+    signals: dict[str, tuple[str, ...]]  # by part those that are read of it: its own name, or "part.key" for each key
 
 
 @runtime_checkable
 class NetworkGraph(Protocol):
-    """What execution and shape inference use of a hybrid network."""
+    """The attributes of a hybrid network that execution and shape inference use."""
 
     parts: nn.ModuleDict
     units: nn.ModuleDict
     inputs: dict[str, Clock]
     plan: NetworkPlan
-    seen: dict[str, set[Hashable]]  # shapes of signals and states that parts have accepted
+    accepted: dict[str, dict[Hashable, Form]]  # by part: shapes of signals that it took, and the form of its state then
 
     def unit_of(self, route: Route) -> HybridUnit | None:
         """The unit of a link."""
@@ -105,22 +93,7 @@ def make_plan(
     outputs: Sequence[str],
     dt: float,
 ) -> NetworkPlan:
-    """Works out clocks, routes and groups.
-
-    Args:
-        inputs: their clocks.
-        parts: by name.
-        declared: clocks of parts without a sampled input.
-        links: in the order of a part's arguments.
-        outputs: names of signals.
-        dt: base step [s].
-
-    Returns:
-        The plan.
-
-    Raises:
-        ConfigError: unknown or repeated names, clocks that do not fit, a loop without delay.
-    """
+    """Works out clocks, routes and groups, or raises a `ConfigError` for names, clocks or a loop that cannot be run."""
     _check_names(inputs, parts, links)
     signals = _signals_of_parts(parts, links, outputs)
     names = _name_links(links)
@@ -129,6 +102,7 @@ def make_plan(
     clocks |= {signal: clocks[part] for part, given in signals.items() for signal in given}
     routes = {name: _route(name, link, delays[name], clocks, parts) for name, link in names.items()}
 
+    # a sampled target takes one value at each of its ticks, neither more nor less
     for route in routes.values():
         if not route.link.held and route.reads != clocks[route.link.part]:
             raise ConfigError(_mismatch(route, clocks[route.link.part], dt))
@@ -138,12 +112,7 @@ def make_plan(
 
 
 def owner_of(signal: str, parts: Container[str] | nn.ModuleDict) -> str:
-    """The part or input that gives a signal: "part" of "part.key".
-
-    Example:
-        >>> owner_of("camera.events", {"camera"}), owner_of("events", {"camera"})
-        ('camera', 'events')
-    """
+    """The part or input that gives a signal: "part" of "part.key"."""
     head = signal.partition(".")[0]
     return head if head in parts else signal
 
@@ -312,19 +281,8 @@ def _mismatch(route: Route, wanted: Clock, dt: float) -> str:
 def _groups_in_order(
     incoming: Mapping[str, list[Route]], routes: list[Route], clocks: Mapping[str, Clock]
 ) -> list[Group]:
-    """Groups in an order in which every group comes after those it depends on.
-
-    Args:
-        incoming: links by part, in the order given by the user, which decides where links leave the order open.
-        routes: all links.
-        clocks: of all signals.
-
-    Returns:
-        One group for each part outside of loops, and one for each loop.
-
-    Raises:
-        ConfigError: a loop without a delay; the message names its parts and proposes the link to delay.
-    """
+    """One group for each part outside of loops and one for each loop, each after those that it depends on."""
+    # between parts that do not depend on each other the order is that in which the user gave them
     groups = []
     for members in _strong_components(_dependencies(list(incoming), routes)):
         internal = tuple(
@@ -338,7 +296,7 @@ def _groups_in_order(
         read = [name for route in internal for name in route.sources]
         external = dict.fromkeys(name for name in read if owner_of(name, incoming) not in members)
         schedule = Schedule(order, delayed, incoming, clocks)
-        groups.append(Group(order, schedule, bool(internal), internal, delayed, tuple(external)))
+        groups.append(Group(order, schedule, internal, delayed, tuple(external)))
 
     return groups
 

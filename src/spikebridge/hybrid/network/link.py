@@ -1,11 +1,11 @@
 """Links of a hybrid network: transmission acts on neuron states, modulation on quantities (R. Zhao et al., 2022).
 
-`Transmission` and `Modulation` are what a user writes. A `Route` is a link with its name and clocks worked out, and a
+A user writes `Transmission` and `Modulation`. A `Route` is a link with its name and clocks worked out, and a
 `LinkState` is the state of a link between two calls.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias, get_args
+from typing import ClassVar, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +106,7 @@ class Modulation:
     delay: float | Ticks = 0.0
     context: str | None = None
     name: str | None = None
+    into: ClassVar[None] = None
 
     @property
     def part(self) -> str:
@@ -114,7 +115,7 @@ class Modulation:
 
     @property
     def path(self) -> str:
-        """The quantity inside the part."""
+        """The path of the quantity inside the part."""
         return self.target.partition(".")[2]
 
     def __post_init__(self) -> None:
@@ -133,22 +134,12 @@ Link: TypeAlias = Transmission | Modulation
 
 
 def describe(link: Link) -> str:
-    """A link in words, for messages.
-
-    Example:
-        >>> describe(Transmission("events", "snn"))
-        "the link 'events' -> 'snn'"
-    """
+    """A link in words, for messages."""
     return f"the link {link.source!r} -> {link.target!r}"
 
 
 def trigger_of(link: Link) -> str | None:
-    """The signal whose samples start the windows of a link's unit, None where there is none.
-
-    Example:
-        >>> trigger_of(Transmission("events", "ann", HybridUnit(Since("frames"))))
-        'frames'
-    """
+    """The signal whose samples start the windows of a link's unit, None without one."""
     return link.unit.window.trigger if link.unit is not None and isinstance(link.unit.window, Since) else None
 
 
@@ -178,7 +169,7 @@ def _check(link: Link) -> None:
 
 
 def _as_a_unit(stage: object) -> str:
-    """The unit that somebody may have meant with one of its stages."""
+    """A hint at the unit that a stage in its place may stand for."""
     name = type(stage).__name__
     places = ((Window, ""), (Discretizer, "None, None, None, "), (Kernel, "None, "), (Stateful, None))
     for kind, before in (*places, (nn.Module, "None, None, ")):
@@ -189,71 +180,53 @@ def _as_a_unit(stage: object) -> str:
 
 
 def sources_of(link: Link) -> tuple[str, ...]:
-    """Every signal that a link reads: its source, the context and the trigger of its unit.
-
-    Example:
-        >>> sources_of(Transmission("events", "ann", HybridUnit(Since("frames"))))
-        ('events', 'frames')
-    """
+    """Every signal that a link reads: its source, the context and the trigger of its unit."""
     return tuple(name for name in (link.source, link.context, trigger_of(link)) if name is not None)
 
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """A link with its name and clocks worked out.
-
-    Attributes:
-        clock: of the unit's output, before the delay.
-        reads: of the values that a sampled target gets, after the delay.
-        source: of the source.
-        delay: base ticks until a value arrives.
-        makes: of the ticks at which the unit gives a value: when windows close, or at every step of the source.
-        context: of the context, None without one.
-        trigger: of the signal whose samples start windows, None without one.
-        acts_on_a_parameter: whether it modulates a parameter of a plain module, and not a quantity of a neuron.
-        sampled: whether the target reads one new value at each of its ticks.
-        into: the target's argument of a transmission, None for one by position.
-        direct: whether the target reads every value of the source unchanged, in the same tick.
-        has_initial: whether the target may read an initial value.
-        sources: every signal that the link reads.
-    """
+    """A link with its name and clocks worked out; the clocks are those of signals, delays count base ticks."""
 
     name: str
     link: Link
-    clock: Clock
-    reads: Clock
+    clock: Clock  # of the unit's output, before the delay
+    reads: Clock  # of the values that a sampled target gets, after the delay
     source: Clock
-    makes: Clock
+    makes: Clock  # of the ticks at which the unit gives a value: when windows close, or at every step of the source
     delay: int = 0
     context: Clock | None = None
-    trigger: Clock | None = None
-    acts_on_a_parameter: bool = False
-    sampled: bool = field(init=False)
-    into: str | None = field(init=False)
-    direct: bool = field(init=False)
-    has_initial: bool = field(init=False)
-    sources: tuple[str, ...] = field(init=False)
+    trigger: Clock | None = None  # of the signal whose samples start windows
+    acts_on_a_parameter: bool = False  # of a plain module, and not on a quantity of a neuron
+
+    sampled: bool = field(init=False)  # the target reads one new value at each of its ticks
+    direct_source: str | None = field(init=False)  # the source, if its values arrive unchanged in the same tick
+    has_initial: bool = field(init=False)  # the target may read an initial value
+    sources: tuple[str, ...] = field(init=False)  # every signal that the link reads
+    into: str | None = field(init=False)  # the argument of the target that the values become, None for one by position
+    path: str = field(init=False)  # of the quantity that a modulation acts on, empty for a transmission
+    by: By = field(init=False)  # how a modulation acts
 
     def __post_init__(self) -> None:
         link = self.link
-        sampled = isinstance(link, Transmission) and not link.held
-        into = link.into if isinstance(link, Transmission) else None
-        direct = sampled and into is None and link.unit is None and self.delay == 0
-        has_initial = isinstance(link, Transmission) and (link.held or self.delay > 0)
-        computed = {"sampled": sampled, "into": into, "direct": direct, "has_initial": has_initial}
+        path, by = (link.path, link.by) if isinstance(link, Modulation) else ("", "replace")
+        sampled = not path and not link.held
+        is_direct = sampled and link.into is None and link.unit is None and self.delay == 0
 
-        for name, value in {**computed, "sources": sources_of(link)}.items():
-            object.__setattr__(self, name, value)
+        # plain attributes, which execution reads in every tick
+        vars(self).update(
+            sampled=sampled,
+            direct_source=link.source if is_direct else None,
+            has_initial=not path and (link.held or self.delay > 0),
+            sources=sources_of(link),
+            into=link.into,
+            path=path,
+            by=by,
+        )
 
 
 def settings_of(route: Route) -> str:
-    """How a link is read and what it does, as far as it is not the default: words for a `repr`.
-
-    Example:
-        >>> link = Transmission("events", "snn", held=True, initial=0.5)
-        >>> settings_of(Route("r", link, Clock(1, 0), Clock(1, 0), Clock(1, 0), Clock(1, 0), delay=2))
-        ', held, delay=ticks(2), initial=0.5'
-    """
+    """The settings of a link that are not the default, for a `repr`."""
     link = route.link
     words = ["held"] if link.held else ["sampled"] if isinstance(link, Modulation) else []
     words += [f"delay=ticks({route.delay})"] if route.delay else []
@@ -265,47 +238,31 @@ def settings_of(route: Route) -> str:
     elif link.initial != 0:
         words.append(f"initial={link.initial:g}")
 
-    words += [] if route.into is None else [f"into={route.into!r}"]
+    words += [] if link.into is None else [f"into={link.into!r}"]
     words += [] if link.context is None else [f"context={link.context!r}"]
 
     return "".join(f", {word}" for word in words)
 
 
 class LinkState(NamedTuple):
-    """The state of a link between two calls.
-
-    Attributes:
-        unit: state of its unit.
-        queue: values not yet delivered, oldest first, `(B, Q, *N)`; their ticks follow from the clock.
-        held: the newest value delivered, `(B, *N)`, or the initial one; None for a modulation without a value.
-        context: the newest value of the context, `(B, *C)`.
-        triggered: whether a trigger waits for the next step of the source, `(B,)`.
-    """
+    """The state of a link between two calls."""
 
     unit: UnitState = UnitState()
-    queue: Tensor | None = None
-    held: Tensor | None = None
-    context: Tensor | None = None
-    triggered: Tensor | None = None
+    queue: Tensor | None = None  # values not yet delivered, oldest first, `(B, Q, *N)`
+    held: Tensor | None = None  # the newest value delivered, `(B, *N)`, or the initial one; None before a modulation
+    context: Tensor | None = None  # the newest value of the context, `(B, *C)`
+    triggered: Tensor | None = None  # whether a trigger waits for the next step of the source, `(B,)`
 
 
 class SignalSpec(NamedTuple):
-    """The values of a link, or of a part.
-
-    Attributes:
-        shape: `*N`.
-        dtype: of the values: floats, whole numbers, or bool for flags.
-        context: shape of the context, None without one.
-        context_dtype: of the context.
-        masked: whether the trigger of the unit's windows is a mask.
-    """
+    """The shape and dtype of the values of a link, or of a part, and of its context, if any."""
 
     shape: torch.Size
-    dtype: torch.dtype
+    dtype: torch.dtype  # of floats, integers, or bool for flags
     context: torch.Size | None = None
     context_dtype: torch.dtype | None = None
-    masked: bool = False
+    masked: bool = False  # whether the trigger of the unit's windows is a mask
 
     def empty(self, like: Tensor) -> Tensor:
-        """No value, `(0, B, *N)`, for a stream like a tensor with its batch first."""
+        """A signal without values, `(0, B, *N)`, for a stream like a tensor with its batch first."""
         return like.new_empty((0, like.shape[0], *self.shape), dtype=self.dtype)

@@ -4,10 +4,10 @@
 the run over these ticks (`execution.py`), and the new state.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-from weakref import ReferenceType, WeakKeyDictionary, ref
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
@@ -18,22 +18,17 @@ from spikebridge.errors import (
     StateError,
     check_named,
     defer_check,
-    defers_checks,
+    deferred,
     did_you_mean,
     in_words,
     is_positive,
 )
 from spikebridge.hybrid.clock import Clock, Every, clocks_in_ticks, count_ticks
 from spikebridge.hybrid.network.checks import (
-    check_finite,
-    check_inputs,
     check_kinds,
     check_names,
     check_part,
-    empty_spec,
-    infer_input_specs,
     needs_finite_check,
-    refuse_not_finite,
     refuse_part_not_finite,
     steps_of_layers,
 )
@@ -41,20 +36,29 @@ from spikebridge.hybrid.network.delivery import initial_link_state, refuse_other
 from spikebridge.hybrid.network.execution import Segment
 from spikebridge.hybrid.network.graph import NetworkPlan, make_plan
 from spikebridge.hybrid.network.link import Link, LinkState, Route, SignalSpec, describe, settings_of
-from spikebridge.hybrid.network.program import RowSegment
-from spikebridge.hybrid.network.shape_inference import NetworkSpecs, fill_states, infer_shapes, like_of
+from spikebridge.hybrid.network.program import RowSegment, run_tick
+from spikebridge.hybrid.network.shape_inference import (
+    NetworkSpecs,
+    check_inputs,
+    fill_states,
+    infer_input_specs,
+    infer_shapes,
+    like_of,
+)
 from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.unit import HybridUnit
+from spikebridge.hybrid.unit.window import is_alike
 from spikebridge.neurons.base import Stateful
-from spikebridge.neurons.state import State, TupleForm, allow_state, detach, refuse_other_form, with_path
-from spikebridge.ops.checks import is_checked, reads_values, without_value_checks
+from spikebridge.neurons.state import Form, State, TupleForm, allow_state, detach, refuse_other_form, with_path
+from spikebridge.ops.checks import count_not_finite, is_checked, reads_values, without_value_checks
 from spikebridge.ops.precision import autocast_dtype
-from spikebridge.ops.selection import supports_rows
-
-_Key: TypeAlias = tuple[object, ...]
+from spikebridge.ops.selection import has_own_hooks, supports_rows
 
 if TYPE_CHECKING:
     from spikebridge.hybrid.network.compiled import CompiledNetwork
+
+_Key: TypeAlias = tuple[object, ...]
+_Outputs: TypeAlias = dict[str, Tensor]
 
 
 class NetworkState(NamedTuple):
@@ -76,10 +80,16 @@ class NetworkState(NamedTuple):
     inputs: dict[str, Tensor]
 
 
+class _Stream(NamedTuple):
+    """The last stream of a network whose links were checked."""
+
+    like: ReferenceType[Tensor]  # `NetworkState.like`, which stays the same tensor as long as a stream runs
+    specs: NetworkSpecs
+    has_autocast: bool
+
+
 allow_state(NetworkState)  # with those of links and units
 _FORM = TupleForm(NetworkState, {**dict.fromkeys(NetworkState._fields), "ticks": int})
-# `NetworkState.like` of the last stream whose links were checked: it stays the same tensor as long as a stream runs
-_STREAMS: WeakKeyDictionary[nn.Module, ReferenceType[Tensor]] = WeakKeyDictionary()
 
 
 class HybridNetwork(nn.Module):
@@ -144,10 +154,10 @@ class HybridNetwork(nn.Module):
         self._has_loops = any(group.delayed for group in self.plan.groups)
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
 
-        # shapes, dtypes and devices, no tensors: those of a transform or of a trace are of no use outside of it
-        self._checked_inputs: _Key | None = None
+        # shapes, dtypes and devices: tensors of a transform or of a trace are of no use outside of it
         self._signal_specs: dict[_Key, NetworkSpecs] = {}
-        self.seen: dict[str, set[Hashable]] = {name: set() for name in parts}
+        self._stream: _Stream | None = None
+        self.accepted: dict[str, dict[Hashable, Form]] = {name: {} for name in parts}
 
         for name, part in parts.items():
             check_part(name, part, self.incoming[name])
@@ -161,6 +171,10 @@ class HybridNetwork(nn.Module):
                 stage.bind_path(path)
 
         self._needs_finite_check = needs_finite_check(self.inputs, self.plan, parts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy begins without a stream, and a weak reference cannot be pickled
+        return {**self.__dict__, "_stream": None}
 
     @property
     def routes(self) -> list[Route]:
@@ -202,41 +216,20 @@ class HybridNetwork(nn.Module):
             DataError: an input holds values that are not finite, or a part gave some; its name is given.
             ConfigError: an unknown input, or a state of another network.
         """
-        check_named(inputs)
-        if state is not None:
-            self.check_stream(state, inputs)
-
-        checked = is_checked(state is None or state.ticks == 0)
-        if checked:
-            # the parts check what leads straight to them, where they run once and from no state
-            for name in self._needs_finite_check if state is None and not exact else inputs:
-                check_finite(name, inputs.get(name))
-
-        if state is None:
-            specs = self._input_specs_of(inputs)
-            state = self._start(specs, self._signal_specs_of(specs).links)
-
-        given = {name: inputs[name].shape[0] if name in inputs else 0 for name in self.inputs}
-        stop = state.ticks + count_ticks(self.inputs, given, state.ticks, ticks, self.dt)
+        start, checked = self._checked_start(inputs, state, exact)
+        counts = {name: inputs[name].shape[0] if name in inputs else 0 for name in self.inputs}
+        stop = start.ticks + count_ticks(self.inputs, counts, start.ticks, ticks, self.dt)
 
         try:
-            results = self._run(inputs, state, stop, checked) if not exact else self._run_exactly(inputs, state, stop)
-            if defers_checks() and not torch._C._are_functorch_transforms_active() and not state.like.is_meta:
-                last = detach((dict(inputs), state, results[0]))
-                defer_check(self, partial(self._refuse_nan, *last, stop))
+            outputs, end = self._run_exactly(inputs, start, stop) if exact else self._run(inputs, start, stop, checked)
+        except (StateError, DataError, RuntimeError) as error:
+            self._explain(error, inputs, start, stop)
+            raise
 
-            return results
-        except StateError as error:
-            raise with_path(error, self) from None
-        except DataError as error:
-            for name, x in inputs.items():
-                refuse_not_finite(name, x)
-            self._refuse_not_finite(inputs, state, stop, error)
-            raise
-        except RuntimeError:
-            # it names the part that does not accept its signals, if there is one
-            infer_shapes(self, _time_first(state.inputs))
-            raise
+        if deferred.get() is not None:
+            self._defer_check(inputs, start, outputs, stop)
+
+        return outputs, end
 
     def step(
         self, inputs: Mapping[str, Tensor], state: NetworkState | None = None
@@ -251,12 +244,20 @@ class HybridNetwork(nn.Module):
         Returns:
             The outputs of this tick, `(B, *M)` each, an empty `(0, B, *M)` for a part without a tick, and the state.
         """
+        if state is not None and self._takes_rows(inputs, state):
+            try:
+                rows, state = self._run_tick(inputs, state)
+            except (StateError, DataError, RuntimeError) as error:
+                self._explain(error, _with_time(inputs), state, state.ticks + 1)
+                raise
+
+            # a copy, so that the caller may write into it
+            return self._outputs_of(rows, state, Tensor.clone), state
+
         if isinstance(inputs, Mapping):
             # at the first tick an input without a sample shows its shape as it is
-            later = [name for name, clock in self.inputs.items() if state is None and clock.phase > 0]
-            inputs = {
-                name: x.unsqueeze(0) if isinstance(x, Tensor) and name not in later else x for name, x in inputs.items()
-            }
+            later = {name for name, clock in self.inputs.items() if clock.phase > 0} if state is None else set()
+            inputs = {**inputs, **_with_time({name: x for name, x in inputs.items() if name not in later})}
 
         outputs, state = self(inputs, state, ticks=1)
         return {name: y[0] if y.shape[0] else y for name, y in outputs.items()}, state
@@ -268,10 +269,10 @@ class HybridNetwork(nn.Module):
             block: ticks of one graph. With 1, a whole sequence, steps and any cut agree to the bit; 8 is twice as fast.
 
         Returns:
-            What is called as the network, with the same parameters and states. The first call compiles, for seconds.
+            A callable like the network, with the same parameters and states. The first call compiles, for seconds.
 
         Raises:
-            ConfigError: a block that is no whole number above 0.
+            ConfigError: a block that is no integer above 0.
 
         Example:
             >>> from spikebridge.hybrid import Transmission, every
@@ -302,18 +303,89 @@ class HybridNetwork(nn.Module):
         """
         check_named(inputs)
         specs = infer_input_specs(self.inputs, inputs)
-        signal_specs = self._infer_signal_specs(specs).links
+        self.forget_shapes()
+        signal_specs = self._signal_specs_of(specs).links
         state = self._start(specs, signal_specs)
         parts, links = fill_states(self, _time_first(specs), state.links, signal_specs)
 
         return state._replace(parts=parts, links=links)
 
     def forget_shapes(self) -> None:
-        """Infers shapes anew at the next stream; to be called after a part or unit has been replaced."""
+        """Infers shapes again at the next stream; to be called after a part or unit has been replaced."""
         self._signal_specs.clear()
+        self._stream = None
+
+    def check_stream(self, state: NetworkState, inputs: Mapping[str, Tensor]) -> None:
+        """Raises if a state is of another network, or an input of another stream. It reads no values."""
+        if type(state) is not NetworkState or type(state.ticks) is not int:
+            refuse_other_form(self, state, _FORM)
+
+        names = (self.incoming.keys(), self.plan.routes.keys(), self.inputs.keys())
+        others = (state.parts.keys(), state.links.keys(), state.inputs.keys())
+        if names != others:
+            mine, theirs = next(pair for pair in zip(names, others, strict=True) if pair[0] != pair[1])
+            raise ConfigError(f"the state is of another network: it has {list(theirs)}, not {list(mine)}")
+
+        for name, x in inputs.items():
+            spec = state.inputs.get(name)
+            if spec is None or not isinstance(x, Tensor) or not is_alike(x, x.shape[1:], spec):
+                check_inputs(self.inputs, inputs, state.inputs)
+
+        if torch.compiler.is_compiling():
+            return
+
+        if self._known_specs(state) is None:
+            specs = self._signal_specs_of(state.inputs)
+            self._refuse_other_states(state, specs)
+            self._stream = _Stream(ref(state.like), specs, torch._C._is_any_autocast_enabled())
+
+    def check_finite(self, inputs: Mapping[str, Tensor], names: Iterable[str], waits: bool = False) -> None:
+        """Raises if one of some inputs holds NaN or infinity; values on a device are read only if it `waits`."""
+        for name in names:
+            x = inputs.get(name)
+            if not isinstance(x, Tensor) or not x.is_floating_point() or x.numel() == 0:
+                continue
+
+            if (waits or reads_values(x, is_first=True)) and (number := count_not_finite(x)):
+                raise DataError(
+                    f"input {name!r} has {number} values that are not finite (NaN or infinite); correct the data first"
+                )
+
+    def empty(self, name: str, state: NetworkState) -> Tensor:
+        """The output of a part that has no tick, `(0, B, *M)`."""
+        specs = self._known_specs(state) or self._signal_specs_of(state.inputs)
+        return specs.parts[name].empty(state.like)
+
+    def _known_specs(self, state: NetworkState) -> NetworkSpecs | None:
+        """The shapes inside the network, if the stream of a state was the last whose links were checked."""
+        # is_compiling first: a compiler would trace the weak reference
+        stream = None if torch.compiler.is_compiling() else self._stream
+        if stream is None or stream.like() is not state.like:
+            return None
+        return stream.specs if stream.has_autocast == torch._C._is_any_autocast_enabled() else None
+
+    def _checked_start(
+        self, inputs: Mapping[str, Tensor], state: NetworkState | None, exact: bool
+    ) -> tuple[NetworkState, bool]:
+        """The state before the call, and True if parts are checked: at the first call of a stream, or always."""
+        if not isinstance(inputs, Mapping):
+            check_named(inputs)
+        if state is not None:
+            self.check_stream(state, inputs)
+
+        checked = is_checked(state is None or state.ticks == 0)
+        if checked:
+            # the parts check the inputs that lead straight to them, where they run once and from no state
+            self.check_finite(inputs, self._needs_finite_check if state is None and not exact else inputs)
+
+        if state is None:
+            specs = infer_input_specs(self.inputs, inputs)
+            state = self._start(specs, self._signal_specs_of(specs).links)
+
+        return state, checked
 
     def _start(self, specs: dict[str, Tensor], signal_specs: Mapping[str, SignalSpec]) -> NetworkState:
-        """A state before the first tick, with None for what parts and units make of their first sample."""
+        """A state before the first tick, with None for the states that parts and units make of their first sample."""
         like = like_of(self, specs.values())
         links = {
             name: initial_link_state(route, self.unit_of(route), signal_specs[name], like)
@@ -322,65 +394,115 @@ class HybridNetwork(nn.Module):
 
         return NetworkState(0, like, dict.fromkeys(self.incoming), links, specs)
 
-    def _input_specs_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The result of `infer_input_specs`, without its checks for inputs with the shapes of the stream before."""
-        key: _Key = tuple(
-            (name, getattr(x, "shape", ())[1:], getattr(x, "dtype", None), getattr(x, "device", None))
-            for name, x in inputs.items()
-        )
+    def _run(
+        self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, checked: bool = False
+    ) -> tuple[_Outputs, NetworkState]:
+        """Runs to before a tick, on rows or each part over all its ticks at once."""
+        if stop == state.ticks:
+            return {name: self.empty(name, state) for name in self.outputs}, state
 
-        key += tuple({autocast_dtype(x.device) for x in inputs.values() if isinstance(x, Tensor)})
-        if key == self._checked_inputs:
-            return {name: empty_spec(inputs[name]) for name in self.inputs}
+        is_tick = stop - state.ticks == 1
+        on_rows = (is_tick or self._has_loops) and supports_rows(state.like)
+        if is_tick and on_rows:
+            rows, end = self._run_tick({name: x[0] for name, x in inputs.items() if x.shape[0]}, state, checked)
+            # stacked: a copy, so that the caller may write into it
+            return self._outputs_of(rows, end, lambda row: torch.stack([row])), end
 
-        specs = infer_input_specs(self.inputs, inputs)
-        if _is_constant(specs):
-            self._checked_inputs = key
+        # loops need rows; outside of them each part runs once over all ticks
+        kind = RowSegment if on_rows else Segment
+        segment = kind(self, inputs, state.parts, state.links, state.ticks, stop, checked)
+        segment.run()
+        end = state._replace(ticks=stop, parts=segment.parts, links=segment.link_states())
+        if reads_values(state.like, is_first=False):
+            refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop)
 
-        return specs
+        return self._outputs_of(segment.signals, end, lambda y: y), end
 
-    def _signal_specs_of(self, specs: dict[str, Tensor]) -> NetworkSpecs:
-        """The shapes inside the network, inferred once for each shape of its inputs."""
-        found = self._signal_specs.get(_shapes(specs)) if _is_constant(specs) else None
-        return self._infer_signal_specs(specs) if found is None else found
+    def _outputs_of(
+        self, signals: Mapping[str, Tensor | None], state: NetworkState, taken: Callable[[Tensor], Tensor]
+    ) -> _Outputs:
+        """The outputs among the signals of a call, each as a function takes it, empty for a part without a tick."""
+        return {name: self.empty(name, state) if (y := signals[name]) is None else taken(y) for name in self.outputs}
 
-    def _infer_signal_specs(self, specs: dict[str, Tensor]) -> NetworkSpecs:
-        found = infer_shapes(self, _time_first(specs))
-        if _is_constant(specs):
-            self._signal_specs[_shapes(specs)] = found
-        return found
+    def _run_tick(
+        self, rows: Mapping[str, Tensor], state: NetworkState, checked: bool = False
+    ) -> tuple[Mapping[str, Tensor | None], NetworkState]:
+        """Runs one tick on rows `(B, *N)`, which gives the rows of all signals."""
+        signals, parts, links = run_tick(self, rows, (state.parts, state.links), state.ticks, checked)
+        return signals, NetworkState(state.ticks + 1, state.like, parts, links, state.inputs)
 
-    def check_stream(self, state: NetworkState, inputs: Mapping[str, Tensor]) -> None:
-        """Raises where a state is of another network, or an input of another stream. It reads no values."""
-        if type(state) is not NetworkState or type(state.ticks) is not int:
-            refuse_other_form(self, state, _FORM)
+    def _takes_rows(self, inputs: Mapping[str, Tensor], state: NetworkState) -> bool:
+        """True if `step` can run a tick on rows: exactly those that are due, like those of the stream before."""
+        if not isinstance(inputs, Mapping) or deferred.get() is not None or has_own_hooks(self):
+            return False
 
-        for mine, theirs in (
-            (self.incoming, state.parts),
-            (self.plan.routes, state.links),
-            (self.inputs, state.inputs),
-        ):
-            if mine.keys() != theirs.keys():
-                raise ConfigError(f"the state is of another network: it has {list(theirs)}, not {list(mine)}")
+        self.check_stream(state, {})
+        # the first tick is checked by `forward`, which a subclass may have replaced
+        if state.ticks == 0 or type(self).forward is not HybridNetwork.forward or not supports_rows(state.like):
+            return False
 
-        for name, x in inputs.items():
-            spec = state.inputs.get(name)
-            if spec is None or not isinstance(x, Tensor) or not _is_alike(x, spec):
-                check_inputs(self.inputs, inputs, state.inputs)
+        for name, clock in self.inputs.items():
+            x = inputs.get(name)
+            if clock.has(state.ticks) != isinstance(x, Tensor):
+                return False
+            if x is not None and not is_alike(x, x.shape, state.inputs[name]):
+                return False
 
-        if torch.compiler.is_compiling():
-            return
+        return inputs.keys() <= self.inputs.keys()
 
-        checked = _STREAMS.get(self)
-        if checked is None or checked() is not state.like:
-            self._refuse_other_states(state)
-            _STREAMS[self] = ref(state.like)
+    def _run_exactly(
+        self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int
+    ) -> tuple[_Outputs, NetworkState]:
+        """Runs tick by tick."""
+        collected: dict[str, list[Tensor]] = {name: [] for name in self.outputs}
+        for piece in split_inputs(self.inputs, inputs, range(state.ticks, stop + 1)):
+            outputs, state = self._run(piece, state, state.ticks + 1)
+            for name, y in outputs.items():
+                collected[name] += [y] if y.shape[0] else []
 
-    def _refuse_other_states(self, state: NetworkState) -> None:
-        """Raises where the state of a link is not its own, or a part without a state is given one."""
-        specs = self._signal_specs_of(state.inputs).links
+        return {n: torch.cat(ys) if ys else self.empty(n, state) for n, ys in collected.items()}, state
+
+    def _explain(self, error: Exception, inputs: Mapping[str, Tensor], state: NetworkState, stop: int) -> None:
+        """Raises for the part, the unit or the input that caused an error of a call, as far as one can be named."""
+        if isinstance(error, StateError):
+            raise with_path(error, self) from None
+        if isinstance(error, DataError):
+            self.check_finite(inputs, inputs, waits=True)
+            self._refuse_not_finite(inputs, state, stop, error)
+        else:
+            # empty signals through part after part: the one that does not fit is named
+            infer_shapes(self, _time_first(state.inputs))
+
+    def _defer_check(
+        self, inputs: Mapping[str, Tensor], state: NetworkState, outputs: Mapping[str, Tensor], stop: int
+    ) -> None:
+        """Leaves a check of this call for NaN to the end of `deferred_checks`."""
+        if not torch._C._are_functorch_transforms_active() and not state.like.is_meta:
+            call = detach((dict(inputs), state, outputs))
+            defer_check(self, partial(self._refuse_nan, *call, stop))
+
+    def _refuse_nan(
+        self, inputs: Mapping[str, Tensor], state: NetworkState, outputs: Mapping[str, Tensor], stop: int
+    ) -> None:
+        """Raises if the outputs of a call hold NaN, with the part where it began."""
+        if any(bool(y.isnan().any()) for y in outputs.values()):
+            self._refuse_not_finite(inputs, state, stop)
+
+    def _refuse_not_finite(
+        self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, cause: Exception | None = None
+    ) -> None:
+        """Runs a call again without checks, and raises for the part that first gave NaN or infinity."""
+        # random numbers drawn here leave those drawn later as they are
+        with without_value_checks(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            segment = Segment(self, inputs, state.parts, state.links, state.ticks, stop, checked=False)
+            segment.run()
+
+        refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop, cause)
+
+    def _refuse_other_states(self, state: NetworkState, specs: NetworkSpecs) -> None:
+        """Raises if the state of a link is not its own, or a part without a state is given one."""
         for name, route in self.plan.routes.items():
-            refuse_other_link(route, self.unit_of(route), state.links[name], specs[name], state.like, state.ticks)
+            refuse_other_link(route, self.unit_of(route), state.links[name], specs.links[name], state.like, state.ticks)
 
         for name, part in self.parts.items():
             if not isinstance(part, Stateful) and state.parts[name] is not None:
@@ -390,60 +512,17 @@ class HybridNetwork(nn.Module):
                     self,
                 )
 
-    def _run(
-        self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, checked: bool = False
-    ) -> tuple[dict[str, Tensor], NetworkState]:
-        if stop == state.ticks:
-            return {name: self.empty(name, state) for name in self.outputs}, state
+    def _signal_specs_of(self, specs: dict[str, Tensor]) -> NetworkSpecs:
+        """The shapes inside the network, inferred once for each shape of its inputs."""
+        # a symbol, as while a network is compiled, stands for any size
+        is_constant = all(type(size) is int for x in specs.values() for size in x.shape)
+        known = self._signal_specs.get(_shapes(specs)) if is_constant else None
+        if known is None:
+            known = infer_shapes(self, _time_first(specs))
+            if is_constant:
+                self._signal_specs[_shapes(specs)] = known
 
-        segment = self._segment(inputs, state, stop, checked)
-        segment.run()
-        if reads_values(state.like, is_first=False):
-            refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop)
-
-        made = segment.signals
-        outputs = {name: self.empty(name, state) if (y := made[name]) is None else y for name in self.outputs}
-
-        return outputs, state._replace(ticks=stop, parts=segment.parts, links=segment.link_states())
-
-    def empty(self, name: str, state: NetworkState) -> Tensor:
-        """The output of a part that has no tick, `(0, B, *M)`."""
-        return self._signal_specs_of(state.inputs).parts[name].empty(state.like)
-
-    def _refuse_nan(
-        self, inputs: Mapping[str, Tensor], state: NetworkState, outputs: Mapping[str, Tensor], stop: int
-    ) -> None:
-        """Raises where the outputs of a call hold NaN, with the part where it began."""
-        if any(bool(y.isnan().any()) for y in outputs.values()):
-            self._refuse_not_finite(inputs, state, stop)
-
-    def _refuse_not_finite(
-        self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, cause: Exception | None = None
-    ) -> None:
-        """Runs a call again without checks, and raises for the part that first gave NaN or infinity."""
-        with without_value_checks(), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            segment = self._segment(inputs, state, stop, checked=False)
-            segment.run()
-
-        refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop, cause)
-
-    def _segment(self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, checked: bool) -> Segment:
-        on_rows = (stop - state.ticks == 1 or self._has_loops) and supports_rows(state.like)
-        kind = RowSegment if on_rows else Segment
-        return kind.begin(self, inputs, (state.parts, state.links), (state.ticks, stop), checked)
-
-    def _run_exactly(
-        self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int
-    ) -> tuple[dict[str, Tensor], NetworkState]:
-        """Runs tick by tick."""
-        pieces = split_inputs(self.inputs, inputs, range(state.ticks, stop + 1))
-        collected: dict[str, list[Tensor]] = {name: [] for name in self.outputs}
-        for now in pieces:
-            outputs, state = self._run(now, state, state.ticks + 1)
-            for name, y in outputs.items():
-                collected[name] += [y] if y.shape[0] else []
-
-        return {n: torch.cat(ys) if ys else self.empty(n, state) for n, ys in collected.items()}, state
+        return known
 
     def extra_repr(self) -> str:
         lines = [f"dt={self.dt:g}"]
@@ -455,21 +534,15 @@ class HybridNetwork(nn.Module):
         return "\n".join(lines)
 
 
-def _is_constant(specs: Mapping[str, Tensor]) -> bool:
-    """Whether no size of these inputs is a symbol, which stands for any size while a network is compiled."""
-    return all(type(size) is int for x in specs.values() for size in x.shape)
-
-
 def _shapes(specs: Mapping[str, Tensor]) -> _Key:
-    """What decides the shapes and dtypes inside a network: those of each input, and autocast."""
-    return (*[(x.shape[2:], x.dtype) for x in specs.values()], autocast_dtype(next(iter(specs.values())).device))
+    """The shape and dtype of each input, and autocast, which decide the shapes and dtypes inside a network."""
+    halves = {autocast_dtype(x.device) for x in specs.values()} if torch._C._is_any_autocast_enabled() else ()
+    return (*[(x.shape[2:], x.dtype) for x in specs.values()], *halves)
 
 
-def _is_alike(x: Tensor, spec: Tensor) -> bool:
-    """Whether a signal `(T, B, *N)` has the batch, shape, dtype and device of `(B, 0, *N)`."""
-    if x.dtype != spec.dtype or x.device != spec.device:
-        return False
-    return x.shape[1:2] == spec.shape[:1] and x.shape[2:] == spec.shape[2:]
+def _with_time(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rows `(B, *N)` as signals of one step; anything else as it is."""
+    return {name: x.unsqueeze(0) if isinstance(x, Tensor) else x for name, x in rows.items()}
 
 
 def _time_first(specs: Mapping[str, Tensor]) -> dict[str, Tensor]:

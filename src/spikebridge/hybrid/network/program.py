@@ -1,335 +1,352 @@
 """Execution tick by tick on rows `(B, *N)`: a fast form of `execution.py` for single steps and loops of one-tick spans.
 
-    for each part, by the schedule of the tick:     send on its links, deliver what is due, fire the part
+    for each part, by the schedule of the tick:     send on its links, deliver the values that are due, run the part
     for each delayed link:                          send
 
-Numbers and gradients are those of `execution.py` to the bit. Signals, states and modulation with a shape that has not
-been seen go through `apply_part`, which checks them.
+Numbers and gradients are those of `execution.py` to the bit. A part whose signals, state or modulation have a new shape
+runs through `apply_part`, which checks them, as a sequence of one step.
 """
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
-from weakref import WeakKeyDictionary
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 
-from spikebridge.hybrid.network.delivery import LinkBuffer
+from spikebridge.hybrid.network.delivery import LinkBuffer, sort_values
 from spikebridge.hybrid.network.execution import Segment, apply_part, name_outputs
-from spikebridge.hybrid.network.graph import Group
-from spikebridge.hybrid.network.link import Modulation
-from spikebridge.hybrid.network.one_step import KeptStep, Step, first_step, timed
+from spikebridge.hybrid.network.graph import Group, NetworkGraph
+from spikebridge.hybrid.network.link import LinkState, Route
 from spikebridge.hybrid.network.schedule import Tick
-from spikebridge.hybrid.unit.unit import HybridUnit
-from spikebridge.neurons.base import Stateful
-from spikebridge.neurons.quantity import By
-from spikebridge.neurons.state import State
+from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
+from spikebridge.neurons.base import RowEffects, Stateful, advance_by_forward, first_step, over_one_step
+from spikebridge.neurons.state import State, form_of, has_form
 from spikebridge.neurons.stateless import check_rows
-from spikebridge.ops.selection import SINGLE, has_hooks
+from spikebridge.ops.selection import SINGLE, has_own_hooks, without_call
 
-Rows = dict[str, Tensor | None]
-_MOST_SIGNATURES = 64  # that are remembered of a part
-# of each part of a network, between calls; beside the network, so that a copy of it makes its own
-_STEPS: WeakKeyDictionary[Any, dict[str, KeptStep]] = WeakKeyDictionary()
+_Rows: TypeAlias = dict[str, Tensor | None]
+_MAX_SHAPES = 64  # of a part's signals that are kept with the form of its state
+
+
+class _RowLink(LinkBuffer):
+    """A link on rows: the values that wait are rows `(B, *N)`."""
+
+    __slots__ = ("arrived", "function", "is_bare", "is_outside")
+
+    def __init__(self, route: Route, unit: HybridUnit | None, state: LinkState, checked: bool) -> None:
+        super().__init__(route, unit, state, checked)
+        self.arrived: Tensor | None = None  # the row that a sampled link brings in this tick
+        self.is_outside = False  # the values of a source outside of the loop wait already
+        # a unit that is a nonlinearity alone needs no state and no windows
+        self.is_bare = unit is None or _is_bare(unit, state.unit)
+        self.function = None if unit is None or not self.is_bare else without_call(unit.nonlinearity)
+        if self.waiting:
+            self.waiting = deque(self.waiting.pop().unbind(0))
+
+    def push(self, signals: Mapping[str, Tensor | None], start: int, stop: int) -> None:
+        num_waiting = len(self.waiting)
+        super().push(signals, start, stop)
+        if len(self.waiting) > num_waiting:
+            self.waiting.extend(self.waiting.pop().unbind(0))
+
+    def send(self, rows: _Rows, tick: int) -> None:
+        """Sends the row of the source through the unit."""
+        if self.is_outside:
+            return
+
+        route = self.route
+        x = rows[route.link.source]
+        # windows, kernels, checks and half precision are the unit's work, on a signal of one step
+        if not self.is_bare or self.checked or (x is not None and x.dtype not in SINGLE):
+            sources = {name: rows[name] for name in route.sources}
+            self.push({n: None if y is None else y.unsqueeze(0) for n, y in sources.items()}, tick, tick + 1)
+            # the first signal of a stream is enough
+            self.checked = self.checked and x is None
+            return
+
+        context = None if route.context is None else rows[str(route.link.context)]
+        if context is not None:
+            self.context = context
+        if x is None:
+            return
+
+        if self.function is not None:
+            y = self.function(x) if self.context is None else self.function(x, self.context)
+            if not isinstance(y, Tensor) or y.shape[:1] != x.shape[:1]:
+                check_rows(cast(Any, self.unit).nonlinearity, y, x.shape[0])
+            x = y if y.dtype == x.dtype else y.to(x.dtype)
+
+        if self.held is not None and x.shape != self.held.shape:
+            self.refuse_values(x.shape)
+        if route.delay:
+            self.waiting.append(x)
+            self.changed = True
+        else:
+            self.receive(x)
+
+    def deliver(self) -> None:
+        """Delivers the oldest value that waits; without a delay it has been delivered as it was sent."""
+        if self.waiting:
+            self.changed = True
+            self.receive(self.waiting.popleft())
+
+    def receive(self, row: Tensor) -> None:
+        """Takes a value as it is delivered."""
+        if self.route.sampled:
+            self.arrived = row
+        else:
+            self.held = row
+
+    def read(self) -> Tensor | None:
+        """The value at the present tick of the target: the row that has arrived, else the initial or held one."""
+        row = self.arrived
+        if row is None:
+            return self.held
+
+        self.arrived = None
+        return row
+
+    def queue(self) -> Tensor | None:
+        return torch.stack(tuple(self.waiting)).transpose(0, 1) if self.waiting else None
+
+
+def _is_bare(unit: HybridUnit, state: UnitState) -> bool:
+    """True if a unit is its nonlinearity alone."""
+    if unit.window is not None or unit.kernel is not None or unit.discretizer is not None:
+        return False
+    return type(unit).forward is HybridUnit.forward and not has_own_hooks(unit) and not any(state)
+
+
+class _Ready(NamedTuple):
+    """A part that runs without checks on signals of the shapes in its key."""
+
+    key: Hashable
+    module: nn.Module
+    step: Callable[..., Any]  # of a row, a state and effects; or the forward pass of a plain module
+
+
+class _RowRun:
+    """The run of some ticks of a network, or of a loop in it, on rows."""
+
+    __slots__ = ("is_checked", "links", "network", "parts", "ready", "row_links", "unchecked_parts")
+
+    def __init__(
+        self, network: NetworkGraph, parts: Mapping[str, State], links: Mapping[str, LinkState], checked: bool
+    ) -> None:
+        self.network = network
+        self.parts = dict(parts)
+        self.links = dict(links)
+        self.row_links: dict[str, _RowLink] = {}  # made of the states in `links` as they are used
+        self.is_checked = checked
+        self.unchecked_parts = set(parts) if checked else set()
+        self.ready: dict[str, _Ready] = {}
+
+    def run(self, tick: int, schedule: Tick, rows: _Rows) -> None:
+        """Runs one tick, which adds the rows of the parts to those of the inputs."""
+        signals = self.network.plan.signals
+        for name, fires, buffers, sends, due in schedule.parts:
+            for route in buffers:
+                self._buffer(route, rows, tick)
+            for route in sends:
+                link = self.row_links.get(route) or self.link(route)
+                link.send(rows, tick)
+            for route in due:
+                link = self.row_links.get(route) or self.link(route)
+                link.deliver()
+
+            if not fires:
+                rows.update(dict.fromkeys(signals[name]))
+                continue
+
+            y = self._fire(name, rows)
+            # most parts give one tensor, which needs no dict of outputs
+            if signals[name][0] == name and isinstance(y, Tensor):
+                rows[name] = y
+            else:
+                rows.update(name_outputs(name, y, signals[name]))
+
+        for route in schedule.delayed:
+            link = self.row_links.get(route) or self.link(route)
+            link.send(rows, tick)
+
+    def link(self, name: str) -> _RowLink:
+        """A link that has not been used before."""
+        route = self.network.plan.routes[name]
+        link = self.row_links[name] = _RowLink(route, self.network.unit_of(route), self.links[name], self.is_checked)
+        return link
+
+    def link_states(self) -> dict[str, LinkState]:
+        """The states of all links after the run."""
+        for name, link in self.row_links.items():
+            self.links[name] = link.state()
+
+        return self.links
+
+    def _buffer(self, name: str, rows: _Rows, tick: int) -> None:
+        """Adds the row of a link's source to the window of its unit, which does not close."""
+        link = self.row_links.get(name)
+        if link is not None or self.is_checked:
+            (link or self.link(name)).send(rows, tick)
+            return
+
+        unit: Any = self.network.units._modules[name]
+        state = self.links[name]
+        x = rows[self.network.plan.routes[name].link.source]
+        if x is not None:
+            self.links[name] = LinkState(unit.buffer_steps(x.unsqueeze(1), state.unit), *state[1:])
+
+    def _read(self, rows: _Rows, route: Route) -> Tensor | None:
+        """The value of a link at the present tick of its target."""
+        if route.direct_source is not None:
+            return rows[route.direct_source]
+
+        link = self.row_links.get(route.name)
+        return self.links[route.name].held if link is None else link.read()
+
+    def _fire(self, name: str, rows: _Rows) -> Any:
+        """Runs a part on the values of its links: a row `(B, *M)`, or several by name."""
+        signals, named, modulations = sort_values(self.network.plan.incoming[name], partial(self._read, rows))
+        effects: dict[str, list[Any]] = {}
+        for route, row in modulations:
+            effects.setdefault(route.path, []).append((row, route.by))
+
+        x = signals[0] if signals else next(iter(named.values()))
+        # later values of a link have the shape of its first one, so that only further modulations make a difference
+        key = (x.shape, x.dtype, len(modulations))
+        ready = self.ready.get(name)
+        if ready is None or ready.key != key:
+            ready = self._prepared(name, key, signals, named, effects)
+            if ready is None:
+                return self._fire_checked(name, signals, named, effects)
+
+        _, module, step = ready
+        if isinstance(module, Stateful):
+            y, self.parts[name] = step(x, self.parts[name], effects)
+        else:
+            y = step(*signals, **named)
+            check_rows(module, y, x.shape[0])
+
+        return y
+
+    def _prepared(
+        self, name: str, key: Hashable, signals: list[Tensor], named: dict[str, Tensor], effects: RowEffects
+    ) -> _Ready | None:
+        """The part without checks; None if its signals or its state have to be checked first."""
+        module: Any = self.network.parts._modules[name]
+        if name in self.unchecked_parts:
+            return None
+
+        step: Any
+        if isinstance(module, Stateful):
+            state = self.parts[name]
+            form = self.network.accepted[name].get(_shapes_of(signals[0], effects))
+            if named or form is None or state is None or not has_form(state, form):
+                return None
+            step = partial(advance_by_forward, module) if has_own_hooks(module) else module.advance
+        # modulated weights differ from sample to sample, which `modulated` computes
+        elif effects:
+            return None
+        else:
+            step = without_call(module)
+
+        ready = self.ready[name] = _Ready(key, module, step)
+        return ready
+
+    def _fire_checked(self, name: str, signals: list[Tensor], named: dict[str, Tensor], effects: RowEffects) -> Any:
+        """Runs a part on a sequence of one step, with its checks."""
+        module = self.network.parts[name]
+        y, state = apply_part(
+            module,
+            [x.unsqueeze(0) for x in signals],
+            {argument: x.unsqueeze(0) for argument, x in named.items()},
+            self.parts[name],
+            over_one_step(effects),
+            checked=name in self.unchecked_parts and not effects,
+        )
+
+        self.unchecked_parts.discard(name)
+        self.parts[name] = state
+        accepted = self.network.accepted[name]
+        if state is not None and len(accepted) < _MAX_SHAPES and _takes_rows(signals[0], effects):
+            accepted[_shapes_of(signals[0], effects)] = form_of(state)
+
+        return first_step(y)
+
+
+def _shapes_of(x: Tensor, effects: RowEffects) -> Hashable:
+    """The shapes and dtypes of the signals of a part."""
+    return (x.shape, x.dtype, *[(path, row.shape, row.dtype) for path, acts in effects.items() for row, _ in acts])
+
+
+def _takes_rows(x: Tensor, effects: RowEffects) -> bool:
+    """True if a layer may advance on rows: in single or double precision, under effects of the same dtype."""
+    rows = [row for acts in effects.values() for row, _ in acts]
+    return x.dtype in SINGLE and all(row.dtype == x.dtype and row.ndim > 1 for row in rows)
+
+
+def run_tick(
+    network: NetworkGraph,
+    inputs: Mapping[str, Tensor],
+    states: tuple[Mapping[str, State], Mapping[str, LinkState]],
+    tick: int,
+    checked: bool,
+) -> tuple[_Rows, dict[str, State], dict[str, LinkState]]:
+    """One tick of a network on the rows of inputs: those of all signals, and the states of parts and links after it."""
+    rows: _Rows = dict.fromkeys(network.inputs)
+    rows.update(inputs)
+    run = _RowRun(network, *states, checked)
+    for group in network.plan.groups:
+        run.run(tick, group.schedule.at(tick), rows)
+
+    return rows, run.parts, run.link_states()
 
 
 @dataclass(eq=False)
 class RowSegment(Segment):
-    """A segment that runs on rows where it is one tick, and loops that run tick by tick."""
-
-    def run(self) -> None:
-        """Runs every group once."""
-        if self.stop - self.start > 1:
-            super().run()
-            return
-
-        now: Rows = {name: None if x is None else x[0] for name, x in self.signals.items()}
-        for group in self.network.plan.groups:
-            links = {buffer.route.name: _LinkRows(buffer) for part in group.parts for buffer in self.buffers[part]}
-            parts = {part: _PartRows(self, part, links) for part in group.parts}
-            _run_tick(self.start, group.schedule.at(self.start), now, links, parts)
-            self._close(links, parts)
-
-            for name in (signal for part in parts.values() for signal in part.signals):
-                y = now[name]
-                # stacked: a copy, so that the caller may write into it
-                self.signals[name] = None if y is None else torch.stack([y])
+    """A segment whose loops of one-tick spans run on rows."""
 
     def _run_group(self, group: Group) -> None:
         if not group.runs_tick_by_tick(self.start):
             super()._run_group(group)
             return
 
-        start = self.start
-        stop = self.stop
-        clocks = self.network.plan.clocks
-        columns = {name: iter(() if (x := self.signals[name]) is None else x.unbind(0)) for name in group.external}
-        links = {}
-
-        for buffer in (buffer for part in group.parts for buffer in self.buffers[part]):
-            if outside := buffer.route not in group.internal:
-                buffer.push(self.signals, start, stop)
-            links[buffer.route.name] = _LinkRows(buffer, outside)
-
-        parts = {part: _PartRows(self, part, links) for part in group.parts}
-        rows: dict[str, list[Tensor]] = {signal: [] for part in parts.values() for signal in part.signals}
-
-        for tick in range(start, stop):
-            now: Rows = {name: next(xs) if clocks[name].has(tick) else None for name, xs in columns.items()}
-            _run_tick(tick, group.schedule.at(tick), now, links, parts)
-            for signal, values in rows.items():
-                if (y := now[signal]) is not None:
-                    values.append(y)
-
-        self._close(links, parts)
-        for signal, values in rows.items():
-            self.signals[signal] = torch.stack(values) if values else None
-
-    def _close(self, links: dict[str, "_LinkRows"], parts: dict[str, "_PartRows"]) -> None:
-        for link in links.values():
-            link.close()
-        for name, part in parts.items():
-            self.parts[name] = part.state
-
-
-def _run_tick(
-    tick: int, schedule: Tick, now: Rows, links: dict[str, "_LinkRows"], parts: dict[str, "_PartRows"]
-) -> None:
-    """One tick of a group: adds the rows of its parts to those of the tick so far."""
-    for name, fires, routes in schedule.parts:
-        for route, sends, is_due in routes:
-            link = links[route]
-            if sends and not link.outside:
-                link.send(now, tick)
-            if is_due:
-                link.deliver()
-
-        part = parts[name]
-        y = part.fire() if fires else None
-        if part.is_single and (y is None or isinstance(y, Tensor)):
-            now[name] = y
-        else:
-            now |= name_outputs(name, y, part.signals) if fires else dict.fromkeys(part.signals)
-
-    for route in schedule.delayed:
-        links[route].send(now, tick)
-
-
-class _LinkRows:
-    """A link on rows; what waits on it goes back to its buffer at the end.
-
-    Args:
-        buffer: the link.
-        outside: whether its source is outside of the loop, so that its values wait already.
-    """
-
-    __slots__ = ("arrived", "buffer", "function", "is_bare", "outside", "route", "sampled", "source", "waiting")
-
-    def __init__(self, buffer: LinkBuffer, outside: bool = False) -> None:
-        self.buffer = buffer
-        self.route = route = buffer.route
-        self.outside = outside
-        self.source = route.link.source
-        self.sampled = route.sampled
-        self.arrived: Tensor | None = None
-        self.waiting = deque(row for piece in buffer.waiting for row in piece.unbind(0))
-        buffer.waiting.clear()
-        unit = buffer.unit
-        self.is_bare = unit is None or (_is_bare(unit) and not any(buffer.unit_state))
-        self.function = None if unit is None else unit.nonlinearity
-
-    def send(self, now: Rows, tick: int) -> None:
-        """Sends what the source gave through the unit."""
-        x = now[self.source]
-        buffer = self.buffer
-        function = self.function
-        if not self.is_bare or buffer.checked or not (x is None or x.dtype in SINGLE):
-            self._send_sequence(now, tick)
-            return
-
-        if self.route.context is not None and (context := now[str(self.route.link.context)]) is not None:
-            buffer.context = context
-
-        if x is None:
-            return
-
-        if function is not None:
-            y = function(x) if buffer.context is None else function(x, buffer.context)
-            check_rows(function, y, x.shape[0])
-            x = y if y.dtype == x.dtype else y.to(x.dtype)
-
-        if buffer.held is not None and x.shape != buffer.held.shape:
-            buffer.refuse_values(x.shape)
-
-        self.waiting.append(x)
-
-    def _send_sequence(self, now: Rows, tick: int) -> None:
-        """The same as a sequence of one step."""
-        signals = {name: None if (x := now[name]) is None else x.unsqueeze(0) for name in self.route.sources}
-        self.buffer.push(signals, tick, tick + 1)
-        self.waiting.extend(row for piece in self.buffer.waiting for row in piece.unbind(0))
-        self.buffer.waiting.clear()
-
-        if signals[self.source] is not None:
-            self.buffer.checked = False  # once a stream is enough
-
-    def deliver(self) -> None:
-        """Hands the oldest value over."""
-        row = self.waiting.popleft()
-        self.buffer.changed = True
-        if self.sampled:
-            self.arrived = row
-        else:
-            self.buffer.held = row
-
-    def read(self) -> Tensor | None:
-        """The value at the present tick of the target: the one that has arrived, or the initial or held one."""
-        row, self.arrived = self.arrived, None
-        return self.buffer.held if row is None else row
-
-    def close(self) -> None:
-        """Gives the waiting values back to the buffer."""
-        if self.waiting:
-            self.buffer.waiting.append(torch.stack(tuple(self.waiting)))
-            self.buffer.changed = True
-
-
-def _is_bare(unit: HybridUnit) -> bool:
-    """Whether a unit is its nonlinearity alone."""
-    stages = (unit.window, unit.kernel, unit.discretizer)
-    return stages == (None, None, None) and type(unit).forward is HybridUnit.forward and not has_hooks(unit)
-
-
-class _PartRows:
-    """A part on rows."""
-
-    __slots__ = ("checked", "is_single", "kept", "links", "name", "part", "seen", "shapes", "signals", "state", "step")
-
-    def __init__(self, segment: Segment, name: str, links: dict[str, _LinkRows]) -> None:
-        self.name = name
-        self.part: nn.Module = segment.network.parts[name]
-        self.state = segment.parts[name]
-        self.links = [links[buffer.route.name] for buffer in segment.buffers[name]]
-        self.signals = segment.network.plan.signals[name]
-        self.is_single = self.signals[0] == name
-        self.checked = segment.checked
-        self.kept = _STEPS.setdefault(segment.network, {})
-        self.seen: set[Hashable] = segment.network.seen[name]
-        self.step: Step | None = None
-        self.shapes: Hashable = None
-
-    def fire(self) -> Any:
-        """Runs the part on the values of its links: a row `(B, *M)`, or several by name."""
-        signals: list[Tensor] = []
-        named: dict[str, Tensor] = {}
-        effects: dict[str, list[tuple[Tensor, By]]] = {}
-
-        for link in self.links:
-            row = link.read()
-            if row is None:
+        plan = self.network.plan
+        run = _RowRun(self.network, self.parts, self.links, self.checked)
+        sources = list(group.external)
+        for route in (route for part in group.parts for route in plan.incoming[part] if route not in group.internal):
+            if route.direct_source is not None:
+                sources.append(route.direct_source)
                 continue
 
-            if isinstance(link.route.link, Modulation):
-                effects.setdefault(link.route.link.path, []).append((row, link.route.link.by))
-            elif link.route.into is None:
-                signals.append(row)
-            else:
-                named[link.route.into] = row
+            link = run.link(route.name)
+            link.push(self.signals, self.start, self.stop)
+            link.is_outside = True
 
-        if not isinstance(self.part, Stateful):
-            return self._fire_plain(self.part, signals, named, effects)
-        if named or self.state is None:
-            return self._fire_checked(signals, named, effects)
+        columns = {name: self._rows_of(name) for name in sources}
+        rows: _Rows = {}
+        collected: dict[str, list[Tensor]] = {signal: [] for part in group.parts for signal in plan.signals[part]}
+        for index, tick in enumerate(range(self.start, self.stop)):
+            for name, column in columns.items():
+                rows[name] = column[index]
+            run.run(tick, group.schedule.at(tick), rows)
+            for signal, values in collected.items():
+                if (y := rows[signal]) is not None:
+                    values.append(y)
 
-        (x,) = signals
-        shapes = (x.shape, x.dtype, *[(path, r.shape, r.dtype) for path, acts in effects.items() for r, _ in acts])
-        if shapes != self.shapes:
-            self.shapes = shapes
-            self.step = None
-            if self.checked or (shapes, _signature(self.part, self.state)) not in self.seen:
-                y = self._fire_checked(signals, named, effects)
-                if len(self.seen) < _MOST_SIGNATURES:
-                    self.seen.add((shapes, _signature(self.part, self.state)))
-                return y
+        self.parts = run.parts
+        self.links = run.link_states()
+        for signal, values in collected.items():
+            self.signals[signal] = torch.stack(values) if values else None
 
-        if self.step is None:
-            rows = [row for acts in effects.values() for row, _ in acts]
-            fits = x.dtype in SINGLE and all(row.dtype == x.dtype and row.ndim > 1 for row in rows)
-            self.step = self._kept_step() if fits else _checked_step(self.part)
+    def _rows_of(self, name: str) -> list[Tensor | None]:
+        """The row of a signal at each tick, None where it has none."""
+        x = self.signals[name]
+        rows: list[Tensor | None] = [None] * (self.stop - self.start)
+        if x is not None:
+            clock = self.network.plan.clocks[name]
+            rows[clock.next(self.start) - self.start :: clock.period] = x.unbind(0)
 
-        y, self.state = self.step(x, self.state, effects)
-        return y
-
-    def _kept_step(self) -> Step:
-        """The step of the part from an earlier call, or a new one."""
-        kept = self.kept.get(self.name)
-        if kept is None or not kept.is_current:
-            kept = self.kept[self.name] = KeptStep.of(self.part)
-
-        return kept.step
-
-    def _fire_plain(
-        self,
-        part: nn.Module,
-        signals: list[Tensor],
-        named: dict[str, Tensor],
-        effects: dict[str, list[tuple[Tensor, By]]],
-    ) -> Any:
-        if effects or self.checked:
-            return self._fire_checked(signals, named, effects)
-        y = part(*signals, **named)
-        check_rows(part, y, (signals[0] if signals else next(iter(named.values()))).shape[0])
-        return y
-
-    def _fire_checked(
-        self, signals: list[Tensor], named: dict[str, Tensor], effects: dict[str, list[tuple[Tensor, By]]]
-    ) -> Any:
-        """The part on a sequence of one step."""
-        y, self.state = apply_part(
-            self.part,
-            [x.unsqueeze(0) for x in signals],
-            {name: x.unsqueeze(0) for name, x in named.items()},
-            self.state,
-            timed(effects),
-            checked=self.checked and not effects,
-        )
-
-        self.checked = False
-        return first_step(y)
-
-
-def _checked_step(part: nn.Module) -> Step:
-    def step(x_t: Tensor, state: State, effects: Any) -> tuple[Any, State]:
-        y, state = apply_part(part, [x_t.unsqueeze(0)], state=state, effects=timed(effects))
-        return first_step(y), state
-
-    return step
-
-
-def _signature(layer: Stateful, state: State) -> Hashable:
-    """What the checks of a layer depend on beside its signals: its tensors, and the form of its state."""
-    own: list[Hashable] = []
-    _add_own_tensors(layer, own)
-    return tuple(own), _form(state)
-
-
-def _add_own_tensors(layer: Stateful, found: list[Hashable]) -> None:
-    found += [(t.shape, t.dtype, t.device) for t in layer._parameters.values() if t is not None]
-    found += [(t.shape, t.dtype, t.device) for t in layer._buffers.values() if t is not None]
-    for child in layer._modules.values():
-        if isinstance(child, Stateful):
-            _add_own_tensors(child, found)
-
-
-def _form(state: State) -> Any:
-    """Types, shapes, dtypes and devices of a state."""
-    if isinstance(state, Tensor):
-        return state.shape, state.dtype, state.device
-    if isinstance(state, tuple | list):
-        return (type(state), *[None if item is None else _form(item) for item in state])
-    if isinstance(state, dict):
-        return tuple((name, _form(value)) for name, value in state.items())
-
-    return type(state)
+        return rows

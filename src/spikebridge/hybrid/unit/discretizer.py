@@ -32,14 +32,14 @@ from torch import Tensor
 
 from spikebridge.axes import Windows
 from spikebridge.errors import ConfigError, in_words, is_positive
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantified, Quantity, names_to_learn, refuse_ambiguous
 from spikebridge.neurons.state import State, TensorForm, TupleForm, allow_states_of, refuse_other_form
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate, Triangle, check_surrogate
 from spikebridge.ops.checks import number_on_cpu
-from spikebridge.ops.precision import cast_for, upcast
+from spikebridge.ops.precision import HALF, cast_for, upcast
 from spikebridge.ops.saturation import clip
 
 _WORD = 0xFFFFFFFF
@@ -62,7 +62,7 @@ class Discretizer(Quantified):
         """Gives the path in the network that the discretizer is built into; a stochastic one takes a seed from it."""
 
     def __call__(self, h: Windows, length: int, state: State = None) -> tuple[Tensor, State]:
-        y, state = super().__call__(upcast(h), length, state)
+        y, state = super().__call__(upcast(h) if h.dtype in HALF else h, length, state)
         return y.to(h.dtype), state
 
     def initial_state(self, batch: int, device: torch.device) -> State:
@@ -84,25 +84,12 @@ class Discretizer(Quantified):
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The value of `hard` with the gradient of `soft`.
-
-    Example:
-        >>> x = torch.tensor(0.3, requires_grad=True)
-        >>> y = straight_through(x.round(), 2 * x)
-        >>> y.backward()
-        >>> y.item(), x.grad.item()
-        (0.0, 2.0)
-    """
+    """The value of `hard` with the gradient of `soft`."""
     return hard.detach() + (soft - soft.detach())
 
 
 def seed_of_path(path: str) -> int:
-    """The seed of a stochastic stage from its path in a network, below 2^31.
-
-    Example:
-        >>> seed_of_path("units.eye_to_ear.discretizer"), seed_of_path("units.eye_to_arm.discretizer")
-        (1767585387, 1756836342)
-    """
+    """The seed of a stochastic stage from its path in a network, below 2^31."""
     return zlib.crc32(path.encode()) >> 1
 
 
@@ -120,16 +107,7 @@ def start_draws(seed: int, batch: int, device: torch.device) -> DrawState:
 
 
 def draw_uniform(state: DrawState, num_steps: int, shape: torch.Size | tuple[int, ...]) -> tuple[Tensor, DrawState]:
-    """Uniform numbers in [0, 1), `(num_steps, B, *shape)` in float32, and the state after them.
-
-    Example:
-        >>> state = start_draws(seed=0, batch=2, device=torch.device("cpu"))
-        >>> both, _ = draw_uniform(state, 2, (3,))
-        >>> first, state = draw_uniform(state, 1, (3,))
-        >>> second, state = draw_uniform(state, 1, (3,))
-        >>> torch.equal(both, torch.cat([first, second]))
-        True
-    """
+    """Uniform numbers in [0, 1), `(num_steps, B, *shape)` in float32, and the state after them."""
     device = state.seed.device
     index = torch.arange(state.num_draws, state.num_draws + num_steps, device=device)
     streams = _mix(_mix(index).unsqueeze(1) ^ state.seed)
@@ -150,26 +128,13 @@ def _mix(words: Tensor) -> Tensor:
     return words ^ (words >> 16)
 
 
-class Bernoulli(Discretizer):
-    """A spike with probability `h`, clipped to 0..1; the gradient goes straight through to the probability.
+class _Stochastic(Discretizer):
+    """Base of discretizers that draw random numbers: a seed of its own, or that of its path in a network."""
 
-    Draws are explicit: the seed of each sample and the number of draws are state. In training a new stream takes its
-    seed from the global generator (as dropout does, so that one run seed decides all); in evaluation it is `seed`.
-
-    Args:
-        seed: seed of a new stream in evaluation, a whole number; None takes that of the unit's path in its network, so
-            that no two units draw the same. Outside of a network it is 0: there give every unit a seed.
-
-    Example:
-        >>> spikes, _ = Bernoulli().eval()(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1), length=1)
-        >>> spikes.flatten().tolist()
-        [0.0, 1.0]
-    """
-
-    def __init__(self, seed: int | None = None) -> None:
+    def __init__(self, seed: int | None) -> None:
         super().__init__()
         if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
-            raise ConfigError(f"Bernoulli needs a whole number as its seed, but got {seed!r}")
+            raise ConfigError(f"{type(self).__name__} needs an integer as its seed, but got {seed!r}")
         self.seed = 0 if seed is None else seed
         self._is_unbound = seed is None
 
@@ -179,16 +144,42 @@ class Bernoulli(Discretizer):
             self._is_unbound = False
 
     def initial_state(self, batch: int, device: torch.device) -> DrawState:
+        # drawn on the CPU for every device, so that one run seed gives the same numbers on all of them
         seed = int(torch.randint(2**31, (), device="cpu").numpy()) if self.training else self.seed
         return start_draws(seed, batch, device)
 
-    def forward(self, h: Windows, length: int, state: DrawState | None = None) -> tuple[Windows, DrawState]:
+    def _state_before(self, h: Windows, state: DrawState | None) -> DrawState:
+        """The state before windows, a new one at the start of a stream."""
         if state is None:
-            state = self.initial_state(h.shape[2], h.device)
-        else:
-            seeds = TensorForm(h.shape[2:3], torch.int64, h.device)
-            refuse_other_form(self, state, TupleForm(DrawState, {"seed": seeds, "num_draws": int}))
+            return self.initial_state(h.shape[2], h.device)
 
+        seeds = TensorForm(h.shape[2:3], torch.int64, h.device)
+        refuse_other_form(self, state, TupleForm(DrawState, {"seed": seeds, "num_draws": int}))
+
+        return state
+
+
+class Bernoulli(_Stochastic):
+    """A spike with probability `h`, clipped to 0..1; the gradient goes straight through to the probability.
+
+    Draws are explicit: the seed of each sample and the number of draws are state. In training a new stream takes its
+    seed from the global generator (as dropout does, so that one run seed decides all); in evaluation it is `seed`.
+
+    Args:
+        seed: seed of a new stream in evaluation, an integer; None takes that of the unit's path in its network, so that
+            no two units draw the same. Outside of a network it is 0: there give every unit a seed.
+
+    Example:
+        >>> spikes, _ = Bernoulli().eval()(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1), length=1)
+        >>> spikes.flatten().tolist()
+        [0.0, 1.0]
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(seed)
+
+    def forward(self, h: Windows, length: int, state: DrawState | None = None) -> tuple[Windows, DrawState]:
+        state = self._state_before(h, state)
         uniform, state = draw_uniform(state, h.shape[0] * h.shape[1], h.shape[3:])
         probability = clip(h, 0, 1)
         spikes = (uniform.reshape(h.shape) < probability).to(h.dtype)
@@ -254,7 +245,7 @@ class SpikingLayer(Discretizer):
         return spikes.reshape(*h.shape[:2], *spikes.shape[1:]), state
 
 
-class PoissonPopulation(Discretizer):
+class PoissonPopulation(_Stochastic):
     """The spikes of a population: its neurons fire as independent Poisson processes, all at the rate of the value.
 
     A value is the mean number of spikes of a neuron in a step; `(B, *N)` becomes `(B, *N, C)` with C neurons. The
@@ -267,7 +258,7 @@ class PoissonPopulation(Discretizer):
         seed: of a new stream, as in `Bernoulli`.
 
     Raises:
-        ConfigError: a number of neurons or a seed that is no whole number.
+        ConfigError: a number of neurons or a seed that is no integer.
 
     Example:
         >>> spikes, _ = PoissonPopulation(1000, seed=0).eval()(torch.full((1, 100, 1), 0.01), length=1)
@@ -276,27 +267,15 @@ class PoissonPopulation(Discretizer):
     """
 
     def __init__(self, num_neurons: int, seed: int | None = None) -> None:
-        super().__init__()
-        self.num_neurons = whole_number("PoissonPopulation", "num_neurons", num_neurons)
-        self._draws = Bernoulli(seed)
-
-    def bind_path(self, path: str) -> None:
-        self._draws.bind_path(path)
-
-    def initial_state(self, batch: int, device: torch.device) -> DrawState:
-        return self._draws.initial_state(batch, device)
+        super().__init__(seed)
+        self.num_neurons = checked_integer("PoissonPopulation", "num_neurons", num_neurons)
 
     def forward(
         self, h: Windows, length: int, state: DrawState | None = None
     ) -> tuple[Float[Tensor, "K M B *N C"], DrawState]:
-        if state is None:
-            state = self.initial_state(h.shape[2], h.device)
-        else:
-            seeds = TensorForm(h.shape[2:3], torch.int64, h.device)
-            refuse_other_form(self, state, TupleForm(DrawState, {"seed": seeds, "num_draws": int}))
-
+        state = self._state_before(h, state)
         expected = h.detach().flatten(0, 1).clamp(0, 1) * self.num_neurons  # spikes of the population in a step
-        gaps, state = draw_uniform(state, len(expected), (self._most_spikes(expected), *h.shape[3:]))
+        gaps, state = draw_uniform(state, len(expected), (self._max_spikes(expected), *h.shape[3:]))
         arrivals = -torch.log1p(-gaps).cumsum(2)
         scale = expected.unsqueeze(2)
         neuron = (arrivals / scale * self.num_neurons).clamp(max=self.num_neurons)
@@ -313,9 +292,10 @@ class PoissonPopulation(Discretizer):
         spikes = output[0]
         return {"compares": float(spikes.detach().sum()) + spikes[..., 0].numel()}
 
-    def _most_spikes(self, expected: Tensor) -> int:
-        """So many that the population has more in no step; a device is not asked for the largest value."""
+    def _max_spikes(self, expected: Tensor) -> int:
+        """The spikes of a step that are drawn: more than 8 standard deviations above the largest mean."""
         mean = float(self.num_neurons)
+        # the largest value on a device would have to be waited for
         if expected.is_cpu and expected.numel() and not torch.compiler.is_compiling():
             mean = min(mean, number_on_cpu(expected.nan_to_num(0.0).max()))
 
@@ -323,20 +303,20 @@ class PoissonPopulation(Discretizer):
 
 
 class _SignedDeltaState(NamedTuple):
-    """The number of quanta sent so far: a whole number, so that a long stream does not drift."""
+    """The number of quanta sent so far: an integer, so that a long stream does not drift."""
 
     total: Tensor
 
 
 class SignedDelta(Discretizer):
-    """Send on change: a signed whole number of quanta, the nearest to the change of the value since the last spikes.
+    """Send on change: a signed integer number of quanta, the nearest to the change of the value since the last spikes.
 
     The sum of all that was sent, times the quantum, is the value to within half a quantum. The gradient goes straight
     through to the change: that of the sum is the present value's alone.
 
     Args:
         quantum: the change that one spike stands for, above 0.
-        limit: most spikes in one step, for a channel of limited rate; None sends any number.
+        limit: maximum of spikes in one step, for a channel of limited rate; None sends any number.
 
     Example:
         >>> spikes, _ = SignedDelta(0.5)(torch.tensor([0.6, 0.6, -0.5]).reshape(3, 1, 1, 1), length=1)
@@ -349,7 +329,7 @@ class SignedDelta(Discretizer):
         if not is_positive(quantum):
             raise ConfigError(f"SignedDelta needs quantum > 0, but got {in_words(quantum)}")
         self.quantum = quantum
-        self.limit = None if limit is None else whole_number("SignedDelta", "its limit", limit)
+        self.limit = None if limit is None else checked_integer("SignedDelta", "its limit", limit)
 
     def forward(
         self, h: Windows, length: int, state: _SignedDeltaState | None = None
@@ -368,6 +348,7 @@ class SignedDelta(Discretizer):
             number = change.detach().round()
             if self.limit is not None:
                 number = number.clamp(-self.limit, self.limit)
+            # the receiver adds up the spikes as they were sent, also those of a limited rate
             sent.append(straight_through(number, change))
             total = total + sent[-1]
 
@@ -425,11 +406,11 @@ class PhaseCode(Discretizer):
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Float[Tensor, "K L2 B *N"], None]:
         value = rest = clip(h[:, 0], 0, 1)
-        least = torch.finfo(h.dtype).tiny  # a bit below would round to 0, which nothing at all reaches
+        min_worth = torch.finfo(h.dtype).tiny  # a bit below would round to 0, which every value reaches
         spikes = []
 
         for k in range(length):
-            worth = max(2.0 ** -(k + 1), least)
+            worth = max(2.0 ** -(k + 1), min_worth)
             hard = (rest >= worth).to(h.dtype)
             bit = self.surrogate(rest - worth) if self.surrogate else straight_through(hard, value)
             rest = rest - bit.detach() * worth

@@ -1,14 +1,15 @@
-"""Kernels with a finite impulse response: learned taps, a Gaussian of past time, and delays.
+"""Kernels with a finite response: learned taps, a Gaussian of past time, delays, and the change over some steps.
 
 | kernel | value at a step | learns |
 |---|---|---|
 | `FIR` | sum of the last `num_taps` steps with learned weights | the weights |
 | `Gaussian` | sum of past steps weighted by a Gaussian around `delay` | `delay`, `sigma` |
 | `Delay` | the step `delay` seconds before | `delay` |
+| `Difference` | change since the window's first step, or over its last `lag` steps | |
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -18,9 +19,11 @@ from torch import Tensor, nn
 from spikebridge.axes import Signal, Step
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid.unit.kernel import Kernel
-from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.hybrid.unit.window import checked_integer
+from spikebridge.neurons.base import refuse_unknown
 from spikebridge.neurons.dt import known_dt
-from spikebridge.neurons.quantity import Quantity, names_to_learn
+from spikebridge.neurons.quantity import Modulated, Names, Quantity, Value, names_to_learn
+from spikebridge.ops.filters.difference import Before, change
 from spikebridge.ops.filters.fir import finite_response, last_response
 from spikebridge.ops.filters.leaky_sum import Resets
 from spikebridge.ops.precision import state_dtype, upcast
@@ -34,22 +37,7 @@ class FIRCarry(NamedTuple):
 
 
 def _fir_step(x_t: Step, carry: FIRCarry, *, taps: Float[Tensor, "n *M"]) -> tuple[Step, FIRCarry]:
-    """One step of a finite response, `h_t = sum_k taps[k] x[t - k]`; steps before the window count as zeros.
-
-    Args:
-        x_t: input.
-        carry: the `n - 1` steps before.
-        taps: weights of the present step, the one before, and so on: `(n,)`, `(n, *N)` or `(n, B, *N)`.
-
-    Returns:
-        The value, and the steps that the next value needs.
-
-    Example:
-        >>> carry = FIRCarry(torch.tensor([[[2.0]]]))
-        >>> h_t, carry = _fir_step(torch.tensor([[3.0]]), carry, taps=torch.tensor([1.0, 0.5]))
-        >>> h_t.item(), carry.last.item()  # 3 + 2 / 2
-        (4.0, 3.0)
-    """
+    """One step, `h_t = sum_k taps[k] x[t - k]`, with taps `(n,)`, `(n, *N)` or `(n, B, *N)`."""
     last = torch.cat([carry.last, x_t.unsqueeze(1)], dim=1)
     weights = taps.flip(0).reshape(taps.shape[0], *[1] * (x_t.ndim + 1 - taps.ndim), *taps.shape[1:])
 
@@ -57,7 +45,7 @@ def _fir_step(x_t: Step, carry: FIRCarry, *, taps: Float[Tensor, "n *M"]) -> tup
 
 
 class _FiniteResponse(Kernel):
-    """Kernels with a finite impulse response: `num_taps` weights, and a carry of the last steps."""
+    """A kernel with `num_taps` weights, and a carry of the steps that the next value needs."""
 
     step_function: ClassVar[Callable[..., tuple[Tensor, FIRCarry]]] = staticmethod(_fir_step)
     is_vectorized = True
@@ -66,18 +54,19 @@ class _FiniteResponse(Kernel):
     def initial_state(self, x_t: Step) -> FIRCarry:
         return FIRCarry(x_t.new_zeros((x_t.shape[0], self.num_taps - 1, *x_t.shape[1:]), dtype=state_dtype(x_t.dtype)))
 
-    def run(self, x: Signal, carry: FIRCarry, resets: Resets | None = None) -> tuple[Signal, FIRCarry]:
+    def run(self, x: Signal, carry: FIRCarry | None, resets: Resets | None = None) -> tuple[Signal, FIRCarry]:
+        if carry is None:
+            return self._response(x), self._newest(x, x.new_zeros((max(0, self.num_taps - 1 - len(x)), *x.shape[1:])))
+
         before = carry.last.transpose(0, 1)
         return self._response(x, before), self._newest(x, before)
 
-    def run_from_start(self, x: Signal) -> tuple[Signal, FIRCarry]:
-        return self.values_from_start(x), self.carry_from_start(x)
-
-    def values_from_start(self, x: Signal) -> Signal:
+    def values(self, x: Signal) -> Signal:
         return self._response(x)
 
-    def carry_from_start(self, x: Signal) -> FIRCarry:
-        return self._newest(x, x.new_zeros((max(0, self.num_taps - 1 - len(x)), *x.shape[1:])))
+    def last(self, x: Signal) -> Step:
+        inside = min(len(x), self.num_taps)
+        return last_response(x[len(x) - inside :], self.constants(x)["taps"][:inside])
 
     def _newest(self, x: Signal, before: Tensor) -> FIRCarry:
         kept = self.num_taps - 1
@@ -87,19 +76,8 @@ class _FiniteResponse(Kernel):
         # a copy, so that the state does not keep a long signal in memory
         return FIRCarry(torch.cat([part.transpose(0, 1) for part in steps], 1))
 
-    def last(self, x: Signal) -> Step:
-        inside = min(len(x), self.num_taps)
-        return last_response(x[len(x) - inside :], self._taps(x)[:inside])
-
     def _response(self, x: Signal, before: Tensor | None = None) -> Signal:
-        return finite_response(x, self._taps(x), before)
-
-    def _taps(self, x: Signal) -> Tensor:
-        taps: Tensor = self._arguments(x)["taps"]
-        return taps
-
-    def _arguments(self, x: Signal) -> dict[str, Any]:
-        return self.arguments({name: getattr(self, name) for name in self.modulable}, x[0])
+        return finite_response(x, self.constants(x)["taps"], before)
 
 
 class FIR(_FiniteResponse):
@@ -121,7 +99,7 @@ class FIR(_FiniteResponse):
 
     def __init__(self, num_taps: int, shape: tuple[int, ...] = (), *, keep: bool = False) -> None:
         super().__init__(keep)
-        self.num_taps = whole_number("FIR", "num_taps", num_taps)
+        self.num_taps = checked_integer("FIR", "num_taps", num_taps)
         self.weight = nn.Parameter(torch.full((num_taps, *shape), 1 / num_taps))
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
@@ -152,13 +130,7 @@ class Gaussian(_FiniteResponse):
     sigma = Quantity(positive=True)
 
     def __init__(
-        self,
-        delay: Tensor | float,
-        sigma: Tensor | float,
-        *,
-        dt: float | None = None,
-        keep: bool = False,
-        learn: str | Iterable[str] = (),
+        self, delay: Value, sigma: Value, *, dt: float | None = None, keep: bool = False, learn: Names = ()
     ) -> None:
         super().__init__(keep, dt, learn, delay=delay, sigma=sigma)
         if float(torch.as_tensor(delay).min()) < 0:
@@ -176,13 +148,14 @@ class Gaussian(_FiniteResponse):
 
     def taps(self) -> Tensor:
         """The weights of the present step, the one before, and so on: `(n,)` or `(n, *N)`."""
-        place = upcast(next(self.parameters(), torch.empty(0)))
-        return self.arguments({"delay": self.delay, "sigma": self.sigma}, place)["taps"]
+        taps: Tensor = self.constants(upcast(next(self.parameters(), torch.empty(0))))["taps"]
+        return taps
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         delay = quantities["delay"]
         sigma = quantities["sigma"]
         dt = known_dt(self)
+        # plain numbers give exponents in double precision, rounded once
         if not (isinstance(delay, Tensor) or isinstance(sigma, Tensor)):
             exponents = [-((k * dt - delay) ** 2) / (2 * sigma**2) for k in range(self.num_taps)]
             return {"taps": torch.tensor(exponents, dtype=x_t.dtype, device=x_t.device).softmax(0)}
@@ -194,26 +167,8 @@ class Gaussian(_FiniteResponse):
         return {"taps": (-((t - delay) ** 2) / (2 * sigma**2)).softmax(0)}
 
 
-def _delay_step(
-    x_t: Step, carry: FIRCarry, *, ticks: Tensor | float = 0, taps: Tensor | None = None
-) -> tuple[Step, FIRCarry]:
-    """One step of a delay.
-
-    Args:
-        x_t: input.
-        carry: the `n - 1` steps before.
-        ticks: whole steps from the input to the output, 0 to `n - 1`, for all neurons or `(*M)` or `(B, *N)`.
-        taps: in training in their place, weights as those of `FIR`.
-
-    Returns:
-        The value, and the steps that the next value needs.
-
-    Example:
-        >>> carry = FIRCarry(torch.tensor([[[2.0, 4.0]]]))
-        >>> h_t, carry = _delay_step(torch.tensor([[3.0, 5.0]]), carry, ticks=torch.tensor([0, 1]))
-        >>> h_t.tolist(), carry.last.tolist()
-        ([[3.0, 4.0]], [[[3.0, 5.0]]])
-    """
+def _delay_step(x_t: Step, carry: FIRCarry, *, ticks: Value = 0, taps: Tensor | None = None) -> tuple[Step, FIRCarry]:
+    """One step of a delay by integer `ticks`, 0 to `n - 1`, or in training by `taps`, as those of `FIR`."""
     if taps is not None:
         return _fir_step(x_t, carry, taps=taps)
 
@@ -224,20 +179,9 @@ def _delay_step(
 
 
 def delayed(x: Signal, ticks: Int64[Tensor, "*M"], before: Float[Tensor, "n B *N"]) -> Signal:
-    """A signal some steps later.
-
-    Args:
-        x: the signal.
-        ticks: whole steps, 0 to n; `*M` lines up from the right with the signal.
-        before: the n steps before the first, oldest first.
-
-    Example:
-        >>> x, before = torch.tensor([[3.0, 5.0], [4.0, 6.0]]).unsqueeze(1), torch.tensor([[[1.0, 2.0]]])
-        >>> delayed(x, torch.tensor([0, 1]), before)[:, 0].tolist()
-        [[3.0, 2.0], [4.0, 5.0]]
-    """
-    now = torch.arange(len(before), len(before) + len(x), device=x.device).reshape(-1, *[1] * (x.ndim - 1))
-    return torch.cat([before, x]).gather(0, (now - ticks).expand(x.shape))
+    """A signal some steps later, 0 to n; `*M` lines up from the right with it, `before` is the oldest first."""
+    newest = torch.arange(len(before), len(before) + len(x), device=x.device).reshape(-1, *[1] * (x.ndim - 1))
+    return torch.cat([before, x]).gather(0, (newest - ticks).expand(x.shape))
 
 
 class Delay(_FiniteResponse):
@@ -246,8 +190,8 @@ class Delay(_FiniteResponse):
     A delay of its own for each channel can be trained. In training it is a real number: the signal is weighted by a
     Gaussian of past time around it, whose gradient says whether earlier or later steps would serve better; the Gaussian
     begins wide and is narrowed with `narrow_delays`. In evaluation, and wherever the delay is not trained, it is the
-    nearest whole number of steps, so that spikes stay spikes. (I. Hammouamri et al., "Learning delays in spiking neural
-    networks using dilated convolutions with learnable spacings", ICLR 2024.)
+    nearest integer number of steps, so that spikes stay spikes. (I. Hammouamri et al., "Learning delays in spiking
+    neural networks using dilated convolutions with learnable spacings", ICLR 2024.)
 
     Args:
         delay: time from the input to the output [s], one for all channels or a tensor for the last axes of the signal.
@@ -272,23 +216,23 @@ class Delay(_FiniteResponse):
 
     def __init__(
         self,
-        delay: Tensor | float,
+        delay: Value,
         *,
         max_delay: float | None = None,
         sigma: float | None = None,
         dt: float | None = None,
         keep: bool = False,
-        learn: str | Iterable[str] = (),
+        learn: Names = (),
     ) -> None:
         names_to_learn("Delay", learn, ("delay",))
-        least = float(torch.as_tensor(delay).min())
-        most = float(torch.as_tensor(delay).max())
-        max_delay = most if max_delay is None else max_delay
+        shortest = float(torch.as_tensor(delay).min())
+        longest = float(torch.as_tensor(delay).max())
+        max_delay = longest if max_delay is None else max_delay
 
         # single precision may put a delay that is the longest one just above it
-        if not 0 <= least <= most <= max_delay * (1 + 1e-6) < math.inf:
+        if not 0 <= shortest <= longest <= max_delay * (1 + 1e-6) < math.inf:
             raise ConfigError(
-                f"Delay needs delays from 0 s to max_delay, {max_delay:g} s, but got {least:g} to {most:g} s"
+                f"Delay needs delays from 0 s to max_delay, {max_delay:g} s, but got {shortest:g} to {longest:g} s"
             )
 
         if learn and max_delay == 0:
@@ -309,23 +253,23 @@ class Delay(_FiniteResponse):
 
     @property
     def is_trained(self) -> bool:
-        """Whether the delay is a real number at present: in training, where it is a parameter."""
+        """True if the delay is a real number at present: in training, where it is a parameter."""
         return self.training and "delay" in self._parameters
 
     @property
     def max_ticks(self) -> int:
-        """The longest delay in whole steps."""
+        """The longest delay in steps."""
         return self.num_taps - 1
 
     @property
     def ticks(self) -> Tensor:
-        """The delay in whole steps, int64, as evaluation uses it; halves are rounded up."""
-        return self._whole(torch.as_tensor(self.delay))
+        """The delay in steps, int64, as evaluation uses it; halves are rounded up."""
+        return self._rounded(torch.as_tensor(self.delay))
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         delay = torch.as_tensor(quantities["delay"], device=x_t.device)
         if not self.is_trained:
-            return {"ticks": self._whole(delay)}
+            return {"ticks": self._rounded(delay)}
 
         place = saturate(delay.to(x_t.dtype), 0.0, self.max_delay) / known_dt(self)
         k = torch.arange(self.num_taps, dtype=x_t.dtype, device=x_t.device).reshape(-1, *[1] * place.ndim)
@@ -342,9 +286,9 @@ class Delay(_FiniteResponse):
         if before is None:
             before = x.new_zeros((self.max_ticks, *x.shape[1:]))
 
-        return delayed(x, self._arguments(x)["ticks"], before)
+        return delayed(x, self.constants(x)["ticks"], before)
 
-    def _whole(self, delay: Tensor) -> Tensor:
+    def _rounded(self, delay: Tensor) -> Tensor:
         ticks = (delay.detach().clamp(0.0, self.max_delay) / known_dt(self) + 0.5).floor().long()
         return ticks.clamp(max=self.max_ticks)  # a half in single precision may lie above that of the longest delay
 
@@ -352,7 +296,7 @@ class Delay(_FiniteResponse):
 def narrow_delays(module: nn.Module, progress: float) -> None:
     """Narrows the Gaussians of learned delays in the course of a training, from their first width to a quarter step.
 
-    A wide Gaussian finds a better delay from afar; a narrow one differs little from the whole step of evaluation.
+    A wide Gaussian finds a better delay from afar; a narrow one differs little from the integer step of evaluation.
 
     Args:
         module: a network, a part or a layer.
@@ -369,5 +313,71 @@ def narrow_delays(module: nn.Module, progress: float) -> None:
 
     for layer in module.modules():
         if isinstance(layer, Delay) and "delay" in layer._parameters:
+            # a Gaussian that begins narrower than that keeps its width
             last = min(known_dt(layer) / 4, layer.first_sigma)
             layer.sigma = layer.first_sigma * (last / layer.first_sigma) ** progress
+
+
+class _DifferenceCarry(NamedTuple):
+    """Steps to compare with, oldest first `(B, n, *N)`, and whether the window has started `(B,)`."""
+
+    last: Tensor
+    started: Tensor
+
+
+class Difference(Kernel):
+    """The change since the window started, or over its last `lag` steps.
+
+    Args:
+        lag: steps to compare over; None compares with the window's first step.
+        keep: give out every step.
+
+    Example:
+        >>> Difference()(torch.tensor([3.0, 5.0, 4.0]).reshape(3, 1, 1))[0].flatten().tolist()
+        [0.0, 2.0, 1.0]
+        >>> Difference(lag=1)(torch.tensor([3.0, 5.0, 4.0]).reshape(3, 1, 1))[0].flatten().tolist()
+        [0.0, 2.0, -1.0]
+    """
+
+    is_vectorized = True
+
+    def __init__(self, lag: int | None = None, *, keep: bool = False) -> None:
+        super().__init__(keep)
+        self.lag = None if lag is None else checked_integer("Difference", "its lag", lag)
+
+    def initial_state(self, x_t: Step) -> _DifferenceCarry:
+        empty = x_t.new_zeros((x_t.shape[0], self.lag or 1, *x_t.shape[1:]), dtype=state_dtype(x_t.dtype))
+        return _DifferenceCarry(empty, torch.zeros(x_t.shape[:1], dtype=torch.bool, device=x_t.device))
+
+    def step(self, x_t: Step, state: _DifferenceCarry, **modulation: Modulated) -> tuple[Step, _DifferenceCarry]:
+        refuse_unknown(self, modulation)
+        dtype = x_t.dtype
+        x_t = upcast(x_t)
+        started = state.started.reshape(-1, *[1] * x_t.ndim)
+
+        # a missing step has the window's first value
+        last = torch.where(started, state.last, x_t.unsqueeze(1))
+        newest = last if self.lag is None else torch.cat([last[:, 1:], x_t.unsqueeze(1)], dim=1)
+
+        return (x_t - last[:, 0]).to(dtype), _DifferenceCarry(newest, torch.ones_like(state.started))
+
+    def run(
+        self, x: Signal, carry: _DifferenceCarry | None, resets: Resets | None = None
+    ) -> tuple[Signal, _DifferenceCarry]:
+        if carry is None:
+            return change(x, self.lag), self._newest(x, x[:1].expand(self.lag or 1, *x.shape[1:]))
+
+        before = Before(carry.last.transpose(0, 1), carry.started)
+        return change(x, self.lag, before), self._newest(x, before.steps(x[0]))
+
+    def values(self, x: Signal) -> Signal:
+        return change(x, self.lag)
+
+    def last(self, x: Signal) -> Step:
+        return x[-1] - x[0 if self.lag is None else max(0, len(x) - 1 - self.lag)]
+
+    def _newest(self, x: Signal, before: Tensor) -> _DifferenceCarry:
+        newest = before if self.lag is None else torch.cat([before, x[-self.lag :]])[-self.lag :]
+        # a copy, so that the state does not keep a long signal in memory
+        started = torch.ones(x.shape[1:2], dtype=torch.bool, device=x.device)
+        return _DifferenceCarry(newest.transpose(0, 1).clone(), started)

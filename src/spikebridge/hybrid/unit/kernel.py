@@ -7,12 +7,10 @@
 | `Sum`, `Mean` | sum or mean of the steps | |
 | `Exponential` | leaky sum `h = exp(-dt / tau) h + x` | `tau` |
 | `Alpha` | sum weighted by `(t / tau) exp(1 - t / tau)` | `tau` |
-| `Difference` | change since the first step, or over the last `lag` steps | |
 
 Kernels with a finite response are in `finite_response.py`. A kernel is defined by one step, `h_t, carry =
-kernel.step(x_t, carry)`; methods beside it give the same numbers for many steps at once. With `keep=True`, or in a
-streaming window, it gives one value a step; otherwise it gives the last value of each window. `scan.py` runs a kernel
-over a signal with resets where windows start.
+kernel.step(x_t, carry)`, and by the loop over steps; `run` and `last` give the same numbers for many steps at once.
+With `keep=True`, or in a streaming window, it gives one value a step; otherwise it gives the last value of each window.
 """
 
 import math
@@ -26,12 +24,10 @@ from torch import Tensor
 
 from spikebridge.axes import Signal, Step, Windows
 from spikebridge.errors import ConfigError, ShapeError, in_words
-from spikebridge.hybrid.unit.window import whole_number
-from spikebridge.neurons.base import Stateful, refuse_unknown
+from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.dt import check_dt, decay_per_step, known_dt
-from spikebridge.neurons.quantity import Modulated, Quantity, names_to_learn, refuse_ambiguous
+from spikebridge.neurons.quantity import Modulated, Names, Quantity, Value, refuse_ambiguous
 from spikebridge.neurons.state import State, where
-from spikebridge.ops.filters.difference import Before, change
 from spikebridge.ops.filters.fir import last_response, powers
 from spikebridge.ops.filters.leaky_sum import (
     Resets,
@@ -66,18 +62,16 @@ class Kernel(Stateful):
     """
 
     step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
-    is_vectorized: ClassVar[bool] = False  # whether `run` and `last` give the numbers of `step` without a loop
+    is_vectorized: ClassVar[bool] = False  # `run` and `last` give the numbers of `step` without a loop
+    resets_by_decay: ClassVar[bool] = False  # a reset is a decay of 0, so that `run` takes `resets`
     min_steps: int = 0  # steps from which `run` is faster than the loop in plain PyTorch, measured
-    resets_by_decay: ClassVar[bool] = False  # whether a reset is a decay of 0, so that `run` takes `resets`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if {"step", "step_function"} & vars(cls).keys() and "is_vectorized" not in vars(cls):
             cls.is_vectorized = False  # the parent's `run` is that of the parent's step
 
-    def __init__(
-        self, keep: bool = False, dt: float | None = None, learn: str | Iterable[str] = (), **quantities: Tensor | float
-    ) -> None:
+    def __init__(self, keep: bool = False, dt: float | None = None, learn: Names = (), **quantities: Value) -> None:
         super().__init__()
         who = type(self).__name__
         check_dt(who, dt)
@@ -86,10 +80,7 @@ class Kernel(Stateful):
 
         self.keep = keep
         self.dt = dt
-        learned = names_to_learn(who, learn, quantities)
-
-        for name, value in quantities.items():
-            getattr(type(self), name).store(self, value, learn=name in learned)
+        self.store_quantities(learn, quantities)
 
     @property
     def uses_dt(self) -> bool:
@@ -100,74 +91,40 @@ class Kernel(Stateful):
         return quantities
 
     def step(self, x_t: Step, state: State, **modulation: Modulated) -> tuple[Float[Tensor, "B *M"], State]:
-        refuse_unknown(self, modulation)
-        quantities = {name: self._modulated(modulation.get(name), name, x_t.shape) for name in self.modulable}
+        for name, value in modulation.items():
+            if name in self.modulable and value is not None:
+                what = f"{name} of {type(self).__name__}"
+                refuse_ambiguous(what, getattr(self, name), x_t.shape[1:])
+                refuse_ambiguous(what, value, x_t.shape[1:])
+
+        quantities = self.quantities(x_t.ndim + 1, modulation)
+        for name, value in quantities.items():
+            if isinstance(value, Tensor) and value.ndim > x_t.ndim:
+                quantities[name] = value[0]  # an effect comes with its time
+
         x = upcast(x_t)
         h_t, state = type(self).step_function(x, state, **self.arguments(quantities, x))
 
         return h_t.to(x_t.dtype), state
-
-    def check_quantities(self, neurons: Sequence[int]) -> None:
-        """Raises where a quantity does not fit neurons `*N`, or fits them in two ways."""
-        for name in self.modulable:
-            value = getattr(self, name)
-            refuse_ambiguous(f"{name} of {type(self).__name__}", value, neurons)
-            if isinstance(value, Tensor):
-                self._refuse_shape(name, value.shape, neurons)
-
-    def _refuse_shape(self, name: str, shape: Sequence[int], neurons: Sequence[int]) -> None:
-        """Raises where values of a shape do not broadcast against neurons `*N`; shapes line up from the right."""
-        if any(n != m and 1 not in (n, m) for n, m in zip(reversed(shape), reversed(neurons), strict=False)):
-            raise ShapeError(
-                f"{type(self).__name__} has {name} of shape {tuple(shape)}, which does not broadcast against "
-                f"{tuple(neurons)}, the (*N) of its input"
-            )
-
-    def bound_step(self, x_t: Tensor) -> Callable[[Tensor, State], tuple[Tensor, State]]:
-        """The step with its arguments worked out once, for all steps like `x_t`."""
-        if type(self).step is not Kernel.step:
-            return self.step
-        quantities = {name: getattr(self, name) for name in self.modulable}
-        return partial(type(self).step_function, **self.arguments(quantities, x_t))
 
     def forward(self, x: Signal, state: State = None, **modulation: Modulated) -> tuple[Float[Tensor, "T B *M"], State]:
         if x.dtype in HALF:
             h, state = self.forward(upcast(x), state, **modulation)
             return h.to(x.dtype), state
 
+        # once a stream, in which neurons and quantities keep their shapes
         if state is None:
             self.check_quantities(x.shape[2:])
 
         if modulation or x.ndim < 2 or len(x) == 0 or not (self.can_vectorize(x, state) and self.is_profitable(x)):
             return super().forward(x, state, **modulation)
 
-        return self.run_from_start(x) if state is None else self.run(x, state)
-
-    def can_vectorize(self, x: Signal, carry: State) -> bool:
-        """Whether `run` and `last` serve this signal: same numbers, without a loop over steps."""
-        if not self.is_vectorized or not supports_sequence(x):
-            return False
-
-        carried: tuple[Tensor, ...] = () if carry is None else carry
-        # the loop promotes and broadcasts, `run` does not
-        for kept in (*self._parameters.values(), *self._buffers.values(), *carried):
-            if kept is not None and (kept.device != x.device or state_dtype(kept.dtype) not in (x.dtype, torch.bool)):
-                return False
-
-        return all(t.shape[0] == x.shape[1] for t in carried)
-
-    def is_profitable(self, x: Signal, num_segments: int = 1) -> bool:
-        """Whether `run` is faster than the loop, for a signal that resets cut into some segments."""
-        return is_sum_profitable(x, self.min_steps * num_segments)
-
-    def resets_in_one_pass(self, x: Signal) -> bool:
-        """Whether `run` takes resets of all samples as bytes, one a step."""
-        return self.resets_by_decay and runs_in_one_pass(x)
+        return self.run(x, state)
 
     def loop(
         self, x: Signal, carry: State, resets: Iterable[Reset] | None = None
     ) -> tuple[Float[Tensor, "T B *M"], State]:
-        """The values of all steps one after another: what `run` has to equal.
+        """The values of all steps one after another: the definition of `run`.
 
         Args:
             x: `(T, B, *N)`, T >= 1.
@@ -181,6 +138,16 @@ class Kernel(Stateful):
             values.append(h_t)
 
         return torch.stack(values), carry
+
+    def bound_step(self, x_t: Tensor) -> Callable[[Tensor, State], tuple[Tensor, State]]:
+        """The step with its arguments worked out once, for all steps like `x_t`."""
+        if type(self).step is not Kernel.step:
+            return self.step
+        return partial(type(self).step_function, **self.constants(x_t))
+
+    def constants(self, like: Tensor) -> dict[str, Any]:
+        """The arguments of the step function without modulation, for signals with the dtype and device of a tensor."""
+        return self.arguments({name: getattr(self, name) for name in self.modulable}, like)
 
     def reset(self, x_t: Step, carry: State, flag: Reset) -> State:
         """The carry before a step, for all samples or some of them that of the start of a window."""
@@ -199,21 +166,13 @@ class Kernel(Stateful):
         """
         return self.loop(x, carry)
 
-    def run_from_start(self, x: Signal) -> tuple[Float[Tensor, "T B *M"], State]:
-        """As `run`, from the start of a window."""
-        return self.run(x, None)
-
-    def values_from_start(self, x: Signal) -> Float[Tensor, "T B *M"]:
-        """The values alone."""
-        return self.run_from_start(x)[0]
-
-    def carry_from_start(self, x: Signal) -> State:
-        """The carry alone."""
-        return self.run_from_start(x)[1]
+    def values(self, x: Signal) -> Float[Tensor, "T B *M"]:
+        """The values alone, from the start of a window."""
+        return self.run(x, None)[0]
 
     def last(self, x: Signal) -> Step:
         """The last value of a window `(L, B, *N)`."""
-        return self.values_from_start(x)[-1]
+        return self.values(x)[-1]
 
     def last_of_windows(self, windows: Windows) -> Shaped[Tensor, "K B *M"]:
         """The last value of each window; its shape may differ from that of a sample.
@@ -225,26 +184,46 @@ class Kernel(Stateful):
         steps = windows.movedim(1, 0)
         return self.last(steps) if self.can_vectorize(steps, None) else self.loop(steps, None)[0][-1]
 
-    def _modulated(self, modulation: Modulated | None, name: str, shape: torch.Size) -> Tensor | float:
-        """A quantity for a step `(B, *N)`."""
-        if modulation is None:
-            return getattr(self, name)
+    def can_vectorize(self, x: Signal, carry: State) -> bool:
+        """True if `run` and `last` serve this signal: same numbers, without a loop over steps."""
+        if not self.is_vectorized or not supports_sequence(x):
+            return False
 
-        what = f"{name} of {type(self).__name__}"
-        refuse_ambiguous(what, getattr(self, name), shape[1:])
-        refuse_ambiguous(what, modulation, shape[1:])
-        value = getattr(type(self), name).resolve(self, modulation, len(shape) + 1)
+        carried: tuple[Tensor, ...] = () if carry is None else carry
+        # the loop promotes and broadcasts, `run` does not
+        for kept in (*self._parameters.values(), *self._buffers.values(), *carried):
+            if kept is not None and (kept.device != x.device or state_dtype(kept.dtype) not in (x.dtype, torch.bool)):
+                return False
 
-        return value[0] if isinstance(value, Tensor) and value.ndim > len(shape) else value
+        return all(t.shape[0] == x.shape[1] for t in carried)
+
+    def is_profitable(self, x: Signal, num_segments: int = 1) -> bool:
+        """True if `run` is faster than the loop, for a signal that resets cut into some segments."""
+        return is_sum_profitable(x, self.min_steps * num_segments)
+
+    def resets_in_one_pass(self, x: Signal) -> bool:
+        """True if `run` takes resets of all samples as bytes, one a step."""
+        return self.resets_by_decay and runs_in_one_pass(x)
+
+    def check_quantities(self, neurons: Sequence[int]) -> None:
+        """Raises if a quantity does not fit neurons `*N`, or fits them in two ways."""
+        for name in self.modulable:
+            value = getattr(self, name)
+            if isinstance(value, Tensor):
+                refuse_ambiguous(f"{name} of {type(self).__name__}", value, neurons)
+                self._refuse_shape(name, value.shape, neurons)
+
+    def _refuse_shape(self, name: str, shape: Sequence[int], neurons: Sequence[int]) -> None:
+        """Raises if values of a shape do not broadcast with neurons `*N`; shapes line up from the right."""
+        if any(n != m and 1 not in (n, m) for n, m in zip(reversed(shape), reversed(neurons), strict=False)):
+            raise ShapeError(
+                f"{type(self).__name__} has {name} of shape {tuple(shape)}, which does not broadcast against "
+                f"{tuple(neurons)}, the (*N) of its input"
+            )
 
     def extra_repr(self) -> str:
         texts = [f"{name}={float(torch.as_tensor(getattr(self, name)).mean()):g}" for name in self.modulable]
         return ", ".join([*texts, *([f"dt={self.dt:g}"] if self.dt else []), *(["keep=True"] if self.keep else [])])
-
-
-def _zeros(x_t: Step, shape: tuple[int, ...]) -> Tensor:
-    """Zeros of a carry, in the dtype of a state and on the device of a step."""
-    return x_t.new_zeros(shape, dtype=state_dtype(x_t.dtype))
 
 
 class _SumCarry(NamedTuple):
@@ -254,20 +233,6 @@ class _SumCarry(NamedTuple):
 
 
 def _sum_step(x_t: Step, carry: _SumCarry) -> tuple[Step, _SumCarry]:
-    """One step of a sum.
-
-    Args:
-        x_t: input.
-        carry: after the last step.
-
-    Returns:
-        The sum, as output and as carry.
-
-    Example:
-        >>> h_t, carry = _sum_step(torch.tensor([[2.0]]), _SumCarry(torch.tensor([[1.0]])))
-        >>> h_t.item()
-        3.0
-    """
     total = carry.total + x_t
     return total, _SumCarry(total)
 
@@ -302,27 +267,14 @@ class Sum(Kernel):
 
 
 class MeanCarry(NamedTuple):
-    """The sum so far, and over how many steps, `(B, 1, ...)`."""
+    """The sum so far, and its number of steps, `(B, 1, ...)`."""
 
     total: Tensor
     num_steps: Tensor
 
 
 def mean_step(x_t: Step, carry: MeanCarry) -> tuple[Step, MeanCarry]:
-    """One step of a mean.
-
-    Args:
-        x_t: input.
-        carry: after the last step.
-
-    Returns:
-        The mean with this step, and the carry.
-
-    Example:
-        >>> h_t, carry = mean_step(torch.tensor([[4.0]]), MeanCarry(torch.tensor([[2.0]]), torch.tensor([[1.0]])))
-        >>> h_t.item(), carry.num_steps.item()
-        (3.0, 2.0)
-    """
+    """One step of the mean of all steps since the window started."""
     carry = MeanCarry(carry.total + x_t, carry.num_steps + 1)
     return carry.total / carry.num_steps, carry
 
@@ -346,7 +298,8 @@ class Mean(Kernel):
         super().__init__(keep)
 
     def initial_state(self, x_t: Step) -> MeanCarry:
-        return MeanCarry(zero_state(x_t), _zeros(x_t, x_t.shape[:1] + (1,) * (x_t.ndim - 1)))
+        num_steps = x_t.new_zeros((x_t.shape[0], *[1] * (x_t.ndim - 1)), dtype=state_dtype(x_t.dtype))
+        return MeanCarry(zero_state(x_t), num_steps)
 
     def run(self, x: Signal, carry: MeanCarry | None, resets: Resets | None = None) -> tuple[Signal, MeanCarry]:
         if isinstance(resets, bytes) or (resets is None and runs_in_one_pass(x)):
@@ -361,6 +314,7 @@ class Mean(Kernel):
     def _in_one_pass(self, x: Signal, carry: MeanCarry | None, resets: bytes | None) -> tuple[Signal, MeanCarry]:
         total, before = (None, 0.0) if carry is None else carry
         means, total = one_pass_means(x, total, before, resets)
+        # the mean behind the last reset counts the steps from there on
         begin = -1 if resets is None else resets.rfind(1)
         passed = before + len(x) if begin < 0 else len(x) - begin
 
@@ -370,7 +324,7 @@ class Mean(Kernel):
         return means, MeanCarry(total, passed)
 
     def last(self, x: Signal) -> Step:
-        return last_sum(x) / len(x)
+        return last_sum(x) / x.shape[0]
 
 
 class ExponentialCarry(NamedTuple):
@@ -379,22 +333,8 @@ class ExponentialCarry(NamedTuple):
     total: Tensor
 
 
-def exponential_step(x_t: Step, carry: ExponentialCarry, *, decay: Tensor | float) -> tuple[Step, ExponentialCarry]:
-    """One step of a leaky sum, `h = decay h + x`.
-
-    Args:
-        x_t: input.
-        carry: after the last step.
-        decay: `exp(-dt / tau)`.
-
-    Returns:
-        The leaky sum, as output and as carry.
-
-    Example:
-        >>> h_t, carry = exponential_step(torch.tensor([[1.0]]), ExponentialCarry(torch.tensor([[4.0]])), decay=0.5)
-        >>> h_t.item()
-        3.0
-    """
+def exponential_step(x_t: Step, carry: ExponentialCarry, *, decay: Value) -> tuple[Step, ExponentialCarry]:
+    """One step of a leaky sum, `h = decay h + x` with `decay = exp(-dt / tau)`."""
     total = carry.total * decay + x_t
     return total, ExponentialCarry(total)
 
@@ -418,9 +358,7 @@ class Exponential(Kernel):
     step_function = staticmethod(exponential_step)
     is_vectorized = resets_by_decay = True
 
-    def __init__(
-        self, tau: Tensor | float, *, dt: float | None = None, keep: bool = False, learn: str | Iterable[str] = ()
-    ) -> None:
+    def __init__(self, tau: Value, *, dt: float | None = None, keep: bool = False, learn: Names = ()) -> None:
         super().__init__(keep, dt, learn, tau=tau)
         self.min_steps = 32 if isinstance(self.tau, Tensor) else 16  # a decay in a tensor costs two operations a step
 
@@ -456,24 +394,8 @@ class AlphaCarry(NamedTuple):
     second: Tensor
 
 
-def alpha_step(x_t: Step, carry: AlphaCarry, *, decay: Tensor | float, rise: Tensor | float) -> tuple[Step, AlphaCarry]:
-    """One step of an alpha function, `h[t] = rise sum_k k decay^k x[t - k]`.
-
-    Args:
-        x_t: input.
-        carry: after the last step.
-        decay: `exp(-dt / tau)`.
-        rise: `e dt / tau`, with which the peak is 1.
-
-    Returns:
-        The value and the carry.
-
-    Example:
-        >>> carry = AlphaCarry(first=torch.tensor([[4.0]]), second=torch.tensor([[2.0]]))
-        >>> h_t, carry = alpha_step(torch.tensor([[1.0]]), carry, decay=0.5, rise=2.0)
-        >>> h_t.item(), carry.first.item(), carry.second.item()  # (2 + 4) / 2 and 4 / 2 + 1
-        (6.0, 3.0, 3.0)
-    """
+def alpha_step(x_t: Step, carry: AlphaCarry, *, decay: Value, rise: Value) -> tuple[Step, AlphaCarry]:
+    """One step of `h[t] = rise sum_k k decay^k x[t - k]`, with `rise = e dt / tau`, so that the peak is 1."""
     second = (carry.second + carry.first) * decay
     return second * rise, AlphaCarry(carry.first * decay + x_t, second)
 
@@ -498,9 +420,7 @@ class Alpha(Kernel):
     is_vectorized = resets_by_decay = True
     min_steps = 24
 
-    def __init__(
-        self, tau: Tensor | float, *, dt: float | None = None, keep: bool = False, learn: str | Iterable[str] = ()
-    ) -> None:
+    def __init__(self, tau: Value, *, dt: float | None = None, keep: bool = False, learn: Names = ()) -> None:
         super().__init__(keep, dt, learn, tau=tau)
 
     def initial_state(self, x_t: Step) -> AlphaCarry:
@@ -514,8 +434,9 @@ class Alpha(Kernel):
         return super().resets_in_one_pass(x) and not wants_gradients(*self.parameters())
 
     def run(self, x: Signal, carry: AlphaCarry | None, resets: Resets | None = None) -> tuple[Signal, AlphaCarry]:
-        decay = decay_per_step(self, self.tau)
-        rise = known_dt(self) * math.e / self.tau
+        arguments = self.constants(x)
+        decay = arguments["decay"]
+        rise = arguments["rise"]
         if isinstance(resets, bytes) or (resets is None and self.resets_in_one_pass(x)):
             first, second = (None, None) if carry is None else carry
             values, first, second = one_pass_alphas(x, first, second, decay, rise, resets)
@@ -528,81 +449,16 @@ class Alpha(Kernel):
         if resets is not None:
             decay = decay * (1 - resets)
 
+        # the fused operation takes a number; a tensor needs a gradient of its own
         if not isinstance(rise, Tensor):
             late, last = one_step_late(both, before, decay, rise)
             return late, AlphaCarry(first, last)
 
-        second = torch.cat([before.unsqueeze(0), both[:-1]])
-        second = second * decay
-
+        second = torch.cat([before.unsqueeze(0), both[:-1]]) * decay
         return second * rise, AlphaCarry(first, second[-1].clone())
 
     def last(self, x: Signal) -> Step:
-        age, left = powers(decay_per_step(self, self.tau), x)
-        return last_response(x, age * left) * (known_dt(self) * math.e / self.tau)
+        arguments = self.constants(x)
+        age, left = powers(arguments["decay"], x)
 
-
-class _DifferenceCarry(NamedTuple):
-    """Steps to compare with, oldest first `(B, n, *N)`, and whether the window has started `(B,)`."""
-
-    last: Tensor
-    started: Tensor
-
-
-class Difference(Kernel):
-    """The change since the window started, or over its last `lag` steps.
-
-    Args:
-        lag: steps to compare over; None compares with the window's first step.
-        keep: give out every step.
-
-    Example:
-        >>> Difference()(torch.tensor([3.0, 5.0, 4.0]).reshape(3, 1, 1))[0].flatten().tolist()
-        [0.0, 2.0, 1.0]
-        >>> Difference(lag=1)(torch.tensor([3.0, 5.0, 4.0]).reshape(3, 1, 1))[0].flatten().tolist()
-        [0.0, 2.0, -1.0]
-    """
-
-    is_vectorized = True
-
-    def __init__(self, lag: int | None = None, *, keep: bool = False) -> None:
-        super().__init__(keep)
-        self.lag = None if lag is None else whole_number("Difference", "its lag", lag)
-
-    def initial_state(self, x_t: Step) -> _DifferenceCarry:
-        empty = _zeros(x_t, (x_t.shape[0], self.lag or 1, *x_t.shape[1:]))
-        return _DifferenceCarry(empty, torch.zeros(x_t.shape[:1], dtype=torch.bool, device=x_t.device))
-
-    def step(self, x_t: Step, state: _DifferenceCarry, **modulation: Modulated) -> tuple[Step, _DifferenceCarry]:
-        refuse_unknown(self, modulation)
-        dtype = x_t.dtype
-        x_t = upcast(x_t)
-        started = state.started.reshape(-1, *[1] * x_t.ndim)
-
-        # a missing step has the window's first value
-        last = torch.where(started, state.last, x_t.unsqueeze(1))
-        newest = last if self.lag is None else torch.cat([last[:, 1:], x_t.unsqueeze(1)], dim=1)
-
-        return (x_t - last[:, 0]).to(dtype), _DifferenceCarry(newest, torch.ones_like(state.started))
-
-    def run(self, x: Signal, carry: _DifferenceCarry, resets: Resets | None = None) -> tuple[Signal, _DifferenceCarry]:
-        before = Before(carry.last.transpose(0, 1), carry.started)
-        return change(x, self.lag, before), self._newest(x, before.steps(x[0]))
-
-    def run_from_start(self, x: Signal) -> tuple[Signal, _DifferenceCarry]:
-        return self.values_from_start(x), self.carry_from_start(x)
-
-    def values_from_start(self, x: Signal) -> Signal:
-        return change(x, self.lag)
-
-    def carry_from_start(self, x: Signal) -> _DifferenceCarry:
-        return self._newest(x, x[:1].expand(self.lag or 1, *x.shape[1:]))
-
-    def _newest(self, x: Signal, before: Tensor) -> _DifferenceCarry:
-        newest = before if self.lag is None else torch.cat([before, x[-self.lag :]])[-self.lag :]
-        # a copy, so that the state does not keep a long signal in memory
-        started = torch.ones(x.shape[1:2], dtype=torch.bool, device=x.device)
-        return _DifferenceCarry(newest.transpose(0, 1).clone(), started)
-
-    def last(self, x: Signal) -> Step:
-        return x[-1] - x[0 if self.lag is None else max(0, len(x) - 1 - self.lag)]
+        return last_response(x, age * left) * arguments["rise"]

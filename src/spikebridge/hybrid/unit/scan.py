@@ -1,15 +1,13 @@
-"""A kernel over a signal with resets where windows start: at once where that gives the same numbers, else in a loop.
+"""A kernel over a signal with resets where windows start: the loop over steps, or a faster form with the same numbers.
 
-| resets | way |
-|---|---|
-| none | `run` of the kernel |
-| of all samples, a kernel whose reset is a decay of 0 | `run` of the kernel, with the resets |
-| of all samples, equally far apart | complete windows side by side, as if they were samples |
-| others | from one reset to the next, or step by step |
+`_choose_form` alone decides which form runs. `Kernel.loop` is the definition of all of them.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Shaped
@@ -24,82 +22,148 @@ from spikebridge.ops.selection import is_faster_in_windows
 _MIN_SEGMENT = 4  # steps between two resets; below it the loop is faster
 
 
+@dataclass(frozen=True)
+class _Resets:
+    """The steps at which windows start.
+
+    Attributes:
+        flags: for each step True, False, or a flag a sample `(B,)`.
+        shared: the flags as bytes, if no step has one a sample.
+        starts: the steps at which some sample starts a window.
+    """
+
+    flags: Sequence[Reset]
+    shared: bytes | None
+    starts: list[int]
+
+    @classmethod
+    def of(cls, resets: Iterable[Reset] | None, num_steps: int) -> "_Resets":
+        if resets is None:
+            return cls([False] * num_steps, bytes(num_steps), [])
+
+        flags = list(resets)
+        shared = bytes(flags) if {*map(type, flags)} == {bool} else None
+        return cls(flags, shared, [t for t, flag in enumerate(flags) if flag is not False])
+
+    @cached_property
+    def period(self) -> int | None:
+        """The steps from one reset to the next, if there are at least three of all samples, equally far apart."""
+        gaps = {b - a for a, b in pairwise(self.starts)}
+        is_regular = len(self.starts) > 2 and len(gaps) == 1 and all(self.flags[t] is True for t in self.starts)
+        return gaps.pop() if is_regular else None
+
+    def as_signal(self, x: Signal) -> Tensor:
+        """1 where a step resets, else 0, `(T, 1 or B, 1, ...)`."""
+        if self.shared is None:
+            none = torch.zeros(x.shape[1], dtype=torch.bool, device=x.device)
+            mask = torch.stack([f.expand_as(none) if isinstance(f, Tensor) else none | f for f in self.flags])
+        else:
+            mask = torch.tensor([*self.shared], device=x.device).unsqueeze(1)
+
+        return mask.to(x.dtype).reshape(*mask.shape, *[1] * (x.ndim - 2))
+
+
+class _Form(NamedTuple):
+    """A form of a scan, a key of `_FORMS`, and the reason for it."""
+
+    name: str
+    why: str
+
+
 def scan_with_resets(
     kernel: Kernel, x: Signal, carry: State, resets: Iterable[Reset] | None = None
 ) -> tuple[Shaped[Tensor, "T B *M"], State]:
-    """The values of a kernel at all steps, with resets where windows start.
+    """The values of a kernel at all steps of a float32 or float64 signal, and the carry after the last."""
+    if not len(x):
+        return _no_values(kernel, x, carry)
 
-    Args:
-        kernel: the kernel.
-        x: `(T, B, *N)`, T >= 1, in float32 or float64.
-        carry: after the step before, or None.
-        resets: for each step True, False, or a flag a sample `(B,)`.
-
-    Returns:
-        The values of all steps, and the carry after the last.
-
-    Example:
-        >>> from spikebridge.hybrid import Sum
-        >>> values, carry = scan_with_resets(Sum(), torch.ones(4, 1, 1), None, [True, False, True, False])
-        >>> values.flatten().tolist(), carry.total.item()
-        ([1.0, 2.0, 1.0, 2.0], 2.0)
-    """
-    vectorizes = x.shape[0] > 1 and kernel.can_vectorize(x, carry)
-    if resets is None and vectorizes and kernel.is_profitable(x):
-        return _without_resets(kernel, x, carry)
-
-    flags: Sequence[Reset] = [False] * len(x) if resets is None else list(resets)
-    if not vectorizes:
-        return kernel.loop(x, carry, flags)
-
-    of_all = _of_all_samples(flags)
-    if of_all is not None and 1 not in of_all:
-        return _without_resets(kernel, x, carry) if kernel.is_profitable(x) else kernel.loop(x, carry, flags)
-    if of_all is not None and kernel.resets_in_one_pass(x):
-        return kernel.run(x, carry, of_all)
-
-    starts = [t for t, flag in enumerate(flags) if flag is not False]
-    period = _period(starts, flags)
-    if kernel.resets_by_decay and not (period and is_faster_in_windows(x)):
-        if not kernel.is_profitable(x, 1 if of_all is None else len(starts) + 1):
-            return kernel.loop(x, carry, flags)
-        values, end = kernel.run(x, kernel.reset(x[0], carry, flags[0]), _as_signal(x, flags))
-        # 0 times infinity is not 0: only the loop resets what is not finite
-        return (values, end) if _is_finite(end) else kernel.loop(x, carry, flags)
-
-    if period:
-        return _side_by_side(kernel, x, carry, starts, period)
-    if len(x) < _MIN_SEGMENT * (len(starts) + 1):
-        return kernel.loop(x, carry, flags)
-
-    return _segment_by_segment(kernel, x, carry, starts, flags)
+    found = _Resets.of(resets, len(x))
+    return _FORMS[_choose_form(kernel, x, carry, found).name](kernel, x, carry, found)
 
 
-def _without_resets(kernel: Kernel, x: Signal, carry: State) -> tuple[Shaped[Tensor, "T B *M"], State]:
-    return kernel.run(x, carry) if carry is not None else kernel.run_from_start(x)
+def _no_values(kernel: Kernel, x: Signal, carry: State) -> tuple[Tensor, State]:
+    """The values of a signal without steps, in the shape that a step would have."""
+    # a kernel may give values of another shape than its signal
+    nothing = x.new_zeros(x.shape[1:])
+    initial = kernel.initial_state(nothing)
+    h_t, _ = kernel.step(nothing, initial)
+
+    return x.new_empty((0, *h_t.shape)), initial if carry is None else carry
 
 
-def _side_by_side(
-    kernel: Kernel, x: Signal, carry: State, starts: list[int], period: int
-) -> tuple[Shaped[Tensor, "T B *M"], State]:
+def _choose_form(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> _Form:
+    """The form that runs, and why."""
+    if len(x) == 1 or not kernel.can_vectorize(x, carry):
+        return _Form("loop", "one step, or a kernel or a signal that a whole form does not take")
+
+    if resets.shared is not None and resets.starts and kernel.resets_in_one_pass(x):
+        return _Form("one pass", "plain C takes resets of all samples")
+
+    period = resets.period
+    if resets.starts and not kernel.resets_by_decay:
+        if period:
+            return _Form("windows", "equal windows side by side are as many samples more")
+        if len(x) >= _MIN_SEGMENT * (len(resets.starts) + 1):
+            return _Form("segments", "windows are long enough to be run one by one")
+        return _Form("loop", "windows are too short to be run one by one")
+
+    if period and is_faster_in_windows(x):
+        return _Form("windows", "steps are so small that windows side by side are faster than one after the other")
+
+    # each reset of all samples costs the preparation of a window again
+    num_segments = len(resets.starts) + 1 if resets.shared is not None and resets.starts else 1
+    if not kernel.is_profitable(x, num_segments):
+        return _Form("loop", "steps are too few to make up for the preparation")
+
+    return _Form("decay", "a reset is a decay of 0") if resets.starts else _Form("whole", "no window starts")
+
+
+def _loop(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tuple[Tensor, State]:
+    return kernel.loop(x, carry, resets.flags)
+
+
+def _whole(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tuple[Tensor, State]:
+    return kernel.run(x, carry)
+
+
+def _in_one_pass(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tuple[Tensor, State]:
+    return kernel.run(x, carry, resets.shared)
+
+
+def _by_decay(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tuple[Tensor, State]:
+    values, end = kernel.run(x, kernel.reset(x[0], carry, resets.flags[0]), resets.as_signal(x))
+
+    # 0 times infinity is not 0: only the loop resets what is not finite, as far as that can be known without waiting
+    # for a device
+    can_stay = all(is_finite(t) for t in end if reads_values(t, is_first=True))
+    return (values, end) if can_stay else kernel.loop(x, carry, resets.flags)
+
+
+def _in_windows(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tuple[Tensor, State]:
     """Windows of equal length: all complete ones at once, as if they were samples."""
-    ends_whole = len(x) - starts[-1] == period
-    body_ends = len(x) if ends_whole else starts[-1]
+    first = resets.starts[0]
+    last = resets.starts[-1]
+    period = resets.starts[1] - first
+    is_complete = len(x) - last == period
+    stop = len(x) if is_complete else last
     values = []
-    if starts[0]:
-        head = x[: starts[0]]
-        values.append(kernel.values_from_start(head) if carry is None else kernel.run(head, carry)[0])
 
-    body = x if body_ends - starts[0] == len(x) else x[starts[0] : body_ends]
+    # the steps before the first reset belong to the window of the call before
+    if first:
+        head = x[:first]
+        values.append(kernel.values(head) if carry is None else kernel.run(head, carry)[0])
+
+    body = x if stop - first == len(x) else x[first:stop]
     windows = body.unflatten(0, (-1, period)).movedim(1, 0)
-    kept, ends = kernel.run_from_start(windows) if kernel.resets_by_decay else (kernel.values_from_start(windows), None)
-    values.append(kept.movedim(0, 1).flatten(0, 1))
+    inside, ends = kernel.run(windows, None) if kernel.resets_by_decay else (kernel.values(windows), None)
+    values.append(inside.movedim(0, 1).flatten(0, 1))
 
-    if not ends_whole:
-        last, carry = kernel.run_from_start(x[starts[-1] :])
-        values.append(last)
+    if not is_complete:
+        tail, carry = kernel.run(x[last:], None)
+        values.append(tail)
+    # the values of windows came without a carry, so that the last window runs a second time
     elif ends is None:
-        carry = kernel.carry_from_start(x[starts[-1] :])
+        carry = kernel.run(x[last:], None)[1]
     else:
         # the carry of the last window is a part of that of all windows
         carry = type(ends)(*(t[-1].expand(x.shape[1], *t.shape[2:]).clone() for t in ends))
@@ -107,43 +171,22 @@ def _side_by_side(
     return values[0] if len(values) == 1 else torch.cat(values), carry
 
 
-def _segment_by_segment(
-    kernel: Kernel, x: Signal, carry: State, starts: list[int], flags: Sequence[Reset]
-) -> tuple[Shaped[Tensor, "T B *M"], State]:
+def _in_segments(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tuple[Tensor, State]:
     """From one reset to the next."""
-    edges = sorted({0, *starts})
+    edges = sorted({0, *resets.starts})
     values = []
     for t, segment in zip(edges, x.split([b - a for a, b in pairwise([*edges, len(x)])]), strict=True):
-        h, carry = kernel.run(segment, kernel.reset(segment[0], carry, flags[t]))
+        h, carry = kernel.run(segment, kernel.reset(segment[0], carry, resets.flags[t]))
         values.append(h)
 
     return torch.cat(values), carry
 
 
-def _of_all_samples(flags: Sequence[Reset]) -> bytes | None:
-    """The flags as bytes, where no sample has its own."""
-    return bytes(flags) if {*map(type, flags)} == {bool} else None
-
-
-def _as_signal(x: Signal, flags: Sequence[Reset]) -> Tensor:
-    """1 where a step resets, else 0, `(T, 1 or B, 1, ...)`."""
-    of_all = _of_all_samples(flags)
-    if of_all is None:
-        none = torch.zeros(x.shape[1], dtype=torch.bool, device=x.device)
-        mask = torch.stack([flag.expand_as(none) if isinstance(flag, Tensor) else none | flag for flag in flags])
-    else:
-        mask = torch.tensor([*of_all], device=x.device).unsqueeze(1)
-
-    return mask.to(x.dtype).reshape(*mask.shape, *[1] * (x.ndim - 2))
-
-
-def _is_finite(carry: State) -> bool:
-    """Whether a carry is finite, as far as its numbers can be read without waiting for a device."""
-    return all(is_finite(t) for t in carry if reads_values(t, is_first=True))
-
-
-def _period(starts: list[int], flags: Sequence[Reset]) -> int | None:
-    """Steps from one reset of all samples to the next, if there are at least three and all equally far apart."""
-    gaps = {b - a for a, b in pairwise(starts)}
-    uniform = len(starts) > 2 and len(gaps) == 1 and all(flags[t] is True for t in starts)
-    return gaps.pop() if uniform else None
+_FORMS = {
+    "loop": _loop,
+    "whole": _whole,
+    "one pass": _in_one_pass,
+    "decay": _by_decay,
+    "windows": _in_windows,
+    "segments": _in_segments,
+}

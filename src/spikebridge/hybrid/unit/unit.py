@@ -2,7 +2,7 @@
 
     h(t, k) = [ X . W(t - k Ts) ] * H(t)        Y = Q[ F( h(t, k) ) ]
 
-`HybridUnit._run` is this equation: window, kernel, nonlinearity, discretizer, each taking and returning its state.
+`HybridUnit._equation` is this equation: window, kernel, nonlinearity, discretizer, each taking and returning its state.
 `_window_form` says which stages can follow each other, and which form the window then has.
 """
 
@@ -21,6 +21,7 @@ from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.hybrid.unit.scan import scan_with_resets
 from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Starts, Window, window_starts_from_argument
 from spikebridge.neurons.base import Stateful
+from spikebridge.neurons.quantity import refuse_other_place
 from spikebridge.neurons.state import State, TupleForm, allow_state, refuse_other_form, with_path
 from spikebridge.neurons.stateless import over_time, refuse_hidden_state, refuse_inplace
 from spikebridge.ops.checks import is_checked
@@ -36,7 +37,7 @@ class UnitState(NamedTuple):
 
 
 class Stages(NamedTuple):
-    """What each stage of a unit gave: windows, `h(t, k)`, the nonlinearity's and the discretizer's values.
+    """The output of each stage of a unit: windows, `h(t, k)`, the nonlinearity's and the discretizer's values.
 
     All are `(K, M, B, *N)`; in the streaming form each step counts as a window of one.
     """
@@ -47,16 +48,19 @@ class Stages(NamedTuple):
     discretizer: Tensor
 
 
+# the nonlinearity last: all of them are modules
+_KINDS = {"window": Window, "kernel": Kernel, "discretizer": Discretizer, "nonlinearity": nn.Module}
+_LAYER_HINT = "; a spiking layer is the discretizer SpikingLayer(layer)"
+
+
 def _place_of(stage: object, name: str) -> str:
-    """Where a stage belongs that was given in another's place."""
+    """A hint at the argument for a stage that was given as another."""
     if name == "window" and isinstance(stage, int) and not isinstance(stage, bool):
         return f"; did you mean Tumbling({stage})?"
     if isinstance(stage, Stateful) and not isinstance(stage, Kernel):
-        return "; a spiking layer is the discretizer SpikingLayer(layer)"
+        return _LAYER_HINT
 
-    kinds = {"window": Window, "kernel": Kernel, "discretizer": Discretizer, "nonlinearity": nn.Module}
-    place = next((word for word, kind in kinds.items() if isinstance(stage, kind)), name)
-
+    place = next((word for word, kind in _KINDS.items() if isinstance(stage, kind)), name)
     return f"; did you mean {place}=?" if place != name else ""
 
 
@@ -96,22 +100,16 @@ class HybridUnit(nn.Module):
         discretizer: Discretizer | None = None,
     ) -> None:
         super().__init__()
-        for stage, kind, name in (
-            (window, Window, "window"),
-            (kernel, Kernel, "kernel"),
-            (nonlinearity, nn.Module, "nonlinearity"),
-            (discretizer, Discretizer, "discretizer"),
-        ):
-            if stage is not None and not isinstance(stage, kind):
+        for name, stage in zip(_KINDS, (window, kernel, discretizer, nonlinearity), strict=True):
+            if stage is not None and not isinstance(stage, _KINDS[name]):
+                kind = _KINDS[name].__name__
                 raise ConfigError(
-                    f"a hybrid unit's {name} is a {kind.__name__}, but got {in_words(stage)}{_place_of(stage, name)}"
+                    f"a hybrid unit's {name} is a {kind}, but got {in_words(stage)}{_place_of(stage, name)}"
                 )
 
         if isinstance(nonlinearity, Stateful):
-            raise ConfigError(
-                f"a hybrid unit's nonlinearity has no state, but got {type(nonlinearity).__name__}; a spiking layer is "
-                "the discretizer SpikingLayer(layer)"
-            )
+            who = type(nonlinearity).__name__
+            raise ConfigError(f"a hybrid unit's nonlinearity has no state, but got {who}{_LAYER_HINT}")
 
         if nonlinearity is not None:
             refuse_hidden_state(nonlinearity, "nonlinearity")
@@ -121,9 +119,9 @@ class HybridUnit(nn.Module):
         self.nonlinearity = nonlinearity
         self.discretizer = discretizer
         self.form: _WindowForm = _window_form(window, kernel, discretizer)
-        self.kept = kernel is None or kernel.keep  # whether the kernel gives every step of a window
+        self.kept = kernel is None or kernel.keep  # every step of a window reaches the nonlinearity
 
-        # whether a window has one value before the discretizer, which then needs no axis for its steps
+        # a window with one value before the discretizer needs no axis for its steps
         self._is_single = self.form == "streaming" or not self.kept
         self._length = window.length or 1 if window is not None else 1
 
@@ -144,7 +142,7 @@ class HybridUnit(nn.Module):
         return self.window.clock(source) if self.window is not None and self.form == "framed" else source
 
     def kernel_period(self, source: Clock) -> float:
-        """Base ticks from one step of the kernel to the next: those of the source, or of the steps of a held value."""
+        """The base ticks from one step of the kernel to the next, which are fewer for the steps of a held value."""
         return source.period / (self._length if isinstance(self.window, Hold) else 1)
 
     def clock(self, source: Clock, name: str = "the unit") -> Clock:
@@ -188,10 +186,10 @@ class HybridUnit(nn.Module):
             ShapeError: a signal that is not floats `(T, B, *N)`, or flags or a context of another length.
             ConfigError: flags or a context that the unit does not use, or flags that it lacks.
         """
-        (_, _, _, y), state = self._stages(x, state, starts, context)
-        y = y.to(x.dtype)
+        (_, _, _, y), state = self._checked_equation(x, state, starts, context)
+        y = y if self._is_single and self.discretizer is None else y.flatten(0, 1)
 
-        return y if self._is_single and self.discretizer is None else y.flatten(0, 1), state
+        return y.to(x.dtype), state
 
     def stages(
         self,
@@ -202,7 +200,7 @@ class HybridUnit(nn.Module):
         context: Shaped[Tensor, "K B *C"] | None = None,
     ) -> tuple[Stages, UnitState]:
         """As `forward`, with the output of each stage, for tests and figures."""
-        values, state = self._stages(x, state, starts, context)
+        values, state = self._checked_equation(x, state, starts, context)
         windows, h, f, y = (value.to(x.dtype) for value in values)
         if self.form == "streaming":
             windows = windows.unsqueeze(1)
@@ -214,33 +212,34 @@ class HybridUnit(nn.Module):
 
         return Stages(windows, h, f, y), state
 
-    def _stages(
+    def _checked_equation(
         self, x: Tensor, state: UnitState | None, starts: Starts | None, context: Tensor | None
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], UnitState]:
-        """The outputs of `_run`; a stage that refuses its state is named."""
+        """The equation, with checks of the signal where a stream begins and of a state that is given."""
         try:
-            return self._run(x, state, starts, context)
+            # later calls of a stream compare shapes of the state alone
+            if state is not None:
+                self._check_state(state, x)
+                if not is_checked(False):
+                    return self._equation(x, state, starts, context)
+
+            self.check_inputs(x)
+            # a kernel makes steps of its own; without one the nonlinearity gets those of the source, which others read
+            if self.nonlinearity is None or self.kernel is not None:
+                return self._equation(x, state or UnitState(), starts, context)
+            with refuse_inplace(self.nonlinearity, [x] if context is None else [x, context]):
+                return self._equation(x, state or UnitState(), starts, context)
         except StateError as error:
             raise with_path(error, self) from None
 
-    def _run(
-        self, x: Tensor, state: UnitState | None, starts: Starts | None, context: Tensor | None
+    def _equation(
+        self, x: Tensor, state: UnitState, starts: Starts | None, context: Tensor | None
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], UnitState]:
         """`Y = Q . F . H . W (X)`; each stage's output is `(K, M, B, *N)`, up to Q without M where that is 1."""
-        checked = is_checked(state is None)
-        if checked:
-            self.check_inputs(x)
-
-        if state is not None:
-            refuse_other_form(self, state, _FORM)
-
-        w, k, q = state if state is not None else UnitState()
-        if k is not None and w is None and self.form == "streaming" and isinstance(self.window, Sliding):
-            raise StateError(f"{type(self.window).__name__} got None as its state; {_REMEDY}", self.window)
-
-        windows, flags, w = self._window(self._upcast(x), w, starts)
-        h, k = self._kernel(windows, k, flags)
-        f = self._nonlinearity(h, context, checked, x.dtype in HALF)
+        w, k, q = state
+        windows, resets, w = self._window(self._upcast(x), w, starts)
+        h, k = self._kernel(windows, k, resets)
+        f = self._nonlinearity(h, context, is_half=x.dtype in HALF)
         y, q = self._discretizer(f, q)
 
         return (windows, h, f, y), UnitState(w, k, q)
@@ -249,8 +248,6 @@ class HybridUnit(nn.Module):
         self, x: Tensor, state: State, starts: Starts | None
     ) -> tuple[Tensor, Iterable[bool | Tensor] | None, State]:
         window = self.window
-        if state is not None and (window is None or isinstance(window, Since | Hold)):
-            raise _unused(self if window is None else window, state)
         if isinstance(window, Since):
             return x, window_starts_from_argument(starts, x), None
         if starts is not None:
@@ -265,33 +262,20 @@ class HybridUnit(nn.Module):
         flags, state = window.starts(len(x), state)
         return x, flags, state
 
-    def _kernel(self, windows: Tensor, carry: State, flags: Iterable[bool | Tensor] | None) -> tuple[Tensor, State]:
+    def _kernel(self, windows: Tensor, carry: State, resets: Iterable[bool | Tensor] | None) -> tuple[Tensor, State]:
         kernel = self.kernel
         if kernel is None:
-            if carry is not None:
-                raise _unused(self, carry)
             return windows, None
+        if self.form == "streaming":
+            return scan_with_resets(kernel, windows, carry, resets)
+        if not kernel.keep:
+            return kernel.last_of_windows(windows), None
 
-        if carry is not None and self.form == "streaming":
-            kernel.check_state(carry, windows)
+        # every window starts from nothing, so that all of them run side by side like samples
+        h, _ = scan_with_resets(kernel, windows.movedim(1, 0), None)
+        return h.movedim(0, 1), None
 
-        if self.form == "framed":
-            if carry is not None:
-                raise _unused(kernel, carry)
-            if not kernel.keep:
-                return kernel.last_of_windows(windows), None
-            return scan_with_resets(kernel, windows.movedim(1, 0), None)[0].movedim(0, 1), None
-
-        if len(windows):
-            return scan_with_resets(kernel, windows, carry, flags)
-
-        nothing = windows.new_zeros(windows.shape[1:])
-        initial = kernel.initial_state(nothing)
-        h_t, _ = kernel.step(nothing, initial)  # its shape may differ from the input's
-
-        return windows.new_empty((0, *h_t.shape)), carry if carry is not None else initial
-
-    def _nonlinearity(self, h: Tensor, context: Tensor | None, checked: bool, is_half: bool) -> Tensor:
+    def _nonlinearity(self, h: Tensor, context: Tensor | None, is_half: bool) -> Tensor:
         if self.nonlinearity is None:
             if context is not None:
                 raise ConfigError("a context is for the nonlinearity, but this unit has none")
@@ -303,43 +287,32 @@ class HybridUnit(nn.Module):
         signals = [h] if context is None else [h, context]
         if is_half:
             signals = [cast_for(self.nonlinearity, signal) for signal in signals]
-
-        if not self._is_single:
-            num_windows, num_steps = h.shape[:2]
-            is_held = self.kernel is None and isinstance(self.window, Hold)
-            num_mapped = 1 if is_held else num_steps  # the steps of a held value are one value
-            signals[0] = (signals[0][:, :1] if is_held else signals[0]).flatten(0, 1)
-
-            if context is not None:
-                held = signals[1].unsqueeze(1)
-                signals[1] = held.expand(-1, num_mapped, *context.shape[1:]).flatten(0, 1)
-
-        if checked and self.kernel is None:
-            # without a kernel these steps are those of the source, which others read, too
-            with refuse_inplace(self.nonlinearity, signals):
-                f = over_time(self.nonlinearity, *signals)
-        else:
-            f = over_time(self.nonlinearity, *signals)
-
         if self._is_single:
-            return f
+            return over_time(self.nonlinearity, *signals)
 
+        num_windows, num_steps = h.shape[:2]
+        is_held = self.kernel is None and isinstance(self.window, Hold)
+        num_mapped = 1 if is_held else num_steps  # the steps of a held value are one value
+        signals[0] = (signals[0][:, :1] if is_held else signals[0]).flatten(0, 1)
+        if context is not None:
+            signals[1] = signals[1].unsqueeze(1).expand(-1, num_mapped, *context.shape[1:]).flatten(0, 1)
+
+        f = over_time(self.nonlinearity, *signals)
         return f.unflatten(0, (num_windows, num_mapped)).expand(num_windows, num_steps, *f.shape[1:])
 
     def _discretizer(self, f: Tensor, state: State) -> tuple[Tensor, State]:
         if self.discretizer is None:
-            if state is not None:
-                raise _unused(self, state)
             return f, None
 
         y, new = self.discretizer(f.unsqueeze(1) if self._is_single else f, self._length, state)
+        # a state that is not used is one of another unit
         if new is None and state is not None:
             raise _unused(self.discretizer, state)
 
         return y, new
 
     def check_inputs(self, x: Tensor) -> None:
-        """Raises where a signal does not fit this unit."""
+        """Raises if a signal does not fit this unit."""
         if not isinstance(x, Tensor) or x.ndim < 2 or not x.is_floating_point():
             came = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
             raise ShapeError(f"a hybrid unit needs a signal of floats (T, B, *N), but got {came}")
@@ -351,56 +324,66 @@ class HybridUnit(nn.Module):
         if self.kernel is not None:
             self.kernel.check_quantities(x.shape[2:])
 
+    def _check_state(self, state: UnitState, x: Tensor) -> None:
+        """Raises if a state is not one of this unit, or of another stream than a signal."""
+        if type(state) is not UnitState:
+            refuse_other_form(self, state, _FORM)
+
+        stages = (self.window, self.kernel, self.discretizer)
+        keeps = (not isinstance(self.window, Since | Hold), self.form == "streaming", True)
+        for stage, has_state, own in zip(stages, keeps, state, strict=True):
+            if own is not None and (stage is None or not has_state):
+                raise _unused(stage or self, own)
+
+        if state.kernel is None:
+            return
+
+        # a kernel that has begun needs the position in its window, or the next reset would come at another step
+        if state.window is None and self.form == "streaming" and isinstance(self.window, Sliding):
+            raise StateError(f"{type(self.window).__name__} got None as its state; {_REMEDY}", self.window)
+        if self.kernel is not None:
+            self.kernel.check_state(state.kernel, self._upcast(x))
+
     def initial_state(self, batch: int, device: torch.device) -> UnitState:
         """The state of a new stream; None stands for the states that the first samples make."""
         discretizer = self.discretizer
         return UnitState(discretizer=None if discretizer is None else discretizer.initial_state(batch, device))
 
-    def buffer_steps(self, x: Signal, state: UnitState) -> UnitState:
-        """The state after steps with which no window closes. For the framed form."""
-        if self.window is None:
+    def buffer_steps(self, steps: Tensor, state: UnitState) -> UnitState:
+        """The state after steps `(B, l, *N)` with which no window closes. For the framed form."""
+        window = self.window
+        if window is None:
             return state
-        return state._replace(window=self.window.frame(self._upcast(x), state.window)[1])
+        return UnitState(window.buffer(self._upcast(steps), state.window), state.kernel, state.discretizer)
 
     def _upcast(self, x: Tensor) -> Tensor:
         """The signal as the kernel and the discretizer compute with it."""
-        return x if self.kernel is None and self.discretizer is None else upcast(x)
+        adds_up = self.kernel is not None or self.discretizer is not None
+        return upcast(x) if adds_up and x.dtype in HALF else x
 
 
 allow_state(UnitState)
 _FORM = TupleForm(UnitState, dict.fromkeys(UnitState._fields))
+_REMEDY = "give the state that this unit returned for the same stream, or None for a new stream"
 
 
 def _unused(stage: nn.Module, state: State) -> StateError:
     return StateError(f"{type(stage).__name__} got {type(state).__name__} as its state, but has none; {_REMEDY}", stage)
 
 
-_REMEDY = "give the state that this unit returned for the same stream, or None for a new stream"
-
-
 def _check_dtype(stage: nn.Module, x: Tensor) -> None:
-    """Raises where the parameters of a stage have another dtype or device than the signal."""
+    """Raises if the parameters of a stage have another dtype or device than the signal."""
     for value in (*stage._parameters.values(), *stage._buffers.values()):
-        if value is None:
-            continue
-        if state_dtype(value.dtype) != state_dtype(x.dtype) or value.device != x.device:
-            raise ShapeError(
-                f"{type(stage).__name__} keeps {value.dtype} on {value.device}, but its signal is {x.dtype} on "
-                f"{x.device}; move one of them with .to()"
-            )
+        # half precision is computed in float32
+        if value is not None and (state_dtype(value.dtype) != state_dtype(x.dtype) or value.device != x.device):
+            refuse_other_place(f"{type(stage).__name__} keeps", value, ", but its signal is", x)
 
 
 _WindowForm: TypeAlias = Literal["framed", "streaming"]
 
 
 def _window_form(window: Window | None, kernel: Kernel | None, discretizer: Discretizer | None) -> _WindowForm:
-    """The form of the window, or a `ConfigError` where the stages do not fit.
-
-    Example:
-        >>> from spikebridge.hybrid import Mean, Tumbling
-        >>> _window_form(Tumbling(6), Mean(), None), _window_form(Tumbling(6), Mean(keep=True), None)
-        ('framed', 'streaming')
-    """
+    """The form of the window, or a `ConfigError` if the stages do not fit."""
     kept = kernel is None or kernel.keep
     kind = discretizer.kind if discretizer is not None else "steps"
     who = type(discretizer).__name__

@@ -15,6 +15,7 @@ A window has one of two forms:
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -36,7 +37,7 @@ class _FrameBuffer(NamedTuple):
 
 
 class _WindowPosition(NamedTuple):
-    """Steps since the present window started; 0 when the next step starts one."""
+    """The number of steps since the present window started; 0 when the next step starts one."""
 
     position: int
 
@@ -45,8 +46,8 @@ class Window(nn.Module):
     """Base of all windows.
 
     Attributes:
-        length: steps in one window, None where it is not known beforehand.
-        overlaps: whether a step can be in more than one window.
+        length: steps in one window, None if it is not known beforehand.
+        overlaps: True if a step can be in more than one window.
     """
 
     length: int | None = None
@@ -68,8 +69,12 @@ class Window(nn.Module):
         """
         raise ConfigError(f"{type(self).__name__} has no framed form: it has no windows of known length")
 
+    def buffer(self, steps: Tensor, state: _FrameBuffer | None) -> _FrameBuffer | None:
+        """The state of `frame` after steps `(B, l, *N)` with which no window closes."""
+        return self.frame(steps.transpose(0, 1), state)[1]
+
     def starts(self, num_steps: int, state: _WindowPosition | None) -> tuple[list[bool], _WindowPosition | None]:
-        """For each of `num_steps` steps whether a window starts there, and the state after them."""
+        """A flag for each of `num_steps` steps, True if a window starts there, and the state after them."""
         raise ConfigError(f"{type(self).__name__} has no streaming form")
 
     def clock(self, source: Clock) -> Clock:
@@ -80,10 +85,10 @@ class Window(nn.Module):
         return f"{self.length}" if self.length is not None else ""
 
 
-def whole_number(name: str, what: str, value: int, least: int = 1) -> int:
-    """The value, or a `ConfigError` that names who needs what."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} needs {what} as a whole number of at least {least}, but got {in_words(value)}")
+def checked_integer(name: str, what: str, value: int, minimum: int = 1) -> int:
+    """The value, or a `ConfigError` that says which class needs what."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise ConfigError(f"{name} needs {what} as an integer of at least {minimum}, but got {in_words(value)}")
     return value
 
 
@@ -101,7 +106,7 @@ class Hold(Window):
 
     def __init__(self, length: int) -> None:
         super().__init__()
-        self.length: int = whole_number("Hold", "its length", length)
+        self.length: int = checked_integer("Hold", "its length", length)
 
     def frame(self, x: Signal, state: _FrameBuffer | None) -> tuple[Windows, None]:
         return x.unsqueeze(1).expand(len(x), self.length, *x.shape[1:]), None
@@ -122,44 +127,61 @@ class Sliding(Window):
 
     def __init__(self, length: int, stride: int = 1) -> None:
         super().__init__()
-        self.length: int = whole_number(type(self).__name__, "its length", length)
-        self.stride = whole_number(type(self).__name__, "its stride", stride)
+        self.length: int = checked_integer(type(self).__name__, "its length", length)
+        self.stride = checked_integer(type(self).__name__, "its stride", stride)
         if self.stride > self.length:
             raise ConfigError(f"Sliding needs stride <= length, or steps are lost, but got {stride} > {length}")
 
         self.overlaps = self.stride < self.length
 
     def frame(self, x: Signal, state: _FrameBuffer | None) -> tuple[Windows, _FrameBuffer]:
-        given = x
-        if state is not None:
-            shape = torch.Size((x.shape[1], 0, *x.shape[2:]))
-            refuse_other_form(self, state, TupleForm(_FrameBuffer, {"buffer": TensorForm(shape, x.dtype, x.device)}))
-            self._refuse_longer(state.buffer.shape[1])
-            if state.buffer.shape[1]:
-                x = torch.cat([state.buffer.transpose(0, 1), x])
-
-        num_steps = len(x)
+        steps = self._with_buffer(x, state)
+        num_steps = steps.shape[0]
         num_windows = max(0, (num_steps - self.length) // self.stride + 1)
         used = num_windows * self.stride
 
         if not self.overlaps:
             # a slice of all steps would cost the backward pass a copy
-            whole = x if used == num_steps else x[:used]
-            windows = whole.reshape(num_windows, self.length, *x.shape[1:])
+            complete = steps if used == num_steps else steps[:used]
+            windows = complete.reshape(num_windows, self.length, *x.shape[1:])
         elif num_windows:
-            windows = x.unfold(0, self.length, self.stride).movedim(-1, 1)
+            windows = steps.unfold(0, self.length, self.stride).movedim(-1, 1)
         else:
             windows = x.new_empty((0, self.length, *x.shape[1:]))
 
         if used == num_steps:
             return windows, _FrameBuffer(x.new_empty((x.shape[1], 0, *x.shape[2:])))
 
-        rest = x[used:]
-        if used or x is given:
+        rest = steps[used:]
+        if used or steps is x:
             # a copy: the state neither keeps a long signal in memory nor changes when the caller writes into it
             rest = rest.clone()
 
         return windows, _FrameBuffer(rest.transpose(0, 1))
+
+    def buffer(self, steps: Tensor, state: _FrameBuffer | None) -> _FrameBuffer:
+        if state is None:
+            return _FrameBuffer(steps.clone())
+
+        self._check_state(steps, state)
+        return _FrameBuffer(torch.cat([state.buffer, steps], 1))
+
+    def _with_buffer(self, x: Signal, state: _FrameBuffer | None) -> Signal:
+        """A signal behind the steps of the unfinished window."""
+        if state is None:
+            return x
+
+        self._check_state(x.transpose(0, 1), state)
+        return torch.cat([state.buffer.transpose(0, 1), x]) if state.buffer.shape[1] else x
+
+    def _check_state(self, steps: Tensor, state: _FrameBuffer) -> None:
+        """Raises if a state does not continue with steps `(B, l, *N)`, or holds a complete window."""
+        before = state.buffer if type(state) is _FrameBuffer else None
+        if not isinstance(before, Tensor) or not is_alike(steps, (*steps.shape[:1], *steps.shape[2:]), before):
+            form = TensorForm(torch.Size((steps.shape[0], 0, *steps.shape[2:])), steps.dtype, steps.device)
+            refuse_other_form(self, state, TupleForm(_FrameBuffer, {"buffer": form}))
+
+        self._refuse_longer(state.buffer.shape[1])
 
     def starts(self, num_steps: int, state: _WindowPosition | None) -> tuple[list[bool], _WindowPosition]:
         if state is not None:
@@ -173,7 +195,7 @@ class Sliding(Window):
         return flags, _WindowPosition((position + num_steps) % self.length)
 
     def _refuse_longer(self, num_steps: int) -> None:
-        """Raises where more steps wait than an unfinished window has."""
+        """Raises if a state has more steps than an unfinished window."""
         if num_steps >= self.length:
             raise StateError(
                 f"{type(self).__name__}({self.length}) got a state of {num_steps} steps of an unfinished window; give "
@@ -186,6 +208,13 @@ class Sliding(Window):
 
     def extra_repr(self) -> str:
         return f"{self.length}, stride={self.stride}"
+
+
+def is_alike(x: Tensor, sample: Sequence[int], stream: Tensor) -> bool:
+    """True if a signal, whose samples have the shape `(B, *N)`, fits a stream `(B, T, *N)`: shape, dtype and device."""
+    if x.dtype != stream.dtype or x.device != stream.device:
+        return False
+    return sample == (*stream.shape[:1], *stream.shape[2:])
 
 
 class Tumbling(Sliding):
@@ -233,23 +262,9 @@ class Since(Window):
 
 
 def window_starts_from_clock(source: Clock, trigger: Clock, start: int, stop: int) -> list[bool]:
-    """Where windows start when every sample of the trigger starts one: at the first source step at or after it.
-
-    Args:
-        source: clock of the steps.
-        trigger: clock of the trigger.
-        start: first base tick.
-        stop: the tick after the last.
-
-    Returns:
-        One flag a source step, the same for all samples of the batch.
-
-    Example:
-        >>> # steps at 0, 2, 4, ...; triggers at 1, 4, 7, 10
-        >>> window_starts_from_clock(Clock(2, 0), Clock(3, 1), 0, 12)
-        [False, True, True, False, True, True]
-    """
+    """A flag for each source step, True if it is the first at or after a sample of the trigger."""
     ticks = source.ticks(start, stop)
+    # the first step takes all triggers before it
     before = [trigger.count(tick - source.period + 1) if tick > source.phase else 0 for tick in ticks]
 
     return [trigger.count(tick + 1) > count for tick, count in zip(ticks, before, strict=True)]
@@ -258,51 +273,28 @@ def window_starts_from_clock(source: Clock, trigger: Clock, start: int, stop: in
 def window_starts_from_mask(
     source: Clock, trigger: Clock, flags: Tensor | None, waiting: Tensor, start: int, stop: int
 ) -> tuple[Tensor, Tensor]:
-    """Where windows start when the trigger is a mask, so that each sample of the batch has its own windows.
+    """Flags `(T, B)` of source steps when the trigger is a mask `(K, B)`, None without a sample in these ticks.
 
-    Args:
-        source: clock of the steps.
-        trigger: clock of the mask.
-        flags: the mask in these ticks, `(K, B)`; None where it has no sample.
-        waiting: whether a trigger came after the last source step, `(B,)`.
-        start: first base tick.
-        stop: the tick after the last.
-
-    Returns:
-        One flag a source step and sample, `(T, B)`, and whether a trigger waits for the next step, `(B,)`.
-
-    Example:
-        >>> flags = torch.tensor([[True], [False], [True]])
-        >>> starts, waiting = window_starts_from_mask(Clock(2, 0), Clock(1, 0), flags, torch.tensor([False]), 0, 3)
-        >>> starts.flatten().tolist(), waiting.tolist()
-        ([True, True], [False])
+    `waiting` `(B,)` marks samples whose trigger came after the last source step; it is returned for the next call.
     """
-    if flags is not None and flags.numel() != len(flags) * len(waiting):
+    if flags is None:
+        flags = waiting.new_empty((0, len(waiting)))
+    elif flags.numel() != len(flags) * len(waiting):
         raise ShapeError(f"a trigger has one flag a sample, (T, B), but got shape {tuple(flags.shape)}")
 
-    rows = [] if flags is None else [row.reshape(-1) for row in flags.unbind(0)]
-    arrivals = iter(zip(trigger.ticks(start, stop), rows, strict=True) if rows else ())
-    none = torch.zeros_like(waiting)
-    starts = []
-    stamp, row = next(arrivals, (stop, none))
+    ticks = source.ticks(start, stop)
+    before = trigger.count(start)
+    edges = [0, *[count - before for count in trigger.counts(ticks)], len(flags)]
+    rows = flags.reshape(len(flags), len(waiting))
+    triggered = [rows[a:b].any(0) for a, b in pairwise(edges)]  # since the step before; the last one, after all steps
+    # a trigger behind the last step of the call before starts a window at the first step of this one
+    triggered[0] = triggered[0] | waiting
 
-    for tick in source.ticks(start, stop):
-        while stamp <= tick:
-            waiting = waiting | row
-            stamp, row = next(arrivals, (stop, none))
-
-        starts.append(waiting)
-        waiting = none
-
-    while stamp < stop:
-        waiting = waiting | row
-        stamp, row = next(arrivals, (stop, none))
-
-    return torch.stack(starts) if starts else none.new_empty((0, len(none))), waiting
+    return torch.stack(triggered[:-1]) if ticks else waiting.new_empty((0, len(waiting))), triggered[-1]
 
 
 def window_starts_from_argument(starts: Starts | None, x: Tensor) -> Iterable[bool | Tensor]:
-    """The flags given to a unit with the window `Since`: for each step True, False, or one a sample `(B,)`."""
+    """The flags given to a unit with the window `Since`, one a step: True, False, or one a sample `(B,)`."""
     if starts is None:
         raise ConfigError("a unit with the window Since needs starts=, the flags (T, B) of where windows start")
     if len(starts) != len(x):
@@ -312,7 +304,7 @@ def window_starts_from_argument(starts: Starts | None, x: Tensor) -> Iterable[bo
 
     if starts.dtype != torch.bool or starts.ndim not in (1, 2) or starts.shape[1:] not in ((), x.shape[1:2]):
         raise ShapeError(
-            f"starts needs flags (T, B) or (T,) beside a signal {tuple(x.shape)}, but got {starts.dtype} "
+            f"starts needs flags (T, B) or (T,) for a signal {tuple(x.shape)}, but got {starts.dtype} "
             f"{tuple(starts.shape)}"
         )
 

@@ -81,7 +81,7 @@ def _follows_spec(module: nn.Module) -> bool:
     if not getattr(kind, "follows_spec", False):
         return False
 
-    return kind.forward.__qualname__ == "Neuron.forward" and kind.step.__qualname__ == "Neuron.step"
+    return kind.forward.__qualname__ == "Neuron.forward" and kind.step.__qualname__ == "Stateful.step"
 
 
 def _read(row: nn.Module, path: str, address: tuple[int, ...], layers: list[EventLayer]) -> LayerRow:

@@ -1,5 +1,6 @@
-"""Neurons behind a product, which may take the memory of what it gives."""
+"""Neurons behind a product, which may take the memory of its outputs."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ NEURONS: dict[str, Neuron] = {
 
 
 def learned(run: Any, neuron: Neuron, x: Tensor) -> list[Tensor]:
-    """What comes out, and gradients, with the signal made by an operation that nobody else sees."""
+    """Outputs and gradients, with the signal made by an operation that no other reads."""
     leaf = x.clone().requires_grad_()
     neuron.zero_grad()
     y, state = run(leaf * 1.0)
@@ -33,7 +34,7 @@ def learned(run: Any, neuron: Neuron, x: Tensor) -> list[Tensor]:
     ((y * weights).sum() + state[0].sum()).backward()
     grads = [p.grad.clone() for p in neuron.parameters() if p.grad is not None]
 
-    return [y.detach(), *(m.detach() for m in state if m is not None), leaf.grad, *grads]  # type: ignore[list-item]
+    return [y.detach(), *(m.detach() for m in state if m is not None), leaf.grad, *grads]
 
 
 @pytest.mark.parametrize("kind", NEURONS)
@@ -48,11 +49,13 @@ def test_it_gives_what_forward_gives_to_the_bit(kind: str, shape: tuple[int, ...
         for way in (without_native, reference):
             with way():
                 for one, other in zip(
-                    learned(neuron.forward_donated, neuron, x), learned(neuron, neuron, x), strict=True
+                    learned(partial(neuron.run, donated=True), neuron, x), learned(neuron, neuron, x), strict=True
                 ):
                     assert torch.equal(one, other)
 
-        for one, other in zip(learned(neuron.forward_donated, neuron, x), learned(neuron, neuron, x), strict=True):
+        for one, other in zip(
+            learned(partial(neuron.run, donated=True), neuron, x), learned(neuron, neuron, x), strict=True
+        ):
             assert torch.equal(one, other)
     finally:
         torch.set_num_threads(before)
@@ -67,7 +70,7 @@ def test_pooled_pictures_too(shape: tuple[int, ...]) -> None:
     def run(way: Any) -> Any:
         return lambda signal: way(signal, size=(2, 2))
 
-    found = [learned(run(way), neuron, x) for way in (neuron.forward_donated, neuron.pooled)]
+    found = [learned(run(partial(neuron.run, donated=donated)), neuron, x) for donated in (True, False)]
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
@@ -75,7 +78,7 @@ def test_pooled_pictures_too(shape: tuple[int, ...]) -> None:
 def test_membranes_take_the_place_of_the_signal() -> None:
     x = torch.full((3, 1, 64), 0.6, requires_grad=True)
     given = x * 1.0
-    IF().forward_donated(given)
+    IF().run(given, donated=True)
 
     assert given.detach()[:, 0, 0].tolist() == pytest.approx([0.6, 1.2, 0.6])
 
@@ -100,13 +103,13 @@ def gradients(net: Sequential, x: Tensor, **modulation: Any) -> list[Tensor]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The kinds of the neurons that took the memory of their input."""
     found: list[str] = []
-    forward_donated = Neuron.forward_donated
-    monkeypatch.setattr(
-        Neuron,
-        "forward_donated",
-        lambda self, *a, **k: found.append(type(self).__name__) or forward_donated(self, *a, **k),
-    )
+    run = Neuron.run
 
+    def counted(self: Neuron, *arguments: Any, donated: bool = False, **settings: Any) -> Any:
+        found.extend([type(self).__name__] if donated else [])
+        return run(self, *arguments, donated=donated, **settings)
+
+    monkeypatch.setattr(Neuron, "run", counted)
     return found
 
 
