@@ -14,7 +14,7 @@ PACKAGES = (
     "spikebridge",
     *(
         f"spikebridge.{name}"
-        for name in ("neurons", "hybrid", "coding", "ops", "data", "training", "analysis", "deploy")
+        for name in ("neurons", "hybrid", "coding", "ops", "data", "training", "analysis", "deploy", "recipes")
     ),
     *(f"spikebridge.networks.{name}" for name in ("digits", "sensing", "modulation", "reasoning")),
 )
