@@ -69,7 +69,7 @@ class ExportError(SpikebridgeError, ValueError):
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a real number, and no flag."""
+    """True if a value is a real number and no truth value."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
@@ -84,7 +84,7 @@ def is_whole(value: object) -> bool:
 
 
 def is_positive(value: object) -> bool:
-    """Whether a value is a finite number above 0.
+    """True if a value is a finite number above 0.
 
     Example:
         >>> is_positive(0.5), is_positive(0), is_positive("0.5"), is_positive(True)
@@ -94,7 +94,7 @@ def is_positive(value: object) -> bool:
 
 
 def in_words(value: object) -> str:
-    """What came in the place of something else, for messages: a class, a name, a short value, or its type.
+    """The actual value in the words of a message: a class, a name, a short value, or its type.
 
     Example:
         >>> in_words("40 Hz"), in_words(int), in_words([0.5]), in_words(print)
