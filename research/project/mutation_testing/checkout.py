@@ -70,7 +70,9 @@ class Copy:
     def measure(self, package: str) -> Baseline:
         """Runs the tests of a package and the doctests of its files without a mutation."""
         pattern = "*.py" if package == "." else f"{package}/**/*.py"
-        sources = sorted(path.relative_to(self.root).as_posix() for path in self.root.glob(f"{PACKAGE}/{pattern}"))
+        files = self.root.glob(f"{PACKAGE}/{pattern}")
+        # importing __main__ runs the program
+        sources = sorted(path.relative_to(self.root).as_posix() for path in files if path.stem != "__main__")
         start = time.perf_counter()
         code, output = self.run([*self.test_files(package), *sources], MAX_BASELINE, keeps_bytecode=True)
 
