@@ -7,7 +7,6 @@ from .collate import StackSamples
 from .continual.ewc import EWC, Fisher
 from .continual.loop import ContinualMethod, fit_tasks
 from .continual.regularizer import Consolidation
-from .continual.si import SynapticIntelligence
 from .continual.subnetwork import Subnetwork
 from .continual.task import ContinualSettings, Task
 from .continual.xdg import RandomGates
@@ -49,7 +48,6 @@ __all__ = [
     "Settings",
     "StackSamples",
     "Subnetwork",
-    "SynapticIntelligence",
     "Task",
     "TensorBoardLogger",
     "TimeSlices",

@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from spikebridge.errors import ConfigError
-from spikebridge.training.continual.quadratic import QuadraticPenalty, StepKind
+from spikebridge.training.continual.quadratic import QuadraticPenalty
 from spikebridge.training.continual.regularizer import (
     LabelledData,
     LogitsFunction,
@@ -148,7 +148,6 @@ class EWC(QuadraticPenalty):
 
     Args:
         strength: lambda.
-        step: `proximal` cannot diverge; `explicit` adds the penalty's gradient to the loss's.
         fisher: the estimation of the information at the end of a task.
 
     Example:
@@ -161,8 +160,8 @@ class EWC(QuadraticPenalty):
 
     buffer_names = ("information", "pull")
 
-    def __init__(self, strength: float, step: StepKind = "proximal", fisher: Fisher = _DEFAULT_FISHER) -> None:
-        super().__init__(strength, step)
+    def __init__(self, strength: float, fisher: Fisher = _DEFAULT_FISHER) -> None:
+        super().__init__(strength)
         self.fisher = fisher
         self.scalars = {"num_tasks": 0, "rest": 0.0}
 

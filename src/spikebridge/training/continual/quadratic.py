@@ -1,6 +1,6 @@
 """Penalties that are a square in every weight, `strength / 2 (A theta^2 - 2 b theta + c)`, and the step for them.
 
-**Proximal step** (default): the optimizer moves on the task's loss alone, then `theta <- (theta + q b) / (1 + q A)`.
+The step is proximal: the optimizer moves on the task's loss alone, then `theta <- (theta + q b) / (1 + q A)`.
 That is the exact minimum of the penalty plus the squared way from where the optimizer went, so no strength can make it
 diverge. `q` is the strength times the step that the optimizer takes for a constant gradient, so that training rests
 where the gradient of loss plus penalty is 0:
@@ -10,12 +10,9 @@ where the gradient of loss plus penalty is 0:
 | SGD | strength lr |
 | SGD with momentum beta | strength lr / (1 - beta) |
 | Adam, AdamW | strength lr / (sqrt(second moment) + eps), for each weight, with the second moment as Adam corrects it |
-
-**Explicit step**: the penalty's gradient is added to that of the loss. It diverges where lr strength A exceeds 2, with
-momentum 2 (1 + beta).
 """
 
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,39 +21,18 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from spikebridge.errors import ConfigError
 from spikebridge.training.continual.regularizer import Consolidation, Masks, Parameters, masked_where
 
-StepKind: TypeAlias = Literal["proximal", "explicit"]
-
 
 class QuadraticPenalty(Consolidation):
     """A penalty that is a square in every weight, with a strength of 0 or more. Subclasses say which."""
 
-    def __init__(self, strength: float, step: StepKind = "proximal") -> None:
+    def __init__(self, strength: float) -> None:
         super().__init__()
         if not 0 <= strength < float("inf"):
             raise ConfigError(f"{type(self).__name__} needs a strength of 0 or more, but got {strength}")
-        if step not in ("proximal", "explicit"):
-            raise ConfigError(f"step should be 'proximal' or 'explicit', but is {step!r}")
 
         self.strength = strength
-        self.step = step
-
-    def before_step(self, parameters: Parameters, masks: Masks | None = None) -> None:
-        if self.step != "explicit":
-            return
-
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                square = self.square(name)
-                if square is None:
-                    continue
-                pull = self.strength * (square[0] * parameter - square[1])
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad = masked_where(name, gradient + pull, gradient, masks)
 
     def after_step(self, parameters: Parameters, optimizer: Optimizer, masks: Masks | None = None) -> None:
-        if self.step != "proximal":
-            return
-
         steps = effective_step_sizes(optimizer)
         with torch.no_grad():
             for name, parameter in parameters.items():
@@ -76,8 +52,8 @@ def effective_step_sizes(optimizer: Optimizer) -> dict[Tensor, Tensor | float]:
     """The way that an optimizer goes, in the end, for a constant gradient of 1: a factor for each parameter."""
     if not isinstance(optimizer, SGD | Adam | AdamW):
         raise ConfigError(
-            f"the proximal step supports SGD, Adam and AdamW, but the optimizer is {type(optimizer).__name__}; "
-            "take one of these, or step='explicit'"
+            f"the proximal step supports SGD, Adam and AdamW, but the optimizer is {type(optimizer).__name__}; take one "
+            "of these"
         )
 
     steps: dict[Tensor, Tensor | float] = {}
