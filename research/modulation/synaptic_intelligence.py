@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from spikebridge.errors import ConfigError
-from spikebridge.training.continual.quadratic import QuadraticPenalty
+from spikebridge.training.continual.ewc import QuadraticPenalty
 from spikebridge.training.continual.regularizer import (
     LabelledData,
     LogitsFunction,

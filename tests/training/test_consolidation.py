@@ -12,14 +12,10 @@ from research.modulation.metaplasticity import Metaplasticity, damp_step
 from research.modulation.synaptic_intelligence import SynapticIntelligence
 from spikebridge.errors import ConfigError
 from spikebridge.neurons import LIF, Rectangle, Sequential
-from spikebridge.training import (
-    EWC,
-    Consolidation,
-    Fisher,
-    RandomGates,
-)
-from spikebridge.training.continual.quadratic import QuadraticPenalty, effective_step_sizes
+from spikebridge.training import EWC, Consolidation, Fisher
+from spikebridge.training.continual.ewc import QuadraticPenalty, effective_step_sizes
 from spikebridge.training.continual.subnetwork import Subnetwork, masked_step
+from spikebridge.training.continual.xdg import RandomGates
 
 
 class Labelled:

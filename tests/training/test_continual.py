@@ -25,13 +25,13 @@ from spikebridge.training import (
     ContinualMethod,
     ContinualSettings,
     Fisher,
-    RandomGates,
     Run,
     Subnetwork,
     Task,
     fit_tasks,
 )
 from spikebridge.training.continual.task import ContinualResult, accuracy
+from spikebridge.training.continual.xdg import RandomGates
 from spikebridge.training.progress import ProgressLines
 
 SIZES = (24, 18)

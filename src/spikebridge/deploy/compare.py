@@ -85,11 +85,9 @@ class Comparison:
 
     Attributes:
         rows: one for each part and link of every level.
-        left_out: levels that did not run, a line each with the reason.
     """
 
     rows: tuple[ComparisonRow, ...]
-    left_out: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

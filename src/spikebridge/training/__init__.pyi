@@ -9,7 +9,6 @@ from .continual.loop import ContinualMethod, fit_tasks
 from .continual.regularizer import Consolidation
 from .continual.subnetwork import Subnetwork
 from .continual.task import ContinualSettings, Task
-from .continual.xdg import RandomGates
 from .evaluation import evaluate
 from .loop import fit
 from .losses import (
@@ -25,7 +24,7 @@ from .losses import (
 from .phase import WHOLE, Phase
 from .progress import Progress
 from .run.run import Run
-from .run.weights import load_weights, read_weights, save_weights
+from .run.weights import load_weights, save_weights
 from .settings import Settings
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "MLflowLogger",
     "Phase",
     "Progress",
-    "RandomGates",
     "Run",
     "Settings",
     "StackSamples",
@@ -64,7 +62,6 @@ __all__ = [
     "rate_accuracy",
     "rate_loss",
     "rate_target_loss",
-    "read_weights",
     "save_weights",
     "spike_count",
 ]
