@@ -12,7 +12,8 @@ time. The square of a batch's mean gradient is another quantity: it shrinks with
 measured), so that the strength of the penalty would depend on the batch size.
 
 **Proximal step**: the optimizer moves on the task's loss alone, then `theta <- (theta + q b) / (1 + q A)`. That is the
-exact minimum of the penalty plus the squared way from where the optimizer went, so no strength can make it diverge. `q` is the strength times the step that the optimizer takes for a constant gradient, so that training rests
+exact minimum of the penalty plus the squared way from where the optimizer went, so no strength can make it diverge.
+`q` is the strength times the step that the optimizer takes for a constant gradient, so that training rests
 where the gradient of loss plus penalty is 0:
 
 | optimizer | q |
