@@ -30,21 +30,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spikebridge.analysis.hooks import (
-    Call,
-    CallStack,
-    Inputs,
-    check_inputs,
-    evaluating,
-    is_layer,
-    trace_calls,
-    unwrap_vmap,
-)
+from spikebridge.analysis.hooks import Call, CallStack, Inputs, check_inputs, is_layer, trace_calls, unwrap_vmap
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUnit, Kernel
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import bound_for_now, check_dt, dt_of
+from spikebridge.ops.modes import evaluating
 
 # several spikes may share a step: events in one bin, signed spikes; an image of larger integers is no spike train
 _MAX_SPIKES = 8

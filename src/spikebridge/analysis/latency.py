@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikebridge.analysis.hooks import evaluating
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
+from spikebridge.ops.modes import evaluating
 
 
 @dataclass(frozen=True)

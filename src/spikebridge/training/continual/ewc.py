@@ -33,6 +33,7 @@ from torch.func import functional_call, grad, vmap
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from spikebridge.errors import ConfigError
+from spikebridge.ops.modes import preserve_modes
 from spikebridge.training.continual.regularizer import (
     Consolidation,
     LabelledData,
@@ -44,7 +45,6 @@ from spikebridge.training.continual.regularizer import (
     trained_parameters,
 )
 from spikebridge.training.distributed import ModuleHost
-from spikebridge.training.phase import preserve_modes
 from spikebridge.training.rng import derive_seed
 
 

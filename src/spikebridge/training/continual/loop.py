@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.ops.modes import evaluating, preserve_modes
 from spikebridge.training.batches import epoch_order
 from spikebridge.training.continual.regularizer import (
     Consolidation,
@@ -37,8 +38,6 @@ from spikebridge.training.continual.task import (
     accuracy,
     check_tasks,
 )
-from spikebridge.training.evaluation import evaluating
-from spikebridge.training.phase import preserve_modes
 from spikebridge.training.progress import Progress, choose_progress
 from spikebridge.training.resume import Interrupt, ResumableLoop
 from spikebridge.training.rng import get_rng_state, preserve_rng_state, seed_rng, set_rng_state

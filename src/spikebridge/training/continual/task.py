@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.ops.modes import evaluating
 from spikebridge.training.continual.regularizer import LabelledData, default_logits
 from spikebridge.training.continual.subnetwork import Subnetwork
-from spikebridge.training.evaluation import evaluating
 from spikebridge.training.rng import preserve_rng_state
 from spikebridge.training.run.metrics import Row
 from spikebridge.training.settings import check_minimum
