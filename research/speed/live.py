@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikebridge.neurons import LIF, Sequential
-from spikebridge.ops.sparse.engine import prepare
+from spikebridge.ops.sparse.engine import EventDriven
 from spikebridge.ops.sparse.native import functions
 
 RESULTS = Path(__file__).parent / "results" / "live.json"
@@ -80,7 +80,7 @@ def own(net: Sequential) -> Stream:
 
 
 def by_events(net: Sequential, native: bool) -> Stream:
-    live = prepare(net, native)
+    live = EventDriven(net, native)
 
     begin = live.initial_state(torch.zeros(IMAGE))
 
@@ -238,7 +238,7 @@ def cold(share: float) -> dict[str, float]:
     net = network()
     x = (torch.rand(NUM_STEPS, *IMAGE) < share).float()
     sweep = torch.zeros(CACHE)
-    prepared = prepare(net, bool(functions()))
+    prepared = EventDriven(net, bool(functions()))
     layers = nn.Sequential(net.c1, net.p1, net.c2, net.p2, net.flat, net.fc)
     _, state = prepared.step(x[0])
     runs = {"events": lambda x_t: prepared.step(x_t, state), "dense layers": layers}
@@ -256,8 +256,8 @@ def linear() -> list[dict[str, float]]:
     torch.manual_seed(0)
     layer = nn.Linear(1000, 1000).eval()
     net = Sequential(layer)
-    fast = prepare(net)
-    plain = prepare(net, native=False)
+    fast = EventDriven(net)
+    plain = EventDriven(net, native=False)
     rows = []
 
     for share in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0):
