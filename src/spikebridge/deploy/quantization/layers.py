@@ -17,7 +17,7 @@ from spikebridge.deploy.quantization.quantizer import (
     ratio_numbers,
     rescale,
     round_ste,
-    weight_scales,
+    scales_of,
 )
 from spikebridge.deploy.quantization.tracer import TracedFunction
 from spikebridge.errors import ExportError
@@ -86,7 +86,7 @@ class QuantLinear(nn.Module):
     def integers(self, scale: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Weights and bias in integers, and the scale of a sum for each channel."""
         weight, bias = self._folded()
-        channel_scales = weight_scales(weight, self.qconfig)
+        channel_scales = scales_of(weight.detach().double().flatten(1).abs().amax(1), self.qconfig)
         sums = channel_scales * scale
         integers = round_ste(weight.double() / channel_scales.reshape(-1, *[1] * (weight.ndim - 1)))
         if bias is not None:
