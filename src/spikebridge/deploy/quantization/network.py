@@ -89,14 +89,14 @@ def quantize(
     return quantized
 
 
-def program_of(part: object) -> QuantProgram | None:
+def _program_of(part: object) -> QuantProgram | None:
     """The program of a quantised part, None for another."""
     return part.program if isinstance(part, QuantizedModule | QuantizedPart) else None
 
 
 def programs_of(network: HybridNetwork) -> dict[str, QuantProgram]:
     """The program of each quantised part."""
-    programs = {name: program_of(part) for name, part in network.parts.items()}
+    programs = {name: _program_of(part) for name, part in network.parts.items()}
     return {name: program for name, program in programs.items() if program is not None}
 
 
@@ -216,7 +216,7 @@ class _ScalePropagation:
             quantizer.set_qparams(self.link_qparams(route, qconfig))
 
     def _source_qparams(self, name: str, qconfig: QConfig) -> QParamsRecord:
-        program = program_of(self.network.parts[name]) if name in self.network.parts else None
+        program = _program_of(self.network.parts[name]) if name in self.network.parts else None
         if program is None:
             return self._real_qparams(name, self.signal(name), qconfig)
 
