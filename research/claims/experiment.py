@@ -17,7 +17,7 @@ from spikebridge.data.io.atomic import write_text
 from spikebridge.data.simulation.saccades import HybridRecording
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits import recipe as digits
-from spikebridge.training.evaluation import evaluating
+from spikebridge.ops.modes import evaluating
 from spikebridge.training.run.environment import describe_environment, git_revision
 
 FOLDER = Path(__file__).parent

@@ -20,7 +20,7 @@ from research.creature.model import DT, TICKS_A_BIN, Creature
 from research.creature.perception import NUM_SLOTS
 from research.creature.scene import BIN_RATE, BINS_A_FRAME, CreatureScene
 from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES
-from spikebridge.training.evaluation import evaluating
+from spikebridge.ops.modes import evaluating
 
 _DEADLINE = 0.05
 """Time for an answer, from the event that decides it [s]."""

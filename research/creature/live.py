@@ -15,7 +15,7 @@ from spikebridge.hybrid import NetworkState
 from spikebridge.networks.reasoning.data.scene import COLORS
 from spikebridge.networks.reasoning.parsing.operators import DESCRIBE
 from spikebridge.networks.reasoning.parsing.parser import Parser, read_question
-from spikebridge.training.evaluation import evaluating
+from spikebridge.ops.modes import evaluating
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ from spikebridge.networks.reasoning.perception.detector import Maps, detection_l
 from spikebridge.networks.reasoning.simulation.render import PALETTE
 from spikebridge.networks.reasoning.simulation.table import RADIUS
 from spikebridge.networks.reasoning.simulation.video import HEIGHT, WIDTH
+from spikebridge.ops.modes import evaluating
 from spikebridge.training import Batches, Phase, Settings, fit
-from spikebridge.training.evaluation import evaluating
 from spikebridge.training.run.weights import load_weights, save_weights
 
 _OPEN = (0.25, 0.25)

@@ -71,6 +71,7 @@ def main() -> None:
         try:
             names = list(resolve_target(word).networks())
         except SpikebridgeError as reason:
+            # one word that cannot be resolved does not end the measurement of the others
             print(f"{word}: {reason}")
             continue
 

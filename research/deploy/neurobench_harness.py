@@ -82,6 +82,7 @@ def spiking(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def leaky(threshold: float) -> nn.Module:
     """snnTorch's neuron with the equation of `LIF(TAU, dt=1)`."""
+    # by default snnTorch resets one step late
     return snntorch.Leaky(
         beta=math.exp(-1 / TAU), threshold=threshold, reset_mechanism="zero", init_hidden=True, reset_delay=False
     )
@@ -93,6 +94,7 @@ def by_harness(model: Any, batches: Batches, measures: list[Any], static: list[A
     loader = DataLoader(TensorDataset(x, targets), batch_sampler=places())
     said = io.StringIO()
 
+    # the harness prints that a measure failed, and goes on without it
     with contextlib.redirect_stdout(said):
         results = Benchmark(model, loader, [], post, [static, measures]).run(quiet=False)
 
@@ -159,6 +161,7 @@ def snn() -> tuple[dict[str, Any], dict[str, Any]]:
         def forward(self, x: Tensor) -> tuple[Tensor, None]:
             return self.out(self.last(self.lif(self.first(x)))), None
 
+    # the footprint is that of our network: the neurons of snnTorch keep more buffers than they use
     post = [lambda y: y.sum(1).argmax(-1)]
     harness = by_harness(SNNTorchModel(Twin()), batches, [*COUNTED, ClassificationAccuracy], STATIC[1:], post)
 
@@ -202,6 +205,7 @@ def hybrid() -> tuple[dict[str, Any], dict[str, Any]]:
             self.last = last
 
         def forward(self, x: Tensor) -> Tensor:
+            # the neurons hold the membranes of the batch before
             snntorch.utils.reset(self)
             answers = []
             spikes = torch.zeros(())

@@ -127,6 +127,7 @@ def trained() -> HybridNetwork:
     """The network after 40 steps, in eval mode, every weight of a layer rounded to 4 bits."""
     torch.manual_seed(0)
     network = build()
+    # a step of the size that suits weights would carry a delay across its whole range
     optimizer = torch.optim.Adam(
         [
             {"params": [p for name, p in network.named_parameters() if name.endswith("delay")], "lr": 1e-4},
@@ -135,6 +136,7 @@ def trained() -> HybridNetwork:
     )
 
     for step in range(TRAIN_STEPS):
+        # new samples at each step, so that no training set has to be kept
         inputs, label = samples(BATCH, seed=step)
         loss = F.cross_entropy(network(inputs)[0]["answer"].mean(0), label)
         optimizer.zero_grad()

@@ -38,6 +38,7 @@ def measure_sweep(name: str, options: tuple[str, ...]) -> dict[str, Any]:
         folder = Path(place) / "sweep"
         start = time.monotonic()
         load = os.getloadavg()[0]
+        # one thread a cell: two workers with more would wait for each other's cores
         command = [sys.executable, "-m", "spikebridge", *words, "--out", str(folder), "--quiet"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
         seconds = time.monotonic() - start

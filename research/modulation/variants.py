@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from research.modulation.gates import bin_gating, group_gates, shared_gates, similarity_gating, untrained_gating
 from research.modulation.metaplasticity import Metaplasticity
 from research.modulation.similarity import reshuffled_accuracies
+from research.modulation.synaptic_intelligence import SynapticIntelligence
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.config import METHODS, Method, TrialSettings
 from spikebridge.networks.modulation.evaluation.evaluate import save_trial
@@ -37,7 +38,6 @@ from spikebridge.networks.modulation.training.units import make_gating, task_gat
 from spikebridge.training.continual.ewc import EWC, Fisher
 from spikebridge.training.continual.loop import fit_tasks
 from spikebridge.training.continual.regularizer import Consolidation
-from spikebridge.training.continual.si import SynapticIntelligence
 from spikebridge.training.continual.task import ContinualResult, ContinualSettings
 from spikebridge.training.run.run import Run
 

@@ -41,9 +41,9 @@ from spikebridge.networks.signals.data.sets import folds_of_set, load_series
 from spikebridge.networks.signals.data.windows import Windows
 from spikebridge.networks.signals.evaluation.evaluate import score
 from spikebridge.networks.signals.training.train import tensors_of
+from spikebridge.ops.modes import evaluating
 from spikebridge.recipes import train_all
 from spikebridge.training import Run
-from spikebridge.training.evaluation import evaluating
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "early.json"

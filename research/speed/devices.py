@@ -51,6 +51,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         for network in words.networks.split(","):
+            # sums of two devices round in another order: double precision tells rounding from a mistake
             for precision in ("32-true", "64-true"):
                 paths = [Path(folder) / f"{network}-{precision}-{devices}" for devices in (1, 2)]
                 one, two = (train(path, network, precision, k, words.seed) for k, path in enumerate(paths, start=1))

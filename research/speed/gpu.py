@@ -258,6 +258,7 @@ def speed(
         tables.append(in_turns(f"{name}  training step {shape}", works, device, rounds))
 
     for shape in linear:
+        # the loop over steps is left out: too slow at these lengths
         some = {n: make for n, make in makers.items() if n != "here, loop"}
         works = {
             n: layer_alone(nn.Sequential(nn.Linear(shape[-1], shape[-1]), make()), shape, device)
@@ -278,6 +279,7 @@ def memory(makers: Makers) -> list[dict[str, Any]]:
             torch.cuda.reset_peak_memory_stats()
             run()
             peaks.append(torch.cuda.max_memory_allocated() / 1e6)
+            # the next peak begins without the memory of this one
             del run
             torch.cuda.empty_cache()
 
@@ -314,6 +316,7 @@ def hybrid_step(neurons: Callable[[], nn.Module], size: tuple[int, int, int], de
     num_steps, batch, side = size
     network = hybrid_network(neurons).to(device)
     generator = torch.Generator().manual_seed(0)
+    # strong events, so that neurons fire from the first steps on
     inputs = {
         "events": 3.0 * (torch.rand(num_steps, batch, 2, side, side, generator=generator) < 0.2).to(device),
         "frames": torch.rand(num_steps // 4, batch, 1, side, side, generator=generator).to(device),
@@ -353,6 +356,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
 
     warnings.simplefilter("ignore")
+    # TF32 keeps 10 bits of a factor, which would count as a difference between the devices
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     makers = libraries("cuda")
     rounds = 5 if quick else 21

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikebridge.neurons import LIF, Sequential
-from spikebridge.ops.sparse.engine import prepare
+from spikebridge.ops.sparse.engine import EventDriven
 from spikebridge.ops.sparse.native import functions
 
 RESULTS = Path(__file__).parent / "results" / "live.json"
@@ -64,31 +64,15 @@ def network() -> Sequential:
     ).eval()
 
 
-def own(net: Sequential) -> Stream:
-    begin = net.initial_state(torch.zeros(IMAGE))
+def stepwise(network: Sequential | EventDriven) -> Stream:
+    """A stream through a network, one step at a time."""
+    begin = network.initial_state(torch.zeros(IMAGE))
 
     def run(x: Tensor) -> Tensor:
         state = begin
         outputs = []
         for x_t in x.unbind(0):
-            y, state = net.step(x_t, state)
-            outputs.append(y)
-
-        return torch.cat(outputs)
-
-    return run
-
-
-def by_events(net: Sequential, native: bool) -> Stream:
-    live = prepare(net, native)
-
-    begin = live.initial_state(torch.zeros(IMAGE))
-
-    def run(x: Tensor) -> Tensor:
-        state = begin
-        outputs = []
-        for x_t in x.unbind(0):
-            y, state = live.step(x_t, state)
+            y, state = network.step(x_t, state)
             outputs.append(y)
 
         return torch.cat(outputs)
@@ -173,13 +157,13 @@ def snntorch(net: Sequential) -> Stream:
 
 
 def contenders(net: Sequential) -> dict[str, Stream]:
-    ours = {"events, one native call": by_events(net, True)} if functions() else {}
+    ours = {"events, one native call": stepwise(EventDriven(net, native=True))} if functions() else {}
     peers = {"SpikingJelly": spikingjelly, "Norse": norse, "sinabs": sinabs, "snnTorch": snntorch}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         others = {name: build(net) for name, build in peers.items()}
 
-    return {**ours, "network": own(net), "dense layers": dense(net), **others}
+    return {**ours, "network": stepwise(net), "dense layers": dense(net), **others}
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -214,6 +198,7 @@ def live(share: float) -> dict[str, object]:
     expected = spikes["network"]
     times: dict[str, list[float]] = {name: [] for name in runs}
 
+    # in turns, so that a change of the processor's clock meets all of them
     for _ in range(ROUNDS):
         for name, run in runs.items():
             times[name].append(seconds(lambda run=run: run(x)) / NUM_STEPS)
@@ -238,7 +223,7 @@ def cold(share: float) -> dict[str, float]:
     net = network()
     x = (torch.rand(NUM_STEPS, *IMAGE) < share).float()
     sweep = torch.zeros(CACHE)
-    prepared = prepare(net, bool(functions()))
+    prepared = EventDriven(net, bool(functions()))
     layers = nn.Sequential(net.c1, net.p1, net.c2, net.p2, net.flat, net.fc)
     _, state = prepared.step(x[0])
     runs = {"events": lambda x_t: prepared.step(x_t, state), "dense layers": layers}
@@ -246,6 +231,7 @@ def cold(share: float) -> dict[str, float]:
 
     for k in range(COLD_STEPS):
         for name, run in runs.items():
+            # as large as the last cache, so that nothing of the network stays there
             sweep.add_(1)
             times[name].append(seconds(lambda run=run, k=k: run(x[k % NUM_STEPS])))
 
@@ -256,8 +242,8 @@ def linear() -> list[dict[str, float]]:
     torch.manual_seed(0)
     layer = nn.Linear(1000, 1000).eval()
     net = Sequential(layer)
-    fast = prepare(net)
-    plain = prepare(net, native=False)
+    fast = EventDriven(net)
+    plain = EventDriven(net, native=False)
     rows = []
 
     for share in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0):

@@ -52,6 +52,7 @@ def write_recording(folder: Path) -> None:
     (folder / "frames.csv").write_text("\n".join(["file,t_us", *rows]) + "\n")
     bins = recording.events
     events = bins.slice_bins(0, recording.num_bins)
+    # a bin does not keep the times of its events: each gets the middle of its bin
     t = np.repeat((np.arange(recording.num_bins) + 0.5) * DT * 1e6, np.diff(bins.edges)).astype(int)
     write_events(folder / "events.npz", make_events(t, events.x, events.y, events.on), SIZE, SIZE)
     box = recording.frame_boxes[0]
@@ -82,12 +83,14 @@ def soak(folder: Path, speed: float, seconds: float) -> dict[str, Any]:
         begun = None
         for line in process.stdout or ():
             row = json.loads(line)
+            # loading takes seconds that are no part of the stream
             begun = time.monotonic() if begun is None else begun
             if "summary" in row:
                 last.update(row["summary"])
             else:
                 lines.append((time.monotonic() - begun, row["latency_ms"]))
 
+    # a pipe that nobody reads would fill up and stop the process
     reader = threading.Thread(target=read)
     reader.start()
     states: list[tuple[float, int, int, int]] = []

@@ -102,6 +102,7 @@ def networks(quick: bool, every_threads: tuple[int, ...] = (1, 2)) -> list[dict[
                 works[f"{ours}, channels last, Sequential"] = in_a_row
 
             spiking = [n for n in works if not n.startswith("no neurons")]
+            # each work is held against the floor with its own memory order
             floors = {n: "no neurons" + ", channels last" * ("channels last" in n) for n in spiking}
             rows = take_turns(works, rounds=3 if quick else 15, floors=floors)
             revision = git_revision(Path(__file__).parent)

@@ -92,6 +92,7 @@ def time_of(steps: Steps, stream: list[Any]) -> float:
 def measure(network: nn.Module, sample: dict[str, Tensor], shape: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
     """One row a share of active pixels."""
     by_events = network_steps(network, sample)
+    # the choice is made when the network is prepared, not at each step
     with without_native():
         dense = network_steps(network, sample)
 

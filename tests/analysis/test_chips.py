@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from spikebridge.analysis import Chip, NetworkLoad, measure_load, place, read_chip, simulate
-from spikebridge.analysis.chips import LinkLoad, PartLoad, path_in_words
+from spikebridge.analysis import Chip, measure_load, place, simulate
+from spikebridge.analysis.chips import LinkLoad, NetworkLoad, PartLoad, path_in_words, read_chip
 from spikebridge.cli.main import main
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.hybrid import Clock, HybridNetwork, Transmission, every, ticks

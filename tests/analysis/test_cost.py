@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikebridge.analysis import Operations, count_cost, count_run
+from spikebridge.analysis import Operations, count_cost
+from spikebridge.analysis.cost import count_run
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import (
     FIR,

@@ -146,9 +146,8 @@ def test_wide_letters_need_more_room() -> None:
 
 
 def test_the_drawing_names_parts_clocks_units_delays_and_quantities() -> None:
-    texts = words(draw_network(six_parts(), "Six & more"))
+    texts = words(draw_network(six_parts()))
     for text in (
-        "Six & more",
         "retina",
         "SNN · 240 Hz",
         "40 Hz, from tick 5",
@@ -183,9 +182,9 @@ def test_names_are_text_and_no_markup() -> None:
         outputs=["<script>"],
     )
 
-    svg = draw_network(network, "<b>")
+    svg = draw_network(network)
     assert "<script>" not in svg
-    assert {"<script>", "a<b&c", "<b>"} <= set(words(svg))
+    assert {"<script>", "a<b&c"} <= set(words(svg))
 
 
 def test_a_drawing_asks_for_nothing_outside() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from spikebridge.analysis import Cost, Operations, energy, hardware_profile, joules
-from spikebridge.analysis.energy import HardwareProfile
+from spikebridge.analysis import Cost, Operations, energy, hardware_profile
+from spikebridge.analysis.energy import HardwareProfile, joules
 from spikebridge.errors import ConfigError
 
 

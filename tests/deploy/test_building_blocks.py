@@ -32,15 +32,15 @@ from spikebridge.deploy.nir.tracer import trace
 from spikebridge.deploy.onnx.session import check_opset, count_macs
 from spikebridge.deploy.onnx.writer import write_onnx
 from spikebridge.deploy.quantization.config import QConfig, qconfigs_for
+from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic
 from spikebridge.deploy.quantization.neurons import unflatten_time
 from spikebridge.deploy.quantization.quantizer import (
     Quantizer,
     fixed_point_ratio,
-    leak_towards,
     rescale,
     round_ste,
+    scales_of,
     up_to_power_of_two,
-    weight_scales,
 )
 from spikebridge.deploy.quantization.tracer import TracedFunction, is_elementwise, trace_graph
 from spikebridge.deploy.runtime.nir_interpreter import NirRunner
@@ -253,9 +253,9 @@ def test_the_products_of_an_onnx_file_are_counted() -> None:
 
 
 def test_scales_of_a_quantisation() -> None:
-    assert weight_scales(torch.tensor([[12.7, 1.0], [0.0, 0.0]]), QConfig()).tolist() == pytest.approx([0.1, 1.0])
+    assert scales_of(torch.tensor([12.7, 0.0]), QConfig()).tolist() == pytest.approx([0.1, 1.0])
     assert up_to_power_of_two(doubles(0.3, 0.5)).tolist() == [0.5, 0.5]
-    assert leak_towards(doubles(100.0), doubles(0.0), doubles(2.0**14)).item() == 50.0
+    assert FakeIntegerArithmetic({}, {}, {}).leak(doubles(100.0), doubles(2.0**14)).item() == 50.0
 
     multiplier, shift = fixed_point_ratio(doubles(0.25, 0.3, 4.0))
     assert (multiplier.tolist(), shift.tolist()) == ([1, 19661, 4], [2, 16, 0])  # 0.3 is 19661 / 65536 to five digits

@@ -15,13 +15,13 @@ pytestmark = pytest.mark.untyped
 
 def test_every_file_but_the_sample_stands_in_the_picture(small: Bundle, spiking: Bundle) -> None:
     for bundle in (small, spiking):
-        svg = draw_bundle(asdict(bundle.manifest), "Cut & drawn")
+        svg = draw_bundle(asdict(bundle.manifest))
         texts = [text.text for text in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
         steps = {part.initial for part in bundle.manifest.parts.values()}  # the state of a step lies beside it
         drawn = {name for name in bundle.manifest.files if not name.startswith("sample/")} - steps
 
         assert drawn <= set(texts)
-        assert {*bundle.manifest.inputs, *bundle.manifest.parts, "Cut & drawn"} <= set(texts)
+        assert {*bundle.manifest.inputs, *bundle.manifest.parts} <= set(texts)
 
 
 def test_links_between_the_sides_are_marked_and_no_others(small: Bundle) -> None:

@@ -13,7 +13,8 @@ from small_networks import DT, edited, small_inputs, small_network, spiking_netw
 from torch import Tensor, nn
 
 from spikebridge.cli.main import main
-from spikebridge.deploy import Bundle, Runner, Tolerance, compare_bundle, export, quantize, rebuild
+from spikebridge.deploy import Bundle, Runner, Tolerance, compare_bundle, export, quantize
+from spikebridge.deploy.bundle.rebuild import rebuild
 from spikebridge.deploy.onnx import writer as onnx_writer
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step

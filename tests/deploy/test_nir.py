@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy import from_nir, to_nir, write_nir
+from spikebridge.deploy import from_nir, to_nir
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.nir.nodes import SumPool2d
+from spikebridge.deploy.nir.writer import write_nir
 from spikebridge.deploy.runtime.nir_interpreter import NirRunner
 from spikebridge.errors import ConfigError, DataError, ExportError
 from spikebridge.hybrid import Gate

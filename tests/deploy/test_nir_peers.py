@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy import from_nir, write_nir
+from spikebridge.deploy import from_nir
+from spikebridge.deploy.nir.writer import write_nir
 from spikebridge.neurons import IF, LIF, CubaLIF, Sequential, Stateful
 
 with warnings.catch_warnings():

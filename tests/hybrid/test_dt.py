@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.analysis import count_cost
-from spikebridge.deploy import export, quantize, rebuild, to_nir
+from spikebridge.deploy import export, quantize, to_nir
+from spikebridge.deploy.bundle.rebuild import rebuild
 from spikebridge.errors import ConfigError, ExportError
 from spikebridge.hybrid import (
     Alpha,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from spikebridge.hybrid import Alpha, Exponential, HybridUnit, Kernel, Mean, Sliding, Sum, Tumbling
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Sequential
 from spikebridge.ops import MaxPool2d
-from spikebridge.ops.sparse.engine import prepare
+from spikebridge.ops.sparse.engine import EventDriven
 
 pytestmark = pytest.mark.untyped
 
@@ -74,7 +74,7 @@ def test_live_steps() -> None:
 
     for device in ("cpu", "meta"):
         with torch.device(device):
-            live = prepare(network)
+            live = EventDriven(network)
             state = network.initial_state(signal[0])
             outputs = []
 

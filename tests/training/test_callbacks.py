@@ -11,18 +11,10 @@ import torch
 from torch import nn
 
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training import (
-    AveragedWeights,
-    Batches,
-    BestWeights,
-    EarlyStopping,
-    Run,
-    Training,
-    fit,
-    read_weights,
-)
+from spikebridge.training import AveragedWeights, Batches, BestWeights, EarlyStopping, Run, Training, fit
 from spikebridge.training import Callback as CallbackBase
 from spikebridge.training.progress import ProgressLines
+from spikebridge.training.run.weights import read_weights
 
 Make = Callable[..., Any]
 

@@ -9,17 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from research.modulation.metaplasticity import Metaplasticity, damp_step
+from research.modulation.synaptic_intelligence import SynapticIntelligence
 from spikebridge.errors import ConfigError
 from spikebridge.neurons import LIF, Rectangle, Sequential
-from spikebridge.training import (
-    EWC,
-    Consolidation,
-    Fisher,
-    RandomGates,
-    SynapticIntelligence,
-)
-from spikebridge.training.continual.quadratic import QuadraticPenalty, effective_step_sizes
+from spikebridge.training import EWC, Consolidation, Fisher
+from spikebridge.training.continual.ewc import QuadraticPenalty, effective_step_sizes
 from spikebridge.training.continual.subnetwork import Subnetwork, masked_step
+from spikebridge.training.continual.xdg import RandomGates
 
 
 class Labelled:
@@ -40,8 +36,8 @@ class Labelled:
 class Square(QuadraticPenalty):
     """A penalty of given A and b."""
 
-    def __init__(self, strength: float, A: float, anchor: float, step: Any = "proximal") -> None:
-        super().__init__(strength, step)
+    def __init__(self, strength: float, A: float, anchor: float) -> None:
+        super().__init__(strength)
         self.A = A
         self.anchor = anchor
 
@@ -110,32 +106,6 @@ def test_the_memory_of_two_buffers_does_not_grow_with_the_tasks() -> None:
         ewc.accumulate("w", torch.ones(3), torch.full((3,), float(task)))
         assert sum(tensor.numel() for kind in ewc.buffers.values() for tensor in kind.values()) == 6
         assert len(ewc.scalars) == 2
-
-
-def test_the_explicit_step_is_the_gradient_of_the_penalty() -> None:
-    ewc = EWC(2.0, step="explicit")
-    for task in range(3):
-        ewc.accumulate("w", random_tensors(task)["w"].square(), random_tensors(task + 5)["w"])
-
-    w = nn.Parameter(random_tensors(9)["w"])
-    (gradient,) = torch.autograd.grad(ewc.penalty({"w": w}), w)
-    w.grad = torch.ones_like(w)
-    ewc.before_step({"w": w})
-
-    assert w.grad is not None
-    torch.testing.assert_close(w.grad, 1 + gradient, rtol=1e-4, atol=1e-4)
-
-
-def test_the_explicit_step_diverges_where_lr_strength_information_exceeds_two() -> None:
-    # without pull each step multiplies the way to the anchor by 1 - lr strength F
-    assert abs(descend(Square(19.0, 1.0, 0.0, "explicit"), sgd(0.1), 1.0, 0.0, 50)) < 0.01  # factor -0.9
-    assert abs(descend(Square(21.0, 1.0, 0.0, "explicit"), sgd(0.1), 1.0, 0.0, 50)) > 100  # factor -1.1
-
-
-def test_with_momentum_the_explicit_step_diverges_beyond_two_times_one_plus_beta() -> None:
-    # lr strength F = 3.7 and 3.9 about 2 (1 + 0.9) = 3.8
-    assert abs(descend(Square(37.0, 1.0, 0.0, "explicit"), sgd(0.1, 0.9), 1.0, 0.0, 500)) < 0.1
-    assert abs(descend(Square(39.0, 1.0, 0.0, "explicit"), sgd(0.1, 0.9), 1.0, 0.0, 300)) > 100
 
 
 @pytest.mark.parametrize("strength", [1e-2, 1.0, 1e2, 1e4, 1e6])
@@ -331,7 +301,7 @@ def test_synaptic_intelligence_keeps_copies_and_not_views() -> None:
 
 def test_synaptic_intelligence_counts_the_gradient_of_the_tasks_loss_alone() -> None:
     w = nn.Parameter(torch.tensor([1.0]))
-    method = SynapticIntelligence(strength=1.0, step="explicit")
+    method = SynapticIntelligence(strength=1.0)
     method.buffers = {
         "omega": {"w": torch.zeros(1)},
         "importance": {"w": torch.tensor([2.0])},
@@ -341,9 +311,9 @@ def test_synaptic_intelligence_counts_the_gradient_of_the_tasks_loss_alone() -> 
     w.grad = torch.tensor([-1.0])
     masked_step({"w": w}, torch.optim.SGD([w], lr=0.25), method)
 
-    # the step takes both gradients, -1 + 2 * 2 * 1 = 3, and moves by -0.75; omega is -(-1) * (-0.75)
-    assert w.item() == 0.25
-    assert method.buffers["omega"]["w"].item() == -0.75
+    # the task moves to 1.25, the penalty to 1.25 / (1 + 0.25 * 2 * 2) = 0.625; omega is -(-1) * (0.625 - 1)
+    assert w.item() == 0.625
+    assert method.buffers["omega"]["w"].item() == -0.375
 
 
 def test_metaplasticity_damps_what_shrinks_a_weight_and_reverses_nothing() -> None:
@@ -388,9 +358,7 @@ def test_gates_of_random_tasks_are_independent_and_exactly_open() -> None:
 METHODS: dict[str, Callable[[], Consolidation]] = {
     "none": Consolidation,
     "ewc": lambda: EWC(100.0),
-    "explicit ewc": lambda: EWC(0.1, step="explicit"),
     "si": lambda: SynapticIntelligence(1.0),
-    "explicit si": lambda: SynapticIntelligence(1.0, step="explicit"),
     "metaplasticity": lambda: Metaplasticity(1.0),
 }
 
@@ -459,7 +427,6 @@ def test_the_state_of_another_method_is_refused() -> None:
     ("make", "message"),
     [
         (lambda: EWC(-1.0), "EWC needs a strength of 0 or more, but got -1.0"),
-        (lambda: EWC(1.0, step="near"), "'proximal' or 'explicit', but is 'near'"),
         (lambda: SynapticIntelligence(damping=0.0), "damping should be above 0, but is 0.0"),
         (lambda: Metaplasticity(-1.0), "strength of 0 or more, but got -1.0"),
         (lambda: Metaplasticity(1.0, damp="some"), "'shrinking' or 'all', but is 'some'"),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from research.modulation.metaplasticity import Metaplasticity
+from research.modulation.synaptic_intelligence import SynapticIntelligence
 from spikebridge.data import GroupedPermutations, TaskSamples
 from spikebridge.data.images.digits import load_digits
 from spikebridge.errors import ConfigError, DataError, ShapeError
@@ -24,14 +25,13 @@ from spikebridge.training import (
     ContinualMethod,
     ContinualSettings,
     Fisher,
-    RandomGates,
     Run,
     Subnetwork,
-    SynapticIntelligence,
     Task,
     fit_tasks,
 )
 from spikebridge.training.continual.task import ContinualResult, accuracy
+from spikebridge.training.continual.xdg import RandomGates
 from spikebridge.training.progress import ProgressLines
 
 pytestmark = pytest.mark.untyped
@@ -221,28 +221,6 @@ def test_weights_closed_in_a_task_are_the_same_before_and_after(tasks: list[Task
     assert result.rows[0]["measured/norm"] == 1.0
 
 
-def test_one_optimizer_for_all_tasks_keeps_its_momentum_and_begins_its_rate_again(tasks: list[Task]) -> None:
-    rates: list[float] = []
-
-    class Watched(torch.optim.SGD):
-        def step(self, closure: Any = None) -> Any:
-            rates.append(self.param_groups[0]["lr"])
-            return super().step(closure)
-
-    watched = partial(Watched, lr=0.2, momentum=0.9)
-    tenth = partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[1], gamma=0.1)
-    kept = ContinualSettings(epochs=2, batch_size=115, fresh_optimizer=False, quiet=True)
-    old, _ = learnt(tasks[:2], optimizer=watched, scheduler=tenth, settings=kept)
-
-    assert rates == pytest.approx([0.2, 0.2, 0.02, 0.02] * 2)
-
-    fresh = ContinualSettings(epochs=2, batch_size=115, quiet=True)
-    new, _ = learnt(tasks[:2], optimizer=watched, scheduler=tenth, settings=fresh)
-
-    assert old.rows[0]["loss"] == new.rows[0]["loss"]
-    assert old.rows[1]["loss"] != new.rows[1]["loss"]
-
-
 # ---- resuming ----
 
 
@@ -323,17 +301,6 @@ def test_a_learning_killed_at_any_step_ends_with_the_same_bits(
     assert attempt(tasks, tmp_path / "killed", METHODS[name](), subnetworks=subnetworks) == whole
 
 
-def test_kept_momentum_outlives_a_kill_between_tasks(tasks: list[Task], tmp_path: Path) -> None:
-    settings = ContinualSettings(batch_size=100, fresh_optimizer=False, quiet=True)
-    whole = attempt(tasks[:2], tmp_path / "whole", EWC(10.0), settings=settings)
-    with pytest.raises(KilledError):
-        attempt(tasks[:2], tmp_path / "killed", EWC(10.0), dying(4, killed), settings=settings)
-
-    assert attempt(tasks[:2], tmp_path / "killed", EWC(10.0), settings=settings) == whole
-    # what is finished is read and not learnt again
-    assert attempt(tasks[:2], tmp_path / "killed", EWC(10.0), dying(1, killed), settings=settings) == whole
-
-
 def test_ctrl_c_writes_a_checkpoint_and_the_learning_goes_on_from_there(
     tasks: list[Task], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -359,12 +326,6 @@ def test_a_checkpoint_of_another_learning_is_refused(tasks: list[Task], tmp_path
 
 
 # ---- the rest ----
-
-
-def test_momentum_of_other_neurons_is_not_kept(tasks: list[Task]) -> None:
-    settings = ContinualSettings(fresh_optimizer=False, quiet=True)
-    with pytest.raises(ConfigError, match="momentum cannot be kept where sub-networks are extracted"):
-        learnt(tasks, settings=settings, subnetworks=partial(gated, execution="extracted"))
 
 
 def test_tasks_need_samples_and_networks_parameters(tasks: list[Task]) -> None:

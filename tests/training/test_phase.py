@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from spikebridge.errors import ConfigError
-from spikebridge.training.evaluation import evaluating
+from spikebridge.ops.modes import evaluating
 from spikebridge.training.phase import check_phases, find, trainable_only
 
 

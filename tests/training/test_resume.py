@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from spikebridge.training import Run, read_weights
+from spikebridge.training import Run
 from spikebridge.training.rng import preserve_rng_state
+from spikebridge.training.run.weights import read_weights
 
 pytestmark = pytest.mark.untyped
 

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from research.claims.experiment import Results, main, spread
-from spikebridge.analysis import Chip, NetworkLoad, Placement, measure_load, place
-from spikebridge.analysis.chips import SPINNAKER, simulate
+from spikebridge.analysis import Chip, measure_load, place
+from spikebridge.analysis.chips import SPINNAKER, NetworkLoad, Placement, simulate
 from spikebridge.hybrid import HybridNetwork, Transmission, every
 from spikebridge.neurons import LIF, Sequential
 

@@ -36,7 +36,7 @@ from research.claims.networks.balanced_network import (
     spiking_network,
 )
 from research.neuron_models.transfer_function import TransferFunction, fit_transfer_function
-from spikebridge.analysis import count_run
+from spikebridge.analysis.cost import count_run
 from spikebridge.hybrid import HybridNetwork
 
 STEP = DT * BIN  # of a rate [s]

@@ -26,9 +26,9 @@ from spikebridge.networks.sensing.data import DT, generated_parts
 from spikebridge.networks.sensing.model.backbones import log_intensity
 from spikebridge.networks.sensing.training.samples import AXES, TrackingSamples, cut_samples
 from spikebridge.neurons import LIF, Integrator
+from spikebridge.ops.modes import evaluating
 from spikebridge.training import WHOLE, Phase, Settings, fit
 from spikebridge.training.batches import Batches
-from spikebridge.training.evaluation import evaluating
 
 CROP = 48
 FEATURES = (8, 16, 16)

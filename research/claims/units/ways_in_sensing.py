@@ -33,9 +33,9 @@ from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.training.phases import PathwayTraining, pathway_phase
 from spikebridge.networks.sensing.training.samples import AXES, TrackingSamples, cut_samples
+from spikebridge.ops.modes import evaluating
 from spikebridge.training import Phase, Settings, fit
 from spikebridge.training.batches import Batches
-from spikebridge.training.evaluation import evaluating
 
 NAME = "ways_in_sensing"
 WAYS = ("designed", "alone", "neighbours frozen", "together", "alternating")

@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.analysis.hooks import Call, display_path, evaluating, is_layer, trace_calls, unwrap_vmap
+from spikebridge.analysis.hooks import Call, display_path, is_layer, trace_calls, unwrap_vmap
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import Discretizer, HybridNetwork
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.base import split_in_time
+from spikebridge.ops.modes import evaluating
 
 
 @dataclass

@@ -96,17 +96,7 @@ SPINNAKER = Chip(
 
 
 def read_chip(path: Path | str) -> Chip:
-    """Reads a chip from a TOML file with the arguments of `Chip` as keys.
-
-    Raises:
-        DataError: the file is missing, no TOML, or lacks a number.
-        ConfigError: a number that cannot be.
-
-    Example:
-        >>> read_chip("no/such.toml")
-        Traceback (most recent call last):
-        spikebridge.errors.DataError: ...
-    """
+    """Reads a chip from a TOML file with the arguments of `Chip` as keys."""
     try:
         values = tomllib.loads(read_text(Path(path), "the numbers of a chip", 1 << 16))
     except tomllib.TOMLDecodeError as error:
@@ -144,19 +134,12 @@ class LinkLoad(NamedTuple):
 
 @dataclass(frozen=True)
 class NetworkLoad:
-    """The needs of a network's parts, in the order in which they run inside a tick, and of its links.
+    """The needs of a network's parts, in the order in which they run inside a tick, and of its links."""
 
-    Attributes:
-        dt: the base step [s].
-        parts: the load of each part; the inputs of the network are no parts.
-        links: the load of each link.
-        outputs: the parts that give the outputs of the network.
-    """
-
-    dt: float
-    parts: dict[str, PartLoad]
+    dt: float  # the base step [s]
+    parts: dict[str, PartLoad]  # the inputs of the network are no parts
     links: tuple[LinkLoad, ...]
-    outputs: tuple[str, ...]
+    outputs: tuple[str, ...]  # parts that give the outputs of the network
 
 
 def measure_load(
@@ -382,19 +365,12 @@ class _Simulation:
 
 @dataclass(frozen=True)
 class Placement:
-    """A chip for each part of a network, and the timing that follows.
+    """A chip for each part of a network, and the timing that follows."""
 
-    Attributes:
-        chips: the chip of each part, numbered from 0.
-        chip: the kind of all chips.
-        timing: of the simulation.
-        memory: bytes on each chip.
-    """
-
-    chips: dict[str, int]
-    chip: Chip
+    chips: dict[str, int]  # of each part, numbered from 0
+    chip: Chip  # the kind of all chips
     timing: Timing
-    memory: tuple[float, ...]
+    memory: tuple[float, ...]  # bytes on each chip
 
 
 def place(load: NetworkLoad, chip: Chip, num_chips: int) -> Placement:

@@ -30,21 +30,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spikebridge.analysis.hooks import (
-    Call,
-    CallStack,
-    Inputs,
-    check_inputs,
-    evaluating,
-    is_layer,
-    trace_calls,
-    unwrap_vmap,
-)
+from spikebridge.analysis.hooks import Call, CallStack, Inputs, check_inputs, is_layer, trace_calls, unwrap_vmap
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUnit, Kernel
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import bound_for_now, check_dt, dt_of
+from spikebridge.ops.modes import evaluating
 
 # several spikes may share a step: events in one bin, signed spikes; an image of larger integers is no spike train
 _MAX_SPIKES = 8
@@ -289,21 +281,7 @@ def count_cost(network: nn.Module, inputs: Inputs, dt: float | None = None) -> C
 
 
 def count_run(network: nn.Module, run: Callable[[], int]) -> Cost:
-    """Counts the operations of modules and the products between them while your own function runs them.
-
-    Args:
-        network: the modules; several of them together in an `nn.ModuleDict`.
-        run: calls them in any way; it returns the number of samples of the mean.
-
-    Raises:
-        ConfigError: a module whose products cannot be counted.
-
-    Example:
-        >>> twice = nn.Linear(4, 3, bias=False)
-        >>> cost = count_run(twice, lambda: len(twice(twice.weight.T @ twice(torch.full((4,), 0.5)))))
-        >>> cost.total.scaled(3).macs  # 12 in each call, and 12 between them; the mean of three values
-        36.0
-    """
+    """The cost of modules and the products between them while `run` calls them; `run` returns the number of samples."""
 
     def counted() -> tuple[int, None]:
         return run(), None

@@ -49,12 +49,7 @@ class Energy:
 
 
 def joules(operations: Operations, profile: HardwareProfile) -> float:
-    """Adds up the energy of operations [J].
-
-    Example:
-        >>> round(joules(Operations(macs=10, updates=1), hardware_profile("45nm")) * 1e12, 2)  # 10 * 4.6 + (4.6 + 0.9)
-        51.5
-    """
+    """Adds up the energy of operations [J]."""
     num_macs = operations.macs + operations.updates
     num_acs = operations.synops + operations.adds + operations.compares + operations.updates
 

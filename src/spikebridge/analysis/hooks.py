@@ -122,17 +122,3 @@ def check_inputs(network: nn.Module, inputs: Inputs) -> None:
         raise ConfigError("a hybrid network needs its inputs by name, {'frames': ...}, but got one tensor")
     if not isinstance(network, HybridNetwork) and not isinstance(inputs, Tensor):
         raise ConfigError(f"{type(network).__name__} needs one tensor, but got {type(inputs).__name__}")
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients inside the block; every module gets its own mode back."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -14,11 +14,12 @@ from spikebridge.errors import is_number
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 _PLACES = ("epoch", "task", "step")
 _NO_METRICS = {*_PLACES, "kind", "phase", "seconds"}
+_HEADING = "Learning curves"
 _MAX_FIGURES = 8
 _MAX_LINES = 8
 
 
-def learning_curves(trainings: Mapping[str, Rows], heading: str = "Learning curves") -> Section:
+def learning_curves(trainings: Mapping[str, Rows]) -> Section:
     """A figure for each metric, with a line for each network: mean and standard deviation over its seeds.
 
     The rows of trainings "learned/seed-0" and "learned/seed-1" make one line.
@@ -33,7 +34,7 @@ def learning_curves(trainings: Mapping[str, Rows], heading: str = "Learning curv
     metrics.sort(key=lambda name: name == "lr")
     pictures = [_figure(metric, groups) for metric in metrics[:_MAX_FIGURES]]
     if not pictures:
-        return Section(heading, "No metrics were recorded.")
+        return Section(_HEADING, "No metrics were recorded.")
 
     text = ["Means over seeds; bands are one standard deviation."] if any(len(s) > 1 for s in groups.values()) else []
     if len(metrics) > _MAX_FIGURES:
@@ -42,7 +43,7 @@ def learning_curves(trainings: Mapping[str, Rows], heading: str = "Learning curv
     if len(groups) > _MAX_LINES:
         text.append(f"{_MAX_LINES} of {len(groups)} trainings are shown.")
 
-    return Section(heading, text, pictures=pictures)
+    return Section(_HEADING, text, pictures=pictures)
 
 
 def _whole_epochs(rows: Rows) -> Rows:

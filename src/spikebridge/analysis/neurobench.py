@@ -27,10 +27,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikebridge.analysis.hooks import Call, Inputs, check_inputs, evaluating, is_layer, trace_calls, unwrap_vmap
+from spikebridge.analysis.hooks import Call, Inputs, check_inputs, is_layer, trace_calls, unwrap_vmap
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.neurons import Stateful
+from spikebridge.ops.modes import evaluating
 
 Score: TypeAlias = Literal["ClassificationAccuracy", "R2", "SMAPE"]
 _CONNECTIONS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -7,10 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from spikebridge.analysis.hooks import Call, Inputs, evaluating, is_layer, trace_calls
+from spikebridge.analysis.hooks import Call, Inputs, is_layer, trace_calls
 from spikebridge.hybrid import Clock, Gain, Gate, HybridNetwork, HybridUnit, Modulation
 from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.neurons import Integrator, Stateful
+from spikebridge.ops.modes import evaluating
 
 _ONCE_PERIOD = 2**20  # ticks; no stream is longer
 

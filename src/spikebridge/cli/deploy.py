@@ -102,9 +102,8 @@ class Compare(Command):
         comparison = compare_bundle(bundle, Tolerance(self.tolerance, self.spikes), progress=status)
         rows = [asdict(row) for row in comparison.rows]
         verdict = "within tolerance" if comparison.passed else "NOT within tolerance"
-        text = "\n".join([formatting.table(rows), "", *comparison.left_out, f"{self.bundle}: {verdict}"])
+        text = "\n".join([formatting.table(rows), "", f"{self.bundle}: {verdict}"])
         data = {"bundle": self.bundle, "passed": comparison.passed, "rows": rows}
-        data |= {"left_out": list(comparison.left_out)}
 
         return CommandResult(data, text, code=0 if comparison.passed else 1)
 

@@ -1,12 +1,11 @@
 from .adapters.libraries import adapt
 from .bundle.bundle import Bundle
 from .bundle.export import export
-from .bundle.rebuild import rebuild
-from .compare import Comparison, Tolerance, compare_bundle, target_level
+from .compare import Tolerance, compare_bundle, target_level
 from .integer.bundle import integer_runner
 from .integer.model import IntegerModel
 from .nir.reader import from_nir
-from .nir.writer import to_nir, write_nir
+from .nir.writer import to_nir
 from .quantization.config import QConfig, QConfigMapping
 from .quantization.lowering import add_integers, integer_model
 from .quantization.network import quantize
@@ -16,7 +15,6 @@ from .streaming.loop import Live
 
 __all__ = [
     "Bundle",
-    "Comparison",
     "IntegerModel",
     "Live",
     "QConfig",
@@ -31,9 +29,7 @@ __all__ = [
     "integer_model",
     "integer_runner",
     "quantize",
-    "rebuild",
     "saturation",
     "target_level",
     "to_nir",
-    "write_nir",
 ]

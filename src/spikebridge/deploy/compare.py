@@ -59,37 +59,23 @@ _EXACT = Tolerance(0.0, 0.0)
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One part or link on one level.
-
-    Attributes:
-        largest: largest difference.
-        largest_value: largest value of the trained network.
-        share: share of spikes that differ; None for other signals.
-        first_tick: tick of the first difference, None if there is none.
-        passed: whether the difference is within the tolerance; None where it is only stated.
-    """
+    """One part or link on one level."""
 
     level: str
     kind: str
     name: str
-    largest: float
-    largest_value: float
-    share: float | None
-    first_tick: int | None
-    passed: bool | None
+    largest: float  # difference
+    largest_value: float  # of the trained network
+    share: float | None  # of spikes that differ; None for other signals
+    first_tick: int | None  # of the first difference; None if there is none
+    passed: bool | None  # None where the difference is only stated
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of `compare_bundle`.
-
-    Attributes:
-        rows: one for each part and link of every level.
-        left_out: levels that did not run, a line each with the reason.
-    """
+    """The result of `compare_bundle`: a row for each part and link of every level."""
 
     rows: tuple[ComparisonRow, ...]
-    left_out: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

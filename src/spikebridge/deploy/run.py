@@ -27,12 +27,11 @@ _SUFFIXES = (".npz", ".safetensors")
 
 @dataclass(frozen=True)
 class _RunResult:
-    """The outputs of a run by name, `(K, B, *M)` each, its ticks, and its seconds without and for loading."""
+    """The outputs of a run by name, `(K, B, *M)` each, its ticks, and its seconds without loading."""
 
     outputs: dict[str, Values]
     ticks: int
     seconds: float
-    load_seconds: float
 
     @property
     def ticks_per_second(self) -> float:
@@ -45,16 +44,14 @@ def run_bundle(
     progress: Callable[[str], None] = lambda line: None,
     *,
     integers: bool = False,
-    stages: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Values] | None = None,
 ) -> _RunResult:
     """Runs a bundle, or its integer model, on a recording or on its own sample (`file` of None).
 
     The file is `.npz` or `.safetensors` with an array `(T, B, *N)` for each input; `inputs` is its content where it was
-    read already. `progress` is called once a second, `stages` has user-defined stages by record name.
+    read already. `progress` is called once a second.
     """
-    loading = time.perf_counter()
-    runner = integer_runner(bundle, stages) if integers else Runner(bundle, stages=stages)
+    runner = integer_runner(bundle) if integers else Runner(bundle)
 
     if file is None:
         inputs = bundle.sample_inputs()
@@ -79,7 +76,7 @@ def run_bundle(
         return value
 
     outputs = runner.run(inputs, ticks, hook)
-    return _RunResult(outputs, ticks, time.perf_counter() - started, started - loading)
+    return _RunResult(outputs, ticks, time.perf_counter() - started)
 
 
 def read_arrays(file: Path) -> dict[str, Values]:

@@ -19,44 +19,22 @@ SINGLE_OR_HALF = frozenset((torch.float32, *HALF))
 
 
 def state_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of a state for signals of a dtype: float32 for half precision, else the same.
-
-    Example:
-        >>> state_dtype(torch.bfloat16), state_dtype(torch.float64)
-        (torch.float32, torch.float64)
-    """
+    """The dtype of a state for signals of a dtype: float32 for half precision, else the same."""
     return torch.float32 if dtype in HALF else dtype
 
 
 def upcast(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """A half-precision tensor in float32; any other as it is.
-
-    Example:
-        >>> upcast(torch.tensor(1.5, dtype=torch.bfloat16)), upcast(torch.tensor(1.5, dtype=torch.float64))
-        (tensor(1.5000), tensor(1.5000, dtype=torch.float64))
-    """
+    """A half-precision tensor in float32; any other as it is."""
     return x.float() if x.dtype in HALF else x
 
 
 def zero_state(x_t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Zeros of a state, one for each number of a step.
-
-    Example:
-        >>> zero_state(torch.ones(2, dtype=torch.float16))
-        tensor([0., 0.])
-    """
+    """Zeros of a state, one for each number of a step."""
     return torch.zeros_like(x_t, dtype=state_dtype(x_t.dtype))
 
 
 def cast_for(module: nn.Module, x: Tensor) -> Tensor:
-    """A signal in float32 or half precision in the dtype, of these, that the parameters of a module have.
-
-    Example:
-        >>> cast_for(nn.Linear(1, 1).bfloat16(), torch.ones(1, 1)).dtype
-        torch.bfloat16
-        >>> cast_for(nn.ReLU(), torch.ones(1, 1)).dtype
-        torch.float32
-    """
+    """A signal in float32 or half precision in the dtype, of these, that the parameters of a module have."""
     if x.dtype not in SINGLE_OR_HALF:
         return x
 
@@ -65,36 +43,18 @@ def cast_for(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def is_autocast(device: torch.device) -> bool:
-    """True if autocast is on for a device.
-
-    Example:
-        >>> with torch.autocast("cpu"):
-        ...     is_autocast(torch.device("cpu"))
-        True
-    """
+    """True if autocast is on for a device."""
     place = device.type
     return torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place)
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """The half precision of autocast for a device; None without autocast.
-
-    Example:
-        >>> with torch.autocast("cpu", dtype=torch.bfloat16):
-        ...     autocast_dtype(torch.device("cpu"))
-        torch.bfloat16
-    """
+    """The half precision of autocast for a device; None without autocast."""
     return torch.get_autocast_dtype(device.type) if is_autocast(device) else None
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """A block in which autocast is off; without autocast it costs nothing.
-
-    Example:
-        >>> with torch.autocast("cpu"), without_autocast(torch.device("cpu")):
-        ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
-        torch.float32
-    """
+    """A block in which autocast is off; without autocast it costs nothing."""
     return torch.autocast(device.type, enabled=False) if is_autocast(device) else nullcontext()
 
 
@@ -109,17 +69,8 @@ class _BilinearInItsOwnDtype(TorchFunctionMode):
 
 
 def complete_autocast(module: nn.Module, device: torch.device) -> AbstractContextManager[object]:
-    """A block in which a module runs under autocast whatever layers it holds; without autocast it costs nothing.
-
-    PyTorch leaves `nn.Bilinear` out of autocast on a CPU: its inputs come in half precision from other layers, its
-    weight is in float32, and it refuses both together. Here it computes in float32.
-
-    Example:
-        >>> layer, x = nn.Bilinear(1, 1, 1), torch.ones(1, 1, dtype=torch.bfloat16)
-        >>> with torch.autocast("cpu"), complete_autocast(layer, x.device):
-        ...     layer(x, x).dtype
-        torch.float32
-    """
+    """A block in which a module runs under autocast whatever layers it holds; without autocast it costs nothing."""
+    # its inputs come in half precision from other layers, its weight is in float32, and it refuses both together
     if is_autocast(device) and any(isinstance(layer, nn.Bilinear) for layer in module.modules()):
         return _BilinearInItsOwnDtype()
 

@@ -16,10 +16,5 @@ def shipped() -> list[str]:
 
 
 def shipped_run(name: str) -> Run | None:
-    """The shipped run of a recipe, or of a part that is trained on its own; None if there is none of that name.
-
-    Example:
-        >>> shipped_run("unknown") is None
-        True
-    """
+    """The shipped run of a recipe, or of a part that is trained on its own; None if there is none of that name."""
     return Run.open(_FOLDER / name) if name in shipped() else None

@@ -9,21 +9,19 @@ file. Nothing from a hub is executed: weights are safetensors, and the recipe is
 and the token are those of `huggingface_hub` (`HF_ENDPOINT`, `HF_TOKEN`, `hf auth login`). Extra: `hub`.
 """
 
-import hashlib
 import json
 import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from spikebridge.data.io.atomic import atomic_folder, is_disk_full, write_text
 from spikebridge.data.io.json_text import read_json
-from spikebridge.data.io.safe_open import open_binary
-from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle
+from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle, digest_of, leads_out
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.pretrained.network import network_of_run
 from spikebridge.training.run.run import Run
@@ -38,7 +36,6 @@ _FORMAT = "spikebridge files"
 _RUN_FILES = ("config.json", "environment.json", "results.json", "metrics.jsonl", "weights.safetensors", "card.json")
 _NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 _MAX_FILES = 10_000
-_BLOCK = 1 << 20  # bytes
 _REFUSALS = {
     401: "the hub refused it (401): log in with `hf auth login`, or set HF_TOKEN",
     403: "the hub refused it (403): the token may not do this",
@@ -61,7 +58,7 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
         draft = Path(place)
         _copy_files(names, folder, draft)
         write_text(draft / _CARD, _model_page(folder, repository))
-        digests = {name: _digest(draft / name) for name in (*names, _CARD)}
+        digests = {name: digest_of(draft / name) for name in (*names, _CARD)}
         write_text(draft / _FILES, json.dumps({"format": _FORMAT, "sha256": digests}, indent=1) + "\n")
         api = _api()
         address = str(api.create_repo(repository, private=private, exist_ok=True))
@@ -115,15 +112,6 @@ def _copy_files(names: Iterable[str], source: Path, target: Path) -> None:
         shutil.copyfile(source / name, target / name)
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open_binary(path, "a file of a run or bundle") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-
-    return digest.hexdigest()
-
-
 def _checked_names(folder: Path, where: str) -> list[str]:
     """The files that a repository lists, none of which may be missing, lead out of the folder, or have another hash."""
     if not (folder / _FILES).is_file():
@@ -136,13 +124,12 @@ def _checked_names(folder: Path, where: str) -> list[str]:
 
     for name, digest in digests.items():
         # the list comes from the hub: a name in it may be anything
-        pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts:
+        if leads_out(name):
             raise DataError(f"{where}: the file {name!r} leads out of the folder")
         path = folder / name
         if folder.resolve() not in path.resolve().parents or not path.is_file():
             raise DataError(f"{where}: {name} is missing")
-        if _digest(path) != digest:
+        if digest_of(path) != digest:
             raise DataError(f"{where}: {name} is damaged or was changed: its SHA-256 is not the one in {_FILES}")
 
     return list(digests)

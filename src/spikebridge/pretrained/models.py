@@ -45,12 +45,7 @@ class ModelCard:
 
 
 def model_cards() -> list[ModelCard]:
-    """The cards of all pretrained networks, in order.
-
-    Example:
-        >>> [card.name for card in model_cards()][-5:]
-        ['sensing', 'sensing_research', 'signals', 'signals_ecg', 'signals_watch']
-    """
+    """The cards of all pretrained networks, in order."""
     return [model_card(name) for name in shipped()]
 
 

@@ -7,10 +7,8 @@ from .collate import StackSamples
 from .continual.ewc import EWC, Fisher
 from .continual.loop import ContinualMethod, fit_tasks
 from .continual.regularizer import Consolidation
-from .continual.si import SynapticIntelligence
 from .continual.subnetwork import Subnetwork
 from .continual.task import ContinualSettings, Task
-from .continual.xdg import RandomGates
 from .evaluation import evaluate
 from .loop import fit
 from .losses import (
@@ -26,7 +24,7 @@ from .losses import (
 from .phase import WHOLE, Phase
 from .progress import Progress
 from .run.run import Run
-from .run.weights import load_weights, read_weights, save_weights
+from .run.weights import load_weights, save_weights
 from .settings import Settings
 
 __all__ = [
@@ -44,12 +42,10 @@ __all__ = [
     "MLflowLogger",
     "Phase",
     "Progress",
-    "RandomGates",
     "Run",
     "Settings",
     "StackSamples",
     "Subnetwork",
-    "SynapticIntelligence",
     "Task",
     "TensorBoardLogger",
     "TimeSlices",
@@ -66,7 +62,6 @@ __all__ = [
     "rate_accuracy",
     "rate_loss",
     "rate_target_loss",
-    "read_weights",
     "save_weights",
     "spike_count",
 ]

@@ -1,25 +1,17 @@
 """Evaluation without side effects: eval mode, no gradients, every module's own mode restored."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
 from spikebridge.neurons.state import map_tensors
+from spikebridge.ops.modes import evaluating
 from spikebridge.training.batches import TrainingData
 from spikebridge.training.loader import open_source
-from spikebridge.training.phase import loss_and_metrics, preserve_modes, refuse_other_metrics
+from spikebridge.training.phase import loss_and_metrics, refuse_other_metrics
 from spikebridge.training.rng import preserve_rng_state
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients inside the block; every submodule gets its own mode back."""
-    with preserve_modes(module), torch.no_grad():
-        module.eval()
-        yield
 
 
 def evaluate(

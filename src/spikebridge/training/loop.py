@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from spikebridge.errors import ConfigError, in_words
+from spikebridge.ops.modes import evaluating
 from spikebridge.training._allocation import raise_mmap_threshold
 from spikebridge.training.batches import TrainingData
 from spikebridge.training.callbacks.callback import Callback, check_callbacks
@@ -38,7 +39,6 @@ from spikebridge.training.distributed import (
     scatter_rng_states,
     start_fabric,
 )
-from spikebridge.training.evaluation import evaluating
 from spikebridge.training.loader import BatchSource, open_source
 from spikebridge.training.phase import Phase, check_number, check_phases, find, refuse_other_metrics, trainable_only
 from spikebridge.training.progress import Progress, choose_progress

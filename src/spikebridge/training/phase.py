@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from spikebridge.errors import ConfigError, did_you_mean, in_words, is_whole
+from spikebridge.ops.modes import preserve_modes
 from spikebridge.training.batches import Batch, TrainingData
 
 Result: TypeAlias = Tensor | tuple[Tensor, dict[str, Any]]
@@ -166,17 +167,6 @@ def find(module: nn.Module, name: str) -> nn.Module | Parameter:
 def _everything(module: nn.Module) -> Iterator[tuple[str, nn.Module | Parameter]]:
     yield from module.named_modules(remove_duplicate=False)
     yield from module.named_parameters(remove_duplicate=False)
-
-
-@contextmanager
-def preserve_modes(module: nn.Module) -> Iterator[None]:
-    """Restores the training or eval mode of every submodule when the block ends."""
-    modes = [(part, part.training) for part in module.modules()]
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from research.modulation.metaplasticity import Metaplasticity
+from research.modulation.synaptic_intelligence import SynapticIntelligence
 from spikebridge.data import TaskSamples
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import ThresholdModulation
@@ -21,7 +22,6 @@ from spikebridge.training import (
     ContinualSettings,
     Fisher,
     Subnetwork,
-    SynapticIntelligence,
     Task,
     fit_tasks,
 )

@@ -100,7 +100,7 @@ def test_the_module_is_one_of_pytorch_and_can_be_stepped_by_events() -> None:
     network = Sequential(pool=MaxPool2d(2), fire=IF(), flat=nn.Flatten(), out=nn.Linear(12, 3))
     x = pictures(6, 1, 3, 4, 4, spikes=True)
     expected, _ = network(x)
-    stepper = event_driven.prepare(network.eval())
+    stepper = event_driven.EventDriven(network.eval())
     state = stepper.initial_state(x[0])
     outputs = []
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.neurons import IF, Sequential
-from spikebridge.ops.sparse.engine import prepare
+from spikebridge.ops.sparse.engine import EventDriven
 from spikebridge.ops.sparse.native import functions
 
 pytestmark = pytest.mark.untyped
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.untyped
 
 def first_steps(network: Sequential, x: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Two steps prepared beside two steps of the network itself."""
-    live = prepare(network.eval())
+    live = EventDriven(network.eval())
     pairs = []
     state = None
     expected_state = network.initial_state(x)
@@ -49,7 +49,7 @@ def test_a_step_of_no_neurons() -> None:
 def test_under_autocast_each_layer_has_its_own_dtype(when: str) -> None:
     network = Sequential(fc=nn.Linear(80, 90), fc2=nn.Linear(90, 100), fire=IF(), out=nn.Linear(100, 70)).eval()
     x = torch.rand(1, 80)
-    live = prepare(network)
+    live = EventDriven(network)
     if when == "later":
         live.step(x, live.step(x)[1])
 
@@ -65,7 +65,7 @@ def test_under_autocast_each_layer_has_its_own_dtype(when: str) -> None:
 
 @pytest.mark.skipif(not functions(), reason="the native library is not built")
 def test_one_product_a_step_is_native() -> None:
-    live = prepare(Sequential(fc=nn.Linear(4, 3), fire=IF()))
+    live = EventDriven(Sequential(fc=nn.Linear(4, 3), fire=IF()))
     live.step(torch.rand(1, 4))
     live.step(torch.rand(1, 5, 4))
     assert [plan is not None for plan in live._plans.values()] == [True, False]

@@ -30,8 +30,9 @@ from spikebridge.neurons import (
 )
 from spikebridge.ops import reference
 from spikebridge.ops.checks import checks
-from spikebridge.ops.sparse.engine import EventDriven, prepare
+from spikebridge.ops.sparse.engine import EventDriven
 from spikebridge.ops.sparse.native import functions
+from tests.ops.sparse.shares import dense_above
 
 pytestmark = pytest.mark.untyped
 
@@ -122,15 +123,16 @@ def convolutional(**settings: Any) -> Sequential:
 
 @both_paths
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("dense_above", [None, 0.0, 1.0])
+@pytest.mark.parametrize("max_share", [None, 0.0, 1.0])
 @pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
 def test_a_convolutional_network_gives_its_own_numbers(
-    native: bool, dtype: torch.dtype, dense_above: float | None, share: float
+    native: bool, dtype: torch.dtype, max_share: float | None, share: float
 ) -> None:
     network = convolutional()
     network.to(dtype)(torch.zeros(1, 1, 2, 13, 11, dtype=dtype))
-    live = prepare(with_exact_weights(network, dtype=dtype), native, dense_above)
-    y = agree(network, live, exact(6, 1, 2, 13, 11, seed=1, share=share, dtype=dtype))
+    with dense_above(max_share):
+        live = EventDriven(with_exact_weights(network, dtype=dtype), native)
+        y = agree(network, live, exact(6, 1, 2, 13, 11, seed=1, share=share, dtype=dtype))
 
     assert y.any()
 
@@ -140,11 +142,12 @@ def test_a_convolutional_network_gives_its_own_numbers(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("share", [0.05, 1.0])
 def test_every_set_of_instructions(dtype: torch.dtype, share: float) -> None:
-    for dense_above in (None, 0.0, 1.0):
+    for max_share in (None, 0.0, 1.0):
         network = convolutional()
         network.to(dtype)(torch.zeros(1, 1, 2, 13, 11, dtype=dtype))
-        live = prepare(with_exact_weights(network, dtype=dtype), True, dense_above)
-        assert agree(network, live, exact(6, 1, 2, 13, 11, seed=1, share=share, dtype=dtype)).any()
+        with dense_above(max_share):
+            live = EventDriven(with_exact_weights(network, dtype=dtype), True)
+            assert agree(network, live, exact(6, 1, 2, 13, 11, seed=1, share=share, dtype=dtype)).any()
 
 
 @both_paths
@@ -153,7 +156,7 @@ def test_every_neuron_gives_its_own_numbers(native: bool, name: str) -> None:
     network = Sequential(
         c=nn.Conv2d(1, 3, 3), first=NEURONS[name](), flat=nn.Flatten(), fc=nn.Linear(60, 9), last=NEURONS[name]()
     )
-    live = prepare(with_exact_weights(network), native)
+    live = EventDriven(with_exact_weights(network), native)
     y = agree(network, live, exact(8, 1, 1, 6, 7, seed=3, share=0.4))
 
     assert y.any()
@@ -164,7 +167,7 @@ def test_every_neuron_gives_its_own_numbers(native: bool, name: str) -> None:
 def test_a_layer_of_neurons_alone_in_any_shape(native: bool, name: str) -> None:
     for shape in [(), (1,), (70,), (3, 5), (2, 3, 4), (2, 1, 3, 2)]:
         layer = NEURONS[name]().double()
-        agree(Sequential(layer), prepare(Sequential(layer), native), exact(4, 1, *shape, seed=5))
+        agree(Sequential(layer), EventDriven(Sequential(layer), native), exact(4, 1, *shape, seed=5))
 
 
 @both_paths
@@ -178,7 +181,7 @@ def test_quantities_may_be_one_a_neuron_or_one_a_channel(native: bool) -> None:
         jumps=AdaptiveLIF(HALF, HALF, dt=1.0, jump=per_neuron, v_threshold=0.5, reset="subtract"),
     )
 
-    live = prepare(with_exact_weights(network), native)
+    live = EventDriven(with_exact_weights(network), native)
     # the decay is a tensor here, and exp(-log 2) in float64 is 1/2 to the bit
     agree(network, live, exact(7, 1, 2, 6, 6, seed=4, share=0.5))
 
@@ -217,7 +220,7 @@ def test_convolutions_of_any_setting(
     native: bool,
     case: tuple[nn.Conv2d, tuple[int, int, int]],
     share: float,
-    dense_above: float | None,
+    max_share: float | None,
     last: bool,
     seed: int,
 ) -> None:
@@ -227,7 +230,8 @@ def test_convolutions_of_any_setting(
     if last:
         x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (2, 1))
 
-    agree(network, prepare(network, native, dense_above), x)
+    with dense_above(max_share):
+        agree(network, EventDriven(network, native), x)
 
 
 @st.composite
@@ -255,7 +259,7 @@ def test_pools_of_any_setting(native: bool, pool: nn.Module, fed: str, share: fl
     before = {"spikes": Memoryless(v_threshold=0.25), "values": nn.Identity(), "dense": Integrator(HALF, dt=1.0)}[fed]
     network = Sequential(before, pool, IF(v_threshold=0.25)).eval()
     x = exact(3, 1, 3, 7, 9, seed=seed, share=share)
-    live = prepare(network, native)
+    live = EventDriven(network, native)
     state = None
     expected_state = network.initial_state(x[0])
 
@@ -275,7 +279,7 @@ def test_a_network_may_end_with_any_layer(native: bool, last: str) -> None:
     layers = [nn.Conv2d(2, 3, 3), LIF(HALF, dt=1.0), nn.MaxPool2d(2), nn.Conv2d(3, 4, 2), nn.Flatten(), IF()]
     names = [type(layer).__name__ for layer in layers]
     network = with_exact_weights(Sequential(*layers[: names.index(last) + 1]))
-    agree(network, prepare(network, native), exact(5, 1, 2, 8, 10, seed=8, share=0.4))
+    agree(network, EventDriven(network, native), exact(5, 1, 2, 8, 10, seed=8, share=0.4))
 
 
 @both_paths
@@ -289,7 +293,7 @@ def test_a_flattened_image_keeps_its_order_for_every_layer_that_follows(native: 
         fc=nn.Linear(24, 5),
     )
 
-    agree(network, prepare(with_exact_weights(network), native), exact(5, 1, 2, 3, 4, seed=2))
+    agree(network, EventDriven(with_exact_weights(network), native), exact(5, 1, 2, 3, 4, seed=2))
 
 
 @both_paths
@@ -300,7 +304,7 @@ def test_inner_rows_and_absent_layers_change_nothing(native: bool) -> None:
         head=Sequential(fc=nn.Linear(12, 3), inner=Sequential(cuba=CubaLIF(HALF, HALF, dt=1.0))),
     )
 
-    live = prepare(with_exact_weights(network), native)
+    live = EventDriven(with_exact_weights(network), native)
     y = agree(network, live, exact(6, 1, 1, 5, 7, seed=6, share=0.5))
 
     assert y.any()
@@ -310,14 +314,14 @@ def test_inner_rows_and_absent_layers_change_nothing(native: bool) -> None:
 def test_a_layer_may_stand_in_two_places(native: bool) -> None:
     fire = IF(v_threshold=1.5)
     network = with_exact_weights(Sequential(nn.Linear(6, 5), fire, nn.Linear(5, 4), fire))
-    agree(network, prepare(network, native), exact(8, 1, 6, seed=3, share=0.5))
+    agree(network, EventDriven(network, native), exact(8, 1, 6, seed=3, share=0.5))
 
 
 @both_paths
 def test_a_stream_may_go_over_to_the_network_and_back(native: bool) -> None:
     network = convolutional()
     network(torch.zeros(1, 1, 2, 13, 11))
-    live = prepare(with_exact_weights(network), native)
+    live = EventDriven(with_exact_weights(network), native)
     x = exact(9, 1, 2, 13, 11, seed=7, share=0.3)
     whole = agree(network, live, x)
     state: Any = None
@@ -339,7 +343,7 @@ def test_a_stream_may_go_over_to_the_network_and_back(native: bool) -> None:
 def test_two_streams_never_mix(native: bool) -> None:
     network = convolutional()
     network(torch.zeros(1, 1, 2, 13, 11))
-    live = prepare(with_exact_weights(network), native)
+    live = EventDriven(with_exact_weights(network), native)
     a, b = (exact(6, 1, 2, 13, 11, seed=seed, share=0.5) for seed in (1, 2))
     alone = [agree(network, live, x) for x in (a, b)]
     states: list[Any] = [None, None]
@@ -353,7 +357,7 @@ def test_two_streams_never_mix(native: bool) -> None:
 @both_paths
 def test_a_step_writes_to_nothing_that_it_was_given(native: bool) -> None:
     network = Sequential(fc=nn.Linear(6, 5), lif=LIF(HALF, dt=1.0), sums=Integrator(HALF, dt=1.0))
-    live = prepare(with_exact_weights(network), native)
+    live = EventDriven(with_exact_weights(network), native)
     x = exact(2, 1, 6, seed=1)
     y, state = live.step(x[0])
     kept = [t.clone() for t in (x, y, *tensors_of(state))]
@@ -370,7 +374,7 @@ def test_a_step_writes_to_nothing_that_it_was_given(native: bool) -> None:
 @both_paths
 def test_one_prepared_network_takes_steps_of_several_shapes(native: bool) -> None:
     network = with_exact_weights(Sequential(c=nn.Conv2d(1, 2, 3), lif=LIF(HALF, dt=1.0)))
-    live = prepare(network, native)
+    live = EventDriven(network, native)
     for shape in [(3, 3), (6, 4), (3, 3)]:
         agree(network, live, exact(3, 1, 1, *shape, seed=1))
 
@@ -383,7 +387,7 @@ def test_real_numbers_are_met_up_to_rounding(native: bool) -> None:
         out=Integrator(0.01, dt=0.001),
     ).eval()  # fmt: skip
 
-    live = prepare(network, native)
+    live = EventDriven(network, native)
     x = torch.rand(20, 1, 1, 8, 8)
     with torch.no_grad():
         expected, _ = network(x)
@@ -401,7 +405,7 @@ def test_real_numbers_are_met_up_to_rounding(native: bool) -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_refused_and_leaves_no_trace(native: bool, bad: float) -> None:
     network = with_exact_weights(Sequential(c=nn.Conv2d(1, 2, 2, bias=False), lif=LIF(HALF, dt=1.0), p=nn.MaxPool2d(2)))
-    live = prepare(network, native)
+    live = EventDriven(network, native)
     x = exact(1, 1, 1, 5, 5, seed=1)[0]
     _, state = live.step(x)
     broken = x.clone()
@@ -415,17 +419,17 @@ def test_what_is_not_finite_is_refused_and_leaves_no_trace(native: bool, bad: fl
 
 
 def test_the_default_is_the_native_library_where_it_is_there() -> None:
-    live = prepare(Sequential(IF()))
+    live = EventDriven(Sequential(IF()))
     assert bool(live.functions) == bool(functions())
     if not functions():
         with pytest.raises(ConfigError, match="native library is not there"):
-            prepare(Sequential(IF()), native=True)
+            EventDriven(Sequential(IF()), native=True)
 
 
 @both_paths
 def test_the_reference_is_the_network_itself(native: bool) -> None:
     network = with_exact_weights(Sequential(fc=nn.Linear(4, 3), lif=LIF(HALF, dt=1.0)))
-    live = prepare(network, native)
+    live = EventDriven(network, native)
     x = exact(2, 1, 4, seed=1)
     y, state = live.step(x[0])
 
@@ -452,7 +456,7 @@ def test_the_reference_is_the_network_itself(native: bool) -> None:
 )
 def test_a_layer_that_cannot_be_held_is_refused_with_its_path_and_reason(layer: nn.Module, reason: str) -> None:
     with pytest.raises(ConfigError, match=f"'body.odd' is a .*{type(layer).__name__}.*{reason}"):
-        prepare(Sequential(body=Sequential(first=nn.Identity(), odd=layer)))
+        EventDriven(Sequential(body=Sequential(first=nn.Identity(), odd=layer)))
 
 
 def test_a_neuron_with_a_step_or_a_surrogate_of_its_own_is_refused() -> None:
@@ -461,32 +465,26 @@ def test_a_neuron_with_a_step_or_a_surrogate_of_its_own_is_refused() -> None:
             return super().step(x_t / 2, state, **modulation)
 
     with pytest.raises(ConfigError, match="'0' is a Slow"):
-        prepare(Sequential(Slow(dt=0.001)))
+        EventDriven(Sequential(Slow(dt=0.001)))
 
     class Noisy(type(LIF(dt=0.001).surrogate)):  # type: ignore[misc]
         def __call__(self, x: Tensor) -> Tensor:
             return (x > 0.5).to(x.dtype)
 
     with pytest.raises(ConfigError, match="surrogate makes spikes in a way of its own"):
-        prepare(Sequential(LIF(dt=0.001, surrogate=Noisy())))
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.5, math.nan, math.inf, "0.5"])
-def test_what_is_no_share_of_events_is_refused(share: Any) -> None:
-    with pytest.raises(ConfigError, match="share of events, from 0 to 1"):
-        prepare(Sequential(nn.Linear(4, 3)), dense_above=share)
+        EventDriven(Sequential(LIF(dt=0.001, surrogate=Noisy())))
 
 
 def test_hooks_and_other_containers_are_refused() -> None:
     fc = nn.Linear(2, 2)
     fc.register_forward_hook(lambda module, given, y: y + 1)
     with pytest.raises(ConfigError, match="'fc' has forward hooks"):
-        prepare(Sequential(fc=fc))
+        EventDriven(Sequential(fc=fc))
 
     with pytest.raises(
         ConfigError, match=r"takes a spikebridge.neurons.Sequential, but got a torch.nn.modules.linear.Linear"
     ):
-        prepare(nn.Linear(2, 2))
+        EventDriven(nn.Linear(2, 2))
 
 
 @both_paths
@@ -494,7 +492,7 @@ def test_hooks_and_other_containers_are_refused() -> None:
 @pytest.mark.parametrize("kind", ["register_forward_hook", "register_forward_pre_hook"])
 def test_hooks_that_come_later_are_noticed(native: bool, where: str, kind: str) -> None:
     network = Sequential(body=Sequential(fc=nn.Linear(2, 2), lif=LIF(HALF, dt=1.0)))
-    live = prepare(network, native)
+    live = EventDriven(network, native)
     x = torch.ones(1, 2)
     _, state = live.step(x)
     hook = getattr(network.get_submodule(where), kind)(lambda *_: None)
@@ -510,7 +508,7 @@ def test_hooks_that_come_later_are_noticed(native: bool, where: str, kind: str) 
 @both_paths
 def test_more_than_one_sample_a_gradient_or_a_foreign_state_is_refused(native: bool) -> None:
     network = Sequential(fc=nn.Linear(4, 3), lif=LIF(HALF, dt=1.0))
-    live = prepare(network, native)
+    live = EventDriven(network, native)
     x = torch.zeros(1, 4)
     _, state = live.step(x)
 
@@ -559,7 +557,7 @@ def test_a_network_that_has_changed_is_noticed(native: bool) -> None:
 
     for change in (train, load, replace, turn, slow_down, reset_softly, replace_a_layer):
         network = build()
-        live = prepare(network, native)
+        live = EventDriven(network, native)
         x = torch.ones(1, 4)
         _, state = live.step(x)
 
@@ -570,4 +568,4 @@ def test_a_network_that_has_changed_is_noticed(native: bool) -> None:
         with pytest.raises(ConfigError, match="prepare it again"):
             live.step(x, state)
 
-        prepare(network, native).step(x, state)
+        EventDriven(network, native).step(x, state)

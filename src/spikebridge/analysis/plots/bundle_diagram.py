@@ -13,13 +13,13 @@ _FILES = {"H": "kernel_function", "F": "nonlinearity", "Q": "discretizer_functio
 _SIZES = ("length", "stride", "num_taps", "trigger", "bits", "tau")
 
 
-def draw_bundle(manifest: Mapping[str, Any], title: str | None = None) -> str:
+def draw_bundle(manifest: Mapping[str, Any]) -> str:
     """An SVG of a bundle from the values of its `manifest.json`; two strokes mark a link to the other side."""
     boxes = _boxes(manifest)
     labels = [_link_label(link, boxes) for link in manifest["links"]]
     parts = ", ".join(f"{name} in {part['file']}" for name, part in manifest["parts"].items())
 
-    return draw_layout(layout_graph(list(boxes.values()), labels), title, f"Bundle: {parts}")
+    return draw_layout(layout_graph(list(boxes.values()), labels), f"Bundle: {parts}")
 
 
 def _boxes(manifest: Mapping[str, Any]) -> dict[str, Box]:

@@ -19,33 +19,30 @@ _CORNER_RADIUS = 8.0
 _LEGEND_LINE = 22.0
 _MIN_WIDTH = 460.0
 _CUT_DISTANCE = 12.0  # from a box to the sign that its wire goes to the other side
-_TITLE_HEIGHT = 34.0
 _STAGES = {"W": "window", "H": "kernel", "F": "nonlinearity", "Q": "discretizer"}
 
 
-def draw_network(network: HybridNetwork, title: str | None = None) -> str:
+def draw_network(network: HybridNetwork) -> str:
     """Draws a network: its parts, clocks, units, delays and modulations, as an SVG for a file or inside HTML."""
-    return draw_layout(layout_network(network), title, f"Hybrid network of {', '.join(network.parts)}")
+    return draw_layout(layout_network(network), f"Hybrid network of {', '.join(network.parts)}")
 
 
-def draw_layout(layout: Layout, title: str | None, description: str) -> str:
-    """Draws boxes, labels and wires; `description` is for readers who cannot see the picture, if it has no title."""
+def draw_layout(layout: Layout, description: str) -> str:
+    """Draws boxes, labels and wires; `description` is for readers who cannot see the picture."""
     graph_width = max(layout.right - layout.left, _MIN_WIDTH - 2 * _MARGIN)
     legend, legend_height = _legend(layout, graph_width)
-    title_height = _TITLE_HEIGHT if title else 0.0
     width = ceil(graph_width + 2 * _MARGIN)
-    height = ceil(layout.bottom - layout.top + title_height + legend_height + 18 + 2 * _MARGIN)
+    height = ceil(layout.bottom - layout.top + legend_height + 18 + 2 * _MARGIN)
 
     # a graph narrower than its legend stands in the middle
     left = _MARGIN - layout.left + (graph_width - layout.right + layout.left) / 2
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-net" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" role="img">',
-        f"<title>{escape(title or description)}</title>",
+        f"<title>{escape(description)}</title>",
         f"<style>{resource_text('plots/drawing.css')}</style>",
         '<rect class="paper" width="100%" height="100%" rx="10"/>',
-        *([_text(_MARGIN, _MARGIN + 14, title, "title")] if title else []),
-        f'<g transform="translate({left:.1f} {_MARGIN + title_height - layout.top:.1f})">',
+        f'<g transform="translate({left:.1f} {_MARGIN - layout.top:.1f})">',
         *(_draw_wire(wire) for wire in layout.wires),
         *(part for box in layout.boxes for part in _draw_box(box)),
         *(part for label in layout.labels if label.num_lines for part in _draw_label(label)),

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikebridge.analysis.hooks import Call, display_path, evaluating, is_layer, trace_calls, unwrap_vmap
+from spikebridge.analysis.hooks import Call, display_path, is_layer, trace_calls, unwrap_vmap
 from spikebridge.analysis.replay.lanes import Lane, Spikes, Traces, hold_last
 from spikebridge.analysis.replay.replay import Replay
 from spikebridge.analysis.summary import kind_of
@@ -20,6 +20,7 @@ from spikebridge.hybrid.clock import count_ticks
 from spikebridge.hybrid.network.delivery import split_inputs
 from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.neurons import Stateful
+from spikebridge.ops.modes import evaluating
 
 _MAX_LANES = 16
 _MAX_MEMBRANES = 4

@@ -15,6 +15,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.neurons.base import Stateful, refuse_timeless, refuse_unknown
 from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State
+from spikebridge.ops.modes import evaluating
 
 
 class StateSlot(NamedTuple):
@@ -69,21 +70,16 @@ class Adapted(Stateful):
         raise NotImplementedError
 
     def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> _AdaptedState:
-        training = {child: child.training for child in self.module.modules()}
-        self.module.eval()
         self._clear()
 
         try:
             # a step of zeros shows the shapes; in eval mode it changes no statistics
-            with torch.no_grad():
+            with evaluating(self.module):
                 self.run(torch.zeros_like(x_t).unsqueeze(0))
             held = [(slot, self.read(slot)) for slot in self.slots()]
             return _AdaptedState(tuple(None if like is None else self.initial_value(slot, like) for slot, like in held))
         finally:
             self._clear()
-            # `train()` would set all of them alike
-            for child, was_training in training.items():
-                child.training = was_training
 
     def step(
         self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Modulated

@@ -118,12 +118,7 @@ class Bundle:
         return sum(file.size for file in self.manifest.files.values())
 
     def _check(self, name: str) -> None:
-        digest = hashlib.sha256()
-        with open_binary(self._within(name), "a file of a bundle") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-
-        if digest.hexdigest() != self.manifest.files[name].sha256:
+        if digest_of(self._within(name)) != self.manifest.files[name].sha256:
             raise DataError(self._damaged(name))
 
     def _damaged(self, name: str) -> str:
@@ -134,11 +129,9 @@ class Bundle:
         if record is None:
             raise DataError(f"{self.path} has no file {name!r}")
 
-        pure = PurePosixPath(name)
-        path = self.path.joinpath(*pure.parts)
-        leads_out = pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts
+        path = self.path.joinpath(*PurePosixPath(name).parts)
         # a link in the folder may lead out, too
-        if leads_out or self.path.resolve() not in path.resolve().parents:
+        if leads_out(name) or self.path.resolve() not in path.resolve().parents:
             raise DataError(f"{self.path}: the file {name!r} leads out of the bundle")
         if not path.is_file():
             raise DataError(f"{path} is missing")
@@ -147,6 +140,22 @@ class Bundle:
             raise DataError(f"{path} has {size} bytes, but the manifest says {record.size}; copy it again")
 
         return path
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, read in pieces: a large one takes no memory."""
+    digest = hashlib.sha256()
+    with open_binary(path, "a file of a run or bundle") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+
+    return digest.hexdigest()
+
+
+def leads_out(name: str) -> bool:
+    """True if the name of a file, which may be anything, names none below the folder that lists it."""
+    pure = PurePosixPath(name)
+    return pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts
 
 
 def file_name(name: str) -> str:

@@ -100,15 +100,7 @@ def _with_arguments(method: Callable[..., Any], names: Iterable[str]) -> Callabl
 
 
 def rebuild(bundle: Bundle, stages: Sequence[type[nn.Module]] = ()) -> HybridNetwork:
-    """The network of a bundle in torch; ONNX parts pass no gradient.
-
-    Args:
-        bundle: an opened bundle.
-        stages: classes of user-defined kernels and discretizers.
-
-    Raises:
-        DataError: a file is damaged, or the parts do not fit each other.
-    """
+    """The network of a bundle in torch, with classes of user-defined stages; ONNX parts pass no gradient."""
     manifest = bundle.manifest
     try:
         network = HybridNetwork(

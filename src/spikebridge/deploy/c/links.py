@@ -80,7 +80,8 @@ class LinkWriter:
         """Writes the unit and the delivery of its values as a function; gives lines of the step function."""
         source = self.context.source
         fires = self.context.fires(self.context.clock(self.record.source))
-        starts = self._trigger_flag()
+        trigger = self._trigger()
+        starts = "" if trigger is None else source.state_number(f"{self.name}_triggered")
         lines: list[str] = []
         newest_context = None
 
@@ -89,9 +90,9 @@ class LinkWriter:
             has_context = self.context.fires(self.context.clock(str(self.record.context)))
             lines += if_block(has_context, copy_loop(context, newest_context.code))
 
-        if starts is not None:
-            # a trigger waits for the next step of the source
-            lines += if_block(self._trigger_condition(), [f"{starts} = 1;"])
+        if trigger is not None:
+            # it waits for the next step of the source
+            lines += if_block(self._trigger_condition(*trigger), [f"{starts} = 1;"])
 
         unit = self._unit_output(x, newest_context)
         self.output = LinkOutput(unit.values.shape, unit.number)
@@ -104,7 +105,7 @@ class LinkWriter:
         arguments = "s"
         clear: list[str] = []
 
-        if starts is not None:
+        if trigger is not None:
             parameters = f"{parameters}, int starts"
             arguments = f"s, {starts}"
             clear = [f"{starts} = 0;"]
@@ -248,17 +249,11 @@ class LinkWriter:
 
         return value
 
-    def _trigger_flag(self) -> str | None:
-        """The flag that a window of `Since` opens at the next step of the source."""
+    def _trigger(self) -> tuple[str, ClockRecord] | None:
+        """The signal at whose samples a window of `Since` opens, and its clock."""
         unit = self.runner.unit
-        if not isinstance(unit, UnitRunner) or unit.kind != "Since" or self.runner.trigger is None:
-            return None
-        return self.context.source.state_number(f"{self.name}_triggered")
+        return self.runner.trigger if isinstance(unit, UnitRunner) and unit.kind == "Since" else None
 
-    def _trigger_condition(self) -> str:
-        if self.runner.trigger is None:
-            raise ExportError(f"link {self.record.name!r} has no trigger")
-
-        name, clock = self.runner.trigger
+    def _trigger_condition(self, name: str, clock: ClockRecord) -> str:
         fires = self.context.fires(clock)
         return f"{fires} && {self.context.masks[name]} != 0" if self.runner.masked else fires

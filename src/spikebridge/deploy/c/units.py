@@ -49,7 +49,7 @@ class UnitWriter:
             output = self._repeated(self._nonlinear(UnitOutput([], x, 1), context))
         elif runner.running:
             output = self._nonlinear(self._run(x, starts), context)
-        elif runner.kind == "Hold":
+        elif kernel is not None and runner.kind == "Hold":
             output = self._nonlinear(self._window_of(kernel, x), context)
         elif kernel is not None and runner.stride == runner.length:
             output = self._nonlinear(self._tumble(kernel, x), context)
@@ -118,11 +118,8 @@ class UnitWriter:
 
         return output._replace(lines=[*lines, *output.lines], after=tuple(after))
 
-    def _window_of(self, kernel: StageRecord | None, x: CArray) -> UnitOutput:
+    def _window_of(self, kernel: StageRecord, x: CArray) -> UnitOutput:
         """A kernel over all steps of a window at once; `x` is step `k`."""
-        if kernel is None:
-            raise ExportError("a window without a kernel has no values of its own")
-
         length = self.runner.length
         step = self._kernel(kernel, x)
         if not self.runner.stages.kept:

@@ -16,6 +16,7 @@ from spikebridge.deploy.nir.tracer import Visit
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import Delay, Gain, Gate
 from spikebridge.neurons import IF, LIF, PLIF, CubaLIF, Integrator, Memoryless
+from spikebridge.ops.layers.pooling import pair_of
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _conv(visit: Visit, membrane: Membrane) -> LayerNode:
 def _pool(visit: Visit, membrane: Membrane) -> LayerNode:
     pool: Any = visit.module
     nir = nir_library()
-    sizes = {name: np.array(_pair(getattr(pool, name))) for name in ("kernel_size", "stride", "padding")}
+    sizes = {name: np.array(pair_of(getattr(pool, name))) for name in ("kernel_size", "stride", "padding")}
     if isinstance(pool, SumPool2d):
         return LayerNode(nir.SumPool2d(**sizes))
 
@@ -257,10 +258,6 @@ def _one_a_neuron(values: Array, visit: Visit) -> Array:
 def _array(tensor: Tensor) -> Array:
     # a copy, since folding writes into it
     return tensor.detach().numpy().copy()
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return tuple(value) if isinstance(value, tuple | list) else (value, value)
 
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)

@@ -101,12 +101,7 @@ def quantities_of(name: str, node: Any, step: Step, reset: Reset | None = None) 
 
 
 def uniform(values: Array) -> Array | float:
-    """One float where all values are the same.
-
-    Example:
-        >>> uniform(np.array([2.0, 2.0])), uniform(np.array([2.0, 1.0]))
-        (2.0, array([2., 1.]))
-    """
+    """One float where all values are the same."""
     first = values.flat[0] if values.size else 0.0
     return float(first) if bool((values == first).all()) else values
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from spikebridge.deploy.quantization.quantizer import fixed_point_ratio, leak_towards, power, rescale
-from spikebridge.deploy.stages.arithmetic import DRAW_BITS, MAX_STEPS, IntegerArithmetic
+from spikebridge.deploy.quantization.quantizer import fixed_point_ratio, power, rescale
+from spikebridge.deploy.stages.arithmetic import DRAW_BITS, FRACTION, MAX_STEPS, IntegerArithmetic
 from spikebridge.hybrid.unit.discretizer import draw_uniform, straight_through
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 from spikebridge.ops.saturation import clip
@@ -54,7 +54,8 @@ class FakeIntegerArithmetic(IntegerArithmetic):
         return self.clamp_output(q)
 
     def leak(self, v: Tensor, decay: Tensor, rest: Tensor | float = 0) -> Tensor:
-        return leak_towards(v, rest, decay)
+        exact = (v - rest) * decay / 2**FRACTION
+        return rest + straight_through(torch.floor(exact + 0.5), exact)
 
     def count(self, number: Tensor) -> Tensor:
         return (number + 1).clamp(max=MAX_STEPS)

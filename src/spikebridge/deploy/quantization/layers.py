@@ -17,11 +17,12 @@ from spikebridge.deploy.quantization.quantizer import (
     ratio_numbers,
     rescale,
     round_ste,
-    weight_scales,
+    scales_of,
 )
 from spikebridge.deploy.quantization.tracer import TracedFunction
 from spikebridge.errors import ExportError
 from spikebridge.hybrid.unit.discretizer import straight_through
+from spikebridge.ops.layers.pooling import pair_of
 from spikebridge.ops.saturation import clip
 
 Settings: TypeAlias = dict[str, int | float | bool | str | None]
@@ -85,7 +86,7 @@ class QuantLinear(nn.Module):
     def integers(self, scale: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Weights and bias in integers, and the scale of a sum for each channel."""
         weight, bias = self._folded()
-        channel_scales = weight_scales(weight, self.qconfig)
+        channel_scales = scales_of(weight.detach().double().flatten(1).abs().amax(1), self.qconfig)
         sums = channel_scales * scale
         integers = round_ste(weight.double() / channel_scales.reshape(-1, *[1] * (weight.ndim - 1)))
         if bias is not None:
@@ -222,7 +223,7 @@ class PassThrough(nn.Module):
         (value,) = values
         layer: Any = self.layer
         if isinstance(layer, nn.AvgPool2d):
-            rows, columns = _pair(layer.kernel_size)
+            rows, columns = pair_of(layer.kernel_size)
             self.window = rows * columns
         elif isinstance(layer, nn.AdaptiveAvgPool2d):
             self.window = value.x.shape[-1] * value.x.shape[-2]
@@ -245,7 +246,7 @@ class PassThrough(nn.Module):
         settings: Settings = {}
         if isinstance(layer, nn.AvgPool2d | nn.MaxPool2d):
             for name in ("kernel_size", "stride", "padding"):
-                settings |= {f"{name}_{axis}": n for axis, n in enumerate(_pair(getattr(layer, name)))}
+                settings |= {f"{name}_{axis}": n for axis, n in enumerate(pair_of(getattr(layer, name)))}
 
         if isinstance(layer, nn.Flatten):
             settings = {"start": layer.start_dim, "end": layer.end_dim}
@@ -334,7 +335,3 @@ def _check_pool(pool: Any, path: str) -> None:
         skips_padding = pool.padding not in (0, (0, 0)) and not pool.count_include_pad
         if pool.ceil_mode or pool.divisor_override or skips_padding:
             raise ExportError(f"{path!r} takes means over uneven numbers of values, which has no integer form")
-
-
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])

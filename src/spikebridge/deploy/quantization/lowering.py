@@ -31,7 +31,7 @@ from spikebridge.deploy.integer.records import (
 )
 from spikebridge.deploy.integer.units import IntegerUnitRecord
 from spikebridge.deploy.quantization.layers import IntegerOp
-from spikebridge.deploy.quantization.network import program_input_of, program_of
+from spikebridge.deploy.quantization.network import program_input_of, programs_of, quantized_units_of
 from spikebridge.deploy.quantization.program import QuantProgram
 from spikebridge.deploy.quantization.units import QuantizedUnit
 from spikebridge.errors import ExportError
@@ -80,9 +80,8 @@ class _ModelWriter:
 
     def __init__(self, network: HybridNetwork, inputs: Mapping[str, Tensor]) -> None:
         self.network = network
-        parts = network.parts.items()
-        self.programs = {name: program for name, part in parts if (program := program_of(part)) is not None}
-        self.units = {name: unit for name, unit in network.units.items() if isinstance(unit, QuantizedUnit)}
+        self.programs = programs_of(network)
+        self.units = quantized_units_of(network)
         if not self.programs and not self.units:
             raise ExportError("the network is not quantised; quantize(network, inputs) makes a copy that is")
 
@@ -228,8 +227,7 @@ class _ModelWriter:
         record = self.inputs.get(name)
         # a mask that is read as a signal, too, has integers
         if record is None or (record.grid is None and qparams is not None):
-            grid = None if qparams is None else qparams
-            self.inputs[name] = IntegerInputRecord(clock_record(clock), grid)
+            self.inputs[name] = IntegerInputRecord(clock_record(clock), qparams)
 
         return name
 

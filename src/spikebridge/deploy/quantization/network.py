@@ -89,9 +89,20 @@ def quantize(
     return quantized
 
 
-def program_of(part: object) -> QuantProgram | None:
+def _program_of(part: object) -> QuantProgram | None:
     """The program of a quantised part, None for another."""
     return part.program if isinstance(part, QuantizedModule | QuantizedPart) else None
+
+
+def programs_of(network: HybridNetwork) -> dict[str, QuantProgram]:
+    """The program of each quantised part."""
+    programs = {name: _program_of(part) for name, part in network.parts.items()}
+    return {name: program for name, program in programs.items() if program is not None}
+
+
+def quantized_units_of(network: HybridNetwork) -> dict[str, QuantizedUnit]:
+    """The unit of each link whose unit is quantised."""
+    return {name: unit for name, unit in network.units.items() if isinstance(unit, QuantizedUnit)}
 
 
 def program_input_of(network: HybridNetwork, route: Route) -> str:
@@ -150,16 +161,14 @@ class _ScalePropagation:
 
     def check_modulations(self) -> None:
         """Raises an `ExportError` for a modulation without values, since its scale would be unknown."""
-        for name, part in self.network.parts.items():
-            if program_of(part) is not None:
-                for route, _ in _modulations(self.network, name):
-                    self.carried(route)
+        for name in programs_of(self.network):
+            for route, _ in _modulations(self.network, name):
+                self.carried(route)
 
     def calibrate(self) -> None:
         """Chooses every scale and passes it to the readers of the signal."""
-        parts = self.network.parts.items()
-        programs = {name: program for name, part in parts if (program := program_of(part)) is not None}
-        units = {name: unit for name, unit in self.network.units.items() if isinstance(unit, QuantizedUnit)}
+        programs = programs_of(self.network)
+        units = quantized_units_of(self.network)
 
         for program in programs.values():
             program.calibrate()
@@ -207,7 +216,7 @@ class _ScalePropagation:
             quantizer.set_qparams(self.link_qparams(route, qconfig))
 
     def _source_qparams(self, name: str, qconfig: QConfig) -> QParamsRecord:
-        program = program_of(self.network.parts[name]) if name in self.network.parts else None
+        program = _program_of(self.network.parts[name]) if name in self.network.parts else None
         if program is None:
             return self._real_qparams(name, self.signal(name), qconfig)
 

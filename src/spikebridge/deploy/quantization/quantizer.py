@@ -113,11 +113,6 @@ class Quantizer(nn.Module):
         return self.clamp(round_ste(x.double() / self.scale))
 
 
-def weight_scales(weight: Tensor, qconfig: QConfig) -> Tensor:
-    """The scale of each output channel, first axis: the largest weight is the largest integer."""
-    return scales_of(weight.detach().double().flatten(1).abs().amax(1), qconfig)
-
-
 def scales_of(largest: Tensor, qconfig: QConfig) -> Tensor:
     """The scales of weights with some largest values; weights of 0 have scale 1."""
     scale = torch.where(largest > 0, largest / (2 ** (qconfig.weights - 1) - 1), 1.0)
@@ -161,12 +156,6 @@ def rescale(q: Tensor, ratio: Tensor) -> Tensor:
     exact = q * multiplier / power(shift)
 
     return straight_through(torch.floor(exact + 0.5), exact)
-
-
-def leak_towards(v: Tensor, rest: Tensor | float, decay: Tensor) -> Tensor:
-    """A membrane one step closer to rest; the decay is an integer that counts parts of 2^15."""
-    exact = (v - rest) * decay / 2**FRACTION
-    return rest + straight_through(torch.floor(exact + 0.5), exact)
 
 
 def double(value: Tensor | float) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikebridge.deploy.integer.model import IntegerModel
 from spikebridge.deploy.quantization.layers import LookupTable, Requantize
-from spikebridge.deploy.quantization.network import program_of
+from spikebridge.deploy.quantization.network import programs_of, quantized_units_of
 from spikebridge.deploy.quantization.neurons import QuantNeuron
 from spikebridge.deploy.quantization.program import QuantProgram
 from spikebridge.deploy.quantization.quantizer import Quantizer
@@ -79,17 +79,16 @@ def memory(
     one_stream = {name: x[:, :1] for name, x in inputs.items()}
     state = before.initial_state(one_stream)
     num_floats = sum(_num_numbers(state.parts[name]) for name in parts)
-    bits = _state_bits(quantized, parts, one_stream)
+    bits = _state_bits(quantized, one_stream)
 
     return _MemoryUse(4 * num_parameters, model.num_bytes, 4 * num_floats, -(-bits // 8))
 
 
-def _state_bits(quantized: HybridNetwork, parts: list[str], inputs: Mapping[str, Tensor]) -> int:
+def _state_bits(quantized: HybridNetwork, inputs: Mapping[str, Tensor]) -> int:
     state = quantized.initial_state(inputs)
     bits = 0
-    for name in parts:
-        program = program_of(quantized.parts[name])
-        if program is not None and program.stateful_steps:
+    for name, program in programs_of(quantized).items():
+        if program.stateful_steps:
             states = zip(program.stateful_steps, state.parts[name].layers, strict=True)
             bits += sum(program.bits_of(path) * _num_numbers(layer_state) for path, layer_state in states)
 
@@ -98,20 +97,15 @@ def _state_bits(quantized: HybridNetwork, parts: list[str], inputs: Mapping[str,
 
 def quantized_paths(network: HybridNetwork) -> list[str]:
     """The parts (`NAME`) and units (`units.LINK`) of a network that are quantised."""
-    parts = [name for name, part in network.parts.items() if program_of(part) is not None]
-    return parts + [f"units.{name}" for name, unit in network.units.items() if isinstance(unit, QuantizedUnit)]
+    return [*programs_of(network), *(f"units.{name}" for name in quantized_units_of(network))]
 
 
 def _quantizers(network: HybridNetwork) -> dict[str, Quantizer]:
     quantizers: dict[str, Quantizer] = {}
-    for name, part in network.parts.items():
-        program = program_of(part)
-        if program is not None:
-            quantizers |= _program_quantizers(name, program)
-
-    for name, unit in network.units.items():
-        if isinstance(unit, QuantizedUnit):
-            quantizers |= _unit_quantizers(f"units.{name}", unit)
+    for name, program in programs_of(network).items():
+        quantizers |= _program_quantizers(name, program)
+    for name, unit in quantized_units_of(network).items():
+        quantizers |= _unit_quantizers(f"units.{name}", unit)
 
     return quantizers
 

@@ -17,7 +17,7 @@ from spikebridge.hybrid import HybridNetwork, Modulation, Transmission, every
 from spikebridge.neurons import Sequential, Stateful
 from spikebridge.neurons.state import State
 from spikebridge.ops.selection import select
-from spikebridge.ops.sparse.engine import prepare
+from spikebridge.ops.sparse.engine import EventDriven
 
 _EVENTS = "events"
 _NETWORK = "network"
@@ -61,7 +61,7 @@ class EventDrivenPart(Stateful):
 
     def __init__(self, part: nn.Module) -> None:
         super().__init__()
-        self.prepared = prepare(part)
+        self.prepared = EventDriven(part)
 
     def initial_state(self, x_t: Tensor) -> State:
         return self.prepared.initial_state(x_t)

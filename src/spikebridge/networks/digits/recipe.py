@@ -46,8 +46,8 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits import report as report_page
 from spikebridge.networks.digits.model import VARIANTS, parameter_matched
+from spikebridge.ops.modes import evaluating
 from spikebridge.training.batches import Batches
-from spikebridge.training.evaluation import evaluating
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
 from spikebridge.training.run.config_io import reproduce_command

@@ -83,8 +83,9 @@ def windows_of(module: nn.Module) -> Size | None:
     if not isinstance(module, nn.MaxPool2d) or type(module) not in (nn.MaxPool2d, MaxPool2d):
         return None
 
-    size = _pair(module.kernel_size)
-    is_plain = _pair(module.stride) == size and _pair(module.padding) == (0, 0) and _pair(module.dilation) == (1, 1)
+    size = pair_of(module.kernel_size)
+    is_unpadded = pair_of(module.padding) == (0, 0)
+    is_plain = pair_of(module.stride) == size and is_unpadded and pair_of(module.dilation) == (1, 1)
     return size if is_plain and not (module.ceil_mode or module.return_indices) else None
 
 
@@ -99,7 +100,8 @@ def sides_of(size: int | Size) -> Size:
     return sides
 
 
-def _pair(number: int | tuple[int, ...]) -> Size:
+def pair_of(number: int | Sequence[int]) -> Size:
+    """Height and width, from one number for both or from two."""
     height, width = (number, number) if isinstance(number, int) else number
     return height, width
 

@@ -34,18 +34,15 @@ _SETTINGS = ("dt", "reset", "refractory")  # of neurons, besides their quantitie
 class EventDriven:
     """A network prepared for live stepping: see `prepare`."""
 
-    def __init__(self, network: nn.Module, native: bool | None = None, dense_above: float | None = None) -> None:
+    def __init__(self, network: nn.Module, native: bool | None = None) -> None:
         if native and not functions():
             raise ConfigError("the native library is not there; install again with a C compiler, or leave out native=")
-        if dense_above is not None and not (isinstance(dense_above, int | float) and 0 <= dense_above <= 1):
-            raise ConfigError(f"dense_above is a share of events, from 0 to 1, or None, but got {dense_above!r}")
 
         self.network: Any = network
-        self.dense_above = dense_above
         self.layers, self.row = read_layers(network)
         self.functions = {} if native is False else functions()
         self.snapshot = _Snapshot(network)
-        self._plain = _TorchSteps(self.layers, self.row, dense_above)
+        self._plain = _TorchSteps(self.layers, self.row)
         self._plans: dict[tuple[torch.Size, torch.dtype], NativeSteps | None] = {}  # None where PyTorch steps
 
     def initial_state(self, x_t: Float[Tensor, "1 *N"]) -> Any:
@@ -83,7 +80,7 @@ class EventDriven:
         if key not in self._plans:
             function = self.functions[x_t.dtype]
             start = self.network.initial_state(x_t)
-            plan = NativeSteps(function, self.layers, self.row, start, x_t, self.dense_above)
+            plan = NativeSteps(function, self.layers, self.row, start, x_t)
             self._plans[key] = plan if plan.fits else None
 
         return (self._plans[key] or self._plain).step(x_t, state)
@@ -94,13 +91,6 @@ def _check_input(x_t: Tensor) -> None:
         raise ShapeError(f"event-driven stepping takes one sample (1, *N), but got shape {tuple(x_t.shape)}")
     if x_t.requires_grad:
         raise ConfigError("event-driven stepping gives no gradients; step the network itself, or detach the input")
-
-
-def prepare(network: nn.Module, native: bool | None = None, dense_above: float | None = None) -> EventDriven:
-    """Prepares a `spikebridge.neurons.Sequential` for live stepping, one sample and one step at a time."""
-    # `native` says whether to use the native library, None where it is there; above a share `dense_above` of events a
-    # layer computes every place, None takes the measured share
-    return EventDriven(network, native, dense_above)
 
 
 class _Snapshot:
@@ -139,15 +129,14 @@ class _Snapshot:
 class _LinearRows:
     """A linear layer for one sample, by rows of its transposed weight where events are few."""
 
-    def __init__(self, layer: nn.Linear, dense_above: float | None) -> None:
+    def __init__(self, layer: nn.Linear) -> None:
         self.layer = layer
         self.weight = layer.weight.detach().t().contiguous()
-        self.max_share = _MAX_SHARE if dense_above is None else dense_above
         # a small weight is not worth counting events
-        self.is_worthwhile = dense_above is not None or self.weight.numel() >= _MIN_WEIGHTS
+        self.is_worthwhile = self.weight.numel() >= _MIN_WEIGHTS
 
     def __call__(self, x_t: Tensor) -> Tensor:
-        if not self.is_worthwhile or x_t.ndim != 2 or int(x_t.count_nonzero()) > self.max_share * x_t.numel():
+        if not self.is_worthwhile or x_t.ndim != 2 or int(x_t.count_nonzero()) > _MAX_SHARE * x_t.numel():
             return self.layer(x_t)
 
         events = x_t[0].nonzero()[:, 0]
@@ -157,14 +146,14 @@ class _LinearRows:
 
 
 class _TorchSteps:
-    """The step of a network in plain PyTorch; `dense_above` is that of `engine.prepare`."""
+    """The step of a network in plain PyTorch."""
 
-    def __init__(self, layers: list[EventLayer], row: LayerRow, dense_above: float | None) -> None:
+    def __init__(self, layers: list[EventLayer], row: LayerRow) -> None:
         self.row = row
         self.stages: list[tuple[EventLayer, Any]] = []
         for layer in layers:
             stage: Any = layer.module
-            self.stages.append((layer, _LinearRows(stage, dense_above) if isinstance(stage, nn.Linear) else stage))
+            self.stages.append((layer, _LinearRows(stage) if isinstance(stage, nn.Linear) else stage))
 
     @torch.no_grad()
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:

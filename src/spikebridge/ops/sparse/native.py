@@ -57,11 +57,10 @@ class NativeSteps:
         row: LayerRow,
         state: Any,
         x_t: Tensor,
-        dense_above: float | None,
     ) -> None:
         # C reads these tensors: they lie on the processor also if another default device is set
         with torch.no_grad(), x_t.device:
-            self.records = Records(layers, x_t[:0].contiguous(), dense_above)
+            self.records = Records(layers, x_t[:0].contiguous())
 
         self.fits = self.records.fits
         self.function = function

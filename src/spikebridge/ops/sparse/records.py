@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikebridge.ops.layers.pooling import pair_of
 from spikebridge.ops.native.library import int64_fields, pointer_fields
 from spikebridge.ops.sequence.spec import NeuronParams
 from spikebridge.ops.sparse.layers import EventLayer, arguments_of
@@ -40,11 +41,10 @@ class Record(ctypes.Structure):
 class Records:
     """The records of a network for steps like the empty `like`, `(0, *N)`, in their order, and the input at the end."""
 
-    # `dense_above` is that of `engine.prepare`; `fits` says whether the native step takes all layers at these shapes
+    # `fits` says whether the native step takes all layers at these shapes
 
-    def __init__(self, layers: Sequence[EventLayer], like: Tensor, dense_above: float | None) -> None:
+    def __init__(self, layers: Sequence[EventLayer], like: Tensor) -> None:
         self.like = like
-        self.dense_above = dense_above
         self.layers: list[EventLayer | None] = []  # of each record
         self.records: list[Record] = []
         self.num_states = 0
@@ -114,8 +114,7 @@ class Records:
             record.blocks = self._hold(blocks)
             record.target = self._hold(_targets_of_taps(record))
 
-        measured = _MAX_SCATTERED_IN_BLOCKS if record.blocks else _MAX_SCATTERED
-        share = measured if self.dense_above is None else self.dense_above
+        share = _MAX_SCATTERED_IN_BLOCKS if record.blocks else _MAX_SCATTERED
         size = self.like.shape[1:].numel()
         record.max_events = int(share * size) if module.groups == 1 else size
         self._add_padded(record)
@@ -131,10 +130,10 @@ class Records:
     def _add_pool(self, layer: EventLayer, module: Any, after: Tensor) -> None:
         is_max = isinstance(module, nn.MaxPool2d)
         record = self._record(layer, _TAKE_LARGEST if is_max else _TAKE_MEAN, after)
-        record.kernel_y, record.kernel_x = _pair(module.kernel_size)
-        record.stride_y, record.stride_x = _pair(module.stride)
-        record.pad_y, record.pad_x = _pair(module.padding)
-        record.dilation_y, record.dilation_x = _pair(module.dilation) if is_max else (1, 1)
+        record.kernel_y, record.kernel_x = pair_of(module.kernel_size)
+        record.stride_y, record.stride_x = pair_of(module.stride)
+        record.pad_y, record.pad_x = pair_of(module.padding)
+        record.dilation_y, record.dilation_x = pair_of(module.dilation) if is_max else (1, 1)
 
         # a window whose taps pass by the whole input has minus infinity, which no event sets
         self.fits = self.fits and record.dilation_y <= record.height and record.dilation_x <= record.width
@@ -223,10 +222,6 @@ def _image_size(step: Tensor) -> tuple[int, int, int]:
     if step.ndim == 4:
         return step.shape[1], step.shape[2], step.shape[3]
     return step.shape[1:].numel(), 1, 1
-
-
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return value if isinstance(value, tuple) else (value, value)
 
 
 def _padding_of(layer: nn.Conv2d, axis: int) -> int:

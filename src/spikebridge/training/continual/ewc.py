@@ -10,6 +10,17 @@ so two tensors a parameter and one number hold any number of tasks exactly.
 **Fisher information**, its diagonal: F = mean over samples of the squared gradient of log p(y | x), one sample at a
 time. The square of a batch's mean gradient is another quantity: it shrinks with the batch (6.7 times at 64 samples,
 measured), so that the strength of the penalty would depend on the batch size.
+
+**Proximal step**: the optimizer moves on the task's loss alone, then `theta <- (theta + q b) / (1 + q A)`. That is the
+exact minimum of the penalty plus the squared way from where the optimizer went, so no strength can make it diverge.
+`q` is the strength times the step that the optimizer takes for a constant gradient, so that training rests
+where the gradient of loss plus penalty is 0:
+
+| optimizer | q |
+|---|---|
+| SGD | strength lr |
+| SGD with momentum beta | strength lr / (1 - beta) |
+| Adam, AdamW | strength lr / (sqrt(second moment) + eps), for each weight, with the second moment as Adam corrects it |
 """
 
 from dataclasses import dataclass
@@ -19,10 +30,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from spikebridge.errors import ConfigError
-from spikebridge.training.continual.quadratic import QuadraticPenalty, StepKind
+from spikebridge.ops.modes import preserve_modes
 from spikebridge.training.continual.regularizer import (
+    Consolidation,
     LabelledData,
     LogitsFunction,
     Masks,
@@ -32,7 +45,6 @@ from spikebridge.training.continual.regularizer import (
     trained_parameters,
 )
 from spikebridge.training.distributed import ModuleHost
-from spikebridge.training.phase import preserve_modes
 from spikebridge.training.rng import derive_seed
 
 
@@ -140,6 +152,58 @@ def _add_squares(sums: dict[str, Tensor], gradients: dict[str, Any], weight: Ten
         sums[name] += torch.einsum("b,b...->...", weight, gradient.square_())
 
 
+class QuadraticPenalty(Consolidation):
+    """A penalty `strength / 2 (A theta^2 - 2 b theta + c)` of every weight; subclasses give A and b in `square`."""
+
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        if not 0 <= strength < float("inf"):
+            raise ConfigError(f"{type(self).__name__} needs a strength of 0 or more, but got {strength}")
+
+        self.strength = strength
+
+    def after_step(self, parameters: Parameters, optimizer: Optimizer, masks: Masks | None = None) -> None:
+        steps = effective_step_sizes(optimizer)
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                square = self.square(name)
+                if square is None or parameter not in steps:
+                    continue
+                q = self.strength * steps[parameter]
+                nearer = (parameter + q * square[1]) / (1 + q * square[0])
+                parameter.copy_(masked_where(name, nearer, parameter, masks))
+
+    def square(self, name: str) -> tuple[Tensor, Tensor] | None:
+        """`A` and `b` of a parameter; None before the first task."""
+        raise NotImplementedError
+
+
+def effective_step_sizes(optimizer: Optimizer) -> dict[Tensor, Tensor | float]:
+    """The way that an optimizer goes, in the end, for a constant gradient of 1: a factor for each parameter."""
+    if not isinstance(optimizer, SGD | Adam | AdamW):
+        raise ConfigError(
+            f"the proximal step supports SGD, Adam and AdamW, but the optimizer is {type(optimizer).__name__}; "
+            "take one of these"
+        )
+
+    steps: dict[Tensor, Tensor | float] = {}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if isinstance(optimizer, SGD):
+                damping = (1 - group["dampening"]) if group["momentum"] else 1.0
+                steps[parameter] = float(group["lr"]) * damping / (1 - group["momentum"])
+            elif parameter in optimizer.state:
+                steps[parameter] = _adams_step(optimizer.state[parameter], group)
+
+    return steps
+
+
+def _adams_step(state: dict[str, Tensor], group: dict[str, Any]) -> Tensor:
+    second = state["max_exp_avg_sq"] if group["amsgrad"] else state["exp_avg_sq"]
+    corrected = second / (1 - group["betas"][1] ** float(state["step"]))
+    return float(group["lr"]) / (corrected.sqrt() + group["eps"])
+
+
 _DEFAULT_FISHER = Fisher()
 
 
@@ -148,7 +212,6 @@ class EWC(QuadraticPenalty):
 
     Args:
         strength: lambda.
-        step: `proximal` cannot diverge; `explicit` adds the penalty's gradient to the loss's.
         fisher: the estimation of the information at the end of a task.
 
     Example:
@@ -161,8 +224,8 @@ class EWC(QuadraticPenalty):
 
     buffer_names = ("information", "pull")
 
-    def __init__(self, strength: float, step: StepKind = "proximal", fisher: Fisher = _DEFAULT_FISHER) -> None:
-        super().__init__(strength, step)
+    def __init__(self, strength: float, fisher: Fisher = _DEFAULT_FISHER) -> None:
+        super().__init__(strength)
         self.fisher = fisher
         self.scalars = {"num_tasks": 0, "rest": 0.0}
 

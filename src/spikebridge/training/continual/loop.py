@@ -1,7 +1,7 @@
 """Continual learning: one network learns many tasks in turn; after each, all of them are tested.
 
 It takes any module. Gates, thresholds and sub-networks of a task come as a `Subnetwork`; a `Consolidation` protects
-what earlier tasks need. Each task gets a new optimizer unless `fresh_optimizer=False`. A checkpoint is written after
+what earlier tasks need. Each task gets a new optimizer. A checkpoint is written after
 each task, and every N-th step where that is asked for; a killed training resumes exactly.
 """
 
@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.ops.modes import evaluating, preserve_modes
 from spikebridge.training.batches import epoch_order
 from spikebridge.training.continual.regularizer import (
     Consolidation,
@@ -37,8 +38,6 @@ from spikebridge.training.continual.task import (
     accuracy,
     check_tasks,
 )
-from spikebridge.training.evaluation import evaluating
-from spikebridge.training.phase import preserve_modes
 from spikebridge.training.progress import Progress, choose_progress
 from spikebridge.training.resume import Interrupt, ResumableLoop
 from spikebridge.training.rng import get_rng_state, preserve_rng_state, seed_rng, set_rng_state
@@ -94,8 +93,7 @@ def fit_tasks(
         progress: shows the progress; None takes bars, lines or nothing, as the screen and `settings.quiet` say.
 
     Raises:
-        ConfigError: no task, one without samples, nothing to train, a checkpoint of another learning, or an optimizer
-            that is to be kept although sub-networks are cut: its momentum would be of other neurons.
+        ConfigError: no task, one without samples, nothing to train, or a checkpoint of another learning.
         DataError: a loss that is not finite, or no whole checkpoint among those of the run.
         KeyboardInterrupt: after the first Ctrl-C, as soon as the running step is done and a checkpoint is written.
 
@@ -127,7 +125,7 @@ def fit_tasks(
 class _TaskTrainer:
     """The training of one task: of the whole network with masks, or of the sub-network of its open neurons."""
 
-    def __init__(self, module: nn.Module, subnetwork: Subnetwork, method: ContinualMethod, momentum: Any) -> None:
+    def __init__(self, module: nn.Module, subnetwork: Subnetwork, method: ContinualMethod) -> None:
         self.module = module
         self.subnetwork = subnetwork
         self.method = method
@@ -145,10 +143,6 @@ class _TaskTrainer:
             self.consolidation = method.consolidation
 
         self.optimizer = method.optimizer(self.parameters.values())
-        if momentum is not None:
-            state = {"state": momentum, "param_groups": self.optimizer.state_dict()["param_groups"]}
-            self.optimizer.load_state_dict(state)
-
         self.scheduler = None if method.scheduler is None else method.scheduler(self.optimizer)
         self.network.train()
 
@@ -212,7 +206,6 @@ class _TaskLoop(ResumableLoop):
             "seed": settings.seed,
             "batch_size": settings.batch_size,
             "epochs": settings.epochs,
-            "fresh_optimizer": settings.fresh_optimizer,
             "test_all_after": settings.test_all_after,
             "consolidation": type(method.consolidation).__name__,
             "num_samples": [[len(task.train), len(task.test)] for task in tasks],
@@ -226,7 +219,6 @@ class _TaskLoop(ResumableLoop):
         self.device = next(module.parameters()).device
         self.accuracies = torch.full((len(tasks) + 1, len(tasks)), math.nan, dtype=torch.float64)
         self.subnetworks: dict[int, Subnetwork] = {}
-        self.momentum: Any = None
 
     def fit(self) -> ContinualResult:
         seed_rng(self.settings.seed)
@@ -234,7 +226,6 @@ class _TaskLoop(ResumableLoop):
         if saved is not None:
             self.method.consolidation.load_state_dict(saved["consolidation"], self.device)
             self.accuracies = saved["accuracies"]
-            self.momentum = saved["momentum"]
             set_rng_state(saved["generators"])
 
         self.begin_writing(seed=self.settings.seed, device=str(self.device), num_threads=torch.get_num_threads())
@@ -252,7 +243,9 @@ class _TaskLoop(ResumableLoop):
         at = self.position
         task = self.tasks[at.task]
         title = f"task {at.task + 1}/{len(self.tasks)}"
-        trainer = self._trainer(saved)
+        trainer = _TaskTrainer(self.module, self._subnetwork(at.task), self.method)
+        if saved is not None and saved["optimizer"] is not None:
+            trainer.restore(saved)
         if len(at.seconds) == at.task:
             at.seconds.append(0.0)
 
@@ -262,10 +255,9 @@ class _TaskLoop(ResumableLoop):
         for _ in range(at.epoch, self.settings.epochs):
             self._run_epoch(trainer, task)
 
-        # protect this task, and keep the momentum for the next one
+        # protect this task
         began = time.perf_counter()
         trainer.end_of_task(task.train)
-        self.momentum = None if self.settings.fresh_optimizer else trainer.optimizer.state_dict()["state"]
         at.seconds[-1] += time.perf_counter() - began
         trainer.write_back()
 
@@ -282,19 +274,6 @@ class _TaskLoop(ResumableLoop):
         at.loss_sum = 0.0
         at.num_samples = 0
         self.pause(True, lambda: self._state(None))
-
-    def _trainer(self, saved: dict[str, Any] | None) -> _TaskTrainer:
-        subnetwork = self._subnetwork(self.position.task)
-        if subnetwork.extract is not None and not self.settings.fresh_optimizer:
-            raise ConfigError(
-                "momentum cannot be kept where sub-networks are extracted; take fresh_optimizer=True, or no extract"
-            )
-
-        trainer = _TaskTrainer(self.module, subnetwork, self.method, self.momentum)
-        if saved is not None and saved["optimizer"] is not None:
-            trainer.restore(saved)
-
-        return trainer
 
     def _subnetwork(self, task: int) -> Subnetwork:
         if task not in self.subnetworks:
@@ -384,7 +363,6 @@ class _TaskLoop(ResumableLoop):
             "consolidation": self.method.consolidation.state_dict(),
             "optimizer": None if trainer is None else trainer.optimizer.state_dict(),
             "scheduler": None if trainer is None or trainer.scheduler is None else trainer.scheduler.state_dict(),
-            "momentum": self.momentum,
             "accuracies": self.accuracies,
             "generators": get_rng_state(),
         }

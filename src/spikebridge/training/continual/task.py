@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.ops.modes import evaluating
 from spikebridge.training.continual.regularizer import LabelledData, default_logits
 from spikebridge.training.continual.subnetwork import Subnetwork
-from spikebridge.training.evaluation import evaluating
 from spikebridge.training.rng import preserve_rng_state
 from spikebridge.training.run.metrics import Row
 from spikebridge.training.settings import check_minimum
@@ -35,8 +35,6 @@ class ContinualSettings:
         epochs: passes over a task's samples.
         batch_size: samples of a step.
         seed: of the order of samples and of all global generators.
-        fresh_optimizer: a new optimizer for each task; if not, its momentum is kept, while the learning-rate schedule
-            starts again.
         checkpoint_every: steps between checkpoints inside a task; 0: at the end of a task alone.
         test_batch_size: samples of a test batch.
         test_all_after: numbers of learned tasks after which all tasks are tested; after other tasks only the task that
@@ -51,7 +49,6 @@ class ContinualSettings:
     epochs: int = 1
     batch_size: int = 200
     seed: int = 0
-    fresh_optimizer: bool = True
     checkpoint_every: int = 0
     test_batch_size: int = 1000
     test_all_after: tuple[int, ...] | None = None

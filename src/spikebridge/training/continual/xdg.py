@@ -12,28 +12,12 @@ from spikebridge.training.rng import derive_seed
 
 @dataclass(frozen=True)
 class RandomGates:
-    """Random gates, one set a task; each layer opens exactly `round(share * C)` neurons.
+    """Random gates, one set a task; each layer opens exactly `round(share * C)` neurons."""
 
-    A gate is a function of seed, task and layer: tasks may come in any order, and nothing is stored.
+    # a gate is a function of seed, task and layer: tasks may come in any order, and nothing is stored
 
-    Args:
-        sizes: neurons C of each layer.
-        share: open, above 0 to 1; .20 was published.
-        seed: of the gates.
-
-    Raises:
-        ConfigError: a share that opens no neuron, or too many.
-
-    Example:
-        >>> gates = RandomGates(sizes=(10, 5), share=0.2, seed=3)
-        >>> [int(gate.sum()) for gate in gates(task=7)]
-        [2, 1]
-        >>> all(a.equal(b) for a, b in zip(gates(7), RandomGates((10, 5), 0.2, 3)(7)))
-        True
-    """
-
-    sizes: tuple[int, ...]
-    share: float = 0.2
+    sizes: tuple[int, ...]  # neurons C of each layer
+    share: float = 0.2  # open, above 0 to 1; .20 was published
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -41,11 +25,7 @@ class RandomGates:
             raise ConfigError(f"a share of {self.share} opens no neuron, or too many, of layers of {self.sizes}")
 
     def __call__(self, task: int) -> tuple[Bool[Tensor, " C"], ...]:
-        """The gates of a task, one a layer; true is open.
-
-        Args:
-            task: its number.
-        """
+        """The gates of a task, one a layer; true is open."""
         return tuple(self._gate(task, layer, size) for layer, size in enumerate(self.sizes))
 
     def _gate(self, task: int, layer: int, size: int) -> Tensor:

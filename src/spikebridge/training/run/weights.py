@@ -50,11 +50,7 @@ def save_weights(path: Path, weights: nn.Module | Mapping[str, Tensor]) -> None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, on the CPU.
-
-    Raises:
-        DataError: no such file, or a damaged one.
-    """
+    """The tensors of a file by name, on the CPU."""
     try:
         # the header names the sizes, and the reader holds them against the size of the file before it takes memory
         return load_file(checked_file(path, "weights"))

@@ -17,8 +17,8 @@ from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 from spikebridge.networks.reasoning.perception.detector import Detector, detect, detection_loss
 from spikebridge.networks.reasoning.simulation.render import render_frames
 from spikebridge.networks.reasoning.simulation.video import NUM_OBSERVED_FRAMES, RollingVideo, generate_video, in_view
+from spikebridge.ops.modes import evaluating
 from spikebridge.training.batches import Batches
-from spikebridge.training.evaluation import evaluating
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
 from spikebridge.training.run.run import Run

@@ -25,8 +25,8 @@ from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Question
 from spikebridge.networks.reasoning.parsing.parser import Parser
 from spikebridge.networks.reasoning.simulation.paraphrases import sample_paraphrase
 from spikebridge.networks.reasoning.simulation.templates import SampledText, sample_text
+from spikebridge.ops.modes import evaluating
 from spikebridge.training.batches import Batches
-from spikebridge.training.evaluation import evaluating
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
 from spikebridge.training.run.run import Run

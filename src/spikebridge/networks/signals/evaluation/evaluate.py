@@ -16,7 +16,7 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.windows import Windows
 from spikebridge.networks.signals.training.train import answers, tensors_of
-from spikebridge.training.evaluation import evaluating
+from spikebridge.ops.modes import evaluating
 
 _BATCH_SIZE = 256
 _NUM_COUNTED = 32  # windows whose operations are counted

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from spikebridge.errors import ConfigError
-from spikebridge.training.continual.quadratic import QuadraticPenalty, StepKind
+from spikebridge.training.continual.ewc import QuadraticPenalty
 from spikebridge.training.continual.regularizer import (
     LabelledData,
     LogitsFunction,
@@ -29,7 +29,6 @@ class SynapticIntelligence(QuadraticPenalty):
     Args:
         strength: c; the penalty is `c Omega (theta - theta*)^2`.
         damping: xi, above 0.
-        step: `proximal` cannot diverge; `explicit`, as published, adds the penalty's gradient to the loss's.
 
     Raises:
         ConfigError: a damping that is not above 0.
@@ -37,8 +36,8 @@ class SynapticIntelligence(QuadraticPenalty):
 
     buffer_names = ("omega", "importance", "anchor")
 
-    def __init__(self, strength: float = 0.035, damping: float = 0.01, step: StepKind = "proximal") -> None:
-        super().__init__(strength, step)
+    def __init__(self, strength: float = 0.035, damping: float = 0.01) -> None:
+        super().__init__(strength)
         if not damping > 0:
             raise ConfigError(f"damping should be above 0, but is {damping}")
 
@@ -54,8 +53,6 @@ class SynapticIntelligence(QuadraticPenalty):
             self.buffers["anchor"].setdefault(name, start.clone())
             for kind in ("omega", "importance"):
                 self.buffers[kind].setdefault(name, torch.zeros_like(start))
-
-        super().before_step(parameters, masks)
 
     def after_step(self, parameters: Parameters, optimizer: Optimizer, masks: Masks | None = None) -> None:
         super().after_step(parameters, optimizer, masks)
