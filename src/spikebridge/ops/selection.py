@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -33,13 +32,13 @@ CHANNELS_LAST = torch.channels_last
 MIN_STEPS = {"native": 2, "torch": 4}  # of a sequence
 _MAX_POOL_ROW = 2**14  # columns of a row of pooling windows that stay in the nearest cache
 _MAX_WINDOW = 255  # places of a pooling window, so that a byte holds one
-LINEAR_OUTPUTS = 64  # least outputs and products, most inputs
+_LINEAR_OUTPUTS = 64  # least outputs and products, most inputs
 LINEAR_WORK = 2**21
-LINEAR_INPUTS = 2**18
-CONV_OUTPUTS = 32  # least outputs, taps of a row and products; a vector
-CONV_TAPS = 48
+_LINEAR_INPUTS = 2**18
+_CONV_OUTPUTS = 32  # least outputs, taps of a row and products; a vector
+_CONV_TAPS = 48
 CONV_WORK = 2**22
-LANES = 16
+_LANES = 16
 _FEW_TAPS = 39  # most weights of an output whose gradient is faster as sums than by oneDNN
 SMALL_STEP = 4096  # numbers of a step, so few that an operation costs more than its numbers
 LARGE_SIGNAL = 2**21  # numbers, so many that a loop, which stacks its steps, waits for memory
@@ -254,7 +253,7 @@ def has_native(name: str) -> bool:
 
 def is_linear_profitable(size: int, num_inputs: int, num_outputs: int) -> bool:
     """Whether the weight gradient of a linear layer may leave out silent inputs, if enough of them are silent."""
-    large = num_outputs >= LINEAR_OUTPUTS and size * num_outputs >= LINEAR_WORK and num_inputs <= LINEAR_INPUTS
+    large = num_outputs >= _LINEAR_OUTPUTS and size * num_outputs >= LINEAR_WORK and num_inputs <= _LINEAR_INPUTS
     return large and has_native("spikebridge_linear_weights")
 
 
@@ -287,14 +286,14 @@ def _is_convolution_profitable(x: Tensor, layer: nn.Conv2d) -> bool:
     rows = layer.kernel_size[0]
     row = layer.in_channels * layer.kernel_size[1]
     height, width = convolved_size(x.shape[2:], layer.kernel_size, layer.stride, layer.padding)  # type: ignore[arg-type]
-    wide = outputs % LANES == 0 and outputs >= CONV_OUTPUTS and rows > 1 and row >= CONV_TAPS
+    wide = outputs % _LANES == 0 and outputs >= _CONV_OUTPUTS and rows > 1 and row >= _CONV_TAPS
 
     return wide and min(height, width) > 0 and len(x) * height * width * outputs * rows * row >= CONV_WORK
 
 
 def has_few_taps(weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool:
     """Whether plain C sums the weight gradient of a convolution with few inputs, as behind a camera."""
-    few = weight[0].numel() <= _FEW_TAPS and len(weight) % LANES == 0 and groups == 1 and tuple(dilation) == (1, 1)
+    few = weight[0].numel() <= _FEW_TAPS and len(weight) % _LANES == 0 and groups == 1 and tuple(dilation) == (1, 1)
     return few and has_native("spikebridge_convolution_weights")
 
 
@@ -364,23 +363,6 @@ PICTURES = "float32 on a CPU, without gradients"
 def native_on_pictures(name: str) -> Callable[[Tensor], bool]:
     """A predicate: True if a function of the native library takes pictures without gradients, `PICTURES` in words."""
     return lambda x: _is_eager(x) and is_native(x) and not x.requires_grad and has_native(name)
-
-
-def _native_bin_events(x: np.ndarray) -> bool:
-    return x.dtype == np.uint16 and not is_reference() and has_native("spikebridge_event_image")
-
-
-def _native_fixed_convolution(x: Tensor, *layers: nn.Conv2d) -> bool:
-    if not _is_eager(x) or not is_native(x) or x.requires_grad or x.ndim != 4 or x.shape[1] != layers[0].in_channels:
-        return False
-    return all(map(_is_fixed, layers)) and has_native("spikebridge_fixed_convolutions")
-
-
-def _is_fixed(layer: nn.Conv2d) -> bool:
-    """Whether plain C may run a convolution without gradients."""
-    plain = layer.groups == 1 and tuple(layer.dilation) == (1, 1) and layer.padding_mode == "zeros"
-    fits = plain and not isinstance(layer.padding, str) and layer.weight.dtype == torch.float32
-    return fits and not has_hooks(layer)
 
 
 def always(*_: Any) -> bool:
@@ -474,14 +456,6 @@ OPERATIONS = {
         ),
         lambda _: (_pictures(4, 32, 16, 16), _convolution_of_pictures()),
     ),
-    "fixed convolution": Operation(
-        "convolutions of few pictures whose weights no longer change, one behind the other",
-        (
-            Path("native", "float32 on a CPU, without gradients, no hook on a layer", _native_fixed_convolution),
-            Path("torch", "always", always),
-        ),
-        lambda _: (torch.zeros(1, 8, 4, 4), nn.Conv2d(8, 8, 3)),
-    ),
     "sums": Operation(
         "leaky sums, means and alpha functions of kernels",
         (
@@ -499,14 +473,6 @@ OPERATIONS = {
         ),
         lambda _: (torch.zeros(9, 1, 8), torch.zeros(3)),
     ),
-    "graph sums": Operation(
-        "spikes summed over the connections of a spiking graph",
-        (
-            Path("sparse", "outside `reference()`", lambda: not is_reference()),
-            Path("dense", "always: a matrix a block", always),
-        ),
-        lambda _: (),
-    ),
     "live step": Operation(
         "one step of one sample by events",
         (
@@ -515,13 +481,5 @@ OPERATIONS = {
             Path("reference", "always: the network's own step", always),
         ),
         lambda _: (torch.zeros(1, 8),),
-    ),
-    "bin events": Operation(
-        "events of a bin: as a picture, and their number near a box",
-        (
-            Path("native", "columns of the type uint16, outside `reference()`", _native_bin_events),
-            Path("reference", "always: operations on all events", always),
-        ),
-        lambda _: (np.zeros(1, np.uint16),),
     ),
 }

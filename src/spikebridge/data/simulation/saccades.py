@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from spikebridge.data.simulation._sensor_steps import check_steppable, initial_sensor, sensor_step
 from spikebridge.data.simulation.event_camera import EventCamera
-from spikebridge.data.simulation.event_camera_torch import check_steppable, initial_sensor, sensor_step
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 # a dark current of a tenth of white: then about 7 % of pixels have an event in a step

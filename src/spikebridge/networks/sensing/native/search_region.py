@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Float32, UInt8, UInt16
 from torch import Tensor
 
 from spikebridge.errors import ShapeError
+from spikebridge.networks.sensing.native.bin_events import dense_columns
 from spikebridge.networks.sensing.native.job import Job, floats, integers, pointers
 from spikebridge.networks.sensing.native.resampling import MovedPicture, MovedSampling, check_part
-from spikebridge.ops.native.layout import dense_columns
 
 # as in search_region.h
 _NUM_MEANS = 5

@@ -30,6 +30,7 @@ from spikebridge.networks.sensing.model.backbones import WhatPathway, WherePathw
 from spikebridge.networks.sensing.model.heads import ChangeHead, cell_places, cut_out
 from spikebridge.networks.sensing.model.motion_prior import MotionPrior, MotionPriorNp, StartUncertainty, to_numpy
 from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.native.fixed_convolution import FixedConvolution, FixedConvolutions
 from spikebridge.networks.sensing.native.pathway import PATHWAY_STEP, NativePathway, fits_pathway
 from spikebridge.networks.sensing.tracker.head import (
     FusedHead,
@@ -40,7 +41,6 @@ from spikebridge.networks.sensing.tracker.head import (
 )
 from spikebridge.neurons import LIF
 from spikebridge.neurons.lif import LIFState, lif_step
-from spikebridge.ops.layers.fixed_convolution import FixedConvolution, FixedConvolutions
 from spikebridge.ops.selection import select
 
 
