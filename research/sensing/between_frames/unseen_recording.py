@@ -60,6 +60,7 @@ def write(source: Path, folder: Path, piece: Piece) -> None:
     kept = slice(*events.edges[[num_bins * start, num_bins * stop - piece.event_bins]])
     places = [events.x[kept], events.y[kept]]
 
+    # pixels count from 0, so the mirror of x is width - 1 - x; boxes have sizes, so theirs is width - x - w
     for axis in piece.mirrored:
         places[axis] = extent[axis] - 1 - places[axis]
 

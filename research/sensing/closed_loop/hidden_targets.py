@@ -89,6 +89,7 @@ def _summary(tracks: list[dict[str, list[float]]]) -> dict[str, Any]:
     sizes = range(0, round(_SECONDS / DT) - 1, _STEP)
     again = []
 
+    # in frames, the unit in which a detector looks
     for one in tracks:
         right = np.flatnonzero(np.array(one["overlap"][end:]) >= 0.5)
         again.append(int(right[0]) / frame if len(right) else None)

@@ -63,10 +63,6 @@ class Saccades:
         return ceil(self.side)
 
 
-# 28 x 28 images keep their scale, with 3 px around them for the motion, as on the sensor of N-MNIST
-MNIST_SACCADES = Saccades(sensor=34, side=3.0)
-
-
 def triangle_path(
     progress: Float[Tensor, " S"], start: Float[Tensor, " B"], side: Float[Tensor, " B"]
 ) -> Float[Tensor, "S B 2"]:

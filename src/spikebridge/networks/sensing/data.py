@@ -195,9 +195,9 @@ def tumbling_parts(split: str, num_scenes: int) -> list[RecordingPart]:
     return parts
 
 
-def clip_parts(data: Path | None = None) -> list[RecordingPart]:
+def clip_parts() -> list[RecordingPart]:
     """Video clips of the folder with data sets: boxes in frames, no events."""
-    folders = find_clips(None if data is None else data / "tracking")
+    folders = find_clips()
     if not folders:
         raise DataError(
             "there are no clips of OTB or VOT in the folder `tracking` of SPIKEBRIDGE_DATA; leave out clips"

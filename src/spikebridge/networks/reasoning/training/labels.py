@@ -66,10 +66,10 @@ def _videos_of(path: Path) -> set[int | str]:
     return {question.video for question in read_questions(path).questions}
 
 
-def has_real_data(data: Path | None = None) -> bool:
+def has_real_data() -> bool:
     """True if the data folder has the real scenes and questions."""
     try:
-        find_files("clevrer", data)
+        find_files("clevrer")
     except DataError:
         return False
 

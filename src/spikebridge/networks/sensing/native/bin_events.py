@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, UInt16
 from torch import Tensor
 
 from spikebridge.errors import ShapeError
-from spikebridge.networks.sensing.native.job import Job, integers, pointers
-from spikebridge.ops.native.library import library
+from spikebridge.networks.sensing.native.job import Job
+from spikebridge.ops.native.library import int64_fields, library, pointer_fields
 from spikebridge.ops.selection import Operation, Path, always, has_native, is_reference
 
 EventColumns = tuple[UInt16[np.ndarray, " N"], UInt16[np.ndarray, " N"], Bool[np.ndarray, " N"]]
@@ -37,7 +37,7 @@ BIN_EVENTS = Operation(
 class _Events(Job):
     """`BinEvents` of bin_events.h."""
 
-    _fields_ = [*integers("number"), *pointers("x", "y", "is_on")]
+    _fields_ = [*int64_fields("number"), *pointer_fields("x", "y", "is_on")]
 
 
 def dense_columns(x: np.ndarray, y: np.ndarray, is_on: np.ndarray) -> EventColumns:

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.networks.sensing.native.job import Job, integers, pointers
-from spikebridge.ops.native.library import library
+from spikebridge.networks.sensing.native.job import Job
+from spikebridge.ops.native.library import int64_fields, library, pointer_fields
 from spikebridge.ops.selection import Operation, Path, always, convolved_size, has_hooks, native_on_pictures, select
 
 _WIDTH = 8  # outputs of a part of a block, of fixed_convolution.c
@@ -55,13 +55,13 @@ class _Job(Job):
     """`FixedConvolution` of fixed_convolution.h."""
 
     _fields_ = [
-        *integers("num_pictures", "channels", "height", "width", "out_channels", "out_height", "out_width"),
-        *integers("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x"),
-        *integers("picture_step", "channel_step", "row_step", "column_step"),
-        *integers("has_shortcut", "by_tiles", "parts"),
-        *pointers("weights", "bias", "lower"),
-        *integers("num_threads"),
-        *pointers("team"),
+        *int64_fields("num_pictures", "channels", "height", "width", "out_channels", "out_height", "out_width"),
+        *int64_fields("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x"),
+        *int64_fields("picture_step", "channel_step", "row_step", "column_step"),
+        *int64_fields("has_shortcut", "by_tiles", "parts"),
+        *pointer_fields("weights", "bias", "lower"),
+        *int64_fields("num_threads"),
+        *pointer_fields("team"),
     ]
 
 

@@ -21,7 +21,6 @@ from spikebridge.networks.sensing.model.boxes import Box, box_center, crop_cover
 from spikebridge.networks.sensing.model.detector import (
     CELL,
     CONTEXT_FACTOR,
-    MASK_HARDNESS,
     MIN_SIZE,
     MIN_TARGET_SIDE,
     PATCH_SIDE,
@@ -215,7 +214,7 @@ def _target_shape(box: Box, scale: float) -> Float[np.ndarray, "2"]:
 def _target_masks(shapes: list[Float[np.ndarray, "2"]]) -> Float[Tensor, "K 1 N N"]:
     """See `target_mask`."""
     boxes = np.concatenate([np.zeros((len(shapes), 2)), shapes], 1)
-    return ellipse_masks(_offsets(_CELLS), boxes, margin=0.0, hardness=MASK_HARDNESS)
+    return ellipse_masks(_offsets(_CELLS), boxes, margin=0.0)
 
 
 def _decode_votes(

@@ -41,9 +41,7 @@ class BeatCounts(NamedTuple):
         return self.hits / max(1, self.hits + self.errors)
 
 
-def match_beats(
-    detected: Int64[np.ndarray, " M"], true: Int64[np.ndarray, " K"], rate_hz: float, tolerance: float = _TOLERANCE
-) -> BeatCounts:
+def match_beats(detected: Int64[np.ndarray, " M"], true: Int64[np.ndarray, " K"], rate_hz: float) -> BeatCounts:
     """Pairs detections with beats in order of time, each with one at most."""
     hits = 0
     detection = 0
@@ -51,7 +49,7 @@ def match_beats(
 
     while detection < len(detected) and beat < len(true):
         distance = int(detected[detection]) - int(true[beat])
-        if abs(distance) <= tolerance * rate_hz:
+        if abs(distance) <= _TOLERANCE * rate_hz:
             hits += 1
             detection += 1
             beat += 1
