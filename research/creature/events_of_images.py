@@ -12,20 +12,9 @@ from spikebridge.errors import ShapeError
 def events_of_images(
     images: Float[Tensor, "S B H W"], camera: EventCamera, dt: float = 1.0, generator: torch.Generator | None = None
 ) -> Float[Tensor, "T B 2 H W"]:
-    """Counts of events between neighbouring images: S images make T = S - 1 bins.
+    """Counts of events between neighbouring images in [0, 1], ON and OFF: S images make T = S - 1 bins of `dt` seconds.
 
-    Args:
-        images: intensities in [0, 1], time first.
-        camera: the settings, without refractory time and censoring.
-        dt: time between two images [s].
-        generator: draws thresholds and noise.
-
-    Returns:
-        Counts in channels ON and OFF.
-
-    Raises:
-        ShapeError: fewer than two images.
-        ConfigError: the camera needs exact times.
+    The camera has neither refractory time nor censoring, which need exact times.
 
     Example:
         >>> camera = EventCamera(threshold_mean=0.25, threshold_sd=0.0, log_offset=1.0)

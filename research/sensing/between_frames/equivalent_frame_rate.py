@@ -235,14 +235,7 @@ def _costs(weights: str) -> dict[str, list[dict[str, float]]]:
 
 
 def equivalent_rate(curve: dict[int, float], auc: float) -> float | None:
-    """The lowest frame rate at which a curve of AUC reaches a value, between rates by their logarithm.
-
-    Args:
-        curve: AUC by frame rate.
-        auc: that is to be reached.
-
-    Returns:
-        The rate; the lowest one if that reaches it; None if none does.
+    """The lowest frame rate at which a curve of AUC reaches a value, on a logarithmic axis; None if no rate does.
 
     Example:
         >>> equivalent_rate({10: 0.2, 40: 0.6}, 0.4), equivalent_rate({10: 0.2, 40: 0.6}, 0.7)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.recording import Recording
@@ -37,41 +38,29 @@ _STEP = 3  # bins between two values of a curve
 
 @dataclass(frozen=True, eq=False)
 class HiddenTarget(MovingObjects):
-    """A scene whose target is not drawn for some time; it moves on, and its box is that of where it would be.
+    """A scene whose target is not drawn for some time; it moves on, and so does its box."""
 
-    Args:
-        begin: when the target is hidden [s].
-        end: when it is shown again [s].
-    """
-
+    # time from which the target is hidden, and at which it is shown again [s]
     begin: float = 0.0
     end: float = 0.0
 
-    def _draw(self, image: Any, body: Any, t: float) -> None:
-        if body is not self._target or not self.begin <= t < self.end:
-            super()._draw(image, body, t)
+    def image(self, t: float) -> Float[np.ndarray, "H W"]:
+        """The image of the camera at a time [s]."""
+        if not self.begin <= t < self.end:
+            return super().image(t)
+
+        # these scenes have no other object
+        return self._background.illuminate(self._background.view(t, self.height, self.width), t)
 
 
 def hidden_recording(seed: int, seconds: float, begin: float, end: float) -> Recording:
-    """A recording of such a scene.
-
-    Args:
-        seed: of the scene.
-        seconds: length.
-        begin: when the target is hidden [s].
-        end: when it is shown again [s].
-    """
+    """A recording of a scene whose target is hidden from `begin` to `end` [s]."""
     scene = HiddenTarget(seed=seed, size=26.0, num_distractors=0, light_change=0.0, begin=begin, end=end)
     return render_recording(scene, seconds, DT, image_interval=DT, name=f"hidden {seed}")
 
 
 def follow(recording: Recording, tracker: Any) -> dict[str, list[float]]:
-    """Overlap, confidence and whether the target counts as lost, at the end of each bin.
-
-    Args:
-        recording: to follow from its first box.
-        tracker: whose state has `confidence` and `lost`.
-    """
+    """Overlap, confidence and 1 for a lost target at the end of each bin, from the first box on."""
     found = dict[str, list[float]](overlap=[], confidence=[], lost=[])
 
     def keep(moment: Any, *_: float) -> None:

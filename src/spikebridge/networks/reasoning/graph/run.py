@@ -42,7 +42,7 @@ _MAX_WORLDS = 1024  # worlds of one graph; more are split, so that memory does n
 
 @dataclass(frozen=True)
 class Execution:
-    """Device of the graph, and summation of spikes: `dense`, `sparse` or `events`, all with equal spikes."""
+    """Device of the graph, and summation of spikes: `dense` or `sparse`, both with equal spikes."""
 
     path: Path | None = None
     device: str = "cpu"
