@@ -70,9 +70,10 @@ def with_noise(ecg: Float[Tensor, "T C"], snr_db: float | None, seed: int = 0) -
     return ecg + noise * (ecg.var(0) * 10 ** (-snr_db / 10)).sqrt()
 
 
-def generated_heart(seconds: float = 90.0, seed: int = 0, rate_hz: float = 360.0) -> SensorSeries:
+def generated_heart(seconds: float = 90.0, seed: int = 0) -> SensorSeries:
     """One recording of two channels [mV]: narrow pulses at irregular intervals, a wide wave behind each, and noise."""
     generator = np.random.default_rng(seed)
+    rate_hz = 360.0
     length = round(seconds * rate_hz)
     beats = np.cumsum(generator.uniform(0.67, 1.0, int(seconds / 0.67) + 1) * rate_hz).astype(np.int64)
     beats = beats[beats < length - rate_hz / 6]
