@@ -169,7 +169,7 @@ def test_a_training_ends_with_the_mean_weights_of_its_last_steps() -> None:
 def test_labels_of_a_file_are_found_by_name_or_taken_as_places() -> None:
     series = make_series([np.zeros(3)] * 2, 50, label=["wave", "rest"])
     assert with_classes(series, ["wave", "rest"]).label.tolist() == [0, 1]
-    with pytest.raises(DataError, match="is not a class"):
+    with pytest.raises(DataError, match="the label 'wave', not a class"):
         with_classes(series, ["waves", "rest"])
 
 

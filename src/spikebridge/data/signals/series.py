@@ -123,9 +123,7 @@ class SensorSeries:
         used = [self.label_names[i] for i in np.unique(self.label)]
         unknown = [name for name in used if name not in places]
         if unknown:
-            raise DataError(
-                f"a series has the label {unknown[0]!r}, which is not a class; {did_you_mean(unknown[0], names)}"
-            )
+            raise DataError(f"a series has the label {unknown[0]!r}, not a class; {did_you_mean(unknown[0], names)}")
 
         table = np.array([places.get(name, -1) for name in self.label_names], np.int64)
         return replace(self, label=table[self.label], label_names=tuple(names))
