@@ -10,11 +10,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.recording import Recording
@@ -44,13 +43,30 @@ class HiddenTarget(MovingObjects):
     begin: float = 0.0
     end: float = 0.0
 
-    def image(self, t: float) -> Float[np.ndarray, "H W"]:
-        """The image of the camera at a time [s]."""
-        if not self.begin <= t < self.end:
-            return super().image(t)
+    def _make_bodies(self) -> Any:
+        target, *others = super()._make_bodies()
+        return (_HiddenBody(target, self.begin, self.end), *others)
 
-        # these scenes have no other object
-        return self._background.illuminate(self._background.view(t, self.height, self.width), t)
+
+class _HiddenBody(NamedTuple):
+    """A body that is not drawn for some time."""
+
+    body: Any
+    begin: float
+    end: float
+
+    @property
+    def motion(self) -> Any:
+        return self.body.motion
+
+    def extent(self, t: float) -> Any:
+        """The outline relative to the middle, which is the same while hidden."""
+        return self.body.extent(t)
+
+    def draw(self, image: Any, place: tuple[float, float], t: float) -> None:
+        """Draws the body, or nothing while it is hidden."""
+        if not self.begin <= t < self.end:
+            self.body.draw(image, place, t)
 
 
 def hidden_recording(seed: int, seconds: float, begin: float, end: float) -> Recording:

@@ -32,14 +32,14 @@ CHANNELS_LAST = torch.channels_last
 MIN_STEPS = {"native": 2, "torch": 4}  # of a sequence
 _MAX_POOL_ROW = 2**14  # columns of a row of pooling windows that stay in the nearest cache
 _MAX_WINDOW = 255  # places of a pooling window, so that a byte holds one
-_LINEAR_OUTPUTS = 64  # least outputs and products, most inputs
+_MIN_LINEAR_OUTPUTS = 64
 LINEAR_WORK = 2**21
-_LINEAR_INPUTS = 2**18
-_CONV_OUTPUTS = 32  # least outputs, taps of a row and products; a vector
-_CONV_TAPS = 48
+_MAX_LINEAR_INPUTS = 2**18
+_MIN_CONV_OUTPUTS = 32
+_MIN_CONV_TAPS = 48
 CONV_WORK = 2**22
 _LANES = 16
-_FEW_TAPS = 39  # most weights of an output whose gradient is faster as sums than by oneDNN
+_MAX_TAPS = 39  # weights of an output; up to here their gradient is faster as sums than by oneDNN
 SMALL_STEP = 4096  # numbers of a step, so few that an operation costs more than its numbers
 LARGE_SIGNAL = 2**21  # numbers, so many that a loop, which stacks its steps, waits for memory
 
@@ -252,9 +252,9 @@ def has_native(name: str) -> bool:
 
 
 def is_linear_profitable(size: int, num_inputs: int, num_outputs: int) -> bool:
-    """Whether the weight gradient of a linear layer may leave out silent inputs, if enough of them are silent."""
-    large = num_outputs >= _LINEAR_OUTPUTS and size * num_outputs >= LINEAR_WORK and num_inputs <= _LINEAR_INPUTS
-    return large and has_native("spikebridge_linear_weights")
+    """True if the weight gradient of a linear layer may leave out silent inputs, if enough of them are silent."""
+    is_large = num_outputs >= _MIN_LINEAR_OUTPUTS and size * num_outputs >= LINEAR_WORK
+    return is_large and num_inputs <= _MAX_LINEAR_INPUTS and has_native("spikebridge_linear_weights")
 
 
 def _native_linear(x: Tensor, layer: nn.Linear) -> bool:
@@ -286,14 +286,14 @@ def _is_convolution_profitable(x: Tensor, layer: nn.Conv2d) -> bool:
     rows = layer.kernel_size[0]
     row = layer.in_channels * layer.kernel_size[1]
     height, width = convolved_size(x.shape[2:], layer.kernel_size, layer.stride, layer.padding)  # type: ignore[arg-type]
-    wide = outputs % _LANES == 0 and outputs >= _CONV_OUTPUTS and rows > 1 and row >= _CONV_TAPS
+    wide = outputs % _LANES == 0 and outputs >= _MIN_CONV_OUTPUTS and rows > 1 and row >= _MIN_CONV_TAPS
 
     return wide and min(height, width) > 0 and len(x) * height * width * outputs * rows * row >= CONV_WORK
 
 
 def has_few_taps(weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool:
-    """Whether plain C sums the weight gradient of a convolution with few inputs, as behind a camera."""
-    few = weight[0].numel() <= _FEW_TAPS and len(weight) % _LANES == 0 and groups == 1 and tuple(dilation) == (1, 1)
+    """True if plain C sums the weight gradient of a convolution with few inputs, as behind a camera."""
+    few = weight[0].numel() <= _MAX_TAPS and len(weight) % _LANES == 0 and groups == 1 and tuple(dilation) == (1, 1)
     return few and has_native("spikebridge_convolution_weights")
 
 
