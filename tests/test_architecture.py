@@ -39,7 +39,7 @@ LAYERS = (
 INNER_LAYERS = {
     "hybrid": (("clock", "modulation"), ("unit",), ("network",)),
     "ops": (
-        ("recomputation", "graph_sums", "precision"),
+        ("recomputation", "precision"),
         ("native",),
         ("sequence",),
         ("filters", "layers"),

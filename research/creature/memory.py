@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from research.creature.perception import NUM_SLOTS, PAIRS
 from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES, Scene
+from spikebridge.networks.reasoning.graph._units import OperatorLookup, stimulus_sizes
 from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED, NeuronIndices, NeuronLayout, Preset
-from spikebridge.networks.reasoning.graph.units import OperatorLookup, stimulus_sizes
 from spikebridge.networks.reasoning.graph.wiring import wire
 from spikebridge.networks.reasoning.graph.worlds import World, build_worlds
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable

@@ -20,8 +20,8 @@ from jaxtyping import Float
 from numpy.random import Generator
 from torch import Tensor
 
+from research.creature.events_of_images import events_of_images
 from spikebridge.data.simulation.event_camera import EventCamera
-from spikebridge.data.simulation.event_camera_torch import events_of_images
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES, Scene
 from spikebridge.networks.reasoning.simulation.render import render_frames

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from research.signals.forecast.network import continued, fit_readout, forecast_network
-from spikebridge.data.signals.mackey_glass import mackey_glass, smape
+from research.signals.forecast.series import mackey_glass, smape
 from spikebridge.errors import ConfigError
 
 pytestmark = pytest.mark.untyped

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
+from spikebridge.networks.reasoning.graph.graph_sums import Path
 from spikebridge.networks.reasoning.graph.layout import NeuronIndices, Preset
 from spikebridge.networks.reasoning.graph.run import RunOptions
 from spikebridge.networks.reasoning.graph.spiking_graph import GraphState, SpikingGraph, StimulusSpikes
 from spikebridge.networks.reasoning.graph.wiring import Connections, neuron_indices
 from spikebridge.networks.reasoning.graph.worlds import Worlds
-from spikebridge.ops.graph_sums import Path
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ from spikebridge.hybrid.network.network import HybridNetwork
 from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.networks.reasoning.data.scene import Scene
+from spikebridge.networks.reasoning.graph._units import OperatorLookup, program_begins, program_unit, stimulus_sizes
 from spikebridge.networks.reasoning.graph.compiler import Instructions
 from spikebridge.networks.reasoning.graph.run import RunOptions
-from spikebridge.networks.reasoning.graph.units import OperatorLookup, program_begins, program_unit, stimulus_sizes
 from spikebridge.networks.reasoning.graph.wiring import Connections, neuron_indices
 from spikebridge.networks.reasoning.graph.worlds import World
 from spikebridge.neurons.memoryless import Memoryless

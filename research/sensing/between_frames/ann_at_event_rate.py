@@ -58,6 +58,7 @@ def methods(seed: int, often: list[Recording]) -> dict[str, dict[str, float]]:
 
     seldom = [recording.subsample_frames(BINS) for recording in often]
     hybrid = sensing.tracker(run, "learned", seed)
+    # the better gain counts, which favours the ANN
     alone = [hybrid.with_options(detector_gain=gain) for gain in RECALLS]
 
     def best(recordings: list[Recording], between: Any) -> dict[str, float]:

@@ -87,7 +87,8 @@ def following_cost(tracker: sensing.SensingTracker, recording: Recording, frames
         inputs = recording.inputs(b, b + 1)
         if state is None:
             inputs["box"] = recording.frame_boxes[frames.start]
-        with without_native():  # only what its layers do can be counted
+        # only operations of layers can be counted
+        with without_native():
             _, state = tracker.step(inputs, state)
 
     def run() -> int:
@@ -174,6 +175,7 @@ def fastest(num_rounds: int) -> list[dict[str, Any]]:
     part = sensing_parts.recording_parts("real", "test", 1)[0]
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
 
+    # rounds take turns, so that a busy moment of the machine meets all of them
     for _ in range(num_rounds):
         for detector in DETECTORS:
             for path in PATHS:

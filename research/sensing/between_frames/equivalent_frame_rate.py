@@ -110,6 +110,7 @@ def _trained_ann(weights: str, rate: int, seed: int) -> SensingTracker:
     network.load_state_dict(shipped.sensing.state_dict())
     parts = _at(rate, _scenes("train", _NUM_TRAIN, _TRAIN_SECONDS), _MAX_RATE)
 
+    # the camera has no frames at a higher rate
     if rate <= _REAL_RATE:
         parts = [*parts, *_at(rate, recording_parts("real", "train", 1), _REAL_RATE)]
 
@@ -119,6 +120,7 @@ def _trained_ann(weights: str, rate: int, seed: int) -> SensingTracker:
     ]
 
     data = detector_samples(frames_alone, seed=seed)
+    # as many updates at each rate, although high rates have more pairs
     settings = Settings(seed=seed, batch_size=16, accelerator="cpu", quiet=True)
     training = DetectorTraining(epochs=max(1, round(_UPDATES / (len(data) / settings.batch_size))), lr=5e-4)
     fit(network, [detector_phase(f"{rate} Hz", data, training, shipped.options.template_rate)], settings=settings)
@@ -209,7 +211,8 @@ def _costs(weights: str) -> dict[str, list[dict[str, float]]]:
 
     found: dict[str, list[dict[str, float]]] = {}
     for kind, (parts, most) in kinds.items():
-        (recording, frames), rows = parts[0], []
+        recording, frames = parts[0]
+        rows = []
         pixels = recording.events.width * recording.events.height
         first, stop = (int(recording.frame_bins[k]) for k in (frames.start, frames.stop - 1))
         events = len(recording.events.slice_bins(first, stop).x) / ((stop - first) * recording.dt)
@@ -232,14 +235,7 @@ def _costs(weights: str) -> dict[str, list[dict[str, float]]]:
 
 
 def equivalent_rate(curve: dict[int, float], auc: float) -> float | None:
-    """The lowest frame rate at which a curve of AUC reaches a value, between rates by their logarithm.
-
-    Args:
-        curve: AUC by frame rate.
-        auc: that is to be reached.
-
-    Returns:
-        The rate; the lowest one if that reaches it; None if none does.
+    """The lowest frame rate at which a curve of AUC reaches a value, on a logarithmic axis; None if no rate does.
 
     Example:
         >>> equivalent_rate({10: 0.2, 40: 0.6}, 0.4), equivalent_rate({10: 0.2, 40: 0.6}, 0.7)

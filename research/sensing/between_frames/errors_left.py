@@ -71,6 +71,7 @@ def pairs(
     chosen = np.linspace(frames.start + 1, frames.stop - 1, LOOKS).astype(int)
 
     for k, found in background_sequence(recording, frames, recording.frames.__getitem__, generator, error_factor=0.0):
+        # the background needs all frames in their order, but only some are looked at
         if k not in chosen:
             continue
 

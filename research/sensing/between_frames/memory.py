@@ -40,12 +40,7 @@ def trackings() -> dict[str, dict[str, float]]:
 
 
 def write(folder: Path, repeats: int) -> None:
-    """The real recording, over and over.
-
-    Args:
-        folder: to be made.
-        repeats: how often.
-    """
+    """Writes the real recording, repeated, into a new folder."""
     source = find_files("fe240hz")[0].parent
     (folder / "img").mkdir(parents=True)
     images = sorted((source / "img").iterdir())
@@ -66,11 +61,7 @@ def write(folder: Path, repeats: int) -> None:
 
 
 def rows(found: dict[str, dict[str, float]]) -> list[tuple[str, float | None, str, float]]:
-    """Figures beside what was aimed at; None where nothing was measured.
-
-    Args:
-        found: of `trackings`.
-    """
+    """Figures of `trackings` with their targets; None where nothing was measured."""
     one, four = (found[str(repeats)]["MB resident"] if found else None for repeats in REPEATS)
     return [
         ("tracking: MB resident", one, "at most", 500.0),

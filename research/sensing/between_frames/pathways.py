@@ -218,6 +218,7 @@ def trainings(names: Sequence[str], detector: str, pathways: str) -> dict[str, C
     found = {}
     for name in names:
         config = CONFIGS[name]
+        # a cell without a detector has none to load
         if config.detector.epochs:
             config = replace(
                 config,
@@ -232,6 +233,7 @@ def trainings(names: Sequence[str], detector: str, pathways: str) -> dict[str, C
 
 def measured(name: str, run: Run) -> dict[str, Any]:
     """The figures of a training, measured now or before."""
+    # kept in the run's folder: some of these take longer than the training
     kept = run.path / "more.json"
     results = run.results()
     if not kept.exists():

@@ -25,24 +25,13 @@ def trainings() -> dict[str, dict[str, float]]:
 
 
 def training(*options: str) -> dict[str, float]:
-    """Trains on one thread, and throws the run away.
-
-    Args:
-        options: of `spikebridge train sensing`.
-
-    Raises:
-        RuntimeError: the training failed.
-    """
+    """Trains on one thread with options of `spikebridge train sensing`, and throws the run away."""
     with tempfile.TemporaryDirectory() as folder:
         return used_by(["train", "sensing", *options, "--quiet", "--out", str(Path(folder) / "run")])
 
 
 def used_by(arguments: list[str]) -> dict[str, float]:
-    """Time and memory of `spikebridge` with these arguments, on one thread.
-
-    Raises:
-        RuntimeError: the command failed.
-    """
+    """Time and memory of `spikebridge` with these arguments, on one thread."""
     command = [sys.executable, "-m", "spikebridge", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
     # the system's word on this process alone, and not on all that were ever started
@@ -56,11 +45,7 @@ def used_by(arguments: list[str]) -> dict[str, float]:
 
 
 def rows(found: dict[str, dict[str, float]]) -> list[tuple[str, float | None, str, float]]:
-    """Figures beside what was aimed at; None where nothing was measured.
-
-    Args:
-        found: of `trainings`.
-    """
+    """Figures of `trainings` with their targets; None where nothing was measured."""
     seconds = {name: one["CPU seconds"] for name, one in found.items()}
     most = max((one["MB resident"] for one in found.values()), default=None)
 

@@ -16,18 +16,14 @@ from spikebridge.data.recordings.recording import read_boxes
 
 
 class Piece(NamedTuple):
-    """The part of the real recording and the changes that make a new one.
-
-    Args:
-        frames: of the real one.
-        mirrored: axes that are turned round: 0 left and right, 1 top and bottom.
-        event_bins: so many empty bins go before its events.
-        box_rows: so many rows, copies of the first, go before its fast boxes.
-    """
+    """The part of the real recording and the changes that make a new one."""
 
     frames: range
+    # mirrored axes: 0 left and right, 1 top and bottom
     mirrored: tuple[int, ...]
+    # number of empty bins before the events
     event_bins: int
+    # number of copies of the first box before the fast boxes
     box_rows: int
 
 
@@ -38,13 +34,7 @@ PIECES = {
 
 
 def write(source: Path, folder: Path, piece: Piece) -> None:
-    """One recording.
-
-    Args:
-        source: the folder of the real one.
-        folder: to be made.
-        piece: what it is made of.
-    """
+    """Writes the recording of a piece into a new folder, from the folder of the real one."""
     events, num_bins = read_sparse_events(source / "events_sparse.npz")
     frames = ImageFiles(list_images(source / "img"))
     extent = (events.width, events.height)
@@ -60,6 +50,7 @@ def write(source: Path, folder: Path, piece: Piece) -> None:
     kept = slice(*events.edges[[num_bins * start, num_bins * stop - piece.event_bins]])
     places = [events.x[kept], events.y[kept]]
 
+    # pixels count from 0, so the mirror of x is width - 1 - x; boxes have sizes, so theirs is width - x - w
     for axis in piece.mirrored:
         places[axis] = extent[axis] - 1 - places[axis]
 

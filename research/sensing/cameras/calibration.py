@@ -70,15 +70,18 @@ def _row(score: Any, parts: list[RecordingPart], trackers: list[Any]) -> dict[st
         values = [score(parts, tracker.with_options(calibrate=calibrate)) for tracker in trackers]
         both[name] = {"mean": statistics.mean(values), "sd": statistics.stdev(values), "values": values}
 
-    both["hold"], both["constant velocity"] = score(parts, StaticBox()), score(parts, ConstantVelocity())
+    both["hold"] = score(parts, StaticBox())
+    both["constant velocity"] = score(parts, ConstantVelocity())
     return both
 
 
 def _bin_ms(part: RecordingPart, tracker: Any, num_bins: int = 360) -> dict[str, float]:
     """Median processor time of a bin without a frame, with the box given at each frame; runs take turns."""
     seconds: dict[str, list[float]] = {"trained": [], "calibrated": []}
-    recording, first = part.recording, int(part.recording.frame_bins[part.frames.start])
+    recording = part.recording
+    first = int(recording.frame_bins[part.frames.start])
 
+    # in turn, so that a busy moment of the machine meets both
     for name in ("trained", "calibrated") * 3:
         one = tracker.with_options(calibrate=name == "calibrated")
         state = None
@@ -108,6 +111,7 @@ def choose() -> None:
 
     print(f"{', '.join(places)}, each with 0, 50, 75 and 90 % lost")
     for change in ({}, *_OTHER_CONSTANTS):
+        # the constants are no options: nothing but this choice changes them
         kept = {name: getattr(calibration, name) for name in change}
         vars(calibration).update(change)
         print(change or "as chosen", [round(_distance(parts, tracker), 3) for parts in lost], flush=True)

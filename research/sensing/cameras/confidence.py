@@ -103,6 +103,7 @@ def _run(part: RecordingPart, tracker: Any, stream: _Stream) -> _Boxes:
     state = None
     rows = []
 
+    # boxes of neighbouring bins are alike: one in three is kept
     for b in range(first, stop):
         inputs = recording.inputs(b, b + 1)
         k = int(np.searchsorted(recording.frame_bins, b, side="right")) - 1
@@ -123,6 +124,7 @@ def _run(part: RecordingPart, tracker: Any, stream: _Stream) -> _Boxes:
 
 def _first_box(recording: Recording, k: int, start: str) -> NDArray[np.float64]:
     box = recording.frame_boxes[k].copy()
+    # by frame and name, so that a resumed run draws the same boxes
     generator = np.random.default_rng([k, len(recording.name)])
 
     if start == "half a target away":
@@ -255,7 +257,9 @@ def _fit(sources: dict[str, _Boxes]) -> tuple[float, NDArray[np.float64]]:
         for kind, one in zip(kinds, sources.values(), strict=True)
     ]
 
+    # weights of boxes, so that a long recording counts no more than a short one
     share = np.concatenate([np.full(len(one.right), w) for w, one in zip(per_box, sources.values(), strict=True)])
+    # standardised, so that one penalty fits all signals
     mean = x.mean(0)
     sd = x.std(0) + 1e-9
     rows = np.column_stack([np.ones(len(x)), (x - mean) / sd])

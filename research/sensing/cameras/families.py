@@ -91,6 +91,7 @@ def _rows(family: str, tracker: Any) -> dict[str, dict[str, float]]:
             "C": _auc(parts, tracker),
             "C learned detector": _auc(parts, tracker.with_options(detector="learned")),
         }
+        # their frames are the same, so the answers are those of the scenes as made
         if set(change) & set(_SAME_FRAMES):
             row |= {f"C {name}": rows["as made"][f"C {name}"] for name in _of_frames(tracker)}
         else:

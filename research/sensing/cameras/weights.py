@@ -48,6 +48,7 @@ def _unscaled() -> Any:
     fitted = run.first_child("learned").results()
     votes = tracker.sensing.detector.votes
 
+    # the inverse of `fit_spread`
     with torch.no_grad():
         votes.weight[-1] /= fitted["spread_exponent"]
         votes.bias[-1] = (votes.bias[-1] - log(fitted["spread_factor"])) / fitted["spread_exponent"]

@@ -51,6 +51,7 @@ def _figures(case: str, name: str) -> dict[str, float]:
     else:
         (folder,) = (folder for folder in find_clips() if folder.name == case)
         recording = clip_recording(folder)
+        # a clip is compared at its frames, so the detector has to answer in the step of the frame
         at_once = tracker if name in _OPENCV else tracker.with_options(synchronous=True)
         result = at_frames(recording, one_pass_evaluation(recording, at_once))
         num_frames = recording.num_frames

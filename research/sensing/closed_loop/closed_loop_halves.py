@@ -38,14 +38,14 @@ RUNS = Path("runs") / "research" / "closed_loop_halves"
 HALVES = {"first": range(12, 150), "second": range(180, 330)}
 UNSEEN = {"first": range(160, 330), "second": range(12, 170)}
 APART = 21  # frames from one start to the next, and from the last start to the end
-LEAST = 40
+MIN_FRAMES = 40  # of a loop
 SEEDS = (0, 1)
 CONFIG = sensing.PRESETS["shipped"]
 TRAININGS = {"as shipped": CONFIG}
 
 
 def real_recording() -> Recording:
-    """The whole of it."""
+    """The real recording, train, validation and test part."""
     return sensing_parts.recording_parts("real", "train", 1)[0].recording
 
 
@@ -57,6 +57,7 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
     child = run.child(f"learned/seed-{seed}")
 
     if not child.finished:
+        # generated scenes are in both trainings, so that only the half of the recording differs
         seen = [
             sensing_parts.RecordingPart(real_recording(), HALVES[half]),
             *sensing_parts.generated_parts("train", config.num_scenes),
@@ -67,6 +68,7 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
         if shipped is None:
             raise SystemExit("no weights are shipped, so there is no network for the detector")
 
+        # the pathways were trained on the recording; only the detector must not have seen the other half
         taken = load_part(network, "pathways", shipped.path, child)
         detector_only = replace(config, pathways=replace(config.pathways, weights_from=str(shipped.path)))
         (finding,) = sensing.phases(detector_only, network, "finder", pairs)
@@ -82,7 +84,7 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
 def followed(tracker: sensing.SensingTracker, half: str) -> dict[str, Any]:
     """AUC of all loops through the half that was not seen, and how many of them lost the target."""
     plain = cut(real_recording(), UNSEEN[half])
-    found = [loop for way in (plain, backwards(plain)) for loop in loops(way, tracker, APART, LEAST)]
+    found = [loop for way in (plain, backwards(plain)) for loop in loops(way, tracker, APART, MIN_FRAMES)]
     whole = join_results(found).score()
     lost = sum(loop.score().lost_share > 0 for loop in found)
 
@@ -115,6 +117,7 @@ def rows(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for name in TRAININGS:
         mine = [cell for cell in cells if cell["training"] == name]
         if mine:
+            # the spread is that of seeds: halves differ by what they show
             by_seed = [fmean(one["auc"] for one in mine if one["seed"] == seed) for seed in {c["seed"] for c in mine}]
             row: dict[str, Any] = {"training": name, "auc": round(fmean(by_seed), 3)}
             row["sd"] = round(stdev(by_seed), 3) if len(by_seed) > 1 else None

@@ -32,7 +32,7 @@ from spikebridge.training import Run
 
 RESULTS = Path(__file__).parent / "results" / "closed_loops.json"
 APART = 5  # frames from one start to the next, and from the last start to the end
-LEAST = 15
+MIN_FRAMES = 15  # of a loop
 KEPT_SECONDS = (1, 2, 4)
 ALONE: tuple[Literal["hold", "constant_velocity"], ...] = ("hold", "constant_velocity")
 
@@ -49,6 +49,7 @@ def cut(recording: Recording, frames: range) -> Recording:
         "validation",
         recording.dt,
         EventBins(x, y, on, events.edges[first : last + 1] - before, events.height, events.width),
+        # in memory, since every loop reads the frames again
         np.stack([recording.frames[k] for k in frames]),
         (recording.frame_bins[chosen] - first) * recording.dt,
         (recording.frame_events[chosen] - before).clip(max=after - before),
@@ -59,7 +60,8 @@ def cut(recording: Recording, frames: range) -> Recording:
 
 def random_flip(recording: Recording) -> Recording:
     """Left and right turned round."""
-    events, width = recording.events, recording.events.width
+    events = recording.events
+    width = events.width
 
     def turned(boxes: np.ndarray) -> np.ndarray:
         return np.column_stack([width - boxes[:, 0] - boxes[:, 2], boxes[:, 1:]])
@@ -75,7 +77,8 @@ def random_flip(recording: Recording) -> Recording:
 
 def backwards(recording: Recording) -> Recording:
     """The last frame first; what became brighter becomes darker. It has to end with a frame, as `cut` leaves it."""
-    events, number = recording.events, len(recording.events.x)
+    events = recording.events
+    number = len(events.x)
     x, y, on = (np.ascontiguousarray(column[::-1]) for column in (events.x, events.y, ~events.on))
 
     return replace(
@@ -91,10 +94,13 @@ def backwards(recording: Recording) -> Recording:
 
 
 def loops(
-    recording: Recording, tracker: sensing.SensingTracker | FrameTracker, apart: int = APART, least: int = LEAST
+    recording: Recording,
+    tracker: sensing.SensingTracker | FrameTracker,
+    apart: int = APART,
+    min_frames: int = MIN_FRAMES,
 ) -> list[TrackingResult]:
-    """From every start to the end."""
-    starts = range(0, recording.num_frames - least, apart)
+    """The loop from every start to the end."""
+    starts = range(0, recording.num_frames - min_frames, apart)
     return [one_pass_evaluation(recording, tracker, range(start, recording.num_frames)) for start in starts]
 
 
@@ -109,6 +115,7 @@ def ways() -> dict[str, Recording]:
 def measured(run: Run, gains: list[float]) -> list[dict[str, Any]]:
     """AUC of every seed and way to look at the part, and how many of its loops lost the target."""
     rows = []
+    # the same parts for all trainings, so that differences are those of the detectors
     looked = ways()
 
     for path in run.children():
@@ -150,7 +157,7 @@ def slower(run: Run) -> list[dict[str, Any]]:
 
 
 def _unflatten(recordings: list[Recording], tracker: Any, keep: int) -> dict[str, Any]:
-    every = [one for each in recordings for one in loops(each, tracker, ceil(APART / keep), ceil(LEAST / keep))]
+    every = [one for each in recordings for one in loops(each, tracker, ceil(APART / keep), ceil(MIN_FRAMES / keep))]
     lost = sum(one.score().lost_share > 0 for one in every)
     return {"auc": round(join_results(every).score().auc, 3), "lost": lost, "loops": len(every)}
 

@@ -51,6 +51,7 @@ def at_rest(tracker: SensingTracker, recording: Recording, frames: range) -> tup
 
 def _settled(detector: TargetDetector, pair: FramePair, template_rate: float) -> Tensor:
     box = pair.here
+    # the frame before is off by as much as this one, as in a loop that has come to rest
     for _ in range(LOOKS):
         newest = detector.template(pair.before, _as_wrong(pair.there, box, pair.here))
         pictures = (pair.now, pair.before, pair.events, pair.behind)

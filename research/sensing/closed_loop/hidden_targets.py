@@ -37,13 +37,9 @@ _STEP = 3  # bins between two values of a curve
 
 @dataclass(frozen=True, eq=False)
 class HiddenTarget(MovingObjects):
-    """A scene whose target is not drawn for some time; it moves on, and its box is that of where it would be.
+    """A scene whose target is not drawn for some time; it moves on, and so does its box."""
 
-    Args:
-        begin: when the target is hidden [s].
-        end: when it is shown again [s].
-    """
-
+    # time from which the target is hidden, and at which it is shown again [s]
     begin: float = 0.0
     end: float = 0.0
 
@@ -74,25 +70,13 @@ class _HiddenBody(NamedTuple):
 
 
 def hidden_recording(seed: int, seconds: float, begin: float, end: float) -> Recording:
-    """A recording of such a scene.
-
-    Args:
-        seed: of the scene.
-        seconds: length.
-        begin: when the target is hidden [s].
-        end: when it is shown again [s].
-    """
+    """A recording of a scene whose target is hidden from `begin` to `end` [s]."""
     scene = HiddenTarget(seed=seed, size=26.0, num_distractors=0, light_change=0.0, begin=begin, end=end)
     return render_recording(scene, seconds, DT, image_interval=DT, name=f"hidden {seed}")
 
 
 def follow(recording: Recording, tracker: Any) -> dict[str, list[float]]:
-    """Overlap, confidence and whether the target counts as lost, at the end of each bin.
-
-    Args:
-        recording: to follow from its first box.
-        tracker: whose state has `confidence` and `lost`.
-    """
+    """Overlap, confidence and 1 for a lost target at the end of each bin, from the first box on."""
     found = dict[str, list[float]](overlap=[], confidence=[], lost=[])
 
     def keep(moment: Any, *_: float) -> None:
@@ -110,6 +94,7 @@ def _summary(tracks: list[dict[str, list[float]]]) -> dict[str, Any]:
     sizes = range(0, round(_SECONDS / DT) - 1, _STEP)
     again = []
 
+    # in frames, the unit in which a detector looks
     for one in tracks:
         right = np.flatnonzero(np.array(one["overlap"][end:]) >= 0.5)
         again.append(int(right[0]) / frame if len(right) else None)

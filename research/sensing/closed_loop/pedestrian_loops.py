@@ -64,6 +64,7 @@ def _clip(frames: list[Any], person: dict[str, Any], folder: Path) -> Recording:
         picture = Image.fromarray(frames[person["first_frame"] + number])
         picture.save(folder / "img" / f"{number + 1:04d}.jpg", quality=95)
 
+    # the benchmarks count pixels from 1
     lines = (f"{x + 1},{y + 1},{width},{height}" for x, y, width, height in person["boxes"])
     (folder / "groundtruth_rect.txt").write_text("\n".join(lines) + "\n")
 

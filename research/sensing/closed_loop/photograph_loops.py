@@ -57,6 +57,7 @@ def _loops(tracker: Any, recordings: list[tuple[str, Recording]]) -> dict[str, f
 
 def _claiming(run: Run, factor: float) -> Any:
     tracker: Any = sensing.tracker(run, "learned", 0)
+    # the spread is the exponential of this output
     with torch.no_grad():
         tracker.sensing.detector.votes.bias[-1] += log(factor)
     return tracker

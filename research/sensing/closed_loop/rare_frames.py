@@ -54,6 +54,7 @@ def without_doubt(tracker: SensingTracker) -> SensingTracker:
 
 def recordings(part: Literal["train", "validation"], keep: int) -> list[Recording]:
     """Each thinning of a part, both ways."""
+    # every frame is a start once, so that rare frames give as many intervals as all of them
     found = sensing_parts.recording_parts("real", part, 1)[0]
     one_way = cut(found.recording, found.frames)
     both = (one_way, backwards(one_way))

@@ -33,6 +33,7 @@ FIRST = 900_000  # no training has such a seed
 def scenes() -> Iterator[Recording]:
     """Each with other sizes, speeds and backgrounds."""
     for i in range(SCENES):
+        # a generator of its own, so that the picture of a scene does not reveal its settings
         generator = np.random.default_rng([777, i])
         scene = TumblingObjects(
             height=200,

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from research.sensing.variants.panned_picture import PannedPicture
 from spikebridge.data.images.photographs import photograph_texture
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.event_camera import EventCamera
 from spikebridge.data.simulation.families import with_photographs
-from spikebridge.data.simulation.panned_picture import PannedPicture
 from spikebridge.data.simulation.render import FrameCamera, Stimulus, render_recording, scene_seeds, split_of_seed
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.networks.sensing.data import RecordingPart

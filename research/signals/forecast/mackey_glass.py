@@ -26,8 +26,8 @@ import torch
 from jaxtyping import Float64
 
 from research.signals.forecast.network import continued, fit_readout, forecast_network
+from research.signals.forecast.series import POINTS_PER_LYAPUNOV_TIME, mackey_glass, smape
 from spikebridge.data.io.atomic import write_text
-from spikebridge.data.signals.mackey_glass import POINTS_PER_LYAPUNOV_TIME, mackey_glass, smape
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "mackey_glass.json"

@@ -111,6 +111,16 @@ def find_files(name: str, explicit: Path | None = None) -> tuple[Path, ...]:
     )
 
 
+def has_files(name: str) -> bool:
+    """True if the folder of the environment has the files of a data set."""
+    try:
+        find_files(name)
+    except DataError:
+        return False
+
+    return True
+
+
 def _missing(layout: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     return tuple(path for path in layout if not (folder / path).exists())
 

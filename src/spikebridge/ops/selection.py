@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -376,23 +375,6 @@ def native_on_pictures(name: str) -> Callable[[Tensor], bool]:
     return lambda x: _is_eager(x) and is_native(x) and not x.requires_grad and has_native(name)
 
 
-def _native_bin_events(x: np.ndarray) -> bool:
-    return x.dtype == np.uint16 and not is_reference() and has_native("spikebridge_event_image")
-
-
-def _native_fixed_convolution(x: Tensor, *layers: nn.Conv2d) -> bool:
-    if not _is_eager(x) or not is_native(x) or x.requires_grad or x.ndim != 4 or x.shape[1] != layers[0].in_channels:
-        return False
-    return all(map(_is_fixed, layers)) and has_native("spikebridge_fixed_convolutions")
-
-
-def _is_fixed(layer: nn.Conv2d) -> bool:
-    """True if plain C may run a convolution without gradients."""
-    plain = layer.groups == 1 and tuple(layer.dilation) == (1, 1) and layer.padding_mode == "zeros"
-    fits = plain and not isinstance(layer.padding, str) and layer.weight.dtype == torch.float32
-    return fits and not has_hooks(layer)
-
-
 def always(*_: Any) -> bool:
     """The predicate of a last path."""
     return True
@@ -484,14 +466,6 @@ OPERATIONS = {
         ),
         lambda _: (_pictures(4, 32, 16, 16), _convolution_of_pictures()),
     ),
-    "fixed convolution": Operation(
-        "convolutions of few pictures whose weights no longer change, one behind the other",
-        (
-            Path("native", "float32 on a CPU, without gradients, no hook on a layer", _native_fixed_convolution),
-            Path("torch", "always", always),
-        ),
-        lambda _: (torch.zeros(1, 8, 4, 4), nn.Conv2d(8, 8, 3)),
-    ),
     "sums": Operation(
         "leaky sums, means and alpha functions of kernels",
         (
@@ -509,14 +483,6 @@ OPERATIONS = {
         ),
         lambda _: (torch.zeros(9, 1, 8), torch.zeros(3)),
     ),
-    "graph sums": Operation(
-        "spikes summed over the connections of a spiking graph",
-        (
-            Path("sparse", "outside `reference()`", lambda: not is_reference()),
-            Path("dense", "always: a matrix a block", always),
-        ),
-        lambda _: (),
-    ),
     "live step": Operation(
         "one step of one sample by events",
         (
@@ -525,13 +491,5 @@ OPERATIONS = {
             Path("reference", "always: the network's own step", always),
         ),
         lambda _: (torch.zeros(1, 8),),
-    ),
-    "bin events": Operation(
-        "events of a bin: as a picture, and their number near a box",
-        (
-            Path("native", "columns of the type uint16, outside `reference()`", _native_bin_events),
-            Path("reference", "always: operations on all events", always),
-        ),
-        lambda _: (np.zeros(1, np.uint16),),
     ),
 }

@@ -1,5 +1,7 @@
 """N-MNIST files of digits: bytes worked by hand, damage, and repair."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -7,8 +9,13 @@ from hypothesis import strategies as st
 
 from nmnist_files import write_nmnist
 from spikebridge.data.events.events import EVENT
-from spikebridge.data.events.formats.nmnist import read_nmnist
+from spikebridge.data.events.files import EventFile, read_events
 from spikebridge.errors import DataError
+
+
+def read_nmnist(path: Path, repair: bool = False) -> EventFile:
+    return read_events(path, 34, 34, repair)
+
 
 one_event = st.tuples(st.integers(0, 2**23 - 1), st.integers(0, 33), st.integers(0, 33), st.booleans())
 event_lists = st.lists(one_event, min_size=1, max_size=50).map(lambda rows: np.array(sorted(rows), EVENT))
@@ -50,7 +57,7 @@ def test_any_bytes_are_events_or_one_clear_error(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "expected an N-MNIST .bin file, but the file is empty"),
+        (b"", "expected a file of events, but the file is empty"),
         (bytes(13), "byte 10: expected an event of 5 bytes, but only 3 are left"),
         (bytes(5) + bytes([34, 0, 0, 0, 0]), "1 outside the sensor of 34 x 34 pixels, first at index 1"),
         (bytes([0, 0, 0, 1, 0]) + bytes(5), "1 earlier than the event before, first at index 1"),
@@ -75,8 +82,10 @@ def test_repair_drops_and_sorts(tmp_path):
 
 
 def test_a_folder_and_a_missing_file_are_reported_apart(tmp_path):
+    folder = tmp_path / "digit.bin"
+    folder.mkdir()
     with pytest.raises(DataError, match="but this is a folder"):
-        read_nmnist(tmp_path)
+        read_nmnist(folder)
     with pytest.raises(DataError, match="but there is no such file"):
         read_nmnist(tmp_path / "nothing.bin")
 

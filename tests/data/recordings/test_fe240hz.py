@@ -133,6 +133,17 @@ def test_a_flat_maximum_is_reported():
     assert estimate.correlation < 0.1
 
 
+def test_the_bin_with_the_change_lies_between_the_two_frames():
+    frames = np.zeros((3, 8, 8), np.uint8)
+    frames[1:, :4, :4] = 100  # a corner becomes bright between frames 0 and 1
+    corner = np.tile(np.arange(16), 2).astype(np.uint16)
+    # all events in bin 1 of 6
+    edges = np.array([0, 0, 32, 32, 32, 32, 32])
+    events = EventBins(corner % 4, corner // 4, np.ones(32, bool), edges, 8, 8)
+
+    assert estimate_offset(frames, events, bins_per_frame=1).offset == 1
+
+
 def test_where_nothing_moves_the_offset_must_be_given():
     nothing = np.zeros(0, np.uint16)
     silent = EventBins(nothing, nothing, nothing.astype(bool), np.zeros(61, np.int64), 8, 8)

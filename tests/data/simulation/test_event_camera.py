@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from spikebridge.data.events.binning import bin_events
 from spikebridge.data.events.events import check_events, make_events
+from spikebridge.data.simulation._sensor_steps import initial_sensor, sensor_step
 from spikebridge.data.simulation.event_camera import (
     EventCamera,
     camera_step,
@@ -18,7 +18,6 @@ from spikebridge.data.simulation.event_camera import (
     keep_first_per_group,
     simulate,
 )
-from spikebridge.data.simulation.event_camera_torch import events_of_images, initial_sensor, sensor_step
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 pytestmark = pytest.mark.untyped
@@ -188,17 +187,6 @@ def test_a_pixel_does_what_a_pixel_walked_by_hand_does(levels, still_at, refract
         assert event["p"] == on and -1e-6 < t - event["t"] < 1
 
 
-@settings(max_examples=20)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_the_camera_in_steps_counts_the_same_events(seed):
-    images = rng(seed).random((5, 3, 4))
-    events = simulate(images, np.arange(5) * 1000, exact(0.2371), rng())
-    grid = bin_events(events, 3, 4, dt=0.001, num_bins=4, counts=True)
-    steps = events_of_images(torch.from_numpy(images)[:, None], exact(0.2371))
-
-    assert steps[:, 0].equal(grid.double())
-
-
 def test_events_are_sorted_and_on_the_sensor():
     images = rng(1).random((10, 6, 8))
     settings = EventCamera(refractory=1e-4, leak=10.0, shot_noise=50.0, first_event_per_group=0.003)
@@ -272,18 +260,6 @@ def test_impossible_settings_are_refused_by_name(name, value):
         EventCamera(**{name: value})
 
 
-def test_the_camera_in_steps_leaks_and_is_noisy_at_the_same_rates():
-    still = torch.full((11, 1, 30, 30), 0.5)
-    leaking = events_of_images(still, exact(leak=5.0), dt=0.1)
-
-    assert leaking[:, :, 1].sum() == 0
-    assert leaking[:, :, 0].sum((0, 1)).sub(5).abs().max() <= 1
-
-    noise = events_of_images(still, exact(shot_noise=10.0), dt=0.1, generator=torch.Generator().manual_seed(0))
-    assert abs(noise.sum().item() - 9000) < 4 * 95
-    assert abs(noise[:, :, 0].sum().item() - 4500) < 4 * 68
-
-
 def test_every_sample_in_steps_has_a_camera_of_its_own():
     state = initial_sensor(torch.zeros(2, 20, 20), EventCamera(), torch.Generator().manual_seed(0))
     assert not state.threshold[0].equal(state.threshold[1])
@@ -298,11 +274,6 @@ def test_random_numbers_are_never_drawn_from_the_global_generator():
     state = initial_sensor(torch.zeros(1, 2, 2), exact())
     with pytest.raises(ConfigError, match="shot_noise above 0 draws random numbers"):
         sensor_step(torch.zeros(1, 2, 2), state, exact(shot_noise=1.0))
-
-
-def test_one_image_in_steps_is_refused():
-    with pytest.raises(ShapeError, match="at least 2 images"):
-        events_of_images(torch.zeros(1, 1, 2, 2), exact())
 
 
 @pytest.fixture(scope="module")

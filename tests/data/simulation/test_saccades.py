@@ -4,7 +4,6 @@ import torch
 from spikebridge.data.images.digits import load_digits
 from spikebridge.data.simulation.event_camera import EventCamera
 from spikebridge.data.simulation.saccades import (
-    MNIST_SACCADES,
     Saccades,
     add_noise,
     hybrid_camera,
@@ -118,7 +117,7 @@ def test_binary_events_are_the_counts_cut_at_one(some_digits):
 def test_the_digit_stays_on_the_sensor():
     """A full image loses no light over the edge, whatever the path."""
     full = torch.ones(50, 28, 28)
-    seen = hybrid_camera(full, torch.zeros(50, dtype=torch.long), seeded(), MNIST_SACCADES)
+    seen = hybrid_camera(full, torch.zeros(50, dtype=torch.long), seeded(), Saccades(sensor=34, side=3.0))
 
     assert seen.frames.shape[-2:] == (34, 34)
     assert torch.allclose(seen.frames.sum((2, 3, 4)), torch.tensor(784.0), rtol=1e-4)

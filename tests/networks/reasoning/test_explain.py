@@ -13,7 +13,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.explain.explain import explain
 from spikebridge.networks.reasoning.explain.labels import fact_label, neuron_label, object_labels
-from spikebridge.networks.reasoning.explain.page import as_html, as_json, as_text
+from spikebridge.networks.reasoning.explain.page import as_html, as_text
 
 SCENE = Scene.from_lists(
     3,
@@ -187,14 +187,3 @@ def test_the_page_stands_alone_and_its_spikes_lead_to_their_causes() -> None:
     assert roots > 0
     assert "Is &lt;the red one&gt; responsible?" in page
     assert "red sphere is red" in page and "frame 50" in page
-
-
-def test_the_json_has_a_schema_with_a_version_and_every_step() -> None:
-    explanation = explain(SCENE, CAUSE)
-    plain = json.loads(as_json(explanation, "Why?"))
-
-    assert (plain["schema"], plain["version"]) == ("spikebridge.explanation", 1)
-    assert plain["answer"] == {"value": "correct", "status": "ok", "confidence": 1.0, "margin": 0.5}
-    assert [step["step"] for step in plain["steps"]] == list(range(len(explanation.steps)))
-    assert plain["reasons"][0]["neuron"] == "match"
-    assert plain["objects"] == ["blue cube", "red sphere", "green cylinder"]

@@ -3,9 +3,9 @@
 import pytest
 
 from spikebridge.errors import ConfigError
+from spikebridge.networks.reasoning.graph._units import program_spikes, program_unit
 from spikebridge.networks.reasoning.graph.compiler import compile_program
 from spikebridge.networks.reasoning.graph.layout import NeuronLayout
-from spikebridge.networks.reasoning.graph.units import program_spikes, program_unit
 from spikebridge.networks.reasoning.parsing.operators import OPERATORS, Operator, OperatorTable, Signature, with_blanks
 
 TABLE = OperatorTable()

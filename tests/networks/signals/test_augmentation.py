@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spikebridge.networks.signals.data.augmentation import (
+from spikebridge.networks.signals.data._augmentation import (
     add_noise,
     change_gains,
     change_speed,

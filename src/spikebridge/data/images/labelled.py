@@ -30,19 +30,7 @@ class LabelledImages(NamedTuple):
     labels: Int64[Tensor, " N"]
 
     def select(self, index: Tensor) -> "LabelledImages":
-        """The samples at these places, in this order.
-
-        Args:
-            index: int64 `(M,)` places, or bool `(N,)` marks.
-
-        Returns:
-            The M chosen samples.
-
-        Example:
-            >>> three = LabelledImages(torch.zeros(3, 2, 2), torch.tensor([7, 8, 9]))
-            >>> three.select(torch.tensor([2, 0])).labels
-            tensor([9, 7])
-        """
+        """The samples at these places `(M,)`, in this order, or with these marks `(N,)`."""
         return LabelledImages(self.images[index], self.labels[index])
 
 

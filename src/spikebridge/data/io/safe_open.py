@@ -95,9 +95,9 @@ def read_text(path: Path, expected: str, max_bytes: int = MAX_BYTES) -> str:
         raise DataError(f"{path}, byte {error.start}: expected {expected} in UTF-8, but got {error.reason}.") from None
 
 
-def checked_file(path: Path, expected: str, max_bytes: int | None = None) -> Path:
+def checked_file(path: Path, expected: str) -> Path:
     """The path of a file that may be opened, for a library that opens it by its name."""
-    with open_binary(path, expected, max_bytes):
+    with open_binary(path, expected):
         return path
 
 

@@ -37,34 +37,13 @@ class OffsetEstimate(NamedTuple):
 
 
 def estimate_offset(
-    frames: Sequence[Any] | NDArray[np.uint8], events: EventBins, bins_per_frame: int, search: int | None = None
+    frames: Sequence[Any] | NDArray[np.uint8], events: EventBins, bins_per_frame: int
 ) -> OffsetEstimate:
     """The shift between frames and event bins, by correlating the change of log intensity with the signed events.
 
-    Args:
-        frames: grey images of 0 to 255.
-        events: all events, by bin.
-        bins_per_frame: bins between two frames.
-        search: offsets from `-search` to `search` are tried; two frames without it.
-
-    Returns:
-        The best offset and its margin over others. A flat maximum gives a warning.
-
-    Raises:
-        DataError: nothing can be compared, as in a recording without motion.
-
-    Example:
-        >>> from spikebridge.data.events.binned import bin_sparse
-        >>> from spikebridge.data.events.events import make_events
-        >>> frames = np.zeros((3, 8, 8), np.uint8)
-        >>> frames[1:, :4, :4] = 100  # a corner becomes bright between frames 0 and 1
-        >>> corner = np.arange(16)
-        >>> events = make_events(t=[1500] * 16, x=corner % 4, y=corner // 4, p=[1] * 16)
-        >>> events = bin_sparse(np.concatenate([events, events]), 8, 8, dt=0.001, num_bins=6)  # all of them in bin 1
-        >>> estimate_offset(frames, events, bins_per_frame=1, search=2).offset  # so bin 1 lies between them
-        1
+    Offsets of up to two frames are tried. A flat maximum gives a warning, a recording without motion a `DataError`.
     """
-    search = 2 * bins_per_frame if search is None else search
+    search = 2 * bins_per_frame
     correlations = [
         _correlations(frames, events, k, bins_per_frame, search)
         for k in _frame_pairs(len(frames), events.num_bins, bins_per_frame, search)
@@ -94,23 +73,9 @@ def estimate_offset(
 def estimate_box_offset(
     boxes: Float[np.ndarray, "N 4"], frame_boxes: Float[np.ndarray, "F 4"], bins_per_frame: int
 ) -> int:
-    """The shift between boxes at the frames and boxes at the bins, by equality: frame k has box `ratio * k + shift`.
+    """The shift at which box `bins_per_frame * k + shift` of the bins is the box of frame k.
 
-    Args:
-        boxes: one a bin.
-        frame_boxes: one a frame.
-        bins_per_frame: boxes between two frames.
-
-    Returns:
-        The shift.
-
-    Raises:
-        DataError: no shift, or more than one, makes the boxes equal.
-
-    Example:
-        >>> boxes = np.arange(24.0).reshape(6, 4)
-        >>> estimate_box_offset(boxes, boxes[[1, 3, 5]], bins_per_frame=2)
-        1
+    No shift, or more than one, is a `DataError`.
     """
     shares = {}
     for shift in range(-_MAX_BOX_SHIFT, _MAX_BOX_SHIFT + 1):

@@ -194,10 +194,10 @@ def assemble_series(
     )
 
 
-def check_rate(rate_hz: object, where: str = "") -> None:
+def check_rate(rate_hz: object) -> None:
     """Refuses a sampling rate that is no finite number above 0."""
     if not is_positive(rate_hz):
-        raise ConfigError(f"{where}rate_hz is the number of samples a second, above 0, but got {rate_hz!r}")
+        raise ConfigError(f"rate_hz is the number of samples a second, above 0, but got {rate_hz!r}")
 
 
 def named_column(

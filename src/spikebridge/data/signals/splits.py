@@ -60,22 +60,7 @@ def group_folds(series: SensorSeries, num_folds: int | None = None) -> list[Seri
 
 
 def random_folds(series: SensorSeries, num_folds: int = 5, seed: int = 0) -> list[SeriesSplit]:
-    """Folds at random with equal shares of every class. They say nothing about people who are not in the data.
-
-    Args:
-        series: of at least as many series as folds.
-        num_folds: each tests on its share of every class.
-        seed: draws the order.
-
-    Raises:
-        ConfigError: fewer than 2 folds, or fewer series than folds.
-
-    Example:
-        >>> from spikebridge.data.signals.series import make_series
-        >>> series = make_series([np.zeros((3, 1))] * 6, rate_hz=50, label=[0, 0, 0, 1, 1, 1])
-        >>> [np.bincount(series.label[fold.test]).tolist() for fold in random_folds(series, num_folds=3)]
-        [[1, 1], [1, 1], [1, 1]]
-    """
+    """Folds at random with equal shares of every class. They say nothing about people who are not in the data."""
     if not 2 <= num_folds <= len(series):
         raise ConfigError(f"{len(series)} series allow 2 to {len(series)} folds, but {num_folds} are asked for")
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from spikebridge.data.simulation._sensor_steps import check_steppable, initial_sensor, sensor_step
 from spikebridge.data.simulation.event_camera import EventCamera
-from spikebridge.data.simulation.event_camera_torch import check_steppable, initial_sensor, sensor_step
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 # a dark current of a tenth of white: then about 7 % of pixels have an event in a step
@@ -61,10 +61,6 @@ class Saccades:
     def border(self) -> int:
         """Pixels left free on each side of the digit, so that it stays on the sensor."""
         return ceil(self.side)
-
-
-# 28 x 28 images keep their scale, with 3 px around them for the motion, as on the sensor of N-MNIST
-MNIST_SACCADES = Saccades(sensor=34, side=3.0)
 
 
 def triangle_path(

@@ -29,39 +29,25 @@ _AROUND = 2 * pi * np.arange(180) / 180
 
 @dataclass(frozen=True, eq=False)
 class TumblingObjects(ObjectScene):
-    """A scene with one target: irregular objects that tumble.
+    """A scene with one target: irregular objects that tumble."""
 
-    Args:
-        size: mean length of the target's axes, when nothing is foreshortened [px].
-        speed: mean speed of the target [px/s], stops included.
-        num_distractors: other objects, always behind the target.
-        turning: largest angle of objects to each side, in the plane of the image [rad].
-        num_panels: rectangles of one brightness in the background: doors, screens, shelves.
-        tumbling: strength of the rotation out of the image plane, 0 to 1; at 1 axes go from two thirds to one and a
-            half of their length, and all of the texture that is visible at first may be hidden later.
-        leaves: most objects and the background are covered with shapes of uniform grey (`dead_leaves`).
-        textures: textures of the target and of the distractors after it, grey in [0, 1]; the others are generated. The
-            middle third of one is visible at first.
-
-    The other settings are those of `ObjectScene`: `height`, `width`, `seed`, `scale_change`, `light_change`,
-    `camera_motion` and `background`.
-
-    Raises:
-        ConfigError: a setting is out of range, or the objects do not fit into the image.
-
-    Example:
-        >>> scene = TumblingObjects(height=64, width=64, size=16, seed=3)
-        >>> scene.image(0.1).shape, bool((scene.image(0.1) <= 1).all())
-        ((64, 64), True)
-    """
-
+    # mean length of the target's axes, when nothing is foreshortened [px]
     size: float = 28.0
+    # mean speed of the target, stops included [px/s]
     speed: float = 200.0
+    # other objects, always behind the target
     num_distractors: int = 3
+    # largest angle of objects to each side, in the plane of the image [rad]
     turning: float = 0.8
+    # rectangles of one brightness in the background: doors, screens, shelves
     num_panels: int = 6
+    # strength of the rotation out of the image plane, 0 to 1; at 1 axes go from two thirds to one and a half of their
+    # length, and all of the texture that is visible at first may be hidden later
     tumbling: float = 1.0
+    # most objects and the background are covered with shapes of uniform grey (`dead_leaves`)
     leaves: bool = False
+    # of the target and of the distractors after it, grey in [0, 1]; the others are generated; the middle third of one
+    # is visible at first
     textures: tuple[Float[np.ndarray, "_ _"], ...] = ()
 
     def __post_init__(self) -> None:

@@ -45,23 +45,11 @@ class BalancedPairs:
     In half of the share `same_group` a pair is one task twice (to be shown with two sets of images), in the other half
     two tasks of one group. The other pairs are two tasks of different groups. If no group has two tasks, all of the
     share are one task twice; if there is one group alone, all others are two tasks of it as well.
-
-    Args:
-        tasks: `(M,)`, the tasks to draw from.
-        group: `(K,)`, the group of every task.
-        same_group: share of pairs in one group, 0 to 1.
-
-    Raises:
-        ConfigError: no task, or a share outside 0 to 1.
-
-    Example:
-        >>> pairs = BalancedPairs(torch.arange(4), torch.tensor([0, 0, 1, 1]), same_group=1.0)
-        >>> first, second = pairs.draw(100, torch.Generator().manual_seed(0))
-        >>> bool((first // 2 == second // 2).all())
-        True
     """
 
+    # to draw from
     tasks: Int64[Tensor, " M"]
+    # of every task
     group: Int64[Tensor, " K"]
     same_group: float = 0.5
 

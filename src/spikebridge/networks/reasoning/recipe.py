@@ -32,7 +32,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from spikebridge.data.catalog import refuse_data_folder
+from spikebridge.data.catalog import has_files, refuse_data_folder
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridUnit
 from spikebridge.networks.reasoning import _report
@@ -47,7 +47,6 @@ from spikebridge.networks.reasoning.training.labels import (
     Split,
     cause_questions,
     generated_split,
-    has_real_data,
     real_split,
 )
 from spikebridge.networks.reasoning.training.parser import PARSERS, train_parser
@@ -213,7 +212,7 @@ def _build_units(config: Config, seed: int) -> tuple[CollisionUnit, PresenceUnit
 def _is_real(config: Config, data: Path | None = None) -> bool:
     """True if the real scenes are used; a folder that was named must have them."""
     if config.scenes == "auto":
-        return data is not None or has_real_data()
+        return data is not None or has_files("clevrer")
 
     if config.scenes == "generated":
         refuse_data_folder(data, "generated scenes")

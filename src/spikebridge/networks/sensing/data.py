@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikebridge.data.catalog import find_files, refuse_data_folder
+from spikebridge.data.catalog import find_files, has_files, refuse_data_folder
 from spikebridge.data.recordings.load import load_recording
 from spikebridge.data.recordings.recording import Recording, temporal_splits
 from spikebridge.data.recordings.video_clips import clip_recording, find_clips
@@ -63,7 +63,7 @@ def recording_parts(
     elif kind not in _RECORDINGS:
         refuse_data_folder(data, f"the recording {kind}")
 
-    if kind == "generated" or (kind == "auto" and data is None and not _has_real(data)):
+    if kind == "generated" or (kind == "auto" and data is None and not has_files("fe240hz")):
         parts = generated_parts(split, num_scenes, scenes)
     else:
         recording = _load(find_files("fe240hz", data)[0].parent if kind in _RECORDINGS else _own_folder(kind))
@@ -135,16 +135,6 @@ def _own_folder(path: str) -> Path:
     return folder
 
 
-def _has_real(data: Path | None) -> bool:
-    """True if the folder with data sets has the real recording."""
-    try:
-        find_files("fe240hz", data)
-    except DataError:
-        return False
-
-    return True
-
-
 def subsample_part(part: RecordingPart, keep_every: int, num_before: int = 0) -> RecordingPart:
     """A part with every N-th frame of the recording; it needs `num_before` frames before its first one."""
     first, stop = (-(-frame // keep_every) for frame in (part.frames.start, part.frames.stop))
@@ -195,9 +185,9 @@ def tumbling_parts(split: str, num_scenes: int) -> list[RecordingPart]:
     return parts
 
 
-def clip_parts(data: Path | None = None) -> list[RecordingPart]:
+def clip_parts() -> list[RecordingPart]:
     """Video clips of the folder with data sets: boxes in frames, no events."""
-    folders = find_clips(None if data is None else data / "tracking")
+    folders = find_clips()
     if not folders:
         raise DataError(
             "there are no clips of OTB or VOT in the folder `tracking` of SPIKEBRIDGE_DATA; leave out clips"

@@ -252,11 +252,9 @@ class _Totals:
 
 
 @contextmanager
-def progress_reporter(
-    total: int, quiet: bool = False, console: Console | None = None
-) -> Iterator[Callable[..., None] | None]:
-    """An `on_box` of `track_recording` that shows the progress over `total` bins, on stderr by default."""
-    console = console or Console(stderr=True)
+def progress_reporter(total: int, quiet: bool = False) -> Iterator[Callable[..., None] | None]:
+    """An `on_box` of `track_recording` that shows the progress over `total` bins, on stderr."""
+    console = Console(stderr=True)
     if quiet:
         yield None
     elif console.is_terminal:

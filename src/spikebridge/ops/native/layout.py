@@ -9,22 +9,15 @@ import ctypes
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Bool, UInt16
 from torch import Tensor
 
-from spikebridge.errors import ShapeError
 from spikebridge.ops.native.library import LoopPlan, Signal, Value, library
 from spikebridge.ops.native.memory_pool import pool_empty
 
 _MIN_COLUMNS = 32  # of a group; shorter rows are copied side by side, which is faster
 _LINE = 16  # numbers in a cache line; chunks are whole lines, or two threads would write to one
 _WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
-
-
-EventColumns = tuple[UInt16[np.ndarray, " N"], UInt16[np.ndarray, " N"], Bool[np.ndarray, " N"]]
-"""Columns and rows of events, and whether pixels became brighter."""
 
 
 class AxisOrder(NamedTuple):
@@ -152,14 +145,6 @@ def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int, whole: boo
 
     plan.chunk = chunk
     return plan
-
-
-def dense_columns(x: np.ndarray, y: np.ndarray, is_on: np.ndarray) -> EventColumns:
-    """Columns of events without gaps between their numbers; a `ShapeError` where they differ in length."""
-    if not x.shape == y.shape == is_on.shape:
-        raise ShapeError(f"columns of events of one length were expected, but got {x.shape}, {y.shape}, {is_on.shape}")
-
-    return np.ascontiguousarray(x, np.uint16), np.ascontiguousarray(y, np.uint16), np.ascontiguousarray(is_on, np.bool_)
 
 
 def address_of(tensor: Tensor | None) -> int | None:

@@ -11,24 +11,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from spikebridge.data.events.events import CheckedEvents, check_events, make_events
 from spikebridge.data.events.formats.event_format import Chunks, DecodedSize, ReadOptions
 from spikebridge.data.io.column import CHUNK_ROWS
 from spikebridge.data.io.safe_open import open_binary
 from spikebridge.errors import DataError
 
-SENSOR = 34
 _RECORD_BYTES = 5
 _MAX_BYTES = 2**27
-
-
-def read_nmnist(path: Path, repair: bool = False) -> CheckedEvents:
-    """The checked events of one digit; `repair` drops those outside the sensor and sorts the rest by time."""
-    chunks = [make_events(*columns) for columns in _chunks(path, allow_truncated=False)]
-    try:
-        return check_events(np.concatenate(chunks), SENSOR, SENSOR, repair)
-    except DataError as error:
-        raise DataError(f"{path} (an event is {_RECORD_BYTES} bytes): {error}") from error
 
 
 def nmnist_events(path: Path, options: ReadOptions) -> tuple[Chunks, None]:

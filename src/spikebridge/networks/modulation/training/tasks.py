@@ -17,6 +17,7 @@ from spikebridge.networks.modulation.config import DatasetName
 from spikebridge.training.continual.task import Task
 
 NUM_FEATURES = {"digits": 64, "mnist": 784}
+_BATCH_SIZE = 2000  # preactivations of a whole set need much memory
 
 
 class LabelledInputs(NamedTuple):
@@ -33,11 +34,10 @@ class LabelledInputs(NamedTuple):
         """All samples of a task, as recordings of one step."""
         return self.inputs.index_select(-1, permutation).float().unsqueeze(0)
 
-    def permuted_batches(self, permutation: Int64[Tensor, " d"], batch_size: int = 2000) -> Iterator[Tensor]:
+    def permuted_batches(self, permutation: Int64[Tensor, " d"]) -> Iterator[Tensor]:
         """All samples of a task in batches."""
-        # preactivations of a whole set need much memory
-        for start in range(0, len(self.labels), batch_size):
-            yield LabelledInputs(self.inputs[start : start + batch_size], self.labels).permuted(permutation)
+        for start in range(0, len(self.labels), _BATCH_SIZE):
+            yield LabelledInputs(self.inputs[start : start + _BATCH_SIZE], self.labels).permuted(permutation)
 
 
 class TaskSequence(NamedTuple):

@@ -23,7 +23,7 @@ from spikebridge.hybrid import HybridUnit, Tumbling
 from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.networks.reasoning.events import collision_inputs as inputs
-from spikebridge.neurons.surrogate import ARCTAN, Surrogate
+from spikebridge.neurons.surrogate import ARCTAN
 from spikebridge.ops.precision import cast_for
 
 _PEAK_WIDTH = 2  # samples on either side of the highest score that give the frame
@@ -77,26 +77,25 @@ def temporal_conv(num_inputs: int, num_outputs: int, width: int = 3, dilation: i
 class Residual(nn.Module):
     """Residual block of two temporal convolutions."""
 
-    def __init__(self, num_features: int, dilation: int, dropout: float) -> None:
+    def __init__(self, num_features: int, dilation: int) -> None:
         super().__init__()
         self.first = temporal_conv(num_features, num_features, dilation=dilation)
         self.second = temporal_conv(num_features, num_features, dilation=dilation)
         self.norm_in = nn.GroupNorm(4, num_features)
         self.norm_between = nn.GroupNorm(4, num_features)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B F 1 T"]) -> Float[Tensor, "B F 1 T"]:
         """The input plus the residual."""
         h = self.first(F.silu(self.norm_in(x)))
-        return x + self.second(self.dropout(F.silu(self.norm_between(h))))
+        return x + self.second(F.silu(self.norm_between(h)))
 
 
 class _CollisionTimeScores(nn.Module):
     """Scores of "collides at sample t" for every t, and of "never": a pair collides at most once."""
 
-    def __init__(self, num_features: int, dropout: float) -> None:
+    def __init__(self, num_features: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(*(Residual(num_features, dilation, dropout) for dilation in (1, 2, 4, 1)))
+        self.body = nn.Sequential(*(Residual(num_features, dilation) for dilation in (1, 2, 4, 1)))
         self.at = temporal_conv(num_features, 1, width=1)
         self.never = nn.Sequential(nn.Linear(2 * num_features, num_features), nn.SiLU(), nn.Linear(num_features, 1))
 
@@ -114,10 +113,10 @@ class CollisionSpike(Discretizer):
 
     v_threshold: Tensor
 
-    def __init__(self, v_threshold: float = 0.0, surrogate: Surrogate = ARCTAN) -> None:
+    def __init__(self, v_threshold: float) -> None:
         super().__init__()
         self.register_buffer("v_threshold", torch.tensor(v_threshold))
-        self.surrogate = surrogate
+        self.surrogate = ARCTAN
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Float[Tensor, "K M B *N2"], None]:
         """From scores `(K, M, B, T + 1)` to spike and frame `(K, M, B, 2)`."""
@@ -144,12 +143,12 @@ def expected_frame(scores: Float[Tensor, "*B T"]) -> Float[Tensor, "*B"]:
 class CollisionUnit(HybridUnit):
     """The learned hybrid unit `Y = Q . F . H . W (X)` from the tracks of pairs to collisions."""
 
-    def __init__(self, num_features: int = 48, v_threshold: float = 0.0, dropout: float = 0.0) -> None:
+    def __init__(self, num_features: int = 48) -> None:
         super().__init__(
             Tumbling(inputs.NUM_SAMPLES),
             TemporalConvolution(inputs.NUM_CHANNELS, num_features),
-            _CollisionTimeScores(num_features, dropout),
-            CollisionSpike(v_threshold),
+            _CollisionTimeScores(num_features),
+            CollisionSpike(0.0),
         )
 
     def scores(self, pairs: inputs.CandidatePairs, orders: int = 2) -> Float[Tensor, "P T2"]:

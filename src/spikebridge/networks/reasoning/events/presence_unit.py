@@ -31,7 +31,7 @@ class _PresenceScores(nn.Module):
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(*(Residual(num_features, dilation, 0.0) for dilation in (1, 2, 4)))
+        self.body = nn.Sequential(*(Residual(num_features, dilation) for dilation in (1, 2, 4)))
         self.at = temporal_conv(num_features, 2, width=1)
 
     def forward(self, h: Float[Tensor, "B F T"]) -> Float[Tensor, "B 2 T"]:

@@ -1,4 +1,4 @@
-"""Explanations as text, as JSON, and as one self-contained HTML page.
+"""Explanations as text, and as one self-contained HTML page.
 
 The page shows key frames of the video, the answer, and for each choice a replay of the graph, in which a click on a
 spike shows its causes, and the chain of causes as a table.
@@ -6,10 +6,7 @@ spike shows its causes, and the chain of causes as a table.
 
 import base64
 import io
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 from markupsafe import escape
@@ -25,7 +22,6 @@ from spikebridge.networks.reasoning.explain.labels import object_labels
 from spikebridge.networks.reasoning.graph.readout import GraphAnswer
 from spikebridge.networks.reasoning.simulation.render import PALETTE
 
-_SCHEMA_VERSION = 1  # of the JSON; it changes when a field is renamed or goes
 _SPIKE_KINDS = ("by other neurons", "from outside", "needed by the answer")
 _REPLAY_TEXT = (
     "Each row is a neuron of the graph, each column a time step. A click on a spike shows the spikes that it needed."
@@ -53,40 +49,6 @@ def as_text(explanation: Explanation, question: str = "") -> str:
         lines += [f"    step {one.step}, {one.neuron}{_fact_text(one)}" for one in link.evidence]
 
     return "\n".join(lines)
-
-
-def as_json(explanation: Explanation, question: str = "") -> str:
-    """The explanation as a JSON document, with a version of its schema."""
-    return json.dumps(_as_dict(explanation, question), indent=1)
-
-
-def _as_dict(explanation: Explanation, question: str = "") -> dict[str, Any]:
-    world = explanation.program.world
-    return {
-        "schema": "spikebridge.explanation",
-        "version": _SCHEMA_VERSION,
-        "video": explanation.scene.video,
-        "question": question,
-        "program": list(explanation.tokens),
-        "preset": explanation.options.preset.name,
-        # the names of version 1 of the schema: world `supposed`, `reasons` with `says` and `grounds`
-        "world": "supposed" if world == "counterfactual" else world,
-        "answer": asdict(explanation.answer),
-        "objects": explanation.objects,
-        "events": explanation.events,
-        "steps": [asdict(step) for step in explanation.steps],
-        "reasons": [
-            {
-                "step": step.step,
-                "neuron": step.neuron,
-                "says": step.meaning,
-                "grounds": [asdict(one) for one in step.evidence],
-                "instruction": step.instruction,
-            }
-            for step in explanation.cause_chain
-        ],
-        "removal": None if explanation.removal is None else _as_dict(explanation.removal),
-    }
 
 
 def as_html(explanation: Explanation, question: str = "", frames: Sequence[tuple[str, Image.Image]] = ()) -> str:

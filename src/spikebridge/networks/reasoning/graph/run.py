@@ -15,7 +15,9 @@ import torch
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.networks.reasoning.data.scene import Question, Scene
+from spikebridge.networks.reasoning.graph._units import program_spikes, program_unit, stimulus_sizes
 from spikebridge.networks.reasoning.graph.compiler import Instructions, compile_program
+from spikebridge.networks.reasoning.graph.graph_sums import Path
 from spikebridge.networks.reasoning.graph.layout import PRESETS, NeuronLayout, Preset, preset_of
 from spikebridge.networks.reasoning.graph.readout import (
     GraphAnswer,
@@ -28,11 +30,9 @@ from spikebridge.networks.reasoning.graph.readout import (
     with_removal,
 )
 from spikebridge.networks.reasoning.graph.spiking_graph import SpikingGraph, StimulusSpikes, warn_of_sums
-from spikebridge.networks.reasoning.graph.units import program_spikes, program_unit, stimulus_sizes
 from spikebridge.networks.reasoning.graph.wiring import Connections, neuron_indices, wire
 from spikebridge.networks.reasoning.graph.worlds import World, Worlds, build_worlds
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable, with_blanks
-from spikebridge.ops.graph_sums import Path
 
 # Reads collisions from trajectories: returns the same scenes with other collisions (`Scene.with_collisions`).
 CollisionSource: TypeAlias = Callable[[Sequence[Scene]], Sequence[Scene]]
@@ -42,7 +42,7 @@ _MAX_WORLDS = 1024  # worlds of one graph; more are split, so that memory does n
 
 @dataclass(frozen=True)
 class Execution:
-    """Device of the graph, and summation of spikes: `dense`, `sparse` or `events`, all with equal spikes."""
+    """Device of the graph, and summation of spikes: `dense` or `sparse`, both with equal spikes."""
 
     path: Path | None = None
     device: str = "cpu"

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from spikebridge.networks.reasoning.graph.graph_sums import Path, Weights, graph_sums
 from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED, NeuronIndices, Preset
 from spikebridge.networks.reasoning.graph.wiring import ConnectionKind, Connections
-from spikebridge.ops.graph_sums import Path, Weights, graph_sums
 
 
 class StimulusSpikes(NamedTuple):
@@ -40,7 +40,7 @@ class GraphState(NamedTuple):
 
 
 class SpikingGraph:
-    """The graph of a batch of worlds; `path` is that of `spikebridge.ops.graph_sums`."""
+    """The graph of a batch of worlds; `path` is that of `spikebridge.networks.reasoning.graph.graph_sums`."""
 
     def __init__(
         self,

@@ -34,9 +34,9 @@ class ParsedProgram(NamedTuple):
 class Parser(nn.Module):
     """A transformer from texts to programs."""
 
-    def __init__(self, num_features: int = 144, num_layers: int = 2, vocabulary: Vocabulary | None = None) -> None:
+    def __init__(self, num_features: int = 144, num_layers: int = 2) -> None:
         super().__init__()
-        self.vocabulary = vocabulary if vocabulary is not None else Vocabulary()
+        self.vocabulary = Vocabulary()
         self.grammar = Grammar(self.vocabulary)
         self.read = nn.Embedding(len(self.vocabulary.inputs), num_features)
         self.wrote = nn.Embedding(len(self.vocabulary.outputs), num_features)

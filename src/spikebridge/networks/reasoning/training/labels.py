@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.data.catalog import find_files
-from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import Choice, Question, Scene, object_tokens
@@ -64,16 +63,6 @@ def real_split(num_validation: int, seed: int, data: Path | None = None) -> Spli
 
 def _videos_of(path: Path) -> set[int | str]:
     return {question.video for question in read_questions(path).questions}
-
-
-def has_real_data(data: Path | None = None) -> bool:
-    """True if the data folder has the real scenes and questions."""
-    try:
-        find_files("clevrer", data)
-    except DataError:
-        return False
-
-    return True
 
 
 @lru_cache(maxsize=2)  # generation takes longer than training on a few videos

@@ -73,14 +73,14 @@ def texts_of(questions: Sequence[Question]) -> list[SampledText]:
     return texts
 
 
-def train_parser(config: ParserConfig, run: Run, quiet: bool = False, data: Path | None = None) -> dict[str, Any]:
+def train_parser(config: ParserConfig, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains the parser and scores it on generated texts of other seeds, and on real ones if they exist."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         parser = Parser(config.num_features, config.num_layers)
 
     texts = sample_texts(config.seed, config.num_texts)
-    real = _real_texts(config, data)
+    real = _real_texts(config)
     if real:
         texts += texts_of(read_questions(real["train"]).questions)
 
@@ -128,13 +128,13 @@ def _objective(parser: Parser, batch: dict[str, Tensor]) -> tuple[Tensor, dict[s
     return loss, {"whole": right}
 
 
-def _real_texts(config: ParserConfig, data: Path | None) -> dict[str, Path]:
+def _real_texts(config: ParserConfig) -> dict[str, Path]:
     """Files of real texts to train on and to test with; none where the data is missing."""
     if config.real == "no":
         return {}
 
     try:
-        files = {path.name.partition(".")[0]: path for path in find_files("clevrer", data)}
+        files = {path.name.partition(".")[0]: path for path in find_files("clevrer")}
     except DataError:
         if config.real == "yes":
             raise

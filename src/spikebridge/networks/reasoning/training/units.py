@@ -42,6 +42,7 @@ from spikebridge.training.batches import Batches
 from spikebridge.training.phase import WHOLE, Phase
 
 THRESHOLDS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0)  # candidates of the collision spike, log-odds
+_NUM_QUESTIONS = 4  # descriptive ones about each scene
 # largest distance [px] and smallest acceleration [px/sample] of the fixed unit
 _RULES = tuple(product((16.0, 18.0, 20.0, 22.0), (0.2, 0.3, 0.5, 0.8)))
 
@@ -198,10 +199,10 @@ def choose_thresholds(unit: CollisionUnit, presence: PresenceUnit, scenes: Scene
     return {"thresholds": best, "tried": tried}
 
 
-def _descriptive_questions(scenes: Sequence[Scene], seed: int = 0, num_each: int = 4) -> list[Question]:
+def _descriptive_questions(scenes: Sequence[Scene]) -> list[Question]:
     """Descriptive questions about reference scenes, with answers of the symbolic executor."""
-    generator = np.random.default_rng([19, seed])
-    questions = [descriptive_question(scene, generator) for scene in scenes for _ in range(num_each)]
+    generator = np.random.default_rng([19, 0])
+    questions = [descriptive_question(scene, generator) for scene in scenes for _ in range(_NUM_QUESTIONS)]
     # a question that the executor refuses has no answer to compare with
     answers, _ = execute(scenes, questions)
 

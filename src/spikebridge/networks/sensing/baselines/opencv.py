@@ -31,8 +31,8 @@ class _OpenCVState(NamedTuple):
 class OpenCVTracker:
     """A tracker of OpenCV; see `OpenCVDetector`."""
 
-    def __init__(self, kind: OpenCVKind, brightened: float = 2.0) -> None:
-        self.detector = OpenCVDetector(kind, brightened)
+    def __init__(self, kind: OpenCVKind) -> None:
+        self.detector = OpenCVDetector(kind)
 
     def step(self, inputs: Inputs, state: _OpenCVState | None) -> tuple[Float[np.ndarray, "4"], _OpenCVState]:
         """The box in the last frame, and the new state; the first step has a frame and its box."""

@@ -31,6 +31,8 @@ STRIDE = 2
 LOG_OFFSET = 8.0
 # added to the variance of a frame's logarithm, so that a frame of one grey gives zeros
 VARIANCE_FLOOR = 1e-6
+# time constant of the membranes before training [s]
+_INITIAL_TAU = 0.013
 
 
 def log_intensity(frames: Float[Tensor, "*B 1 H W"]) -> Float[Tensor, "*B 1 H W"]:
@@ -61,10 +63,10 @@ class WhatPathway(nn.Module):
 class WherePathway(Stateful):
     """The SNN: the change of features by each bin of events, of a linear and of a spiking branch.
 
-    A bin lasts `dt` seconds; None where a network binds it. `tau` is the initial time constant of the membranes [s].
+    A bin lasts `dt` seconds; None where a network binds it.
     """
 
-    def __init__(self, num_features: int = 8, *, dt: float | None = None, tau: float = 0.013) -> None:
+    def __init__(self, num_features: int = 8, *, dt: float | None = None) -> None:
         super().__init__()
         n = num_features
         self.straight = nn.Conv2d(2, n, 5, STRIDE, 2, bias=False)
@@ -72,7 +74,7 @@ class WherePathway(Stateful):
         self.spiking = Sequential(
             conv=nn.Conv2d(2, n, 5, STRIDE, 2, bias=False),
             norm=nn.BatchNorm2d(n),
-            lif=LIF(torch.full((n, 1, 1), tau), dt=dt, learn=("tau",)),
+            lif=LIF(torch.full((n, 1, 1), _INITIAL_TAU), dt=dt, learn=("tau",)),
             out=nn.Conv2d(n, n, 3, 1, 1, bias=False),
         )
 

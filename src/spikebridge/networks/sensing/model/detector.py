@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.model.backbones import STRIDE, WhatPathway
 from spikebridge.networks.sensing.model.background import log_contrast
-from spikebridge.networks.sensing.model.heads import MASK_SIZE, cross_spectrum, cut_out
+from spikebridge.networks.sensing.model.heads import HARDNESS, MASK_SIZE, cross_spectrum, cut_out
 from spikebridge.ops.saturation import clip
 
 # side of a patch [its own px]
@@ -45,7 +45,9 @@ _UNKNOWN_CONTRAST = 0.25
 _MIN_WEIGHT = 0.02
 # sides of a detected box [px]
 MIN_SIZE = 2.0
-MASK_HARDNESS = 4.0
+_NUM_FEATURES = 8
+# channels of a layer; twice as many where cells are twice as large
+_NUM_HIDDEN = 64
 
 
 class Detection(NamedTuple):
@@ -68,18 +70,15 @@ def blend_templates(first: Tensor, newest: Tensor, a: float) -> Tensor:
 
 
 class TargetDetector(nn.Module):
-    """A convolutional network on the patches of a predicted box. Each cell votes for a box, weighted by its odds.
+    """A convolutional network on the patches of a predicted box. Each cell votes for a box, weighted by its odds."""
 
-    Layers have `num_hidden` channels, and twice as many where cells are twice as large.
-    """
-
-    def __init__(self, num_features: int = 8, num_hidden: int = 64) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.what = WhatPathway(num_features)
-        n = num_hidden
+        self.what = WhatPathway(_NUM_FEATURES)
+        n = _NUM_HIDDEN
 
         self.body = nn.Sequential(
-            *_layer(4 * num_features + 7, n, 2),
+            *_layer(4 * _NUM_FEATURES + 7, n, 2),
             *_layer(n, n, 1),
             *_layer(n, 2 * n, 2),
             *_layer(2 * n, 2 * n, 1),
@@ -259,7 +258,7 @@ def target_mask(boxes: Float[Tensor, "B 4"], num_cells: int) -> Float[Tensor, "B
     y = steps / half[:, 1:]
     distance = (x.square()[:, None, :] + y.square()[:, :, None]).sqrt()
 
-    return torch.sigmoid(MASK_HARDNESS * (1 - distance)).unsqueeze(1)
+    return torch.sigmoid(HARDNESS * (1 - distance)).unsqueeze(1)
 
 
 def cell_offsets(num_cells: int, like: Tensor) -> Float[Tensor, " N"]:

@@ -21,6 +21,10 @@ from spikebridge.ops.precision import upcast
 
 # half axes of the mask of a template, in sides of the target
 MASK_SIZE = 0.55
+# added to them [px]
+MARGIN = 1.0
+# steepness of the edge of a mask
+HARDNESS = 4.0
 
 Size = tuple[int, int]
 
@@ -28,13 +32,11 @@ Size = tuple[int, int]
 class Template(nn.Module):
     """The target's features: those of the frame inside a soft ellipse, minus the mean of the features outside.
 
-    The half axes are `0.55 w + margin` [px]; at the edge the mask falls from 1 to 0, the faster the harder.
+    The half axes are `0.55 w + MARGIN` [px]; at the edge the mask falls from 1 to 0.
     """
 
-    def __init__(self, margin: float = 1.0, hardness: float = 4.0, stride: int = STRIDE) -> None:
+    def __init__(self, stride: int = STRIDE) -> None:
         super().__init__()
-        self.margin = margin
-        self.hardness = hardness
         self.stride = stride
 
     def forward(self, features: Float[Tensor, "B C H W"], box: Float[Tensor, "B 4"]) -> Float[Tensor, "B C H W"]:
@@ -43,13 +45,13 @@ class Template(nn.Module):
 
     def mask(self, features: Float[Tensor, "B C H W"], box: Float[Tensor, "B 4"]) -> Float[Tensor, "B 1 H W"]:
         """1 on the target, 0 away from it."""
-        half = MASK_SIZE * box[:, 2:] + self.margin
+        half = MASK_SIZE * box[:, 2:] + MARGIN
         y, x = (cell_places(n, features, self.stride) for n in features.shape[2:])
         x = (x - box[:, :1]) / half[:, :1]
         y = (y - box[:, 1:2]) / half[:, 1:]
         distance = (x.square().unsqueeze(1) + y.square().unsqueeze(2)).sqrt()
 
-        return torch.sigmoid(self.hardness * (1 - distance)).unsqueeze(1)
+        return torch.sigmoid(HARDNESS * (1 - distance)).unsqueeze(1)
 
 
 def cut_out(features: Float[Tensor, "B C H W"], mask: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H W"]:

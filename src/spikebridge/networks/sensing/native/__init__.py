@@ -1,7 +1,9 @@
 """Kernels that the tracker alone uses, in plain C, each with the operation that says where it runs."""
 
 from spikebridge.networks.sensing.native.alignment import ALIGNMENT
+from spikebridge.networks.sensing.native.bin_events import BIN_EVENTS
 from spikebridge.networks.sensing.native.correlation import TEMPLATE_FITS
+from spikebridge.networks.sensing.native.fixed_convolution import FIXED_CONVOLUTION
 from spikebridge.networks.sensing.native.orientation import ORIENTATION
 from spikebridge.networks.sensing.native.pathway import PATHWAY_STEP
 from spikebridge.networks.sensing.native.places import MEAN_PLACES
@@ -18,4 +20,6 @@ OPERATIONS: dict[str, Operation] = {
     "template fits": TEMPLATE_FITS,
     "alignment": ALIGNMENT,
     "mean places": MEAN_PLACES,
+    "fixed convolution": FIXED_CONVOLUTION,
+    "bin events": BIN_EVENTS,
 }

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from numpy.typing import NDArray
 
-from spikebridge.networks.sensing.native.job import Job, doubles, floats, integers, pointers
+from spikebridge.networks.sensing.native.job import Job, doubles, floats
+from spikebridge.ops.native.library import int64_fields, pointer_fields
 from spikebridge.ops.selection import Operation, Path, always, has_native, is_reference, select
 
 Motion = Float[np.ndarray, "2 3"]
@@ -39,11 +40,11 @@ class _Job(Job):
     """`Alignment` of alignment.h."""
 
     _fields_ = [
-        *integers("height", "width", "number"),
-        *pointers("picture", "positions", "values", "weights", "slopes"),
+        *int64_fields("height", "width", "number"),
+        *pointer_fields("picture", "positions", "values", "weights", "slopes"),
         *floats("extent_x", "extent_y"),
-        *integers("num_steps"),
-        *pointers("motion"),
+        *int64_fields("num_steps"),
+        *pointer_fields("motion"),
         *doubles("misfit"),
     ]
 

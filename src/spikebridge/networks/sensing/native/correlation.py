@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.errors import ShapeError
-from spikebridge.networks.sensing.native.job import Job, integers, pointers
+from spikebridge.networks.sensing.native.job import Job
+from spikebridge.ops.native.library import int64_fields, pointer_fields
 from spikebridge.ops.selection import PICTURES, Operation, Path, always, native_on_pictures
 
 TEMPLATE_FITS = Operation(
@@ -29,8 +30,8 @@ class _Correlation(Job):
     """`Correlation` of correlation.h."""
 
     _fields_ = [
-        *integers("height", "width", "channels", "template_width", "rows", "columns"),
-        *pointers("picture", "template", "fits"),
+        *int64_fields("height", "width", "channels", "template_width", "rows", "columns"),
+        *pointer_fields("picture", "template", "fits"),
     ]
 
 
@@ -38,10 +39,10 @@ class _TemplateFits(Job):
     """`TemplateFits` of template_fits.h."""
 
     _fields_ = [
-        *integers("num_pictures", "channels", "height", "width"),
-        *integers("picture_step", "channel_step", "row_step", "column_step"),
-        *integers("side", "size"),
-        *pointers("pictures", "template", "fits"),
+        *int64_fields("num_pictures", "channels", "height", "width"),
+        *int64_fields("picture_step", "channel_step", "row_step", "column_step"),
+        *int64_fields("side", "size"),
+        *pointer_fields("pictures", "template", "fits"),
     ]
 
 

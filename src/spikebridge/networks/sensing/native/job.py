@@ -6,14 +6,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from spikebridge.ops.native.library import library
+from spikebridge.ops.native.library import run
 
 Fields = list[tuple[str, Any]]
-
-
-def integers(*names: str) -> Fields:
-    """Fields of the C type `int64_t`."""
-    return [(name, ctypes.c_int64) for name in names]
 
 
 def floats(*names: str) -> Fields:
@@ -24,11 +19,6 @@ def floats(*names: str) -> Fields:
 def doubles(*names: str) -> Fields:
     """Fields of the C type `double`."""
     return [(name, ctypes.c_double) for name in names]
-
-
-def pointers(*names: str) -> Fields:
-    """Fields with the address of an array."""
-    return [(name, ctypes.c_void_p) for name in names]
 
 
 class Job(ctypes.Structure):
@@ -44,5 +34,4 @@ class Job(ctypes.Structure):
 
     def run(self, function: str) -> None:
         """Calls a function of the native library."""
-        if getattr(library().steps, function)(ctypes.byref(self)) != 0:
-            raise MemoryError(f"out of memory in {function} of the native library")
+        run(function, self, f"{function} of the native library")

@@ -17,8 +17,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from spikebridge.errors import ShapeError
-from spikebridge.networks.sensing.native.job import Job, floats, integers, pointers
+from spikebridge.networks.sensing.native.job import Job, floats
 from spikebridge.networks.sensing.native.resampling import check_part
+from spikebridge.ops.native.library import int64_fields, pointer_fields
 from spikebridge.ops.selection import PICTURES, Operation, Path, always, native_on_pictures, select
 
 # side of a cell [px]
@@ -46,11 +47,11 @@ class _Job(Job):
     """`Orientation` of orientation.h."""
 
     _fields_ = [
-        *pointers("frame"),
-        *integers("frame_width", "left", "top", "width", "height", "num_patches", "side"),
-        *pointers("levels", "x", "y", "weights", "window"),
+        *pointer_fields("frame"),
+        *int64_fields("frame_width", "left", "top", "width", "height", "num_patches", "side"),
+        *pointer_fields("levels", "x", "y", "weights", "window"),
         *floats("gradient_floor", "feature_floor"),
-        *pointers("features"),
+        *pointer_fields("features"),
     ]
 
 

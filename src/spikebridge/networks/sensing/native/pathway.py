@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.networks.sensing.native.job import Job, floats, integers, pointers
-from spikebridge.ops.native.library import library
+from spikebridge.networks.sensing.native.job import Job, floats
+from spikebridge.ops.native.library import int64_fields, library, pointer_fields
 from spikebridge.ops.selection import PICTURES, Operation, Path, always, has_hooks, native_on_pictures
 
 _LAST = torch.channels_last
@@ -40,11 +40,11 @@ class _Weights(Job):
     """`Pathway` of pathway.h."""
 
     _fields_ = [
-        *integers("num_inputs", "height", "width", "channels", "out_height", "out_width"),
-        *integers("kernel_y", "kernel_x", "stride", "pad_y", "pad_x"),
-        *integers("kernel_out_y", "kernel_out_x"),
+        *int64_fields("num_inputs", "height", "width", "channels", "out_height", "out_width"),
+        *int64_fields("kernel_y", "kernel_x", "stride", "pad_y", "pad_x"),
+        *int64_fields("kernel_out_y", "kernel_out_x"),
         *floats("threshold"),
-        *pointers("weights", "bias", "out", "decay", "leak"),
+        *pointer_fields("weights", "bias", "out", "decay", "leak"),
     ]
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from spikebridge.networks.sensing.native.job import Job, doubles, integers, pointers
+from spikebridge.networks.sensing.native.job import Job, doubles
+from spikebridge.ops.native.library import int64_fields, pointer_fields
 from spikebridge.ops.selection import Operation, Path, always, has_native, is_reference, select
 
 MEAN_PLACES = Operation(
@@ -26,9 +27,9 @@ class _Job(Job):
     """`Places` of places.h."""
 
     _fields_ = [
-        *integers("height", "width", "num_odds", "num_priors"),
+        *int64_fields("height", "width", "num_odds", "num_priors"),
         *doubles("left", "top"),
-        *pointers("fits", "changes", "factors", "means", "variances", "places", "spreads"),
+        *pointer_fields("fits", "changes", "factors", "means", "variances", "places", "spreads"),
     ]
 
 

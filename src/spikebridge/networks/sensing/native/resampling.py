@@ -14,7 +14,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from spikebridge.errors import ShapeError
-from spikebridge.networks.sensing.native.job import Job, integers, pointers
+from spikebridge.networks.sensing.native.job import Job
+from spikebridge.ops.native.library import int64_fields, pointer_fields
 from spikebridge.ops.selection import PICTURES, Operation, Path, always, native_on_pictures, select
 
 RESAMPLING = Operation(
@@ -31,8 +32,8 @@ class _Sampling(Job):
     """`Sampling` of resampling.h."""
 
     _fields_ = [
-        *integers("channels", "height", "width", "num_patches", "rows", "columns"),
-        *pointers("picture", "x", "y", "patches"),
+        *int64_fields("channels", "height", "width", "num_patches", "rows", "columns"),
+        *pointer_fields("picture", "x", "y", "patches"),
     ]
 
 
@@ -40,11 +41,11 @@ class MovedSampling(Job):
     """`MovedSampling` of resampling.h."""
 
     _fields_ = [
-        *integers("height", "width", "rows", "columns"),
-        *pointers("picture", "x", "y"),
+        *int64_fields("height", "width", "rows", "columns"),
+        *pointer_fields("picture", "x", "y"),
         ("motion", ctypes.c_float * 6),
-        *pointers("sampled"),
-        *integers("step"),
+        *pointer_fields("sampled"),
+        *int64_fields("step"),
     ]
 
 

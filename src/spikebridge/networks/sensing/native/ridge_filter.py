@@ -12,7 +12,8 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from spikebridge.errors import ShapeError
-from spikebridge.networks.sensing.native.job import Job, floats, integers, pointers
+from spikebridge.networks.sensing.native.job import Job, floats
+from spikebridge.ops.native.library import int64_fields, pointer_fields
 from spikebridge.ops.selection import PICTURES, Operation, Path, always, native_on_pictures, select
 
 
@@ -35,17 +36,17 @@ class _Response(Job):
     """`FilterResponse` of ridge_filter.h."""
 
     _fields_ = [
-        *integers("num_patches", "channels", "size"),
-        *pointers("features", "numerator", "first_numerator", "power", "first_power"),
+        *int64_fields("num_patches", "channels", "size"),
+        *pointer_fields("features", "numerator", "first_numerator", "power", "first_power"),
         *floats("first_share", "ridge"),
-        *pointers("response"),
+        *pointer_fields("response"),
     ]
 
 
 class _Sums(Job):
     """`FilterSums` of ridge_filter.h."""
 
-    _fields_ = [*integers("channels", "size"), *pointers("features", "label", "numerator", "power")]
+    _fields_ = [*int64_fields("channels", "size"), *pointer_fields("features", "label", "numerator", "power")]
 
 
 class FilterSums(NamedTuple):

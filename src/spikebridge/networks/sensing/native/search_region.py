@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float, Float32, UInt8, UInt16
 from torch import Tensor
 
 from spikebridge.errors import ShapeError
-from spikebridge.networks.sensing.native.job import Job, floats, integers, pointers
+from spikebridge.networks.sensing.native.bin_events import dense_columns
+from spikebridge.networks.sensing.native.job import Job, floats
 from spikebridge.networks.sensing.native.resampling import MovedPicture, MovedSampling, check_part
-from spikebridge.ops.native.layout import dense_columns
+from spikebridge.ops.native.library import int64_fields, pointer_fields
 
 # as in search_region.h
 _NUM_MEANS = 5
@@ -23,14 +24,14 @@ class _Job(Job):
 
     _fields_ = [
         ("background", MovedSampling),
-        *integers("width"),
-        *pointers("frame", "before"),
-        *integers("left", "top", "num_events"),
-        *pointers("event_x", "event_y", "is_on"),
-        *integers("num_patches", "side"),
-        *pointers("x", "y"),
+        *int64_fields("width"),
+        *pointer_fields("frame", "before"),
+        *int64_fields("left", "top", "num_events"),
+        *pointer_fields("event_x", "event_y", "is_on"),
+        *int64_fields("num_patches", "side"),
+        *pointer_fields("x", "y"),
         *floats("log_offset", "variance_floor"),
-        *pointers("light", "means"),
+        *pointer_fields("light", "means"),
     ]
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from spikebridge.analysis.cost import Operations, count_cost
 from spikebridge.analysis.energy import hardware_profile, joules
-from spikebridge.analysis.plots.style import INK, PAGE_WIDTH, SERIES, show_values
+from spikebridge.analysis.plots.style import INK, PAGE_WIDTH, SERIES, draw_legend, new_figure, show_values
 from spikebridge.data.events.binned import Crop
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.io.json_text import read_json
@@ -214,14 +214,10 @@ def error_lines(
     x: Sequence[float],
     errors: Mapping[str, Sequence[float]],
     x_title: str,
-    value_title: str = "mean distance [px]",
     logarithmic: bool = False,
 ) -> Figure:
     """A line of errors over `x` for each tracker, the first one thicker; `logarithmic` axes are for frame rates."""
-    figure = Figure(figsize=(PAGE_WIDTH, 3.4), layout="constrained")
-    figure.patch.set_facecolor("none")
-    axes = figure.subplots()
-    axes.set_facecolor("none")
+    figure, axes = new_figure(PAGE_WIDTH, 3.4, "")
 
     for i, (name, values) in enumerate(errors.items()):
         if len(values) != len(x):
@@ -250,14 +246,9 @@ def error_lines(
     axes.set_xticks(list(x), [f"{place:g}" for place in x])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(x_title, color=INK)
-    axes.set_ylabel(value_title, color=INK)
-
-    axes.tick_params(which="both", colors=INK, labelsize=9)
+    axes.set(xlabel=x_title, ylabel="mean distance [px]")
+    axes.tick_params(which="both", colors=INK)
     axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(INK)
-    # outside of the axes, where no line is hidden
-    axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    draw_legend(axes)
 
     return figure

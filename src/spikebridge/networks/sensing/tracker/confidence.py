@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.networks.sensing.model.boxes import Box, box_center
+from spikebridge.networks.sensing.native.bin_events import BIN_EVENTS, count_near
 from spikebridge.networks.sensing.tracker.detectors import DetectedBox
 from spikebridge.ops.selection import select
-from spikebridge.ops.sparse.bin_events import count_near
 
 # decay of mean numbers of events at each bin
 _DECAY = 0.95
@@ -163,7 +163,7 @@ def add_events(evidence: BoxEvidence, events: BinEvents, box: Box, num_bins: int
 
 def _count_near(events: BinEvents, box: Box, limits: tuple[float, ...]) -> list[int]:
     """The number of events in boxes around the centre of a box, by their sides in those of the box."""
-    if select("bin events", events.x) == "native":
+    if select(BIN_EVENTS, events.x) == "native":
         return count_near(events, box, limits)
 
     left, top, width, height = box.tolist()

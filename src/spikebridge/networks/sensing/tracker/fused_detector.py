@@ -21,7 +21,6 @@ from spikebridge.networks.sensing.model.boxes import Box, box_center, crop_cover
 from spikebridge.networks.sensing.model.detector import (
     CELL,
     CONTEXT_FACTOR,
-    MASK_HARDNESS,
     MIN_SIZE,
     MIN_TARGET_SIDE,
     PATCH_SIDE,
@@ -33,12 +32,13 @@ from spikebridge.networks.sensing.model.detector import (
     search_full_frame,
 )
 from spikebridge.networks.sensing.model.heads import cut_out
+from spikebridge.networks.sensing.native.bin_events import BIN_EVENTS
 from spikebridge.networks.sensing.native.correlation import TEMPLATE_FITS, template_fits
+from spikebridge.networks.sensing.native.fixed_convolution import FixedConvolution, FixedConvolutions
 from spikebridge.networks.sensing.native.resampling import sample_patches
 from spikebridge.networks.sensing.native.search_region import RegionInputs, search_region
 from spikebridge.networks.sensing.tracker.fused_model import FusedWhat
 from spikebridge.networks.sensing.tracker.head import ellipse_masks
-from spikebridge.ops.layers.fixed_convolution import FixedConvolution, FixedConvolutions
 from spikebridge.ops.selection import select
 
 _CELLS = PATCH_SIDE // STRIDE
@@ -163,7 +163,7 @@ def _region(
     """The logarithm of both frames for several assumed sizes; events and differences to the background, by cell."""
     crop = _patch_crop(frame, box, max(SCALES))
     part = background.part(crop)
-    if part.is_native and select("bin events", events.x) == "native":
+    if part.is_native and select(BIN_EVENTS, events.x) == "native":
         inputs = RegionInputs(frame, before, *events, part, crop[:2])
         return search_region(inputs, *_patch_positions(crop, box, SCALES), LOG_OFFSET, VARIANCE_FLOOR)
 
@@ -214,7 +214,7 @@ def _target_shape(box: Box, scale: float) -> Float[np.ndarray, "2"]:
 def _target_masks(shapes: list[Float[np.ndarray, "2"]]) -> Float[Tensor, "K 1 N N"]:
     """See `target_mask`."""
     boxes = np.concatenate([np.zeros((len(shapes), 2)), shapes], 1)
-    return ellipse_masks(_offsets(_CELLS), boxes, margin=0.0, hardness=MASK_HARDNESS)
+    return ellipse_masks(_offsets(_CELLS), boxes, margin=0.0)
 
 
 def _decode_votes(

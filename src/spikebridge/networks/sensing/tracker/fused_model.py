@@ -27,9 +27,10 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.hybrid import Exponential, Kernel, Sum
 from spikebridge.networks.sensing.model.backbones import WhatPathway, WherePathway, log_intensity
-from spikebridge.networks.sensing.model.heads import ChangeHead, cell_places, cut_out
+from spikebridge.networks.sensing.model.heads import MARGIN, ChangeHead, cell_places, cut_out
 from spikebridge.networks.sensing.model.motion_prior import MotionPrior, MotionPriorNp, StartUncertainty, to_numpy
 from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.native.fixed_convolution import FixedConvolution, FixedConvolutions
 from spikebridge.networks.sensing.native.pathway import PATHWAY_STEP, NativePathway, fits_pathway
 from spikebridge.networks.sensing.tracker.head import (
     FusedHead,
@@ -40,7 +41,6 @@ from spikebridge.networks.sensing.tracker.head import (
 )
 from spikebridge.neurons import LIF
 from spikebridge.neurons.lif import LIFState, lif_step
-from spikebridge.ops.layers.fixed_convolution import FixedConvolution, FixedConvolutions
 from spikebridge.ops.selection import select
 
 
@@ -123,7 +123,6 @@ class FusedInference(nn.Module):
         self.requires_grad_(False)
         self.pathway = _native_pathway(self.events, self.membranes, self.leak, self.out)
 
-        self.mask = sensing.cut.margin, sensing.cut.hardness
         self.search = sensing.search
         self.stride = sensing.stride
         self.trust = None if sensing.trust is None else FusedMotionFusion(sensing.trust)
@@ -149,7 +148,7 @@ class FusedInference(nn.Module):
         """See `Inference.open`; the template is mapped by the adjoint of the unit's map."""
         features = self.what(frame if before is None else torch.cat([frame, before]))
         places = cell_places(features.shape[-1], features, self.stride).numpy()
-        target = cut_out(features[:1], ellipse_masks(places, box.double().numpy(), *self.mask))
+        target = cut_out(features[:1], ellipse_masks(places, box.double().numpy(), MARGIN))
         spectrum = self._spectrum(target[0])
         template = spectrum.conj() * self.first_shift
         deficit = self.head.deficit((spectrum.real.square() + spectrum.imag.square()).sum(0) * self.first_shift)

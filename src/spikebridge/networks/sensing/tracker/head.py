@@ -12,7 +12,7 @@ from jaxtyping import Complex, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikebridge.networks.sensing.model.heads import MASK_SIZE, ChangeHead, between_cells
+from spikebridge.networks.sensing.model.heads import HARDNESS, MASK_SIZE, ChangeHead, between_cells
 from spikebridge.networks.sensing.model.motion_prior import (
     MIN_VARIANCE,
     UNKNOWN_VELOCITY_FACTOR,
@@ -41,14 +41,14 @@ def trained_head(head: ChangeHead, prior: ConstantVelocityPrior | None) -> Train
 
 
 def ellipse_masks(
-    places: Float[np.ndarray, " N"], boxes: Float[np.ndarray, "K 4"], margin: float, hardness: float
+    places: Float[np.ndarray, " N"], boxes: Float[np.ndarray, "K 4"], margin: float
 ) -> Float[Tensor, "K 1 N N"]:
     """Masks of `Template`, by the places of the cells and boxes, both relative to the centre of the crop [px]."""
     centers = boxes[:, :2, None]
     halves = MASK_SIZE * boxes[:, 2:, None] + margin
     squares = ((places - centers) / halves) ** 2
     distance = np.sqrt(squares[:, :1] + squares[:, 1, :, None])
-    masks = 1 / (1 + np.exp(np.minimum(hardness * (distance - 1), 80.0)))
+    masks = 1 / (1 + np.exp(np.minimum(HARDNESS * (distance - 1), 80.0)))
 
     return torch.from_numpy(masks.astype(np.float32))[:, None]
 

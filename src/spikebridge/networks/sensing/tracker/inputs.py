@@ -10,8 +10,8 @@ from torch import Tensor
 from spikebridge.data.events.binned import BinEvents, Crop, crop_events
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import DataError
+from spikebridge.networks.sensing.native.bin_events import BIN_EVENTS, event_image
 from spikebridge.ops.selection import select
-from spikebridge.ops.sparse.bin_events import event_image
 
 # processed in one step: a camera may pause for any time
 _MAX_BINS = 240
@@ -53,7 +53,7 @@ def num_bins(seconds: float, dt: float) -> int:
 
 def event_grid(events: BinEvents, crop: Crop) -> Float[Tensor, "1 2 h w"]:
     """Events of one step in a crop, ON and OFF: 1 where there was any."""
-    is_native = select("bin events", events.x) == "native"
+    is_native = select(BIN_EVENTS, events.x) == "native"
     image = event_image(events, crop, False) if is_native else crop_events(events, crop)
 
     return image[None]

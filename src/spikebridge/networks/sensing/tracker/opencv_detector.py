@@ -19,6 +19,10 @@ OpenCVKind = Literal["kcf", "csrt"]
 # standard deviation of a detected centre [sizes of the target]; OpenCV does not estimate it
 _SPREAD = 0.1
 
+# factor of grey levels, since the frames of event cameras are dark; of 1, 2 and 3 the best for CSRT on the training
+# frames of FE240hz; KCF loses its target with each
+_BRIGHTENED = 2.0
+
 
 class OpenCVTarget(NamedTuple):
     """OpenCV's own tracker, which keeps its state inside: a state can be resumed once."""
@@ -28,22 +32,14 @@ class OpenCVTarget(NamedTuple):
 
 @dataclass(frozen=True)
 class OpenCVDetector:
-    """A tracker of OpenCV, which looks around its own last box; see `BoxDetector`.
-
-    Grey levels are multiplied by `brightened`, since the frames of event cameras are dark. Of 1, 2 and 3 the default is
-    the best for CSRT on the training frames of FE240hz; KCF loses its target with each.
-    """
+    """A tracker of OpenCV, which looks around its own last box; see `BoxDetector`."""
 
     kind: OpenCVKind
-    brightened: float = 2.0
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(OpenCVKind):
             close = did_you_mean(self.kind, ["kcf", "csrt"])
             raise ConfigError(f"OpenCV's trackers here are kcf and csrt, not {self.kind!r}; {close}")
-
-        if not 0 < self.brightened < float("inf"):
-            raise ConfigError(f"brightened is a factor above 0, but got {self.brightened!r}")
 
         # a missing package is refused before any work
         _opencv()
@@ -60,7 +56,7 @@ class OpenCVDetector:
 
         name = "TrackerKCF_create" if self.kind == "kcf" else "TrackerCSRT_create"
         tracker = getattr(_opencv(), name)()
-        tracker.init(self._picture(frame), (left, top, right - left, bottom - top))
+        tracker.init(_picture(frame), (left, top, right - left, bottom - top))
 
         return OpenCVTarget(tracker)
 
@@ -73,16 +69,17 @@ class OpenCVDetector:
 
     def locate(self, frame: NDArray[np.uint8], target: OpenCVTarget) -> Box | None:
         """The box in a new frame; None where OpenCV does not find it."""
-        is_located, box = target.tracker.update(self._picture(frame))
+        is_located, box = target.tracker.update(_picture(frame))
         return np.array(box, np.float64) if is_located else None
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: OpenCVTarget) -> OpenCVTarget:
         """See `BoxDetector`. OpenCV has updated itself."""
         return target
 
-    def _picture(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        brighter = (frame * self.brightened).clip(0, 255).astype(np.uint8)
-        return np.repeat(brighter[:, :, None], 3, axis=2)
+
+def _picture(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    brighter = (frame * _BRIGHTENED).clip(0, 255).astype(np.uint8)
+    return np.repeat(brighter[:, :, None], 3, axis=2)
 
 
 def _opencv() -> ModuleType:

@@ -56,15 +56,15 @@ def jitter_boxes(boxes: Float[Tensor, "B 4"], box_noise: float) -> Float[Tensor,
 
 
 def correlated_jitter(
-    before: Float[Tensor, "B 4"], boxes: Float[Tensor, "B 4"], predicted: Float[Tensor, "B 4"], max_share: float = 1.0
+    before: Float[Tensor, "B 4"], boxes: Float[Tensor, "B 4"], predicted: Float[Tensor, "B 4"]
 ) -> Float[Tensor, "B 4"]:
     """Boxes of the frame before, wrong by a share of the error of the predicted ones: errors of a tracker persist.
 
     With independent errors the newest template would always show the target, and a detector would learn to trust it; in
-    a closed loop it shows what the tracker took for the target. Three in five are wrong by the largest share, so that
+    a closed loop it shows what the tracker took for the target. Three in five are wrong by the whole error, so that
     only the first template shows the target. `boxes` are the true ones of the new frame.
     """
-    share = max_share * (torch.rand(len(boxes), 1) / (1 - _FULL_ERROR_SHARE)).clamp(max=1)
+    share = (torch.rand(len(boxes), 1) / (1 - _FULL_ERROR_SHARE)).clamp(max=1)
     size, size_before = (x[:, 2:].prod(1, keepdim=True).sqrt() for x in (boxes, before))
     centers = box_centers(before) + share * (box_centers(predicted) - box_centers(boxes)) / size * size_before
     sizes = before[:, 2:] * (predicted[:, 2:] / boxes[:, 2:]) ** share

@@ -46,9 +46,7 @@ class _Errors(NamedTuple):
     has_target: Bool[Tensor, " N"]
 
 
-def fit_spread(
-    detector: TargetDetector, samples: DetectorDataset, template_rate: float, seed: int = 0
-) -> _FittedSpread:
+def fit_spread(detector: TargetDetector, samples: DetectorDataset, template_rate: float) -> _FittedSpread:
     """Changes the claims of a trained detector, in place, so that half of its errors are below the claimed median.
 
     The exponent is that of the largest likelihood of all samples; the factor follows from the errors where the target
@@ -57,7 +55,7 @@ def fit_spread(
     """
     detector.eval()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         batches = [
             _errors(detector, samples, rows, template_rate, noise)
             for noise in _BOX_NOISES

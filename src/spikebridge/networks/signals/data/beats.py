@@ -41,9 +41,7 @@ class BeatCounts(NamedTuple):
         return self.hits / max(1, self.hits + self.errors)
 
 
-def match_beats(
-    detected: Int64[np.ndarray, " M"], true: Int64[np.ndarray, " K"], rate_hz: float, tolerance: float = _TOLERANCE
-) -> BeatCounts:
+def match_beats(detected: Int64[np.ndarray, " M"], true: Int64[np.ndarray, " K"], rate_hz: float) -> BeatCounts:
     """Pairs detections with beats in order of time, each with one at most."""
     hits = 0
     detection = 0
@@ -51,7 +49,7 @@ def match_beats(
 
     while detection < len(detected) and beat < len(true):
         distance = int(detected[detection]) - int(true[beat])
-        if abs(distance) <= tolerance * rate_hz:
+        if abs(distance) <= _TOLERANCE * rate_hz:
             hits += 1
             detection += 1
             beat += 1
@@ -72,9 +70,10 @@ def with_noise(ecg: Float[Tensor, "T C"], snr_db: float | None, seed: int = 0) -
     return ecg + noise * (ecg.var(0) * 10 ** (-snr_db / 10)).sqrt()
 
 
-def generated_heart(seconds: float = 90.0, seed: int = 0, rate_hz: float = 360.0) -> SensorSeries:
+def generated_heart(seconds: float = 90.0, seed: int = 0) -> SensorSeries:
     """One recording of two channels [mV]: narrow pulses at irregular intervals, a wide wave behind each, and noise."""
     generator = np.random.default_rng(seed)
+    rate_hz = 360.0
     length = round(seconds * rate_hz)
     beats = np.cumsum(generator.uniform(0.67, 1.0, int(seconds / 0.67) + 1) * rate_hz).astype(np.int64)
     beats = beats[beats < length - rate_hz / 6]

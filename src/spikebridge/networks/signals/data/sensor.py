@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from spikebridge.data.signals.series import SensorSeries
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.signals.data.augmentation import (
+from spikebridge.networks.signals.data._augmentation import (
     add_noise,
     change_gains,
     change_speed,

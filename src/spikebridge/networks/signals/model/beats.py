@@ -35,6 +35,7 @@ NUM_TAPS = 54
 """Samples that the filters cover: 150 ms."""
 NOISE_WINDOW = 2 * RATE_HZ
 """Samples over which the power of the noise is taken."""
+_NUM_HIDDEN = 8  # of the network that sets the threshold
 _NO_MEMORY = 1e-4  # time constant of a membrane that keeps nothing from one sample to the next [s]
 
 
@@ -48,10 +49,10 @@ class _Power(nn.Module):
 class _NoiseThreshold(nn.Module):
     """The factor of the threshold: a small network on the logarithm of the mean square of the signal's change."""
 
-    def __init__(self, num_channels: int, hidden: int = 8) -> None:
+    def __init__(self, num_channels: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(num_channels, hidden)
-        self.fc2 = nn.Linear(hidden, 1)
+        self.fc1 = nn.Linear(num_channels, _NUM_HIDDEN)
+        self.fc2 = nn.Linear(_NUM_HIDDEN, 1)
         # untrained, the factor is 1
         nn.init.zeros_(self.fc2.weight)
         nn.init.zeros_(self.fc2.bias)

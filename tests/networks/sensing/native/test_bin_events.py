@@ -5,12 +5,12 @@ import pytest
 
 from spikebridge.data.events.binned import BinEvents, crop_events
 from spikebridge.errors import ShapeError
+from spikebridge.networks.sensing.native.bin_events import BIN_EVENTS, count_near, event_image
 from spikebridge.networks.sensing.tracker.confidence import _count_near
 from spikebridge.networks.sensing.tracker.inputs import event_grid
 from spikebridge.ops import without_native
 from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import native
-from spikebridge.ops.sparse.bin_events import count_near, event_image
 
 pytestmark = [pytest.mark.untyped, pytest.mark.skipif(not native.available(), reason="built without a C compiler")]
 
@@ -44,7 +44,7 @@ def test_numbers_near_a_box_are_those_of_the_operations(number: int, box: tuple[
 
 
 def test_columns_of_another_type_are_read_by_the_operations() -> None:
-    assert select("bin events", np.zeros(1, np.int64)) == "reference"
+    assert select(BIN_EVENTS, np.zeros(1, np.int64)) == "reference"
     events = BinEvents(np.array([-1, 2]), np.array([0, 1]), np.array([True, True]))  # type: ignore[arg-type]
     assert event_grid(events, (-2, 0, 5, 2)).sum() == 2
 

@@ -4,11 +4,8 @@ Every function takes its random generator as an argument, and changes no label.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spikebridge.networks.signals.data.windows import Windows
-
-Samples = NDArray[np.float32]
 
 
 def change_speed(windows: Windows, max_log: float, generator: np.random.Generator) -> Windows:

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.networks.sensing.native.fixed_convolution import FIXED_CONVOLUTION, FixedConvolution, FixedConvolutions
 from spikebridge.ops import without_native
-from spikebridge.ops.layers.fixed_convolution import FixedConvolution, FixedConvolutions
 from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import native
 
@@ -36,7 +36,7 @@ def test_outputs_are_those_of_the_layer(name: str, size: tuple[int, int, int]) -
 
     for signal in (x[:, layer.in_channels :], x[:, : layer.in_channels].contiguous()):
         expected = layer(signal)
-        assert select("fixed convolution", signal, layer) == "native"
+        assert select(FIXED_CONVOLUTION, signal, layer) == "native"
 
         torch.testing.assert_close(FixedConvolution(layer)(signal), expected, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(FixedConvolution(layer, relu_from=0)(signal), expected.relu(), atol=1e-5, rtol=1e-5)

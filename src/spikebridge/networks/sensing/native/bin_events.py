@@ -8,18 +8,44 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt16
 from torch import Tensor
 
 from spikebridge.errors import ShapeError
-from spikebridge.ops.native.layout import EventColumns, dense_columns
+from spikebridge.networks.sensing.native.job import Job
 from spikebridge.ops.native.library import int64_fields, library, pointer_fields
+from spikebridge.ops.selection import Operation, Path, always, has_native, is_reference
+
+EventColumns = tuple[UInt16[np.ndarray, " N"], UInt16[np.ndarray, " N"], Bool[np.ndarray, " N"]]
+"""Columns and rows of events, and whether pixels became brighter."""
 
 
-class _Events(ctypes.Structure):
+def _is_native(x: np.ndarray) -> bool:
+    return x.dtype == np.uint16 and not is_reference() and has_native("spikebridge_event_image")
+
+
+BIN_EVENTS = Operation(
+    "events of a bin: as a picture, and their number near a box",
+    (
+        Path("native", "columns of the type uint16, outside `reference()`", _is_native),
+        Path("reference", "always: operations on all events", always),
+    ),
+    lambda _: (np.zeros(1, np.uint16),),
+)
+
+
+class _Events(Job):
     """`BinEvents` of bin_events.h."""
 
     _fields_ = [*int64_fields("number"), *pointer_fields("x", "y", "is_on")]
+
+
+def dense_columns(x: np.ndarray, y: np.ndarray, is_on: np.ndarray) -> EventColumns:
+    """Columns of events without gaps between their numbers; a `ShapeError` where they differ in length."""
+    if not x.shape == y.shape == is_on.shape:
+        raise ShapeError(f"columns of events of one length were expected, but got {x.shape}, {y.shape}, {is_on.shape}")
+
+    return np.ascontiguousarray(x, np.uint16), np.ascontiguousarray(y, np.uint16), np.ascontiguousarray(is_on, np.bool_)
 
 
 def event_image(events: EventColumns, crop: tuple[int, int, int, int], counts: bool) -> Float[Tensor, "2 h w"]:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from spikebridge.ops.selection import select
+from spikebridge.ops.selection import is_reference
 
 Path = Literal["dense", "sparse"]
 GraphSums: TypeAlias = Callable[[Float[Tensor, "N Q"]], Float[Tensor, "N Q"]]
@@ -29,7 +29,7 @@ class Weights(NamedTuple):
 
 def graph_sums(weights: Weights, path: Path | None = None) -> GraphSums:
     """The function that sums spikes over connections; without a path it is sparse, and dense inside `reference()`."""
-    path = path or ("dense" if select("graph sums") == "dense" else "sparse")
+    path = path or ("dense" if is_reference() else "sparse")
     return _dense_sums(weights) if path == "dense" else _sparse_sums(weights)
 
 

@@ -18,15 +18,40 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.networks.sensing.native.job import Job
 from spikebridge.ops.native.library import int64_fields, library, pointer_fields
-from spikebridge.ops.selection import convolved_size, select
+from spikebridge.ops.selection import Operation, Path, always, convolved_size, has_hooks, native_on_pictures, select
 
 _WIDTH = 8  # outputs of a part of a block, of fixed_convolution.c
 _MIN_TILED_CHANNELS = 16  # with fewer of them the transforms of tiles take longer than the products that they save
 _WORK_OF_A_THREAD = 2**20  # products; below it a thread costs more than it brings
 
+_takes_pictures = native_on_pictures("spikebridge_fixed_convolutions")
 
-class _Job(ctypes.Structure):
+
+def _is_native(x: Tensor, *layers: nn.Conv2d) -> bool:
+    fits = _takes_pictures(x) and x.ndim == 4 and x.shape[1] == layers[0].in_channels
+    return fits and all(map(_is_fixed, layers))
+
+
+def _is_fixed(layer: nn.Conv2d) -> bool:
+    """True if plain C may run a convolution without gradients."""
+    plain = layer.groups == 1 and tuple(layer.dilation) == (1, 1) and layer.padding_mode == "zeros"
+    fits = plain and not isinstance(layer.padding, str) and layer.weight.dtype == torch.float32
+    return fits and not has_hooks(layer)
+
+
+FIXED_CONVOLUTION = Operation(
+    "convolutions of few pictures whose weights no longer change, one behind the other",
+    (
+        Path("native", "float32 on a CPU, without gradients, no hook on a layer", _is_native),
+        Path("torch", "always", always),
+    ),
+    lambda _: (torch.zeros(1, 8, 4, 4), nn.Conv2d(8, 8, 3)),
+)
+
+
+class _Job(Job):
     """`FixedConvolution` of fixed_convolution.h."""
 
     _fields_ = [
@@ -90,7 +115,7 @@ class FixedConvolution(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         inputs = self.convolved_channels(x)
-        if select("fixed convolution", inputs, self.layer) == "native":
+        if select(FIXED_CONVOLUTION, inputs, self.layer) == "native":
             return _run(x, [self])
 
         y: Tensor = self.layer(inputs)
@@ -121,7 +146,7 @@ class FixedConvolutions(nn.Sequential):
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         layers: list[Any] = list(self)
         inputs = layers[0].convolved_channels(x)
-        if select("fixed convolution", inputs, *(one.layer for one in layers)) == "native":
+        if select(FIXED_CONVOLUTION, inputs, *(one.layer for one in layers)) == "native":
             return _run(x, layers)
 
         y: Tensor = super().forward(x)

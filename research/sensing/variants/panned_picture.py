@@ -25,38 +25,24 @@ _NUM_PROBES = 12
 
 @dataclass(frozen=True, eq=False)
 class PannedPicture:
-    """A scene with one target, an ellipse somewhere in a picture; beyond its edges the picture is mirrored.
+    """A scene with one target, an ellipse somewhere in a picture; beyond its edges the picture is mirrored."""
 
-    Args:
-        picture: grey in [0, 1].
-        height: rows of the image.
-        width: columns of the image.
-        seed: draws everything.
-        size: mean length of the target's axes [px].
-        speed: mean speed of the target in the image [px/s], stops included.
-        scale_change: largest size over the smallest.
-        light_change: largest change of the light up and down, as a share.
-        turning: largest angle of the camera to each side [rad].
-        tumbling: strength of the foreshortening of both axes, 0 to 1.
-
-    Raises:
-        ConfigError: the image is less than twice as large as the target, or a setting is out of range.
-
-    Example:
-        >>> scene = PannedPicture(np.random.default_rng(0).random((90, 120)), height=64, width=64, size=16)
-        >>> scene.image(0.1).shape, bool((scene.box(0.1)[2:] > 10).all())
-        ((64, 64), True)
-    """
-
+    # grey in [0, 1]
     picture: Float[np.ndarray, "h w"]
     height: int = 144
     width: int = 144
     seed: int = 0
+    # mean length of the target's axes [px]
     size: float = 28.0
+    # mean speed of the target in the image, stops included [px/s]
     speed: float = 50.0
+    # largest size over the smallest
     scale_change: float = 1.5
+    # largest change of the light up and down, as a share
     light_change: float = 0.2
+    # largest angle of the camera to each side [rad]
     turning: float = 0.5
+    # strength of the foreshortening of both axes, 0 to 1
     tumbling: float = 0.5
 
     def __post_init__(self) -> None:
@@ -70,11 +56,7 @@ class PannedPicture:
             )
 
     def box(self, t: float) -> Float[np.ndarray, "4"]:
-        """The box around the target.
-
-        Args:
-            t: time [s].
-        """
+        """The box around the target."""
         view = self._view(t)
         along, across = (half * axis for half, axis in zip(self._drawn.half, view.axes, strict=True))
         reach = np.array(ellipse_extent(along, across, view.angle))
@@ -82,11 +64,7 @@ class PannedPicture:
         return np.concatenate([view.place - reach, 2 * reach])
 
     def image(self, t: float) -> Float[np.ndarray, "H W"]:
-        """The image of the camera.
-
-        Args:
-            t: time [s].
-        """
+        """The image of the camera."""
         view = self._view(t)
         rows, columns = np.mgrid[: self.height, : self.width] + 0.5
         x = columns - view.place[0]

@@ -25,27 +25,25 @@ from spikebridge.neurons.memoryless import Memoryless
 from spikebridge.neurons.quantity import Modulated
 
 
-class _DelaysState(NamedTuple):
+class _DelayState(NamedTuple):
     """The previous steps, newest first."""
 
     last: Float[Tensor, "B L *N"]
 
 
-class Delays(Kernel):
+class _Delays(Kernel):
     """A tapped delay line: the last `length` steps in one vector, newest first."""
 
     def __init__(self, length: int) -> None:
         super().__init__(keep=True)
         self.length = length
 
-    def initial_state(self, x_t: Step) -> _DelaysState:
-        return _DelaysState(x_t.new_zeros((x_t.shape[0], self.length - 1, *x_t.shape[1:])))
+    def initial_state(self, x_t: Step) -> _DelayState:
+        return _DelayState(x_t.new_zeros((x_t.shape[0], self.length - 1, *x_t.shape[1:])))
 
-    def step(
-        self, x_t: Step, state: _DelaysState, **modulation: Modulated
-    ) -> tuple[Float[Tensor, "B *M"], _DelaysState]:
+    def step(self, x_t: Step, state: _DelayState, **modulation: Modulated) -> tuple[Float[Tensor, "B *M"], _DelayState]:
         taps = torch.cat([x_t.unsqueeze(1), state.last], 1)
-        return taps.flatten(1), _DelaysState(taps[:, :-1])
+        return taps.flatten(1), _DelayState(taps[:, :-1])
 
 
 class OperatorLookup(nn.Module):
@@ -80,7 +78,7 @@ class OperatorLookup(nn.Module):
 def program_unit(table: OperatorTable, layout: NeuronLayout) -> HybridUnit:
     """The hybrid unit from the number of the instruction that starts at a step `(T, B, 1)`, else 0, to spike trains."""
     lookup = OperatorLookup(table, layout)
-    return HybridUnit(None, Delays(lookup.length), lookup, SpikingLayer(Memoryless(v_threshold=1.0)))
+    return HybridUnit(None, _Delays(lookup.length), lookup, SpikingLayer(Memoryless(v_threshold=1.0)))
 
 
 def program_begins(
