@@ -162,9 +162,20 @@ def _modules() -> dict[str, Path]:
 
 
 def _is_entry(name: str, path: Path) -> bool:
-    """True for the command line, the recipes, and the packages of a layer that export names."""
+    """True for the command line, recipes with their streams, packages of a layer, and modules of a user's page."""
     is_package = path.name == "__init__.py" and name.count(".") <= 1
-    return is_package or path.stem in ("__main__", "recipe") or name == "spikebridge.cli.main"
+    # recipes/live.py imports the stream of a recipe by the recipe's name
+    is_recipe = path.stem in ("__main__", "recipe", "stream")
+
+    return is_package or is_recipe or name == "spikebridge.cli.main" or name in _modules_of_pages()
+
+
+@cache
+def _modules_of_pages() -> set[str]:
+    """Modules that a tutorial or a how-to page imports."""
+    pages = [*(PROJECT / "docs" / "tutorials").glob("*.md"), *(PROJECT / "docs" / "how-to").glob("*.md")]
+    texts = (page.read_text(encoding="utf-8") for page in pages)
+    return {name for text in texts for name in re.findall(r"from (spikebridge[\w.]*) import", text)}
 
 
 def _imports(path: Path) -> set[str]:

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from research.modulation.consolidation import Metaplasticity, SynapticIntelligence
 from research.modulation.gates import bin_gating, group_gates, shared_gates, similarity_gating, untrained_gating
-from research.modulation.metaplasticity import Metaplasticity
 from research.modulation.similarity import reshuffled_accuracies
-from research.modulation.synaptic_intelligence import SynapticIntelligence
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.config import METHODS, Method, TrialSettings
 from spikebridge.networks.modulation.evaluation.evaluate import save_trial

@@ -73,11 +73,11 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def is_whole(value: object) -> bool:
+def is_integer(value: object) -> bool:
     """True if a value is an integer and no truth value.
 
     Example:
-        >>> is_whole(3), is_whole(3.0), is_whole(True)
+        >>> is_integer(3), is_integer(3.0), is_integer(True)
         (True, False, False)
     """
     return isinstance(value, Integral) and not isinstance(value, bool)

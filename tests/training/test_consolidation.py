@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from research.modulation.metaplasticity import Metaplasticity, damp_step
-from research.modulation.synaptic_intelligence import SynapticIntelligence
+from research.modulation.consolidation import Metaplasticity, SynapticIntelligence, damp_step
 from spikebridge.errors import ConfigError
 from spikebridge.neurons import LIF, Rectangle, Sequential
 from spikebridge.training import EWC, Consolidation, Fisher

@@ -21,7 +21,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from spikebridge.errors import ConfigError, did_you_mean, in_words, is_whole
+from spikebridge.errors import ConfigError, did_you_mean, in_words, is_integer
 from spikebridge.ops.modes import preserve_modes
 from spikebridge.training.batches import Batch, TrainingData
 
@@ -85,7 +85,7 @@ class Phase:
             raise ConfigError(f"phase {self.name!r}: train is a tuple of names; write train=({self.train!r},)")
         if not self.train:
             raise ConfigError(f"phase {self.name!r} trains nothing: name parts, units or paths, or train=WHOLE")
-        if not is_whole(self.epochs) or self.epochs < 1:
+        if not is_integer(self.epochs) or self.epochs < 1:
             raise ConfigError(f"phase {self.name!r} needs an integer of at least 1 epoch, but got {self.epochs}")
         if self.clip is not None and not self.clip > 0:
             raise ConfigError(f"phase {self.name!r} needs clip > 0, but got {self.clip}; clip=None clips nothing")
@@ -96,7 +96,7 @@ class Phase:
                 f"{self.scheduler_interval!r}"
             )
 
-        if not is_whole(self.accumulate) or self.accumulate < 1:
+        if not is_integer(self.accumulate) or self.accumulate < 1:
             raise ConfigError(f"phase {self.name!r}: accumulate should be at least 1 batch, but is {self.accumulate}")
         if self.accumulate > 1 and self.slices is not None:
             raise ConfigError(f"phase {self.name!r}: every slice makes a step, so accumulate must be 1 with slices")

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from research.modulation.metaplasticity import Metaplasticity
-from research.modulation.synaptic_intelligence import SynapticIntelligence
+from research.modulation.consolidation import Metaplasticity, SynapticIntelligence
 from spikebridge.data import TaskSamples
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import ThresholdModulation

@@ -19,7 +19,7 @@ from spikebridge.deploy.bundle.manifest import InputRecord
 from spikebridge.deploy.onnx.session import OpenSession
 from spikebridge.deploy.runtime.links import LinkRunner, LinkRunnerState, Unit, open_link
 from spikebridge.deploy.runtime.parts import PartRunner, open_part
-from spikebridge.errors import ConfigError, DataError, ShapeError, check_named, did_you_mean, in_words, is_whole
+from spikebridge.errors import ConfigError, DataError, ShapeError, check_named, did_you_mean, in_words, is_integer
 
 Values: TypeAlias = NDArray[Any]
 SignalHook: TypeAlias = Callable[[str, str, int, Values], Values]  # kind, name, tick, value: the value used instead
@@ -114,7 +114,7 @@ class TickRunner:
         """
         check_arrays(inputs)
         number = self.count_ticks(inputs) if ticks is None else ticks
-        if not is_whole(number) or number < 0:
+        if not is_integer(number) or number < 0:
             raise ConfigError(f"ticks must be an integer, 0 or more, but got {ticks!r}")
         if not inputs:
             raise ConfigError(f"a run needs inputs, to know the batch; there are {', '.join(self.graph.inputs)}")

@@ -1,4 +1,4 @@
-"""How signals lie in memory, and pointers to them: the native library reads them where they are, without a copy.
+"""Layout of signals in memory, and pointers to them: the native library reads them without a copy.
 
 To the native library a step is a row of columns, in any order: a dense signal whose axes lie in another order, such as
 images with the channels last, is permuted to the order of memory, and the result back. Or a step is some rows, groups,

@@ -50,7 +50,7 @@ class Share(ctypes.Structure):
 
 
 class LoopPlan(ctypes.Structure):
-    """How the steps of a signal are run: its sizes, the neuron, the threads."""
+    """The plan of a loop over steps: sizes of the signal, the neuron, the threads."""
 
     _fields_ = [
         *int64_fields("num_steps", "num_groups", "num_columns", "chunk", "reset", "surrogate", "through_reset"),

@@ -14,7 +14,7 @@ from spikebridge.ops.sequence.tiling import each_step, is_number, slice_time
 
 
 class Trajectory(NamedTuple):
-    """What a sequence went through. Spikes and membranes after a reset are computed for a block of steps on request."""
+    """States of a sequence. Spikes and membranes after a reset are computed for a block of steps on request."""
 
     spec: NeuronSpec
     v: Tensor  # membranes before the reset
