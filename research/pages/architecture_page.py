@@ -322,26 +322,20 @@ def answers_table(results: dict[str, Any]) -> str:
             f"{answer['num_equal']} of {answer['num_values']}",
             f"{answer['largest_relative_difference']:.0e}" if answer["largest"] else "0",
             answer["why"] if answer["num_equal"] < answer["num_values"] else "",
+            str(sum(answer["removed"].values()) or ""),
         )
         for name, answer in sorted(results["commands"].items())
     ]
-    return table(("command", "values equal to the last digit", "largest relative difference", "why"), rows)
+    return table(("command", "values equal to the last digit", "largest relative difference", "why", "removed"), rows)
 
 
 def mutations_table(results: dict[str, Any]) -> str:
-    """Mutations that the tests caught, before and now; those of now also as they were caught before."""
-    before = results["before"]
-    now = results["now"]
-    share_before = now["compared"]["caught_before"] / now["n"]
-
+    """Mutations that the tests caught, drawn in each tree."""
     rows = [
-        ("before, drawn", before["n"], before["caught"], before["share"], _interval(before)),
-        ("before, those found again", now["n"], now["compared"]["caught_before"], share_before, ""),
-        ("now, the same", now["n"], now["caught"], now["share"], _interval(now)),
+        (name, str(one["n"]), str(one["caught"]), f"{one['share']:.0%}", _interval(one))
+        for name, one in ((name, results[name]) for name in ("before", "now"))
     ]
-
-    cells = [(name, str(n), str(caught), f"{share:.0%}", interval) for name, n, caught, share, interval in rows]
-    return table(("tree, mutations", "number", "caught", "share", "95 % interval"), cells)
+    return table(("tree", "mutations", "caught", "share", "95 % interval"), rows)
 
 
 def _interval(results: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ and exported names.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -53,6 +53,12 @@ def moved(kind: str, name: str) -> str | None:
             return f"{subject} {table[one]}"
 
     return None
+
+
+def left_networks(recipe: str, names: Iterable[str]) -> dict[str, str]:
+    """The networks of a recipe that have left it, each with its line; run folders of the last release may name them."""
+    lines = {name: moved("networks", f"{recipe}.{name}") for name in names}
+    return {name: line for name, line in lines.items() if line is not None}
 
 
 def _spoken(kind: str, name: str) -> str:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ import pytest
 from spikebridge import _moved
 from spikebridge.cli.main import main
 from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.recipes.target import resolve_target
+from spikebridge.training.run.config_io import to_plain
+from spikebridge.training.run.run import Run
 
 pytestmark = pytest.mark.untyped
 
@@ -81,9 +85,26 @@ def test_other_names_are_guessed_as_before(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.usefixtures("tables")
-def test_a_run_with_a_network_that_left_says_where_it_is(tmp_path: Path) -> None:
-    head = {"format": "spikebridge run", "version": 1, "recipe": "sensing"}
-    (tmp_path / "config.json").write_text(json.dumps({**head, "config": {"networks": ["learned", "kernel"]}}))
+def test_a_run_with_a_network_that_left_opens_with_its_other_networks(tmp_path: Path) -> None:
+    config = replace(sensing.PRESETS["quick"], networks=("learned", "kernel"))
+    _write_run(tmp_path, "sensing", to_plain(config))
 
+    settings = resolve_target(str(tmp_path)).settings
+
+    assert settings == config and settings.available == ("learned",)
     with pytest.raises(ConfigError, match=r"the network 'kernel' of sensing left the package; research/sensing has it"):
+        sensing.train(settings, Run.open(tmp_path))
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_run_that_does_not_open_names_the_network_that_left(tmp_path: Path) -> None:
+    _write_run(tmp_path, "digits", {"networks": ["ann", "resnet"]})
+
+    with pytest.raises(ConfigError, match=r"the network 'resnet' of digits left the package; research/digits has it"):
         resolve_target(str(tmp_path))
+
+
+def _write_run(folder: Path, recipe: str, config: dict[str, object]) -> None:
+    """A run folder of a recipe that holds its settings alone."""
+    head = {"format": "spikebridge run", "version": 1, "recipe": recipe}
+    (folder / "config.json").write_text(json.dumps({**head, "config": config}))

@@ -7,6 +7,8 @@ The what/where network of the digits recipe, both of its links delayed by some t
 trained without the delay and tested with it, and trained with it.
 """
 
+from dataclasses import fields
+
 import torch
 
 from research.claims.experiment import Results, digits_accuracy, digits_network, main, spread
@@ -25,7 +27,7 @@ def delayed(network: HybridNetwork, delay: int) -> HybridNetwork:
 
     for route in network.routes:
         between = route.link.source in network.parts and route.link.unit is not None
-        settings = {name: getattr(route.link, name) for name in route.link.__dataclass_fields__}
+        settings = {one.name: getattr(route.link, one.name) for one in fields(route.link)}
         settings |= {"unit": network.unit_of(route), "delay": ticks(delay)} if between else {}
         if between and isinstance(route.link, Transmission):
             # it comes at any tick, and is read when the window has closed

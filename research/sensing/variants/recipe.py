@@ -54,6 +54,11 @@ class Config(sensing.Config):
         """See `sensing.Config.check_networks`."""
         check_chosen("network", self.networks, VARIANTS)
 
+    @property
+    def available(self) -> tuple[str, ...]:
+        """See `sensing.Config.available`."""
+        return self.networks
+
     def network(self, name: str) -> SensingVariant:
         """See `sensing.Config.network`."""
         shared = {"num_features": self.model.num_features, "reach": self.model.reach, "search": self.model.search}

@@ -190,13 +190,22 @@ def _resolved(word: str, own: OwnRecipe) -> tuple[str, Run | None]:
 
 
 def _with_run(word: str, recipe: Recipe, run: Run) -> Target:
+    try:
+        settings = run.config_as(recipe.Config)
+    except ConfigError as error:
+        raise _with_left_network(run) or error from None
+
+    return Target(word, recipe, settings, run)
+
+
+def _with_left_network(run: Run) -> ConfigError | None:
+    """The error about a network of a run that left its recipe; None if there is no such network."""
     # recipes call them networks, methods or parts
     lists = [value for value in run.config.values() if isinstance(value, list)]
-    for name in itertools.chain(*lists):
-        if line := moved("networks", f"{run.recipe}.{name}"):
-            raise ConfigError(f"{run.path}: {line}")
+    lines = (moved("networks", f"{run.recipe}.{name}") for name in itertools.chain(*lists))
+    line = next(filter(None, lines), None)
 
-    return Target(word, recipe, run.config_as(recipe.Config), run)
+    return None if line is None else ConfigError(f"{run.path}: {line}")
 
 
 def _unknown_network(word: str, recipe: str, name: str, known: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from spikebridge._moved import moved
+from spikebridge._moved import left_networks
 from spikebridge.errors import ConfigError
 from spikebridge.training.settings import check_chosen, check_minimum, check_positive
 
@@ -162,13 +162,7 @@ class Config:
         check_minimum(self.training, "training", epochs=1, batch_size=1, num_fisher=1, strength=0.0)
         check_positive(self.training, ["lr"], "training")
 
-        # run folders of the last release may name methods that have left; their training is refused
-        left: list[str] = []
-        for name in self.methods:
-            if name not in METHODS:
-                left += [name] if _left(name) else []
-
-        check_chosen("method", self.methods, [*METHODS, *left])
+        check_chosen("method", self.methods, [*METHODS, *left_networks("modulation", self.methods)])
 
         size = self.tasks.group_size
         if self.tasks.num_tasks % size or self.tasks.num_prior % size:
@@ -182,8 +176,7 @@ class Config:
 
     def trial(self, name: str, seed: int | None = None) -> "TrialSettings":
         """One method with one seed, by default the first."""
-        line = _left(name)
-        if line is not None:
+        for line in left_networks("modulation", [name]).values():
             raise ConfigError(line)
 
         return TrialSettings(self, METHODS[name], self.seed if seed is None else seed)
@@ -208,8 +201,3 @@ class TrialSettings:
         """Strength of EWC."""
         strength = self.config.training.strength
         return self.method.strength if strength is None else strength
-
-
-def _left(name: str) -> str | None:
-    """The line about a method that left the package; None for any other."""
-    return moved("networks", f"modulation.{name}")

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from spikebridge._moved import left_networks
 from spikebridge.data.simulation.families import check_family
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.errors import ConfigError, DataError, did_you_mean
@@ -176,7 +177,12 @@ class Config:
 
     def check_networks(self) -> None:
         """Refuses networks that there are not; a subclass may have others."""
-        check_chosen("network", self.networks, VARIANTS)
+        check_chosen("network", self.networks, [*VARIANTS, *left_networks("sensing", self.networks)])
+
+    @property
+    def available(self) -> tuple[str, ...]:
+        """The chosen networks without those that left; a subclass may have others."""
+        return tuple(name for name in self.networks if name in VARIANTS)
 
     @property
     def seeds(self) -> range:
@@ -208,7 +214,7 @@ PRESETS = {
 
 def build(config: Config) -> dict[str, Sensing]:
     """Every network of the comparison, untrained."""
-    return {name: config.network(name) for name in config.networks}
+    return {name: config.network(name) for name in config.available}
 
 
 def tracker_of(config: Config, network: Sensing) -> SensingTracker:
@@ -235,6 +241,10 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     on the second. In protocol A the true boxes of the last two frames are given, and the network predicts the box at
     the end of each bin of events until the next frame. Static box and constant velocity are evaluated in the same way.
     """
+    left = left_networks("sensing", set(config.networks) - set(config.available))
+    for line in left.values():
+        raise ConfigError(line)
+
     data = training_data(config)
     scored = run_parts(config, config.split)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
@@ -303,7 +313,7 @@ def tracker(run: Run, network: str | None = None, seed: int | None = None) -> Se
 
 def run_tracker(run: Run, config: Config, network: str | None = None, seed: int | None = None) -> SensingTracker:
     """The tracker of a run with the settings of a subclass of `Config`; see `tracker`."""
-    name = network or config.networks[0]
+    name = network or config.available[0]
     trained = {path: child for path, child in run.children().items() if path.startswith(f"{name}/")}
     chosen = f"{name}/seed-{seed}" if seed is not None else next(iter(trained), "")
 
@@ -354,7 +364,7 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
             tracker(run, name, seed).with_options(calibrate=False, detector="learned", warns=False)
             for seed in config.seeds
         ]
-        for name in config.networks
+        for name in config.available
     }
 
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in trackers}

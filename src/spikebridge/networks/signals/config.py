@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from spikebridge._moved import moved
+from spikebridge._moved import left_networks
 from spikebridge.errors import ConfigError
 from spikebridge.networks.signals.data.sensor import SensorConfig
 from spikebridge.networks.signals.model.network import VARIANTS
@@ -83,13 +83,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        # run folders of the last release may name a network that has left, of which only the training is refused
-        left: list[str] = []
-        for name in self.networks:
-            if name not in VARIANTS:
-                left += [name] if left_network(name) else []
-
-        check_chosen("network", self.networks, [*VARIANTS, *left])
+        check_chosen("network", self.networks, [*VARIANTS, *left_networks("signals", self.networks)])
         check_minimum(self, seed=0, num_seeds=1, num_folds=1, num_series=1)
 
         task = "detect" if self.dataset == "ecg_100" else "classify"
@@ -107,8 +101,3 @@ class Config:
             )
 
         return chosen
-
-
-def left_network(name: str) -> str | None:
-    """The message about a network that left the package; None for any other."""
-    return moved("networks", f"signals.{name}")

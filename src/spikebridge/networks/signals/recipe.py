@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from spikebridge._moved import left_networks
 from spikebridge.data.signals.files import read_series
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.signals.config import Config, NetworkConfig, left_network
+from spikebridge.networks.signals.config import Config, NetworkConfig
 from spikebridge.networks.signals.data.sensor import SensorConfig
 from spikebridge.networks.signals.data.sets import FORMS
 from spikebridge.networks.signals.model.beats import RATE_HZ
@@ -96,10 +97,8 @@ def example(config: Config) -> dict[str, Tensor]:
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network with every seed, scores them, and writes the table."""
-    for name in config.networks:
-        line = left_network(name)
-        if line is not None:
-            raise ConfigError(line)
+    for line in left_networks("signals", config.networks).values():
+        raise ConfigError(line)
 
     return _TASKS[config.task].train(config, run, quiet)
 
