@@ -10,6 +10,8 @@ import pytest
 
 import spikebridge
 from research.project.style import SIZES, Style, exported_names, measure, measure_file
+from spikebridge.cli.main import main
+from spikebridge.recipes.outline import Listing, list_recipes, read_outline
 
 ROOT = Path(spikebridge.__file__).parent
 PROJECT = Path(__file__).resolve().parent.parent
@@ -24,6 +26,9 @@ MAX_PACKED = 4.0  # in 1,000 code lines
 MAX_EXPORTED = 290
 MAX_UNEXPORTED_DOCSTRINGS = 5000  # lines
 MAX_SCRIPTS = 12  # files of a folder
+MAX_HELP = 90  # lines
+MAX_PRESETS = 5
+MAX_NETWORKS = {"digits": 6, "modulation": 6}  # other recipes 4; these two compare hybrids with twins of each half
 # the field says: again, integer, max_, min_
 PRIVATE_WORDS = re.compile(r"\b(anew|whole numbers?)\b|\b_?(most|least)_\w+", re.IGNORECASE)
 
@@ -111,6 +116,20 @@ def test_a_folder_of_research_is_one_subject() -> None:
             sizes[folder] = sizes.get(folder, 0) + 1
 
     assert {folder: files for folder, files in sizes.items() if files > MAX_SCRIPTS} == {}
+
+
+@pytest.mark.parametrize("recipe", list_recipes(), ids=lambda recipe: recipe.name)
+def test_a_recipe_shows_few_networks_presets_and_options(recipe: Listing, capsys: pytest.CaptureFixture[str]) -> None:
+    outline = read_outline(recipe.name, "Config")
+    assert outline is not None
+
+    networks = outline.options.get("networks", outline.options.get("methods", ()))
+    assert len(networks) <= MAX_NETWORKS.get(recipe.name, 4)
+    assert len(recipe.presets) <= MAX_PRESETS
+
+    assert main(["train", recipe.name, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(bool(line.strip()) for line in lines) <= MAX_HELP
 
 
 def test_counts_of_style_are_those_by_hand(tmp_path: Path) -> None:
