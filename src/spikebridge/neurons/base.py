@@ -26,6 +26,8 @@ from spikebridge.neurons.state import (
     refuse_other_form,
 )
 
+# the output of a layer: one tensor, or several by name in a dict or a NamedTuple, as of the last layer of a row
+Outputs: TypeAlias = Any
 # modulating signals of one step, `(B, *M)`, by the path of the quantity, each with how it acts
 RowEffects: TypeAlias = Mapping[str, Sequence[tuple[Tensor, By]]]
 # of each layer the shape, dtype and device of a step of the last signal, and the form of a state for it
@@ -61,7 +63,7 @@ class Stateful(Quantified):
         """The state before the first step, for a signal shaped, typed and placed like the step `x_t`."""
         raise NotImplementedError
 
-    def step(self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Any) -> tuple[Tensor, State]:
+    def step(self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Any) -> tuple[Outputs, State]:
         """One step: `x_t` and a state to `y_t` `(B, *M)` and the next state; where `forward` is given, by that.
 
         A part of a network may give several tensors by name: a dict or a NamedTuple of `(B, *M)`.
@@ -72,11 +74,11 @@ class Stateful(Quantified):
         y, state = self(x_t.unsqueeze(0), state, **modulation)
         return first_step(y), state
 
-    def forward(self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any) -> tuple[Tensor, State]:
+    def forward(self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any) -> tuple[Outputs, State]:
         """A whole sequence, from a given or the initial state; see `scan` for modulation."""
         return scan(self, x, state, **modulation)
 
-    def advance(self, x_t: Shaped[Tensor, "B *N"], state: State, effects: RowEffects) -> tuple[Any, State]:
+    def advance(self, x_t: Shaped[Tensor, "B *N"], state: State, effects: RowEffects) -> tuple[Outputs, State]:
         """One step for loops that have checked its signals before: the numbers of `forward`, to the bit."""
         if type(self).forward is Stateful.forward:
             return self.step(x_t, state, **{path: tuple(acts) for path, acts in over_one_step(effects).items()})
@@ -123,7 +125,7 @@ class Stateful(Quantified):
         return values
 
 
-def advance_by_forward(layer: Stateful, x_t: Tensor, state: State, effects: RowEffects) -> tuple[Any, State]:
+def advance_by_forward(layer: Stateful, x_t: Tensor, state: State, effects: RowEffects) -> tuple[Outputs, State]:
     """One step of a layer as a sequence of one, with its checks and hooks."""
     y, state = layer(x_t.unsqueeze(0), state, **over_one_step(effects))
     return first_step(y), state
@@ -134,14 +136,14 @@ def over_one_step(effects: RowEffects) -> dict[str, list[Effect]]:
     return {path: [Effect(row.unsqueeze(0), by) for row, by in acts] for path, acts in effects.items()}
 
 
-def first_step(y: Any) -> Any:
+def first_step(y: Outputs) -> Outputs:
     """A signal `(1, B, *M)` as a row `(B, *M)`; several by name as several rows."""
     return y[0] if isinstance(y, Tensor) else map_tensors(lambda one: one[0], y)
 
 
 def scan(
     layer: Stateful, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any
-) -> tuple[Shaped[Tensor, "T B *M"], State]:
+) -> tuple[Outputs, State]:
     """The plain loop over time.
 
     Args:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, StateError, did_you_mean, in_words
 from spikebridge.neurons.base import (
+    Outputs,
     RowEffects,
     Stateful,
     advance_by_forward,
@@ -113,7 +114,7 @@ class Sequential(Stateful):
         """The initial states, found by sending an empty signal through the layers."""
         return self(x_t.new_empty((0, *x_t.shape)))[1]
 
-    def forward(self, x: Tensor, state: State = None, **modulation: Any) -> tuple[Tensor, SequentialState]:
+    def forward(self, x: Tensor, state: State = None, **modulation: Any) -> tuple[Outputs, SequentialState]:
         refuse_timeless(self, x)
         by_layer = split_paths(modulation, list(self._modules)) if modulation else {}
         old = (None,) * len(self) if state is None else self._states_of_layers(state)
@@ -134,7 +135,7 @@ class Sequential(Stateful):
 
         return state.layers
 
-    def advance(self, x_t: Tensor, state: SequentialState, effects: RowEffects) -> tuple[Any, SequentialState]:
+    def advance(self, x_t: Tensor, state: SequentialState, effects: RowEffects) -> tuple[Outputs, SequentialState]:
         by_layer = split_paths(effects, list(self._modules)) if effects else {}
         states = []
         before: Any = None
@@ -153,7 +154,7 @@ class Sequential(Stateful):
 
     def _run(
         self, x: Tensor, old: tuple[State, ...], by_layer: dict[str, dict[str, Any]], is_first: bool
-    ) -> tuple[Tensor, SequentialState]:
+    ) -> tuple[Outputs, SequentialState]:
         new: list[State] = []
         layers = self._layers()
         followers = [*layers[1:], None] if layers else []
@@ -191,7 +192,7 @@ class Sequential(Stateful):
         return x, SequentialState(tuple(new))
 
 
-def advance_layer(layer: nn.Module, x_t: Tensor, state: State, effects: RowEffects) -> tuple[Any, State]:
+def advance_layer(layer: nn.Module, x_t: Tensor, state: State, effects: RowEffects) -> tuple[Outputs, State]:
     """One step of a layer, stateful or plain, for loops that have checked its signals before."""
     if isinstance(layer, Stateful):
         if has_own_hooks(layer):
