@@ -7,7 +7,6 @@ sequence equal the whole, and a stream, truncated back-propagation and a whole s
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Shaped
@@ -15,23 +14,12 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
 from spikebridge.neurons.quantity import By, Effect, Modulated, Quantified
-from spikebridge.neurons.state import (
-    Form,
-    State,
-    allow_states_of,
-    form_of,
-    has_form,
-    join_tensors,
-    map_tensors,
-    refuse_other_form,
-)
+from spikebridge.neurons.state import State, allow_states_of, check_state, join_tensors, map_tensors
 
 # the output of a layer: one tensor, or several by name in a dict or a NamedTuple, as of the last layer of a row
 Outputs: TypeAlias = Any
 # modulating signals of one step, `(B, *M)`, by the path of the quantity, each with how it acts
 RowEffects: TypeAlias = Mapping[str, Sequence[tuple[Tensor, By]]]
-# of each layer the shape, dtype and device of a step of the last signal, and the form of a state for it
-_FORMS: WeakKeyDictionary[nn.Module, tuple[Any, Form]] = WeakKeyDictionary()
 
 
 class Stateful(Quantified):
@@ -84,25 +72,6 @@ class Stateful(Quantified):
             return self.step(x_t, state, **{path: tuple(acts) for path, acts in over_one_step(effects).items()})
         return advance_by_forward(self, x_t, state, effects)
 
-    def check_state(self, state: State, x: Shaped[Tensor, "T B *N"]) -> None:
-        """Compares a state with the initial one for this signal: types, shapes, dtypes, devices. It reads no values.
-
-        Raises:
-            StateError: a state of another layer, batch, shape, dtype or device.
-        """
-        if torch.compiler.is_compiling():
-            return
-
-        # to compare a form costs little; to make an initial state, more than a step
-        key = (x.shape[1:], x.dtype, x.device)
-        last = _FORMS.get(self)
-        if last is not None and last[0] == key and has_form(state, last[1]):
-            return
-
-        form = form_of(self.initial_state(x.new_zeros(x.shape[1:])))
-        _FORMS[self] = (key, form)
-        refuse_other_form(self, state, form, self.state_grows)
-
     def modulable_paths(self) -> list[str]:
         """All that can be modulated in this layer, by path."""
         return list(self.modulable)
@@ -141,9 +110,7 @@ def first_step(y: Outputs) -> Outputs:
     return y[0] if isinstance(y, Tensor) else map_tensors(lambda one: one[0], y)
 
 
-def scan(
-    layer: Stateful, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any
-) -> tuple[Outputs, State]:
+def scan(layer: Stateful, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any) -> tuple[Outputs, State]:
     """The plain loop over time.
 
     Args:
@@ -176,7 +143,7 @@ def scan(
     if state is None:
         state = layer.initial_state(x.new_zeros(x.shape[1:]))
     else:
-        layer.check_state(state, x)
+        check_state(layer, state, x)
 
     # one step of zeros shows the shape of the outputs
     if len(x) == 0:

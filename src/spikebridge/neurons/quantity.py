@@ -327,6 +327,16 @@ class Quantified(nn.Module):
         for name, value in quantities.items():
             getattr(type(self), name).store(self, value, learn=name in learned)
 
+    def keep_numbers(self, arguments: dict[str, Any]) -> None:
+        """Keeps arguments of a step that are all numbers until an attribute of the layer is set."""
+        # is_compiling first: a compiler would guard what it reads, and trace what is written
+        if torch.compiler.is_compiling() or self._parameters or self._buffers or self._modules:
+            return
+
+        # a tensor may be written in place or trained; a number changes by `__setattr__` alone, which forgets them
+        if not any(isinstance(value, Tensor) for value in arguments.values()):
+            self.__dict__["_kept"] = arguments
+
     def _floats(self) -> list[str]:
         """The quantities that are kept as floats."""
         return [name for name in self.__dict__ if isinstance(getattr(type(self), name, None), Quantity)]

@@ -18,7 +18,7 @@ from spikebridge.neurons.base import (
 )
 from spikebridge.neurons.dt import bind_dt, check_dt
 from spikebridge.neurons.neuron import Neuron, fusable_pool_size, is_plain_neuron
-from spikebridge.neurons.state import State, TupleForm, refuse_other_form, with_path
+from spikebridge.neurons.state import State, TupleForm, check_state, refuse_other_form, with_path
 from spikebridge.neurons.stateless import modulated, outputs_over_time, over_time, refuse_hidden_state
 from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.layers.linear import linear
@@ -214,7 +214,7 @@ def _refuse_missing(layer: nn.Module, state: State, x: Tensor) -> None:
     """Raises if a stream continues without the state of a layer, or with one for a layer that has none."""
     if isinstance(layer, Stateful):
         if state is None:
-            layer.check_state(None, x)
+            check_state(layer, None, x)
     elif state is not None:
         raise StateError(
             f"{type(layer).__name__} has no state, but the state holds a {type(state).__name__} for it; give the state "

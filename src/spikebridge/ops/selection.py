@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from spikebridge.ops.checks import is_checked
+from spikebridge.ops.checks import check_mode
 from spikebridge.ops.native.layout import layout_of
 from spikebridge.ops.native.library import library
 from spikebridge.ops.sequence.native import surrogate_number
@@ -193,16 +193,6 @@ def _is_surrogate_native(spec: NeuronSpec) -> bool:
     return spec.surrogate is None or surrogate_number(spec.surrogate) is not None
 
 
-def is_long_enough(x: Tensor) -> bool:
-    """True if a sequence has the steps from which some fast path pays; a compiler does not know their number.
-
-    Example:
-        >>> is_long_enough(torch.ones(1, 3, 2)), is_long_enough(torch.ones(2, 3, 2))
-        (False, True)
-    """
-    return torch.compiler.is_compiling() or x.shape[0] >= min(MIN_STEPS.values())
-
-
 def supports_sequence(x: Tensor, spec: NeuronSpec | None = None) -> bool:
     """True if neurons (or sums, without a `spec`) run a signal as a whole instead of step by step."""
     if torch.compiler.is_compiling():
@@ -334,7 +324,7 @@ def supports_rows(like: Tensor) -> bool:
     # is_compiling first: what stands after it is never traced
     if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
         return False
-    if torch._C._is_any_autocast_enabled() or like.is_meta or is_checked(False) or _has_global_hooks():
+    if torch._C._is_any_autocast_enabled() or like.is_meta or check_mode.get() == "always" or _has_global_hooks():
         return False
 
     return like.dtype in SINGLE and like.shape[0] > 0

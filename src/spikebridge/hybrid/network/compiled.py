@@ -21,7 +21,7 @@ from spikebridge.hybrid.network.delivery import split_inputs
 from spikebridge.hybrid.network.program import run_tick
 from spikebridge.hybrid.unit.discretizer import DrawState
 from spikebridge.neurons.state import State, tensors_of
-from spikebridge.ops.checks import is_checked
+from spikebridge.ops.checks import check_mode
 from spikebridge.ops.selection import has_hooks, is_reference, supports_rows
 
 _MAX_GRAPHS = 256
@@ -61,7 +61,7 @@ class CompiledNetwork:
             ConfigError: the network draws random numbers, cannot be traced, or there is no compiler.
         """
         network = self.network
-        if is_reference() or is_checked(False):
+        if is_reference() or check_mode.get() == "always":
             return network(inputs, state, ticks)
 
         if state is None:
