@@ -23,7 +23,7 @@ from spikebridge.neurons.quantity import (
     refuse_ambiguous,
     refuse_other_place,
 )
-from spikebridge.neurons.state import State, check_state
+from spikebridge.neurons.state import State, check_state, keep_form
 from spikebridge.neurons.surrogate import Surrogate
 from spikebridge.ops import selection
 from spikebridge.ops.checks import check_mode, count_not_finite, number_on_cpu, reads_values
@@ -181,7 +181,8 @@ class Neuron(Stateful):
             y, end = self._at_once(spec, signal, start, arguments, inside, donated)
 
         # a membrane keeps the NaN or infinity of any step before, so that one value a neuron is read, not one a step
-        is_checked = state is None or check_mode.get() == "always"
+        # is_compiling first: a compiler would trace the mode
+        is_checked = not torch.compiler.is_compiling() and (state is None or check_mode.get() == "always")
         if is_checked and end and reads_values(end[0], is_first=state is None):
             refuse_not_finite(self, end[0])
         elif spec is not None and _may_be_nan(end[0]):
@@ -252,6 +253,8 @@ class Neuron(Stateful):
         arguments = self._arguments(x, modulation, is_first=state is None)
         if state is None:
             state = self.initial_state(x.detach()[0] if x.shape[0] else x.new_zeros(x.shape[1:]))
+            if not torch.compiler.is_compiling():
+                keep_form(self, state, x)
         else:
             check_state(self, state, x)
 

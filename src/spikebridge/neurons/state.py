@@ -160,14 +160,23 @@ def check_state(layer: Any, state: State, x: Shaped[Tensor, "T B *N"]) -> None:
         return
 
     # to compare a form costs little; to make an initial state, more than a step
-    key = (x.shape[1:], x.dtype, x.device)
     last = _FORMS.get(layer)
-    if last is not None and last[0] == key and has_form(state, last[1]):
+    if last is not None and last[0] == _kind_of_step(x) and has_form(state, last[1]):
         return
 
-    form = form_of(layer.initial_state(x.new_zeros(x.shape[1:])))
-    _FORMS[layer] = (key, form)
+    form = keep_form(layer, layer.initial_state(x.new_zeros(x.shape[1:])), x)
     refuse_other_form(layer, state, form, layer.state_grows)
+
+
+def keep_form(layer: Any, initial: State, x: Shaped[Tensor, "T B *N"]) -> Form:
+    """Keeps the form of the initial state for a signal, with which a later call of the stream compares its own."""
+    form = form_of(initial)
+    _FORMS[layer] = (_kind_of_step(x), form)
+    return form
+
+
+def _kind_of_step(x: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
+    return x.shape[1:], x.dtype, x.device
 
 
 def refuse_other_form(layer: nn.Module, state: State, form: Form, grows: bool = True, path: str = "") -> None:

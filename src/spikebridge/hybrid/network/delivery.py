@@ -106,9 +106,9 @@ def refuse_other_link(
     route: Route, unit: HybridUnit | None, state: LinkState, spec: SignalSpec, like: Tensor, tick: int
 ) -> None:
     """Raises if the state of a link is not its own before a tick, or of another stream. It reads no values."""
-    whose = f"{describe(route.link)} has"
     if type(state) is not LinkState:
-        raise StateError(f"{whose} a {type(state).__name__} as its state, not a LinkState; {_REMEDY}")
+        kind = type(state).__name__
+        raise StateError(f"{describe(route.link)} has a {kind} as its state, not a LinkState; {_REMEDY}")
 
     batch = like.shape[0]
     num_made = route.makes.count(tick) * (1 if unit is None else unit.outputs_per_window)
@@ -124,9 +124,11 @@ def refuse_other_link(
         value = getattr(state, name)
         found = value if value is None else tuple(value.shape)
         if found != shape:
-            raise StateError(f"{whose} a state whose {name} is {found}, not {shape}; {_REMEDY}")
+            raise StateError(f"{describe(route.link)} has a state whose {name} is {found}, not {shape}; {_REMEDY}")
         if value is not None and value.device != like.device:
-            raise StateError(f"{whose} a state on {value.device}, but the stream is on {like.device}")
+            raise StateError(
+                f"{describe(route.link)} has a state on {value.device}, but the stream is on {like.device}"
+            )
 
 
 @dataclass(slots=True, eq=False)

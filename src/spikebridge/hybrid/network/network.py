@@ -413,7 +413,7 @@ class HybridNetwork(nn.Module):
         segment = kind(self, inputs, state.parts, state.links, state.ticks, stop, checked)
         segment.run()
         end = state._replace(ticks=stop, parts=segment.parts, links=segment.link_states())
-        if check_mode.get() == "always" and reads_values(state.like, is_first=False):
+        if reads_values(state.like, is_first=False):
             refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop)
 
         return self._outputs_of(segment.signals, end, lambda y: y), end
