@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn.modules import module as nn_module
 
 from spikebridge.ops.checks import check_mode
 from spikebridge.ops.native.layout import layout_of
@@ -322,7 +323,7 @@ def is_faster_in_windows(x: Tensor) -> bool:
 def supports_rows(like: Tensor) -> bool:
     """True if a network may run ticks on rows: unchecked values in single or double precision, computed now."""
     # is_compiling first: what stands after it is never traced
-    if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling() or _reference.get() or torch._C._are_functorch_transforms_active():
         return False
     if torch._C._is_any_autocast_enabled() or like.is_meta or check_mode.get() == "always" or _has_global_hooks():
         return False
@@ -351,11 +352,11 @@ def without_call(module: nn.Module | None) -> Callable[..., Any] | None:
 
 def _has_global_hooks() -> bool:
     """True if there are hooks of all modules."""
-    every = torch.nn.modules.module  # PyTorch has no function that asks for them
-    if every._global_forward_hooks or every._global_forward_pre_hooks:
+    # PyTorch has no function that asks for them
+    if nn_module._global_forward_hooks or nn_module._global_forward_pre_hooks:
         return True
 
-    return bool(every._global_backward_hooks or every._global_backward_pre_hooks)
+    return bool(nn_module._global_backward_hooks or nn_module._global_backward_pre_hooks)
 
 
 PICTURES = "float32 on a CPU, without gradients"

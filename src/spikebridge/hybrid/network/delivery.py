@@ -5,7 +5,7 @@ delivered. A `ZeroOrderHold` is a held signal: at each tick the newest value del
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import Any
@@ -45,15 +45,14 @@ def split_inputs(
 
 
 def sort_values(
-    routes: Iterable[Route], read: Callable[[Route], Any]
+    routes: Iterable[Route], values: Iterable[Any]
 ) -> tuple[list[Any], dict[str, Any], list[tuple[Route, Any]]]:
-    """The values read from the links of a part, None for none: by position, by name, and those that modulate."""
+    """The values of the links of a part, None for none: by position, by name, and those that modulate."""
     signals: list[Any] = []
     named: dict[str, Any] = {}
     modulations: list[tuple[Route, Any]] = []
 
-    for route in routes:
-        value = read(route)
+    for route, value in zip(routes, values, strict=True):
         if value is None:
             continue
 

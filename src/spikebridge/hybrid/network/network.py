@@ -331,10 +331,7 @@ class HybridNetwork(nn.Module):
             if spec is None or not isinstance(x, Tensor) or not is_alike(x, x.shape[1:], spec):
                 check_inputs(self.inputs, inputs, state.inputs)
 
-        if torch.compiler.is_compiling():
-            return
-
-        if self._known_specs(state) is None:
+        if self._known_specs(state) is None and not torch.compiler.is_compiling():
             specs = self._signal_specs_of(state.inputs)
             self._refuse_other_states(state, specs)
             self._stream = _Stream(ref(state.like), specs, torch._C._is_any_autocast_enabled())

@@ -150,7 +150,8 @@ def _through_part(network: NetworkGraph, part: str, signals: Mapping[str, Tensor
             return like.new_empty((0, like.shape[1], *shapes[route.name]))
         return _through_unit(network, route, signals)[0]
 
-    inputs, named, _ = sort_values([route for route in network.plan.incoming[part] if not route.path], read)
+    routes = [route for route in network.plan.incoming[part] if not route.path]
+    inputs, named, _ = sort_values(routes, map(read, routes))
     return apply_part(network.parts[part], inputs, named, checked=True)
 
 

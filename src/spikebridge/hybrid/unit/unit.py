@@ -358,8 +358,9 @@ class HybridUnit(nn.Module):
 
     def _upcast(self, x: Tensor) -> Tensor:
         """The signal as the kernel and the discretizer compute with it."""
-        adds_up = self.kernel is not None or self.discretizer is not None
-        return upcast(x) if adds_up and x.dtype in HALF else x
+        if x.dtype not in HALF or (self.kernel is None and self.discretizer is None):
+            return x
+        return upcast(x)
 
 
 allow_state(UnitState)
