@@ -163,13 +163,13 @@ def scan(layer: Stateful, x: Shaped[Tensor, "T B *N"], state: State = None, **mo
     return join_tensors(torch.stack, outputs), state
 
 
-def _further_inputs(layer: Stateful, x: Tensor, given: Mapping[str, Any]) -> dict[str, Tensor]:
+def _further_inputs(layer: Stateful, x: Tensor, keywords: Mapping[str, Any]) -> dict[str, Tensor]:
     """The keyword arguments of a layer's step that are no quantities, `(T, B, *M)` each."""
     quantities = layer.modulable_paths()
-    others = [name for name in given if name not in quantities]
+    others = [name for name in keywords if name not in quantities]
     arguments = inspect.signature(layer.step).parameters if others else {}
     taken = [n for n, argument in arguments.items() if argument.kind is not argument.VAR_KEYWORD]
-    inputs = {name: given[name] for name in others if name in taken}
+    inputs = {name: keywords[name] for name in others if name in taken}
 
     for name, value in inputs.items():
         if not isinstance(value, Tensor) or value.shape[:2] != x.shape[:2]:
@@ -218,13 +218,13 @@ def unbind_time(name: str, value: Tensor, num_steps: int) -> Sequence[Tensor]:
 def refuse_timeless(layer: nn.Module, x: Tensor) -> None:
     """Raises if a signal lacks time or batch."""
     if not isinstance(x, Tensor) or x.ndim < 2:
-        came = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
-        raise ShapeError(f"{type(layer).__name__} needs a signal (T, B, *N), but got {came}")
+        actual = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
+        raise ShapeError(f"{type(layer).__name__} needs a signal (T, B, *N), but got {actual}")
 
 
 def refuse_unknown(layer: Stateful, modulation: Iterable[str]) -> None:
     """Raises if something is modulated that the layer does not have."""
-    known = layer.modulable_paths()
+    paths = layer.modulable_paths()
     for name in modulation:
-        if name not in known:
-            raise ConfigError(f"{type(layer).__name__} has no quantity {name!r}; {did_you_mean(name, known)}")
+        if name not in paths:
+            raise ConfigError(f"{type(layer).__name__} has no quantity {name!r}; {did_you_mean(name, paths)}")

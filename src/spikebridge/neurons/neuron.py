@@ -69,8 +69,8 @@ def _refuse_other_words(kind: type, settings: dict[str, Any]) -> None:
         if isinstance(value, float) and 0 < value < 1 and isinstance(dt, float):
             number = f" = {-dt / math.log(value):.3g}"
 
-        known = [known for known in dict.fromkeys((*arguments, *quantities)) if known not in ("self", "settings")]
-        hint = did_you_mean(name, known)
+        names = [one for one in dict.fromkeys((*arguments, *quantities)) if one not in ("self", "settings")]
+        hint = did_you_mean(name, names)
         if name in equivalents:
             hint = f"here it is {equivalents[name].format(name=name, number=number)}"
 

@@ -113,12 +113,12 @@ def _with_all_axes(shape: Sequence[int], missing: int) -> tuple[tuple[int, ...],
 
 def refuse_ambiguous(what: str, value: Modulated, neurons: Sequence[int]) -> None:
     """Raises if a value, or one of several effects, fits the neurons `*N` in two ways; numbers always fit."""
-    for given in value if isinstance(value, list | tuple) else (value,):
-        is_effect = isinstance(given, Effect)
-        if not is_effect and not isinstance(given, Tensor):
+    for item in value if isinstance(value, list | tuple) else (value,):
+        is_effect = isinstance(item, Effect)
+        if not is_effect and not isinstance(item, Tensor):
             continue
 
-        shape = given.signal.shape[2:] if is_effect else given.shape
+        shape = item.signal.shape[2:] if is_effect else item.shape
         if has_two_meanings(shape, neurons):
             leading, trailing = _with_all_axes(shape, len(neurons) - len(shape))
             behind = ", behind time and batch" if is_effect else ""
@@ -378,15 +378,16 @@ def names_of_floats(module: nn.Module) -> set[str]:
     return {f"{path}.{name}" if path else name for path, layer in quantified for name in layer._floats()}
 
 
-def names_to_learn(who: str, learn: Names, known: Iterable[str]) -> tuple[str, ...]:
+def names_to_learn(who: str, learn: Names, quantities: Iterable[str]) -> tuple[str, ...]:
     """The quantities named in `learn=`, or a `ConfigError` if they are no names of quantities."""
     if not isinstance(learn, Iterable):
         raise ConfigError(f"{who} takes learn= as names of quantities, such as ('tau',), but got {in_words(learn)}")
 
+    quantities = list(quantities)
     names = (learn,) if isinstance(learn, str) else tuple(learn)
     for name in names:
-        if name not in (known := list(known)):
-            raise ConfigError(f"{who} cannot learn {in_words(name)}; {did_you_mean(str(name), known)}")
+        if name not in quantities:
+            raise ConfigError(f"{who} cannot learn {in_words(name)}; {did_you_mean(str(name), quantities)}")
 
     return names
 

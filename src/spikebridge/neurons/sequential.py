@@ -35,13 +35,13 @@ class SequentialState(NamedTuple):
     layers: tuple[State, ...]
 
 
-def split_paths(modulation: Mapping[str, Any], known: list[str]) -> dict[str, dict[str, Any]]:
+def split_paths(modulation: Mapping[str, Any], layers: list[str]) -> dict[str, dict[str, Any]]:
     """Modulation by path, sorted by the first name of the path: `{"lif1": {"tau": 0.1}}` of `{"lif1.tau": 0.1}`."""
     by_child: dict[str, dict[str, Any]] = {}
     for path, value in modulation.items():
         child, _, rest = path.partition(".")
-        if child not in known:
-            raise ConfigError(f"no layer {child!r} for the modulation of {path!r}; {did_you_mean(child, known)}")
+        if child not in layers:
+            raise ConfigError(f"no layer {child!r} for the modulation of {path!r}; {did_you_mean(child, layers)}")
         if not rest:
             raise ConfigError(f"{path!r} is a layer; name a quantity in it, for example '{path}.v_threshold'")
         by_child.setdefault(child, {})[rest] = value

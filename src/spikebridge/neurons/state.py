@@ -53,10 +53,10 @@ def join_tensors(function: Callable[[list[Tensor]], Tensor], states: Sequence[S]
 
 def tensors_of(state: State) -> list[Tensor]:
     """The tensors of a state, in order."""
-    found: list[Tensor] = []
-    map_tensors(lambda t: found.append(t) or t, state)  # type: ignore[func-returns-value]
+    tensors: list[Tensor] = []
+    map_tensors(lambda t: tensors.append(t) or t, state)  # type: ignore[func-returns-value]
 
-    return found
+    return tensors
 
 
 def detach(state: S) -> S:

@@ -222,7 +222,7 @@ class _Graph:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of the tracer about its own work
-                    found = run(*tensors)
+                    results = run(*tensors)
             except SpikebridgeError:
                 raise
             except Exception as error:  # of a tracer or compiler: any
@@ -233,10 +233,10 @@ class _Graph:
 
             self._run = run
         else:
-            found = self._run(*tensors)
+            results = self._run(*tensors)
 
         number = len(self.ticks.outputs)
-        return found[:number], found[number:]
+        return results[:number], results[number:]
 
 
 def _compile(function: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:

@@ -121,9 +121,9 @@ def refuse_other_link(
     }
     for name, shape in expected.items():
         value = getattr(state, name)
-        found = value if value is None else tuple(value.shape)
-        if found != shape:
-            raise StateError(f"{describe(route.link)} has a state whose {name} is {found}, not {shape}; {_REMEDY}")
+        actual = value if value is None else tuple(value.shape)
+        if actual != shape:
+            raise StateError(f"{describe(route.link)} has a state whose {name} is {actual}, not {shape}; {_REMEDY}")
         if value is not None and value.device != like.device:
             raise StateError(
                 f"{describe(route.link)} has a state on {value.device}, but the stream is on {like.device}"

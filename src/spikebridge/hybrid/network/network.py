@@ -513,13 +513,13 @@ class HybridNetwork(nn.Module):
         """The shapes inside the network, inferred once for each shape of its inputs."""
         # a symbol, as while a network is compiled, stands for any size
         is_constant = all(type(size) is int for x in specs.values() for size in x.shape)
-        known = self._signal_specs.get(_shapes(specs)) if is_constant else None
-        if known is None:
-            known = infer_shapes(self, _time_first(specs))
+        inferred = self._signal_specs.get(_shapes(specs)) if is_constant else None
+        if inferred is None:
+            inferred = infer_shapes(self, _time_first(specs))
             if is_constant:
-                self._signal_specs[_shapes(specs)] = known
+                self._signal_specs[_shapes(specs)] = inferred
 
-        return known
+        return inferred
 
     def extra_repr(self) -> str:
         lines = [f"dt={self.dt:g}"]

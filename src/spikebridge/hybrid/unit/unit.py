@@ -314,8 +314,8 @@ class HybridUnit(nn.Module):
     def check_inputs(self, x: Tensor) -> None:
         """Raises if a signal does not fit this unit."""
         if not isinstance(x, Tensor) or x.ndim < 2 or not x.is_floating_point():
-            came = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
-            raise ShapeError(f"a hybrid unit needs a signal of floats (T, B, *N), but got {came}")
+            actual = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
+            raise ShapeError(f"a hybrid unit needs a signal of floats (T, B, *N), but got {actual}")
 
         for stage in (self.kernel, self.discretizer):
             if stage is not None:
