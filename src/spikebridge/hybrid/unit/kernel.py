@@ -150,7 +150,8 @@ class Kernel(Stateful):
 
     def constants(self, like: Tensor) -> dict[str, Any]:
         """The arguments of the step function without modulation, for signals with the dtype and device of a tensor."""
-        if self._kept is not None:
+        # is_compiling first: a compiler would guard what it reads
+        if not torch.compiler.is_compiling() and self._kept is not None:
             return self._kept
 
         arguments = self.arguments({name: getattr(self, name) for name in self.modulable}, like)
