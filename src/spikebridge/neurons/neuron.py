@@ -358,7 +358,7 @@ def _with_nan(y: Tensor, v: Tensor, is_pooled: bool) -> Tensor:
 
 
 def refuse_not_finite(layer: nn.Module, v: Tensor) -> None:
-    """Raises if a membrane is NaN or infinite: the one never fires, the other always, and both in silence."""
+    """Raises if a membrane is NaN, which never fires, or infinite, which always fires, both without an error."""
     number = count_not_finite(v)
     if number:
         raise DataError(

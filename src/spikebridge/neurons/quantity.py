@@ -94,7 +94,7 @@ def broadcasts(shape: Sequence[int], onto: Sequence[int]) -> bool:
 
 
 def has_two_meanings(shape: Sequence[int], neurons: Sequence[int]) -> bool:
-    """True if a value with fewer axes than the neurons fits their leading and their trailing axes, as unlike values."""
+    """True if a value with fewer axes than the neurons fits their leading and trailing axes in different ways."""
     # an `Effect` acts on the leading axes, a plain tensor on the trailing ones, as in PyTorch; with all axes, `(C, 1,
     # 1)` or `(1, H, W)`, nothing is ambiguous
     missing = len(neurons) - len(shape)

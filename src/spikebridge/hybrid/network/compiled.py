@@ -32,7 +32,7 @@ class CompiledNetwork:
     """A network that runs its ticks as generated code; it shares parameters and states with the network.
 
     Each pattern of ticks, shape and mode is compiled at its first call, which takes seconds and a C++ compiler. Ticks
-    before every signal has begun run as they are. Whatever a module keeps beside parameters, buffers and numbers is
+    before every signal has begun run as they are. All that a module keeps besides parameters, buffers and numbers is
     taken as it was when its graph was compiled. Inside `reference()` and `checks("always")` the network itself runs.
 
     Args:
@@ -275,7 +275,7 @@ def _key(
 
 
 def _refuse_uncompilable(modules: Mapping[str, nn.Module], state: State) -> None:
-    """Raises if a graph would leave something out, or keep it as it is, in silence."""
+    """Raises if a graph would silently leave something out, or keep it as it is."""
     if not supports_rows(state.like):
         raise ConfigError(
             "a compiled network runs float32 and float64, outside of autocast, torch.compile and torch.func, but got "

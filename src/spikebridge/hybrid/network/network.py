@@ -188,7 +188,7 @@ class HybridNetwork(nn.Module):
         return self.plan.clocks[name]
 
     def unit_of(self, route: Route) -> HybridUnit | None:
-        """The unit of a link at present."""
+        """The unit of a link, also one that replaced another."""
         return self.units._modules.get(route.name)  # type: ignore[return-value]
 
     def forward(

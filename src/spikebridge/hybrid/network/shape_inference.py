@@ -376,7 +376,7 @@ def _run_or_explain(run: Callable[[], tuple[Any, State]], module: nn.Module, who
 
 @contextmanager
 def _running_layers(module: nn.Module) -> Iterator[list[_Call]]:
-    """The layers of a module that run at present, the innermost one last; where one fails, they stay."""
+    """The layers of a module that are running, the innermost one last; if one fails, they stay."""
     calls: list[_Call] = []
     handles: list[Any] = []
 
