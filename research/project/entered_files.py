@@ -5,9 +5,14 @@
 
 `__init__` files and what runs while a module is imported do not count. `layout.py` makes a table of it. The calls:
 
-- unit: the first of a unit with all four steps and no neuron, on one signal
-- network: the first forward of two plain parts in a loop, so that only the network's own files count
-- spiking network: the first forward of a network with a spiking part, a unit and a modulation
+- neuron: a step of LIF neurons, which runs the plain step function
+- neuron steps: 24 steps of them at once, by the native library
+- unit: a unit with all four steps and no neuron, on one signal
+- network: two plain parts with delays, so that only the network's own files count
+- spiking network: a network with a spiking part, a unit and a modulation
+Each of these is called twice: the first call begins a stream, checks its signal and prepares what runs; the later one
+continues the stream.
+
 - training: `train sensing --preset quick`; the training loop alone with all that it calls, its files in `training/`,
   the recipe's `train` with its data and scores, and the whole command with its report
 - tracker: `track` on a generated recording; the box of a bin of events alone, and six bins of which one has a frame
@@ -125,19 +130,34 @@ def one_tick() -> Any:
     return 1
 
 
+def first_and_later(name: str, module: Callable[..., Any], signal: Any) -> dict[str, list[str]]:
+    """The files of the call that begins a stream, and of the next one."""
+    with Entered() as first:
+        _, state = module(signal)
+    with Entered() as later:
+        module(signal, state)
+
+    return {name: sorted(first.everything), f"{name}_later": sorted(later.everything)}
+
+
+def enter_neuron() -> dict[str, list[str]]:
+    """LIF neurons: one step, and 24 at once."""
+    import torch
+
+    lif = find("LIF", "neurons")
+    step = first_and_later("neuron", lif(0.01, dt=0.001), torch.rand(1, 2, 4))
+    return step | first_and_later("neuron_steps", lif(0.01, dt=0.001), torch.rand(24, 2, 4))
+
+
 def enter_unit() -> dict[str, list[str]]:
-    """A unit with a window, a kernel, a nonlinearity and a discretizer, called on one signal."""
+    """A unit with a window, a kernel, a nonlinearity and a discretizer."""
     import torch
 
     kernel = hybrid("Exponential")(0.01, dt=0.001)
     discretizer = hybrid("SignedDelta")(0.5)
     unit = hybrid("HybridUnit")(hybrid("Tumbling")(6), kernel, torch.nn.Linear(4, 3), discretizer)
-    signal = torch.rand(24, 2, 4)
 
-    with Entered() as entered:
-        unit(signal)
-
-    return {"unit": sorted(entered.everything)}
+    return first_and_later("unit", unit, torch.rand(24, 2, 4))
 
 
 def enter_network() -> dict[str, list[str]]:
@@ -165,10 +185,7 @@ def enter_network() -> dict[str, list[str]]:
     )
 
     signals = {"frames": torch.rand(4, 2, 3), "events": torch.rand(24, 2, 3)}
-    with Entered() as entered:
-        network(signals)
-
-    return {"network": sorted(entered.everything)}
+    return first_and_later("network", network, signals)
 
 
 def enter_spiking_network() -> dict[str, list[str]]:
@@ -200,10 +217,7 @@ def enter_spiking_network() -> dict[str, list[str]]:
     )
 
     signals = {"frames": torch.rand(4, 2, 4), "events": torch.rand(24, 2, 6)}
-    with Entered() as entered:
-        network(signals)
-
-    return {"spiking_network": sorted(entered.everything)}
+    return first_and_later("spiking_network", network, signals)
 
 
 def command(*words: str) -> None:
@@ -282,6 +296,7 @@ def enter_tracker() -> dict[str, list[str]]:
 
 
 PROBES: dict[str, Callable[[], dict[str, list[str]]]] = {
+    "neuron": enter_neuron,
     "unit": enter_unit,
     "network": enter_network,
     "spiking_network": enter_spiking_network,

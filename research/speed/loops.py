@@ -215,8 +215,8 @@ def stepped(network: Any, current: Tensor) -> Tensor:
     state = None
     outputs = []
     for x in current.unbind(0):
-        found, state = network.step({"current": x}, state)
-        outputs += [y for y in found.values() if len(y)]
+        signals, state = network.step({"current": x}, state)
+        outputs += [y for y in signals.values() if len(y)]
 
     return torch.stack(outputs)
 
@@ -271,27 +271,27 @@ def ways(name: str) -> dict[str, Run]:
             f"compiled, {BLOCK} ticks": trained(lambda x: run(fast, x), current),
         }
 
-    found = {
+    runs = {
         "by hand": lambda: hand(network, current),
         "checked": on_the_checked_path(lambda: run(network, current)),
         "network": lambda: run(network, current),
     }
     for block in (1,) if run is stepped else (1, BLOCK):
         fast = network.compiled(block)
-        found[f"compiled, {block} tick{'s' if block > 1 else ''}"] = lambda fast=fast: run(fast, current)
+        runs[f"compiled, {block} tick{'s' if block > 1 else ''}"] = lambda fast=fast: run(fast, current)
 
-    return found
+    return runs
 
 
 def measure(name: str, rounds: int) -> list[dict[str, Any]]:
     """A row for each way."""
     rows: dict[str, list[float]] = {}
     with torch.set_grad_enabled(name.endswith("training")):
-        found = ways(name)
+        runs = ways(name)
         first: dict[str, float] = {}
         outputs = {}
 
-        for way, run in found.items():
+        for way, run in runs.items():
             start = time.perf_counter()
             outputs[way] = run()
             first[way] = time.perf_counter() - start
@@ -302,7 +302,7 @@ def measure(name: str, rounds: int) -> list[dict[str, Any]]:
             )
 
         for _ in range(rounds):
-            for way, run in found.items():
+            for way, run in runs.items():
                 start = time.process_time()
                 run()
                 rows.setdefault(way, []).append(1e6 * (time.process_time() - start) / TICKS)
@@ -331,8 +331,8 @@ def main() -> None:
     for row in rows:
         print(f"{row['work']:26}{row['way']:20}{row['us_a_tick']:9.1f} us a tick{row['over_by_hand']:8.2f} x by hand")
 
-    found = {"ticks": TICKS, "rounds": rounds, "rows": rows, "environment": describe_environment(threads=1)}
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    record = {"ticks": TICKS, "rounds": rounds, "rows": rows, "environment": describe_environment(threads=1)}
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

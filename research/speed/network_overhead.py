@@ -75,9 +75,9 @@ def without_a_loop(network: HybridNetwork, frames: Tensor, events: Tensor) -> Ca
 
     def run() -> list[Tensor]:
         spikes, _ = where(events)
-        made, _ = motion(spikes)
-        seen = torch.cat([made.new_zeros(1, *made.shape[1:]), made[:-1]])
-        return [what(frames.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, (FRAMES, -1)), spikes]
+        windows, _ = motion(spikes)
+        movement = torch.cat([windows.new_zeros(1, *windows.shape[1:]), windows[:-1]])
+        return [what(frames.flatten(0, 1), movement.flatten(0, 1)).unflatten(0, (FRAMES, -1)), spikes]
 
     return run
 
@@ -91,7 +91,7 @@ def in_a_loop(network: HybridNetwork, frames: Tensor, events: Tensor) -> Callabl
     spans = next(group for group in network.plan.groups if group.loop).spans(0, TICKS)
 
     def run() -> list[Tensor]:
-        seen = events.new_zeros(events.shape[1], 32)
+        movement = events.new_zeros(events.shape[1], 32)
         window = events.new_zeros(0, events.shape[1], 64)
         state = None
         effect = {}
@@ -103,11 +103,11 @@ def in_a_loop(network: HybridNetwork, frames: Tensor, events: Tensor) -> Callabl
             spikes.append(y)
             window = torch.cat([window, y])
             if len(window) >= LENGTH:
-                seen = motion(window[:LENGTH])[0][0]
+                movement = motion(window[:LENGTH])[0][0]
                 window = window[LENGTH:]
 
             if (stop - 1) % LENGTH == 0:
-                classes.append(what(frames[(stop - 1) // LENGTH], seen))
+                classes.append(what(frames[(stop - 1) // LENGTH], movement))
                 factor, _ = attention(classes[-1].unsqueeze(0))
                 effect = {"lif1.v_threshold": Effect(factor, "multiply")}
 
@@ -124,7 +124,7 @@ def tick_by_tick(network: HybridNetwork, frames: Tensor, events: Tensor) -> Call
     attention = dict(network.units.items()).get("attention")
 
     def run() -> list[Tensor]:
-        seen = events.new_zeros(events.shape[1], 32)
+        movement = events.new_zeros(events.shape[1], 32)
         state = None
         effect = {}
         window = []
@@ -133,7 +133,7 @@ def tick_by_tick(network: HybridNetwork, frames: Tensor, events: Tensor) -> Call
 
         for tick in range(TICKS):
             if tick % LENGTH == 0:
-                classes.append(what(frames[tick // LENGTH], seen))
+                classes.append(what(frames[tick // LENGTH], movement))
 
             y, state = where(events[tick : tick + 1], state, **effect)
             if attention is not None and tick % LENGTH == 0:
@@ -143,7 +143,7 @@ def tick_by_tick(network: HybridNetwork, frames: Tensor, events: Tensor) -> Call
             spikes.append(y)
             window.append(y)
             if len(window) == LENGTH:
-                seen = motion(torch.cat(window))[0][0]
+                movement = motion(torch.cat(window))[0][0]
                 window = []
 
         return [torch.stack(classes), torch.cat(spikes)]
@@ -291,8 +291,8 @@ def main() -> None:
             f"{text(r['added'], r['per']):>18}{text(r['aim'], r['per']):>16}"
         )
 
-    found = {"ticks": TICKS, "rounds": rounds, "rows": rows, "environment": describe_environment(threads=1)}
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    record = {"ticks": TICKS, "rounds": rounds, "rows": rows, "environment": describe_environment(threads=1)}
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

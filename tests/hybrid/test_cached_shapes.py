@@ -105,7 +105,7 @@ def test_a_network_keeps_no_tensor() -> None:
 
     assert "tensor(" not in added
 
-    network._signal_specs.clear()  # the shapes alone are inferred anew
+    network._signal_specs.clear()  # the shapes alone are inferred again
     assert torch.isfinite(loss(network)(torch.rand(6, 2, 5)))
 
 

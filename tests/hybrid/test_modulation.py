@@ -73,7 +73,7 @@ def owner_of(module: nn.Module, path: str) -> tuple[nn.Module, str]:
 
 
 def by_hand(module: nn.Module, path: str, by: str, x: Tensor, values: list[Tensor | None]) -> Tensor:
-    """Every sample through a copy of its own, in which the quantity is set anew before every step."""
+    """Every sample through a copy of its own, in which the quantity is set again before every step."""
     samples = []
     for sample in range(x.shape[1]):
         state = None

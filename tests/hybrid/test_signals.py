@@ -1,4 +1,4 @@
-"""Outputs without a tick, whole numbers as signals: worked by hand."""
+"""Outputs without a tick, integers as signals: worked by hand."""
 
 from typing import Any
 

@@ -189,7 +189,7 @@ def test_a_state_of_another_unit_is_refused(mine: str) -> None:
 
     for theirs in UNITS.keys() - {mine}:
         _, state = UNITS[theirs]()(X)
-        # a stage that has not run yet has no state, so a unit without any begins anew
+        # a stage that has not run yet has no state, so a unit without any begins again
         if frozenset((mine, theirs)) not in SAME and any(part is not None for part in state):
             with pytest.raises(StateError, match="give the state that"):
                 one(X, state)

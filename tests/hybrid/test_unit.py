@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.errors import ConfigError, ShapeError, StateError
 from spikebridge.hybrid import (
     FIR,
+    Alpha,
     Bernoulli,
     Burst,
     Clock,
@@ -115,7 +116,7 @@ def test_stages_of_another_kind_are_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [0, -2, 2.0, True, "3"])
-def test_lengths_are_whole_numbers_above_zero(value: Any) -> None:
+def test_lengths_are_integers_above_zero(value: Any) -> None:
     for make in (Hold, Tumbling, Sliding, FIR, lambda n: Difference(lag=n), lambda n: SignedDelta(1.0, limit=n)):
         with pytest.raises(ConfigError, match="as an integer of at least 1, but got"):
             make(value)
@@ -321,3 +322,25 @@ def test_units_serve_in_a_forward_of_ones_own() -> None:
 
     assert torch.equal(torch.cat([first, second]), whole)
     assert not [*ear.parameters(), *ear.buffers()]
+
+
+@pytest.mark.parametrize("kind", [Exponential, Alpha])
+def test_a_kernel_follows_its_time_constant_and_its_step(kind: type[Any]) -> None:
+    x = torch.rand(6, 2, 3, generator=torch.Generator().manual_seed(0))
+    unit = HybridUnit(Tumbling(3), kind(0.02, dt=0.001))
+    unit(x)
+
+    for name, value in (("tau", 0.005), ("dt", 0.002), ("tau", torch.tensor(0.01))):
+        setattr(unit.kernel, name, value)
+        new = HybridUnit(Tumbling(3), kind(unit.kernel.tau, dt=unit.kernel.dt))
+        assert torch.equal(unit(x)[0], new(x)[0])
+
+
+@pytest.mark.parametrize("total", [torch.zeros(2, 4), torch.zeros(2, 3, dtype=torch.float64), 0.0])
+def test_quanta_of_another_stream_are_refused(total: Any) -> None:
+    unit = HybridUnit(None, None, None, SignedDelta(0.5))
+    x = torch.ones(2, 2, 3)
+    _, state = unit(x)
+
+    with pytest.raises(StateError, match="SignedDelta got a state whose total is"):
+        unit(x, state._replace(discretizer=state.discretizer._replace(total=total)))

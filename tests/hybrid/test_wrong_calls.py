@@ -270,7 +270,7 @@ CALLS: list[tuple[str, Callable[[], Any], str]] = [
     ("tau as text", lambda: LIF("20 ms"), r"LIF needs tau as a number.*'20 ms'"),
     ("tau in milliseconds", lambda: LIF(-20), r"tau > 0 s.*-20"),
     ("tau as a list", lambda: LIF([0.02]), r"LIF needs tau as a number or a tensor.*\[0\.02\].*torch\.tensor"),
-    ("a threshold as whole numbers", lambda: IF(v_threshold=torch.ones(3, dtype=torch.int64)), r"v_threshold as floating"),
+    ("a threshold as integers", lambda: IF(v_threshold=torch.ones(3, dtype=torch.int64)), r"v_threshold as floating"),
     ("a reset in other words", lambda: IF(reset="hard"), r"reset='zero'.*'hard' is now 'zero'"),
     ("a reset as list", lambda: IF(reset=["zero"]), r"reset='zero'.*\['zero'\]"),
     ("a surrogate as class", lambda: IF(surrogate=Arctan), r"surrogate.*the class Arctan.*Arctan\(\.\.\.\)"),

@@ -34,7 +34,7 @@ Where a membrane is just at its threshold SpikingJelly and sinabs fire as we do;
 
 1. Its parameter is `w` with `1 / tau = sigmoid(w)`, ours is `log tau`: the gradients agree by the chain rule.
 2. Below twice the threshold: it leaves out a reset where the membrane is still above the threshold after the last one.
-3. Its counter sends surrogate gradients of its own; ours is a whole number and sends none.
+3. Its counter sends surrogate gradients of its own; ours is an integer and sends none.
 4. Its membrane reads the current before the input has reached it.
 5. Its spikes send no gradient to an adapting threshold.
 

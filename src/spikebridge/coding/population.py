@@ -125,7 +125,7 @@ class PopulationEncoder(Encoder):
     responds with r, the left one with `1 - r`; so they fire `m = round(r n)` and `n - m` spikes, and the centre of mass
     is `D |m / n - r|` away from the value, at most `D / (2 n)`. Exactly halfway, where `r n = m - 1/2`, both round up:
     there are `n + 1` spikes, and the error is smaller, at most `D (n - 1) / (2 n (n + 1))`. So the bound is a supremum,
-    approached beside the halfway points. A group of C neurons is C - 1 times as fine as one neuron's rate.
+    approached next to the halfway points. A group of C neurons is C - 1 times as fine as one neuron's rate.
 
     Args:
         num_steps: n, steps a value.

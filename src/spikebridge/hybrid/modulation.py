@@ -167,6 +167,6 @@ def acts_on_a_parameter(part: nn.Module, path: str) -> bool:
 
 def check_path(part: nn.Module, name: str, path: str) -> None:
     """Raises if a part has nothing to modulate at a path."""
-    known = modulable_paths(part)
-    if path not in known:
-        raise ConfigError(f"part {name!r} has no quantity {path!r}; {did_you_mean(path, known)}")
+    paths = modulable_paths(part)
+    if path not in paths:
+        raise ConfigError(f"part {name!r} has no quantity {path!r}; {did_you_mean(path, paths)}")

@@ -7,7 +7,6 @@ sequence equal the whole, and a stream, truncated back-propagation and a whole s
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Shaped
@@ -15,21 +14,12 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
 from spikebridge.neurons.quantity import By, Effect, Modulated, Quantified
-from spikebridge.neurons.state import (
-    Form,
-    State,
-    allow_states_of,
-    form_of,
-    has_form,
-    join_tensors,
-    map_tensors,
-    refuse_other_form,
-)
+from spikebridge.neurons.state import State, allow_states_of, check_state, join_tensors, map_tensors
 
+# the output of a layer: one tensor, or several by name in a dict or a NamedTuple, as of the last layer of a row
+Outputs: TypeAlias = Any
 # modulating signals of one step, `(B, *M)`, by the path of the quantity, each with how it acts
 RowEffects: TypeAlias = Mapping[str, Sequence[tuple[Tensor, By]]]
-# of each layer the shape, dtype and device of a step of the last signal, and the form of a state for it
-_FORMS: WeakKeyDictionary[nn.Module, tuple[Any, Form]] = WeakKeyDictionary()
 
 
 class Stateful(Quantified):
@@ -61,7 +51,7 @@ class Stateful(Quantified):
         """The state before the first step, for a signal shaped, typed and placed like the step `x_t`."""
         raise NotImplementedError
 
-    def step(self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Any) -> tuple[Tensor, State]:
+    def step(self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Any) -> tuple[Outputs, State]:
         """One step: `x_t` and a state to `y_t` `(B, *M)` and the next state; where `forward` is given, by that.
 
         A part of a network may give several tensors by name: a dict or a NamedTuple of `(B, *M)`.
@@ -72,34 +62,15 @@ class Stateful(Quantified):
         y, state = self(x_t.unsqueeze(0), state, **modulation)
         return first_step(y), state
 
-    def forward(self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any) -> tuple[Tensor, State]:
+    def forward(self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any) -> tuple[Outputs, State]:
         """A whole sequence, from a given or the initial state; see `scan` for modulation."""
         return scan(self, x, state, **modulation)
 
-    def advance(self, x_t: Shaped[Tensor, "B *N"], state: State, effects: RowEffects) -> tuple[Any, State]:
+    def advance(self, x_t: Shaped[Tensor, "B *N"], state: State, effects: RowEffects) -> tuple[Outputs, State]:
         """One step for loops that have checked its signals before: the numbers of `forward`, to the bit."""
         if type(self).forward is Stateful.forward:
             return self.step(x_t, state, **{path: tuple(acts) for path, acts in over_one_step(effects).items()})
         return advance_by_forward(self, x_t, state, effects)
-
-    def check_state(self, state: State, x: Shaped[Tensor, "T B *N"]) -> None:
-        """Compares a state with the initial one for this signal: types, shapes, dtypes, devices. It reads no values.
-
-        Raises:
-            StateError: a state of another layer, batch, shape, dtype or device.
-        """
-        if torch.compiler.is_compiling():
-            return
-
-        # to compare a form costs little; to make an initial state, more than a step
-        key = (x.shape[1:], x.dtype, x.device)
-        last = _FORMS.get(self)
-        if last is not None and last[0] == key and has_form(state, last[1]):
-            return
-
-        form = form_of(self.initial_state(x.new_zeros(x.shape[1:])))
-        _FORMS[self] = (key, form)
-        refuse_other_form(self, state, form, self.state_grows)
 
     def modulable_paths(self) -> list[str]:
         """All that can be modulated in this layer, by path."""
@@ -123,7 +94,7 @@ class Stateful(Quantified):
         return values
 
 
-def advance_by_forward(layer: Stateful, x_t: Tensor, state: State, effects: RowEffects) -> tuple[Any, State]:
+def advance_by_forward(layer: Stateful, x_t: Tensor, state: State, effects: RowEffects) -> tuple[Outputs, State]:
     """One step of a layer as a sequence of one, with its checks and hooks."""
     y, state = layer(x_t.unsqueeze(0), state, **over_one_step(effects))
     return first_step(y), state
@@ -134,14 +105,12 @@ def over_one_step(effects: RowEffects) -> dict[str, list[Effect]]:
     return {path: [Effect(row.unsqueeze(0), by) for row, by in acts] for path, acts in effects.items()}
 
 
-def first_step(y: Any) -> Any:
+def first_step(y: Outputs) -> Outputs:
     """A signal `(1, B, *M)` as a row `(B, *M)`; several by name as several rows."""
     return y[0] if isinstance(y, Tensor) else map_tensors(lambda one: one[0], y)
 
 
-def scan(
-    layer: Stateful, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any
-) -> tuple[Shaped[Tensor, "T B *M"], State]:
+def scan(layer: Stateful, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any) -> tuple[Outputs, State]:
     """The plain loop over time.
 
     Args:
@@ -174,7 +143,7 @@ def scan(
     if state is None:
         state = layer.initial_state(x.new_zeros(x.shape[1:]))
     else:
-        layer.check_state(state, x)
+        check_state(layer, state, x)
 
     # one step of zeros shows the shape of the outputs
     if len(x) == 0:
@@ -194,13 +163,13 @@ def scan(
     return join_tensors(torch.stack, outputs), state
 
 
-def _further_inputs(layer: Stateful, x: Tensor, given: Mapping[str, Any]) -> dict[str, Tensor]:
+def _further_inputs(layer: Stateful, x: Tensor, keywords: Mapping[str, Any]) -> dict[str, Tensor]:
     """The keyword arguments of a layer's step that are no quantities, `(T, B, *M)` each."""
     quantities = layer.modulable_paths()
-    others = [name for name in given if name not in quantities]
+    others = [name for name in keywords if name not in quantities]
     arguments = inspect.signature(layer.step).parameters if others else {}
     taken = [n for n, argument in arguments.items() if argument.kind is not argument.VAR_KEYWORD]
-    inputs = {name: given[name] for name in others if name in taken}
+    inputs = {name: keywords[name] for name in others if name in taken}
 
     for name, value in inputs.items():
         if not isinstance(value, Tensor) or value.shape[:2] != x.shape[:2]:
@@ -249,13 +218,13 @@ def unbind_time(name: str, value: Tensor, num_steps: int) -> Sequence[Tensor]:
 def refuse_timeless(layer: nn.Module, x: Tensor) -> None:
     """Raises if a signal lacks time or batch."""
     if not isinstance(x, Tensor) or x.ndim < 2:
-        came = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
-        raise ShapeError(f"{type(layer).__name__} needs a signal (T, B, *N), but got {came}")
+        actual = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
+        raise ShapeError(f"{type(layer).__name__} needs a signal (T, B, *N), but got {actual}")
 
 
 def refuse_unknown(layer: Stateful, modulation: Iterable[str]) -> None:
     """Raises if something is modulated that the layer does not have."""
-    known = layer.modulable_paths()
+    paths = layer.modulable_paths()
     for name in modulation:
-        if name not in known:
-            raise ConfigError(f"{type(layer).__name__} has no quantity {name!r}; {did_you_mean(name, known)}")
+        if name not in paths:
+            raise ConfigError(f"{type(layer).__name__} has no quantity {name!r}; {did_you_mean(name, paths)}")

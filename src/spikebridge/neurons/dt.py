@@ -81,12 +81,12 @@ def match_dt(name: str, module: nn.Module, dt: float, steps: dict[Stateful, floa
         if not isinstance(layer, Stateful):
             continue
 
-        known = steps.get(layer) if layer.dt is None else layer.dt
-        if known is not None and abs(known - dt) > _TOLERANCE * dt:
+        step = steps.get(layer) if layer.dt is None else layer.dt
+        if step is not None and abs(step - dt) > _TOLERANCE * dt:
             where = f" at {path!r}" if path else ""
             who = f"its {type(layer).__name__}{where}"
             raise ConfigError(
-                f"{name!r} runs every {written(dt)} s, but {who} has dt={written(known)} s; set dt={written(dt)}, or "
+                f"{name!r} runs every {written(dt)} s, but {who} has dt={written(step)} s; set dt={written(dt)}, or "
                 "leave dt out, since the clock gives it (a layer of two clocks needs two copies)"
             )
 

@@ -173,8 +173,8 @@ class FiringNeuron(Neuron):
         **membrane: Value,
     ) -> None:
         for name in membrane.keys() - _MEMBRANE.keys():
-            known = ["tau", "dt", "learn", "reset", "surrogate", "detach_reset", *own, *_MEMBRANE]
-            raise ConfigError(f"{type(self).__name__} has no {name!r}; {did_you_mean(name, known)}")
+            names = ["tau", "dt", "learn", "reset", "surrogate", "detach_reset", *own, *_MEMBRANE]
+            raise ConfigError(f"{type(self).__name__} has no {name!r}; {did_you_mean(name, names)}")
 
         super().__init__(dt, learn, tau=tau, **own, **(_MEMBRANE | membrane))
         if reset not in get_args(Reset):
@@ -267,8 +267,8 @@ class LIF(FiringNeuron):
 class IF(LIF):
     """Integrate-and-fire neurons: `LIF` with `tau=inf`. The arguments are those of `LIF` without `tau`.
 
-    Without a leak `tau` and `v_leak` (here the initial membrane, no more) cannot be modulated: it would change
-    nothing, in silence. `dt` is needed for a refractory time only.
+    Without a leak `tau` and `v_leak` (here the initial membrane, no more) cannot be modulated: it would silently
+    change nothing. `dt` is needed for a refractory time only.
 
     Example:
         >>> spikes, state = IF(v_threshold=2.0)(torch.ones(4, 1, 1))

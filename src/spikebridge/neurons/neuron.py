@@ -23,12 +23,13 @@ from spikebridge.neurons.quantity import (
     refuse_ambiguous,
     refuse_other_place,
 )
-from spikebridge.neurons.state import State
+from spikebridge.neurons.state import State, check_state, keep_form
 from spikebridge.neurons.surrogate import Surrogate
-from spikebridge.ops.checks import count_not_finite, number_on_cpu, reads_values
+from spikebridge.ops import selection
+from spikebridge.ops.checks import check_mode, count_not_finite, number_on_cpu, reads_values
 from spikebridge.ops.layers.pooling import max_pool2d, sides_of, windows_of
 from spikebridge.ops.precision import HALF, upcast
-from spikebridge.ops.selection import has_hooks, is_long_enough, select, supports_sequence
+from spikebridge.ops.selection import has_hooks, select, supports_sequence
 from spikebridge.ops.sequence.autograd import run_sequence
 from spikebridge.ops.sequence.spec import NeuronParams, NeuronSpec, NeuronState, Size
 
@@ -68,8 +69,8 @@ def _refuse_other_words(kind: type, settings: dict[str, Any]) -> None:
         if isinstance(value, float) and 0 < value < 1 and isinstance(dt, float):
             number = f" = {-dt / math.log(value):.3g}"
 
-        known = [known for known in dict.fromkeys((*arguments, *quantities)) if known not in ("self", "settings")]
-        hint = did_you_mean(name, known)
+        names = [one for one in dict.fromkeys((*arguments, *quantities)) if one not in ("self", "settings")]
+        hint = did_you_mean(name, names)
         if name in equivalents:
             hint = f"here it is {equivalents[name].format(name=name, number=number)}"
 
@@ -180,7 +181,9 @@ class Neuron(Stateful):
             y, end = self._at_once(spec, signal, start, arguments, inside, donated)
 
         # a membrane keeps the NaN or infinity of any step before, so that one value a neuron is read, not one a step
-        if end and reads_values(end[0], is_first=state is None):
+        # is_compiling first: a compiler would trace the mode
+        is_checked = not torch.compiler.is_compiling() and (state is None or check_mode.get() == "always")
+        if is_checked and end and reads_values(end[0], is_first=state is None):
             refuse_not_finite(self, end[0])
         elif spec is not None and _may_be_nan(end[0]):
             # the faster forms only compare, and NaN is never above a threshold
@@ -210,7 +213,10 @@ class Neuron(Stateful):
 
     def _spec(self, x: Tensor, state: State, arguments: dict[str, Any]) -> NeuronSpec | None:
         """The neuron as `run_sequence` knows it, for the same numbers at once; None if only the loop gives them."""
-        if not (self.follows_spec and is_long_enough(x)):
+        if not self.follows_spec:
+            return None
+        # a compiler does not know the number of steps
+        if not torch.compiler.is_compiling() and x.shape[0] < min(selection.MIN_STEPS.values()):
             return None
         # the whole forms know neither a refractory time nor a membrane without reset
         if getattr(state, "wait", None) is not None or arguments.get("reset") == "none":
@@ -247,8 +253,10 @@ class Neuron(Stateful):
         arguments = self._arguments(x, modulation, is_first=state is None)
         if state is None:
             state = self.initial_state(x.detach()[0] if x.shape[0] else x.new_zeros(x.shape[1:]))
+            if not torch.compiler.is_compiling():
+                keep_form(self, state, x)
         else:
-            self.check_state(state, x)
+            check_state(self, state, x)
 
         return x, state, arguments
 
@@ -270,12 +278,8 @@ class Neuron(Stateful):
                 self._check_fit(name, value, x, is_modulated=modulation.get(name) is not None)
 
         arguments = self.arguments(quantities)
-        # a tensor may be written in place or trained; a number changes by `__setattr__` alone, which forgets them
-        has_tensors = self._parameters or self._buffers or self._modules
-        if not (is_compiling or modulation or has_tensors) and not any(
-            isinstance(a, Tensor) for a in arguments.values()
-        ):
-            self.__dict__["_kept"] = arguments
+        if not modulation:
+            self.keep_numbers(arguments)
 
         return arguments
 
@@ -354,7 +358,7 @@ def _with_nan(y: Tensor, v: Tensor, is_pooled: bool) -> Tensor:
 
 
 def refuse_not_finite(layer: nn.Module, v: Tensor) -> None:
-    """Raises if a membrane is NaN or infinite: the one never fires, the other always, and both in silence."""
+    """Raises if a membrane is NaN, which never fires, or infinite, which always fires, both without an error."""
     number = count_not_finite(v)
     if number:
         raise DataError(

@@ -94,7 +94,7 @@ def broadcasts(shape: Sequence[int], onto: Sequence[int]) -> bool:
 
 
 def has_two_meanings(shape: Sequence[int], neurons: Sequence[int]) -> bool:
-    """True if a value with fewer axes than the neurons fits their leading and their trailing axes, as unlike values."""
+    """True if a value with fewer axes than the neurons fits their leading and trailing axes in different ways."""
     # an `Effect` acts on the leading axes, a plain tensor on the trailing ones, as in PyTorch; with all axes, `(C, 1,
     # 1)` or `(1, H, W)`, nothing is ambiguous
     missing = len(neurons) - len(shape)
@@ -113,12 +113,12 @@ def _with_all_axes(shape: Sequence[int], missing: int) -> tuple[tuple[int, ...],
 
 def refuse_ambiguous(what: str, value: Modulated, neurons: Sequence[int]) -> None:
     """Raises if a value, or one of several effects, fits the neurons `*N` in two ways; numbers always fit."""
-    for given in value if isinstance(value, list | tuple) else (value,):
-        is_effect = isinstance(given, Effect)
-        if not is_effect and not isinstance(given, Tensor):
+    for item in value if isinstance(value, list | tuple) else (value,):
+        is_effect = isinstance(item, Effect)
+        if not is_effect and not isinstance(item, Tensor):
             continue
 
-        shape = given.signal.shape[2:] if is_effect else given.shape
+        shape = item.signal.shape[2:] if is_effect else item.shape
         if has_two_meanings(shape, neurons):
             leading, trailing = _with_all_axes(shape, len(neurons) - len(shape))
             behind = ", behind time and batch" if is_effect else ""
@@ -327,6 +327,16 @@ class Quantified(nn.Module):
         for name, value in quantities.items():
             getattr(type(self), name).store(self, value, learn=name in learned)
 
+    def keep_numbers(self, arguments: dict[str, Any]) -> None:
+        """Keeps arguments of a step that are all numbers until an attribute of the layer is set."""
+        # is_compiling first: a compiler would guard what it reads, and trace what is written
+        if torch.compiler.is_compiling() or self._parameters or self._buffers or self._modules:
+            return
+
+        # a tensor may be written in place or trained; a number changes by `__setattr__` alone, which forgets them
+        if not any(isinstance(value, Tensor) for value in arguments.values()):
+            self.__dict__["_kept"] = arguments
+
     def _floats(self) -> list[str]:
         """The quantities that are kept as floats."""
         return [name for name in self.__dict__ if isinstance(getattr(type(self), name, None), Quantity)]
@@ -368,15 +378,16 @@ def names_of_floats(module: nn.Module) -> set[str]:
     return {f"{path}.{name}" if path else name for path, layer in quantified for name in layer._floats()}
 
 
-def names_to_learn(who: str, learn: Names, known: Iterable[str]) -> tuple[str, ...]:
+def names_to_learn(who: str, learn: Names, quantities: Iterable[str]) -> tuple[str, ...]:
     """The quantities named in `learn=`, or a `ConfigError` if they are no names of quantities."""
     if not isinstance(learn, Iterable):
         raise ConfigError(f"{who} takes learn= as names of quantities, such as ('tau',), but got {in_words(learn)}")
 
+    quantities = list(quantities)
     names = (learn,) if isinstance(learn, str) else tuple(learn)
     for name in names:
-        if name not in (known := list(known)):
-            raise ConfigError(f"{who} cannot learn {in_words(name)}; {did_you_mean(str(name), known)}")
+        if name not in quantities:
+            raise ConfigError(f"{who} cannot learn {in_words(name)}; {did_you_mean(str(name), quantities)}")
 
     return names
 

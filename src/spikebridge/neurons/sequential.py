@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, StateError, did_you_mean, in_words
 from spikebridge.neurons.base import (
+    Outputs,
     RowEffects,
     Stateful,
     advance_by_forward,
@@ -17,7 +18,7 @@ from spikebridge.neurons.base import (
 )
 from spikebridge.neurons.dt import bind_dt, check_dt
 from spikebridge.neurons.neuron import Neuron, fusable_pool_size, is_plain_neuron
-from spikebridge.neurons.state import State, TupleForm, refuse_other_form, with_path
+from spikebridge.neurons.state import State, TupleForm, check_state, refuse_other_form, with_path
 from spikebridge.neurons.stateless import modulated, outputs_over_time, over_time, refuse_hidden_state
 from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.layers.linear import linear
@@ -34,13 +35,13 @@ class SequentialState(NamedTuple):
     layers: tuple[State, ...]
 
 
-def split_paths(modulation: Mapping[str, Any], known: list[str]) -> dict[str, dict[str, Any]]:
+def split_paths(modulation: Mapping[str, Any], layers: list[str]) -> dict[str, dict[str, Any]]:
     """Modulation by path, sorted by the first name of the path: `{"lif1": {"tau": 0.1}}` of `{"lif1.tau": 0.1}`."""
     by_child: dict[str, dict[str, Any]] = {}
     for path, value in modulation.items():
         child, _, rest = path.partition(".")
-        if child not in known:
-            raise ConfigError(f"no layer {child!r} for the modulation of {path!r}; {did_you_mean(child, known)}")
+        if child not in layers:
+            raise ConfigError(f"no layer {child!r} for the modulation of {path!r}; {did_you_mean(child, layers)}")
         if not rest:
             raise ConfigError(f"{path!r} is a layer; name a quantity in it, for example '{path}.v_threshold'")
         by_child.setdefault(child, {})[rest] = value
@@ -113,7 +114,7 @@ class Sequential(Stateful):
         """The initial states, found by sending an empty signal through the layers."""
         return self(x_t.new_empty((0, *x_t.shape)))[1]
 
-    def forward(self, x: Tensor, state: State = None, **modulation: Any) -> tuple[Tensor, SequentialState]:
+    def forward(self, x: Tensor, state: State = None, **modulation: Any) -> tuple[Outputs, SequentialState]:
         refuse_timeless(self, x)
         by_layer = split_paths(modulation, list(self._modules)) if modulation else {}
         old = (None,) * len(self) if state is None else self._states_of_layers(state)
@@ -134,7 +135,7 @@ class Sequential(Stateful):
 
         return state.layers
 
-    def advance(self, x_t: Tensor, state: SequentialState, effects: RowEffects) -> tuple[Any, SequentialState]:
+    def advance(self, x_t: Tensor, state: SequentialState, effects: RowEffects) -> tuple[Outputs, SequentialState]:
         by_layer = split_paths(effects, list(self._modules)) if effects else {}
         states = []
         before: Any = None
@@ -153,7 +154,7 @@ class Sequential(Stateful):
 
     def _run(
         self, x: Tensor, old: tuple[State, ...], by_layer: dict[str, dict[str, Any]], is_first: bool
-    ) -> tuple[Tensor, SequentialState]:
+    ) -> tuple[Outputs, SequentialState]:
         new: list[State] = []
         layers = self._layers()
         followers = [*layers[1:], None] if layers else []
@@ -191,7 +192,7 @@ class Sequential(Stateful):
         return x, SequentialState(tuple(new))
 
 
-def advance_layer(layer: nn.Module, x_t: Tensor, state: State, effects: RowEffects) -> tuple[Any, State]:
+def advance_layer(layer: nn.Module, x_t: Tensor, state: State, effects: RowEffects) -> tuple[Outputs, State]:
     """One step of a layer, stateful or plain, for loops that have checked its signals before."""
     if isinstance(layer, Stateful):
         if has_own_hooks(layer):
@@ -213,7 +214,7 @@ def _refuse_missing(layer: nn.Module, state: State, x: Tensor) -> None:
     """Raises if a stream continues without the state of a layer, or with one for a layer that has none."""
     if isinstance(layer, Stateful):
         if state is None:
-            layer.check_state(None, x)
+            check_state(layer, None, x)
     elif state is not None:
         raise StateError(
             f"{type(layer).__name__} has no state, but the state holds a {type(state).__name__} for it; give the state "

@@ -14,8 +14,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar, get_args
+from weakref import WeakKeyDictionary
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from spikebridge.data.io.atomic import atomic_write
@@ -51,10 +53,10 @@ def join_tensors(function: Callable[[list[Tensor]], Tensor], states: Sequence[S]
 
 def tensors_of(state: State) -> list[Tensor]:
     """The tensors of a state, in order."""
-    found: list[Tensor] = []
-    map_tensors(lambda t: found.append(t) or t, state)  # type: ignore[func-returns-value]
+    tensors: list[Tensor] = []
+    map_tensors(lambda t: tensors.append(t) or t, state)  # type: ignore[func-returns-value]
 
-    return found
+    return tensors
 
 
 def detach(state: S) -> S:
@@ -142,6 +144,39 @@ def has_form(state: State, form: Form) -> bool:
         return is_alike and all(has_form(state[name], item) for name, item in form.items())
 
     return state is None if form is None else type(state) is form
+
+
+# of each layer the shape, dtype and device of a step of the last signal, and the form of a state for it
+_FORMS: WeakKeyDictionary[nn.Module, tuple[Any, Form]] = WeakKeyDictionary()
+
+
+def check_state(layer: Any, state: State, x: Shaped[Tensor, "T B *N"]) -> None:
+    """Compares a state with the initial one of a stateful layer for a signal; it reads no values.
+
+    Raises:
+        StateError: a state of another layer, batch, shape, dtype or device.
+    """
+    if torch.compiler.is_compiling():
+        return
+
+    # to compare a form costs little; to make an initial state, more than a step
+    last = _FORMS.get(layer)
+    if last is not None and last[0] == _kind_of_step(x) and has_form(state, last[1]):
+        return
+
+    form = keep_form(layer, layer.initial_state(x.new_zeros(x.shape[1:])), x)
+    refuse_other_form(layer, state, form, layer.state_grows)
+
+
+def keep_form(layer: Any, initial: State, x: Shaped[Tensor, "T B *N"]) -> Form:
+    """Keeps the form of the initial state for a signal, with which a later call of the stream compares its own."""
+    form = form_of(initial)
+    _FORMS[layer] = (_kind_of_step(x), form)
+    return form
+
+
+def _kind_of_step(x: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
+    return x.shape[1:], x.dtype, x.device
 
 
 def refuse_other_form(layer: nn.Module, state: State, form: Form, grows: bool = True, path: str = "") -> None:

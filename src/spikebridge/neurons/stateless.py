@@ -250,10 +250,10 @@ def refuse_hidden_state(module: nn.Module, name: str) -> None:
 @contextmanager
 def refuse_inplace(module: nn.Module, signals: Iterable[Tensor]) -> Iterator[None]:
     """Raises if a module, called inside, writes into one of the signals: other parts read them, too."""
-    given = [x for x in signals if not x.is_inference()]
-    versions = [x._version for x in given]
+    tensors = [x for x in signals if not x.is_inference()]
+    versions = [x._version for x in tensors]
     yield
-    if [x._version for x in given] != versions:
+    if [x._version for x in tensors] != versions:
         raise ConfigError(
             f"{type(module).__name__} writes into its input, which others read, too; give its layers inplace=False"
         )

@@ -19,7 +19,8 @@ from spikebridge.errors import ConfigError
 
 _Mode: TypeAlias = Literal["first", "always"]
 
-_mode: ContextVar[_Mode | Literal["never"]] = ContextVar("checks", default="first")
+# paths that continue a stream read it by themselves: they enter no check
+check_mode: ContextVar[_Mode | Literal["never"]] = ContextVar("checks", default="first")
 
 
 @contextmanager
@@ -44,37 +45,32 @@ def checks(mode: _Mode) -> Iterator[None]:
     if mode not in get_args(_Mode):
         raise ConfigError(f"checks are made {' or '.join(map(repr, get_args(_Mode)))}, but got {mode!r}")
 
-    token = _mode.set(mode)
+    token = check_mode.set(mode)
     try:
         yield
     finally:
-        _mode.reset(token)
+        check_mode.reset(token)
 
 
 @contextmanager
 def without_value_checks() -> Iterator[None]:
     """Inside, no value is checked, in this thread (or task) alone: NaN passes through to the output."""
-    token = _mode.set("never")
+    token = check_mode.set("never")
     try:
         yield
     finally:
-        _mode.reset(token)
+        check_mode.reset(token)
 
 
 def reads_values(values: Tensor, is_first: bool) -> bool:
     """True if a call, the first of a stream or not, may read numbers of a tensor to check them."""
     # is_compiling first: what stands after it is never traced
-    if torch.compiler.is_compiling() or _mode.get() == "never":
+    if torch.compiler.is_compiling() or check_mode.get() == "never":
         return False
-    if not (is_first and values.is_cpu) and _mode.get() != "always":
+    if not (is_first and values.is_cpu) and check_mode.get() != "always":
         return False
 
     return not torch._C._are_functorch_transforms_active() and not values.is_meta
-
-
-def is_checked(is_first: bool) -> bool:
-    """True if a call, the first of a stream or not, compares dtypes and looks for layers that work in place."""
-    return is_first or _mode.get() == "always"
 
 
 def number_on_cpu(value: Tensor) -> float:

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn.modules import module as nn_module
 
-from spikebridge.ops.checks import is_checked
+from spikebridge.ops.checks import check_mode
 from spikebridge.ops.native.layout import layout_of
 from spikebridge.ops.native.library import library
 from spikebridge.ops.sequence.native import surrogate_number
@@ -192,16 +193,6 @@ def _is_surrogate_native(spec: NeuronSpec) -> bool:
     return spec.surrogate is None or surrogate_number(spec.surrogate) is not None
 
 
-def is_long_enough(x: Tensor) -> bool:
-    """True if a sequence has the steps from which some fast path pays; a compiler does not know their number.
-
-    Example:
-        >>> is_long_enough(torch.ones(1, 3, 2)), is_long_enough(torch.ones(2, 3, 2))
-        (False, True)
-    """
-    return torch.compiler.is_compiling() or x.shape[0] >= min(MIN_STEPS.values())
-
-
 def supports_sequence(x: Tensor, spec: NeuronSpec | None = None) -> bool:
     """True if neurons (or sums, without a `spec`) run a signal as a whole instead of step by step."""
     if torch.compiler.is_compiling():
@@ -331,9 +322,9 @@ def is_faster_in_windows(x: Tensor) -> bool:
 def supports_rows(like: Tensor) -> bool:
     """True if a network may run ticks on rows: unchecked values in single or double precision, computed now."""
     # is_compiling first: what stands after it is never traced
-    if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling() or _reference.get() or torch._C._are_functorch_transforms_active():
         return False
-    if torch._C._is_any_autocast_enabled() or like.is_meta or is_checked(False) or _has_global_hooks():
+    if torch._C._is_any_autocast_enabled() or like.is_meta or check_mode.get() == "always" or _has_global_hooks():
         return False
 
     return like.dtype in SINGLE and like.shape[0] > 0
@@ -360,11 +351,11 @@ def without_call(module: nn.Module | None) -> Callable[..., Any] | None:
 
 def _has_global_hooks() -> bool:
     """True if there are hooks of all modules."""
-    every = torch.nn.modules.module  # PyTorch has no function that asks for them
-    if every._global_forward_hooks or every._global_forward_pre_hooks:
+    # PyTorch has no function that asks for them
+    if nn_module._global_forward_hooks or nn_module._global_forward_pre_hooks:
         return True
 
-    return bool(every._global_backward_hooks or every._global_backward_pre_hooks)
+    return bool(nn_module._global_backward_hooks or nn_module._global_backward_pre_hooks)
 
 
 PICTURES = "float32 on a CPU, without gradients"

@@ -116,7 +116,7 @@ def _check_arguments(name: str, part: nn.Module, unnamed: int, named: Sequence[s
 def _check_named_inputs(name: str, part: Stateful, named: Sequence[str]) -> None:
     """Raises if a stateful part has no such input, or would take a named signal for a modulation."""
     inputs = {argument for method in (part.forward, part.step) for argument in _explicit(method)}
-    known = inputs - {"x", "x_t", "state"}
+    names = inputs - {"x", "x_t", "state"}
     for argument in named:
         if argument in part.modulable_paths():
             raise ConfigError(
@@ -124,8 +124,8 @@ def _check_named_inputs(name: str, part: Stateful, named: Sequence[str]) -> None
                 f"'{name}.{argument}', by='replace')"
             )
 
-        if argument not in known:
-            raise ConfigError(f"part {name!r} has no input {argument!r}; {did_you_mean(argument, sorted(known))}")
+        if argument not in names:
+            raise ConfigError(f"part {name!r} has no input {argument!r}; {did_you_mean(argument, sorted(names))}")
 
 
 def _explicit(method: Any) -> list[str]:
@@ -150,18 +150,18 @@ def refuse_part_not_finite(
     plan: NetworkPlan, signals: Mapping[str, Tensor | None], start: int, stop: int, cause: Exception | None = None
 ) -> None:
     """Raises if the output of a part in these ticks holds NaN or infinity; it waits for the signals' device."""
-    found: list[tuple[int, str]] = []
+    origins: list[tuple[int, str]] = []
     for group in plan.groups:
         for name in (signal for part in group.parts for signal in plan.signals[part]):
             y = signals.get(name)
             if y is None or not y.is_floating_point() or y.numel() == 0 or is_finite(y):
                 continue
             row = int((~y.detach().isfinite()).flatten(1).any(1).nonzero()[0])
-            found.append((plan.clocks[name].ticks(start, stop)[row], name))
+            origins.append((plan.clocks[name].ticks(start, stop)[row], name))
 
-    if found:
+    if origins:
         # of one tick the first in the order of the parts: the others have got it from there
-        tick, name = min(found, key=lambda one: one[0])
+        tick, name = min(origins, key=lambda one: one[0])
         detail = "" if cause is None else f" ({cause})"
         raise DataError(
             f"part {name!r} is the first that gave NaN or infinity, at tick {tick}{detail}; check its parameters and, "

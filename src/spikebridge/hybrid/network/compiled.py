@@ -21,7 +21,7 @@ from spikebridge.hybrid.network.delivery import split_inputs
 from spikebridge.hybrid.network.program import run_tick
 from spikebridge.hybrid.unit.discretizer import DrawState
 from spikebridge.neurons.state import State, tensors_of
-from spikebridge.ops.checks import is_checked
+from spikebridge.ops.checks import check_mode
 from spikebridge.ops.selection import has_hooks, is_reference, supports_rows
 
 _MAX_GRAPHS = 256
@@ -32,7 +32,7 @@ class CompiledNetwork:
     """A network that runs its ticks as generated code; it shares parameters and states with the network.
 
     Each pattern of ticks, shape and mode is compiled at its first call, which takes seconds and a C++ compiler. Ticks
-    before every signal has begun run as they are. Whatever a module keeps beside parameters, buffers and numbers is
+    before every signal has begun run as they are. All that a module keeps besides parameters, buffers and numbers is
     taken as it was when its graph was compiled. Inside `reference()` and `checks("always")` the network itself runs.
 
     Args:
@@ -61,7 +61,7 @@ class CompiledNetwork:
             ConfigError: the network draws random numbers, cannot be traced, or there is no compiler.
         """
         network = self.network
-        if is_reference() or is_checked(False):
+        if is_reference() or check_mode.get() == "always":
             return network(inputs, state, ticks)
 
         if state is None:
@@ -222,7 +222,7 @@ class _Graph:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of the tracer about its own work
-                    found = run(*tensors)
+                    results = run(*tensors)
             except SpikebridgeError:
                 raise
             except Exception as error:  # of a tracer or compiler: any
@@ -233,10 +233,10 @@ class _Graph:
 
             self._run = run
         else:
-            found = self._run(*tensors)
+            results = self._run(*tensors)
 
         number = len(self.ticks.outputs)
-        return found[:number], found[number:]
+        return results[:number], results[number:]
 
 
 def _compile(function: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
@@ -275,7 +275,7 @@ def _key(
 
 
 def _refuse_uncompilable(modules: Mapping[str, nn.Module], state: State) -> None:
-    """Raises if a graph would leave something out, or keep it as it is, in silence."""
+    """Raises if a graph would silently leave something out, or keep it as it is."""
     if not supports_rows(state.like):
         raise ConfigError(
             "a compiled network runs float32 and float64, outside of autocast, torch.compile and torch.func, but got "

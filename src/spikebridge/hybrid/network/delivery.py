@@ -5,7 +5,7 @@ delivered. A `ZeroOrderHold` is a held signal: at each tick the newest value del
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import Any
@@ -45,15 +45,14 @@ def split_inputs(
 
 
 def sort_values(
-    routes: Iterable[Route], read: Callable[[Route], Any]
+    routes: Iterable[Route], values: Iterable[Any]
 ) -> tuple[list[Any], dict[str, Any], list[tuple[Route, Any]]]:
-    """The values read from the links of a part, None for none: by position, by name, and those that modulate."""
+    """The values of the links of a part, None for none: by position, by name, and those that modulate."""
     signals: list[Any] = []
     named: dict[str, Any] = {}
     modulations: list[tuple[Route, Any]] = []
 
-    for route in routes:
-        value = read(route)
+    for route, value in zip(routes, values, strict=True):
         if value is None:
             continue
 
@@ -106,9 +105,9 @@ def refuse_other_link(
     route: Route, unit: HybridUnit | None, state: LinkState, spec: SignalSpec, like: Tensor, tick: int
 ) -> None:
     """Raises if the state of a link is not its own before a tick, or of another stream. It reads no values."""
-    whose = f"{describe(route.link)} has"
     if type(state) is not LinkState:
-        raise StateError(f"{whose} a {type(state).__name__} as its state, not a LinkState; {_REMEDY}")
+        kind = type(state).__name__
+        raise StateError(f"{describe(route.link)} has a {kind} as its state, not a LinkState; {_REMEDY}")
 
     batch = like.shape[0]
     num_made = route.makes.count(tick) * (1 if unit is None else unit.outputs_per_window)
@@ -122,11 +121,13 @@ def refuse_other_link(
     }
     for name, shape in expected.items():
         value = getattr(state, name)
-        found = value if value is None else tuple(value.shape)
-        if found != shape:
-            raise StateError(f"{whose} a state whose {name} is {found}, not {shape}; {_REMEDY}")
+        actual = value if value is None else tuple(value.shape)
+        if actual != shape:
+            raise StateError(f"{describe(route.link)} has a state whose {name} is {actual}, not {shape}; {_REMEDY}")
         if value is not None and value.device != like.device:
-            raise StateError(f"{whose} a state on {value.device}, but the stream is on {like.device}")
+            raise StateError(
+                f"{describe(route.link)} has a state on {value.device}, but the stream is on {like.device}"
+            )
 
 
 @dataclass(slots=True, eq=False)

@@ -188,10 +188,9 @@ class Segment:
         plan = self.network.plan
         ticks = plan.clocks[name].ticks(start, stop)
 
-        def read(route: Route) -> Tensor | ZeroOrderHold | None:
-            return self.buffers[route.name].values_at(ticks, arrivals[route.name], start)
-
-        signals, named, holds = sort_values(plan.incoming[name], read)
+        routes = plan.incoming[name]
+        values = [self.buffers[route.name].values_at(ticks, arrivals[route.name], start) for route in routes]
+        signals, named, holds = sort_values(routes, values)
         if not ticks:
             return dict.fromkeys(plan.signals[name])
 

@@ -121,12 +121,12 @@ def _signals_of_parts(
     parts: Mapping[str, nn.Module], links: Sequence[Link], outputs: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
     """The signals that are read of each part: its own name, or "part.key"."""
-    found: dict[str, dict[str, None]] = {part: {} for part in parts}
+    signals_by_part: dict[str, dict[str, None]] = {part: {} for part in parts}
     for signal in (*(name for link in links for name in sources_of(link)), *outputs):
-        if (part := owner_of(signal, parts)) in found:
-            found[part][signal] = None
+        if (part := owner_of(signal, parts)) in signals_by_part:
+            signals_by_part[part][signal] = None
 
-    for part, signals in found.items():
+    for part, signals in signals_by_part.items():
         if part in signals and len(signals) > 1:
             other = next(name for name in signals if name != part)
             raise ConfigError(
@@ -134,7 +134,7 @@ def _signals_of_parts(
                 f"by name, such as {other!r}"
             )
 
-    return {part: tuple(signals) or (part,) for part, signals in found.items()}
+    return {part: tuple(signals) or (part,) for part, signals in signals_by_part.items()}
 
 
 def _route(name: str, link: Link, delay: int, clocks: Mapping[str, Clock], parts: Mapping[str, nn.Module]) -> Route:
@@ -233,22 +233,22 @@ def _find_clocks(
     clocks = {**inputs, **declared}
     waiting = [name for name in parts if name not in clocks]
     while waiting:
-        found = {}
+        derived = {}
         for part in waiting:
             for name, link in names.items():
                 source = owner_of(link.source, parts)
                 if link.part == part and not link.held and source in clocks:
-                    found[part] = _unit_clock(link, clocks[source]).delayed(delays[name])
+                    derived[part] = _unit_clock(link, clocks[source]).delayed(delays[name])
                     break
 
-        if not found:
+        if not derived:
             raise ConfigError(
                 f"the clock of {', '.join(map(repr, waiting))} is not known, since it has no sampled input; declare "
                 f"it: clocks={{{waiting[0]!r}: every(...)}}"
             )
 
-        clocks |= found
-        waiting = [name for name in waiting if name not in found]
+        clocks |= derived
+        waiting = [name for name in waiting if name not in derived]
 
     return clocks
 

@@ -50,7 +50,7 @@ from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.hybrid.unit.window import is_alike
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import Form, State, TupleForm, allow_state, detach, refuse_other_form, with_path
-from spikebridge.ops.checks import count_not_finite, is_checked, reads_values, without_value_checks
+from spikebridge.ops.checks import check_mode, count_not_finite, reads_values, without_value_checks
 from spikebridge.ops.precision import autocast_dtype
 from spikebridge.ops.selection import has_own_hooks, supports_rows
 
@@ -188,7 +188,7 @@ class HybridNetwork(nn.Module):
         return self.plan.clocks[name]
 
     def unit_of(self, route: Route) -> HybridUnit | None:
-        """The unit of a link at present."""
+        """The unit of a link, also one that replaced another."""
         return self.units._modules.get(route.name)  # type: ignore[return-value]
 
     def forward(
@@ -331,10 +331,7 @@ class HybridNetwork(nn.Module):
             if spec is None or not isinstance(x, Tensor) or not is_alike(x, x.shape[1:], spec):
                 check_inputs(self.inputs, inputs, state.inputs)
 
-        if torch.compiler.is_compiling():
-            return
-
-        if self._known_specs(state) is None:
+        if self._known_specs(state) is None and not torch.compiler.is_compiling():
             specs = self._signal_specs_of(state.inputs)
             self._refuse_other_states(state, specs)
             self._stream = _Stream(ref(state.like), specs, torch._C._is_any_autocast_enabled())
@@ -373,7 +370,7 @@ class HybridNetwork(nn.Module):
         if state is not None:
             self.check_stream(state, inputs)
 
-        checked = is_checked(state is None or state.ticks == 0)
+        checked = state is None or state.ticks == 0 or check_mode.get() == "always"
         if checked:
             # the parts check the inputs that lead straight to them, where they run once and from no state
             self.check_finite(inputs, self._needs_finite_check if state is None and not exact else inputs)
@@ -516,13 +513,13 @@ class HybridNetwork(nn.Module):
         """The shapes inside the network, inferred once for each shape of its inputs."""
         # a symbol, as while a network is compiled, stands for any size
         is_constant = all(type(size) is int for x in specs.values() for size in x.shape)
-        known = self._signal_specs.get(_shapes(specs)) if is_constant else None
-        if known is None:
-            known = infer_shapes(self, _time_first(specs))
+        inferred = self._signal_specs.get(_shapes(specs)) if is_constant else None
+        if inferred is None:
+            inferred = infer_shapes(self, _time_first(specs))
             if is_constant:
-                self._signal_specs[_shapes(specs)] = known
+                self._signal_specs[_shapes(specs)] = inferred
 
-        return known
+        return inferred
 
     def extra_repr(self) -> str:
         lines = [f"dt={self.dt:g}"]

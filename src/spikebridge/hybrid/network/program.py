@@ -198,17 +198,16 @@ class _RowRun:
         if x is not None:
             self.links[name] = LinkState(unit.buffer_steps(x.unsqueeze(1), state.unit), *state[1:])
 
-    def _read(self, rows: _Rows, route: Route) -> Tensor | None:
+    def _read(self, route: Route) -> Tensor | None:
         """The value of a link at the present tick of its target."""
-        if route.direct_source is not None:
-            return rows[route.direct_source]
-
         link = self.row_links.get(route.name)
         return self.links[route.name].held if link is None else link.read()
 
     def _fire(self, name: str, rows: _Rows) -> Any:
         """Runs a part on the values of its links: a row `(B, *M)`, or several by name."""
-        signals, named, modulations = sort_values(self.network.plan.incoming[name], partial(self._read, rows))
+        routes = self.network.plan.incoming[name]
+        values = [self._read(r) if r.direct_source is None else rows[r.direct_source] for r in routes]
+        signals, named, modulations = sort_values(routes, values)
         effects: dict[str, list[Any]] = {}
         for route, row in modulations:
             effects.setdefault(route.path, []).append((row, route.by))

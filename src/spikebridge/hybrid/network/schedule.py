@@ -58,13 +58,13 @@ class Schedule:
     def at(self, tick: int) -> Tick:
         """The parts that fire in a tick, and the links that send."""
         key = self.phase(tick)
-        found = self._ticks.get(key)
-        if found is None:
-            found = self._work_out(tick)
+        entry = self._ticks.get(key)
+        if entry is None:
+            entry = self._work_out(tick)
             if len(self._ticks) < _MAX_TICKS:
-                self._ticks[key] = found
+                self._ticks[key] = entry
 
-        return found
+        return entry
 
     def _work_out(self, tick: int) -> Tick:
         parts = []

@@ -150,7 +150,8 @@ def _through_part(network: NetworkGraph, part: str, signals: Mapping[str, Tensor
             return like.new_empty((0, like.shape[1], *shapes[route.name]))
         return _through_unit(network, route, signals)[0]
 
-    inputs, named, _ = sort_values([route for route in network.plan.incoming[part] if not route.path], read)
+    routes = [route for route in network.plan.incoming[part] if not route.path]
+    inputs, named, _ = sort_values(routes, map(read, routes))
     return apply_part(network.parts[part], inputs, named, checked=True)
 
 
@@ -247,21 +248,21 @@ class _FeedbackSearch:
 def _candidates(network: NetworkGraph, signals: Mapping[str, Tensor]) -> list[torch.Size]:
     """Shapes that a loop may have: of signals, of inputs and outputs of layers, of inputs joined with a signal."""
     shapes = [x.shape[2:] for x in signals.values()]
-    found = list(shapes)
+    candidates = list(shapes)
 
     for module in network.modules():
         if isinstance(module, nn.Linear):
             widths = [shape[0] for shape in shapes if len(shape) == 1]
             sizes = [module.out_features, module.in_features, *(module.in_features - width for width in widths)]
-            found += [torch.Size([size]) for size in sizes if size > 0]
+            candidates += [torch.Size([size]) for size in sizes if size > 0]
         elif isinstance(module, nn.modules.conv._ConvNd):
             for shape in (shape for shape in shapes if len(shape) == len(module.kernel_size) + 1):
                 sizes = [module.out_channels, module.in_channels, module.in_channels - shape[0]]
-                found += [torch.Size([size, *shape[1:]]) for size in sizes if size > 0]
+                candidates += [torch.Size([size, *shape[1:]]) for size in sizes if size > 0]
 
     # a shape of ones broadcasts, and comes back as the shape that it was added to
-    found += [torch.Size([1] * rank) for rank in range(1, 5)]
-    return list(dict.fromkeys(found))
+    candidates += [torch.Size([1] * rank) for rank in range(1, 5)]
+    return list(dict.fromkeys(candidates))
 
 
 class NetworkSpecs(NamedTuple):
@@ -375,7 +376,7 @@ def _run_or_explain(run: Callable[[], tuple[Any, State]], module: nn.Module, who
 
 @contextmanager
 def _running_layers(module: nn.Module) -> Iterator[list[_Call]]:
-    """The layers of a module that run at present, the innermost one last; where one fails, they stay."""
+    """The layers of a module that are running, the innermost one last; if one fails, they stay."""
     calls: list[_Call] = []
     handles: list[Any] = []
 

@@ -308,6 +308,12 @@ class _SignedDeltaState(NamedTuple):
     total: Tensor
 
 
+def _is_like(total: Any, h: Windows) -> bool:
+    """True if a total fits the values of windows: a quick look at the usual case."""
+    is_placed = isinstance(total, Tensor) and total.dtype == h.dtype and total.device == h.device
+    return is_placed and total.shape == h.shape[2:]
+
+
 class SignedDelta(Discretizer):
     """Send on change: a signed integer number of quanta, the nearest to the change of the value since the last spikes.
 
@@ -336,7 +342,7 @@ class SignedDelta(Discretizer):
     ) -> tuple[Windows, _SignedDeltaState]:
         if state is None:
             state = _SignedDeltaState(h.new_zeros(h.shape[2:]))
-        else:
+        elif type(state) is not _SignedDeltaState or not _is_like(state.total, h):
             form = TupleForm(_SignedDeltaState, {"total": TensorForm(h.shape[2:], h.dtype, h.device)})
             refuse_other_form(self, state, form)
 

@@ -253,7 +253,7 @@ class Delay(_FiniteResponse):
 
     @property
     def is_trained(self) -> bool:
-        """True if the delay is a real number at present: in training, where it is a parameter."""
+        """True if the delay is a real number: in training, where it is a parameter."""
         return self.training and "delay" in self._parameters
 
     @property

@@ -87,7 +87,10 @@ class Kernel(Stateful):
         return any(name.startswith("tau") for name in self.modulable)
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
-        """The arguments of the step function from the physical quantities, for steps like `x_t`."""
+        """The arguments of the step function from the physical quantities, for steps like `x_t`.
+
+        Arguments that are all numbers depend on the quantities alone; they are kept until an attribute is set.
+        """
         return quantities
 
     def step(self, x_t: Step, state: State, **modulation: Modulated) -> tuple[Float[Tensor, "B *M"], State]:
@@ -147,7 +150,14 @@ class Kernel(Stateful):
 
     def constants(self, like: Tensor) -> dict[str, Any]:
         """The arguments of the step function without modulation, for signals with the dtype and device of a tensor."""
-        return self.arguments({name: getattr(self, name) for name in self.modulable}, like)
+        # is_compiling first: a compiler would guard what it reads
+        if not torch.compiler.is_compiling() and self._kept is not None:
+            return self._kept
+
+        arguments = self.arguments({name: getattr(self, name) for name in self.modulable}, like)
+        self.keep_numbers(arguments)
+
+        return arguments
 
     def reset(self, x_t: Step, carry: State, flag: Reset) -> State:
         """The carry before a step, for all samples or some of them that of the start of a window."""
@@ -374,7 +384,7 @@ class Exponential(Kernel):
         start = None if carry is None else carry.total
         log_tau = self._parameters.get("log_tau")
         if log_tau is None or self.dt is None or isinstance(resets, Tensor) or not runs_in_one_pass(x, log_tau):
-            sums, total = leaky_sum(x, start, decay_per_step(self, self.tau), resets)
+            sums, total = leaky_sum(x, start, self.constants(x)["decay"], resets)
         else:
             sums, total = one_pass_sums(x, start, log_tau, resets, self.dt)
 
@@ -384,7 +394,7 @@ class Exponential(Kernel):
         log_tau = self._parameters.get("log_tau")
         if log_tau is not None and self.dt is not None and supports_one_pass(x, log_tau):
             return one_pass_last(x, log_tau, self.dt)
-        return last_sum(x, decay_per_step(self, self.tau))
+        return last_sum(x, self.constants(x)["decay"])
 
 
 class AlphaCarry(NamedTuple):

@@ -77,8 +77,8 @@ def scan_with_resets(
     if not len(x):
         return _no_values(kernel, x, carry)
 
-    found = _Resets.of(resets, len(x))
-    return _FORMS[_choose_form(kernel, x, carry, found).name](kernel, x, carry, found)
+    window_starts = _Resets.of(resets, len(x))
+    return _FORMS[_choose_form(kernel, x, carry, window_starts).name](kernel, x, carry, window_starts)
 
 
 def _no_values(kernel: Kernel, x: Signal, carry: State) -> tuple[Tensor, State]:

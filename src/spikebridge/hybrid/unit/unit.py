@@ -22,9 +22,9 @@ from spikebridge.hybrid.unit.scan import scan_with_resets
 from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Starts, Window, window_starts_from_argument
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import refuse_other_place
-from spikebridge.neurons.state import State, TupleForm, allow_state, refuse_other_form, with_path
+from spikebridge.neurons.state import State, TupleForm, allow_state, check_state, refuse_other_form, with_path
 from spikebridge.neurons.stateless import over_time, refuse_hidden_state, refuse_inplace
-from spikebridge.ops.checks import is_checked
+from spikebridge.ops.checks import check_mode
 from spikebridge.ops.precision import HALF, cast_for, state_dtype, upcast
 
 
@@ -220,7 +220,7 @@ class HybridUnit(nn.Module):
             # later calls of a stream compare shapes of the state alone
             if state is not None:
                 self._check_state(state, x)
-                if not is_checked(False):
+                if check_mode.get() != "always":
                     return self._equation(x, state, starts, context)
 
             self.check_inputs(x)
@@ -314,8 +314,8 @@ class HybridUnit(nn.Module):
     def check_inputs(self, x: Tensor) -> None:
         """Raises if a signal does not fit this unit."""
         if not isinstance(x, Tensor) or x.ndim < 2 or not x.is_floating_point():
-            came = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
-            raise ShapeError(f"a hybrid unit needs a signal of floats (T, B, *N), but got {came}")
+            actual = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
+            raise ShapeError(f"a hybrid unit needs a signal of floats (T, B, *N), but got {actual}")
 
         for stage in (self.kernel, self.discretizer):
             if stage is not None:
@@ -342,7 +342,7 @@ class HybridUnit(nn.Module):
         if state.window is None and self.form == "streaming" and isinstance(self.window, Sliding):
             raise StateError(f"{type(self.window).__name__} got None as its state; {_REMEDY}", self.window)
         if self.kernel is not None:
-            self.kernel.check_state(state.kernel, self._upcast(x))
+            check_state(self.kernel, state.kernel, self._upcast(x))
 
     def initial_state(self, batch: int, device: torch.device) -> UnitState:
         """The state of a new stream; None stands for the states that the first samples make."""
@@ -358,8 +358,9 @@ class HybridUnit(nn.Module):
 
     def _upcast(self, x: Tensor) -> Tensor:
         """The signal as the kernel and the discretizer compute with it."""
-        adds_up = self.kernel is not None or self.discretizer is not None
-        return upcast(x) if adds_up and x.dtype in HALF else x
+        if x.dtype not in HALF or (self.kernel is None and self.discretizer is None):
+            return x
+        return upcast(x)
 
 
 allow_state(UnitState)

@@ -19,6 +19,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.axes import Signal, Windows
@@ -166,7 +167,7 @@ class Sliding(Window):
         self._check_state(steps, state)
         return _FrameBuffer(torch.cat([state.buffer, steps], 1))
 
-    def _with_buffer(self, x: Signal, state: _FrameBuffer | None) -> Signal:
+    def _with_buffer(self, x: Signal, state: _FrameBuffer | None) -> Float[Tensor, "T2 B *N"]:
         """A signal behind the steps of the unfinished window."""
         if state is None:
             return x

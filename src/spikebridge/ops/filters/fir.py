@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.ops.native.layout import as_signal, groups_of, plan_of
-from spikebridge.ops.native.library import Respond, run
+from spikebridge.ops.native.layout import as_signal, groups_of, plan_of, run
+from spikebridge.ops.native.library import Respond
 from spikebridge.ops.precision import without_autocast
 from spikebridge.ops.selection import select
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.ops.filters.fir import last_response, powers
-from spikebridge.ops.native.layout import Groups, Outline, Pointers, address_of, groups_of, plan_of
-from spikebridge.ops.native.library import LeakySum, run
+from spikebridge.ops.native.layout import Groups, Outline, Pointers, address_of, groups_of, plan_of, run
+from spikebridge.ops.native.library import LeakySum
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.selection import SINGLE, is_native, runs_in_one_pass, supports_one_pass, without_native
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward, run_sequence

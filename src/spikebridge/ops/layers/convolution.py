@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.ops.checks import number_on_cpu
-from spikebridge.ops.native.library import int64_fields, library, pointer_fields, run, threads_for
+from spikebridge.ops.native.layout import run
+from spikebridge.ops.native.library import int64_fields, library, pointer_fields, threads_for
 from spikebridge.ops.selection import CHANNELS_LAST, convolved_size, has_few_taps, select
 from spikebridge.ops.sequence.autograd import is_batched
 

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from spikebridge.ops.checks import number_on_cpu
 from spikebridge.ops.layers._spike_packing import packed_or_own, packs_spikes
-from spikebridge.ops.native.library import int64_fields, library, pointer_fields, run, threads_for
+from spikebridge.ops.native.layout import run
+from spikebridge.ops.native.library import int64_fields, library, pointer_fields, threads_for
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.selection import is_linear_profitable, is_plain_training, select
 from spikebridge.ops.sequence.autograd import is_batched, refuse_unusual_backward

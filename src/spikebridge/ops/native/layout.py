@@ -1,4 +1,4 @@
-"""Layout of signals in memory, and pointers to them: the native library reads them without a copy.
+"""Jobs of the native library: the layout of signals in memory, pointers to them without a copy, and the run.
 
 To the native library a step is a row of columns, in any order: a dense signal whose axes lie in another order, such as
 images with the channels last, is permuted to the order of memory, and the result back. Or a step is some rows, groups,
@@ -145,6 +145,12 @@ def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int, whole: boo
 
     plan.chunk = chunk
     return plan
+
+
+def run(name: str, job: ctypes.Structure, what: str = "the native steps") -> None:
+    """Runs a job, on as many threads as it says; `what` it is stands in the error where memory is lacking."""
+    if getattr(library().steps, name)(ctypes.byref(job)) != 0:
+        raise MemoryError(f"out of memory in {what}")
 
 
 def address_of(tensor: Tensor | None) -> int | None:

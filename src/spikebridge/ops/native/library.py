@@ -50,7 +50,7 @@ class Share(ctypes.Structure):
 
 
 class LoopPlan(ctypes.Structure):
-    """The plan of a loop over steps: sizes of the signal, the neuron, the threads."""
+    """The plan of the steps of a signal: its sizes, the neuron, the threads."""
 
     _fields_ = [
         *int64_fields("num_steps", "num_groups", "num_columns", "chunk", "reset", "surrogate", "through_reset"),
@@ -187,9 +187,3 @@ def _torch_team() -> int | None:
 def threads_for(num_parts: int) -> int:
     """The number of threads that share the parts of a job: one without a team of PyTorch's."""
     return min(torch.get_num_threads(), num_parts) if library().team else 1
-
-
-def run(name: str, job: ctypes.Structure, what: str = "the native steps") -> None:
-    """Runs a job, on as many threads as it says; `what` it is stands in the error where memory is lacking."""
-    if getattr(library().steps, name)(ctypes.byref(job)) != 0:
-        raise MemoryError(f"out of memory in {what}")

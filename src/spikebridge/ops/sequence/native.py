@@ -22,8 +22,9 @@ from spikebridge.ops.native.layout import (
     groups_of,
     layout_of,
     plan_of,
+    run,
 )
-from spikebridge.ops.native.library import Backward, Forward, LoopPlan, Pooling, Share, library, run
+from spikebridge.ops.native.library import Backward, Forward, LoopPlan, Pooling, Share, library
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.sequence.spec import (
     BackwardArgs,

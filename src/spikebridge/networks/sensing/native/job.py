@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from spikebridge.ops.native.library import run
+from spikebridge.ops.native.layout import run
 
 Fields = list[tuple[str, Any]]
 
