@@ -53,9 +53,12 @@ works = {f"{name} {list(shape)} [ms]": peers.layer_alone(Ours(path), shape)
 """,
     "live": """
 from research.speed import live
+from spikebridge.ops.sparse import engine
 net, streams = live.network(), {f"{share:.0%}": (torch.rand(50, *live.IMAGE) < share).float() for share in (0.02, 0.05)}
-ways = {"events, one native call": live.by_events(net, True), "events, PyTorch": live.by_events(net, False),
-        "network": live.own(net)}
+# the names of 0.2.0 are `prepare` and `own`
+by_events = live.stepwise(engine.EventDriven(net)) if hasattr(live, "stepwise") else live.by_events(net, True)
+own = live.stepwise if hasattr(live, "stepwise") else live.own
+ways = {"events, one native call": by_events, "network": own(net)}
 works = {f"{name}, {share} of inputs, 50 steps [ms]": lambda way=way, x=x: way(x)
          for share, x in streams.items() for name, way in ways.items()}
 torch.set_grad_enabled(False)
