@@ -14,8 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from research.modulation.metaplasticity import Metaplasticity
-from research.modulation.synaptic_intelligence import SynapticIntelligence
+from research.modulation.consolidation import Metaplasticity, SynapticIntelligence
 from spikebridge.data import GroupedPermutations, TaskSamples
 from spikebridge.data.images.digits import load_digits
 from spikebridge.errors import ConfigError, DataError, ShapeError
