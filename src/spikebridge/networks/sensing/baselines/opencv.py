@@ -5,7 +5,6 @@ Between frames the box is held. A frame in which the target is not found leaves 
 Sources: J. F. Henriques et al., IEEE TPAMI 37:583 (2015); A. Lukežič et al., CVPR 2017.
 """
 
-from importlib import import_module
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -13,7 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from spikebridge.data.recordings.recording import Inputs
-from spikebridge.errors import ConfigError, DataError, did_you_mean
+from spikebridge.errors import ConfigError, DataError, did_you_mean, import_extra
 from spikebridge.networks.sensing.model.boxes import Box, check_box
 from spikebridge.networks.sensing.tracker.inputs import grey_frame
 
@@ -44,10 +43,7 @@ class OpenCVTracker:
             raise ConfigError(f"OpenCV's trackers here are kcf and csrt, not {kind!r}; {close}")
 
         self.kind = kind
-        try:
-            self._opencv: Any = import_module("cv2")
-        except ImportError as error:
-            raise ConfigError("KCF and CSRT need OpenCV: install spikebridge[opencv]") from error
+        self._opencv = import_extra("cv2", "opencv", "KCF and CSRT need")
 
     def step(self, inputs: Inputs, state: _OpenCVState | None) -> tuple[Float[np.ndarray, "4"], _OpenCVState]:
         """The box in the last frame, and the new state; the first step has a frame and its box."""
