@@ -59,7 +59,7 @@ def test_a_config_comes_back_equal_through_its_file(tmp_path: Path) -> None:
         ({"on": "yes"}, "config.on should be bool, but is 'yes'"),
         ({"mode": "quick"}, "config.mode should be .*fast.*, but is 'quick'"),
         ({"pair": [1]}, "config.pair should hold 2 values, but holds 1"),
-        ({"layers": [{"size": 1}]}, r"config.layers\[0\] lacks tau; another version of Layer"),
+        ({"layers": [{"size": 1}]}, r"config.layers\[0\] lacks tau, which Layer of this version needs"),
         ({"layers": [5]}, r"config.layers\[0\] should be the fields of Layer, but is 5"),
         ({"clip": "much"}, "config.clip should be float | None, but is 'much'"),
         ({"colour": "BLUE"}, "config.colour should be Colour, but is 'BLUE'"),
@@ -81,7 +81,7 @@ class Grown:
 def test_a_config_of_before_a_field_was_added_has_its_default() -> None:
     assert from_plain(Grown, {"lr": 0.2}) == Grown(lr=0.2)
     assert from_plain(Grown, {"lr": 0.2, "later": 1.0}) == Grown(0.2, 1.0)
-    with pytest.raises(ConfigError, match="config lacks lr; another version of Grown"):
+    with pytest.raises(ConfigError, match="config lacks lr, which Grown of this version needs"):
         from_plain(Grown, {"later": 1.0})
 
 

@@ -41,7 +41,7 @@ def test_values_keep_their_types_and_missing_fields_their_defaults() -> None:
         ({"dt": "inf"}, "record.dt should be float, but is 'inf'"),
         ({"dt": True}, "record.dt should be float, but is True"),
         ({"inner": {"period": True}}, "record.inner.period should be int, but is True"),
-        ({"inner": {"phase": 1}}, "record.inner lacks period; another version of Inner wrote it"),
+        ({"inner": {"phase": 1}}, "record.inner lacks period, which Inner of this version needs"),
         ({"inner": 5}, r"record.inner should be .*Inner \| None, but is 5"),
         ({"names": "ab"}, "record.names should be .*, but is 'ab'"),
         ({"names": ["a", 2]}, r"record.names\[1\] should be str, but is 2"),

@@ -72,7 +72,7 @@ class RecordReader:
         optional = self.optional_fields(kind)
         missing = [name for name in fields if name not in value and name not in optional]
         if missing:
-            raise self.error(f"{where} lacks {', '.join(missing)}; another version of {kind.__name__} wrote it")
+            raise self.error(f"{where} lacks {', '.join(missing)}, which {kind.__name__} of this version needs")
 
         return kind(**{name: self.read(fields[name], item, f"{where}.{name}") for name, item in value.items()})
 
