@@ -4,17 +4,37 @@ import dataclasses
 import enum
 import math
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from spikebridge.errors import DataError, SpikebridgeError, did_you_mean
 
 
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _unchanged(kind: Any, fields: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    return value
+
+
+def _fields_with_defaults(kind: Any) -> Collection[str]:
+    return [field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING]
+
+
+@dataclass(frozen=True)
 class RecordReader:
     """A reader of dataclasses, and of the types of their fields, from plain values."""
 
     error: type[SpikebridgeError] = DataError
+    # true of a value that stands for a float
+    is_number: Callable[[Any], bool] = _is_finite
+    # the values of a dataclass under the names of its fields, where an earlier version had others
+    migrate: Callable[[Any, Mapping[str, Any], dict[str, Any]], dict[str, Any]] = _unchanged
+    # fields of a dataclass whose values may be missing
+    optional_fields: Callable[[Any], Collection[str]] = _fields_with_defaults
 
     def read(self, kind: Any, value: Any, where: str) -> Any:
         """The value as `kind`, a dataclass or an annotation of a field; `where` is its name in messages."""
@@ -45,18 +65,6 @@ class RecordReader:
 
         expected = kind if origin else getattr(kind, "__name__", kind)
         raise self.error(f"{where} should be {expected}, but is {value!r:.80}")
-
-    def is_number(self, value: Any) -> bool:
-        """True if the value stands for a float."""
-        return type(value) in (int, float) and math.isfinite(value)
-
-    def migrate(self, kind: Any, fields: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:
-        """The values of a dataclass under the names of its fields, where an earlier version had others."""
-        return value
-
-    def optional_fields(self, kind: Any) -> Collection[str]:
-        """Fields of a dataclass whose values may be missing."""
-        return [field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING]
 
     def _read_record(self, kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):

@@ -41,28 +41,28 @@ def to_plain(value: Any, where: str = "config") -> Any:
 
 def from_plain(kind: Any, value: Any, where: str = "config") -> Any:
     """The value of a type, a dataclass or any annotation of its fields, that `to_plain` made plain."""
-    return _ConfigReader().read(kind, value, where)
+    return _READER.read(kind, value, where)
 
 
-class _ConfigReader(RecordReader):
-    """A reader of configs, of this release and of earlier ones."""
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) or value in _WORDS
 
-    error = ConfigError
 
-    def is_number(self, value: Any) -> bool:
-        return type(value) in (int, float) or value in _WORDS
+def _migrate(kind: Any, fields: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    # removed fields: a config of before may hold the value that stood for their absence
+    removed: dict[str, Any] = getattr(kind, "REMOVED_FIELDS", {})
+    values = _grouped(kind, fields, value)
 
-    def migrate(self, kind: Any, fields: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:
-        # removed fields: a config of before may hold the value that stood for their absence
-        removed: dict[str, Any] = getattr(kind, "REMOVED_FIELDS", {})
-        values = _grouped(kind, fields, value)
+    return {name: item for name, item in values.items() if name not in removed or item != removed[name]}
 
-        return {name: item for name, item in values.items() if name not in removed or item != removed[name]}
 
-    def optional_fields(self, kind: Any) -> Collection[str]:
-        # added fields: a config of before has their defaults
-        added: tuple[str, ...] = getattr(kind, "ADDED_FIELDS", ())
-        return added
+def _added_fields(kind: Any) -> Collection[str]:
+    # a config of before has their defaults
+    added: tuple[str, ...] = getattr(kind, "ADDED_FIELDS", ())
+    return added
+
+
+_READER = RecordReader(ConfigError, _is_number, _migrate, _added_fields)
 
 
 def _grouped(kind: Any, fields: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:
