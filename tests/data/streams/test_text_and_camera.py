@@ -15,10 +15,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.events.events import make_events
 from spikebridge.data.io.safe_open import line_blocks
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.data.streams import binner as binner
 from spikebridge.data.streams._camera import open_camera, sensor_size, start_camera_reader
 from spikebridge.data.streams._text import feed_lines, start_line_reader, start_socket_reader

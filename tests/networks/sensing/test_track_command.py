@@ -17,12 +17,12 @@ import pytest
 import torch
 from PIL import Image
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.cli.main import main
 from spikebridge.data.events.events import make_events
 from spikebridge.data.events.files import write_events
 from spikebridge.data.recordings.recording import Inputs, Recording
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import evaluate as sensing_evaluation
 from spikebridge.networks.sensing.evaluation.metrics import TrackingScore

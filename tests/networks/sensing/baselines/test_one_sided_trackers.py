@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.simulation.moving_objects import MovingObjects
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox, fit_kalman

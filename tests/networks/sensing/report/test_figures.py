@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.networks.sensing.data import RecordingPart
 from spikebridge.networks.sensing.evaluation.benchmark import streaming_declared
 from spikebridge.networks.sensing.evaluation.protocols import DECLARED, streaming

@@ -167,9 +167,9 @@ class SensingTracker:
 
     Example:
         >>> from spikebridge.networks.sensing.evaluation.protocols import interframe
+        >>> from spikebridge.data.simulation.moving_objects import MovingObjects
         >>> from spikebridge.data.simulation.render import render_recording
-        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
-        >>> recording = render_recording(RotatingDisk(height=64, width=64), duration=0.1, dt=0.005)
+        >>> recording = render_recording(MovingObjects(height=64, width=64, size=16), duration=0.1, dt=0.005)
         >>> tracker = SensingTracker(Sensing(dt=0.005).eval(), TrackerOptions(crop=48))
         >>> len(interframe(recording, tracker).boxes)  # three frames have one before them, with five bins each
         15
