@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.events.events import make_events
 from spikebridge.data.events.files import write_events
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 
 RESULTS = Path(__file__).parent / "results" / "live_soak.json"
 SIZE = 64

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
+from importlib import import_module
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 
 class SpikebridgeError(Exception):
@@ -178,6 +179,22 @@ def defer_check(owner: object, check: Callable[[], None]) -> None:
     """Leaves a check for the end of the block, in place of the one before of the same owner; nothing outside of one."""
     if (checks := deferred.get()) is not None:
         checks[owner] = check
+
+
+def import_extra(
+    module: str, extra: str, purpose: str, error: type[SpikebridgeError] = ConfigError, advice: str = ""
+) -> Any:
+    """A module of an optional package; where it is missing, an error names the extra of this package that brings it.
+
+    Example:
+        >>> import_extra("nothing_like_it", "nir", "NIR files need")
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: NIR files need the package nothing_like_it: pip install 'spikebridge[nir]'
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        raise error(f"{purpose} the package {module}: pip install 'spikebridge[{extra}]'{advice}") from None
 
 
 def check_named(inputs: object) -> None:

@@ -41,7 +41,7 @@ def test_recording_changes_no_result_and_leaves_nothing_behind(
     network: HybridNetwork, inputs: dict[str, Tensor]
 ) -> None:
     before, _ = network(inputs)
-    with record_activity(network, traces=["where.lif"]):
+    with record_activity(network):
         during, _ = network(inputs)
 
     assert all(torch.equal(before[name], during[name]) for name in before)
@@ -67,8 +67,6 @@ def test_paths_name_parts_and_units(network: HybridNetwork, inputs: dict[str, Te
         "units.what_to_where.nonlinearity.0",
         "units.what_to_where.nonlinearity.1",
     }
-
-    assert [row["layer"] for row in activity.rows()] == list(activity.layers)
 
 
 def test_whole_and_steps_count_the_same(network: HybridNetwork, inputs: dict[str, Tensor]) -> None:
@@ -130,17 +128,19 @@ def test_a_unit_s_discretizer_speaks_in_spikes() -> None:
     assert activity["discretizer"].num_spikes == 2 * 3 * 2
 
 
-def test_membranes_are_traced_under_modulation_and_over_calls(
-    network: HybridNetwork, inputs: dict[str, Tensor]
-) -> None:
-    with record_activity(network, traces=["where.lif"]) as activity:
-        outputs, state = network(inputs)
+def test_the_last_membrane_of_a_trace_is_that_of_the_state() -> None:
+    layer = LIF(dt=0.001, v_threshold=0.5)
+    x = torch.rand(24, 3, 4, generator=torch.Generator().manual_seed(0))
+    v_threshold = torch.tensor([0.5, 0.2, 0.9]).reshape(3, 1).expand(24, 3, 1)
+    spikes, state = layer(x, v_threshold=v_threshold)
 
-    trace = activity.traces["where.lif"]
+    trace = membrane_trace(layer, x, v_threshold=v_threshold)
+    assert trace.shape == spikes.shape
+    assert torch.equal(trace[-1], state.v)
+    assert bool((trace[spikes == 1] == 0).all())  # a hard reset to 0
 
-    assert trace.shape == outputs["where"].shape
-    assert torch.equal(trace[-1], state.parts["where"].layers[1].v)
-    assert bool((trace[outputs["where"] == 1] == 0).all())  # a hard reset to 0
+    _, halfway = layer(x[:9], v_threshold=v_threshold[:9])
+    assert torch.equal(membrane_trace(layer, x[9:], halfway, v_threshold=v_threshold[9:]), trace[9:])
 
 
 def test_a_membrane_is_what_it_is_after_each_step() -> None:
@@ -150,13 +150,13 @@ def test_a_membrane_is_what_it_is_after_each_step() -> None:
     assert membrane_trace(IF(), torch.ones(3, 1, 1), v_threshold=v_threshold).flatten().tolist() == [1.0, 2.0, 0.0]
 
 
-def test_a_layer_that_cannot_be_traced_or_has_not_run_is_named(network: HybridNetwork) -> None:
-    with (
-        pytest.raises(ConfigError, match=r"no layer 'where.fc' with a membrane; .*where.lif"),
-        record_activity(network, traces=["where.fc"]),
-    ):
-        pass
+def test_a_layer_without_a_membrane_is_refused() -> None:
+    layer = Recurrent(IF(), nn.Linear(1, 1, bias=False))
+    with pytest.raises(ConfigError, match="Recurrent has no membrane to trace; choose a layer of neurons"):
+        membrane_trace(layer, torch.ones(3, 1, 1))
 
+
+def test_a_layer_that_has_not_run_is_named(network: HybridNetwork) -> None:
     with record_activity(network) as activity:
         pass
 

@@ -129,7 +129,7 @@ def test_a_chip_is_read_from_a_file(tmp_path: Path) -> None:
     for text, message in (
         ("memory = ", "no TOML"),
         ("memory = 1", "lacks operations"),
-        ("speed = 1", "has no 'speed'"),
+        ("speed = 1", "has no field 'speed'"),
     ):
         file.write_text(text)
         with pytest.raises(DataError, match=message):

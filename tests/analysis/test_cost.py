@@ -53,7 +53,6 @@ def test_spikes_meet_the_weights_that_leave_them() -> None:
     assert cost.layers["fire"] == Operations(updates=2 * 3)
     assert cost.layers["fc2"] == Operations(synops=3 * 2, adds=2 * 2)
     assert cost.seconds == 1.0
-    assert cost.per_second == cost.total
 
     with pytest.raises(ConfigError, match="count_cost needs dt > 0 s"):
         count_cost(network, x, dt=0)
@@ -218,7 +217,6 @@ def test_parts_and_links_of_a_network_by_hand(network: HybridNetwork, inputs: di
     assert cost.links["what_to_where"] == Operations(macs=4 * 5 * 16, adds=4 * 16)
     assert cost.total.num_operations == sum(one.num_operations for one in [*cost.parts.values(), *cost.links.values()])
     assert cost.seconds == pytest.approx(0.1)
-    assert cost.per_second.macs == pytest.approx(cost.total.macs * 10)
     assert [row["of"] for row in cost.rows()] == ["what", "where", "where_to_what", "what_to_where", "total"]
     assert cost.rows()[-1]["updates"] == 24 * 16
 
@@ -274,9 +272,6 @@ def test_a_module_that_cannot_be_counted_is_refused(network: HybridNetwork) -> N
 
     with pytest.raises(ConfigError, match="Linear needs one tensor, but got dict"):
         count_cost(nn.Linear(2, 2), {"x": values(3, 2)})
-
-    with pytest.raises(ConfigError, match="the time of the signal is not known"):
-        _ = count_cost(nn.Linear(2, 2), values(3, 2)).per_second
 
     with pytest.raises(ShapeError, match="a mean over samples"):
         count_cost(nn.Linear(2, 2), values(0, 2))

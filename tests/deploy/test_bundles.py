@@ -216,7 +216,7 @@ def swap(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (swap("order", value=["first"]), "order names"),
         (swap("outputs", value=["nobody"]), "'nobody', which is not there"),
         (swap("links", "0", "source", value="nobody"), "the source of link"),
-        (swap("surprise", value=1), "unknown field 'surprise'"),
+        (swap("surprise", value=1), "manifest has no field 'surprise'"),
         (lambda plain: plain.pop("links"), "lacks links"),
     ],
 )

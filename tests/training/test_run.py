@@ -20,6 +20,7 @@ from spikebridge.neurons import LIF, Sequential
 from spikebridge.training import Run, load_weights, save_weights
 from spikebridge.training.run.config_io import from_plain, reproduce_command, to_plain
 from spikebridge.training.run.metrics import MetricsFile
+from spikebridge.training.run.run import train_children
 
 
 class Colour(enum.Enum):
@@ -58,7 +59,7 @@ def test_a_config_comes_back_equal_through_its_file(tmp_path: Path) -> None:
         ({"on": "yes"}, "config.on should be bool, but is 'yes'"),
         ({"mode": "quick"}, "config.mode should be .*fast.*, but is 'quick'"),
         ({"pair": [1]}, "config.pair should hold 2 values, but holds 1"),
-        ({"layers": [{"size": 1}]}, r"config.layers\[0\] lacks tau; another version of Layer"),
+        ({"layers": [{"size": 1}]}, r"config.layers\[0\] lacks tau, which Layer of this version needs"),
         ({"layers": [5]}, r"config.layers\[0\] should be the fields of Layer, but is 5"),
         ({"clip": "much"}, "config.clip should be float | None, but is 'much'"),
         ({"colour": "BLUE"}, "config.colour should be Colour, but is 'BLUE'"),
@@ -80,7 +81,7 @@ class Grown:
 def test_a_config_of_before_a_field_was_added_has_its_default() -> None:
     assert from_plain(Grown, {"lr": 0.2}) == Grown(lr=0.2)
     assert from_plain(Grown, {"lr": 0.2, "later": 1.0}) == Grown(0.2, 1.0)
-    with pytest.raises(ConfigError, match="config lacks lr; another version of Grown"):
+    with pytest.raises(ConfigError, match="config lacks lr, which Grown of this version needs"):
         from_plain(Grown, {"later": 1.0})
 
 
@@ -405,3 +406,19 @@ def test_reading_a_run_needs_no_torch(tmp_path: Path) -> None:
 
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["0.5", "False"]
+
+
+def test_children_that_are_finished_are_not_trained_again(tmp_path: Path) -> None:
+    trained = []
+
+    def train(name: str, seed: int, child: Run) -> None:
+        trained.append((name, seed))
+        child.save_results({"score": 10.0 * seed + len(name)})
+
+    run = Run.create(tmp_path / "r", "digits", Config())
+    train("ann", 1, run.child("ann/seed-1"))
+    again = Run.create(tmp_path / "r", "digits", Config(), resume=True)
+    results = train_children(again, ["hybrid", "ann"], range(1, 3), train)
+
+    assert trained == [("ann", 1), ("hybrid", 1), ("hybrid", 2), ("ann", 2)]  # all networks of a seed first
+    assert results == {"hybrid": [{"score": 16.0}, {"score": 26.0}], "ann": [{"score": 13.0}, {"score": 23.0}]}

@@ -1,6 +1,6 @@
-"""Activity of the layers of a network on real inputs: spikes, rates, sizes of activations, membrane traces."""
+"""Activity of the layers of a network on real inputs: spikes, rates, sizes of activations, membranes."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.analysis.hooks import Call, display_path, is_layer, trace_calls, unwrap_vmap
+from spikebridge.analysis.hooks import Call, is_layer, trace_calls, unwrap_vmap
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import Discretizer, HybridNetwork
 from spikebridge.neurons import Stateful
@@ -79,43 +79,19 @@ class Activity:
     """The outputs of all layers over a run, by path, in the order of their first call."""
 
     layers: dict[str, LayerActivity] = field(default_factory=dict)
-    _pieces: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def __getitem__(self, path: str) -> LayerActivity:
         if path not in self.layers:
             raise ConfigError(f"no layer {path!r} has run; {did_you_mean(path, self.layers)}")
         return self.layers[path]
 
-    @property
-    def traces(self) -> dict[str, Tensor]:
-        """The requested membrane traces, `(T, B, *N)` by path."""
-        return {path: torch.cat(pieces) for path, pieces in self._pieces.items()}
-
-    def rows(self) -> list[dict[str, Any]]:
-        """A table, one row a layer."""
-        return [
-            {
-                "layer": path,
-                "kind": layer.kind,
-                "spikes": layer.num_spikes if layer.kind == "spikes" else None,
-                "rate": layer.rate if layer.kind == "spikes" else None,
-                "mean |y|": layer.mean_magnitude,
-                "active neurons": layer.share_active,
-            }
-            for path, layer in self.layers.items()
-        ]
-
 
 @contextmanager
-def record_activity(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[Activity]:
+def record_activity(network: nn.Module) -> Iterator[Activity]:
     """Records the output of every layer inside the block; the results of the network do not change.
 
     Args:
         network: a hybrid network or any module.
-        traces: paths of layers whose membranes are kept, step by step; each such layer runs twice.
-
-    Raises:
-        ConfigError: a trace of a layer that does not exist or has no state.
 
     Example:
         >>> from spikebridge.neurons import IF, Sequential
@@ -125,18 +101,10 @@ def record_activity(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[
         >>> activity["fire"].num_spikes, activity["fire"].rate
         (6, 0.5)
     """
-    traced = set(traces)
-    stateful = {display_path(network, n) for n, m in network.named_modules() if isinstance(m, Stateful) and is_layer(m)}
-    for path in traced - stateful:
-        raise ConfigError(f"there is no layer {path!r} with a membrane; {did_you_mean(path, stateful)}")
-
     activity = Activity()
-    is_tracing = False
 
     def record(call: Call) -> None:
-        nonlocal is_tracing
-        # the second run of a layer, for its membrane, is not recorded
-        if is_tracing or not is_layer(call.module):
+        if not is_layer(call.module):
             return
 
         rows = _rows(call)
@@ -146,16 +114,6 @@ def record_activity(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[
         is_spiking = isinstance(call.module, Stateful | Discretizer)
         name = type(call.module).__name__
         activity.layers.setdefault(call.path, LayerActivity(call.path, name, is_spiking)).add(rows)
-
-        if call.path in traced:
-            is_tracing = True
-            try:
-                with torch.no_grad():
-                    trace = membrane_trace(call.module, *call.args, **call.kwargs)  # type: ignore[arg-type]
-            finally:
-                is_tracing = False
-
-            activity._pieces.setdefault(call.path, []).append(trace)
 
     with trace_calls(network, record):
         yield activity

@@ -26,8 +26,9 @@ from torch import Tensor, nn
 
 from spikebridge.analysis.cost import Operations, count_cost
 from spikebridge.analysis.hooks import Call, trace_calls
+from spikebridge.data.io.records import RecordReader
 from spikebridge.data.io.safe_open import read_text
-from spikebridge.errors import ConfigError, DataError, did_you_mean, is_number
+from spikebridge.errors import ConfigError, DataError, is_number
 from spikebridge.hybrid import Clock, HybridNetwork
 from spikebridge.hybrid.network.graph import owner_of
 
@@ -72,8 +73,6 @@ class Chip:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in ("name", "source"):
-                if not isinstance(value, str):
-                    raise ConfigError(f"a chip needs its {field.name} as text, but got {value!r}")
                 continue
 
             bound = "above" if field.name in ("memory", "operations", "events") else "at least"
@@ -102,16 +101,8 @@ def read_chip(path: Path | str) -> Chip:
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{path} is no TOML file: {error}") from None
 
-    names = [field.name for field in fields(Chip)]
-    for name in values:
-        if name not in names:
-            raise DataError(f"{path}: a chip has no {name!r}; {did_you_mean(name, names)}")
-
-    for name in ("memory", "operations", "events"):
-        if name not in values:
-            raise DataError(f"{path} lacks {name}; a chip needs memory, operations and events")
-
-    return Chip(**{"name": Path(path).stem, **values})
+    chip: Chip = RecordReader().read(Chip, {"name": Path(path).stem, **values}, str(path))
+    return chip
 
 
 class PartLoad(NamedTuple):

@@ -239,18 +239,6 @@ class Cost:
         """All parts and links."""
         return sum([*self.parts.values(), *self.links.values()], Operations())
 
-    @property
-    def per_second(self) -> Operations:
-        """The total a second of signal.
-
-        Raises:
-            ConfigError: the clock is not known.
-        """
-        if not self.seconds:
-            raise ConfigError("the time of the signal is not known; give its step, count_cost(..., dt=0.001)")
-
-        return self.total.scaled(1 / self.seconds)
-
     def rows(self) -> list[dict[str, Any]]:
         """A table a sample: parts, links, and the sum."""
         rows = {**self.parts, **self.links, "total": self.total}

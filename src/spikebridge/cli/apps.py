@@ -17,7 +17,7 @@ from spikebridge.recipes.bundle import is_bundle
 from spikebridge.recipes.messages import status
 from spikebridge.recipes.target import resolve_target
 
-Detector = Literal["both", "learned", "filter", "csrt", "kcf"]
+Detector = Literal["both", "learned", "filter"]
 _DEFAULT_BOX = "(default: the recording's first box, else the largest moving region)"
 _BoxOffset = Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: estimated from the boxes)")]
 
@@ -57,7 +57,7 @@ class Track(RunCommand):
     """Accept a file of events that ends inside a packet, and take the whole events before."""
     detector: Detector = "both"
     """The detector of the target in a frame: the trained one, a correlation filter that learns the target while it
-    runs, both weighted online, or a tracker of OpenCV (needs spikebridge[opencv])."""
+    runs, or both weighted online."""
     no_calibration: Flag = False
     """Use the trained gains and weights; by default the tracker calibrates itself while it runs."""
     lose_events: float = 0.0

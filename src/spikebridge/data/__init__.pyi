@@ -21,7 +21,6 @@ from .signals.wav import read_wav
 from .simulation.event_camera import EventCamera, simulate
 from .simulation.moving_objects import MovingObjects
 from .simulation.render import FrameCamera, Stimulus, render_recording
-from .simulation.rotating_disk import RotatingDisk
 from .streams.binner import EventBinner
 from .streams.replay import EventFrameSource, ReplaySource
 from .streams.samples import SampleReplay, SampleRequest, WavStream, open_samples
@@ -45,7 +44,6 @@ __all__ = [
     "MovingObjects",
     "Recording",
     "ReplaySource",
-    "RotatingDisk",
     "SampleReplay",
     "SampleRequest",
     "SensorSeries",

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from spikebridge.data.io.atomic import atomic_folder, is_disk_full, write_text
 from spikebridge.data.io.json_text import read_json
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle, digest_of, leads_out
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import ConfigError, DataError, import_extra
 from spikebridge.pretrained.network import network_of_run
 from spikebridge.training.run.run import Run
 
@@ -205,12 +205,8 @@ def _check_name(repository: str) -> None:
 
 
 def _api() -> Any:
-    try:
-        from huggingface_hub import HfApi
-    except ImportError:
-        raise ConfigError("a hub needs huggingface_hub: pip install 'spikebridge[hub]'") from None
-
-    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+    hub = import_extra("huggingface_hub", "hub", "a hub needs")
+    return hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
 
 
 @contextmanager

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.recordings.degradation import Degradation, degraded
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError
 
 RECORDING = render_recording(RotatingDisk(height=48, width=48), duration=0.2, dt=0.005)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.simulation.drawing import crop_bilinear, sample_bilinear
 from spikebridge.data.simulation.event_camera import EventCamera
 from spikebridge.data.simulation.moving_objects import MovingObjects
 from spikebridge.data.simulation.render import FrameCamera, Stimulus, render_recording, scene_seeds
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.data.simulation.textures import fractal_noise
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.errors import ConfigError

@@ -15,10 +15,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.events.events import make_events
 from spikebridge.data.io.safe_open import line_blocks
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.data.streams import binner as binner
 from spikebridge.data.streams._camera import open_camera, sensor_size, start_camera_reader
 from spikebridge.data.streams._text import feed_lines, start_line_reader, start_socket_reader
@@ -281,7 +281,7 @@ def test_a_camera_is_read_through_dv_processing(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_is_missing_for_a_camera_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dv_processing", None)
-    with pytest.raises(ConfigError, match=r"pip install spikebridge\[camera\]"):
+    with pytest.raises(ConfigError, match=r"pip install 'spikebridge\[camera\]'"):
         open_camera()
 
     def nothing() -> None:

@@ -1,6 +1,6 @@
 """Generated videos of rolling objects: physics worked by hand, exact truth, clear draws."""
 
-import builtins
+import sys
 from dataclasses import fields, replace
 from typing import Any
 
@@ -208,13 +208,6 @@ def test_settings_that_cannot_be_meant_are_refused(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ConfigError, match="friction of 0 or more, but got -1"):
         RollingTable(-1.0)
 
-    plain = builtins.__import__
-
-    def without(name: str, *others: Any, **named: Any) -> Any:
-        if name == "pymunk":
-            raise ImportError(name)
-        return plain(name, *others, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "pymunk", None)
     with pytest.raises(ConfigError, match=r"pip install 'spikebridge\[videos\]'"):
         RollingTable(0.0)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.deploy import QConfig, QConfigMapping, quantize
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import data as sensing_parts

@@ -15,11 +15,11 @@ from research.sensing.variants import label_free
 from research.sensing.variants import recipe as variants
 from research.sensing.variants.films import film_parts
 from research.sensing.variants.networks import CorrelationHead, JoinedMap, TargetKernel, VariantOptions, read_at
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.events.events import make_events
 from spikebridge.data.events.files import write_events
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.recipe import DetectorTraining, ModelConfig, PathwayTraining
 from spikebridge.neurons.stateless import modulated

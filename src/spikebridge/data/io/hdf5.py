@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spikebridge.data.io.safe_open import decoding, open_binary
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import DataError, import_extra
 
 MAX_BYTES = 1 << 30
 _MAX_OBJECTS = 200_000  # groups and arrays
@@ -26,11 +26,7 @@ _HEAP = b"GCOL\x01\0\0\0"
 @contextmanager
 def open_hdf5(path: Path, expected: str) -> Iterator[Any]:
     """A file as an `h5py.File` whose structure has been checked."""
-    try:
-        import h5py
-    except ImportError:
-        raise ConfigError("HDF5 files need the package h5py: pip install 'spikebridge[hdf5]'") from None
-
+    h5py = import_extra("h5py", "hdf5", "HDF5 files need")
     with open_binary(path, expected) as file, decoding(path, expected):
         size = os.fstat(file.fileno()).st_size
         try:

@@ -31,11 +31,11 @@ def write_recording(recording: Recording, folder: Path) -> None:
 
     Example:
         >>> from spikebridge.data.recordings.folder import load_recording_folder
+        >>> from spikebridge.data.simulation.moving_objects import MovingObjects
         >>> from spikebridge.data.simulation.render import render_recording
-        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
-        >>> disk = render_recording(RotatingDisk(height=48, width=48), duration=0.05, dt=1 / 240)
-        >>> folder = Path(getfixture("tmp_path")) / "disk"
-        >>> write_recording(disk, folder)
+        >>> scene = render_recording(MovingObjects(height=64, width=64, size=16), duration=0.05, dt=1 / 240)
+        >>> folder = Path(getfixture("tmp_path")) / "scene"
+        >>> write_recording(scene, folder)
         >>> load_recording_folder(folder).num_bins
         12
     """

@@ -88,8 +88,8 @@ def render_recording(
         ConfigError: a time or rate is out of range.
 
     Example:
-        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
-        >>> recording = render_recording(RotatingDisk(height=48, width=48), duration=0.05, dt=0.005)
+        >>> from spikebridge.data.simulation.moving_objects import MovingObjects
+        >>> recording = render_recording(MovingObjects(height=64, width=64, size=16), duration=0.05, dt=0.005)
         >>> recording.num_bins, recording.frame_bins.tolist(), recording.num_unlabelled
         (10, [0, 5], 0)
     """

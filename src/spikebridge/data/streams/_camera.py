@@ -3,7 +3,6 @@
 Tested with recordings, which that package reads through the same interface; not tested with a camera.
 """
 
-import importlib
 import threading
 from time import sleep
 from typing import Any
@@ -12,18 +11,14 @@ import numpy as np
 
 from spikebridge.data.events.events import make_events
 from spikebridge.data.streams.binner import EventBinner, FrameFeed
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import DataError, import_extra
 
 _IDLE = 0.0005  # seconds to sleep where the camera has nothing
 
 
 def open_camera() -> Any:
     """Opens the first camera that answers."""
-    try:
-        dv: Any = importlib.import_module("dv_processing")
-    except ImportError:
-        raise ConfigError("a live camera needs the package dv-processing: pip install spikebridge[camera]") from None
-
+    dv = import_extra("dv_processing", "camera", "a live camera needs")
     try:
         return dv.io.camera.open()
     except RuntimeError as error:

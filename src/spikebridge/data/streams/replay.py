@@ -58,9 +58,9 @@ class ReplaySource:
         ConfigError: a speed out of range.
 
     Example:
+        >>> from spikebridge.data.simulation.moving_objects import MovingObjects
         >>> from spikebridge.data.simulation.render import render_recording
-        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
-        >>> recording = render_recording(RotatingDisk(height=32, width=32), duration=0.05, dt=0.005)
+        >>> recording = render_recording(MovingObjects(height=64, width=64, size=16), duration=0.05, dt=0.005)
         >>> played = ReplaySource(recording, 0, recording.frame_boxes[0], speed=100)
         >>> played.wait(0) >= 1, sorted(played.inputs(0, 1))
         (True, ['box', 'elapsed', 'events', 'frame', 'frame_age'])

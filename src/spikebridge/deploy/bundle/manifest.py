@@ -10,14 +10,13 @@ import dataclasses
 import hashlib
 import json
 import math
-import types
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from spikebridge.data.io.json_text import parse_json
+from spikebridge.data.io.records import RecordReader
 from spikebridge.errors import DataError, did_you_mean, is_number
 
-R = TypeVar("R")
 _SCHEMA = "spikebridge bundle"
 _VERSION = 1
 _MAX_NUMBERS = 1 << 28  # in one value of a signal
@@ -331,7 +330,7 @@ def parse_manifest(text: str) -> Manifest:
     # the digest is compared last, since a field of a wrong type has a clearer message of its own
     written = plain.pop("sha256", None)
     fields = {name: value for name, value in plain.items() if name not in ("schema", "version")}
-    manifest = parse_record(Manifest, fields, "manifest")
+    manifest: Manifest = RecordReader().read(Manifest, fields, "manifest")
 
     if written is not None and written != _digest(plain):
         raise DataError(
@@ -345,55 +344,3 @@ def parse_manifest(text: str) -> Manifest:
 def _digest(plain: dict[str, Any]) -> str:
     """SHA-256 of values, whatever their order and layout as text."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def parse_record(kind: type[R], value: Any, where: str) -> R:
-    """A dataclass from plain values, each checked against its declared type."""
-    if not isinstance(value, dict):
-        raise DataError(f"{where} should be an object, but is a {type(value).__name__}")
-
-    hints = get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for name in value:
-        if name not in fields:
-            raise DataError(f"{where} has an unknown field {name!r}; {did_you_mean(str(name), fields)}")
-
-    missing = [name for name, f in fields.items() if name not in value and f.default is dataclasses.MISSING]
-    if missing:
-        raise DataError(f"{where} lacks {', '.join(missing)}")
-
-    return kind(**{name: _parse_value(hints[name], item, f"{where}.{name}") for name, item in value.items()})
-
-
-def _parse_value(kind: Any, value: Any, where: str) -> Any:
-    if kind is Any:
-        return value
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return parse_record(kind, value, where)
-
-    origin = get_origin(kind)
-    inner = get_args(kind)
-
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in inner:
-            return None
-        choices = [choice for choice in inner if choice is not type(None)]
-        if len(choices) == 1:
-            return _parse_value(choices[0], value, where)
-        # True is an int in Python, but no number in a manifest
-        if type(value) in choices and not (isinstance(value, float) and not math.isfinite(value)):
-            return value
-    elif origin is Literal:
-        if value in inner:
-            return value
-    elif origin is tuple and isinstance(value, list):
-        return tuple(_parse_value(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    elif origin is dict and isinstance(value, dict):
-        return {key: _parse_value(inner[1], item, f"{where}.{key}") for key, item in value.items()}
-    elif kind is float and type(value) in (int, float) and math.isfinite(value):
-        return float(value)
-    elif type(value) is kind and kind is not float:
-        return value
-
-    expected = kind if origin else getattr(kind, "__name__", kind)
-    raise DataError(f"{where} should be {expected}, but is {value!r:.80}")

@@ -14,8 +14,9 @@ from safetensors.numpy import load, save
 
 from spikebridge.data.io.atomic import atomic_folder, write_bytes, write_text
 from spikebridge.data.io.json_text import read_json
+from spikebridge.data.io.records import RecordReader
 from spikebridge.data.io.safe_open import read_bytes
-from spikebridge.deploy.bundle.manifest import FileRecord, parse_record
+from spikebridge.deploy.bundle.manifest import FileRecord
 from spikebridge.deploy.integer.records import IntegerRecord
 from spikebridge.errors import DataError, ExportError
 
@@ -59,7 +60,7 @@ def read_integer(path: Path) -> tuple[IntegerRecord, dict[str, NDArray[Any]]]:
             f"{records} is of version {version}, but this program reads version {_VERSION}; quantise the network again"
         )
 
-    model: IntegerRecord = parse_record(IntegerRecord, plain, RECORDS)
+    model: IntegerRecord = RecordReader().read(IntegerRecord, plain, RECORDS)
     # size and hash are checked before memory is taken
     if model.numbers is None or numbers.stat().st_size != model.numbers.size:
         raise DataError(f"{numbers} has {numbers.stat().st_size} bytes, not the size in {RECORDS}; copy it again")

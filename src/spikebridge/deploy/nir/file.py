@@ -7,12 +7,11 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from spikebridge.data.io.hdf5 import MAX_BYTES, check_heaps, objects_of
 from spikebridge.data.io.safe_open import read_bytes
-from spikebridge.errors import DataError, ExportError
+from spikebridge.errors import DataError, ExportError, import_extra
 
 _MAX_NODES = 10_000
 # exceptions of h5py and nir for damaged files; they have no common class
@@ -30,14 +29,9 @@ _FAULTS = (
 )
 
 
-def nir_library() -> ModuleType:
+def nir_library() -> Any:
     """The `nir` package; raises an `ExportError` if it is not installed."""
-    try:
-        import nir
-    except ImportError:
-        raise ExportError("NIR files need the package nir; install it with: pip install 'spikebridge[nir]'") from None
-
-    return nir
+    return import_extra("nir", "nir", "NIR files need", ExportError)
 
 
 @contextmanager

@@ -4,13 +4,12 @@ import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from types import ModuleType
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.errors import DataError, ExportError
+from spikebridge.errors import DataError, ExportError, import_extra
 
 _OPSETS = range(13, 24)
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
@@ -26,15 +25,8 @@ _VERSION = 2
 _MAX_OPSET_BYTES = 4096
 
 
-def _onnxruntime_library() -> ModuleType:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ExportError(
-            "ONNX files need the package onnxruntime; install it with: pip install 'spikebridge[onnx]'"
-        ) from None
-
-    return onnxruntime
+def _onnxruntime_library() -> Any:
+    return import_extra("onnxruntime", "onnx", "ONNX files need", ExportError)
 
 
 @runtime_checkable
@@ -164,11 +156,7 @@ def _varint(content: bytes, place: int, name: str) -> tuple[int, int]:
 
 def count_macs(content: bytes, name: str) -> float:
     """The multiply-accumulates of one sample: those of convolutions and matrix products."""
-    try:
-        import onnx
-    except ImportError:
-        raise ExportError("counting needs the package onnx; install it with: pip install 'spikebridge[onnx]'") from None
-
+    onnx = import_extra("onnx", "onnx", "counting needs", ExportError)
     try:
         model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content))
     except Exception as error:  # noqa: BLE001 - exceptions of onnx and protobuf have no common class

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.deploy.onnx.session import check_opset
-from spikebridge.errors import ExportError
+from spikebridge.errors import ExportError, import_extra
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.state import State
 from spikebridge.ops import reference
@@ -138,12 +138,8 @@ def _refuse_shared(tensors: list[Tensor], batch: int, who: str) -> None:
 
 
 def _export(module: nn.Module, inputs: list[tuple[str, Tensor]], outputs: list[str], name: str) -> bytes:
-    try:
-        import onnxscript  # noqa: F401 - torch's exporter needs it, and says so less plainly
-    except ImportError:
-        raise ExportError(
-            "writing ONNX files needs the packages onnx and onnxscript: pip install 'spikebridge[onnx]'"
-        ) from None
+    # torch's exporter needs it, and says so less plainly
+    import_extra("onnxscript", "onnx", "writing ONNX files needs", ExportError)
 
     # torch's exporter takes a dimension of 0 or 1 as a constant
     examples = tuple(_two_samples(x.detach()) for _, x in inputs)

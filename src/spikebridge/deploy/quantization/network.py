@@ -40,7 +40,6 @@ def quantize(
     inputs: Mapping[str, Tensor],
     config: QConfigMapping = _DEFAULT,
     *,
-    ticks: int | None = None,
     dt: float | None = None,
 ) -> HybridNetwork:
     """A copy of a network that computes with integers, calibrated on a stream.
@@ -50,8 +49,6 @@ def quantize(
             "signal" and the part "network".
         inputs: a stream like those of its use, `(T, B, *N)` each.
         config: regions and their widths.
-        ticks: base ticks of the stream; None takes the largest number for which every input has exactly the given
-            samples.
         dt: step of a single part [s], where its layers have none.
 
     Raises:
@@ -74,7 +71,7 @@ def quantize(
     stream = {name: x.detach() for name, x in inputs.items()}
 
     with torch.no_grad():
-        trace = record_trace(quantized, stream, ticks)
+        trace = record_trace(quantized, stream)
         scales = _ScalePropagation(quantized, stream, trace, config)
         _replace_modules(quantized, config, scales)
         quantized.forget_shapes()
@@ -83,7 +80,7 @@ def quantize(
         scales.check_modulations()
 
         # one run observes all signals
-        quantized(stream, quantized.initial_state(stream), ticks)
+        quantized(stream, quantized.initial_state(stream))
         scales.calibrate()
 
     return quantized

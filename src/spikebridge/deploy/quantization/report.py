@@ -38,13 +38,12 @@ class _MemoryUse:
     integer_state: int
 
 
-def saturation(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> list[Saturation]:
+def saturation(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> list[Saturation]:
     """The share of clipped values of each signal of a quantised network in a run, the largest first.
 
     Args:
         network: the result of `quantize`.
         inputs: `(T, B, *N)` each.
-        ticks: base ticks; None takes the largest number for which every input has exactly the given samples.
 
     Example:
         >>> from torch import nn
@@ -55,7 +54,7 @@ def saturation(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int 
     """
     rows = []
     with _counting(network) as quantizers, torch.no_grad():
-        network(inputs, ticks=ticks)
+        network(inputs)
         for path, quantizer in quantizers.items():
             clipped, number = quantizer.counts or [0, 0]
             if number:

@@ -51,7 +51,7 @@ from spikebridge.training.batches import Batches
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
 from spikebridge.training.run.config_io import reproduce_command
-from spikebridge.training.run.run import Run
+from spikebridge.training.run.run import Run, train_children
 from spikebridge.training.settings import Settings, check_chosen, check_minimum, check_positive
 
 _log = logging.getLogger(__name__)
@@ -257,21 +257,15 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network with every seed, scores them, and writes the table."""
     training, scored = recordings(config)
     data = noisy_batches(config, training)
-    scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
 
-    # seeds outside, so that a stopped run has whole comparisons
-    for seed in range(config.seed, config.seed + config.num_seeds):
-        for name in config.networks:
-            child = run.child(f"{name}/seed-{seed}")
-            if not child.finished:
-                network = _seeded(config, name, seed)
-                fit(network, [_phase(config, name, seed)], data, settings=_settings(config, seed, quiet), run=child)
-                child.save_weights(network)
-                child.save_results(score(network, config, scored))
+    def train_network(name: str, seed: int, child: Run) -> None:
+        network = _seeded(config, name, seed)
+        fit(network, [_phase(config, name, seed)], data, settings=_settings(config, seed, quiet), run=child)
+        child.save_weights(network)
+        child.save_results(score(network, config, scored))
 
-            scores[name].append(child.results())
-
-    results = report_page.compare(scores)
+    seeds = range(config.seed, config.seed + config.num_seeds)
+    results = report_page.compare(train_children(run, config.networks, seeds, train_network))
     run.save_results(results)
 
     return results

@@ -42,7 +42,7 @@ from spikebridge.networks.modulation.training.tasks import NUM_FEATURES, Labelle
 from spikebridge.networks.modulation.training.trial import build_branch, run_trial
 from spikebridge.networks.modulation.training.units import build_gating
 from spikebridge.training.run.config_io import reproduce_command
-from spikebridge.training.run.run import Run
+from spikebridge.training.run.run import Run, train_children
 
 __all__ = ["PRESETS", "Config", "Evaluation", "build", "evaluate", "example", "report", "train"]
 
@@ -109,17 +109,15 @@ def task_sequence(config: Config, seed: int, train: LabelledInputs, scored: Labe
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every method with every seed, scores it, and writes the table."""
-    # seeds come first, so that a stopped run has whole comparisons
-    seeds = range(config.seed, config.seed + config.num_seeds)
-    trials = [(name, config.trial(name, seed)) for seed in seeds for name in config.methods]
+    # a method that left is refused before any is trained
+    settings = {name: config.trial(name) for name in config.methods}
     inputs = recordings(config)
-    scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.methods}
 
-    for name, settings in trials:
-        child = run.child(f"{name}/seed-{settings.seed}")
-        scores[name].append(train_trial(settings, child, inputs, quiet))
+    def train_method(name: str, seed: int, child: Run) -> None:
+        train_trial(replace(settings[name], seed=seed), child, inputs, quiet)
 
-    results = report_page.compare(scores)
+    seeds = range(config.seed, config.seed + config.num_seeds)
+    results = report_page.compare(train_children(run, config.methods, seeds, train_method))
     run.save_results(results)
 
     return results
@@ -127,15 +125,12 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
 
 def train_trial(
     settings: TrialSettings, run: Run, inputs: tuple[LabelledInputs, LabelledInputs], quiet: bool = False
-) -> dict[str, Any]:
-    """One method and one seed, unless its results exist already."""
-    if not run.finished:
-        tasks = task_sequence(settings.config, settings.seed, *inputs)
-        trial = run_trial(settings, tasks, run, quiet=quiet)
-        save_trial(trial, tasks, run)
-        run.save_results(score(trial, settings, tasks))
-
-    return run.results()
+) -> None:
+    """Trains one method with one seed, and saves its results."""
+    tasks = task_sequence(settings.config, settings.seed, *inputs)
+    trial = run_trial(settings, tasks, run, quiet=quiet)
+    save_trial(trial, tasks, run)
+    run.save_results(score(trial, settings, tasks))
 
 
 def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:

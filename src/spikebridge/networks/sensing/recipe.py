@@ -51,7 +51,7 @@ from spikebridge.training.batches import Dataset
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import Phase
 from spikebridge.training.run.config_io import from_plain, reproduce_command
-from spikebridge.training.run.run import Run
+from spikebridge.training.run.run import Run, train_children
 from spikebridge.training.settings import Settings, check_chosen, check_minimum, check_positive
 
 _log = logging.getLogger(__name__)
@@ -247,30 +247,23 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
 
     data = training_data(config)
     scored = run_parts(config, config.split)
-    scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
 
-    # seeds in the outer loop, so that a stopped run has whole comparisons
-    for seed in config.seeds:
-        for name in config.networks:
-            child = run.child(f"{name}/seed-{seed}")
-            if not child.finished:
-                with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(seed)
-                    network = config.network(name)
+    def train_network(name: str, seed: int, child: Run) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = config.network(name)
 
-                settings = Settings(seed=seed, batch_size=BATCH_SIZE, accelerator="cpu", quiet=quiet)
-                record = load_parts(network, config.detector.weights_from, config.pathways.weights_from, child)
-                steps = phases(config, network, f"{name}, seed {seed}", data.detector)
-                fit(network, steps, data.pathways, settings=settings, run=child)
-                if data.detector is not None and config.detector.fit_spread:
-                    record |= _fitted_spread(config, network)
+        settings = Settings(seed=seed, batch_size=BATCH_SIZE, accelerator="cpu", quiet=quiet)
+        record = load_parts(network, config.detector.weights_from, config.pathways.weights_from, child)
+        steps = phases(config, network, f"{name}, seed {seed}", data.detector)
+        fit(network, steps, data.pathways, settings=settings, run=child)
+        if data.detector is not None and config.detector.fit_spread:
+            record |= _fitted_spread(config, network)
 
-                child.save_weights(network)
-                child.save_results({**benchmark.score(tracker_of(config, network), scored), **record})
+        child.save_weights(network)
+        child.save_results({**benchmark.score(tracker_of(config, network), scored), **record})
 
-            scores[name].append(child.results())
-
-    results = benchmark.compare(scores, scored)
+    results = benchmark.compare(train_children(run, config.networks, config.seeds, train_network), scored)
     run.save_results(results)
 
     return results

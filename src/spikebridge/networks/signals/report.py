@@ -9,7 +9,7 @@ import numpy as np
 
 from spikebridge.analysis.comparison import paired_difference
 from spikebridge.analysis.learning_curves import learning_curves
-from spikebridge.analysis.plots.figures import accuracy_bars, accuracy_lines, draw_network, heat_map, to_svg
+from spikebridge.analysis.plots.figures import accuracy_bars, accuracy_lines, confusion_matrix, draw_network, to_svg
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.model.network import VARIANTS
@@ -146,10 +146,7 @@ def _confusion(scores: _Scores) -> list[Section]:
     pictures = []
     for name, rows in scores.items():
         counts = np.sum([row["confusion"] for row in rows], 0)
-        shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-        classes = range(len(counts))
-        figure = heat_map(shares, classes, classes, "label", "answer", "share of the label [%]", form="{:.0f}")
-        pictures.append(Picture(to_svg(figure), name))
+        pictures.append(Picture(to_svg(confusion_matrix(counts, range(len(counts)))), name))
 
     return [Section("Confusion", "Shares of the answers to each label, over all people.", pictures=pictures[:2])]
 

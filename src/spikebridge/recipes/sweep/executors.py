@@ -6,12 +6,11 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from spikebridge.data.io.number_text import parse_integer
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, import_extra
 from spikebridge.recipes.sweep.cell import Order, train_cell
 from spikebridge.recipes.sweep.grid import Cell
 from spikebridge.recipes.sweep.local import LocalExecutor, num_cores, start_server
@@ -48,7 +47,7 @@ def local_workers(number: int | None, recipe: str) -> Iterator[Workers]:
 @contextlib.contextmanager
 def dask_workers(address: str, number: int | None) -> Iterator[Workers]:
     """The workers of a Dask cluster; by default as many cells at a time as there are."""
-    distributed = _import("distributed")
+    distributed = import_extra("distributed", "cluster", "Dask workers need")
     # a failure is reported in one line
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
 
@@ -81,7 +80,7 @@ def slurm_workers(
 
     The cluster "local" of submitit runs them as processes of this machine.
     """
-    submitit = _import("submitit")
+    submitit = import_extra("submitit", "cluster", "jobs of Slurm need")
     if cluster == "slurm" and shutil.which("srun") is None:
         raise ConfigError("there is no Slurm on this machine (no srun); leave --slurm out, or run it on a login node")
 
@@ -118,13 +117,6 @@ def _parameter(word: str) -> tuple[str, Any]:
         return name, parse_integer(value)
     except ValueError:
         return name, value
-
-
-def _import(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ConfigError(f"{name} is not installed ({error}); it comes with the extra: spikebridge[cluster]") from None
 
 
 def train_cells(workers: Workers, orders: Iterator[Order], retry: int) -> Iterator[tuple[Cell, CellResult]]:

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, import_extra
 from spikebridge.recipes.sweep.grid import Cell, Pruning, Range, Setting
 from spikebridge.recipes.sweep.table import CellResult, Objective
 
@@ -110,10 +110,6 @@ def _storage(journal: Path) -> Any:
 
 
 def _import_optuna() -> Any:
-    try:
-        optuna = import_module("optuna")
-    except ImportError as error:
-        raise ConfigError(f"optuna is not installed ({error}); it comes with the extra: spikebridge[tune]") from None
-
+    optuna = import_extra("optuna", "tune", "a search needs")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna

@@ -71,7 +71,6 @@ class EarlyStopping(Callback):
         mode: `"min"` if a smaller value is better, `"max"` if a larger one is.
         patience: epochs without improvement after which the phase ends, at least 1.
         min_delta: what counts as an improvement must exceed this.
-        phase: only this phase is watched; None watches all.
 
     Raises:
         ConfigError: a number out of range, or a metric that the rows do not have.
@@ -89,14 +88,11 @@ class EarlyStopping(Callback):
         3
     """
 
-    def __init__(
-        self, metric: str, mode: _Mode, *, patience: int, min_delta: float = 0.0, phase: str | None = None
-    ) -> None:
+    def __init__(self, metric: str, mode: _Mode, *, patience: int, min_delta: float = 0.0) -> None:
         if patience < 1:
             raise ConfigError(f"EarlyStopping: patience should be at least 1 epoch, but is {patience}")
 
         self.patience = patience
-        self.phase = phase
         self._make = lambda: _Best(metric, mode, min_delta, "EarlyStopping")
         self._watch("")
 
@@ -109,9 +105,6 @@ class EarlyStopping(Callback):
         self._watch("")
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        if self.phase not in (None, training.phase):
-            return
-
         # the metric of another phase may have another scale
         if training.phase != self._watched:
             self._watch(training.phase)
@@ -142,10 +135,9 @@ class BestWeights(Callback):
     With a run they are in its file `best.safetensors`, from the first epoch on.
 
     Args:
-        metric: a number of the epochs' rows, such as `"validation/accuracy"`.
+        metric: a number of the epochs' rows, such as `"validation/accuracy"`; it must mean the same in all phases.
         mode: `"min"` if a smaller value is better, `"max"` if a larger one is.
         restore: the network ends with the best weights; False leaves it with the last ones.
-        phase: only this phase is watched; None watches all, so the metric must mean the same in all.
 
     Attributes:
         value: the best value so far; None before the first epoch.
@@ -161,9 +153,8 @@ class BestWeights(Callback):
         spikebridge.errors.ConfigError: BestWeights: mode should be 'min' (a loss) or 'max' (an accuracy), but is ...
     """
 
-    def __init__(self, metric: str, mode: _Mode, *, restore: bool = True, phase: str | None = None) -> None:
+    def __init__(self, metric: str, mode: _Mode, *, restore: bool = True) -> None:
         self.restore = restore
-        self.phase = phase
         self._make = lambda: _Best(metric, mode, 0.0, "BestWeights")
         self._best = self._make()
         self._kept: dict[str, Tensor] | None = None
@@ -181,7 +172,7 @@ class BestWeights(Callback):
         self._kept = None
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        if self.phase not in (None, training.phase) or not self._best.update(row):
+        if not self._best.update(row):
             return
 
         # in every process, since weights may have to be gathered

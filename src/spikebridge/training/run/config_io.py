@@ -6,12 +6,13 @@ JSON has no infinity and no NaN, so these three are written as the words "inf", 
 import dataclasses
 import enum
 import math
-import types
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from shlex import quote
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.data.io.records import RecordReader
+from spikebridge.errors import ConfigError
 
 _WORDS = ("inf", "-inf", "nan")
 
@@ -40,60 +41,31 @@ def to_plain(value: Any, where: str = "config") -> Any:
 
 def from_plain(kind: Any, value: Any, where: str = "config") -> Any:
     """The value of a type, a dataclass or any annotation of its fields, that `to_plain` made plain."""
-    if kind is Any:
-        return value
-    if dataclasses.is_dataclass(kind):
-        return _read_dataclass(kind, value, where)
-
-    origin = get_origin(kind)
-    arguments = get_args(kind)
-    if origin in (Union, types.UnionType):
-        return _read_union(kind, arguments, value, where)
-    if origin is Literal and value in arguments:
-        return value
-    if kind is float and (type(value) in (int, float) or value in _WORDS):
-        return float(value)
-    if kind in (int, str, bool, type(None), list, dict) and type(value) is kind:
-        return value
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    if isinstance(kind, type) and issubclass(kind, enum.Enum) and str(value) in kind.__members__:
-        return kind[str(value)]
-    if (origin or kind) in (tuple, list) and isinstance(value, list):
-        return _read_sequence(origin or kind, arguments, value, where)
-    if origin is dict and isinstance(value, dict):
-        return {key: from_plain(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-
-    raise ConfigError(
-        f"{where} should be {getattr(kind, '__name__', None) if origin is None else kind}, but is {value!r}"
-    )
+    return _READER.read(kind, value, where)
 
 
-def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where} should be the fields of {kind.__name__}, but is {value!r}")
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) or value in _WORDS
 
-    hints = get_type_hints(kind)
-    fields = {f.name: hints[f.name] for f in dataclasses.fields(kind)}
-    value = _grouped(kind, fields, value)
 
+def _migrate(kind: Any, fields: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:
     # removed fields: a config of before may hold the value that stood for their absence
     removed: dict[str, Any] = getattr(kind, "REMOVED_FIELDS", {})
-    value = {name: item for name, item in value.items() if name not in removed or item != removed[name]}
-    for name in value:
-        if name not in fields:
-            raise ConfigError(f"{where} has no field {name!r}: {did_you_mean(name, fields)}")
+    values = _grouped(kind, fields, value)
 
-    # added fields: a config of before has their defaults
+    return {name: item for name, item in values.items() if name not in removed or item != removed[name]}
+
+
+def _added_fields(kind: Any) -> Collection[str]:
+    # a config of before has their defaults
     added: tuple[str, ...] = getattr(kind, "ADDED_FIELDS", ())
-    missing = [name for name in fields if name not in value and name not in added]
-    if missing:
-        raise ConfigError(f"{where} lacks {', '.join(missing)}; another version of {kind.__name__} wrote it")
-
-    return kind(**{name: from_plain(fields[name], item, f"{where}.{name}") for name, item in value.items()})
+    return added
 
 
-def _grouped(kind: Any, fields: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+_READER = RecordReader(ConfigError, _is_number, _migrate, _added_fields)
+
+
+def _grouped(kind: Any, fields: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:
     """The values with each field of a flat config, of release 0.1, moved into the group that holds it now.
 
     A field keeps its name, or `RENAMED_FIELDS` of the class maps the old name to the new one or to "group.name".
@@ -116,30 +88,6 @@ def _grouped(kind: Any, fields: dict[str, Any], value: dict[str, Any]) -> dict[s
         target[field] = item
 
     return grouped
-
-
-def _read_union(kind: Any, choices: tuple[Any, ...], value: Any, where: str) -> Any:
-    """The value as the first of the types that it fits."""
-    for choice in choices:
-        try:
-            return from_plain(choice, value, where)
-        except ConfigError:
-            continue
-
-    raise ConfigError(f"{where} should be {kind}, but is {value!r}")
-
-
-def _read_sequence(kind: Any, hints: tuple[Any, ...], value: list[Any], where: str) -> Any:
-    if kind is list or hints[1:] == (...,):
-        hints = hints[:1] * len(value)
-    elif not hints:
-        hints = (Any,) * len(value)
-
-    if len(hints) != len(value):
-        raise ConfigError(f"{where} should hold {len(hints)} values, but holds {len(value)}")
-
-    pairs = zip(hints, value, strict=True)
-    return kind(from_plain(hint, item, f"{where}[{index}]") for index, (hint, item) in enumerate(pairs))
 
 
 def reproduce_command(recipe: str, config: Any) -> str:

@@ -16,7 +16,7 @@ nothing.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -314,6 +314,24 @@ def follow_rows(follower: Callable[[dict[str, Any]], None]) -> Iterator[None]:
         yield
     finally:
         _followers.reset(token)
+
+
+def train_children(
+    run: Run, networks: Iterable[str], seeds: Iterable[int], train: Callable[[str, int, Run], None]
+) -> dict[str, list[dict[str, Any]]]:
+    """The results of each network, one for each seed; `train(network, seed, child)` makes those that are missing."""
+    names = tuple(networks)
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+
+    # seeds outside, so that a stopped run has whole comparisons
+    for seed in seeds:
+        for name in names:
+            child = run.child(f"{name}/seed-{seed}")
+            if not child.finished:
+                train(name, seed, child)
+            results[name].append(child.results())
+
+    return results
 
 
 def _begin(run: Run) -> None:

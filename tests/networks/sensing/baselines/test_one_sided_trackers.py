@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.simulation.moving_objects import MovingObjects
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox, fit_kalman
@@ -197,7 +197,7 @@ def test_a_box_that_sticks_out_is_begun_with_what_is_inside():
 
 def test_without_opencv_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(ConfigError, match=r"install spikebridge\[opencv\]"):
+    with pytest.raises(ConfigError, match=r"install 'spikebridge\[opencv\]'"):
         OpenCVTracker("kcf")
 
     with pytest.raises(ConfigError, match="did you mean 'csrt'"):

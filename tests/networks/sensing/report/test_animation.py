@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from spikebridge.data.events.binned import BinEvents
-from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.report.animation import (
     DrawnBox,
     animation_svg,
@@ -18,7 +18,6 @@ from spikebridge.networks.sensing.report.animation import (
     encode_animation,
     tracking_picture,
 )
-from spikebridge.networks.sensing.report.figures import error_lines
 
 pytestmark = pytest.mark.untyped
 
@@ -97,7 +96,7 @@ def test_the_suffix_may_have_capital_letters():
 
 def test_without_its_encoder_an_mp4_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ConfigError, match=r"needs an encoder: install spikebridge\[video\], or take \.webp"):
+    with pytest.raises(ConfigError, match=r"needs the package av: pip install .spikebridge\[video\]., or take \.webp"):
         check_animation(".mp4")
 
     with pytest.raises(ConfigError, match=r"ends in \.webp, \.gif, \.mp4, but got '\.avi'"):
@@ -115,13 +114,3 @@ def test_an_animation_inside_a_page_asks_for_no_other_file():
     content = base64.b64decode(re.search(r"base64,([^\"]+)", svg).group(1))
     with Image.open(BytesIO(content)) as picture:
         assert picture.n_frames == 3
-
-
-def test_lines_of_errors_have_a_point_for_each_place():
-    figure = error_lines([5, 10, 40], {"a": [3.0, 2.0, 1.0], "b": [9.0, 9.0, 9.0]}, "rate", logarithmic=True)
-    axes = figure.axes[0]
-
-    assert [line.get_xdata().tolist() for line in axes.lines] == [[5, 10, 40]] * 2
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "10", "40"]
-    with pytest.raises(ShapeError, match="'a' has 1 errors for 2 places"):
-        error_lines([1, 2], {"a": [1.0]}, "rate")

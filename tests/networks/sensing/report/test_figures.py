@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.networks.sensing.data import RecordingPart
 from spikebridge.networks.sensing.evaluation.benchmark import streaming_declared
 from spikebridge.networks.sensing.evaluation.protocols import DECLARED, streaming
@@ -15,7 +15,7 @@ from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.report import figures as sensing_figures
 from spikebridge.networks.sensing.report.figures import by_frame_rate, by_speed, cost_rows, figures, moving_pictures
-from spikebridge.networks.sensing.report.report import _lead, time_constants
+from spikebridge.networks.sensing.report.report import _frame_rates, _lead, time_constants
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 from spikebridge.networks.sensing.training.samples import cut_samples
 from spikebridge.training import Run
@@ -107,6 +107,15 @@ def test_the_moving_pictures_show_the_window_in_which_the_target_is(part, tracke
     # 54 bins, every second one
     assert len(pictures) == 27
     assert len({picture.size for picture in pictures}) == 1 and pictures[0].width >= 64
+
+
+def test_lines_over_the_frame_rate_have_a_place_for_each_rate():
+    rows = [{"frames a second": rate, "starts": 9, "ann_hold": 40 / rate} for rate in (40.0, 20.0)]
+    (section,) = _frame_rates(rows)
+    picture = section.pictures[0].svg
+
+    assert all(f">{text}</text>" in picture for text in ("40", "20", "ann hold", "mean distance [px]"))
+    assert _frame_rates(rows[:1]) == []
 
 
 def test_the_result_in_a_sentence():

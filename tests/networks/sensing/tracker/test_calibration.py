@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.recordings.degradation import Degradation, degraded
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation, reset_every
 from spikebridge.networks.sensing.model.motion_prior import MotionPriorNp
 from spikebridge.networks.sensing.model.sensing import Sensing

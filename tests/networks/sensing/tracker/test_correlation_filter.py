@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.cli.apps import Detector
 from spikebridge.data.events.binned import EventBins
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.evaluation.protocols import at_frames, one_pass_evaluation
 from spikebridge.networks.sensing.model.boxes import box_center

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.networks.sensing.model.background import initial_background
 from spikebridge.networks.sensing.training.detector_samples import background_sequence
 

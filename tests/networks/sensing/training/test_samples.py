@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.events.binned import EventBins
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
-from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.training.samples import TrackingSamples, cut_samples
 

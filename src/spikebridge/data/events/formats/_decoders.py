@@ -3,16 +3,14 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from numpy.typing import NDArray
 
 from spikebridge.data.events.formats.event_format import Columns
 from spikebridge.data.io.safe_open import open_binary
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import DataError, import_extra
 
 
 def check_magic(path: Path, magic: bytes) -> None:
@@ -24,15 +22,11 @@ def check_magic(path: Path, magic: bytes) -> None:
         raise DataError(f"{path}, byte 0: expected {magic!r}, but found {first!r}.")
 
 
-def decoder_package(name: str, path: Path) -> ModuleType:
+def decoder_package(name: str, path: Path) -> Any:
     """The package that decodes a file."""
-    try:
-        return import_module(name)
-    except ImportError:
-        raise ConfigError(
-            f"{path}: reading {path.suffix} needs the package {name}: pip install 'spikebridge[{name}]', "
-            "or turn the file into .npz or .csv elsewhere."
-        ) from None
+    return import_extra(
+        name, name, f"{path}: reading {path.suffix} needs", advice=", or turn the file into .npz or .csv elsewhere."
+    )
 
 
 def decoded_items(decoder: Iterable[Any]) -> Iterator[Any]:

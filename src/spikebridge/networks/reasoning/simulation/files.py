@@ -15,7 +15,7 @@ from spikebridge.data.io.atomic import atomic_write
 from spikebridge.data.io.images import SUFFIXES, list_images, open_image
 from spikebridge.data.io.npz import read_npz
 from spikebridge.data.io.safe_open import MAX_BYTES, checked_file, decoding
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import ConfigError, DataError, import_extra
 
 _RATE = 25.0
 _MAX_FRAMES = 2048
@@ -120,11 +120,7 @@ def _read_animation(path: Path) -> VideoFile:
 
 
 def _read_mp4(path: Path) -> VideoFile:
-    try:
-        import av
-    except ImportError as error:
-        raise ConfigError("an .mp4 needs a decoder: pip install 'spikebridge[video]', or take .webp") from error
-
+    av = import_extra("av", "video", "reading .mp4 needs", advice=", or take .webp")
     # the format is named, or FFmpeg would look for one that reads other files or addresses
     with decoding(path, "a video"), av.open(str(checked_file(path, "a video")), format="mp4") as container:
         stream = container.streams.video[0]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, import_extra
 
 RADIUS = 7.0  # radius of every disc [px]
 BOUNCE = 0.9  # coefficient of restitution, along the line of the centres
@@ -36,7 +36,7 @@ class RollingTable:
         if not friction >= 0:
             raise ConfigError(f"a table needs a friction of 0 or more, but got {friction}")
 
-        self._engine = _engine()
+        self._engine = import_extra("pymunk", "videos", "rolling objects need")
         self._space: Any = self._engine.Space()
         self._space.damping = float(np.exp(-friction))
 
@@ -115,17 +115,6 @@ def distance(num_frames: np.ndarray, friction: float) -> np.ndarray:
 
     decay_of_step = -np.expm1(-friction / _SUBSTEPS) * _SUBSTEPS
     return np.asarray(-np.expm1(-friction * num_frames) / decay_of_step)
-
-
-def _engine() -> Any:
-    try:
-        import pymunk
-    except ImportError as error:
-        raise ConfigError(
-            "rolling objects need pymunk, which is not installed: pip install 'spikebridge[videos]'"
-        ) from error
-
-    return pymunk
 
 
 class MotionSegment(NamedTuple):

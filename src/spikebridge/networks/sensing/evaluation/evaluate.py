@@ -97,7 +97,7 @@ class TrackingEvaluation:
     """FE240hz only: offset of the 240 Hz boxes; the box of frame k is number 6 k + INT; else estimated."""
     detector: DetectorName = "both"
     """Detector of the target in a frame: the trained one, a correlation filter that learns the target while it runs,
-    both weighted online, or a tracker of OpenCV (csrt, kcf)."""
+    or both weighted online."""
     no_calibration: bool = False
     """Use the trained gains and weights; by default the tracker calibrates itself while it runs."""
     lose_events: float = 0.0

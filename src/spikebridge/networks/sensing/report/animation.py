@@ -6,10 +6,8 @@ Animations are WebP or GIF by Pillow; MP4 needs the extra `video` (PyAV).
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from importlib import import_module
 from io import BytesIO
 from itertools import chain
-from types import ModuleType
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from spikebridge.data.events.binned import BinEvents, Crop
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, import_extra
 
 _ANIMATIONS = (".webp", ".gif", ".mp4")
 # events have the colours of the first two series of figures
@@ -181,10 +179,5 @@ def _write_mp4(file: BinaryIO, first: Image.Image, rest: Iterator[Image.Image], 
         container.mux(stream.encode())
 
 
-def _encoder() -> ModuleType:
-    try:
-        return import_module("av")
-    except ImportError as error:
-        raise ConfigError(
-            "an animation in .mp4 needs an encoder: install spikebridge[video], or take .webp."
-        ) from error
+def _encoder() -> Any:
+    return import_extra("av", "video", "an animation in .mp4 needs", advice=", or take .webp")

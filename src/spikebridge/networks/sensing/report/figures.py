@@ -15,19 +15,16 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 from PIL import Image
 from torch import Tensor
 
 from spikebridge.analysis.cost import Operations, count_cost
 from spikebridge.analysis.energy import hardware_profile, joules
-from spikebridge.analysis.plots.style import INK, PAGE_WIDTH, SERIES, draw_legend, new_figure, show_values
 from spikebridge.data.events.binned import Crop
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.io.json_text import read_json
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.sensing.data import RecordingPart, subsample_part
 from spikebridge.networks.sensing.evaluation.baselines import baseline
@@ -204,51 +201,3 @@ def _window(recording: Recording, result: TrackingResult) -> Crop:
 
 def _no_network(name: str) -> Tracker:
     raise ConfigError(f"no baseline {name!r}")
-
-
-_MARKERS = "osD^vP"
-_STYLES = ("-", "--", "-.", ":")
-
-
-def error_lines(
-    x: Sequence[float],
-    errors: Mapping[str, Sequence[float]],
-    x_title: str,
-    logarithmic: bool = False,
-) -> Figure:
-    """A line of errors over `x` for each tracker, the first one thicker; `logarithmic` axes are for frame rates."""
-    figure, axes = new_figure(PAGE_WIDTH, 3.4, "")
-
-    for i, (name, values) in enumerate(errors.items()):
-        if len(values) != len(x):
-            raise ShapeError(f"{name!r} has {len(values)} errors for {len(x)} places on the axis")
-
-        (line,) = axes.plot(
-            x,
-            values,
-            color=SERIES[i % len(SERIES)],
-            marker=_MARKERS[i % len(_MARKERS)],
-            linestyle=_STYLES[i // len(SERIES) % len(_STYLES)],
-            linewidth=2.4 if i == 0 else 1.4,
-            markersize=5 if i == 0 else 4,
-            label=name,
-        )
-
-        show_values(line, [f"{name}: {value:.4g} at {place:g}" for place, value in zip(x, values, strict=True)])
-
-    if logarithmic:
-        axes.set(xscale="log", yscale="log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-
-    # ticks at the given places alone
-    axes.set_xticks(list(x), [f"{place:g}" for place in x])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel=x_title, ylabel="mean distance [px]")
-    axes.tick_params(which="both", colors=INK)
-    axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
-    draw_legend(axes)
-
-    return figure

@@ -7,17 +7,18 @@ from typing import Any
 from torch import Tensor
 
 from spikebridge.analysis.learning_curves import learning_curves
-from spikebridge.analysis.plots.figures import draw_network, to_svg
+from spikebridge.analysis.plots.figures import accuracy_lines, draw_network, to_svg
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.sensing.data import RecordingPart
 from spikebridge.networks.sensing.report.animation import animation_svg
-from spikebridge.networks.sensing.report.figures import cost_rows, error_lines, figures, moving_pictures
+from spikebridge.networks.sensing.report.figures import cost_rows, figures, moving_pictures
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.run import Run
 
 # names of what has time constants, by the beginning of the path of the parameter
 _OWNERS = {"parts.where": "membranes of the SNN", "units": "hybrid unit"}
+_DISTANCE = "mean distance [px]"
 _MEASURED = (
     "Between frames (protocol A) the true boxes of the last two frames are given, and answers count at the end of "
     "every bin up to the next frame. “Shaken” is the same with given boxes that are wrong by 1 or 2 px along each "
@@ -105,7 +106,11 @@ def _frame_rates(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
     names = [name for name in rows[0] if name not in ("frames a second", "starts")]
     lines = {_readable(name): [row[name] for row in rows] for name in names}
     rates = [row["frames a second"] for row in rows]
-    figure = error_lines(rates, lines, "frames a second", logarithmic=True)
+    figure = accuracy_lines(rates, lines, "frames a second", _DISTANCE)
+    # rates double from one place to the next
+    axes = figure.axes[0]
+    axes.set(xscale="log", yscale="log", xticks=rates, xticklabels=[f"{rate:g}" for rate in rates])
+    axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     picture = Picture(to_svg(figure, "Error against frame rate"), "Mean distance between frames (protocol A).")
     table = Table([{_readable(key): value for key, value in row.items()} for row in rows])
 
@@ -115,7 +120,7 @@ def _frame_rates(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
 def _by_bin(rows: Sequence[Mapping[str, Any]]) -> Picture:
     lines = {row["tracker"]: [value for name, value in row.items() if name != "tracker"] for row in rows}
     bins = [int(name) for name in rows[0] if name != "tracker"]
-    return Picture(to_svg(error_lines(bins, lines, "bins since the frame"), "Error by bin"))
+    return Picture(to_svg(accuracy_lines(bins, lines, "bins since the frame", _DISTANCE), "Error by bin"))
 
 
 def _speeds(rows: Sequence[Mapping[str, Any]]) -> list[Section]:

@@ -4,7 +4,6 @@ A page (`track_page.py`) is bounded in size and thins long recordings; this file
 the disk. It needs the extra `viewer` (rerun-sdk, MIT or Apache 2.0).
 """
 
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from spikebridge.data.io.atomic import atomic_write
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.errors import ConfigError
+from spikebridge.errors import import_extra
 from spikebridge.networks.sensing.evaluation.metrics import distances, overlaps
 from spikebridge.networks.sensing.report.animation import (
     COLOUR_LOST,
@@ -27,12 +26,9 @@ from spikebridge.networks.sensing.report.track_page import TrackedBoxes
 _BINS_IN_MEMORY = 256
 
 
-def check_viewer() -> ModuleType:
+def check_viewer() -> Any:
     """The module that writes such files, or a ConfigError that says how to install it."""
-    try:
-        return import_module("rerun")
-    except ImportError as error:
-        raise ConfigError("a file for the Rerun viewer needs rerun-sdk: install spikebridge[viewer]") from error
+    return import_extra("rerun", "viewer", "a file for the Rerun viewer needs")
 
 
 def write_viewer_file(path: Path, recording: Recording, track: TrackedBoxes) -> None:

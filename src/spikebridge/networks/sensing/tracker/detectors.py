@@ -18,7 +18,7 @@ from spikebridge.networks.sensing.model.background import Background
 from spikebridge.networks.sensing.model.boxes import Box
 from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector, TargetPatch
 
-DetectorName = Literal["learned", "filter", "both", "csrt", "kcf"]
+DetectorName = Literal["learned", "filter", "both"]
 
 
 class DetectorInputs(NamedTuple):

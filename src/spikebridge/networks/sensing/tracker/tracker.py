@@ -70,7 +70,6 @@ from spikebridge.networks.sensing.tracker.detectors import (
 from spikebridge.networks.sensing.tracker.inference import Inference, InferenceCache, InferenceModel, check_inference
 from spikebridge.networks.sensing.tracker.inputs import check_inputs, event_grid, num_bins
 from spikebridge.networks.sensing.tracker.mixed_detector import MixedDetector
-from spikebridge.networks.sensing.tracker.opencv_detector import OpenCVDetector
 from spikebridge.networks.sensing.tracker.state import (
     EventStream,
     FrameTarget,
@@ -107,7 +106,6 @@ class TrackerOptions:
         accept_confidence: a detection with less confidence is not used.
         search_confidence: a detection with less confidence starts a search of the whole frame.
         reacquire_confidence: a detection of that search with more confidence replaces the box.
-        hold_size: the box keeps the size of the given box; else the detector measures it at every frame.
         max_stream: the longest time that events are summed without a frame [s].
         synchronous: the detector runs in the step of its frame, not in the step after it.
         calibrate: gains and weights are learned while tracking (`calibration.py`).
@@ -124,7 +122,6 @@ class TrackerOptions:
     accept_confidence: float = 0.3
     search_confidence: float = 0.5
     reacquire_confidence: float = 0.8
-    hold_size: bool = False
     max_stream: float = 0.025
     synchronous: bool = False
     calibrate: bool = False
@@ -170,9 +167,9 @@ class SensingTracker:
 
     Example:
         >>> from spikebridge.networks.sensing.evaluation.protocols import interframe
+        >>> from spikebridge.data.simulation.moving_objects import MovingObjects
         >>> from spikebridge.data.simulation.render import render_recording
-        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
-        >>> recording = render_recording(RotatingDisk(height=64, width=64), duration=0.1, dt=0.005)
+        >>> recording = render_recording(MovingObjects(height=64, width=64, size=16), duration=0.1, dt=0.005)
         >>> tracker = SensingTracker(Sensing(dt=0.005).eval(), TrackerOptions(crop=48))
         >>> len(interframe(recording, tracker).boxes)  # three frames have one before them, with five bins each
         15
@@ -410,11 +407,7 @@ class SensingTracker:
     def _blend(self, frame: NDArray[np.uint8], detection: DetectedBox, pending: PendingFrame) -> Box:
         """The box between the one around which the detector looked and the detected one."""
         gain = 1 - (1 - self.options.detector_gain) ** (pending.elapsed / self.options.max_stream)
-        blended = clamp_box(frame, detection.around + gain * (detection.box - detection.around))
-        if self.options.hold_size:
-            return box_from_center(box_center(blended), pending.box[2:])
-
-        return blended
+        return clamp_box(frame, detection.around + gain * (detection.box - detection.around))
 
     def _accept(
         self, state: TrackingState, pending: PendingFrame, accepted: TargetEstimate, is_tracked: bool, confidence: float
@@ -477,8 +470,6 @@ class SensingTracker:
 
         if options.detector == "learned":
             return learned
-        if options.detector == "csrt" or options.detector == "kcf":
-            return OpenCVDetector(options.detector)
         if options.detector == "filter" or learned is None:
             return CorrelationFilter()
 

@@ -31,7 +31,7 @@ from spikebridge.networks.signals.model.beats import LATENCY, RATE_HZ, beat_netw
 from spikebridge.networks.signals.model.pan_tompkins import pan_tompkins
 from spikebridge.networks.signals.training.beats import train_beats
 from spikebridge.training.run.config_io import reproduce_command
-from spikebridge.training.run.run import Run
+from spikebridge.training.run.run import Run, train_children
 
 REGIONS: tuple[str, ...] = ("mix", "units.mix_to_snn", "snn")
 _NETWORKS = {"learned": "an SNN whose threshold an ANN sets"}
@@ -86,11 +86,7 @@ def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
     config.networks_of(_NETWORKS)
     first, last = _one_recording(config).thirds()
 
-    for seed in range(config.seed, config.seed + config.num_seeds):
-        child = run.child(f"learned/seed-{seed}")
-        if child.finished:
-            continue
-
+    def train_network(name: str, seed: int, child: Run) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = beat_network(first.ecg.shape[1])
@@ -99,7 +95,8 @@ def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
         child.save_weights(network)
         child.save_results(_scores(network, last, seed))
 
-    results = _compared([child.results() for child in run.children().values()])
+    seeds = range(config.seed, config.seed + config.num_seeds)
+    results = _compared(train_children(run, _NETWORKS, seeds, train_network)["learned"])
     run.save_results(results)
 
     return results
