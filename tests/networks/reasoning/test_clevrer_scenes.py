@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -103,16 +102,6 @@ def test_a_simulated_scene_takes_its_number_from_the_name_of_its_file(tmp_path: 
     (scene,) = read_scenes(tmp_path / "sim_00012.json")
     assert (scene.video, scene.collisions.tolist(), scene.positions[0, 1].tolist()) == (12, [[30, 0, 1]], [3.0, 4.0])
     assert list(scene.what_if) == [1]
-
-
-def test_a_pickle_is_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "sim_00005.p").write_bytes(pickle.dumps(SIMULATED))
-    with pytest.raises(DataError, match=r"sim_00005.p.*no JSON") as caught:
-        read_scenes(tmp_path / "sim_00005.p")
-
-    assert "\n" not in str(caught.value)
-    with pytest.raises(DataError, match=r"expected a folder of scenes, but it has no .json, .jsonl, .gz file"):
-        read_scenes(tmp_path)
 
 
 BAD = [

@@ -4,7 +4,7 @@
 |---|---|
 | ours, JSON lines | `video`, `objects`, `collisions`, `trajectory`, `counterfactual`: `{removed: [[frame, a, b]]}` |
 | original annotation, JSON | `scene_index`, `object_property`, `motion_trajectory`, `collision` |
-| old simulated scenes, JSON | `objects`, `predictions` with `what_if`, `trajectory`, `collisions` |
+| old simulated scenes, JSON or pickle | `objects`, `predictions` with `what_if`, `trajectory`, `collisions` |
 
 Each may be compressed with gzip, be in a list, or in a folder with one file for each scene. The last two are read by
 their published schema and were tested only on small files of our own. Nothing is clipped, dropped or guessed.
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from spikebridge.data.io.json_stream import json_objects
+from spikebridge.data.io.restricted_pickle import read_restricted_pickle
+from spikebridge.data.io.safe_open import open_binary
 from spikebridge.errors import DataError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import Scene
 
@@ -26,7 +28,7 @@ _PIXELS_PER_UNIT = 40.0
 _OFFSET = 75.0
 
 _EXPECTED = "scenes"
-_SUFFIXES = (".json", ".jsonl", ".gz")
+_SUFFIXES = (".json", ".jsonl", ".gz", ".p", ".pkl", ".pickle")
 _OURS = ("video", "objects", "collisions", "trajectory", "counterfactual")
 _ORIGINAL = ("scene_index", "video_filename", "object_property", "motion_trajectory", "collision")
 _SIMULATED = ("objects", "predictions", "video", "scene_index", "video_index")
@@ -80,7 +82,20 @@ def _documents(path: Path) -> Iterator[tuple[str, Mapping[str, Any], int | None]
         # files of a folder may have the number of the video only in their name
         number = re.search(r"(\d+)\D*$", file.name.partition(".")[0])
         default = int(number[1]) if number else None
-        yield from ((place, plain, default) for place, plain in json_objects(file, _EXPECTED))
+
+        if _is_pickle(file):
+            value = read_restricted_pickle(file)
+            scenes = value if isinstance(value, list) else [value]
+            yield from ((f"{file}, entry {i}", plain, default) for i, plain in enumerate(scenes, start=1))
+        else:
+            yield from ((place, plain, default) for place, plain in json_objects(file, _EXPECTED))
+
+
+def _is_pickle(file: Path) -> bool:
+    with open_binary(file, _EXPECTED) as content:
+        first = content.read(1)
+    # protocol 2 and later begin with 0x80, older ones of a dict or list with "(", "}" or "]"
+    return first == b"\x80" or (file.suffix in (".p", ".pkl", ".pickle") and first in (b"(", b"}", b"]"))
 
 
 def _ours(plain: Mapping[str, Any], place: str, video: int | str | None) -> Scene:
