@@ -27,8 +27,12 @@ TIMES = RESULTS.with_name("slowdown.json")
 ANSWERS = RESULTS.with_name("same_answers.json")
 MUTATIONS = RESULTS.with_name("mutations.json")
 CALLS = {
-    "unit": "a hybrid unit on four steps",
-    "network": "`HybridNetwork.forward`, two plain parts",
+    "unit": "a hybrid unit on four steps, which begin a stream",
+    "unit_later": "the next four steps",
+    "network": "`HybridNetwork.forward`, two plain parts, first call",
+    "network_later": "the next call",
+    "neuron": "a step of `LIF`, which begins a stream",
+    "neuron_later": "the next step",
     "box": "the box of one bin of events",
     "box_with_frame": "six bins of the tracker with a frame",
     "train_loop_in_training": "`fit` of `train sensing`, files of `training/`",
