@@ -1,7 +1,6 @@
 """The contract of every window, kernel and discretizer, in all units in which they can stand."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,80 +8,28 @@ import torch
 from torch import Tensor
 
 import spikebridge.hybrid as hybrid
+from modules import DISCRETIZERS, DT, KERNELS, POPULATION, WINDOWS
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import (
-    FIR,
-    Alpha,
-    Bernoulli,
-    Burst,
-    Count,
-    Delay,
     Difference,
     Discretizer,
     Exponential,
-    FirstSpike,
-    FirstTime,
     Gaussian,
-    Hold,
     HybridUnit,
-    Integrate,
     Kernel,
-    Last,
     Mean,
-    PhaseCode,
-    PoissonPopulation,
-    SignedDelta,
     Since,
-    Sliding,
-    SpikingLayer,
-    Sum,
     Threshold,
-    Tumbling,
     Window,
 )
 from spikebridge.hybrid.unit.unit import UnitState
-from spikebridge.neurons import LIF, Effect, select
+from spikebridge.neurons import Effect, select
 from spikebridge.ops.precision import HALF
 
 STEPS = 13
 BATCH = 3
 WIDTH = 2
 
-WINDOWS: dict[str, Callable[[], Window | None]] = {
-    "none": lambda: None,
-    "hold": lambda: Hold(3),
-    "tumbling": lambda: Tumbling(3),
-    "sliding": lambda: Sliding(4, stride=2),
-    "since": lambda: Since("trigger"),
-}
-KERNELS: dict[str, Callable[[bool], Kernel | None]] = {
-    "none": lambda keep: None,
-    "sum": lambda keep: Sum(keep),
-    "mean": lambda keep: Mean(keep),
-    "difference": lambda keep: Difference(keep=keep),
-    "difference-2": lambda keep: Difference(lag=2, keep=keep),
-    "exponential": lambda keep: Exponential(0.01, dt=0.01, keep=keep, learn="tau"),
-    "alpha": lambda keep: Alpha(0.02, dt=0.01, keep=keep, learn="tau"),
-    "gaussian": lambda keep: Gaussian(0.02, 0.01, dt=0.01, keep=keep, learn=("delay", "sigma")),
-    "taps": lambda keep: FIR(3, keep=keep),
-    "delay": lambda keep: Delay(0.02, dt=0.01, keep=keep),
-}
-POPULATION = 4
-DISCRETIZERS: dict[str, Callable[[], Discretizer | None]] = {
-    "none": lambda: None,
-    "bernoulli": lambda: Bernoulli(seed=3),
-    "population": lambda: PoissonPopulation(POPULATION, seed=3),
-    "threshold": lambda: Threshold(0.5, learn="v_threshold"),
-    "fire": lambda: SpikingLayer(LIF(0.02, dt=0.01)),
-    "first-spike": FirstSpike,
-    "phase": PhaseCode,
-    "burst": Burst,
-    "delta": lambda: SignedDelta(0.25),
-    "integrate": Integrate,
-    "last": Last,
-    "count": Count,
-    "first-time": FirstTime,
-}
 DEFAULT = ("none", False)
 
 
@@ -313,7 +260,8 @@ def test_gradients_of_kernels_are_those_of_finite_differences(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "quantity", "value"), [("exponential", "tau", 0.03), ("alpha", "tau", 0.05), ("gaussian", "sigma", 0.02)]
+    ("name", "quantity", "value"),
+    [("exponential", "tau", 3 * DT), ("alpha", "tau", 5 * DT), ("gaussian", "sigma", 2 * DT)],
 )
 def test_a_quantity_of_a_kernel_can_be_modulated_for_each_sample(name: str, quantity: str, value: float) -> None:
     kernel = KERNELS[name](True).double()

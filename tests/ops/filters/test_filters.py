@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from modules import HALF, quarters
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import (
     FIR,
@@ -34,7 +35,6 @@ pytestmark = pytest.mark.untyped
 T = 29
 B = 3
 N = 5
-LOG2 = 0.6931471805599453
 KERNELS: dict[str, Callable[[bool], Kernel]] = {
     "Sum": lambda keep: Sum(keep=keep),
     "Mean": lambda keep: Mean(keep=keep),
@@ -171,7 +171,7 @@ def test_large_steps_in_pytorch_begin_again_where_they_should(
 EXACT = {
     "Sum": lambda keep: Sum(keep=keep),
     "Mean": lambda keep: Mean(keep=keep),
-    "Exponential": lambda keep: Exponential(1 / LOG2, dt=1.0, keep=keep),
+    "Exponential": lambda keep: Exponential(HALF, dt=1.0, keep=keep),
     "Difference": lambda keep: Difference(3, keep=keep),
 }
 
@@ -185,7 +185,7 @@ def test_exact_numbers_are_equal_to_the_bit_in_windows_too(name: str, window: Wi
 
     unit = HybridUnit(window, kernel).double()
     # multiples of 1/4, halved a few times: sums in any order are exact
-    x = torch.randint(-8, 9, (24, B, N), generator=torch.Generator().manual_seed(5)).double() / 4
+    x = quarters(torch.Generator().manual_seed(5), 24, B, N, largest=2)
     fast, _ = unit(x)
 
     with reference():
