@@ -117,26 +117,26 @@ WINDOWS: dict[str, Callable[[], Window | None]] = {
     "sliding": lambda: Sliding(4, stride=2),
     "since": lambda: Since("trigger"),
 }
-# each takes `keep`
 KERNELS: dict[str, Callable[[bool], Kernel | None]] = {
     "none": lambda keep: None,
     "sum": lambda keep: Sum(keep),
     "mean": lambda keep: Mean(keep),
     "difference": lambda keep: Difference(keep=keep),
     "difference-2": lambda keep: Difference(lag=2, keep=keep),
-    "exponential": lambda keep: Exponential(DT, dt=DT, keep=keep, learn="tau"),
-    "alpha": lambda keep: Alpha(2 * DT, dt=DT, keep=keep, learn="tau"),
-    "gaussian": lambda keep: Gaussian(2 * DT, DT, dt=DT, keep=keep, learn=("delay", "sigma")),
+    "exponential": lambda keep: Exponential(0.01, dt=0.01, keep=keep, learn="tau"),
+    "alpha": lambda keep: Alpha(0.02, dt=0.01, keep=keep, learn="tau"),
+    "gaussian": lambda keep: Gaussian(0.02, 0.01, dt=0.01, keep=keep, learn=("delay", "sigma")),
     "taps": lambda keep: FIR(3, keep=keep),
-    "delay": lambda keep: Delay(2 * DT, dt=DT, keep=keep),
+    "delay": lambda keep: Delay(0.02, dt=0.01, keep=keep),
 }
+"""Kernels with steps of 10 ms, which take `keep`."""
 POPULATION = 4
 DISCRETIZERS: dict[str, Callable[[], Discretizer | None]] = {
     "none": lambda: None,
     "bernoulli": lambda: Bernoulli(seed=3),
     "population": lambda: PoissonPopulation(POPULATION, seed=3),
     "threshold": lambda: Threshold(0.5, learn="v_threshold"),
-    "fire": lambda: SpikingLayer(LIF(2 * DT, dt=DT)),
+    "fire": lambda: SpikingLayer(LIF(0.02, dt=0.01)),
     "first-spike": FirstSpike,
     "phase": PhaseCode,
     "burst": Burst,

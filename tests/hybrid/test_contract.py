@@ -1,14 +1,13 @@
 """The contract of every window, kernel and discretizer, in all units in which they can stand."""
 
 import math
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 import spikebridge.hybrid as hybrid
-from modules import DISCRETIZERS, DT, KERNELS, POPULATION, WINDOWS
+from modules import DISCRETIZERS, KERNELS, POPULATION, WINDOWS
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import (
     Difference,
@@ -24,6 +23,7 @@ from spikebridge.hybrid import (
 )
 from spikebridge.hybrid.unit.unit import UnitState
 from spikebridge.neurons import Effect, select
+from spikebridge.neurons.state import tensors_of
 from spikebridge.ops.precision import HALF
 
 STEPS = 13
@@ -75,12 +75,6 @@ def run_cut(
         pieces.append(y)
 
     return torch.cat(pieces), state
-
-
-def tensors_of(state: Any) -> list[Tensor]:
-    if isinstance(state, Tensor):
-        return [state]
-    return [t for child in state for t in tensors_of(child)] if isinstance(state, tuple) else []
 
 
 def test_every_stage_has_a_case() -> None:
@@ -261,7 +255,7 @@ def test_gradients_of_kernels_are_those_of_finite_differences(name: str) -> None
 
 @pytest.mark.parametrize(
     ("name", "quantity", "value"),
-    [("exponential", "tau", 3 * DT), ("alpha", "tau", 5 * DT), ("gaussian", "sigma", 2 * DT)],
+    [("exponential", "tau", 0.03), ("alpha", "tau", 0.05), ("gaussian", "sigma", 0.02)],
 )
 def test_a_quantity_of_a_kernel_can_be_modulated_for_each_sample(name: str, quantity: str, value: float) -> None:
     kernel = KERNELS[name](True).double()

@@ -28,6 +28,7 @@ from spikebridge.neurons import (
     Recurrent,
     Sequential,
 )
+from spikebridge.neurons.state import tensors_of
 from spikebridge.ops import reference
 from spikebridge.ops.checks import checks
 from spikebridge.ops.sparse.engine import EventDriven
@@ -59,12 +60,6 @@ def with_exact_weights(network: Sequential, seed: int = 0, dtype: torch.dtype = 
                 parameter.data = exact(*parameter.shape, seed=seed + 10 * index + k, dtype=dtype)
 
     return network
-
-
-def tensors_of(state: Any) -> list[Tensor]:
-    if isinstance(state, Tensor):
-        return [state]
-    return [t for part in state or () for t in tensors_of(part)]
 
 
 def agree(network: Sequential, live: EventDriven, x: Tensor) -> Tensor:
