@@ -1,4 +1,4 @@
-"""Modules for the tests of several folders: one layer of each class, one stage of each kind, units, and a network.
+"""Modules for the tests of several folders: layers of each class, stages of each kind, units, and a network.
 
 Tests look at properties that hold for every class, so a new class is one row here. Tests of one class or of one number
 by hand build their own.
@@ -110,15 +110,13 @@ EXACT_NEURONS: dict[str, Callable[[], Neuron]] = {
     "Integrator, leak": lambda: Integrator(HALF, dt=1.0, v_leak=0.5, r=2.0),
 }
 """Neurons whose decays are 1/2 or 1 and whose quantities are multiples of 1/4: in double precision they are exact."""
-WINDOWS: dict[str, Callable[[], Window | None]] = {
-    "none": lambda: None,
+WINDOWS: dict[str, Callable[[], Window]] = {
     "hold": lambda: Hold(3),
     "tumbling": lambda: Tumbling(3),
     "sliding": lambda: Sliding(4, stride=2),
     "since": lambda: Since("trigger"),
 }
-KERNELS: dict[str, Callable[[bool], Kernel | None]] = {
-    "none": lambda keep: None,
+KERNELS: dict[str, Callable[[bool], Kernel]] = {
     "sum": lambda keep: Sum(keep),
     "mean": lambda keep: Mean(keep),
     "difference": lambda keep: Difference(keep=keep),
@@ -131,8 +129,7 @@ KERNELS: dict[str, Callable[[bool], Kernel | None]] = {
 }
 """Kernels with steps of 10 ms, which take `keep`."""
 POPULATION = 4
-DISCRETIZERS: dict[str, Callable[[], Discretizer | None]] = {
-    "none": lambda: None,
+DISCRETIZERS: dict[str, Callable[[], Discretizer]] = {
     "bernoulli": lambda: Bernoulli(seed=3),
     "population": lambda: PoissonPopulation(POPULATION, seed=3),
     "threshold": lambda: Threshold(0.5, learn="v_threshold"),
@@ -146,7 +143,6 @@ DISCRETIZERS: dict[str, Callable[[], Discretizer | None]] = {
     "count": Count,
     "first-time": FirstTime,
 }
-
 UNITS: dict[str, Callable[[], HybridUnit]] = {
     "tumbling": lambda: HybridUnit(Tumbling(3), Mean()),
     "sliding": lambda: HybridUnit(Sliding(3), Sum()),

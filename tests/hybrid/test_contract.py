@@ -1,13 +1,15 @@
 """The contract of every window, kernel and discretizer, in all units in which they can stand."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
+import modules
 import spikebridge.hybrid as hybrid
-from modules import DISCRETIZERS, KERNELS, POPULATION, WINDOWS
+from modules import POPULATION
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import (
     Difference,
@@ -30,6 +32,9 @@ STEPS = 13
 BATCH = 3
 WIDTH = 2
 
+WINDOWS: dict[str, Callable[[], Window | None]] = {"none": lambda: None, **modules.WINDOWS}
+KERNELS: dict[str, Callable[[bool], Kernel | None]] = {"none": lambda keep: None, **modules.KERNELS}
+DISCRETIZERS: dict[str, Callable[[], Discretizer | None]] = {"none": lambda: None, **modules.DISCRETIZERS}
 DEFAULT = ("none", False)
 
 
@@ -79,9 +84,9 @@ def run_cut(
 
 def test_every_stage_has_a_case() -> None:
     exported = [getattr(hybrid, name) for name in hybrid.__all__]
-    for base, cases in ((Window, WINDOWS), (Kernel, KERNELS), (Discretizer, DISCRETIZERS)):
+    for base, cases in ((Window, modules.WINDOWS), (Kernel, modules.KERNELS), (Discretizer, modules.DISCRETIZERS)):
         classes = {one for one in exported if isinstance(one, type) and issubclass(one, base) and one is not base}
-        made = {type(case(False) if base is Kernel else case()) for case in cases.values()} - {type(None)}
+        made = {type(case(False) if base is Kernel else case()) for case in cases.values()}
         assert made == classes
 
 
@@ -186,9 +191,6 @@ def test_what_is_shorter_than_a_window_is_empty_never_an_error(case: tuple[str, 
         assert unit(signal(steps=unit.window.length - 1))[0].shape == shape
 
 
-KINDS = [name for name in KERNELS if name != "none"]
-
-
 def weights(name: str, steps: int) -> Tensor | None:
     """The response to a single 1, from the formula of a kernel; None where it has none."""
     k = torch.arange(steps, dtype=torch.float64)
@@ -204,10 +206,10 @@ def weights(name: str, steps: int) -> Tensor | None:
     }.get(name)
 
 
-@pytest.mark.parametrize("name", [name for name in KINDS if weights(name, 10) is not None])
+@pytest.mark.parametrize("name", [name for name in modules.KERNELS if weights(name, 10) is not None])
 def test_a_kernel_is_the_convolution_that_its_formula_says(name: str) -> None:
     x = signal()
-    h, _ = KERNELS[name](True).double()(x)
+    h, _ = modules.KERNELS[name](True).double()(x)
     response = weights(name, STEPS)
 
     for t in range(STEPS):
@@ -223,7 +225,7 @@ def test_mean_and_difference_are_what_they_say() -> None:
         torch.testing.assert_close(Difference(lag=2)(x)[0][t], x[t] - x[max(t - 2, 0)])
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", modules.KERNELS)
 def test_a_sample_that_restarts_goes_on_as_a_new_unit(name: str) -> None:
     unit = make("since", name, False, "none")
     x = signal()
@@ -239,9 +241,9 @@ def test_a_sample_that_restarts_goes_on_as_a_new_unit(name: str) -> None:
         torch.testing.assert_close(y[start:, [sample]], fresh)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", modules.KERNELS)
 def test_gradients_of_kernels_are_those_of_finite_differences(name: str) -> None:
-    kernel = KERNELS[name](True).double()
+    kernel = modules.KERNELS[name](True).double()
     x = signal(steps=6)[:, :1].requires_grad_()
     learned = dict(kernel.named_parameters())
 
@@ -258,7 +260,7 @@ def test_gradients_of_kernels_are_those_of_finite_differences(name: str) -> None
     [("exponential", "tau", 0.03), ("alpha", "tau", 0.05), ("gaussian", "sigma", 0.02)],
 )
 def test_a_quantity_of_a_kernel_can_be_modulated_for_each_sample(name: str, quantity: str, value: float) -> None:
-    kernel = KERNELS[name](True).double()
+    kernel = modules.KERNELS[name](True).double()
     x = signal()
     factors = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64).reshape(1, BATCH, 1)
     together, _ = kernel(x, **{quantity: Effect(factors, "multiply")})

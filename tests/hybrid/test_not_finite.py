@@ -33,7 +33,7 @@ from spikebridge.training import WHOLE, Batches, Phase, Settings, fit
 
 # "population" has one more axis, and "fire" is a neuron
 STAGES: list[Discretizer] = [
-    *(make() for name, make in DISCRETIZERS.items() if name not in ("none", "population", "fire")),
+    *(make() for name, make in DISCRETIZERS.items() if name not in ("population", "fire")),
     PhaseCode(ARCTAN),
 ]
 

@@ -36,9 +36,9 @@ pytestmark = pytest.mark.untyped
 T = 29
 B = 3
 N = 5
-KERNELS: dict[str, Callable[[bool], Kernel | None]] = {
+KERNELS: dict[str, Callable[[bool], Kernel]] = {
     # a delay is no sum: nothing replaces its loop
-    **{name: make for name, make in modules.KERNELS.items() if name not in ("none", "delay")},
+    **{name: make for name, make in modules.KERNELS.items() if name != "delay"},
     "exponential, fixed": lambda keep: Exponential(0.003, dt=0.001, keep=keep),
     "exponential a neuron": lambda keep: Exponential(torch.full((N,), 0.003), dt=0.001, keep=keep, learn="tau"),
     "alpha, fixed": lambda keep: Alpha(0.003, dt=0.001, keep=keep),
