@@ -50,12 +50,6 @@ def small_network() -> HybridNetwork:
     ).eval()
 
 
-def behind_one_input(parts: dict[str, nn.Module], unit: HybridUnit | None = None) -> HybridNetwork:
-    """Parts that all get the input `x`, through a unit or as it is."""
-    links = [Transmission("x", name, unit) for name in parts]
-    return HybridNetwork(dt=DT, inputs={"x": every(DT)}, parts=parts, links=links, outputs=[*parts])
-
-
 def small_inputs(ticks: int = 24, batch: int = 3) -> dict[str, Tensor]:
     make = torch.Generator().manual_seed(1)
     frames = torch.rand(ticks // 4, batch, 3, generator=make)

@@ -14,6 +14,7 @@ from spikebridge.deploy import adapt
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork, Transmission, every
 from spikebridge.neurons import LIF, Sequential, Stateful, detach, select
+from spikebridge.neurons.state import tensors_of
 
 N = 5
 
@@ -112,15 +113,8 @@ def signal(num_steps: int = 12, batch: int = 4, seed: int = 0) -> Tensor:
     return 3 * torch.rand(num_steps, batch, N, generator=torch.Generator().manual_seed(seed))
 
 
-def flat(state: Any) -> list[Tensor]:
-    if isinstance(state, Tensor):
-        return [state]
-    children = state.values() if isinstance(state, dict) else state if isinstance(state, tuple | list) else ()
-    return [tensor for child in children for tensor in flat(child)]
-
-
 def assert_same(left: Any, right: Any) -> None:
-    pairs = zip(flat(left), flat(right), strict=True)
+    pairs = zip(tensors_of(left), tensors_of(right), strict=True)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
 
 
@@ -189,11 +183,11 @@ def test_neither_input_nor_state_is_written_to(part: Stateful) -> None:
     _, state = part(signal(4, seed=1))
     state = detach(state)
     x_before = x.clone()
-    state_before = [tensor.clone() for tensor in flat(state)]
+    state_before = [tensor.clone() for tensor in tensors_of(state)]
     part(x, state)
 
     assert torch.equal(x, x_before)
-    assert all(torch.equal(a, b) for a, b in zip(flat(state), state_before, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(tensors_of(state), state_before, strict=True))
 
 
 def test_samples_are_chosen_from_a_state(part: Stateful) -> None:
@@ -245,7 +239,7 @@ def test_an_adapted_part_stands_in_a_hybrid_network() -> None:
 def test_a_reset_value_is_where_spikingjelly_begins() -> None:
     neuron = library("spikingjelly.activation_based.neuron")
     part = adapt(neuron.LIFNode(v_reset=-0.25, step_mode="m"))
-    assert flat(part.initial_state(torch.zeros(2, 3)))[0].unique().tolist() == [-0.25]
+    assert tensors_of(part.initial_state(torch.zeros(2, 3)))[0].unique().tolist() == [-0.25]
 
 
 def test_a_layer_gives_the_spikes_of_our_own_with_the_same_equation() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from small_networks import DT, behind_one_input
 from torch import nn
 
+from modules import DT, integer_stages, parallel
 from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, IntegerModel, QConfig, QConfigMapping, integer_model, quantize
 from spikebridge.deploy.c.export import WrittenC, write_c
@@ -20,31 +20,18 @@ from spikebridge.deploy.integer.records import QParamsRecord
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import (
     FIR,
-    Alpha,
     Bernoulli,
-    Burst,
-    Count,
     Delay,
-    Difference,
-    Exponential,
-    FirstSpike,
     FirstTime,
     Gain,
     Gate,
     Hold,
     HybridNetwork,
     HybridUnit,
-    Integrate,
     Kernel,
-    Last,
     Mean,
     Modulation,
-    SignedDelta,
-    Since,
-    Sliding,
-    SpikingLayer,
     Sum,
-    Threshold,
     Transmission,
     Tumbling,
     every,
@@ -169,50 +156,24 @@ def read_out() -> nn.Module:
     return layer
 
 
-def tau() -> dict[str, Any]:
-    return {"tau": torch.tensor([0.002, 0.004]), "dt": DT}
-
-
-UNITS: list[tuple[Any, Any, Any]] = [
-    (Tumbling(3), Sum(), None),
-    (Tumbling(3), Mean(), Threshold(0.2)),
-    (Sliding(4, 2), Exponential(**tau()), Bernoulli(seed=3)),
-    (Tumbling(2), Mean(keep=True), SignedDelta(0.25)),
-    (None, Alpha(keep=True, **tau()), SpikingLayer(IF(reset="subtract"))),
-    (Tumbling(4), Difference(lag=2, keep=True), Integrate()),
-    (Tumbling(4), Difference(), None),
-    (None, FIR(3, (2,), keep=True), SpikingLayer(Integrator(0.01, dt=DT))),
-    (None, Delay(torch.tensor([0.0, 0.003]), max_delay=0.004, dt=DT), None),
-    (Tumbling(3), None, Count()),
-    (Sliding(3, 1), None, Last()),
-    (Tumbling(3), None, FirstTime()),
-    (Tumbling(2), Sum(), FirstSpike()),
-    (Since("clock"), Sum(keep=True), None),
-]
-
-
 @needs_compiler
 def test_every_stage_of_a_unit_gives_the_same_bits(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    units = [(f"y{i}", "x", unit) for i, unit in enumerate(UNITS)]
-    units += [
-        ("held", "slow", (Hold(3), None, Burst())),
-        ("kept", "slow", (Hold(3), Exponential(0.002, dt=DT, keep=True), None)),
-    ]
+    units = {f"y{number}": stages for number, stages in enumerate(integer_stages())}
 
-    names = [name for name, _, _ in units]
-    links = [
+    links = []
+    for name, (window, kernel, discretizer) in units.items():
         # a map lets no step of a window be zero, so nothing would come late
-        Transmission(source, name, HybridUnit(*first, None if isinstance(last, FirstTime) else read_out(), last))
-        for name, source, (*first, last) in units
-    ]
+        nonlinearity = None if isinstance(discretizer, FirstTime) else read_out()
+        unit = HybridUnit(window, kernel, nonlinearity, discretizer)
+        links.append(Transmission("slow" if isinstance(window, Hold) else "x", name, unit))
 
     network = HybridNetwork(
         dt=DT,
         inputs={"x": every(DT), "slow": every(3 * DT), "clock": every(0.004, 0.001)},
-        parts={name: nn.Identity() for name in [*names, "z"]},
+        parts={name: nn.Identity() for name in [*units, "z"]},
         links=[Transmission("clock", "z"), *links],
-        outputs=[*names, "z"],
+        outputs=[*units, "z"],
     )
 
     inputs = {
@@ -227,7 +188,7 @@ def test_every_stage_of_a_unit_gives_the_same_bits(tmp_path: Path) -> None:
 @needs_compiler
 def test_a_wrong_weight_is_seen_and_the_stream_numbers_the_draws(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = behind_one_input({"y": nn.Linear(3, 1)}, HybridUnit(None, None, None, Bernoulli(seed=5)))
+    network = parallel({"y": nn.Linear(3, 1)}, HybridUnit(None, None, None, Bernoulli(seed=5)))
     model, entered = integers_of(network, {"x": torch.rand(16, 2, 3)})
     model_c = write_c(model, entered, 16, tmp_path / "drawn")
 
@@ -254,7 +215,7 @@ def test_a_wrong_weight_is_seen_and_the_stream_numbers_the_draws(tmp_path: Path)
 @needs_compiler
 def test_products_of_two_wide_numbers_keep_their_64_bits(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = behind_one_input({"linear": nn.Linear(2, 2), "convolution": nn.Conv1d(2, 2, 2)})
+    network = parallel({"linear": nn.Linear(2, 2), "convolution": nn.Conv1d(2, 2, 2)})
     model, _ = integers_of(network, {"x": torch.rand(4, 1, 2, 2)})
 
     # no network of `quantize` has so wide a grid, but a model from elsewhere may
@@ -271,7 +232,7 @@ class Own(Kernel):
 
 
 def test_what_has_no_c_form_is_refused(tmp_path: Path) -> None:
-    network = behind_one_input({"y": nn.Identity()}, HybridUnit(Tumbling(2), Sum()))
+    network = parallel({"y": nn.Identity()}, HybridUnit(Tumbling(2), Sum()))
     model, entered = integers_of(network, {"x": torch.rand(4, 1, 2)})
     write_c(model, entered, 4, tmp_path / "there")
 

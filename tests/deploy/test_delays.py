@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_networks import behind_one_input
 from torch import nn
 
+from modules import parallel
 from spikebridge.deploy import add_integers, compare_bundle, export, integer_runner, quantize
 from spikebridge.deploy.integer.program import IntegerProgram, OperationRecord, ProgramRecord
 from spikebridge.deploy.nir.reader import from_nir
@@ -33,7 +33,7 @@ def network() -> HybridNetwork:
     )
 
     unit = HybridUnit(None, Delay(torch.tensor([0.0011, 0.0, 0.0026]), max_delay=0.003, learn="delay"))
-    return behind_one_input({"snn": part}, unit).eval()
+    return parallel({"snn": part}, unit).eval()
 
 
 def stream() -> dict[str, torch.Tensor]:

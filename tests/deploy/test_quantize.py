@@ -10,38 +10,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from modules import DT, integer_stages
 from spikebridge.deploy import IntegerModel, QConfig, QConfigMapping, integer_model, quantize, saturation
 from spikebridge.errors import ConfigError, DataError, ExportError
 from spikebridge.hybrid import (
     FIR,
-    Alpha,
-    Bernoulli,
-    Burst,
-    Count,
     Delay,
-    Difference,
     Discretizer,
-    Exponential,
-    FirstSpike,
-    FirstTime,
     Gain,
     Gate,
     Gaussian,
     Hold,
     HybridNetwork,
     HybridUnit,
-    Integrate,
     Kernel,
     Last,
     Mean,
     Modulation,
     PhaseCode,
-    SignedDelta,
-    Since,
-    Sliding,
     SpikingLayer,
     Sum,
-    Threshold,
     Transmission,
     Tumbling,
     every,
@@ -156,37 +144,21 @@ def test_random_networks_give_the_same_bits(
     same_bits(network.eval(), inputs, WIDTHS[width])
 
 
-def tau() -> dict[str, Any]:
-    return {"tau": torch.tensor([0.002, 0.004]), "dt": 0.001}
-
-
 @pytest.mark.parametrize(
     ("window", "kernel", "discretizer"),
     [
-        (Tumbling(3), Sum(), None),
-        (Tumbling(3), Mean(), Threshold(0.2)),
-        (Sliding(4, 2), Exponential(**tau()), Bernoulli(seed=3)),
-        (Tumbling(2), Mean(keep=True), SignedDelta(0.25)),
-        (None, Alpha(keep=True, **tau()), SpikingLayer(IF(reset="subtract"))),
-        (Tumbling(4), Difference(lag=2, keep=True), Integrate()),
-        (Tumbling(4), Difference(), None),
-        (None, Gaussian(0.002, 0.001, dt=0.001, keep=True), SpikingLayer(Integrator(0.01, dt=0.001))),
-        (None, Delay(torch.tensor([0.0, 0.003]), max_delay=0.004, dt=0.001), SpikingLayer(IF())),
-        (Tumbling(3), None, Count()),
+        *integer_stages(),
+        (None, Gaussian(0.002, 0.001, dt=DT, keep=True), SpikingLayer(Integrator(0.01, dt=DT))),
+        (None, Delay(torch.tensor([0.0, 0.003]), max_delay=0.004, dt=DT), SpikingLayer(IF())),
         (Tumbling(3), None, Last()),
-        (Tumbling(3), None, FirstTime()),
-        (Tumbling(2), Sum(), FirstSpike()),
         (Tumbling(2), Mean(), PhaseCode()),
-        (Hold(3), None, Burst()),
-        (Hold(3), Exponential(0.002, dt=0.001, keep=True), None),
-        (Since("clock"), Sum(keep=True), None),
     ],
 )
 def test_every_stage_of_a_unit_gives_the_same_bits(window: Any, kernel: Kernel, discretizer: Discretizer) -> None:
     torch.manual_seed(1)
-    period = 0.001 * (3 if isinstance(window, Hold) else 1)
+    period = DT * (3 if isinstance(window, Hold) else 1)
     network = HybridNetwork(
-        dt=0.001,
+        dt=DT,
         inputs={"x": every(period), "clock": every(0.004, 0.001)},
         parts={"y": nn.Identity(), "z": nn.Identity()},
         links=[
@@ -196,7 +168,7 @@ def test_every_stage_of_a_unit_gives_the_same_bits(window: Any, kernel: Kernel, 
         outputs=["y", "z"],
     )
 
-    same_bits(network, {"x": torch.rand(8 if period > 0.001 else 24, 2, 2), "clock": torch.ones(6, 2, 1)})
+    same_bits(network, {"x": torch.rand(8 if period > DT else 24, 2, 2), "clock": torch.ones(6, 2, 1)})
 
 
 class Branches(nn.Module):

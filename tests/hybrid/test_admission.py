@@ -1,50 +1,38 @@
 """NaN and infinity are refused wherever they come in: by a look at the input, or at the membranes it leads to."""
 
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import modules
 import spikebridge.neurons as neurons
+from modules import parallel
 from spikebridge.errors import DataError
-from spikebridge.hybrid import Gain, HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every, ticks
+from spikebridge.hybrid import Gain, HybridNetwork, HybridUnit, Mean, Tumbling, ticks
 from spikebridge.hybrid.network.checks import needs_finite_check
 from spikebridge.neurons import (
     IF,
     LIF,
-    PLIF,
-    AdaptiveLIF,
-    CubaLIF,
-    Integrator,
-    Izhikevich,
-    Memoryless,
     Neuron,
     Sequential,
     Stateful,
 )
 
-LAYERS: dict[str, Callable[[], Neuron]] = {
-    "IF": IF,
-    "IF soft": lambda: IF(reset="subtract"),
-    "LIF": lambda: LIF(0.01, dt=0.001),
-    "LIF soft": lambda: LIF(0.01, dt=0.001, reset="subtract"),
-    "PLIF": lambda: PLIF(0.01, dt=0.001),
-    "AdaptiveLIF": lambda: AdaptiveLIF(0.01, dt=0.001),
-    "CubaLIF": lambda: CubaLIF(0.01, 0.005, dt=0.001),
-    "Integrator": lambda: Integrator(0.01, dt=0.001),
-    "Izhikevich": lambda: Izhikevich(dt=0.001),
-    "Memoryless": Memoryless,
+# a refractory neuron ignores some of its inputs, and containers have neurons inside
+LAYERS = {
+    name: make
+    for name, make in modules.LAYERS.items()
+    if "refractory" not in name and name not in ("Recurrent", "Sequential")
 }
 
 
-def network(part: nn.Module, **link: object) -> HybridNetwork:
-    return HybridNetwork(
-        dt=0.001, inputs={"x": every(0.001)}, parts={"p": part}, links=[Transmission("x", "p", **link)], outputs=["p"]
-    ).eval()
+def network(part: nn.Module, **link: Any) -> HybridNetwork:
+    return parallel({"p": part}, **link).eval()
 
 
-def looks(part: nn.Module, **link: object) -> bool:
+def looks(part: nn.Module, **link: Any) -> bool:
     """True if the network looks at every value of the input itself."""
     net = network(part, **link)
     return needs_finite_check(net.inputs, net.plan, dict(net.parts.items())) == ["x"]

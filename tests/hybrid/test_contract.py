@@ -2,87 +2,39 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+import modules
 import spikebridge.hybrid as hybrid
+from modules import POPULATION
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import (
-    FIR,
-    Alpha,
-    Bernoulli,
-    Burst,
-    Count,
-    Delay,
     Difference,
     Discretizer,
     Exponential,
-    FirstSpike,
-    FirstTime,
     Gaussian,
-    Hold,
     HybridUnit,
-    Integrate,
     Kernel,
-    Last,
     Mean,
-    PhaseCode,
-    PoissonPopulation,
-    SignedDelta,
     Since,
-    Sliding,
-    SpikingLayer,
-    Sum,
     Threshold,
-    Tumbling,
     Window,
 )
 from spikebridge.hybrid.unit.unit import UnitState
-from spikebridge.neurons import LIF, Effect, select
+from spikebridge.neurons import Effect, select
+from spikebridge.neurons.state import tensors_of
 from spikebridge.ops.precision import HALF
 
 STEPS = 13
 BATCH = 3
 WIDTH = 2
 
-WINDOWS: dict[str, Callable[[], Window | None]] = {
-    "none": lambda: None,
-    "hold": lambda: Hold(3),
-    "tumbling": lambda: Tumbling(3),
-    "sliding": lambda: Sliding(4, stride=2),
-    "since": lambda: Since("trigger"),
-}
-KERNELS: dict[str, Callable[[bool], Kernel | None]] = {
-    "none": lambda keep: None,
-    "sum": lambda keep: Sum(keep),
-    "mean": lambda keep: Mean(keep),
-    "difference": lambda keep: Difference(keep=keep),
-    "difference-2": lambda keep: Difference(lag=2, keep=keep),
-    "exponential": lambda keep: Exponential(0.01, dt=0.01, keep=keep, learn="tau"),
-    "alpha": lambda keep: Alpha(0.02, dt=0.01, keep=keep, learn="tau"),
-    "gaussian": lambda keep: Gaussian(0.02, 0.01, dt=0.01, keep=keep, learn=("delay", "sigma")),
-    "taps": lambda keep: FIR(3, keep=keep),
-    "delay": lambda keep: Delay(0.02, dt=0.01, keep=keep),
-}
-POPULATION = 4
-DISCRETIZERS: dict[str, Callable[[], Discretizer | None]] = {
-    "none": lambda: None,
-    "bernoulli": lambda: Bernoulli(seed=3),
-    "population": lambda: PoissonPopulation(POPULATION, seed=3),
-    "threshold": lambda: Threshold(0.5, learn="v_threshold"),
-    "fire": lambda: SpikingLayer(LIF(0.02, dt=0.01)),
-    "first-spike": FirstSpike,
-    "phase": PhaseCode,
-    "burst": Burst,
-    "delta": lambda: SignedDelta(0.25),
-    "integrate": Integrate,
-    "last": Last,
-    "count": Count,
-    "first-time": FirstTime,
-}
+WINDOWS: dict[str, Callable[[], Window | None]] = {"none": lambda: None, **modules.WINDOWS}
+KERNELS: dict[str, Callable[[bool], Kernel | None]] = {"none": lambda keep: None, **modules.KERNELS}
+DISCRETIZERS: dict[str, Callable[[], Discretizer | None]] = {"none": lambda: None, **modules.DISCRETIZERS}
 DEFAULT = ("none", False)
 
 
@@ -130,17 +82,11 @@ def run_cut(
     return torch.cat(pieces), state
 
 
-def tensors_of(state: Any) -> list[Tensor]:
-    if isinstance(state, Tensor):
-        return [state]
-    return [t for child in state for t in tensors_of(child)] if isinstance(state, tuple) else []
-
-
 def test_every_stage_has_a_case() -> None:
     exported = [getattr(hybrid, name) for name in hybrid.__all__]
-    for base, cases in ((Window, WINDOWS), (Kernel, KERNELS), (Discretizer, DISCRETIZERS)):
+    for base, cases in ((Window, modules.WINDOWS), (Kernel, modules.KERNELS), (Discretizer, modules.DISCRETIZERS)):
         classes = {one for one in exported if isinstance(one, type) and issubclass(one, base) and one is not base}
-        made = {type(case(False) if base is Kernel else case()) for case in cases.values()} - {type(None)}
+        made = {type(case(False) if base is Kernel else case()) for case in cases.values()}
         assert made == classes
 
 
@@ -245,9 +191,6 @@ def test_what_is_shorter_than_a_window_is_empty_never_an_error(case: tuple[str, 
         assert unit(signal(steps=unit.window.length - 1))[0].shape == shape
 
 
-KINDS = [name for name in KERNELS if name != "none"]
-
-
 def weights(name: str, steps: int) -> Tensor | None:
     """The response to a single 1, from the formula of a kernel; None where it has none."""
     k = torch.arange(steps, dtype=torch.float64)
@@ -263,10 +206,10 @@ def weights(name: str, steps: int) -> Tensor | None:
     }.get(name)
 
 
-@pytest.mark.parametrize("name", [name for name in KINDS if weights(name, 10) is not None])
+@pytest.mark.parametrize("name", [name for name in modules.KERNELS if weights(name, 10) is not None])
 def test_a_kernel_is_the_convolution_that_its_formula_says(name: str) -> None:
     x = signal()
-    h, _ = KERNELS[name](True).double()(x)
+    h, _ = modules.KERNELS[name](True).double()(x)
     response = weights(name, STEPS)
 
     for t in range(STEPS):
@@ -282,7 +225,7 @@ def test_mean_and_difference_are_what_they_say() -> None:
         torch.testing.assert_close(Difference(lag=2)(x)[0][t], x[t] - x[max(t - 2, 0)])
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", modules.KERNELS)
 def test_a_sample_that_restarts_goes_on_as_a_new_unit(name: str) -> None:
     unit = make("since", name, False, "none")
     x = signal()
@@ -298,9 +241,9 @@ def test_a_sample_that_restarts_goes_on_as_a_new_unit(name: str) -> None:
         torch.testing.assert_close(y[start:, [sample]], fresh)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", modules.KERNELS)
 def test_gradients_of_kernels_are_those_of_finite_differences(name: str) -> None:
-    kernel = KERNELS[name](True).double()
+    kernel = modules.KERNELS[name](True).double()
     x = signal(steps=6)[:, :1].requires_grad_()
     learned = dict(kernel.named_parameters())
 
@@ -313,10 +256,11 @@ def test_gradients_of_kernels_are_those_of_finite_differences(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "quantity", "value"), [("exponential", "tau", 0.03), ("alpha", "tau", 0.05), ("gaussian", "sigma", 0.02)]
+    ("name", "quantity", "value"),
+    [("exponential", "tau", 0.03), ("alpha", "tau", 0.05), ("gaussian", "sigma", 0.02)],
 )
 def test_a_quantity_of_a_kernel_can_be_modulated_for_each_sample(name: str, quantity: str, value: float) -> None:
-    kernel = KERNELS[name](True).double()
+    kernel = modules.KERNELS[name](True).double()
     x = signal()
     factors = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64).reshape(1, BATCH, 1)
     together, _ = kernel(x, **{quantity: Effect(factors, "multiply")})

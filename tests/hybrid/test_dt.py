@@ -3,12 +3,15 @@
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import modules
+from modules import parallel
 from spikebridge.analysis import count_cost
 from spikebridge.deploy import export, quantize, to_nir
 from spikebridge.deploy.bundle.rebuild import rebuild
@@ -32,26 +35,15 @@ from spikebridge.neurons import (
     IF,
     LIF,
     PLIF,
-    AdaptiveLIF,
-    CubaLIF,
     Integrator,
     Izhikevich,
     Memoryless,
     Recurrent,
     Sequential,
-    Stateful,
 )
 
-NEURONS: dict[str, Callable[..., Stateful]] = {
-    "LIF": LIF,
-    "LIF, refractory": lambda **dt: LIF(refractory=0.004, **dt),
-    "IF, refractory": lambda **dt: IF(refractory=0.004, **dt),
-    "PLIF": PLIF,
-    "AdaptiveLIF": AdaptiveLIF,
-    "CubaLIF": CubaLIF,
-    "Integrator": Integrator,
-    "Izhikevich": lambda **dt: Izhikevich(v_threshold=-60.0, **dt),
-}
+# its membrane reaches this threshold soon
+NEURONS = modules.NEURONS | {"Izhikevich": partial(Izhikevich, v_threshold=-60.0)}
 KERNELS: dict[str, Callable[..., Kernel]] = {
     "Exponential": lambda **dt: Exponential(0.01, keep=True, **dt),
     "Exponential, learned": lambda **dt: Exponential(0.01, keep=True, learn="tau", **dt),
@@ -62,9 +54,7 @@ KERNELS: dict[str, Callable[..., Kernel]] = {
 
 
 def network(part: nn.Module, unit: HybridUnit | None = None, dt: float = 0.002, **link: Any) -> HybridNetwork:
-    return HybridNetwork(
-        dt=dt, inputs={"x": every(dt)}, parts={"p": part}, links=[Transmission("x", "p", unit, **link)], outputs=["p"]
-    )
+    return parallel({"p": part}, unit, dt, **link)
 
 
 def signal(steps: int = 20) -> Tensor:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from spikebridge.hybrid import HybridNetwork, Transmission, every
+from modules import parallel
+from spikebridge.hybrid import HybridNetwork
 from spikebridge.hybrid.network import program
 from spikebridge.neurons import LIF, PLIF, Sequential
 from spikebridge.neurons.state import tensors_of
@@ -25,9 +26,7 @@ def network() -> HybridNetwork:
         fc=nn.Linear(3, 4), lif=LIF(0.01, v_threshold=0.3), inner=Sequential(act=nn.Tanh(), plif=PLIF(tau=0.02))
     )
 
-    return HybridNetwork(
-        dt=0.001, inputs={"x": every(0.001)}, parts={"snn": layers}, links=[Transmission("x", "snn")], outputs=["snn"]
-    ).eval()
+    return parallel({"snn": layers}).eval()
 
 
 def halved(network: HybridNetwork) -> None:
@@ -117,9 +116,7 @@ def test_a_part_is_checked_once_and_a_network_is_freed(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(program, "apply_part", counted)
     layers = Sequential(fc=nn.Linear(3, 4), lif=LIF(0.01))
-    one = HybridNetwork(
-        dt=0.001, inputs={"x": every(0.001)}, parts={"snn": layers}, links=[Transmission("x", "snn")], outputs=["snn"]
-    )
+    one = parallel({"snn": layers})
     state = None
 
     for x in torch.rand(6, 2, 3):

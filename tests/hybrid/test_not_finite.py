@@ -7,20 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from modules import DISCRETIZERS, DT, NEURONS
 from spikebridge.errors import DataError, deferred_checks
 from spikebridge.hybrid import (
-    Bernoulli,
-    Burst,
-    Count,
     Discretizer,
-    FirstSpike,
-    FirstTime,
     HybridNetwork,
     HybridUnit,
-    Integrate,
-    Last,
     PhaseCode,
-    SignedDelta,
     SpikingLayer,
     Threshold,
     Transmission,
@@ -29,11 +22,7 @@ from spikebridge.hybrid import (
 from spikebridge.neurons import (
     IF,
     LIF,
-    AdaptiveLIF,
-    CubaLIF,
-    Izhikevich,
     Memoryless,
-    Neuron,
     Sequential,
     detach,
 )
@@ -42,18 +31,10 @@ from spikebridge.ops import reference
 from spikebridge.ops.checks import checks, without_value_checks
 from spikebridge.training import WHOLE, Batches, Phase, Settings, fit
 
+# "population" has one more axis, and "fire" is a neuron
 STAGES: list[Discretizer] = [
-    Threshold(0.5),
-    FirstSpike(),
-    Burst(),
-    PhaseCode(),
+    *(make() for name, make in DISCRETIZERS.items() if name not in ("population", "fire")),
     PhaseCode(ARCTAN),
-    Bernoulli(),
-    SignedDelta(0.5),
-    Count(),
-    FirstTime(),
-    Integrate(),
-    Last(),
 ]
 
 
@@ -68,21 +49,11 @@ def test_a_discretizer_gives_nan_for_nan(stage: Discretizer, dtype: torch.dtype)
     assert y[0].isfinite().all() and y[:, :, 1].isfinite().all() and y[:, :, :, 0].isfinite().all()
 
 
-NEURONS = {
-    "LIF": partial(LIF, 0.02, dt=0.001),
-    "LIF, subtract": partial(LIF, 0.02, dt=0.001, reset="subtract"),
-    "LIF, refractory": partial(LIF, 0.02, dt=0.001, refractory=0.002),
-    "CubaLIF": partial(CubaLIF, 0.02, 0.01, dt=0.001),
-    "AdaptiveLIF": partial(AdaptiveLIF, 0.02, dt=0.001),
-    "Izhikevich": partial(Izhikevich, dt=0.0005),
-}
-
-
 @pytest.mark.parametrize("name", NEURONS)
 @pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("plain", [False, True])
 def test_spikes_of_a_membrane_that_became_nan_are_nan_from_there_on(name: str, trained: bool, plain: bool) -> None:
-    layer: Neuron = NEURONS[name]()
+    layer = NEURONS[name](dt=DT)
     x = 0.05 * torch.rand(12, 2, 3)  # no spike, after which a refractory neuron would ignore its input
     _, state = layer(x[:1])
     x[6, 0, 1] = math.nan

@@ -21,6 +21,7 @@ from spikebridge.hybrid import (
     ticks,
 )
 from spikebridge.neurons import LIF, Integrator, Sequential
+from spikebridge.neurons.state import tensors_of
 
 
 class Join(nn.Module):
@@ -48,16 +49,6 @@ class Plus(nn.Module):
 def network(parts: dict[str, nn.Module], *links: Transmission, **inputs: float) -> HybridNetwork:
     clocks = {name: every(period) for name, period in (inputs or {"x": 1.0}).items()}
     return HybridNetwork(dt=1.0, inputs=clocks, parts=parts, links=links, outputs=list(parts))
-
-
-def tensors(state: Any) -> list[Any]:
-    """Everything in a state, one after another."""
-    if isinstance(state, dict):
-        return [leaf for child in state.values() for leaf in tensors(child)]
-    if isinstance(state, tuple):
-        return [leaf for child in state for leaf in tensors(child)]
-
-    return [state]
 
 
 def assert_streams(net: HybridNetwork, inputs: dict[str, Tensor], ticks: int) -> dict[str, Tensor]:
@@ -252,7 +243,7 @@ def test_an_initial_state_is_whole_and_gives_what_none_gives() -> None:
     assert isinstance(state, NetworkState)
     assert [layer.v.shape for layer in state.parts["ear"].layers] == [(2, 2), (2, 2)]
     assert state.links["events_to_ear"].unit.kernel is not None
-    assert all(leaf.shape[0] == 2 for leaf in tensors(state) if isinstance(leaf, Tensor))
+    assert all(tensor.shape[0] == 2 for tensor in tensors_of(state))
 
     whole, _ = net(inputs)
     again, _ = net(inputs, state)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from modules import parallel
 from spikebridge.errors import SpikebridgeError
 from spikebridge.hybrid import HybridNetwork, Transmission, Tumbling, every, ticks
 from spikebridge.hybrid.unit.discretizer import Integrate
@@ -129,8 +130,6 @@ def test_whole_numbers_of_a_network_in_double_precision() -> None:
 
 
 def test_whole_numbers_where_floats_belong_are_refused_with_the_part() -> None:
-    network = HybridNetwork(
-        dt=1.0, inputs={"x": every(1.0)}, parts={"p": Integrator()}, links=[Transmission("x", "p")], outputs=["p"]
-    )
+    network = parallel({"p": Integrator()})
     with pytest.raises(SpikebridgeError, match=r"part 'p': Integrator needs a floating signal, but got torch\.int64"):
         network({"x": torch.ones(2, 1, 1, dtype=torch.int64)})

@@ -10,18 +10,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fresh_process import run_fresh
+from modules import DT, LAYERS, UNITS, WIDTH
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.hybrid import (
-    Alpha,
     Bernoulli,
-    Difference,
     Exponential,
     HybridNetwork,
     HybridUnit,
     Mean,
     Modulation,
-    SignedDelta,
-    SpikingLayer,
     Sum,
     Transmission,
     Tumbling,
@@ -31,21 +28,14 @@ from spikebridge.hybrid import (
 from spikebridge.neurons import (
     IF,
     LIF,
-    AdaptiveLIF,
-    CubaLIF,
     Integrator,
-    Izhikevich,
     LIFState,
-    Memoryless,
-    Recurrent,
     Sequential,
     Stateful,
     load_state,
     save_state,
 )
 from spikebridge.neurons.state import form_of
-
-DT = 0.001
 
 
 class Inner(NamedTuple):
@@ -75,16 +65,12 @@ class InText(Own):
         return super().initial_state(x_t)
 
 
-def unit(*stages: Any) -> HybridUnit:
-    return HybridUnit(*stages)
-
-
 def network() -> HybridNetwork:
     """A loop with all that a stream may hold: windows, kernels, draws, queues, held values, masks of modulation."""
     return HybridNetwork(
         dt=DT,
         inputs={"x": every(DT)},
-        parts={"eye": nn.Linear(3, 4), "ear": Sequential(lif=LIF(refractory=0.003)), "out": IF()},
+        parts={"eye": nn.Linear(WIDTH, 4), "ear": Sequential(lif=LIF(refractory=0.003)), "out": IF()},
         links=[
             Transmission("x", "eye", HybridUnit(None, Exponential(0.01)), delay=ticks(2)),
             Transmission("eye", "ear", HybridUnit(None, None, None, Bernoulli())),
@@ -96,24 +82,13 @@ def network() -> HybridNetwork:
 
 
 MODULES: dict[str, Any] = {
-    "if": IF,
-    "lif": lambda: LIF(dt=DT, refractory=0.003),
-    "cuba": lambda: CubaLIF(dt=DT),
-    "adaptive": lambda: AdaptiveLIF(dt=DT),
-    "integrator": lambda: Integrator(dt=DT),
-    "izhikevich": lambda: Izhikevich(dt=DT),
-    "memoryless": Memoryless,
-    "recurrent": lambda: Recurrent(LIF(dt=DT), nn.Linear(3, 3)),
-    "row": lambda: Sequential(fc=nn.Linear(3, 5), lif=LIF(dt=DT), inner=Sequential(out=Integrator(dt=DT))),
+    **LAYERS,
+    **UNITS,
+    "row": lambda: Sequential(fc=nn.Linear(WIDTH, 5), lif=LIF(dt=DT), inner=Sequential(out=Integrator(dt=DT))),
     "own": Own,
     "in text": InText,
-    "tumbling": lambda: unit(Tumbling(3), Mean()),
-    "streaming": lambda: unit(Tumbling(3), Mean(keep=True)),
-    "alpha": lambda: unit(None, Alpha(0.01, dt=DT)),
-    "difference": lambda: unit(None, Difference(2)),
-    "bernoulli": lambda: unit(None, None, None, Bernoulli(seed=3)).eval(),
-    "delta": lambda: unit(None, None, None, SignedDelta(0.1)),
-    "spikes": lambda: unit(None, None, None, SpikingLayer(CubaLIF(dt=DT))),
+    # in training, draws would not go on from the state
+    "bernoulli": lambda: UNITS["bernoulli"]().eval(),
     "network": network,
 }
 
@@ -123,7 +98,7 @@ MODULES: dict[str, Any] = {
 def test_a_stream_continues_from_a_file(name: str, way: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = MODULES[name]()
-    x = torch.rand(10, 2, 3) * 2
+    x = torch.rand(10, 2, WIDTH) * 2
     path = tmp_path / "state"
 
     def run(x: Tensor, state: Any = None) -> Any:
@@ -149,7 +124,7 @@ def test_a_stream_continues_from_a_file(name: str, way: str, tmp_path: Path) -> 
 
 
 def test_a_fresh_process_loads_a_state(tmp_path: Path) -> None:
-    _, state = network()({"x": torch.rand(4, 2, 3)})
+    _, state = network()({"x": torch.rand(4, 2, WIDTH)})
     torch.save(state, tmp_path / "a.pt")
     save_state(tmp_path / "a.safetensors", state)
 

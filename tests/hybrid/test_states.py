@@ -7,22 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from modules import DT, LAYERS, UNITS, WIDTH, parallel
 from spikebridge.errors import SpikebridgeError, StateError
 from spikebridge.hybrid import (
-    Alpha,
-    Bernoulli,
-    Difference,
     Discretizer,
-    Exponential,
     HybridNetwork,
     HybridUnit,
     Mean,
     Modulation,
-    SignedDelta,
-    Sliding,
     SpikingLayer,
     Sum,
-    Threshold,
     Transmission,
     Tumbling,
     every,
@@ -31,45 +25,34 @@ from spikebridge.hybrid import (
 from spikebridge.neurons import (
     IF,
     LIF,
-    AdaptiveLIF,
-    CubaLIF,
     Integrator,
-    Izhikevich,
     LIFState,
-    Memoryless,
-    Recurrent,
     Sequential,
     Stateful,
     select,
     to,
 )
 
-DT = 0.001
-LAYERS: dict[str, Callable[[], Stateful]] = {
-    "lif": lambda: LIF(dt=DT),
-    "refractory": lambda: LIF(dt=DT, refractory=3 * DT),
-    "cuba": lambda: CubaLIF(dt=DT),
-    "adaptive": lambda: AdaptiveLIF(dt=DT),
-    "integrator": lambda: Integrator(dt=DT),
-    "izhikevich": lambda: Izhikevich(dt=DT),
-    "memoryless": Memoryless,
-    "recurrent": lambda: Recurrent(LIF(dt=DT), nn.Linear(3, 3)),
-    "row": lambda: Sequential(lif=LIF(dt=DT)),
-}
-X = torch.zeros(4, 2, 3)
-
-
-def network(**parts: Stateful) -> HybridNetwork:
-    """Parts on one input, and a link with a unit."""
-    links = [Transmission("x", name) for name in parts]
-    return HybridNetwork(dt=DT, inputs={"x": every(DT)}, parts=parts, links=links, outputs=list(parts))
+# one of each form of state
+FORMS = (
+    "LIF",
+    "LIF, refractory",
+    "CubaLIF",
+    "AdaptiveLIF",
+    "Integrator",
+    "Izhikevich",
+    "Memoryless",
+    "Recurrent",
+    "Sequential",
+)
+X = torch.zeros(4, 2, WIDTH)
 
 
 PLACES: dict[str, tuple[Callable[[Stateful], nn.Module], str]] = {
     "alone": (lambda layer: layer, "got"),
     "row": (lambda layer: Sequential(first=nn.Identity(), second=layer), "'second'"),
     "unit": (lambda layer: HybridUnit(None, None, None, SpikingLayer(layer)), "'discretizer.layer'"),
-    "network": (lambda layer: network(eye=IF(), ear=layer), "'parts.ear'"),
+    "network": (lambda layer: parallel({"eye": IF(), "ear": layer}), "'parts.ear'"),
 }
 
 
@@ -78,14 +61,14 @@ def signal(module: nn.Module, x: Tensor) -> Any:
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("mine", LAYERS)
+@pytest.mark.parametrize("mine", FORMS)
 def test_a_state_of_another_layer_is_refused_by_name(mine: str, place: str) -> None:
     wrap, path = PLACES[place]
     one = wrap(LAYERS[mine]())
     _, own = one(signal(one, X))
     one(signal(one, X), own)
 
-    for theirs in LAYERS.keys() - {mine}:
+    for theirs in set(FORMS) - {mine}:
         other = wrap(LAYERS[theirs]())
         _, state = other(signal(other, X))
         with pytest.raises(StateError, match=path):
@@ -93,7 +76,7 @@ def test_a_state_of_another_layer_is_refused_by_name(mine: str, place: str) -> N
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("kind", FORMS)
 def test_a_state_of_another_batch_width_dtype_or_device_is_refused(kind: str, place: str) -> None:
     wrap, _ = PLACES[place]
     module = wrap(LAYERS[kind]())
@@ -104,18 +87,19 @@ def test_a_state_of_another_batch_width_dtype_or_device_is_refused(kind: str, pl
             module(signal(module, X), other)
 
     with pytest.raises(SpikebridgeError):
-        module(signal(module, torch.zeros(4, 2, 5)), state)
+        module(signal(module, torch.zeros(4, 2, WIDTH + 1)), state)
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("kind", FORMS)
 def test_what_is_no_state_is_refused(kind: str, place: str) -> None:
     wrap, _ = PLACES[place]
     module = wrap(LAYERS[kind]())
     result = module(signal(module, X))
     _, state = result
 
-    for wrong in ((torch.zeros(2, 3),), torch.zeros(2, 3), [*state], {"v": torch.zeros(2, 3)}, (), 0, "state"):
+    membranes = torch.zeros(2, WIDTH)
+    for wrong in ((membranes,), membranes, [*state], {"v": membranes}, (), 0, "state"):
         with pytest.raises(StateError, match="give the state that"):
             module(signal(module, X), wrong)
 
@@ -126,10 +110,10 @@ def test_what_is_no_state_is_refused(kind: str, place: str) -> None:
 def test_a_refractory_counter_is_not_forgotten() -> None:
     layer = LIF(dt=DT, refractory=3 * DT)
     with pytest.raises(StateError, match="LIF got a state whose wait is None, not a tensor"):
-        layer(X, LIFState(torch.zeros(2, 3)))
+        layer(X, LIFState(torch.zeros(2, WIDTH)))
 
     with pytest.raises(StateError, match=r"LIF got a state whose wait is a tensor .*, not None; give"):
-        LIF(dt=DT)(X, LIFState(torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.int64)))
+        LIF(dt=DT)(X, LIFState(torch.zeros(2, WIDTH), torch.zeros(2, WIDTH, dtype=torch.int64)))
 
 
 def test_a_layer_in_a_row_without_its_state_is_refused() -> None:
@@ -164,20 +148,6 @@ def test_a_state_of_ones_own_may_grow_but_not_change_its_form() -> None:
             layer(X, wrong)
 
 
-UNITS: dict[str, Callable[[], HybridUnit]] = {
-    "tumbling": lambda: HybridUnit(Tumbling(3), Mean()),
-    "sliding": lambda: HybridUnit(Sliding(3), Sum()),
-    "sum": lambda: HybridUnit(None, Sum()),
-    "mean": lambda: HybridUnit(None, Mean()),
-    "exponential": lambda: HybridUnit(None, Exponential(0.01, dt=DT)),
-    "alpha": lambda: HybridUnit(None, Alpha(0.01, dt=DT)),
-    "difference": lambda: HybridUnit(None, Difference(2)),
-    "bernoulli": lambda: HybridUnit(None, None, None, Bernoulli()),
-    "delta": lambda: HybridUnit(None, None, None, SignedDelta(0.1)),
-    "spikes": lambda: HybridUnit(None, None, None, SpikingLayer(LIF(dt=DT))),
-    "threshold": lambda: HybridUnit(None, None, None, Threshold()),
-    "streaming": lambda: HybridUnit(Tumbling(3), Mean(keep=True)),
-}
 SAME = {frozenset(("tumbling", "sliding"))}  # both keep the steps of an unfinished window
 
 
@@ -222,7 +192,7 @@ def linked(delay: int, width: int, unit: HybridUnit | None) -> HybridNetwork:
     return HybridNetwork(
         dt=DT,
         inputs={"x": every(DT)},
-        parts={"eye": nn.Linear(3, width), "ear": IF()},
+        parts={"eye": nn.Linear(WIDTH, width), "ear": IF()},
         links=[
             Transmission("x", "eye"),
             Transmission("eye", "ear", unit, delay=ticks(delay)),
@@ -248,8 +218,8 @@ def test_a_state_of_other_links_is_refused(other: HybridNetwork) -> None:
 
 
 def test_a_part_without_a_state_is_given_none() -> None:
-    mine = network(eye=nn.Identity())
-    _, state = network(eye=IF())({"x": X})
+    mine = parallel({"eye": nn.Identity()})
+    _, state = parallel({"eye": IF()})({"x": X})
     with pytest.raises(StateError, match="part 'eye', a Identity, has no state, but the state holds a LIFState"):
         mine({"x": X}, state)
 
@@ -268,13 +238,13 @@ def test_a_continued_stream_checks_its_links_once(monkeypatch: pytest.MonkeyPatc
     assert len(calls) == len(mine.routes)
 
 
-@pytest.mark.parametrize("theirs", ["cuba", "refractory", "memoryless"])
+@pytest.mark.parametrize("theirs", ["CubaLIF", "LIF, refractory", "Memoryless"])
 def test_steps_and_loops_refuse_the_state_of_another_part(theirs: str) -> None:
     def loop(layer: Stateful) -> HybridNetwork:
         return HybridNetwork(
             dt=DT,
             inputs={"x": every(DT)},
-            parts={"ear": layer, "back": nn.Linear(3, 3)},
+            parts={"ear": layer, "back": nn.Linear(WIDTH, WIDTH)},
             links=[
                 Transmission("x", "ear"),
                 Transmission("ear", "back"),
@@ -310,4 +280,4 @@ class Weights(NamedTuple):
 
 def test_a_tuple_with_the_right_fields_is_no_state() -> None:
     with pytest.raises(StateError, match="Integrator got Weights as its state, not IntegratorState"):
-        Integrator(dt=DT)(X, Weights(torch.zeros(2, 3)))
+        Integrator(dt=DT)(X, Weights(torch.zeros(2, WIDTH)))

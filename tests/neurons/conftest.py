@@ -2,22 +2,21 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from modules import DT, LAYERS
 from spikebridge.neurons import (
     IF,
     LIF,
-    PLIF,
-    AdaptiveLIF,
     CubaLIF,
     Integrator,
     Izhikevich,
-    Memoryless,
     Recurrent,
     Sequential,
     Stateful,
@@ -120,15 +119,15 @@ class Gain(nn.Module):
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of layer: its construction, its signals, and its equation."""
+    """A kind of layer: its quantities, its equation, its construction where it is not that of `LAYERS`, its signals."""
 
     name: str
-    make: Callable[..., Stateful]
-    quantities: dict[str, float] = field(default_factory=dict)
+    quantities: dict[str, float]
     equation: Callable[..., Tensor] | None = None
+    make: Callable[..., Stateful] | None = None
     scale: float = 1.0
     offset: float = 0.4
-    dt: float = 0.001
+    dt: float = DT
     v0: float = 0.0
     remembers: bool = True
 
@@ -137,7 +136,8 @@ class Case:
         return type(self.build())
 
     def build(self, **settings: Any) -> Stateful:
-        return self.make(**{**self.quantities, **settings})
+        make = self.make or LAYERS[self.name]
+        return make(**{**self.quantities, **settings})
 
     def signal(self, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
         """Noise that makes the layer fire now and then."""
@@ -164,42 +164,46 @@ def soft(equation: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 NEURONS = [
-    Case("LIF", lambda **s: LIF(dt=0.001, **s), LIF_Q, lif_equation, v0=0.1),
-    Case("LIF, minus", lambda **s: LIF(dt=0.001, reset="subtract", **s), LIF_Q, soft(lif_equation), v0=0.1),
-    Case("IF", lambda **s: IF(v_leak=0.2, **s), IF_Q, lif_equation, v0=0.2),
-    Case("PLIF", lambda **s: PLIF(dt=0.001, **s), LIF_Q, lif_equation, v0=0.1),
-    Case("Memoryless", Memoryless, {"v_threshold": 0.8, "r": 1.2}, memoryless_equation, remembers=False),
-    Case("AdaptiveLIF", lambda **s: AdaptiveLIF(dt=0.001, **s), ADAPTIVE_Q, adaptive_equation, v0=0.1),
+    Case("LIF", LIF_Q, lif_equation, v0=0.1),
+    Case("LIF, subtract", LIF_Q, soft(lif_equation), v0=0.1),
+    Case("IF", IF_Q, lif_equation, partial(IF, v_leak=0.2), v0=0.2),
+    Case("PLIF", LIF_Q, lif_equation, v0=0.1),
+    Case("Memoryless", {"v_threshold": 0.8, "r": 1.2}, memoryless_equation, remembers=False),
+    Case("AdaptiveLIF", ADAPTIVE_Q, adaptive_equation, v0=0.1),
+    Case("AdaptiveLIF, subtract", ADAPTIVE_Q, soft(adaptive_equation), v0=0.1),
+    Case("CubaLIF", CUBA_Q, cuba_equation, v0=0.1),
+    Case("CubaLIF, subtract", CUBA_Q, soft(cuba_equation), v0=0.1),
+    Case("Integrator", {"tau": 0.004, "v_leak": 0.1, "r": 1.2}, integrator_equation, v0=0.1),
     Case(
-        "AdaptiveLIF, minus",
-        lambda **s: AdaptiveLIF(dt=0.001, reset="subtract", **s),
-        ADAPTIVE_Q,
-        soft(adaptive_equation),
-        v0=0.1,
+        "Izhikevich",
+        IZHIKEVICH_Q,
+        izhikevich_equation,
+        partial(Izhikevich, dt=DT / 2),
+        scale=30.0,
+        offset=60.0,
+        dt=DT / 2,
+        v0=-65.0,
     ),
-    Case("CubaLIF", lambda **s: CubaLIF(dt=0.001, **s), CUBA_Q, cuba_equation, v0=0.1),
-    Case("CubaLIF, minus", lambda **s: CubaLIF(dt=0.001, reset="subtract", **s), CUBA_Q, soft(cuba_equation), v0=0.1),
-    Case("Integrator", lambda **s: Integrator(dt=0.001, **s), {"tau": 0.004, "v_leak": 0.1, "r": 1.2},
-         integrator_equation, v0=0.1),
-    Case("Izhikevich", lambda **s: Izhikevich(dt=0.0005, **s), IZHIKEVICH_Q, izhikevich_equation,
-         scale=30.0, offset=60.0, dt=0.0005, v0=-65.0),
-]  # fmt: skip
+]
+
+
+def recurrent(**settings: Any) -> Stateful:
+    return Recurrent(LIF(dt=DT, **settings), Gain(-0.5))
+
+
+def in_a_row(**settings: Any) -> Stateful:
+    return Sequential(inner=Gain(1.5), lif=LIF(dt=DT, **settings), outer=Gain(0.5), out=Integrator(0.01, dt=DT))
+
+
+def recurrent_row(**settings: Any) -> Stateful:
+    return Recurrent(Sequential(inner=Gain(1.5), cuba=CubaLIF(dt=DT, **settings)), Gain(-0.5))
+
 
 CONTAINERS = [
-    Case("LIF, refractory", lambda **s: LIF(dt=0.001, refractory=0.002, **s), LIF_Q),
-    Case("Recurrent", lambda **s: Recurrent(LIF(dt=0.001, **s), Gain(-0.5)), LIF_Q),
-    Case(
-        "Sequential",
-        lambda **s: Sequential(
-            inner=Gain(1.5), lif=LIF(dt=0.001, **s), outer=Gain(0.5), out=Integrator(0.01, dt=0.001)
-        ),
-        LIF_Q,
-    ),
-    Case(
-        "Recurrent of Sequential",
-        lambda **s: Recurrent(Sequential(inner=Gain(1.5), cuba=CubaLIF(dt=0.001, **s)), Gain(-0.5)),
-        CUBA_Q,
-    ),
+    Case("LIF, refractory", LIF_Q),
+    Case("Recurrent", LIF_Q, make=recurrent),
+    Case("Sequential", LIF_Q, make=in_a_row),
+    Case("Recurrent of Sequential", CUBA_Q, make=recurrent_row),
 ]
 CASES = [*NEURONS, *CONTAINERS]
 

@@ -9,15 +9,10 @@ from torch import Tensor
 
 import spikebridge.neurons as neurons
 from spikebridge.neurons import Neuron, Stateful, detach, select, to
+from spikebridge.neurons.state import tensors_of
 from spikebridge.ops.precision import HALF, state_dtype
 
 N = (3,)
-
-
-def tensors(state: Any) -> list[Tensor]:
-    if isinstance(state, Tensor):
-        return [state]
-    return [t for child in state for t in tensors(child)] if isinstance(state, tuple) else []
 
 
 def equal(left: Any, right: Any) -> bool:
@@ -138,7 +133,7 @@ def test_an_empty_signal_gives_no_steps_and_the_initial_state(case):
 def test_one_step_and_one_sample_work(case, num_steps, batch):
     y, state = case.build().double()(case.signal(num_steps, batch, *N))
     assert y.shape == (num_steps, batch, *N)
-    assert all(len(t) == batch for t in tensors(state))
+    assert all(len(t) == batch for t in tensors_of(state))
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (2, 3), (2, 3, 2), (2, 1, 3, 2)])
@@ -151,7 +146,7 @@ def test_neurons_may_stand_in_any_number_of_axes(case, shape):
 
     flat, _ = layer(x.reshape(6, 2, -1))
     assert torch.equal(y.reshape(6, 2, -1), flat)
-    assert all(t.shape[0] == 2 for t in tensors(state))
+    assert all(t.shape[0] == 2 for t in tensors_of(state))
 
 
 def test_a_sample_never_depends_on_its_batch_mates(case):
@@ -197,7 +192,7 @@ def test_gradients_reach_the_input_and_the_first_state(case):
 
     assert x.grad.abs().sum() > 0
 
-    leaves = [t.grad.abs().sum() for t in tensors(first) if t.grad is not None]
+    leaves = [t.grad.abs().sum() for t in tensors_of(first) if t.grad is not None]
     assert leaves
     assert max(leaves) > 0 if case.remembers else max(leaves) == 0
 
@@ -231,7 +226,7 @@ def test_a_state_can_change_its_dtype(case):
     y, state = layer.double()(x[6:], to(state, dtype=torch.float64))
 
     assert y.dtype == torch.float64
-    assert all(t.dtype == torch.float64 for t in tensors(state) if t.is_floating_point())
+    assert all(t.dtype == torch.float64 for t in tensors_of(state) if t.is_floating_point())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
@@ -242,7 +237,7 @@ def test_outputs_have_the_dtype_of_the_input_and_states_at_least_float32(case, d
 
     assert y.dtype == dtype
     for made in (state, layer.initial_state(x[0]), layer(x[:0])[1]):
-        assert all(t.dtype == state_dtype(dtype) for t in tensors(made) if t.is_floating_point())
+        assert all(t.dtype == state_dtype(dtype) for t in tensors_of(made) if t.is_floating_point())
 
 
 @pytest.mark.parametrize("dtype", HALF)

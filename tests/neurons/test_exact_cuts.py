@@ -4,9 +4,8 @@ Weights, inputs and modulations are multiples of 1/4 and decays are 1/2, all in 
 on the order of its terms.
 """
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,16 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from modules import EXACT_NEURONS, quarters
 from spikebridge.neurons import (
-    IF,
-    LIF,
-    AdaptiveLIF,
-    CubaLIF,
     Effect,
-    Integrator,
     Izhikevich,
-    Memoryless,
-    Neuron,
     Recurrent,
     Sequential,
     select,
@@ -32,29 +25,14 @@ from spikebridge.neurons import (
 
 pytestmark = pytest.mark.untyped
 
-HALF = 1 / math.log(2)
-NEURONS: list[Callable[[], Neuron]] = [
-    lambda: LIF(HALF, dt=1.0),
-    lambda: LIF(HALF, dt=1.0, reset="subtract", v_leak=0.25, r=0.5),
-    lambda: LIF(HALF, dt=1.0, refractory=2.0, v_reset=-0.5),
-    lambda: IF(v_threshold=1.5, reset="subtract"),
-    lambda: Memoryless(v_threshold=0.5),
-    lambda: AdaptiveLIF(HALF, HALF, dt=1.0, jump=0.5),
-    lambda: CubaLIF(HALF, HALF, dt=1.0),
-    lambda: Integrator(HALF, dt=1.0, v_leak=0.25),
-    lambda: Izhikevich(dt=0.0005),
-]
-
-
-def quarters(generator: torch.Generator, *shape: int, largest: int = 4) -> Tensor:
-    return torch.randint(-4 * largest, 4 * largest + 1, shape, generator=generator).double() / 4
+NEURONS = [*EXACT_NEURONS.values(), partial(Izhikevich, dt=0.0005)]
 
 
 def exact_linear(generator: torch.Generator, inputs: int, outputs: int) -> nn.Linear:
     layer = nn.Linear(inputs, outputs).double()
     with torch.no_grad():
-        layer.weight.copy_(quarters(generator, outputs, inputs, largest=1))
-        layer.bias.copy_(quarters(generator, outputs, largest=1))
+        layer.weight.copy_(quarters(generator, outputs, inputs))
+        layer.bias.copy_(quarters(generator, outputs))
 
     return layer
 
@@ -88,17 +66,17 @@ def build(plan: Plan) -> tuple[Sequential, Tensor, dict[str, Tensor], torch.Gene
     generator = torch.Generator().manual_seed(plan.seed)
     layers: list[nn.Module] = []
     for kind, recurrent in plan.layers:
-        neuron = NEURONS[kind]()
+        neuron = NEURONS[kind]().double()
         back = exact_linear(generator, plan.width, plan.width)
         layers += [exact_linear(generator, plan.width, plan.width), Recurrent(neuron, back) if recurrent else neuron]
 
     network = Sequential(*layers)
-    x = quarters(generator, plan.num_steps, plan.batch, plan.width)
+    x = quarters(generator, plan.num_steps, plan.batch, plan.width, largest=4)
     # time constants stay, or their decays would not be exact
     exact = ("v_threshold", "v_reset", "v_leak", "r", "jump", "weight", "bias")
     paths = [path for path in network.modulable_paths() if path.rpartition(".")[2] in exact]
     modulation = {
-        paths[index % len(paths)]: quarters(generator, plan.num_steps if varies else 1, plan.batch)
+        paths[index % len(paths)]: quarters(generator, plan.num_steps if varies else 1, plan.batch, largest=4)
         for index, varies in plan.modulated
     }
 
@@ -175,9 +153,9 @@ def test_later_inputs_and_modulations_never_change_earlier_outputs(plan, data):
     network, x, modulation, generator = build(plan)
     whole, _ = run(network, x, None, modulation, 0)
     t = data.draw(st.integers(0, len(x)))
-    later = torch.cat([x[:t], quarters(generator, len(x) - t, *x.shape[1:])])
+    later = torch.cat([x[:t], quarters(generator, len(x) - t, *x.shape[1:], largest=4)])
     changed = {
-        p: s if len(s) == 1 else torch.cat([s[:t], quarters(generator, len(s) - t, s.shape[1])])
+        p: s if len(s) == 1 else torch.cat([s[:t], quarters(generator, len(s) - t, s.shape[1], largest=4)])
         for p, s in modulation.items()
     }
 
@@ -188,7 +166,7 @@ def test_later_inputs_and_modulations_never_change_earlier_outputs(plan, data):
 @given(plans, st.data())
 def test_gradients_do_not_depend_on_the_cut(plan, data):
     network, x, modulation, generator = build(plan)
-    weights = quarters(generator, *network(x)[0].shape)
+    weights = quarters(generator, *network(x)[0].shape, largest=4)
     cut = data.draw(st.integers(0, len(x)))
     gradients = []
 

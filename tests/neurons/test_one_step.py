@@ -10,16 +10,10 @@ from spikebridge.hybrid import Gain, Gate
 from spikebridge.neurons import LIF, Effect, Integrator, Sequential, Stateful
 from spikebridge.neurons.base import RowEffects
 from spikebridge.neurons.sequential import advance_layer
-from spikebridge.neurons.state import map_tensors
+from spikebridge.neurons.state import tensors_of
 
 BATCH = 3
 STEPS = 4
-
-
-def tensors(state: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-    map_tensors(lambda t: found.append(t) or t, state)
-    return found
 
 
 def assert_equal_steps(layer: Stateful, x: Tensor, effects: RowEffects | None = None) -> None:
@@ -42,10 +36,10 @@ def assert_equal_steps(layer: Stateful, x: Tensor, effects: RowEffects | None = 
 
             outputs.append(y_t)
 
-        loss = torch.stack(outputs).square().sum() + sum(t.sum() for t in tensors(state) if t.is_floating_point())
+        loss = torch.stack(outputs).square().sum() + sum(t.sum() for t in tensors_of(state) if t.is_floating_point())
         loss.backward()
         grads = [leaf.grad, *(p.grad for p in layer.parameters())]
-        found.append((outputs, tensors(state), [g for g in grads if g is not None], type(state)))
+        found.append((outputs, tensors_of(state), [g for g in grads if g is not None], type(state)))
 
     (outputs, states, grads, kind), (right, right_states, right_grads, right_kind) = found
     assert kind is right_kind

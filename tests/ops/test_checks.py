@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import modules
 from device_reads import reads_of
+from modules import DT, WIDTH
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.neurons import (
     IF,
@@ -16,8 +18,6 @@ from spikebridge.neurons import (
     CubaLIF,
     Effect,
     Integrator,
-    Izhikevich,
-    Memoryless,
     Recurrent,
     Sequential,
     Stateful,
@@ -28,29 +28,25 @@ from spikebridge.ops.selection import has_hooks
 
 pytestmark = pytest.mark.untyped
 
-PER_NEURON = torch.full((4,), 0.01)
+PER_NEURON = torch.full((WIDTH,), 0.01)
 LAYERS: dict[str, Callable[[], Stateful]] = {
-    "LIF": lambda: LIF(0.01, dt=0.004),
-    "LIF, one tau a neuron": lambda: LIF(PER_NEURON, dt=0.004, v_leak=torch.zeros(4)),
-    "LIF, subtract, refractory": lambda: LIF(0.01, dt=0.004, reset="subtract", refractory=0.008),
-    "LIF, none": lambda: LIF(0.01, dt=0.004, reset="none"),
-    "LIF, learned": lambda: LIF(0.01, dt=0.004, learn=("tau", "v_threshold", "v_reset", "v_leak", "r")),
-    "IF": IF,
-    "PLIF": lambda: PLIF(dt=0.004),
-    "CubaLIF": lambda: CubaLIF(dt=0.004, learn=("tau", "tau_syn")),
-    "AdaptiveLIF": lambda: AdaptiveLIF(dt=0.004, learn="jump"),
-    "Integrator": lambda: Integrator(dt=0.004, learn="tau"),
-    "Izhikevich": lambda: Izhikevich(dt=0.0005),
-    "Memoryless": Memoryless,
-    "Recurrent": lambda: Recurrent(LIF(0.01, dt=0.004), nn.Linear(4, 4, bias=False)),
-    "Sequential": lambda: Sequential(nn.Linear(4, 64), LIF(dt=0.004), nn.Linear(64, 4), PLIF(dt=0.004)),
+    **modules.LAYERS,
+    "LIF, one tau a neuron": lambda: LIF(PER_NEURON, dt=DT, v_leak=torch.zeros(WIDTH)),
+    "LIF, subtract, refractory": lambda: LIF(dt=DT, reset="subtract", refractory=2 * DT),
+    "LIF, none": lambda: LIF(dt=DT, reset="none"),
+    "LIF, learned": lambda: LIF(dt=DT, learn=("tau", "v_threshold", "v_reset", "v_leak", "r")),
+    "CubaLIF, learned": lambda: CubaLIF(dt=DT, learn=("tau", "tau_syn")),
+    "AdaptiveLIF, learned": lambda: AdaptiveLIF(dt=DT, learn="jump"),
+    "Integrator, learned": lambda: Integrator(dt=DT, learn="tau"),
+    "Recurrent, no bias": lambda: Recurrent(LIF(dt=DT), nn.Linear(WIDTH, WIDTH, bias=False)),
+    "maps": lambda: Sequential(nn.Linear(WIDTH, 64), LIF(dt=DT), nn.Linear(64, WIDTH), PLIF(dt=DT)),
     "convolutions": lambda: Sequential(
         nn.Unflatten(1, (1, 2, 2)),
         nn.Conv2d(1, 32, 2, padding=1),
         IF(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(32, 4),
+        nn.Linear(32, WIDTH),
     ),
 }
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+import modules
+from modules import HALF, quarters
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import (
     FIR,
@@ -34,20 +36,15 @@ pytestmark = pytest.mark.untyped
 T = 29
 B = 3
 N = 5
-LOG2 = 0.6931471805599453
 KERNELS: dict[str, Callable[[bool], Kernel]] = {
-    "Sum": lambda keep: Sum(keep=keep),
-    "Mean": lambda keep: Mean(keep=keep),
-    "Exponential": lambda keep: Exponential(0.003, dt=0.001, keep=keep),
-    "Exponential learned": lambda keep: Exponential(torch.full((N,), 0.003), dt=0.001, keep=keep, learn="tau"),
-    "Alpha": lambda keep: Alpha(0.003, dt=0.001, keep=keep),
-    "Alpha learned": lambda keep: Alpha(torch.full((N,), 0.003), dt=0.001, keep=keep, learn="tau"),
-    "Taps": lambda keep: FIR(4, keep=keep),
-    "Taps of one": lambda keep: FIR(1, keep=keep),
-    "Taps a neuron": lambda keep: FIR(9, (N,), keep=keep),
-    "Gaussian learned": lambda keep: Gaussian(0.003, 0.001, dt=0.001, keep=keep, learn=("delay", "sigma")),
-    "Difference": lambda keep: Difference(keep=keep),
-    "Difference over a lag": lambda keep: Difference(3, keep=keep),
+    # a delay is no sum: nothing replaces its loop
+    **{name: make for name, make in modules.KERNELS.items() if name != "delay"},
+    "exponential, fixed": lambda keep: Exponential(0.003, dt=0.001, keep=keep),
+    "exponential a neuron": lambda keep: Exponential(torch.full((N,), 0.003), dt=0.001, keep=keep, learn="tau"),
+    "alpha, fixed": lambda keep: Alpha(0.003, dt=0.001, keep=keep),
+    "alpha a neuron": lambda keep: Alpha(torch.full((N,), 0.003), dt=0.001, keep=keep, learn="tau"),
+    "taps of one": lambda keep: FIR(1, keep=keep),
+    "taps a neuron": lambda keep: FIR(9, (N,), keep=keep),
 }
 FORMS: dict[str, tuple[Callable[[], Window | None], bool]] = {
     "one window": (lambda: None, True),
@@ -59,6 +56,7 @@ FORMS: dict[str, tuple[Callable[[], Window | None], bool]] = {
     "since a trigger": (lambda: Since("trigger"), True),
     "since a trigger a sample": (lambda: Since("trigger"), True),
 }
+SUMS = ["sum", "mean", "exponential, fixed", "exponential a neuron", "alpha, fixed", "alpha a neuron"]
 every_kernel = pytest.mark.parametrize("name", KERNELS)
 
 
@@ -136,7 +134,7 @@ def test_every_kernel_in_every_form(name: str, form: str, dtype: torch.dtype, ca
         torch.testing.assert_close(fast[1][key], expected, rtol=tolerance, atol=tolerance * 10)
 
 
-@pytest.mark.parametrize("name", ["Sum", "Mean", "Exponential", "Alpha"])
+@pytest.mark.parametrize("name", ["sum", "mean", "exponential, fixed", "alpha, fixed"])
 @pytest.mark.parametrize("form", [form for form, (_, keep) in FORMS.items() if keep])
 def test_leaky_kernels_give_the_bits_of_the_loop(name: str, form: str) -> None:
     unit = HybridUnit(FORMS[form][0](), KERNELS[name](True))
@@ -150,7 +148,7 @@ def test_leaky_kernels_give_the_bits_of_the_loop(name: str, form: str) -> None:
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("name", ["Sum", "Mean", "Exponential", "Exponential learned", "Alpha", "Alpha learned"])
+@pytest.mark.parametrize("name", SUMS)
 @pytest.mark.parametrize("form", ["windows of 7 kept", "since a trigger", "since a trigger a sample"])
 def test_large_steps_in_pytorch_begin_again_where_they_should(
     name: str, form: str, training: bool, monkeypatch: pytest.MonkeyPatch
@@ -171,7 +169,7 @@ def test_large_steps_in_pytorch_begin_again_where_they_should(
 EXACT = {
     "Sum": lambda keep: Sum(keep=keep),
     "Mean": lambda keep: Mean(keep=keep),
-    "Exponential": lambda keep: Exponential(1 / LOG2, dt=1.0, keep=keep),
+    "Exponential": lambda keep: Exponential(HALF, dt=1.0, keep=keep),
     "Difference": lambda keep: Difference(3, keep=keep),
 }
 
@@ -185,7 +183,7 @@ def test_exact_numbers_are_equal_to_the_bit_in_windows_too(name: str, window: Wi
 
     unit = HybridUnit(window, kernel).double()
     # multiples of 1/4, halved a few times: sums in any order are exact
-    x = torch.randint(-8, 9, (24, B, N), generator=torch.Generator().manual_seed(5)).double() / 4
+    x = quarters(torch.Generator().manual_seed(5), 24, B, N, largest=2)
     fast, _ = unit(x)
 
     with reference():
@@ -293,7 +291,7 @@ def test_a_kernel_with_a_step_of_its_own_is_never_replaced(calls: list[str]) -> 
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("name", ["Sum", "Mean", "Exponential", "Exponential learned", "Alpha", "Alpha learned"])
+@pytest.mark.parametrize("name", SUMS)
 def test_in_pytorch_alone_short_stretches_are_left_to_the_loop(
     name: str, training: bool, calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,6 @@ their order and every comparison is to the bit.
 """
 
 import math
-from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from modules import EXACT_NEURONS, HALF, quarters
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.neurons import (
     IF,
@@ -28,6 +28,7 @@ from spikebridge.neurons import (
     Recurrent,
     Sequential,
 )
+from spikebridge.neurons.state import tensors_of
 from spikebridge.ops import reference
 from spikebridge.ops.checks import checks
 from spikebridge.ops.sparse.engine import EventDriven
@@ -36,35 +37,17 @@ from tests.ops.sparse.shares import dense_above
 
 pytestmark = pytest.mark.untyped
 
-HALF = 1 / math.log(2)  # a time constant with which a step of 1 s leaves half
 PATHS = [
     pytest.param(True, marks=pytest.mark.skipif(not functions(), reason="the native library is not built")),
     False,
 ]
 both_paths = pytest.mark.parametrize("native", PATHS, ids=lambda native: "native" if native else "torch")
 
-NEURONS: dict[str, Callable[[], nn.Module]] = {
-    "LIF": lambda: LIF(HALF, dt=1.0, v_threshold=0.75),
-    "LIF, soft": lambda: LIF(HALF, dt=1.0, reset="subtract"),
-    "LIF, leak": lambda: LIF(HALF, dt=1.0, v_leak=0.25, v_reset=-0.25, r=0.5),
-    "LIF, refractory": lambda: LIF(HALF, dt=1.0, v_threshold=0.5, refractory=2.0),
-    "IF": lambda: IF(v_threshold=1.5),
-    "IF, soft, refractory": lambda: IF(dt=1.0, reset="subtract", refractory=1.0),
-    "PLIF": lambda: PLIF(1e30, dt=1.0),
-    "Memoryless": lambda: Memoryless(v_threshold=0.5),
-    "CubaLIF": lambda: CubaLIF(HALF, HALF, dt=1.0),
-    "CubaLIF, soft": lambda: CubaLIF(HALF, HALF, dt=1.0, reset="subtract", v_leak=0.25),
-    "AdaptiveLIF": lambda: AdaptiveLIF(HALF, HALF, dt=1.0, jump=0.5),
-    "AdaptiveLIF, soft": lambda: AdaptiveLIF(HALF, HALF, dt=1.0, jump=0.5, reset="subtract"),
-    "Integrator": lambda: Integrator(HALF, dt=1.0),
-    "Integrator, leak": lambda: Integrator(HALF, dt=1.0, v_leak=0.5, r=2.0),
-}
-
 
 def exact(*shape: int, seed: int, share: float = 1.0, dtype: torch.dtype = torch.float64) -> Tensor:
     """Multiples of 1/4 from -1 to 1, a share of them not zero."""
     generator = torch.Generator().manual_seed(seed)
-    values = torch.randint(-4, 5, shape, generator=generator).to(dtype) / 4
+    values = quarters(generator, *shape).to(dtype)
     return values * (torch.rand(shape, generator=generator) < share)
 
 
@@ -77,12 +60,6 @@ def with_exact_weights(network: Sequential, seed: int = 0, dtype: torch.dtype = 
                 parameter.data = exact(*parameter.shape, seed=seed + 10 * index + k, dtype=dtype)
 
     return network
-
-
-def tensors_of(state: Any) -> list[Tensor]:
-    if isinstance(state, Tensor):
-        return [state]
-    return [t for part in state or () for t in tensors_of(part)]
 
 
 def agree(network: Sequential, live: EventDriven, x: Tensor) -> Tensor:
@@ -151,10 +128,14 @@ def test_every_set_of_instructions(dtype: torch.dtype, share: float) -> None:
 
 
 @both_paths
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("name", EXACT_NEURONS)
 def test_every_neuron_gives_its_own_numbers(native: bool, name: str) -> None:
     network = Sequential(
-        c=nn.Conv2d(1, 3, 3), first=NEURONS[name](), flat=nn.Flatten(), fc=nn.Linear(60, 9), last=NEURONS[name]()
+        c=nn.Conv2d(1, 3, 3),
+        first=EXACT_NEURONS[name](),
+        flat=nn.Flatten(),
+        fc=nn.Linear(60, 9),
+        last=EXACT_NEURONS[name](),
     )
     live = EventDriven(with_exact_weights(network), native)
     y = agree(network, live, exact(8, 1, 1, 6, 7, seed=3, share=0.4))
@@ -163,10 +144,10 @@ def test_every_neuron_gives_its_own_numbers(native: bool, name: str) -> None:
 
 
 @both_paths
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("name", EXACT_NEURONS)
 def test_a_layer_of_neurons_alone_in_any_shape(native: bool, name: str) -> None:
     for shape in [(), (1,), (70,), (3, 5), (2, 3, 4), (2, 1, 3, 2)]:
-        layer = NEURONS[name]().double()
+        layer = EXACT_NEURONS[name]().double()
         agree(Sequential(layer), EventDriven(Sequential(layer), native), exact(4, 1, *shape, seed=5))
 
 

@@ -1,6 +1,5 @@
 """Random small networks, stepped by events, against the networks themselves: equal to the bit with exact numbers."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,29 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Integrator, Memoryless, Sequential
+from modules import EXACT_NEURONS, quarters
+from spikebridge.neurons import Sequential
 from spikebridge.ops import reference
 from spikebridge.ops.sparse.engine import EventDriven
 from spikebridge.ops.sparse.native import functions
 from tests.ops.sparse.shares import dense_above
 
 pytestmark = pytest.mark.untyped
-
-HALF = 1 / math.log(2)  # a time constant with which a step of 1 s leaves half
-NEURONS = [
-    lambda: LIF(HALF, dt=1.0, v_threshold=0.75),
-    lambda: LIF(HALF, dt=1.0, v_threshold=0.5, reset="subtract", refractory=1.0),
-    lambda: IF(v_threshold=1.25, reset="subtract"),
-    lambda: Memoryless(v_threshold=0.5),
-    lambda: CubaLIF(HALF, HALF, dt=1.0, v_leak=0.25),
-    lambda: AdaptiveLIF(HALF, HALF, dt=1.0, v_threshold=0.5, jump=0.25),
-    lambda: Integrator(HALF, dt=1.0),
-]
-
-
-def quarters(shape: Any, generator: torch.Generator) -> Tensor:
-    """Multiples of 1/4 from -3/4 to 3/4."""
-    return torch.randint(-3, 4, tuple(shape), generator=generator).double() / 4
 
 
 def networks(draw: Callable[[st.SearchStrategy[Any]], Any]) -> tuple[Sequential, Tensor]:
@@ -41,7 +25,7 @@ def networks(draw: Callable[[st.SearchStrategy[Any]], Any]) -> tuple[Sequential,
     shape = (draw(st.integers(1, 3)), draw(st.integers(2, 11)), draw(st.integers(2, 11)))
     share = draw(st.sampled_from([0.0, 0.03, 0.3, 1.0]))
     num_steps = draw(st.integers(1, 5))
-    x = quarters((num_steps, 1, *shape), generator)
+    x = quarters(generator, num_steps, 1, *shape, largest=0.75)
     x = x * (torch.rand(x.shape, generator=generator) < share)
     layers: list[nn.Module] = []
     like = x[:1, 0]
@@ -60,7 +44,7 @@ def make(
 ) -> nn.Module:
     """A layer for steps like one."""
     if kind == "fire":
-        return draw(st.sampled_from(NEURONS))().double()
+        return draw(st.sampled_from(list(EXACT_NEURONS.values())))().double()
     if kind == "flatten":
         return nn.Flatten()
 
@@ -78,7 +62,7 @@ def make(
         layer = nn.Conv2d(like.shape[1], out, kernel, stride=draw(st.integers(1, 2)), padding=pad)
 
     for parameter in layer.parameters():
-        parameter.data = quarters(parameter.shape, generator)
+        parameter.data = quarters(generator, *parameter.shape, largest=0.75)
 
     return layer
 
