@@ -4,7 +4,7 @@ Annotations are the same whatever values a test tries, and checking them takes l
 sets of a test function are enough, and files with the marker `untyped` are left out: other files call most of their
 functions. The job fails if it calls too few of the annotated functions.
 
-This is a plugin of pytest. The checker stands before the package: it refuses a wrong argument in its own words, before
+This is a plugin of pytest. The checker stands before the package: it refuses a wrong argument in its own words before
 the package can. Tests of messages accept either refusal in this job; the plain job holds them to the package's words.
 """
 
@@ -66,7 +66,7 @@ class RefusedByEither:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         is_expected = bool(self._raises.__exit__(kind, error, trace))
-        # the package may have caught the refusal and given it as the cause
+        # the package may have caught the refusal and raised its own error from it
         by_checker = isinstance(error, TypeCheckError) or "Type-check error" in str(error)
         if is_expected and self._match is not None and not by_checker:
             self._caught.match(self._match)

@@ -166,12 +166,17 @@ def _check_carried(link: LinkRecord, sample: Mapping[str, Values]) -> None:
 
 
 def _check_spikes(name: str, part: PartRecord, values: Values) -> None:
-    is_spikes = part.side == "snn" and bool(((values == 0) | (values == 1)).all())
-    if part.spikes != is_spikes:
-        gave = "spikes" if is_spikes else "other values than the spikes of a part of side 'snn'"
+    is_spiking = part.side == "snn" and is_spikes(values)
+    if part.spikes != is_spiking:
+        gave = "spikes" if is_spiking else "other values than the spikes of a part of side 'snn'"
         raise DataError(
             f"manifest: part {name!r} has spikes = {str(part.spikes).lower()}, but it gave {gave} on the sample"
         )
+
+
+def is_spikes(values: Any) -> bool:
+    """True if a signal, an array or a tensor, has no other values than 0 and 1."""
+    return bool(((values == 0) | (values == 1)).all())
 
 
 def _ticks(clock: ClockRecord) -> str:

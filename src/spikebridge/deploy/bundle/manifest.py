@@ -96,26 +96,24 @@ class StageRecord:
                 raise DataError(f"{where}, which is no finite number")
 
             kind = _SETTINGS.get(name) if self.name in _STAGES else None
-            if kind == "truth" and not isinstance(value, bool):
+            if kind == "flag" and not isinstance(value, bool):
                 raise DataError(f"{where}; expected true or false")
             if kind == "size" and not _is_size(value) and not (name in _OPTIONAL and value is None):
                 raise DataError(f"{where}; expected an integer from 1 to {_MAX_STEPS}")
-            if kind == "amount" and not (is_number(value) and value > 0):
+            if kind == "positive" and not (is_number(value) and value > 0):
                 raise DataError(f"{where}; expected a number above 0")
 
 
 _SETTINGS = {
-    "keep": "truth",
+    "keep": "flag",
     **dict.fromkeys(("length", "stride", "num_taps", "lag", "limit"), "size"),
-    **dict.fromkeys(("tau", "dt", "sigma", "quantum"), "amount"),
+    **dict.fromkeys(("tau", "dt", "sigma", "quantum"), "positive"),
 }
 _OPTIONAL = ("lag", "limit")
 # a user-defined stage may give these names another meaning
-_STAGES = {
-    *("Hold", "Tumbling", "Sliding", "Since"),
-    *("Sum", "Mean", "Difference", "Exponential", "Alpha", "Gaussian", "Taps"),
-    "SignedDelta",
-}
+_WINDOWS = ("Hold", "Tumbling", "Sliding", "Since")
+_KERNELS = ("Sum", "Mean", "Difference", "Exponential", "Alpha", "Gaussian", "Taps")
+_STAGES = {*_WINDOWS, *_KERNELS, "SignedDelta"}
 
 
 def _is_size(value: Setting) -> bool:
