@@ -48,12 +48,8 @@ def moved(kind: str, name: str) -> str | None:
     table = _tables()[kind]
     parts = name.split(".")
     paths = [name] if kind != "imports" else [".".join(parts[:n]) for n in range(len(parts), 1, -1)]
-
-    for one in paths:
-        if one in table:
-            return f"{_in_words(kind, one)} {table[one]}"
-
-    return None
+    path = next((path for path in paths if path in table), None)
+    return None if path is None else f"{_in_words(kind, path)} {table[path]}"
 
 
 def left_networks(recipe: str, names: Iterable[str]) -> dict[str, str]:

@@ -34,7 +34,7 @@ def _path(group: str, name: str) -> str:
 
 
 def check_chosen(what: str, chosen: Sequence[str], choices: Iterable[str]) -> None:
-    """Raises a `ConfigError` where nothing is chosen, an unknown name, or a name twice; `what` is its kind."""
+    """Raises a `ConfigError` where nothing, an unknown name or a name twice is chosen; `what` is the kind of name."""
     choices = list(choices)
     if not chosen:
         raise ConfigError(f"choose at least one {what}. Known: {', '.join(choices)}.")

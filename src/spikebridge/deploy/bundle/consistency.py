@@ -13,7 +13,7 @@ from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, Manifest
 from spikebridge.errors import DataError
 
 Values = NDArray[Any]
-_SAME_STEP = 1e-6  # relative; steps are products of binary fractions
+_TOLERANCE = 1e-6  # of a step, relative; steps are products of binary fractions
 _WITH_STEP = ("Exponential", "Alpha", "Gaussian")  # kernels of the package that hold the step of their clock
 
 
@@ -44,7 +44,7 @@ def check_consistency(manifest: Manifest, sample: Mapping[str, Values]) -> None:
 def check_step(who: str, step: float, clock: ClockRecord, dt: float, divided_by: int = 1) -> None:
     """Raises a `DataError` for a file made for another step [s] than that of its clock."""
     expected = clock.period * dt / divided_by
-    if not math.isclose(step, expected, rel_tol=_SAME_STEP):
+    if not math.isclose(step, expected, rel_tol=_TOLERANCE):
         raise DataError(
             f"{who} was made for a step of {step:.9g} s, but the manifest says {expected:.9g} s, a period of "
             f"{clock.period} ticks of dt = {dt:.9g} s"

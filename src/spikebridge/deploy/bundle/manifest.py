@@ -233,7 +233,7 @@ class Manifest:
             raise DataError(f"manifest: order names {list(self.order)}, but the parts are {list(self.parts)}")
 
         for name in self.outputs:
-            _check_known(name, self.parts, "an output")
+            _check_listed(name, self.parts, "an output")
 
         for link in self.links:
             self._check_link(link)
@@ -242,13 +242,13 @@ class Manifest:
             raise DataError("manifest: two links have one name")
 
         for file in self.named_files():
-            _check_known(file, self.files, "a file")
+            _check_listed(file, self.files, "a file")
 
     def _check_link(self, link: LinkRecord) -> None:
-        _check_known(link.target, self.parts, f"the target of link {link.name!r}")
+        _check_listed(link.target, self.parts, f"the target of link {link.name!r}")
         for name in link.sources:
             role = "the source" if name == link.source else "a signal"
-            _check_known(name, {**self.inputs, **self.parts}, f"{role} of link {link.name!r}")
+            _check_listed(name, {**self.inputs, **self.parts}, f"{role} of link {link.name!r}")
 
         # an input comes before all parts
         index = {name: i for i, name in enumerate(self.order)}
@@ -301,7 +301,7 @@ def check_shape(shape: tuple[int, ...]) -> None:
         )
 
 
-def _check_known(name: str, names: Any, role: str) -> None:
+def _check_listed(name: str, names: Any, role: str) -> None:
     if name not in names:
         raise DataError(f"manifest: {role} is {name!r}, which is not there; {did_you_mean(name, names)}")
 

@@ -38,6 +38,7 @@ class Group:
     def runs_tick_by_tick(self, start: int) -> bool:
         """True if from a tick on each part fires at most once a span, so that whole spans have nothing to share."""
         shortest = min(self.schedule.clocks[part].period for part in self.parts)
+        # of a delayed link the span that begins here, and the longest of the later ones
         return any(
             max(r.makes.next(start) + r.delay - start, -(-r.delay // r.makes.period) * r.makes.period) <= shortest
             for r in self.delayed

@@ -266,7 +266,7 @@ class HybridNetwork(nn.Module):
         """The network as generated code: faster where its ticks are many and small, as in a loop; equal to rounding.
 
         Args:
-            block: ticks of one graph. With 1, a whole sequence, steps and any cut agree to the bit; 8 is twice as fast.
+            block: ticks of one graph. With 1, a whole sequence, steps and any cut agree to the bit; more are faster.
 
         Returns:
             A callable like the network, with the same parameters and states. The first call compiles, for seconds.

@@ -122,7 +122,7 @@ def _parameter(word: str) -> tuple[str, Any]:
 def train_cells(workers: Workers, orders: Iterator[Order], retry: int) -> Iterator[tuple[Cell, CellResult]]:
     """Trains cells until there are no more; gives each with its result, in the order of their ends.
 
-    An order is taken when a worker is free, so that a search knows the results before. A cell that was lost with its
+    An order is taken when a worker is free, so that a search has the earlier results. A cell that was lost with its
     worker, or whose error another attempt may not have, is tried again up to `retry` times.
     """
     running: dict[Future[tuple[CellResult, bool]], Order] = {}
