@@ -23,14 +23,14 @@ MIN_CALLED = 3100
 """Annotated functions that the job must call. A file loses its marker if there are fewer."""
 MAX_SETS = 2
 
-FOUND: set[str] = set()
+ANNOTATED: set[str] = set()
 CALLED: set[str] = set()
 # an int is a float, as Python's typing says
 _check = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 
 
 def checker(function: Any) -> Any:
-    """Checks the annotations of a function at every call, and notes that it was called."""
+    """Checks the annotations of a function at every call, and records that it was called."""
     try:
         checked: Any = _check(function)
     except (BeartypeDecorHintPep673Exception, BeartypeDecorHintPep3119Exception):
@@ -41,14 +41,14 @@ def checker(function: Any) -> Any:
         return checked
 
     name = f"{function.__module__}.{function.__qualname__}"
-    FOUND.add(name)
+    ANNOTATED.add(name)
 
     @functools.wraps(checked)
-    def noted(*arguments: Any, **options: Any) -> Any:
+    def recorded(*arguments: Any, **options: Any) -> Any:
         CALLED.add(name)
         return checked(*arguments, **options)
 
-    return noted
+    return recorded
 
 
 class RefusedByEither:
@@ -127,5 +127,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Prints the number of annotated functions that were called."""
     if is_typed(config):
-        line = f"{len(CALLED)} of {len(FOUND)} annotated functions were called; at least {MIN_CALLED} must be"
+        line = f"{len(CALLED)} of {len(ANNOTATED)} annotated functions were called; at least {MIN_CALLED} must be"
         terminalreporter.write_line(line)

@@ -21,7 +21,7 @@ from spikebridge.training.run.run import Run
 _log = logging.getLogger(__name__)
 
 _WEIGHTS = "weights.safetensors"
-_LEFT_BY_TRAINING = (_WEIGHTS, "metrics.jsonl", "results.json")
+_TRAINING_FILES = (_WEIGHTS, "metrics.jsonl", "results.json")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Target:
         # a folder that was only begun has settings alone
         command = resume_command(self.run.recipe, self.word)
         files = [file for file in self.run.path.rglob("*") if file.is_file()]
-        if any(file.parent.name == "checkpoint" or file.name in _LEFT_BY_TRAINING for file in files):
+        if any(file.parent.name == "checkpoint" or file.name in _TRAINING_FILES for file in files):
             return f"interrupted: the training of {self.word} has not ended; `{command}` resumes it"
 
         return f"untrained: {self.word} was started, but holds no weights yet; `{command}` trains it"

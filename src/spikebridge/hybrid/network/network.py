@@ -365,8 +365,7 @@ class HybridNetwork(nn.Module):
         self, inputs: Mapping[str, Tensor], state: NetworkState | None, exact: bool
     ) -> tuple[NetworkState, bool]:
         """The state before the call, and True if parts are checked: at the first call of a stream, or always."""
-        if not isinstance(inputs, Mapping):
-            check_named(inputs)
+        check_named(inputs)
         if state is not None:
             self.check_stream(state, inputs)
 

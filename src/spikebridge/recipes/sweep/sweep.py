@@ -22,7 +22,7 @@ from typing import Any
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.recipes.load import RECIPES, recipe_digest, recipe_id
+from spikebridge.recipes.load import recipe_digest, recipe_id
 from spikebridge.recipes.messages import status
 from spikebridge.recipes.sweep.cell import Order
 from spikebridge.recipes.sweep.executors import Workers, local_workers, train_cells
@@ -161,12 +161,11 @@ class Sweep:
         return self.folder / "cells" / cell.name
 
     def _order(self, cell: Cell) -> Order:
-        recipe = self.recipe if self.recipe in RECIPES else str(Path(self.recipe).resolve())
         config = with_values(self.config, cell.values)
         folder = self._cell_folder(cell).resolve()
         log = self.folder.resolve() / "logs" / f"{cell.name}.txt"
 
-        return Order(cell, recipe, config, str(folder), str(log), self.threads)
+        return Order(cell, recipe_id(self.recipe), config, str(folder), str(log), self.threads)
 
     def _end(self, cell: Cell, result: CellResult, number: int) -> None:
         """Keeps the result of a cell and reports it; `number` counts all cells."""
