@@ -286,13 +286,13 @@ class _BundleWriter:
             initial = float(link.initial)
 
         numbers = self._save_tensors(f"units/{file_name(route.name)}.safetensors", tensors) if tensors else None
-        kind: dict[str, Any] = {"kind": "transmission"}
+        effect: dict[str, Any] = {"kind": "transmission"}
         if isinstance(link, Modulation):
             node, quantity = _node_of_path(link.path)
-            kind = {"kind": "modulation", "node": node, "quantity": quantity, "by": link.by}
+            effect = {"kind": "modulation", "node": node, "quantity": quantity, "by": link.by}
 
         return LinkRecord(
-            **kind,
+            **effect,
             name=route.name,
             source=link.source,
             target=link.part,
