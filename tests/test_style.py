@@ -1,4 +1,4 @@
-"""Rules of writing that a program can check: air, assignments, comments, first words of docstrings, sizes, border."""
+"""Rules that a program can check: blank lines, assignments, comments, docstrings, sizes, and use of each module."""
 
 import ast
 import json
@@ -181,7 +181,7 @@ def _modules() -> dict[str, Path]:
 
 
 def _is_entry(name: str, path: Path) -> bool:
-    """True for the command line, recipes with their streams, packages of a layer, and modules of a user's page."""
+    """True for the command line, recipes with their streams, top-level packages, and modules that a page imports."""
     is_package = path.name == "__init__.py" and name.count(".") <= 1
     # recipes/live.py imports the stream of a recipe by the recipe's name
     is_recipe = path.stem in ("__main__", "recipe", "stream")

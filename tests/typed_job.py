@@ -4,7 +4,7 @@ Annotations are the same whatever values a test tries, and checking them takes l
 sets of a test function are enough, and files with the marker `untyped` are left out: other files call most of their
 functions. The job fails if it calls too few of the annotated functions.
 
-This is a plugin of pytest. The checker stands before the package: it refuses a wrong argument in its own words, before
+This is a plugin of pytest. The checker stands before the package: it refuses a wrong argument in its own words before
 the package can. Tests of messages accept either refusal in this job; the plain job holds them to the package's words.
 """
 
@@ -23,14 +23,14 @@ MIN_CALLED = 3100
 """Annotated functions that the job must call. A file loses its marker if there are fewer."""
 MAX_SETS = 2
 
-FOUND: set[str] = set()
+ANNOTATED: set[str] = set()
 CALLED: set[str] = set()
 # an int is a float, as Python's typing says
 _check = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 
 
 def checker(function: Any) -> Any:
-    """Checks the annotations of a function at every call, and notes that it was called."""
+    """Checks the annotations of a function at every call, and records that it was called."""
     try:
         checked: Any = _check(function)
     except (BeartypeDecorHintPep673Exception, BeartypeDecorHintPep3119Exception):
@@ -41,14 +41,14 @@ def checker(function: Any) -> Any:
         return checked
 
     name = f"{function.__module__}.{function.__qualname__}"
-    FOUND.add(name)
+    ANNOTATED.add(name)
 
     @functools.wraps(checked)
-    def noted(*arguments: Any, **options: Any) -> Any:
+    def recorded(*arguments: Any, **options: Any) -> Any:
         CALLED.add(name)
         return checked(*arguments, **options)
 
-    return noted
+    return recorded
 
 
 class RefusedByEither:
@@ -66,7 +66,7 @@ class RefusedByEither:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         is_expected = bool(self._raises.__exit__(kind, error, trace))
-        # the package may have caught the refusal and given it as the cause
+        # the package may have caught the refusal and raised its own error from it
         by_checker = isinstance(error, TypeCheckError) or "Type-check error" in str(error)
         if is_expected and self._match is not None and not by_checker:
             self._caught.match(self._match)
@@ -127,5 +127,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Prints the number of annotated functions that were called."""
     if is_typed(config):
-        line = f"{len(CALLED)} of {len(FOUND)} annotated functions were called; at least {MIN_CALLED} must be"
+        line = f"{len(CALLED)} of {len(ANNOTATED)} annotated functions were called; at least {MIN_CALLED} must be"
         terminalreporter.write_line(line)

@@ -1,9 +1,9 @@
-"""Names of the last release that moved or left the package. Each ends in one line that says where it is now.
+"""Names of the last release that moved or left the package. The error of each says where it is now.
 
 `_moved.json` has a table for each kind of name: `imports`, `commands`, `options`, `presets` and `networks`. An option,
 a preset or a network of a recipe is named "RECIPE.NAME". A row of `imports` also serves all modules below it.
 
-The import hook is the last entry of `sys.meta_path`: Python asks it only for paths that no other hook knows. Where a
+The import hook is the last entry of `sys.meta_path`: Python asks it only for paths that no other hook finds. Where a
 package has no attribute `name`, `from package import name` looks for the module `package.name`: one hook serves modules
 and exported names.
 """
@@ -14,6 +14,8 @@ from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+
+from spikebridge.errors import ConfigError
 
 
 class _MovedPathHook:
@@ -45,14 +47,9 @@ def moved(kind: str, name: str) -> str | None:
     """
     table = _tables()[kind]
     parts = name.split(".")
-    known = [name] if kind != "imports" else [".".join(parts[:n]) for n in range(len(parts), 1, -1)]
-
-    for one in known:
-        if one in table:
-            subject = one if kind == "imports" else one.rpartition(".")[2] if kind == "commands" else _spoken(kind, one)
-            return f"{subject} {table[one]}"
-
-    return None
+    paths = [name] if kind != "imports" else [".".join(parts[:n]) for n in range(len(parts), 1, -1)]
+    path = next((path for path in paths if path in table), None)
+    return None if path is None else f"{_in_words(kind, path)} {table[path]}"
 
 
 def left_networks(recipe: str, names: Iterable[str]) -> dict[str, str]:
@@ -61,9 +58,18 @@ def left_networks(recipe: str, names: Iterable[str]) -> dict[str, str]:
     return {name: line for name, line in lines.items() if line is not None}
 
 
-def _spoken(kind: str, name: str) -> str:
-    """The option, preset or network of a recipe in words."""
+def refuse_left_networks(recipe: str, names: Iterable[str]) -> None:
+    """Raises a `ConfigError` for the first network that has left a recipe."""
+    for line in left_networks(recipe, names).values():
+        raise ConfigError(line)
+
+
+def _in_words(kind: str, name: str) -> str:
+    """The name as a user wrote it; an option, a preset or a network with its recipe."""
     recipe, _, rest = name.partition(".")
+    if kind in ("imports", "commands"):
+        return name if kind == "imports" else name.rpartition(".")[2]
+
     words = {"options": f"--{rest}", "presets": f"the preset {rest!r}", "networks": f"the network {rest!r}"}
     return f"{words[kind]} of {recipe}"
 

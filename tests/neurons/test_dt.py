@@ -7,11 +7,15 @@ from torch import nn
 
 from spikebridge.errors import ConfigError
 from spikebridge.neurons import IF, LIF, Stateful
-from spikebridge.neurons.dt import bind_dt, bound_for_now, decay_of, dt_of, match_dt, unbound_layer, written
+from spikebridge.neurons.dt import bind_dt, decay_of, dt_of, format_seconds, match_dt, temporary_dt, unbound_layer
 
 
 def test_a_step_is_written_as_a_program_can_state_it() -> None:
-    assert [written(seconds) for seconds in (0.001, 1 / 240, 2 / 3)] == ["0.001", "1 / 240", "0.6666666666666666"]
+    assert list(map(format_seconds, (0.001, 1 / 240, 2 / 3))) == [
+        "0.001",
+        "1 / 240",
+        "0.6666666666666666",
+    ]
 
 
 def test_a_membrane_without_a_leak_needs_no_step() -> None:
@@ -37,7 +41,7 @@ def test_only_layers_that_depend_on_a_step_are_bound() -> None:
     match_dt("snn", module, 0.001, steps)
     assert steps == {layer: 0.001}
 
-    with bound_for_now(module, 0.001):
+    with temporary_dt(module, 0.001):
         assert layer.dt == 0.001
     assert layer.dt is None
 

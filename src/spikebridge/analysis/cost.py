@@ -35,7 +35,7 @@ from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUnit, Kernel
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
-from spikebridge.neurons.dt import bound_for_now, check_dt, dt_of
+from spikebridge.neurons.dt import check_dt, dt_of, temporary_dt
 from spikebridge.ops.modes import evaluating
 
 # several spikes may share a step: events in one bin, signed spikes; an image of larger integers is no spike train
@@ -331,7 +331,7 @@ def _run(network: nn.Module, inputs: Any, dt: float | None) -> tuple[int, float 
         _, state = network(inputs)
         return len(state.like), state.ticks * network.dt
 
-    with bound_for_now(network, dt):
+    with temporary_dt(network, dt):
         network(inputs)
         dt = dt_of(network) or dt
 
@@ -381,8 +381,7 @@ def _kernel_values(unit: HybridUnit, x: Tensor, y: Tensor) -> int:
 
     num_steps = len(x)
     if unit.form == "framed":
-        length = unit.window.length if unit.window is not None else 1
-        num_steps = len(y) // unit.outputs_per_window * (length or 1)
+        num_steps = len(y) // unit.outputs_per_window * unit.window_length
 
     taps = getattr(unit.kernel, "num_taps", 1) if unit.kept else 1
     return num_steps * (x.numel() // max(len(x), 1)) * taps

@@ -11,7 +11,7 @@ from numbers import Integral
 from typing import NamedTuple
 
 from spikebridge.errors import ConfigError, ShapeError, in_words, is_number
-from spikebridge.neurons.dt import written
+from spikebridge.neurons.dt import format_seconds
 
 _MAX_MISS = 1e-3  # base ticks by which a period or a phase may miss an integer
 
@@ -63,7 +63,7 @@ def _in_ticks(seconds: float, dt: float, what: str, minimum: int) -> int:
         raise ConfigError(
             f"{what} is {seconds:.{digits}g} s, which is {ticks:.{digits}g} base steps of {dt:g} s, but must be an "
             f"integer{' of at least 1' if minimum else ''}; choose a base step that divides every clock, for "
-            f"example dt={written(seconds / max(1, math.ceil(ticks)))}"
+            f"example dt={format_seconds(seconds / max(1, math.ceil(ticks)))}"
         )
 
     return count

@@ -86,7 +86,7 @@ class ThresholdModulation:
     """Closed neurons get a higher threshold: `v_threshold + (1 - V) v_t` (R. Zhao et al., 2022, eq. 19).
 
     Args:
-        v_t: how much higher a closed neuron's threshold is, above 0.
+        v_t: rise of a closed neuron's threshold, above 0.
 
     Example:
         >>> import torch

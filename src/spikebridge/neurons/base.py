@@ -29,8 +29,8 @@ class Stateful(Quantified):
     declared with `Quantity`, and are listed in `modulable`; a container lists those of its layers in `modulable_paths`.
     Further inputs are keyword arguments of `step` with names of their own, `step(x_t, state, *, motion, **modulation)`.
 
-    A layer whose numbers depend on the step of its clock has an attribute `dt` [s], None until it is known: a network
-    or a `Sequential(dt=...)` binds it.
+    A layer whose numbers depend on the step of its clock has an attribute `dt` [s], None until a network or a
+    `Sequential(dt=...)` binds it.
     """
 
     dt: float | None = None
@@ -52,7 +52,7 @@ class Stateful(Quantified):
         raise NotImplementedError
 
     def step(self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Any) -> tuple[Outputs, State]:
-        """One step: `x_t` and a state to `y_t` `(B, *M)` and the next state; where `forward` is given, by that.
+        """One step: `x_t` and a state to `y_t` `(B, *M)` and the next state; a subclass may define `forward` instead.
 
         A part of a network may give several tensors by name: a dict or a NamedTuple of `(B, *M)`.
         """
@@ -63,7 +63,7 @@ class Stateful(Quantified):
         return first_step(y), state
 
     def forward(self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any) -> tuple[Outputs, State]:
-        """A whole sequence, from a given or the initial state; see `scan` for modulation."""
+        """A whole sequence, from a state or the initial one; see `scan` for modulation."""
         return scan(self, x, state, **modulation)
 
     def advance(self, x_t: Shaped[Tensor, "B *N"], state: State, effects: RowEffects) -> tuple[Outputs, State]:
@@ -82,7 +82,7 @@ class Stateful(Quantified):
         Args:
             ndim: axes of the signal.
             modulation: by name.
-            is_first: whether the call begins a stream, so that values under modulation are checked.
+            is_first: true if the call begins a stream, so that values under modulation are checked.
         """
         values = {name: getattr(self, name) for name in self.modulable}
         if modulation:

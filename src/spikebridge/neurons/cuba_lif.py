@@ -39,7 +39,7 @@ def cuba_lif_step(
         state: membranes and currents after the last step.
         decay: `exp(-dt / tau)` of the membrane.
         decay_syn: `exp(-dt / tau_syn)` of the current.
-        v_threshold: where a spike is fired.
+        v_threshold: the membrane at which a neuron fires.
         v_leak: membrane at rest.
         r: membrane a unit of current.
         firing: `v_reset`, `reset`, `surrogate` and `detach_reset`, as in `fire_and_reset`.

@@ -1,4 +1,4 @@
-"""The step of a layer's clock, `dt` [s]: written once, in the network, and bound to the layers that depend on it.
+"""The step of a layer's clock, `dt` [s]: stated once, in the network, and bound to the layers that depend on it.
 
 A layer may be built without it. `HybridNetwork` gives each layer the period of its clock, `Sequential(dt=...)` its own;
 where a layer has one already, the two must agree.
@@ -19,7 +19,7 @@ from spikebridge.neurons.quantity import Value
 _TOLERANCE = 1e-6  # of a step: two clocks in decimals of six digits are one
 
 
-def written(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """A time as a program can state it without loss [s]: '0.001', '1 / 240'."""
     number = float(f"{seconds:.12g}")
     if abs(number - seconds) <= 1e-15 * seconds and len(repr(number)) <= 12:
@@ -36,7 +36,7 @@ def check_dt(who: str, dt: Any) -> None:
         raise ConfigError(f"{who} needs dt > 0 s, the step of its clock, but got {in_words(dt)}")
 
 
-def known_dt(layer: Stateful) -> float:
+def required_dt(layer: Stateful) -> float:
     """The step of a layer's clock [s], or a `ConfigError` if it has none yet."""
     if layer.dt is None:
         who = type(layer).__name__
@@ -59,9 +59,9 @@ def decay_of(tau: Value, dt: float | None) -> Value:
 
 
 def decay_per_step(layer: Stateful, tau: Value) -> Value:
-    """The share of a membrane after one step of a layer's clock, or a `ConfigError` if its step is not known."""
+    """The share of a membrane after one step of a layer's clock, or a `ConfigError` if it has none yet."""
     leaks = isinstance(tau, Tensor) or tau != math.inf
-    return decay_of(tau, known_dt(layer) if leaks else layer.dt)
+    return decay_of(tau, required_dt(layer) if leaks else layer.dt)
 
 
 def dt_of(module: nn.Module) -> float | None:
@@ -76,7 +76,7 @@ def unbound_layer(module: nn.Module) -> str | None:
 
 
 def match_dt(name: str, module: nn.Module, dt: float, steps: dict[Stateful, float]) -> None:
-    """Adds the layers of a module that are to be bound to its step [s], or raises if one has another step."""
+    """Adds the layers of a module that will be bound to its step [s], or raises if one has another step."""
     for path, layer in module.named_modules():
         if not isinstance(layer, Stateful):
             continue
@@ -84,10 +84,11 @@ def match_dt(name: str, module: nn.Module, dt: float, steps: dict[Stateful, floa
         step = steps.get(layer) if layer.dt is None else layer.dt
         if step is not None and abs(step - dt) > _TOLERANCE * dt:
             where = f" at {path!r}" if path else ""
-            who = f"its {type(layer).__name__}{where}"
+            period = format_seconds(dt)
             raise ConfigError(
-                f"{name!r} runs every {written(dt)} s, but {who} has dt={written(step)} s; set dt={written(dt)}, or "
-                "leave dt out, since the clock gives it (a layer of two clocks needs two copies)"
+                f"{name!r} runs every {period} s, but its {type(layer).__name__}{where} has "
+                f"dt={format_seconds(step)} s; set dt={period}, or leave dt out, since the clock gives it (a layer of "
+                "two clocks needs two copies)"
             )
 
         if layer.dt is None and layer.uses_dt:
@@ -106,7 +107,7 @@ def bind_dt(name: str, module: nn.Module, dt: float) -> list[Stateful]:
 
 
 @contextmanager
-def bound_for_now(module: nn.Module, dt: float | None) -> Iterator[None]:
+def temporary_dt(module: nn.Module, dt: float | None) -> Iterator[None]:
     """As `bind_dt`, until the end of a `with` block; None binds nothing."""
     layers = [] if dt is None else bind_dt(type(module).__name__, module, dt)
     try:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 from torch import Tensor
 
 from spikebridge.axes import Step
-from spikebridge.neurons.dt import known_dt
+from spikebridge.neurons.dt import required_dt
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Names, Quantity, Value
 from spikebridge.neurons.surrogate import Arctan, Surrogate, check_surrogate
@@ -121,4 +121,4 @@ class Izhikevich(Neuron):
         return IzhikevichState(v=v, u=v * self.b)
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
-        return {**quantities, "dt_ms": 1000.0 * known_dt(self), "surrogate": self.surrogate}
+        return {**quantities, "dt_ms": 1000.0 * required_dt(self), "surrogate": self.surrogate}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spikebridge.axes import Step
 from spikebridge.errors import ConfigError, did_you_mean, in_words, is_number
-from spikebridge.neurons.dt import known_dt
+from spikebridge.neurons.dt import required_dt
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Names, Quantity, Value, names_to_learn
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate, check_surrogate
@@ -103,7 +103,7 @@ def lif_step(
         x_t: input current.
         state: membranes (and refractory steps left) after the last step.
         decay: `exp(-dt / tau)`, 0 to 1.
-        v_threshold: where a spike is fired.
+        v_threshold: the membrane at which a neuron fires.
         v_leak: membrane at rest.
         r: membrane a unit of input.
         refractory: steps after a spike in which a neuron neither integrates nor fires.
@@ -200,7 +200,7 @@ class LIF(FiringNeuron):
     Args:
         tau: membrane time constant [s], above 0; `inf` is a neuron without leak.
         dt: step of the layer's clock [s]; None where a network or `Sequential` binds it.
-        v_threshold: where a spike is fired.
+        v_threshold: the membrane at which a neuron fires.
         v_reset: membrane after a reset to a value.
         v_leak: membrane at rest, also the initial one.
         r: membrane a unit of input.
@@ -245,7 +245,7 @@ class LIF(FiringNeuron):
         if self.refractory_time == 0:
             return 0
 
-        dt = known_dt(self)
+        dt = required_dt(self)
         if self.refractory_time <= dt / 2:
             raise ConfigError(
                 f"{type(self).__name__} has a refractory time of {self.refractory_time} s, at most half a step of {dt} "

@@ -28,7 +28,7 @@ class Memoryless(Neuron):
     """A spike where the input reaches the threshold: `LIF` with decay 0.
 
     Args:
-        v_threshold: where a spike is fired.
+        v_threshold: the membrane at which a neuron fires.
         r: membrane a unit of input.
         surrogate: derivative of the spike.
         learn: quantities that are trained.

@@ -155,7 +155,7 @@ class Neuron(Stateful):
             x: the signal, `(T, B, C, Y, X)` where it is pooled; the values of a donated one are undefined afterwards.
             state: from an earlier part of the stream, or None.
             modulation: by name.
-            size: windows of a max pooling side by side behind the neurons, or their height and width.
+            size: side of the windows of a non-overlapping max pooling after the neurons, or their height and width.
             donated: the memory of the signal may be used.
 
         Example:
@@ -212,13 +212,13 @@ class Neuron(Stateful):
         return torch.stack(outputs), state
 
     def _spec(self, x: Tensor, state: State, arguments: dict[str, Any]) -> NeuronSpec | None:
-        """The neuron as `run_sequence` knows it, for the same numbers at once; None if only the loop gives them."""
+        """The neuron as `run_sequence` takes it, for the same numbers at once; None if only the loop gives them."""
         if not self.follows_spec:
             return None
-        # a compiler does not know the number of steps
+        # for a compiler the number of steps is a symbol
         if not torch.compiler.is_compiling() and x.shape[0] < min(selection.MIN_STEPS.values()):
             return None
-        # the whole forms know neither a refractory time nor a membrane without reset
+        # the whole forms have neither a refractory time nor a membrane without reset
         if getattr(state, "wait", None) is not None or arguments.get("reset") == "none":
             return None
 
@@ -243,6 +243,7 @@ class Neuron(Stateful):
         self, x: Tensor, state: State, modulation: Mapping[str, Modulated]
     ) -> tuple[Tensor, State, dict[str, Any]]:
         """A signal in working precision, the state before it, and the arguments of the step function."""
+        # asked here first, so that a right call enters no other file
         if not isinstance(x, Tensor) or x.ndim < 2:
             refuse_timeless(self, x)
         if not x.is_floating_point():
@@ -336,7 +337,7 @@ def _pooled(y: Tensor, size: Size | None) -> Tensor:
 
 
 def _may_be_nan(v: Tensor) -> bool:
-    """True if a membrane may be NaN: known on a CPU, where reading one number waits for nothing."""
+    """True if a membrane may be NaN; a CPU tells exactly, where reading one number waits for nothing."""
     # is_compiling first: what stands after it is never traced
     if torch.compiler.is_compiling() or type(v) is not Tensor or torch._C._are_functorch_transforms_active():
         return False  # a tracer has no values
@@ -368,7 +369,7 @@ def refuse_not_finite(layer: nn.Module, v: Tensor) -> None:
 
 
 def fusable_pool_size(layer: nn.Module, after: nn.Module) -> Size | None:
-    """The windows of a max pooling side by side behind a layer of neurons, if no hook needs the output in between."""
+    """The windows of a non-overlapping max pooling after a layer, if no hook needs the output in between."""
     size = windows_of(after) if is_plain_neuron(layer) else None
     return None if size is None or has_hooks(after) else size
 

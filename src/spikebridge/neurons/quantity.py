@@ -1,7 +1,7 @@
 """Physical quantities of a layer (time constants, thresholds, gains) and effects on them.
 
 A quantity is a float, a tensor (one value a neuron), or learned. It reaches the computation as an argument, so a
-modulated quantity is an argument that came from elsewhere: nothing is ever written into the module.
+modulated quantity is an argument from another place: nothing is ever written into the module.
 
 All three are in the `state_dict()` of a `Quantified` module, a float as a float64 tensor on the CPU: it computes as a
 float, without a read back from a device, and is saved and loaded to the bit.

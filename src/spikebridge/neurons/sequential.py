@@ -18,7 +18,7 @@ from spikebridge.neurons.base import (
 )
 from spikebridge.neurons.dt import bind_dt, check_dt
 from spikebridge.neurons.neuron import Neuron, fusable_pool_size, is_plain_neuron
-from spikebridge.neurons.state import State, TupleForm, check_state, refuse_other_form, with_path
+from spikebridge.neurons.state import State, TupleForm, check_state, refuse_other_form, state_remedy, with_path
 from spikebridge.neurons.stateless import modulated, outputs_over_time, over_time, refuse_hidden_state
 from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.layers.linear import linear
@@ -128,8 +128,8 @@ class Sequential(Stateful):
         refuse_other_form(self, state, TupleForm(SequentialState, {"layers": None}))
         if len(state.layers) != len(self):
             raise StateError(
-                f"Sequential got a state of {len(state.layers)} layers, but has {len(self)}; give the state that it "
-                "returned for the same stream, or None for a new stream",
+                f"Sequential got a state of {len(state.layers)} layers, but has {len(self)}; "
+                f"{state_remedy('Sequential')}",
                 self,
             )
 
@@ -217,8 +217,8 @@ def _refuse_missing(layer: nn.Module, state: State, x: Tensor) -> None:
             check_state(layer, None, x)
     elif state is not None:
         raise StateError(
-            f"{type(layer).__name__} has no state, but the state holds a {type(state).__name__} for it; give the state "
-            "that this Sequential returned for the same stream, or None for a new stream",
+            f"{type(layer).__name__} has no state, but the state holds a {type(state).__name__} for it; "
+            f"{state_remedy('Sequential')}",
             layer,
         )
 

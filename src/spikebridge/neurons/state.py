@@ -222,7 +222,7 @@ def _refuse_tensor(layer: nn.Module, value: State, form: TensorForm, path: str) 
 def _other(layer: nn.Module, path: str, state: State, expected: str) -> StateError:
     """The error of a state, or a field of it, that is not what was expected."""
     is_pair = type(state) is tuple and len(state) == 2 and isinstance(state[0], Tensor | dict)
-    remedy = "it looks like (output, state): give its second item" if is_pair else _REMEDY
+    remedy = "it looks like (output, state): give its second item" if is_pair else state_remedy("layer")
     return StateError(f"{type(layer).__name__} got {_name(path, _describe(state))}, not {expected}; {remedy}", layer)
 
 
@@ -243,7 +243,9 @@ def _describe(state: State) -> str:
     return f"a {kind} of {len(state)}" if is_plain else kind
 
 
-_REMEDY = "give the state that this layer returned for the same stream, or None for a new stream"
+def state_remedy(owner: str) -> str:
+    """The advice in errors of a state of another stream; `owner` is the kind of module that made it."""
+    return f"give the state that this {owner} returned for the same stream, or None for a new stream"
 
 
 def with_path(error: StateError, container: nn.Module) -> StateError:
@@ -265,7 +267,7 @@ def save_state(path: Path | str, state: State) -> None:
 
     Args:
         path: ends in `.safetensors` by convention.
-        state: what a layer, a unit or a network returned; without its gradients.
+        state: the state that a layer, a unit or a network returned; its gradients are left out.
 
     Raises:
         ConfigError: it holds something that is no tensor, number, text or None, or a type that cannot be loaded again.
@@ -293,10 +295,10 @@ def load_state(path: Path | str, device: torch.device | str = "cpu") -> State:
 
     Args:
         path: the file.
-        device: of its tensors.
+        device: the device of its tensors.
 
     Raises:
-        DataError: there is no such file, it is damaged or holds no state, or it holds a type that is not known here:
+        DataError: there is no such file, it is damaged or holds no state, or it holds a type that is not imported:
             import the module that defines it.
     """
     from safetensors import SafetensorError, safe_open

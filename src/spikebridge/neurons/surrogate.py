@@ -20,7 +20,7 @@ from spikebridge.errors import ConfigError, in_words, is_positive
 
 
 def _fired(x: Tensor) -> Tensor:
-    """1 where `x >= 0`, else 0; NaN stays NaN, which would be silence without an error."""
+    """1 where `x >= 0`, else 0; NaN stays NaN, since as a 0 it would be silence without an error."""
     if torch.compiler.is_compiling():
         return (x >= 0).to(x.dtype)  # exported networks compare only
     # -1 below 0, else 0, then 1 is added: a mask of truth values would have to be converted, most of the time
@@ -76,7 +76,7 @@ class Surrogate:
     """A step with a stated derivative. Subclasses give `derivative`.
 
     Args:
-        width: how far around the threshold gradients flow, in units of the membrane.
+        width: distance around the threshold over which gradients flow, in units of the membrane.
     """
 
     width: float = 1.0

@@ -33,12 +33,12 @@ MIN_STEPS = {"native": 2, "torch": 4}  # of a sequence
 _MAX_POOL_ROW = 2**14  # columns of a row of pooling windows that stay in the nearest cache
 _MAX_WINDOW = 255  # places of a pooling window, so that a byte holds one
 _MIN_LINEAR_OUTPUTS = 64
-LINEAR_WORK = 2**21
+LINEAR_WORK = 2**21  # products
 _MAX_LINEAR_INPUTS = 2**18
 _MIN_CONV_OUTPUTS = 32
 _MIN_CONV_TAPS = 48
-CONV_WORK = 2**22
-_LANES = 16
+CONV_WORK = 2**22  # products
+_LANES = 16  # channels that fill a vector, as in plain C
 _MAX_TAPS = 39  # weights of an output; up to here their gradient is faster as sums than by oneDNN
 SMALL_STEP = 4096  # numbers of a step, so few that an operation costs more than its numbers
 LARGE_SIGNAL = 2**21  # numbers, so many that a loop, which stacks its steps, waits for memory
@@ -101,9 +101,9 @@ class Path:
 
     Args:
         name: `native` (plain C), `torch`, `custom_op` (one operator of a compiled network), or `reference`.
-        when: which calls it supports and is profitable for, in words.
-        supports: whether it gives the right numbers for a call.
-        is_profitable: whether it is faster than the paths after it.
+        when: the calls that it supports and is profitable for, in words.
+        supports: true if it gives the right numbers for a call.
+        is_profitable: true if it is faster than the paths after it.
     """
 
     name: str
@@ -141,8 +141,7 @@ def select(operation: str | Operation, *call: Any) -> str:
 
 
 def _is_eager(x: Tensor) -> bool:
-    """True if a plain tensor is computed now: no compiler, no `torch.func` transform, no forward gradient, no
-    `reference()`."""
+    """True if a plain tensor is computed now, outside compilers, transforms, forward gradients and `reference()`."""
     # is_compiling first: what stands after it is never traced
     if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
         return False
@@ -152,8 +151,8 @@ def _is_eager(x: Tensor) -> bool:
 
 def is_native(x: Tensor, *more: torch.dtype) -> bool:
     """True if the native library is there and takes the numbers of a signal: float32 (or `more`) on a CPU."""
-    known = x.is_cpu and (x.dtype == torch.float32 or x.dtype in more) and x.numel() > 0
-    return known and not _is_without_native() and library().steps is not None
+    is_taken = x.is_cpu and (x.dtype == torch.float32 or x.dtype in more) and x.numel() > 0
+    return is_taken and not _is_without_native() and library().steps is not None
 
 
 def is_plain_training(x: Tensor, weight: Tensor) -> bool:
@@ -170,7 +169,7 @@ def is_plain_training(x: Tensor, weight: Tensor) -> bool:
 
 
 def is_exportable(surrogate: SurrogateGradient | None) -> bool:
-    """True if a surrogate is known from the name of its class and its width, so that an operator can hold it.
+    """True if the name of its class and its width define a surrogate, so that an operator can hold it.
 
     Example:
         >>> from spikebridge.neurons import Arctan
@@ -223,8 +222,8 @@ def _native_pooled(x: Tensor, spec: NeuronSpec, size: Size) -> bool:
         return False
 
     layout = layout_of(x)
-    fits = 0 < size[0] <= x.shape[3] and 0 < size[1] <= x.shape[4]
-    fits = fits and size[0] * x.shape[4] * x.shape[2] <= _MAX_POOL_ROW
+    channels, height, width = x.shape[2:]
+    fits = 0 < size[0] <= height and 0 < size[1] <= width and size[0] * width * channels <= _MAX_POOL_ROW
 
     return fits and layout is not None and layout.axes == (0, 1, 3, 4, 2) and x.shape[0] >= MIN_STEPS["native"]
 
@@ -262,8 +261,8 @@ def convolved_size(
 
 def _own_convolution(x: Tensor, layer: nn.Conv2d) -> bool:
     """True if the gradients of a convolution are the package's: zeros as padding, channels last, plain training."""
-    known = layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and x.ndim == 4
-    return known and is_plain_training(x, layer.weight) and layer.weight.is_contiguous(memory_format=CHANNELS_LAST)
+    has_zeros = layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and x.ndim == 4
+    return has_zeros and is_plain_training(x, layer.weight) and layer.weight.is_contiguous(memory_format=CHANNELS_LAST)
 
 
 def _native_convolution(x: Tensor, layer: nn.Conv2d) -> bool:
@@ -288,7 +287,7 @@ def has_few_taps(weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool
 
 
 def runs_in_one_pass(x: Tensor, *numbers: Value) -> bool:
-    """True if plain C runs sums of a signal in one pass, given out as the signal lies."""
+    """True if plain C runs sums of a signal in one pass, with results in the layout of the signal."""
     return (
         not torch.compiler.is_compiling()
         and supports_one_pass(x, *numbers)
@@ -350,7 +349,7 @@ def without_call(module: nn.Module | None) -> Callable[..., Any] | None:
 
 
 def _has_global_hooks() -> bool:
-    """True if there are hooks of all modules."""
+    """True if there are hooks that run for every module."""
     # PyTorch has no function that asks for them
     if nn_module._global_forward_hooks or nn_module._global_forward_pre_hooks:
         return True

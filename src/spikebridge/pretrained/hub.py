@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from spikebridge.data.io.atomic import atomic_folder, is_disk_full, write_text
+from spikebridge.data.io.atomic import atomic_folder, check_new, is_disk_full, write_text
 from spikebridge.data.io.json_text import read_json
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle, digest_of, leads_out
 from spikebridge.errors import ConfigError, DataError, import_extra
@@ -73,8 +73,7 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
 def pull(repository: str, out: Path) -> Path:
     """Downloads a run or a bundle from `owner/name` into a new folder, whole or not at all; every hash is checked."""
     _check_name(repository)
-    if out.exists():
-        raise ConfigError(f"{out} is there already; name another folder or remove it first")
+    check_new(out)
 
     with atomic_folder(out) as draft, TemporaryDirectory() as place:
         with _one_line(repository):

@@ -1,6 +1,6 @@
 """Recipes and what is done with any of them: loading, training, sweeps, evaluation, streams, quantisation.
 
-What it offers stands in `__init__.pyi`; a name is imported when it is first used.
+Its exports are listed in `__init__.pyi`; a name is imported when it is first used.
 """
 
 import lazy_loader

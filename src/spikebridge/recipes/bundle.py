@@ -69,7 +69,5 @@ def load_of_bundle(bundle: "Bundle") -> "NetworkLoad":
         if link.numbers is not None and link.source in memory:
             memory[link.source] += manifest.files[link.numbers].size
 
-    numbers = bundle.numbers(manifest.sample.file)
-    inputs = {name: torch.from_numpy(numbers[f"inputs.{name}"].copy()) for name in manifest.inputs}
-
+    inputs = {name: torch.from_numpy(x.copy()) for name, x in bundle.sample_inputs().items()}
     return measure_load(rebuild(bundle), inputs, memory)

@@ -18,7 +18,10 @@ def write_comparison(folders: Sequence[Path], path: Path) -> None:
     for folder, name in zip(folders, names, strict=True):
         run = Run.open(folder)
         metrics = {child: inner.metrics.rows() for child, inner in run.children().items()}
-        metrics |= {run.recipe: rows} if (rows := run.metrics.rows()) else {}
+        rows = run.metrics.rows()
+        if rows:
+            metrics[run.recipe] = rows
+
         results = run.results() if run.finished else None
         title = name if names.count(name) == 1 else str(folder)
         records.append(RunRecord(title, run.config, results, run.environment(), metrics))

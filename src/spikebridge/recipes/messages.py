@@ -1,17 +1,17 @@
-"""One line on stderr, and the line about a failure."""
+"""Messages of the program: a line on stderr, and the line about a failure."""
 
 import sys
 
 from spikebridge.errors import SpikebridgeError, printable
 from spikebridge.recipes.load import line_in_recipe_file
 
-_MAX_LETTERS = 1000
+_MAX_CHARACTERS = 1000
 
 
 def status(line: str) -> None:
     """Prints one line to stderr; a long one, such as with a value of a damaged file, is cut."""
     text = printable(line)
-    text = text if len(text) <= _MAX_LETTERS else f"{text[: _MAX_LETTERS - 3]}..."
+    text = text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 3]}..."
     print(text, file=sys.stderr, flush=True)
 
 

@@ -25,7 +25,7 @@ class Listing:
 
 
 class OptionOutline(NamedTuple):
-    """The options of a dataclass of settings, as typed without dashes, each with its choices (none: any value)."""
+    """The options of a dataclass of settings, without dashes, each with its choices (none: any value)."""
 
     options: dict[str, tuple[str, ...]]
     renamed: dict[str, str]
@@ -37,11 +37,11 @@ class _BlockKind(NamedTuple):
 
     folder: str
     bases: tuple[str, ...]
-    but: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
 
 
 BLOCKS = {
-    "neurons": _BlockKind("neurons", ("Stateful",), but=("Neuron", "FiringNeuron", "Sequential")),
+    "neurons": _BlockKind("neurons", ("Stateful",), excluded=("Neuron", "FiringNeuron", "Sequential")),
     "surrogates": _BlockKind("neurons", ("Surrogate",)),
     "windows": _BlockKind("hybrid", ("Window",)),
     "kernels": _BlockKind("hybrid", ("Kernel",)),
@@ -58,7 +58,7 @@ def list_recipes() -> list[Listing]:
 
 def list_building_blocks(kind: str) -> list[Listing]:
     """The building blocks of a kind of `BLOCKS`, in the order of their export."""
-    folder, bases, but = BLOCKS[kind]
+    folder, bases, excluded = BLOCKS[kind]
     classes = _classes(folder)
     exports = _Source.read(_PACKAGE / folder / "__init__.py").names
 
@@ -66,7 +66,7 @@ def list_building_blocks(kind: str) -> list[Listing]:
         parents = [ast.unparse(base) for base in classes[name].bases] if name in classes else []
         return any(parent in bases or derives(parent) for parent in parents)
 
-    return [Listing(name, _first_line(classes[name])) for name in exports if name not in but and derives(name)]
+    return [Listing(name, _first_line(classes[name])) for name in exports if name not in excluded and derives(name)]
 
 
 # several kinds share a folder

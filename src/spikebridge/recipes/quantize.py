@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spikebridge.analysis.cost import count_cost
 from spikebridge.analysis.energy import energy, hardware_profile, joules
-from spikebridge.data.io.atomic import atomic_folder, write_text
+from spikebridge.data.io.atomic import atomic_folder, check_new, write_text
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.trace import record_trace
 from spikebridge.deploy.c.export import WrittenC, write_c
@@ -55,8 +55,8 @@ def quantize_run(
 
     Without `out` no folder is made. Gives a row for each network, and the signals that were clipped.
     """
-    if out is not None and out.exists():
-        raise ExportError(f"{out} is there already; name another folder or remove it first")
+    if out is not None:
+        check_new(out, ExportError)
 
     bundle = None if options.bundle is None else _bundle_of(options.bundle, run)
     if bundle is not None and options.network is None:
@@ -97,15 +97,13 @@ def run_to_c(
     progress: Callable[[str], None] = lambda line: None,
 ) -> WrittenC:
     """Quantises a trained network of a run, by default the first one, to 8 bits, and writes the integer model as C."""
-    if out.exists():
-        raise ExportError(f"{out} is there already; name another folder or remove it first")
-
+    check_new(out, ExportError)
     plan = _plan(recipe, run.config_as(recipe.Config), QConfig(), options)
     _, network = next(_quantized(recipe, run, plan, options, progress))
     trace = record_trace(network.quantized, network.samples, network.ticks)
-    known = {kind: {name: x.numpy() for name, x in values.items()} for kind, values in trace._asdict().items()}
+    signals = {kind: {name: x.numpy() for name, x in values.items()} for kind, values in trace._asdict().items()}
     samples = {name: x.numpy() for name, x in network.samples.items()}
-    inputs = integer_inputs(network.model, samples, known, f"{run.path}")
+    inputs = integer_inputs(network.model, samples, signals, f"{run.path}")
 
     return write_c(network.model, inputs, network.ticks, out)
 

@@ -21,7 +21,7 @@ from spikebridge.training.run.run import Run
 _log = logging.getLogger(__name__)
 
 _WEIGHTS = "weights.safetensors"
-_LEFT_BY_TRAINING = (_WEIGHTS, "metrics.jsonl", "results.json")
+_TRAINING_FILES = (_WEIGHTS, "metrics.jsonl", "results.json")
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class Target:
             return None
 
         # a folder that was only begun has settings alone
-        again = resume_command(self.run.recipe, self.word)
+        command = resume_command(self.run.recipe, self.word)
         files = [file for file in self.run.path.rglob("*") if file.is_file()]
-        if any(file.parent.name == "checkpoint" or file.name in _LEFT_BY_TRAINING for file in files):
-            return f"interrupted: the training of {self.word} has not ended; `{again}` resumes it"
+        if any(file.parent.name == "checkpoint" or file.name in _TRAINING_FILES for file in files):
+            return f"interrupted: the training of {self.word} has not ended; `{command}` resumes it"
 
-        return f"untrained: {self.word} was started, but holds no weights yet; `{again}` trains it"
+        return f"untrained: {self.word} was started, but holds no weights yet; `{command}` trains it"
 
     def networks(self, name: str | None = None) -> dict[str, Any]:
         """The recipe's networks by name, untrained, or only the one that is named."""
@@ -106,8 +106,8 @@ class Target:
         rows = []
 
         for number, (network_name, network) in enumerate(networks.items(), start=1):
-            # a recipe knows best how its weights are kept
             run = self._run_of(network_name)
+            # a recipe may keep its weights in a form of its own
             if run is not None and defines(self.recipe, "trained"):
                 network = self.trained_network(network_name)[1]
             elif run is not None:
@@ -149,9 +149,9 @@ def resolve_target(word: str, own: OwnRecipe = _PACKAGED, network: str | None = 
     A network that the recipe does not have is refused before PyTorch is imported.
     """
     recipe, run = _resolved(word, own)
-    known = network_names(recipe)
-    if network is not None and known and network not in known:
-        raise ConfigError(_unknown_network(word, recipe, network, known))
+    names = network_names(recipe)
+    if network is not None and names and network not in names:
+        raise ConfigError(_unknown_network(word, recipe, network, names))
 
     module = load_recipe(recipe)
     return Target(word, module, default_settings(module)) if run is None else _with_run(word, module, run)
@@ -208,8 +208,8 @@ def _with_left_network(run: Run) -> ConfigError | None:
     return None if line is None else ConfigError(f"{run.path}: {line}")
 
 
-def _unknown_network(word: str, recipe: str, name: str, known: Iterable[str]) -> str:
-    return moved("networks", f"{recipe}.{name}") or f"{word} has no network {name!r}: {did_you_mean(name, known)}"
+def _unknown_network(word: str, recipe: str, name: str, networks: Iterable[str]) -> str:
+    return moved("networks", f"{recipe}.{name}") or f"{word} has no network {name!r}: {did_you_mean(name, networks)}"
 
 
 def _recipe_of_run(run: Run, own: OwnRecipe) -> str:
@@ -237,7 +237,7 @@ def _recipe_of_run(run: Run, own: OwnRecipe) -> str:
 
 
 def _check_digest(run: Run, word: str, edited: bool) -> None:
-    """Refuses a recipe file that is not the one with which a run was started, unless it is known to be edited."""
+    """Raises if a recipe file is not the one with which a run was started, and was not accepted as `edited`."""
     digest = recipe_digest(word)
     if run.recipe_digest is None:
         warnings.warn(f"{run.path} has no hash of its recipe; {word} is taken unchecked", stacklevel=2)

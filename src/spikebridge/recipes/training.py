@@ -46,7 +46,7 @@ def train_recipe(
 
 
 def _train(recipe: Recipe, word: str, settings: Any, run: Run, quiet: bool) -> Trained:
-    again = resume_command(word, str(run.path))
+    command = resume_command(word, str(run.path))
     try:
         # a recipe without progress takes no `quiet`
         results = recipe.train(settings, run, **({"quiet": True} if quiet else {}))
@@ -54,7 +54,7 @@ def _train(recipe: Recipe, word: str, settings: Any, run: Run, quiet: bool) -> T
             return Trained(None, None)
         report = recipe.report(run)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; `{again}` resumes") from None
+        raise KeyboardInterrupt(f"stopped; `{command}` resumes") from None
     except SpikebridgeError:
         # settings that were refused at once leave no folder
         run.discard()
@@ -65,7 +65,7 @@ def _train(recipe: Recipe, word: str, settings: Any, run: Run, quiet: bool) -> T
         # every file is written in whole or not at all, so the last checkpoint is good
         raise DataError(
             f"{error.filename or run.path}: {error.strerror}; the run is whole up to its last checkpoint: free some "
-            f"space, then `{again}` resumes"
+            f"space, then `{command}` resumes"
         ) from error
 
     return Trained(results, report if report is not None and Path(report).is_file() else None)
@@ -86,10 +86,10 @@ def initial_settings(recipe: Recipe, word: str, preset: str | None = None, resum
     return default_settings(recipe)
 
 
-def unknown_preset(recipe: str, preset: str, known: Any) -> str:
+def unknown_preset(recipe: str, preset: str, presets: Any) -> str:
     """The line about a preset that a recipe does not have."""
     line = moved("presets", f"{recipe}.{preset}")
-    return line or f"{recipe} has no preset {preset!r}: {did_you_mean(preset, known)}"
+    return line or f"{recipe} has no preset {preset!r}: {did_you_mean(preset, presets)}"
 
 
 def run_folder(recipe: str, resume: bool) -> Path:
@@ -97,7 +97,7 @@ def run_folder(recipe: str, resume: bool) -> Path:
     if "RANK" in os.environ:
         raise ConfigError("several processes were started together: name the run folder they share (--out)")
 
-    # a process that the first one started finds the folder made already
+    # a process that the first one started finds the folder already
     resume = resume or not is_first_process()
     stem = Path(recipe).stem
     names = [stem]

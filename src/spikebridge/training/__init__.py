@@ -1,6 +1,6 @@
 """Training in phases, run folders, checkpoints, continual learning.
 
-What it offers stands in `__init__.pyi`; a name is imported when it is first used.
+Its exports are listed in `__init__.pyi`; a name is imported when it is first used.
 """
 
 import lazy_loader

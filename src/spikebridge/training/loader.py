@@ -46,7 +46,7 @@ class LoadedBatch(NamedTuple):
 
 @runtime_checkable
 class BatchSource(Protocol):
-    """The batches of every epoch of a phase; numbers are None where the data set does not know them."""
+    """The batches of every epoch of a phase; numbers are None where the data set has no length."""
 
     @property
     def num_samples(self) -> int | None: ...

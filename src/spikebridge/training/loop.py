@@ -82,7 +82,7 @@ def fit(
             workers; a map-style data set or an `IterableDataset`, also one larger than memory; `Batches` or your own
             class with `select`. Its batches are the arguments of the objective.
         settings: seed, batch size, devices, precision.
-        run: where metrics and checkpoints go; a checkpoint that it holds is resumed. A run serves one training; for
+        run: folder of metrics and checkpoints; a checkpoint that it holds is resumed. A run serves one training; for
             several take `run.child(NAME)`. None writes nothing.
         validate: measures the network after every epoch, in eval mode, without gradients or a change of the random
             generators, on every process; its numbers go into the row as `validation/NAME`. See `evaluate`.
@@ -90,7 +90,7 @@ def fit(
         callbacks: are called at four moments, in this order: early stopping, best weights, loggers, your own.
 
     Returns:
-        the rows, as in metrics.jsonl: one an epoch with kind, phase, epoch, step, lr, loss and metrics.
+        The rows, as in metrics.jsonl: one an epoch with kind, phase, epoch, step, lr, loss and metrics.
 
     Raises:
         ConfigError: phases, names or settings that cannot be meant, a checkpoint of another network or training, or a

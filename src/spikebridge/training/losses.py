@@ -26,7 +26,7 @@ def rate_loss(spikes: Float[Tensor, "T B C"], labels: Int[Tensor, " B"]) -> Floa
     """Cross-entropy with the spike counts of the classes as logits: the neuron of the class should fire most.
 
     Args:
-        spikes: of one output neuron a class.
+        spikes: spikes of one output neuron a class.
         labels: classes.
 
     Raises:
@@ -47,7 +47,7 @@ def rate_target_loss(
     """Mean squared error of the firing rates from target rates; it keeps every neuron alive.
 
     Args:
-        spikes: of one output neuron a class.
+        spikes: spikes of one output neuron a class.
         labels: classes.
         correct: target rate of the neuron of the class [spikes a step].
         incorrect: target rate of the others [spikes a step].
@@ -79,7 +79,7 @@ def first_spike_loss(
     """Cross-entropy with `-t / tau` as logits, t the times of the first spikes: the class should spike first.
 
     Args:
-        spikes: of one output neuron a class.
+        spikes: spikes of one output neuron a class.
         labels: classes.
         dt: length of a step [s].
         tau: a lead of this time over another class makes the class e times as probable [s].
@@ -105,7 +105,7 @@ def membrane_loss(v: Float[Tensor, "T B C"], labels: Int[Tensor, " B"], *, over:
     """Cross-entropy with membrane potentials as logits, of a read-out that does not spike (`Integrator`).
 
     Args:
-        v: of one output neuron a class.
+        v: membranes of one output neuron a class.
         labels: classes.
         over: the logits are the `"mean"` over time, the `"max"`, or those of the `"last"` step.
 
@@ -152,7 +152,7 @@ def membrane_accuracy(
     """The share of samples whose class has the highest membrane potential; a tie of k classes counts 1/k.
 
     Args:
-        v: of one output neuron a class.
+        v: membranes of one output neuron a class.
         labels: classes.
         over: see `membrane_loss`.
 

@@ -39,7 +39,7 @@ class Phase:
     """The parameters that are trained, on which objective, for how long.
 
     Args:
-        name: of the phase in rows and messages; unique.
+        name: name of the phase in rows and messages; unique.
         train: parts and units of a hybrid network by name, or submodules and parameters by dotted path.
         objective: `(module, batch) -> loss` or `-> (loss, {name: number})`. The loss is a mean over the samples, so
             that a batch split over processes gives the gradient of the whole. With `slices` it is `(module, slice,

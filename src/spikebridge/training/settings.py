@@ -8,10 +8,10 @@ from typing import Literal
 from spikebridge.errors import ConfigError, did_you_mean, is_positive
 
 
-def check_minimum(settings: object, group: str = "", /, **least: float) -> None:
-    """Raises a `ConfigError` where a setting is below its minimum, or not a number. None is not checked."""
+def check_minimum(settings: object, group: str = "", /, **minima: float) -> None:
+    """Raises a `ConfigError` where a setting is below its minimum or no number. None is not checked."""
     # a minimum that is an integer, 1 and not 1.0, is that of a count: the setting must be an integer, too
-    for name, minimum in least.items():
+    for name, minimum in minima.items():
         value = getattr(settings, name)
         if value is None:
             continue
@@ -34,7 +34,7 @@ def _path(group: str, name: str) -> str:
 
 
 def check_chosen(what: str, chosen: Sequence[str], choices: Iterable[str]) -> None:
-    """Raises a `ConfigError` where nothing is chosen, an unknown name, or a name twice; `what` is its kind."""
+    """Raises a `ConfigError` where nothing, an unknown name or a name twice is chosen; `what` is the kind of name."""
     choices = list(choices)
     if not chosen:
         raise ConfigError(f"choose at least one {what}. Known: {', '.join(choices)}.")
@@ -51,14 +51,14 @@ class Settings:
     """The place and the way in which a training runs; its phases say what is trained.
 
     Args:
-        seed: of the order of samples and of all global generators, at least 0.
+        seed: seed of the order of samples and of all global generators, at least 0.
         batch_size: samples of one step, over all processes together.
         devices: processes on each machine, one a device.
         nodes: machines.
         strategy: `ddp` copies the network to every process; `fsdp` spreads it over GPUs (Fabric has none on a CPU);
             `auto` takes `ddp` where there are several processes. With `ddp` the loss must depend on everything a phase
             trains; `ddp_find_unused_parameters_true` lifts that and costs time.
-        precision: of numbers, in Fabric's words.
+        precision: number format, in Fabric's words.
         accelerator: kind of device.
         checkpoint_every: steps between checkpoints; 0: one at the end of every epoch. The end of an epoch whose steps
             passed the count, the end of a phase and the first Ctrl-C write one too.

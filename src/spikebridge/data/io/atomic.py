@@ -13,7 +13,7 @@ from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from typing import BinaryIO
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, SpikebridgeError
 
 _DISK_FULL = (ENOSPC, EDQUOT, EFBIG)
 _PERMISSIONS = 0o666  # before the umask
@@ -81,10 +81,10 @@ def append_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def check_new(path: Path) -> None:
+def check_new(path: Path, error: type[SpikebridgeError] = ConfigError) -> None:
     """Refuses the name of a new folder where something exists already."""
     if os.path.lexists(path):
-        raise ConfigError(f"{path} is there already; name another folder or remove it first")
+        raise error(f"{path} is there already; name another folder or remove it first")
 
 
 @contextmanager

@@ -29,11 +29,11 @@ class RecordReader:
     """A reader of dataclasses, and of the types of their fields, from plain values."""
 
     error: type[SpikebridgeError] = DataError
-    # true of a value that stands for a float
+    # true for a value that stands for a float
     is_number: Callable[[Any], bool] = _is_finite
     # the values of a dataclass under the names of its fields, where an earlier version had others
     migrate: Callable[[Any, Mapping[str, Any], dict[str, Any]], dict[str, Any]] = _unchanged
-    # fields of a dataclass whose values may be missing
+    # the fields of a dataclass whose values may be missing
     optional_fields: Callable[[Any], Collection[str]] = _fields_with_defaults
 
     def read(self, kind: Any, value: Any, where: str) -> Any:

@@ -13,7 +13,7 @@ from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, Manifest
 from spikebridge.errors import DataError
 
 Values = NDArray[Any]
-_SAME_STEP = 1e-6  # relative; steps are products of binary fractions
+_TOLERANCE = 1e-6  # of a step, relative; steps are products of binary fractions
 _WITH_STEP = ("Exponential", "Alpha", "Gaussian")  # kernels of the package that hold the step of their clock
 
 
@@ -44,7 +44,7 @@ def check_consistency(manifest: Manifest, sample: Mapping[str, Values]) -> None:
 def check_step(who: str, step: float, clock: ClockRecord, dt: float, divided_by: int = 1) -> None:
     """Raises a `DataError` for a file made for another step [s] than that of its clock."""
     expected = clock.period * dt / divided_by
-    if not math.isclose(step, expected, rel_tol=_SAME_STEP):
+    if not math.isclose(step, expected, rel_tol=_TOLERANCE):
         raise DataError(
             f"{who} was made for a step of {step:.9g} s, but the manifest says {expected:.9g} s, a period of "
             f"{clock.period} ticks of dt = {dt:.9g} s"
@@ -166,12 +166,17 @@ def _check_carried(link: LinkRecord, sample: Mapping[str, Values]) -> None:
 
 
 def _check_spikes(name: str, part: PartRecord, values: Values) -> None:
-    is_spikes = part.side == "snn" and bool(((values == 0) | (values == 1)).all())
-    if part.spikes != is_spikes:
-        gave = "spikes" if is_spikes else "other values than the spikes of a part of side 'snn'"
+    is_spiking = part.side == "snn" and is_spikes(values)
+    if part.spikes != is_spiking:
+        gave = "spikes" if is_spiking else "other values than the spikes of a part of side 'snn'"
         raise DataError(
             f"manifest: part {name!r} has spikes = {str(part.spikes).lower()}, but it gave {gave} on the sample"
         )
+
+
+def is_spikes(values: Any) -> bool:
+    """True if a signal, an array or a tensor, has no other values than 0 and 1."""
+    return bool(((values == 0) | (values == 1)).all())
 
 
 def _ticks(clock: ClockRecord) -> str:

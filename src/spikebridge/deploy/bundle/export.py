@@ -20,8 +20,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from spikebridge.data.io.atomic import atomic_folder, write_bytes, write_text
+from spikebridge.data.io.atomic import atomic_folder, check_new, write_bytes, write_text
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle, file_name
+from spikebridge.deploy.bundle.consistency import is_spikes
 from spikebridge.deploy.bundle.manifest import (
     ClockRecord,
     FileRecord,
@@ -39,10 +40,10 @@ from spikebridge.deploy.bundle.stages import (
     DiscretizerFunction,
     KernelFunction,
     check_function,
-    is_known,
+    is_storable,
     stage_record,
 )
-from spikebridge.deploy.bundle.trace import Sample, check_float32, check_stream, is_spikes, record_active_trace
+from spikebridge.deploy.bundle.trace import Sample, check_float32, check_stream, record_active_trace
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.nir.writer import to_nir
 from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
@@ -78,8 +79,7 @@ def export(
         network: the trained network, which is left as it is. A single hybrid unit becomes a network of one link.
         inputs: a small input on which every layer spikes and every unit acts, `(T, B, *N)` each.
         path: the folder to make.
-        ticks: base ticks of the input; None takes the largest number for which every input has exactly the given
-            samples.
+        ticks: base ticks of the input; None takes the largest number for which every input has exactly its samples.
         card: information for readers: data, figures, seed, versions.
         progress: called with the name of each file.
 
@@ -88,12 +88,10 @@ def export(
 
     Raises:
         ExportError: the folder is there already, or the bundle cannot hold something; the message names it and why.
-        ConfigError: inputs that are not given by name, or hold no sample.
+        ConfigError: inputs without names, or without a sample.
     """
     target = Path(path)
-    if target.exists():
-        raise ExportError(f"{target} is there already; name another folder or remove it first")
-
+    check_new(target, ExportError)
     check_stream(inputs)
     if isinstance(network, HybridUnit):
         network = _network_of_unit(network)
@@ -113,7 +111,7 @@ def export(
 
 
 def _network_of_unit(unit: HybridUnit) -> HybridNetwork:
-    """A unit between an input and an output; without a step of its kernel it counts in seconds."""
+    """A unit between an input and an output; where its kernel has no step, a base step is one second."""
     dt = dt_of(unit)
     path = unbound_layer(unit)
     if dt is None and path is not None:
@@ -213,7 +211,6 @@ class _BundleWriter:
 
         signals, into = self._arguments(name)
         content = write_onnx(part, signals, into, name=f"part {name!r}")
-
         file = self._save(f"ann/{file_name(name)}.onnx", content)
 
         return self._part_record(name, "ann", format="onnx", file=file)
@@ -289,13 +286,13 @@ class _BundleWriter:
             initial = float(link.initial)
 
         numbers = self._save_tensors(f"units/{file_name(route.name)}.safetensors", tensors) if tensors else None
-        modulates: dict[str, Any] = {"kind": "transmission"}
+        effect: dict[str, Any] = {"kind": "transmission"}
         if isinstance(link, Modulation):
             node, quantity = _node_of_path(link.path)
-            modulates = {"kind": "modulation", "node": node, "quantity": quantity, "by": link.by}
+            effect = {"kind": "modulation", "node": node, "quantity": quantity, "by": link.by}
 
         return LinkRecord(
-            **modulates,
+            **effect,
             name=route.name,
             source=link.source,
             target=link.part,
@@ -316,7 +313,7 @@ class _BundleWriter:
             module = getattr(unit, stage)
             if isinstance(module, SpikingLayer):
                 stages["fires"] = self._spiking_layer(route, unit, module)
-            elif module is not None and stage != "window" and not is_known(module):
+            elif module is not None and stage != "window" and not is_storable(module):
                 stages |= self._function(route, unit, stage)
             elif module is not None:
                 stages[stage], numbers = stage_record(module, f"the {stage} of link {route.name!r}")
@@ -342,7 +339,7 @@ class _BundleWriter:
             function: nn.Module = KernelFunction(module)
             record = StageRecord(FUNCTION, {"keep": False})
         else:
-            function = DiscretizerFunction(module, unit.window.length or 1 if unit.window is not None else 1)
+            function = DiscretizerFunction(module, unit.window_length)
             record = StageRecord(FUNCTION, {"kind": module.kind})
 
         content = write_onnx(function, {"value": values[0].movedim(0, 1)}, name=where)
@@ -367,7 +364,7 @@ class _BundleWriter:
         if route.link.context is not None:
             is_framed = unit.window is not None and unit.form == "framed"
             number = len(unit.window.frame(x, None)[0]) if is_framed and unit.window is not None else len(x)
-            # any value serves: only shapes are wanted
+            # any value serves: only the shapes are used
             context = self.sample.signal(route.link.context)[:1]
             context = context.expand(number, *context.shape[1:])
 

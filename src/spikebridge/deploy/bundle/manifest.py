@@ -96,26 +96,24 @@ class StageRecord:
                 raise DataError(f"{where}, which is no finite number")
 
             kind = _SETTINGS.get(name) if self.name in _STAGES else None
-            if kind == "truth" and not isinstance(value, bool):
+            if kind == "flag" and not isinstance(value, bool):
                 raise DataError(f"{where}; expected true or false")
             if kind == "size" and not _is_size(value) and not (name in _OPTIONAL and value is None):
                 raise DataError(f"{where}; expected an integer from 1 to {_MAX_STEPS}")
-            if kind == "amount" and not (is_number(value) and value > 0):
+            if kind == "positive" and not (is_number(value) and value > 0):
                 raise DataError(f"{where}; expected a number above 0")
 
 
 _SETTINGS = {
-    "keep": "truth",
+    "keep": "flag",
     **dict.fromkeys(("length", "stride", "num_taps", "lag", "limit"), "size"),
-    **dict.fromkeys(("tau", "dt", "sigma", "quantum"), "amount"),
+    **dict.fromkeys(("tau", "dt", "sigma", "quantum"), "positive"),
 }
 _OPTIONAL = ("lag", "limit")
 # a user-defined stage may give these names another meaning
-_STAGES = {
-    *("Hold", "Tumbling", "Sliding", "Since"),
-    *("Sum", "Mean", "Difference", "Exponential", "Alpha", "Gaussian", "Taps"),
-    "SignedDelta",
-}
+_WINDOWS = ("Hold", "Tumbling", "Sliding", "Since")
+_KERNELS = ("Sum", "Mean", "Difference", "Exponential", "Alpha", "Gaussian", "Taps")
+_STAGES = {*_WINDOWS, *_KERNELS, "SignedDelta"}
 
 
 def _is_size(value: Setting) -> bool:
@@ -235,7 +233,7 @@ class Manifest:
             raise DataError(f"manifest: order names {list(self.order)}, but the parts are {list(self.parts)}")
 
         for name in self.outputs:
-            _check_known(name, self.parts, "an output")
+            _check_listed(name, self.parts, "an output")
 
         for link in self.links:
             self._check_link(link)
@@ -244,13 +242,13 @@ class Manifest:
             raise DataError("manifest: two links have one name")
 
         for file in self.named_files():
-            _check_known(file, self.files, "a file")
+            _check_listed(file, self.files, "a file")
 
     def _check_link(self, link: LinkRecord) -> None:
-        _check_known(link.target, self.parts, f"the target of link {link.name!r}")
+        _check_listed(link.target, self.parts, f"the target of link {link.name!r}")
         for name in link.sources:
             role = "the source" if name == link.source else "a signal"
-            _check_known(name, {**self.inputs, **self.parts}, f"{role} of link {link.name!r}")
+            _check_listed(name, {**self.inputs, **self.parts}, f"{role} of link {link.name!r}")
 
         # an input comes before all parts
         index = {name: i for i, name in enumerate(self.order)}
@@ -303,7 +301,7 @@ def check_shape(shape: tuple[int, ...]) -> None:
         )
 
 
-def _check_known(name: str, names: Any, role: str) -> None:
+def _check_listed(name: str, names: Any, role: str) -> None:
     if name not in names:
         raise DataError(f"manifest: {role} is {name!r}, which is not there; {did_you_mean(name, names)}")
 

@@ -69,8 +69,6 @@ class _OnnxStepPart(Stateful):
         self.initial = initial
         self.signal = signal
         self.into = dict(into or {})
-
-        # a network reads the further inputs of a part from the signature of its step
         self.step = _with_arguments(self._step, self.into)  # type: ignore[method-assign]
 
     def initial_state(self, x_t: Step) -> State:

@@ -61,7 +61,7 @@ def _form(kind: type[nn.Module], forms: Mapping[str, Any], form_kind: type[Any])
     return form if isinstance(form, form_kind) else None
 
 
-def is_known(stage: nn.Module) -> bool:
+def is_storable(stage: nn.Module) -> bool:
     """True if a stage can be stored by name and numbers."""
     return _arguments(type(stage)) is not None
 
@@ -76,8 +76,8 @@ def stage_record(stage: nn.Module, where: str) -> tuple[StageRecord, dict[str, T
     kind = type(stage)
     arguments = _arguments(kind)
     if arguments is None:
-        known = ", ".join([*map(record_name, _WINDOWS), *KERNELS, *DISCRETIZERS])
-        raise ExportError(f"{where} is a {kind.__name__}, which a bundle does not hold; it holds {known}")
+        names = ", ".join([*map(record_name, _WINDOWS), *KERNELS, *DISCRETIZERS])
+        raise ExportError(f"{where} is a {kind.__name__}, which a bundle does not hold; it holds {names}")
 
     values = {name: getattr(stage, name) for name in arguments}
     settings: dict[str, Setting] = {name: x for name, x in values.items() if not isinstance(x, Tensor)}
@@ -100,8 +100,8 @@ def stage_of(record: StageRecord, tensors: Mapping[str, Tensor], user_stages: It
     kind: Any = kinds.get(record.name)
     arguments = None if kind is None else _arguments(kind)
     if arguments is None:
-        known = [name for name, other in kinds.items() if _arguments(other) is not None]
-        raise DataError(f"there is no stage {record.name!r}; known are {', '.join(known)}")
+        names = [name for name, other in kinds.items() if _arguments(other) is not None]
+        raise DataError(f"there is no stage {record.name!r}; known are {', '.join(names)}")
 
     values: dict[str, Any] = {**record.settings, **{name: x for name, x in tensors.items() if name in arguments}}
     try:
@@ -165,7 +165,7 @@ def check_function(unit: HybridUnit, stage: str, values: Windows, where: str) ->
         return
 
     with torch.no_grad():
-        state = module(values, unit.window.length or 1 if unit.window is not None else 1)[1]
+        state = module(values, unit.window_length)[1]
 
     if state is not None:
         raise ExportError(f"{where} is a {kind} with a memory, which a bundle does not hold")
@@ -194,7 +194,7 @@ class FunctionKernel(Kernel):
         return self.function(steps), _WindowSteps(steps)
 
     def last(self, x: Signal) -> Float[Tensor, "B *N2"]:
-        # several windows side by side count as samples
+        # several windows count as samples
         lead = x.shape[1 : x.ndim - self.num_axes]
         rows: Tensor = self.function(x.movedim(0, len(lead)).flatten(0, len(lead) - 1))
         return rows.unflatten(0, lead)

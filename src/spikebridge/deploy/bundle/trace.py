@@ -52,7 +52,7 @@ def _at_least_one(values: Tensor) -> Tensor:
 
 
 def check_stream(inputs: Mapping[str, Tensor]) -> None:
-    """Raises a `ConfigError` for inputs that are not given by name, or hold no sample of a batch."""
+    """Raises a `ConfigError` for inputs without names, or without a sample of a batch."""
     check_named(inputs)
     if not inputs:
         raise ConfigError("a network takes its inputs by name, but got none")
@@ -73,7 +73,7 @@ def check_float32(network: HybridNetwork, reason: str) -> None:
 def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> ReferenceTrace:
     """The signals of every part and unit of a network in eval mode, on inputs `(T, B, *N)`.
 
-    `ticks` of None takes the largest number for which every input has exactly the given samples.
+    `ticks` of None takes the largest number for which every input has exactly its samples.
     """
     for name, signals in network.plan.signals.items():
         if signals != (name,):
@@ -132,11 +132,6 @@ def record_active_trace(
             )
 
     return trace
-
-
-def is_spikes(values: Tensor) -> bool:
-    """True if a signal has no other values than 0 and 1."""
-    return bool(((values == 0) | (values == 1)).all())
 
 
 def _is_neutral(route: Route, values: Tensor) -> bool:

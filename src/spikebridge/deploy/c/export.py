@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.data.io.atomic import atomic_folder, write_text
+from spikebridge.data.io.atomic import atomic_folder, check_new, write_text
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.c.arithmetic import C_FUNCTIONS
 from spikebridge.deploy.c.links import LinkOutput
@@ -54,9 +54,7 @@ def write_c(
     Inputs are integers `(T, B, *N)` of some base ticks. Stream 0 becomes the sample of the check, and its shapes are
     those of the model. Raises an `ExportError` for an operation or a stage without a C form.
     """
-    if folder.exists():
-        raise ExportError(f"{folder} is there already; name another folder or remove it first")
-
+    check_new(folder, ExportError)
     prefix = c_name(name or folder.resolve().stem, set())
     # the check has a single stream, as a state in C
     sample = {key: np.asarray(x)[:, :1] for key, x in inputs.items()}

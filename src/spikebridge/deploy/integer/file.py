@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from spikebridge.data.io.atomic import atomic_folder, write_bytes, write_text
+from spikebridge.data.io.atomic import atomic_folder, check_new, write_bytes, write_text
 from spikebridge.data.io.json_text import read_json
 from spikebridge.data.io.records import RecordReader
 from spikebridge.data.io.safe_open import read_bytes
@@ -29,9 +29,7 @@ _MAX_BYTES = 16 << 20  # of the records
 
 def write_integer(path: Path, model: IntegerRecord, numbers: Mapping[str, NDArray[Any]]) -> None:
     """Writes a new folder, whole or not at all."""
-    if path.exists():
-        raise ExportError(f"{path} is there already; name another folder or remove it first")
-
+    check_new(path, ExportError)
     content = save({name: np.ascontiguousarray(value) for name, value in numbers.items()})
     records = dataclasses.asdict(dataclasses.replace(model, numbers=FileRecord.of(content)))
     text = json.dumps({"schema": _SCHEMA, "version": _VERSION, **records}, indent=1, allow_nan=False) + "\n"

@@ -323,8 +323,7 @@ def _observed_unit(route: Route, unit: HybridUnit, config: QConfigMapping, scale
     x = source[:1] if source.is_floating_point() else source[:1].float()
     h = x[0]
     if unit.kernel is not None:
-        length = 1 if unit.window is None else unit.window.length or 1
-        h = unit.kernel.last_of_windows(x.expand(length, *x.shape[1:]).unsqueeze(0))[0]
+        h = unit.kernel.last_of_windows(x.expand(unit.window_length, *x.shape[1:]).unsqueeze(0))[0]
 
     context = None if route.link.context is None else scales.signal(route.link.context)[0]
     return quantized_unit(unit, f"units.{route.name}", config, h, context)

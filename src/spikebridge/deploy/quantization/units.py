@@ -384,8 +384,7 @@ def quantized_unit(
     discretizer = None
     if unit.discretizer is not None:
         stage = f"{path}.discretizer"
-        length = 1 if unit.window is None else unit.window.length or 1
-        discretizer = _QuantDiscretizer(unit.discretizer, _stage_qconfig(config, stage), length, stage)
+        discretizer = _QuantDiscretizer(unit.discretizer, _stage_qconfig(config, stage), unit.window_length, stage)
 
     return QuantizedUnit(copy.deepcopy(unit.window), kernel, program, discretizer)
 

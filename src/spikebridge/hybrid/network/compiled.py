@@ -36,7 +36,7 @@ class CompiledNetwork:
     taken as it was when its graph was compiled. Inside `reference()` and `checks("always")` the network itself runs.
 
     Args:
-        network: what is compiled.
+        network: the network to compile.
         block: ticks of one graph. With 1, a whole sequence, steps and any cut agree to the bit; more are faster.
 
     Raises:
@@ -221,11 +221,11 @@ class _Graph:
             run = _compile(self.ticks.flat)
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of the tracer about its own work
+                    warnings.simplefilter("ignore")  # warnings of the tracer about its own work
                     results = run(*tensors)
             except SpikebridgeError:
                 raise
-            except Exception as error:  # of a tracer or compiler: any
+            except Exception as error:  # a tracer or compiler may raise any
                 raise ConfigError(
                     f"the ticks of this network cannot be compiled ({type(error).__name__}: {error}); run the network "
                     "itself"
@@ -242,7 +242,7 @@ class _Graph:
 def _compile(function: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
     """A function of tensors as generated code, with its gradients."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch about itself
+        warnings.simplefilter("ignore", DeprecationWarning)  # warnings of PyTorch about itself
         from torch._functorch.aot_autograd import aot_function
         from torch._functorch.partitioners import min_cut_rematerialization_partition
         from torch._inductor.compile_fx import compile_fx_inner

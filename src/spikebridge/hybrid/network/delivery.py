@@ -18,10 +18,11 @@ from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.hybrid.unit.window import Starts, window_starts_from_clock, window_starts_from_mask
+from spikebridge.neurons.state import state_remedy
 
 
 def split_samples(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | None]:
-    """A signal in pieces of given numbers of samples, None for an empty one."""
+    """A signal in pieces of these numbers of samples, None for an empty one."""
     if x is None:
         return [None] * len(numbers)
     if len(numbers) == 1:
@@ -98,7 +99,7 @@ def unfit_initial(route: Route, initial: torch.Size, shape: torch.Size) -> Shape
     )
 
 
-_REMEDY = "give the state that this network returned for the same stream, or None for a new stream"
+_REMEDY = state_remedy("network")
 
 
 def refuse_other_link(

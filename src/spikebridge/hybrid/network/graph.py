@@ -38,6 +38,7 @@ class Group:
     def runs_tick_by_tick(self, start: int) -> bool:
         """True if from a tick on each part fires at most once a span, so that whole spans have nothing to share."""
         shortest = min(self.schedule.clocks[part].period for part in self.parts)
+        # of a delayed link the span that begins here, and the longest of the later ones
         return any(
             max(r.makes.next(start) + r.delay - start, -(-r.delay // r.makes.period) * r.makes.period) <= shortest
             for r in self.delayed
@@ -99,7 +100,7 @@ def make_plan(
     names = _name_links(links)
     delays = {name: delay_in_ticks(link.delay, dt, describe(link)) for name, link in names.items()}
     clocks = _find_clocks(inputs, parts, declared, names, delays)
-    clocks |= {signal: clocks[part] for part, given in signals.items() for signal in given}
+    clocks |= {signal: clocks[part] for part, own in signals.items() for signal in own}
     routes = {name: _route(name, link, delays[name], clocks, parts) for name, link in names.items()}
 
     # a sampled target takes one value at each of its ticks, neither more nor less
@@ -253,29 +254,29 @@ def _find_clocks(
     return clocks
 
 
-def _mismatch(route: Route, wanted: Clock, dt: float) -> str:
+def _mismatch(route: Route, target: Clock, dt: float) -> str:
     link = route.link
-    comes = route.reads
+    arrival = route.reads
     text = (
-        f"the sampled link {link.source!r} -> {link.target!r} brings a value {comes.describe(dt)}, but {link.part!r} "
-        f"runs {wanted.describe(dt)}; "
+        f"the sampled link {link.source!r} -> {link.target!r} brings a value {arrival.describe(dt)}, but {link.part!r} "
+        f"runs {target.describe(dt)}; "
     )
 
     phase = route.clock.phase
-    if wanted.period > comes.period and wanted.period % comes.period == 0:
-        length = wanted.period // comes.period
-        joined = Clock(wanted.period, phase + (length - 1) * comes.period).delayed(route.delay)
-        joint = f"Tumbling({length})"
-    elif comes.period > wanted.period and comes.period % wanted.period == 0:
-        joined = Clock(wanted.period, phase).delayed(route.delay)
-        joint = f"Hold({comes.period // wanted.period})"
+    if target.period > arrival.period and target.period % arrival.period == 0:
+        length = target.period // arrival.period
+        joined = Clock(target.period, phase + (length - 1) * arrival.period).delayed(route.delay)
+        window = f"Tumbling({length})"
+    elif arrival.period > target.period and arrival.period % target.period == 0:
+        joined = Clock(target.period, phase).delayed(route.delay)
+        window = f"Hold({arrival.period // target.period})"
     else:
         return text + "read it held=True, or give both one clock"
 
-    if joined == wanted:
-        return text + f"{joint} joins them; or read it held=True"
+    if joined == target:
+        return text + f"{window} joins them; or read it held=True"
 
-    return text + f"after {joint} it would come {joined.describe(dt)}: use that and read it held=True"
+    return text + f"after {window} it would come {joined.describe(dt)}: use that and read it held=True"
 
 
 def _groups_in_order(

@@ -33,7 +33,7 @@ class Transmission:
         delay: time until a value arrives: seconds, `0.004`, or base ticks, `ticks(1)`.
         context: a held signal, the second argument of the unit's nonlinearity.
         initial: value before the first one arrives: a number, or a tensor of the shape `*N`.
-        name: of the link and its unit; "source_to_target" if None.
+        name: name of the link and its unit; "source_to_target" if None.
 
     Raises:
         ConfigError: an invalid delay, unit, argument or initial value.
@@ -87,7 +87,7 @@ class Modulation:
         held: read the newest value at any of the target's ticks; False asks for equal clocks.
         delay: time until a value arrives: seconds, `0.004`, or base ticks, `ticks(1)`.
         context: a held signal, the second argument of the unit's nonlinearity.
-        name: of the link and its unit; "source_to_part" if None.
+        name: name of the link and its unit; "source_to_part" if None.
 
     Raises:
         ConfigError: a target that is no path, or an invalid `by`, delay or unit.
@@ -251,7 +251,7 @@ class LinkState(NamedTuple):
     queue: Tensor | None = None  # values not yet delivered, oldest first, `(B, Q, *N)`
     held: Tensor | None = None  # the newest value delivered, `(B, *N)`, or the initial one; None before a modulation
     context: Tensor | None = None  # the newest value of the context, `(B, *C)`
-    triggered: Tensor | None = None  # whether a trigger waits for the next step of the source, `(B,)`
+    triggered: Tensor | None = None  # true where a trigger waits for the next step of the source, `(B,)`
 
 
 class SignalSpec(NamedTuple):
@@ -261,7 +261,7 @@ class SignalSpec(NamedTuple):
     dtype: torch.dtype  # of floats, integers, or bool for flags
     context: torch.Size | None = None
     context_dtype: torch.dtype | None = None
-    masked: bool = False  # whether the trigger of the unit's windows is a mask
+    masked: bool = False  # the trigger of the unit's windows is a mask
 
     def empty(self, like: Tensor) -> Tensor:
         """A signal without values, `(0, B, *N)`, for a stream like a tensor with its batch first."""

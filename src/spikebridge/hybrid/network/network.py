@@ -104,7 +104,7 @@ class HybridNetwork(nn.Module):
         parts: plain modules or `Stateful` ones. One that gives several tensors by name, in a dict or a NamedTuple, is
             read as "part.key" by links and outputs.
         links: `Transmission`s and `Modulation`s, in the order of a part's arguments.
-        outputs: parts, or "part.key", whose outputs are given out.
+        outputs: parts, or "part.key", whose outputs the network returns.
         clocks: the clocks of parts without a sampled input.
 
     Raises:
@@ -204,7 +204,7 @@ class HybridNetwork(nn.Module):
         Args:
             inputs: the samples of these ticks, `(K, B, *N)` each; an input without a sample may be left out.
             state: after the call before; None starts a stream.
-            ticks: number of base ticks; None means the most for which every input has exactly the samples given.
+            ticks: number of base ticks; None takes the largest for which every input has exactly its samples.
             exact: run tick by tick inside, so that a whole sequence, steps and any cut agree to the bit.
 
         Returns:
@@ -212,8 +212,8 @@ class HybridNetwork(nn.Module):
 
         Raises:
             ShapeError: an input of another stream, or with another number of samples than the ticks have.
-            StateError: the state of a part, unit or link is not its own, or is of another stream; its name is given.
-            DataError: an input holds values that are not finite, or a part gave some; its name is given.
+            StateError: the state of a part, unit or link is not its own, or is of another stream; the message names it.
+            DataError: an input holds values that are not finite, or a part gave some; the message names it.
             ConfigError: an unknown input, or a state of another network.
         """
         start, checked = self._checked_start(inputs, state, exact)
@@ -238,7 +238,7 @@ class HybridNetwork(nn.Module):
 
         Args:
             inputs: those with a sample at this tick, `(B, *N)` each.
-            state: after the tick before; None starts a stream, where every input is given, those without a sample as an
+            state: after the tick before; None starts a stream, which takes every input, those without a sample as an
                 empty `(0, B, *N)`.
 
         Returns:
@@ -266,7 +266,7 @@ class HybridNetwork(nn.Module):
         """The network as generated code: faster where its ticks are many and small, as in a loop; equal to rounding.
 
         Args:
-            block: ticks of one graph. With 1, a whole sequence, steps and any cut agree to the bit; 8 is twice as fast.
+            block: ticks of one graph. With 1, a whole sequence, steps and any cut agree to the bit; more are faster.
 
         Returns:
             A callable like the network, with the same parameters and states. The first call compiles, for seconds.
@@ -331,7 +331,7 @@ class HybridNetwork(nn.Module):
             if spec is None or not isinstance(x, Tensor) or not is_alike(x, x.shape[1:], spec):
                 check_inputs(self.inputs, inputs, state.inputs)
 
-        if self._known_specs(state) is None and not torch.compiler.is_compiling():
+        if self._current_specs(state) is None and not torch.compiler.is_compiling():
             specs = self._signal_specs_of(state.inputs)
             self._refuse_other_states(state, specs)
             self._stream = _Stream(ref(state.like), specs, torch._C._is_any_autocast_enabled())
@@ -350,10 +350,10 @@ class HybridNetwork(nn.Module):
 
     def empty(self, name: str, state: NetworkState) -> Tensor:
         """The output of a part that has no tick, `(0, B, *M)`."""
-        specs = self._known_specs(state) or self._signal_specs_of(state.inputs)
+        specs = self._current_specs(state) or self._signal_specs_of(state.inputs)
         return specs.parts[name].empty(state.like)
 
-    def _known_specs(self, state: NetworkState) -> NetworkSpecs | None:
+    def _current_specs(self, state: NetworkState) -> NetworkSpecs | None:
         """The shapes inside the network, if the stream of a state was the last whose links were checked."""
         # is_compiling first: a compiler would trace the weak reference
         stream = None if torch.compiler.is_compiling() else self._stream
@@ -365,6 +365,7 @@ class HybridNetwork(nn.Module):
         self, inputs: Mapping[str, Tensor], state: NetworkState | None, exact: bool
     ) -> tuple[NetworkState, bool]:
         """The state before the call, and True if parts are checked: at the first call of a stream, or always."""
+        # asked here first, so that a right call enters no other file
         if not isinstance(inputs, Mapping):
             check_named(inputs)
         if state is not None:
@@ -497,7 +498,7 @@ class HybridNetwork(nn.Module):
         refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop, cause)
 
     def _refuse_other_states(self, state: NetworkState, specs: NetworkSpecs) -> None:
-        """Raises if the state of a link is not its own, or a part without a state is given one."""
+        """Raises if the state of a link is not its own, or a part without a state gets one."""
         for name, route in self.plan.routes.items():
             refuse_other_link(route, self.unit_of(route), state.links[name], specs.links[name], state.like, state.ticks)
 

@@ -425,18 +425,14 @@ def _spec(network: NetworkGraph, route: Route, signals: Mapping[str, Tensor], sh
 
     context = None if route.link.context is None else signals[route.link.context]
     trigger = route.sources[-1] if route.trigger is not None else None
-    if (
-        trigger is not None
-        and owner_of(trigger, network.parts) in network.parts
-        and signals[trigger].dtype != torch.bool
-    ):
+    # a mask has state; with a clock the starts of windows follow from the ticks
+    masked = trigger is not None and signals[trigger].dtype == torch.bool
+    if trigger is not None and not masked and owner_of(trigger, network.parts) in network.parts:
         raise ConfigError(
             f"the trigger {trigger!r} of {describe(route.link)} is a part that gives floats, so a window would start "
             "at each of its ticks; let it give flags, (T, B), for example x > 0, or name an input"
         )
 
-    # a mask has state; with a clock the starts of windows follow from the ticks
-    masked = trigger is not None and signals[trigger].dtype == torch.bool
     shape, dtype = (None, None) if context is None else (context.shape[2:], context.dtype)
 
     return SignalSpec(y.shape[2:], y.dtype, shape, dtype, masked)

@@ -11,7 +11,7 @@ It maps the M values of each of K windows, `(K, M, B, *N)`, to M' values. There 
 | | | | `PoissonPopulation` | the spikes of independent neurons, all at the rate of the value |
 | `"expands"` | L: the spikes of one held value | a framed window of one value | `FirstSpike` | one, early if large |
 | | | | `PhaseCode` | the bits of the value |
-| | | | `Burst` | spikes side by side, more for larger values |
+| | | | `Burst` | consecutive spikes, more for larger values |
 | `"reduces"` | 1: time is integrated away | a framed window whose steps are kept | `Integrate` | sum |
 | | | | `Last`, `Count`, `FirstTime` | last step, number of spikes, time of the first |
 
@@ -255,7 +255,7 @@ class PoissonPopulation(_Stochastic):
 
     Args:
         num_neurons: C, at least 1.
-        seed: of a new stream, as in `Bernoulli`.
+        seed: seed of a new stream, as in `Bernoulli`.
 
     Raises:
         ConfigError: a number of neurons or a seed that is no integer.
@@ -426,7 +426,7 @@ class PhaseCode(Discretizer):
 
 
 class Burst(Discretizer):
-    """A burst at the start of the window: `round(v L)` spikes side by side for a value v in 0..1.
+    """A burst at the start of the window: `round(v L)` consecutive spikes for a value v in 0..1.
 
     The gradient spreads over the burst's last spike: a bump as wide as one spike's worth.
 

@@ -21,7 +21,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.hybrid.unit.window import checked_integer
 from spikebridge.neurons.base import refuse_unknown
-from spikebridge.neurons.dt import known_dt
+from spikebridge.neurons.dt import required_dt
 from spikebridge.neurons.quantity import Modulated, Names, Quantity, Value, names_to_learn
 from spikebridge.ops.filters.difference import Before, change
 from spikebridge.ops.filters.fir import finite_response, last_response
@@ -118,7 +118,7 @@ class Gaussian(_FiniteResponse):
         sigma: standard deviation [s].
         dt: step of the clock [s]; None where a network binds it.
         keep: give out every step.
-        learn: which of "delay" and "sigma" to train; the number of taps does not change.
+        learn: names among "delay" and "sigma" to train; the number of taps does not change.
 
     Example:
         >>> kernel = Gaussian(delay=2.0, sigma=0.5, dt=1.0)
@@ -143,8 +143,8 @@ class Gaussian(_FiniteResponse):
 
     @property
     def num_taps(self) -> int:  # type: ignore[override]
-        """The steps that the kernel covers: up to four standard deviations before the peak, as first given."""
-        return math.ceil(self._reach / known_dt(self)) + 1
+        """The steps that the kernel covers: up to four standard deviations before the peak, as they were at first."""
+        return math.ceil(self._reach / required_dt(self)) + 1
 
     def taps(self) -> Tensor:
         """The weights of the present step, the one before, and so on: `(n,)` or `(n, *N)`."""
@@ -154,7 +154,7 @@ class Gaussian(_FiniteResponse):
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         delay = quantities["delay"]
         sigma = quantities["sigma"]
-        dt = known_dt(self)
+        dt = required_dt(self)
         # plain numbers give exponents in double precision, rounded once
         if not (isinstance(delay, Tensor) or isinstance(sigma, Tensor)):
             exponents = [-((k * dt - delay) ** 2) / (2 * sigma**2) for k in range(self.num_taps)]
@@ -249,7 +249,7 @@ class Delay(_FiniteResponse):
     @property
     def num_taps(self) -> int:  # type: ignore[override]
         """The steps that the longest delay reaches back, and the present one."""
-        return math.floor(self.max_delay / known_dt(self) + 0.5) + 1  # halves are rounded up, as in `ticks`
+        return math.floor(self.max_delay / required_dt(self) + 0.5) + 1  # halves are rounded up, as in `ticks`
 
     @property
     def is_trained(self) -> bool:
@@ -271,9 +271,9 @@ class Delay(_FiniteResponse):
         if not self.is_trained:
             return {"ticks": self._rounded(delay)}
 
-        place = saturate(delay.to(x_t.dtype), 0.0, self.max_delay) / known_dt(self)
+        place = saturate(delay.to(x_t.dtype), 0.0, self.max_delay) / required_dt(self)
         k = torch.arange(self.num_taps, dtype=x_t.dtype, device=x_t.device).reshape(-1, *[1] * place.ndim)
-        sigma = quantities["sigma"] / known_dt(self)
+        sigma = quantities["sigma"] / required_dt(self)
 
         return {"taps": (-((k - place) ** 2) / (2 * sigma**2)).softmax(0)}
 
@@ -289,7 +289,7 @@ class Delay(_FiniteResponse):
         return delayed(x, self.constants(x)["ticks"], before)
 
     def _rounded(self, delay: Tensor) -> Tensor:
-        ticks = (delay.detach().clamp(0.0, self.max_delay) / known_dt(self) + 0.5).floor().long()
+        ticks = (delay.detach().clamp(0.0, self.max_delay) / required_dt(self) + 0.5).floor().long()
         return ticks.clamp(max=self.max_ticks)  # a half in single precision may lie above that of the longest delay
 
 
@@ -314,7 +314,7 @@ def narrow_delays(module: nn.Module, progress: float) -> None:
     for layer in module.modules():
         if isinstance(layer, Delay) and "delay" in layer._parameters:
             # a Gaussian that begins narrower than that keeps its width
-            last = min(known_dt(layer) / 4, layer.first_sigma)
+            last = min(required_dt(layer) / 4, layer.first_sigma)
             layer.sigma = layer.first_sigma * (last / layer.first_sigma) ** progress
 
 

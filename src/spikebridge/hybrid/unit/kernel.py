@@ -25,7 +25,7 @@ from torch import Tensor
 from spikebridge.axes import Signal, Step, Windows
 from spikebridge.errors import ConfigError, ShapeError, in_words
 from spikebridge.neurons.base import Stateful
-from spikebridge.neurons.dt import check_dt, decay_per_step, known_dt
+from spikebridge.neurons.dt import check_dt, decay_per_step, required_dt
 from spikebridge.neurons.quantity import Modulated, Names, Quantity, Value, refuse_ambiguous
 from spikebridge.neurons.state import State, where
 from spikebridge.ops.filters.fir import last_response, powers
@@ -438,7 +438,7 @@ class Alpha(Kernel):
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         tau = quantities["tau"]
-        return {"decay": decay_per_step(self, tau), "rise": known_dt(self) * math.e / tau}
+        return {"decay": decay_per_step(self, tau), "rise": required_dt(self) * math.e / tau}
 
     def resets_in_one_pass(self, x: Signal) -> bool:
         return super().resets_in_one_pass(x) and not wants_gradients(*self.parameters())

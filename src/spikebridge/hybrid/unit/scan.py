@@ -3,11 +3,11 @@
 `_choose_form` alone decides which form runs. `Kernel.loop` is the definition of all of them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Shaped
@@ -63,11 +63,7 @@ class _Resets:
         return mask.to(x.dtype).reshape(*mask.shape, *[1] * (x.ndim - 2))
 
 
-class _Form(NamedTuple):
-    """A form of a scan, a key of `_FORMS`, and the reason for it."""
-
-    name: str
-    why: str
+_Form: TypeAlias = Callable[[Kernel, Signal, State, _Resets], tuple[Tensor, State]]
 
 
 def scan_with_resets(
@@ -78,7 +74,8 @@ def scan_with_resets(
         return _no_values(kernel, x, carry)
 
     window_starts = _Resets.of(resets, len(x))
-    return _FORMS[_choose_form(kernel, x, carry, window_starts).name](kernel, x, carry, window_starts)
+    form = _choose_form(kernel, x, carry, window_starts)
+    return form(kernel, x, carry, window_starts)
 
 
 def _no_values(kernel: Kernel, x: Signal, carry: State) -> tuple[Tensor, State]:
@@ -92,30 +89,30 @@ def _no_values(kernel: Kernel, x: Signal, carry: State) -> tuple[Tensor, State]:
 
 
 def _choose_form(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> _Form:
-    """The form that runs, and why."""
+    """The fastest form of those that take the kernel and the signal."""
     if len(x) == 1 or not kernel.can_vectorize(x, carry):
-        return _Form("loop", "one step, or a kernel or a signal that a whole form does not take")
+        return _loop
 
+    # plain C takes resets of all samples
     if resets.shared is not None and resets.starts and kernel.resets_in_one_pass(x):
-        return _Form("one pass", "plain C takes resets of all samples")
+        return _in_one_pass
 
     period = resets.period
     if resets.starts and not kernel.resets_by_decay:
         if period:
-            return _Form("windows", "equal windows side by side are as many samples more")
-        if len(x) >= _MIN_SEGMENT * (len(resets.starts) + 1):
-            return _Form("segments", "windows are long enough to be run one by one")
-        return _Form("loop", "windows are too short to be run one by one")
+            return _in_windows
+        return _in_segments if len(x) >= _MIN_SEGMENT * (len(resets.starts) + 1) else _loop
 
+    # steps may be so small that windows in parallel are faster than one after the other
     if period and is_faster_in_windows(x):
-        return _Form("windows", "steps are so small that windows side by side are faster than one after the other")
+        return _in_windows
 
     # each reset of all samples costs the preparation of a window again
     num_segments = len(resets.starts) + 1 if resets.shared is not None and resets.starts else 1
     if not kernel.is_profitable(x, num_segments):
-        return _Form("loop", "steps are too few to make up for the preparation")
+        return _loop
 
-    return _Form("decay", "a reset is a decay of 0") if resets.starts else _Form("whole", "no window starts")
+    return _by_decay if resets.starts else _whole
 
 
 def _loop(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tuple[Tensor, State]:
@@ -133,8 +130,8 @@ def _in_one_pass(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tu
 def _by_decay(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tuple[Tensor, State]:
     values, end = kernel.run(x, kernel.reset(x[0], carry, resets.flags[0]), resets.as_signal(x))
 
-    # 0 times infinity is not 0: only the loop resets what is not finite, as far as that can be known without waiting
-    # for a device
+    # 0 times infinity is not 0: only the loop resets what is not finite, as far as the values can be read without
+    # waiting for a device
     can_stay = all(is_finite(t) for t in end if reads_values(t, is_first=True))
     return (values, end) if can_stay else kernel.loop(x, carry, resets.flags)
 
@@ -161,7 +158,7 @@ def _in_windows(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tup
     if not is_complete:
         tail, carry = kernel.run(x[last:], None)
         values.append(tail)
-    # the values of windows came without a carry, so that the last window runs a second time
+    # the values of windows have no carry, so that the last window runs a second time
     elif ends is None:
         carry = kernel.run(x[last:], None)[1]
     else:
@@ -172,7 +169,7 @@ def _in_windows(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tup
 
 
 def _in_segments(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tuple[Tensor, State]:
-    """From one reset to the next."""
+    """The segments between resets one after the other."""
     edges = sorted({0, *resets.starts})
     values = []
     for t, segment in zip(edges, x.split([b - a for a, b in pairwise([*edges, len(x)])]), strict=True):
@@ -180,13 +177,3 @@ def _in_segments(kernel: Kernel, x: Signal, carry: State, resets: _Resets) -> tu
         values.append(h)
 
     return torch.cat(values), carry
-
-
-_FORMS = {
-    "loop": _loop,
-    "whole": _whole,
-    "one pass": _in_one_pass,
-    "decay": _by_decay,
-    "windows": _in_windows,
-    "segments": _in_segments,
-}

@@ -22,7 +22,15 @@ from spikebridge.hybrid.unit.scan import scan_with_resets
 from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Starts, Window, window_starts_from_argument
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import refuse_other_place
-from spikebridge.neurons.state import State, TupleForm, allow_state, check_state, refuse_other_form, with_path
+from spikebridge.neurons.state import (
+    State,
+    TupleForm,
+    allow_state,
+    check_state,
+    refuse_other_form,
+    state_remedy,
+    with_path,
+)
 from spikebridge.neurons.stateless import over_time, refuse_hidden_state, refuse_inplace
 from spikebridge.ops.checks import check_mode
 from spikebridge.ops.precision import HALF, cast_for, state_dtype, upcast
@@ -54,7 +62,7 @@ _LAYER_HINT = "; a spiking layer is the discretizer SpikingLayer(layer)"
 
 
 def _place_of(stage: object, name: str) -> str:
-    """A hint at the argument for a stage that was given as another."""
+    """A hint at the argument that a stage belongs to."""
     if name == "window" and isinstance(stage, int) and not isinstance(stage, bool):
         return f"; did you mean Tumbling({stage})?"
     if isinstance(stage, Stateful) and not isinstance(stage, Kernel):
@@ -123,7 +131,7 @@ class HybridUnit(nn.Module):
 
         # a window with one value before the discretizer needs no axis for its steps
         self._is_single = self.form == "streaming" or not self.kept
-        self._length = window.length or 1 if window is not None else 1
+        self.window_length = window.length or 1 if window is not None else 1
 
     @property
     def outputs_per_window(self) -> int:
@@ -135,7 +143,7 @@ class HybridUnit(nn.Module):
         if kind == "reduces" or (kind == "steps" and not self.kept):
             return 1
 
-        return self._length
+        return self.window_length
 
     def window_clock(self, source: Clock) -> Clock:
         """The clock of the nonlinearity: one value whenever a window closes, or one a step."""
@@ -143,7 +151,7 @@ class HybridUnit(nn.Module):
 
     def kernel_period(self, source: Clock) -> float:
         """The base ticks from one step of the kernel to the next, which are fewer for the steps of a held value."""
-        return source.period / (self._length if isinstance(self.window, Hold) else 1)
+        return source.period / (self.window_length if isinstance(self.window, Hold) else 1)
 
     def clock(self, source: Clock, name: str = "the unit") -> Clock:
         """The clock of the unit's output for a source's clock.
@@ -215,7 +223,7 @@ class HybridUnit(nn.Module):
     def _checked_equation(
         self, x: Tensor, state: UnitState | None, starts: Starts | None, context: Tensor | None
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], UnitState]:
-        """The equation, with checks of the signal where a stream begins and of a state that is given."""
+        """The equation, with checks of the signal where a stream begins and of the state where it continues."""
         try:
             # later calls of a stream compare shapes of the state alone
             if state is not None:
@@ -271,7 +279,7 @@ class HybridUnit(nn.Module):
         if not kernel.keep:
             return kernel.last_of_windows(windows), None
 
-        # every window starts from nothing, so that all of them run side by side like samples
+        # every window starts from nothing, so that all of them run in parallel like samples
         h, _ = scan_with_resets(kernel, windows.movedim(1, 0), None)
         return h.movedim(0, 1), None
 
@@ -304,7 +312,7 @@ class HybridUnit(nn.Module):
         if self.discretizer is None:
             return f, None
 
-        y, new = self.discretizer(f.unsqueeze(1) if self._is_single else f, self._length, state)
+        y, new = self.discretizer(f.unsqueeze(1) if self._is_single else f, self.window_length, state)
         # a state that is not used is one of another unit
         if new is None and state is not None:
             raise _unused(self.discretizer, state)
@@ -365,7 +373,7 @@ class HybridUnit(nn.Module):
 
 allow_state(UnitState)
 _FORM = TupleForm(UnitState, dict.fromkeys(UnitState._fields))
-_REMEDY = "give the state that this unit returned for the same stream, or None for a new stream"
+_REMEDY = state_remedy("unit")
 
 
 def _unused(stage: nn.Module, state: State) -> StateError:

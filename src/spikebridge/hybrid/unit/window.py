@@ -9,7 +9,7 @@ A window has one of two forms:
 | window | framed | streaming |
 |---|---|---|
 | `Hold(n)` | every value becomes n steps | |
-| `Tumbling(n)` | windows of n steps side by side | a start every n steps |
+| `Tumbling(n)` | windows of n steps without overlap | a start every n steps |
 | `Sliding(n, stride)` | windows of n steps, one every `stride` steps | |
 | `Since(trigger)` | | a start at each sample of another signal |
 """
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from spikebridge.axes import Signal, Windows
 from spikebridge.errors import ConfigError, ShapeError, StateError, in_words
 from spikebridge.hybrid.clock import Clock
-from spikebridge.neurons.state import TensorForm, TupleForm, allow_states_of, refuse_other_form
+from spikebridge.neurons.state import TensorForm, TupleForm, allow_states_of, refuse_other_form, state_remedy
 
 # where windows start: for each step True, False, or a flag a sample `(B,)`; as one tensor `(T, B)` or `(T,)`
 Starts: TypeAlias = Tensor | Sequence[bool | Tensor]
@@ -47,7 +47,7 @@ class Window(nn.Module):
     """Base of all windows.
 
     Attributes:
-        length: steps in one window, None if it is not known beforehand.
+        length: steps in one window, None if they are not fixed.
         overlaps: True if a step can be in more than one window.
     """
 
@@ -68,7 +68,7 @@ class Window(nn.Module):
         Returns:
             Complete windows `(K, L, B, *N)`, maybe with K = 0, and the steps of the unfinished one.
         """
-        raise ConfigError(f"{type(self).__name__} has no framed form: it has no windows of known length")
+        raise ConfigError(f"{type(self).__name__} has no framed form: its windows have no fixed length")
 
     def buffer(self, steps: Tensor, state: _FrameBuffer | None) -> _FrameBuffer | None:
         """The state of `frame` after steps `(B, l, *N)` with which no window closes."""
@@ -199,8 +199,8 @@ class Sliding(Window):
         """Raises if a state has more steps than an unfinished window."""
         if num_steps >= self.length:
             raise StateError(
-                f"{type(self).__name__}({self.length}) got a state of {num_steps} steps of an unfinished window; give "
-                "the state that this window returned for the same stream, or None for a new stream",
+                f"{type(self).__name__}({self.length}) got a state of {num_steps} steps of an unfinished window; "
+                f"{state_remedy('window')}",
                 self,
             )
 
@@ -219,7 +219,7 @@ def is_alike(x: Tensor, sample: Sequence[int], stream: Tensor) -> bool:
 
 
 class Tumbling(Sliding):
-    """Windows of `length` steps side by side: from a fast network to a slow one.
+    """Windows of `length` steps without overlap: from a fast network to a slow one.
 
     Args:
         length: steps in a window.
@@ -242,7 +242,7 @@ class Since(Window):
 
     The first source step at or after a trigger belongs to the new window; before any trigger the window is open from
     the start. In a network the trigger is named; it is a signal of floats (each sample triggers) or of flags `(T, B)`.
-    A unit called on its own is given the flags: `unit(x, state, starts=...)`.
+    A unit called on its own takes the flags: `unit(x, state, starts=...)`.
 
     Args:
         trigger: name of the signal.
@@ -295,7 +295,7 @@ def window_starts_from_mask(
 
 
 def window_starts_from_argument(starts: Starts | None, x: Tensor) -> Iterable[bool | Tensor]:
-    """The flags given to a unit with the window `Since`, one a step: True, False, or one a sample `(B,)`."""
+    """The flags for a unit with the window `Since`, one a step: True, False, or one a sample `(B,)`."""
     if starts is None:
         raise ConfigError("a unit with the window Since needs starts=, the flags (T, B) of where windows start")
     if len(starts) != len(x):

@@ -1,6 +1,6 @@
 """Digits with a what and a where pathway: an ANN on noisy frames and an SNN on events, linked by hybrid units.
 
-What it offers stands in `__init__.pyi`; a name is imported when it is first used.
+Its exports are listed in `__init__.pyi`; a name is imported when it is first used.
 """
 
 import lazy_loader

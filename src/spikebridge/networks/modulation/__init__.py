@@ -1,6 +1,6 @@
 """Continual learning: an ANN that measures the similarity of tasks gates the neurons of an SNN.
 
-What it offers stands in `__init__.pyi`; a name is imported when it is first used.
+Its exports are listed in `__init__.pyi`; a name is imported when it is first used.
 """
 
 import lazy_loader

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from spikebridge._moved import left_networks
+from spikebridge._moved import left_networks, refuse_left_networks
 from spikebridge.errors import ConfigError
 from spikebridge.training.settings import check_chosen, check_minimum, check_positive
 
@@ -176,9 +176,7 @@ class Config:
 
     def trial(self, name: str, seed: int | None = None) -> "TrialSettings":
         """One method with one seed, by default the first."""
-        for line in left_networks("modulation", [name]).values():
-            raise ConfigError(line)
-
+        refuse_left_networks("modulation", [name])
         return TrialSettings(self, METHODS[name], self.seed if seed is None else seed)
 
 

@@ -1,6 +1,6 @@
 """Questions about videos of colliding objects: learned units perceive, a spiking graph reasons.
 
-What it offers stands in `__init__.pyi`; a name is imported when it is first used.
+Its exports are listed in `__init__.pyi`; a name is imported when it is first used.
 """
 
 import lazy_loader

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from spikebridge._moved import left_networks
+from spikebridge._moved import left_networks, refuse_left_networks
 from spikebridge.data.simulation.families import check_family
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.errors import ConfigError, DataError, did_you_mean
@@ -176,12 +176,12 @@ class Config:
             )
 
     def check_networks(self) -> None:
-        """Refuses networks that there are not; a subclass may have others."""
+        """Raises if a chosen network does not exist; a subclass may have others."""
         check_chosen("network", self.networks, [*VARIANTS, *left_networks("sensing", self.networks)])
 
     @property
     def available(self) -> tuple[str, ...]:
-        """The chosen networks without those that left; a subclass may have others."""
+        """The chosen networks without those that left the recipe; a subclass may have others."""
         return tuple(name for name in self.networks if name in VARIANTS)
 
     @property
@@ -238,13 +238,10 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network with every seed, evaluates them, and writes the table.
 
     Networks are trained on the first part of a recording and evaluated on the third, by default; settings were chosen
-    on the second. In protocol A the true boxes of the last two frames are given, and the network predicts the box at
+    on the second. In protocol A the network gets the true boxes of the last two frames, and predicts the box at
     the end of each bin of events until the next frame. Static box and constant velocity are evaluated in the same way.
     """
-    left = left_networks("sensing", set(config.networks) - set(config.available))
-    for line in left.values():
-        raise ConfigError(line)
-
+    refuse_left_networks("sensing", [name for name in config.networks if name not in config.available])
     data = training_data(config)
     scored = run_parts(config, config.split)
 
@@ -281,7 +278,7 @@ def _fitted_spread(config: Config, network: Sensing) -> dict[str, Any]:
 
 
 def phases(config: Config, network: Sensing, name: str, detector_data: Dataset | None) -> list[Phase]:
-    """First all that tracks between frames, then the detector, if its samples are given."""
+    """The phases: first all that tracks between frames, then the detector, if there are samples for it."""
     steps = [] if config.pathways.weights_from else [pathway_phase(network, name, config.pathways)]
     if detector_data is not None:
         # the name of the phase stands in checkpoints

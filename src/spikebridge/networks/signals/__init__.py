@@ -1,6 +1,6 @@
 """One sensor with two clocks: an SNN on its fast signal, an ANN on slow frames, linked by hybrid units.
 
-What it offers stands in `__init__.pyi`; a name is imported when it is first used.
+Its exports are listed in `__init__.pyi`; a name is imported when it is first used.
 """
 
 import lazy_loader

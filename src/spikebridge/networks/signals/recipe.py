@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from spikebridge._moved import left_networks
+from spikebridge._moved import refuse_left_networks
 from spikebridge.data.signals.files import read_series
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
@@ -97,9 +97,7 @@ def example(config: Config) -> dict[str, Tensor]:
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network with every seed, scores them, and writes the table."""
-    for line in left_networks("signals", config.networks).values():
-        raise ConfigError(line)
-
+    refuse_left_networks("signals", config.networks)
     return _TASKS[config.task].train(config, run, quiet)
 
 

@@ -22,7 +22,7 @@ _CONNECT_TIMEOUT = "10s"
 
 
 class Workers(NamedTuple):
-    """An executor, and the number of cells that it is given at a time."""
+    """An executor, and the number of cells that it gets at a time."""
 
     executor: Executor
     number: int
@@ -122,16 +122,16 @@ def _parameter(word: str) -> tuple[str, Any]:
 def train_cells(workers: Workers, orders: Iterator[Order], retry: int) -> Iterator[tuple[Cell, CellResult]]:
     """Trains cells until there are no more; gives each with its result, in the order of their ends.
 
-    An order is taken when a worker is free, so that a search knows the results before. A cell that was lost with its
+    An order is taken when a worker is free, so that a search has the earlier results. A cell that was lost with its
     worker, or whose error another attempt may not have, is tried again up to `retry` times.
     """
     running: dict[Future[tuple[CellResult, bool]], Order] = {}
     attempts: Counter[str] = Counter()
-    again: list[Order] = []
+    retries: list[Order] = []
 
     while True:
         while len(running) < workers.number:
-            order = again.pop() if again else next(orders, None)
+            order = retries.pop() if retries else next(orders, None)
             if order is None:
                 break
             running[workers.executor.submit(train_cell, order)] = order
@@ -144,7 +144,7 @@ def train_cells(workers: Workers, orders: Iterator[Order], retry: int) -> Iterat
             result, is_retryable = _result_of(future, order.cell)
             attempts[order.folder] += 1
             if is_retryable and attempts[order.folder] <= retry:
-                again.append(order)
+                retries.append(order)
             else:
                 yield order.cell, result
 

@@ -11,7 +11,7 @@ from spikebridge.data.io.number_text import parse_integer, parse_real
 from spikebridge.errors import ConfigError, did_you_mean
 
 _MAX_CELLS = 100_000
-_MAX_LETTERS = 150  # of a folder's name; file systems hold 255 bytes
+_MAX_CHARACTERS = 150  # of a folder's name; file systems hold 255 bytes
 
 
 class Range(NamedTuple):
@@ -61,7 +61,7 @@ def parse_settings(words: Iterable[str], config: Any, read: Callable[[Setting, s
 
     `read` gives the plain value of a text.
     """
-    known = dict(_fields(config))
+    defaults = dict(_fields(config))
     settings: dict[str, Setting] = {}
 
     for word in words:
@@ -70,8 +70,8 @@ def parse_settings(words: Iterable[str], config: Any, read: Callable[[Setting, s
         texts = [value.strip() for value in text.split(",")]
         if not equals or not all(texts):
             raise ConfigError(f"--set takes NAME=VALUE,VALUE,..., but got {word!r}")
-        if name not in known:
-            raise ConfigError(f"--set {word}: the recipe has no setting {name!r}; {did_you_mean(name, known)}")
+        if name not in defaults:
+            raise ConfigError(f"--set {word}: the recipe has no setting {name!r}; {did_you_mean(name, defaults)}")
         if name == "seed":
             raise ConfigError(f"--set {word}: seeds are given with --seeds, such as --seeds 0:4")
         if name in settings:
@@ -79,7 +79,7 @@ def parse_settings(words: Iterable[str], config: Any, read: Callable[[Setting, s
         if len(set(texts)) < len(texts):
             raise ConfigError(f"--set {word}: a value is given twice")
 
-        setting = Setting(name, known[name], range=_range(name, text))
+        setting = Setting(name, defaults[name], range=_range(name, text))
         if setting.range is None:
             setting = replace(setting, values={one: read(setting, one) for one in texts})
 
@@ -105,7 +105,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def cells_of(settings: Sequence[Setting], seeds: Mapping[int | None, dict[str, int]]) -> list[Cell]:
-    """A cell for each combination of values and each seed, which is given with its settings (`values_of_seed`)."""
+    """A cell for each combination of values and each seed; `seeds` holds the settings of each (`values_of_seed`)."""
     number = len(seeds)
     for setting in settings:
         if setting.range is not None:
@@ -154,13 +154,13 @@ def _folder_name(settings: Mapping[str, str], seed: int | None) -> str:
     typed = dict(settings) if seed is None else {**settings, "seed": str(seed)}
     text = ",".join(f"{name}={value}" for name, value in typed.items()) or "preset"
     name = re.sub(r"[^\w.,=+-]", lambda letter: f"%{ord(letter[0]):X}", text.replace(" ", "+"))
-    if len(name) <= _MAX_LETTERS and name.isascii():
+    if len(name) <= _MAX_CHARACTERS and name.isascii():
         return name
 
     # here, as in `recipe_digest`
     import hashlib
 
-    plain = name.encode("ascii", "ignore").decode()[:_MAX_LETTERS]
+    plain = name.encode("ascii", "ignore").decode()[:_MAX_CHARACTERS]
     return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

@@ -44,12 +44,12 @@ class Study:
 
         All have the same seed, with its settings.
         """
-        known = {setting.name: setting.values for setting in self.settings}
+        choices = {setting.name: setting.values for setting in self.settings}
         left = [trial for trial in self._study.trials if trial.state == self._states.RUNNING]
         for trial in itertools.chain(left, self._new_trials(number)):
             drawn = trial.params
             settings = {name: value if isinstance(value, str) else repr(value) for name, value in drawn.items()}
-            values = {name: known.get(name, {}).get(value, value) for name, value in drawn.items()}
+            values = {name: choices.get(name, {}).get(value, value) for name, value in drawn.items()}
             pruning = None
             if self.prunes:
                 pruning = Pruning(str(self.journal), trial._trial_id, self.objective.metric)

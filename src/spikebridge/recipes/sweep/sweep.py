@@ -22,7 +22,7 @@ from typing import Any
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.recipes.load import RECIPES, recipe_digest, recipe_id
+from spikebridge.recipes.load import recipe_digest, recipe_id
 from spikebridge.recipes.messages import status
 from spikebridge.recipes.sweep.cell import Order
 from spikebridge.recipes.sweep.executors import Workers, local_workers, train_cells
@@ -39,7 +39,7 @@ _VERSION = 1
 
 
 class Sweep:
-    """A sweep of a recipe, given by name or file, in a folder.
+    """A sweep of a recipe, named or a file, in a folder.
 
     `config` are plain settings that all cells share. Without an objective, the first number in the results decides.
     `progress` gets a line for each cell that ended.
@@ -64,7 +64,7 @@ class Sweep:
         self.results: dict[str, CellResult] = {}
 
     def begin(self, preset: str | None = None, search: str | None = None, resume: bool = False) -> None:
-        """Makes the folder; with `resume` it resumes the sweep that is there, which must be of the same."""
+        """Makes the folder; with `resume` it resumes the sweep that is there, which must have the same subject."""
         head = {"format": _FORMAT, "version": _VERSION}
         subject = {"recipe": recipe_id(self.recipe), "recipe_sha256": recipe_digest(self.recipe)}
         subject |= {"preset": preset, "search": search}
@@ -118,7 +118,7 @@ class Sweep:
     def run_search(
         self, study: Study, cells: Iterator[Cell], number: int, workers: AbstractContextManager[Workers], retry: int
     ) -> None:
-        """Trains trials of a search, of which the study draws one after the other until there are so many."""
+        """Trains the trials of a search, which the study draws one after the other, up to a number of them."""
         for row in self.ended.rows():
             try:
                 result = CellResult(row.pop("cell"), **row)
@@ -161,15 +161,14 @@ class Sweep:
         return self.folder / "cells" / cell.name
 
     def _order(self, cell: Cell) -> Order:
-        recipe = self.recipe if self.recipe in RECIPES else str(Path(self.recipe).resolve())
         config = with_values(self.config, cell.values)
         folder = self._cell_folder(cell).resolve()
         log = self.folder.resolve() / "logs" / f"{cell.name}.txt"
 
-        return Order(cell, recipe, config, str(folder), str(log), self.threads)
+        return Order(cell, recipe_id(self.recipe), config, str(folder), str(log), self.threads)
 
     def _end(self, cell: Cell, result: CellResult, number: int) -> None:
-        """Keeps the result of a cell, of so many, and tells it."""
+        """Keeps the result of a cell and reports it; `number` counts all cells."""
         self.results[cell.name] = result
         row = asdict(result)
 
@@ -202,7 +201,7 @@ def train_all(
 
     Args:
         recipe: its name, or the path of a recipe file.
-        configs: settings of the recipe by the name of their cell; more than before may be given.
+        configs: settings of the recipe by the name of their cell; a later call may add cells.
         folder: the folder of the sweep.
         workers: cells that train at a time, each in a process of its own; None for one a core.
         retry: attempts after one in which a cell has lost its process, or has failed in a way that another may not.

@@ -21,13 +21,13 @@ class Training:
 
     Attributes:
         module: the network.
-        run: where the training writes; None writes nothing.
+        run: the run that the training writes; None writes nothing.
         rows: all rows so far, those of a resumed training included.
         phase: name of the running phase.
         epoch: number of the running epoch in its phase, from 1.
         step: steps of the whole training that are done.
         weights: gives all weights by name; every process must call it, as weights may be sharded.
-        finished: whether the training came to its end; False in `on_fit_end` after an error or Ctrl-C.
+        finished: true if the training has ended as planned; False in `on_fit_end` after an error or Ctrl-C.
         stop_reason: why the running phase ends early; empty while it does not.
     """
 

@@ -148,7 +148,7 @@ class MLflowLogger(_RowLogger):
     The id is kept in the run folder, so a resumed training resumes there too.
 
     Args:
-        uri: of the tracking server; None takes `MLFLOW_TRACKING_URI`, or the files `mlruns` in the working folder.
+        uri: address of the tracking server; None takes `MLFLOW_TRACKING_URI`, or `mlruns` in the working folder.
         experiment: its name there; None takes `MLFLOW_EXPERIMENT_NAME`, or `spikebridge`.
 
     Raises:

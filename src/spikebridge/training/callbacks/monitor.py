@@ -70,7 +70,7 @@ class EarlyStopping(Callback):
         metric: a number of the epochs' rows, such as `"loss"` or `"validation/accuracy"`.
         mode: `"min"` if a smaller value is better, `"max"` if a larger one is.
         patience: epochs without improvement after which the phase ends, at least 1.
-        min_delta: what counts as an improvement must exceed this.
+        min_delta: an improvement must exceed this.
 
     Raises:
         ConfigError: a number out of range, or a metric that the rows do not have.

@@ -55,9 +55,9 @@ class Fisher:
     Args:
         labels: `drawn` from the model's own answer, one a sample; `all` classes, each weighted with its probability (no
             noise of the draw, as many backward passes as classes); `predicted`, the likeliest class (released code).
-        num_samples: of the task, drawn without repeats; None for all.
+        num_samples: number of the task's samples, drawn without repeats; None for all.
         chunk_size: samples at a time: the memory is this many times the parameters.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
         ConfigError: an unknown kind of label, or no sample.
@@ -246,7 +246,7 @@ class EWC(QuadraticPenalty):
                 self.accumulate(name, information[name], parameter.detach(), masks)
 
     def accumulate(self, name: str, information: Tensor, parameter: Tensor, masks: Masks | None = None) -> None:
-        """Adds the information that a task has given about one parameter, and its value at the end of the task."""
+        """Adds the information of a task about one parameter, and its value at the end of the task."""
         information = masked_where(name, information, torch.zeros_like(information), masks)
         self._buffer("information", name, parameter).add_(information)
         self._buffer("pull", name, parameter).addcmul_(information, parameter)

@@ -1,8 +1,8 @@
 """Continual learning: one network learns many tasks in turn; after each, all of them are tested.
 
 It takes any module. Gates, thresholds and sub-networks of a task come as a `Subnetwork`; a `Consolidation` protects
-what earlier tasks need. Each task gets a new optimizer. A checkpoint is written after
-each task, and every N-th step where that is asked for; a killed training resumes exactly.
+what earlier tasks need. Each task gets a new optimizer. A checkpoint is written after each task, and at every N-th step
+where `checkpoint_every` says so; a killed training resumes exactly.
 """
 
 import math
@@ -89,7 +89,7 @@ def fit_tasks(
         tasks: in their order.
         method: optimizer, consolidation, sub-networks, loss.
         settings: epochs, batch size, seed.
-        run: where metrics and checkpoints go; a checkpoint that it holds is resumed.
+        run: folder of metrics and checkpoints; a checkpoint that it holds is resumed.
         progress: shows the progress; None takes bars, lines or nothing, as the screen and `settings.quiet` say.
 
     Raises:

@@ -41,7 +41,7 @@ class Subnetwork:
         """True where a weight is open, of the parameter's shape, for every parameter with closed indices.
 
         Args:
-            parameters: of the whole network, by name.
+            parameters: the parameters of the whole network, by name.
 
         Raises:
             ConfigError: indices of an unknown parameter.

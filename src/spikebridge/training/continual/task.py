@@ -34,7 +34,7 @@ class ContinualSettings:
     Args:
         epochs: passes over a task's samples.
         batch_size: samples of a step.
-        seed: of the order of samples and of all global generators.
+        seed: seed of the order of samples and of all global generators.
         checkpoint_every: steps between checkpoints inside a task; 0: at the end of a task alone.
         test_batch_size: samples of a test batch.
         test_all_after: numbers of learned tasks after which all tasks are tested; after other tasks only the task that

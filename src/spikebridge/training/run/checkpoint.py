@@ -27,7 +27,7 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.training.run.weights import cpu_copy
 
 VERSION = "1"
-_KEPT_SECONDS = 2
+_NUM_KEPT = 2
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +42,7 @@ def save_checkpoint(folder: Path, step: int, tree: Any) -> Path:
     # a later checkpoint is of a training that was resumed from before it; it must not win over this one
     others = [file for file in _files(folder) if file != path]
     behind = [file for file in others if file.name < path.name]
-    for file in {*others} - {*behind[: _KEPT_SECONDS - 1]}:
+    for file in {*others} - {*behind[: _NUM_KEPT - 1]}:
         file.unlink()
 
     for file in folder.iterdir():

@@ -49,7 +49,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _migrate(kind: Any, fields: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:
-    # removed fields: a config of before may hold the value that stood for their absence
+    # removed fields: a config of an earlier version may hold the value that stood for their absence
     removed: dict[str, Any] = getattr(kind, "REMOVED_FIELDS", {})
     values = _grouped(kind, fields, value)
 
@@ -57,7 +57,7 @@ def _migrate(kind: Any, fields: Mapping[str, Any], value: dict[str, Any]) -> dic
 
 
 def _added_fields(kind: Any) -> Collection[str]:
-    # a config of before has their defaults
+    # a config of an earlier version has their defaults
     added: tuple[str, ...] = getattr(kind, "ADDED_FIELDS", ())
     return added
 

@@ -1,9 +1,9 @@
 """The lock of a run folder: one process at a time trains in it.
 
-The file `run.lock` names the process that trains: its number, its host, its start. It is removed at the end; a process
-that was killed leaves it behind, and the next one recognises that:
+The file `run.lock` names the process that trains: its process identifier, its host, its start. It is removed at the
+end; a process that was killed leaves it behind, and the next one recognises that:
 
-- on the same host the process is gone, or its number belongs to a process that started at another time;
+- on the same host the process is gone, or its identifier belongs to a process that started at another time;
 - of a process on another host, or in another container, only the lock's time of change is visible, which it renews
   every 10 seconds: after two minutes without, it counts as killed.
 """
@@ -141,12 +141,12 @@ def _this_process() -> dict[str, Any]:
 
 def _place() -> list[str]:
     """Host, start of the machine, name space of processes: the same for processes that see each other."""
-    found = [socket.gethostname()]
+    place = [socket.gethostname()]
     with suppress(OSError):
-        found.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
-        found.append(str(Path("/proc/self/ns/pid").readlink()))
+        place.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        place.append(str(Path("/proc/self/ns/pid").readlink()))
 
-    return found
+    return place
 
 
 def _is_alive(pid: int) -> bool:

@@ -193,8 +193,7 @@ class Run:
         return config
 
     def child(self, name: str) -> "Run":
-        """A run inside this one, with metrics, results, weights and checkpoint of its own; started or resumed as this
-        one is.
+        """A run inside this one with a folder of its own, started or resumed as this one is.
 
         Args:
             name: may have slashes: `"hybrid/seed-0"`.
@@ -263,7 +262,7 @@ class Run:
         return _read_json(self.path / "results.json")
 
     def save_environment(self, **more: Any) -> None:
-        """Writes environment.json: versions, platform, git revision, and the given values (seed, device, ...)."""
+        """Writes environment.json: versions, platform, git revision, and `more` (seed, device, ...)."""
         self._write("environment.json", to_plain(describe_environment(**more), "environment"))
 
     def environment(self) -> dict[str, Any]:
