@@ -1,7 +1,8 @@
 """Names of the last release that moved or left the package. Each ends in one line that says where it is now.
 
-`_moved.json` has a table for each kind of name: `imports`, `commands`, `options`, `presets` and `networks`. An option,
-a preset or a network of a recipe is named "RECIPE.NAME". A row of `imports` also serves all modules below it.
+`_moved.json` has a table for each kind of name: `imports`, `commands`, `options`, `presets`, `networks` and `choices`.
+An option, a preset or a network of a recipe is named "RECIPE.NAME", a choice of an option "RECIPE.OPTION.CHOICE". A row
+of `imports` also serves all modules below it.
 
 The import hook is the last entry of `sys.meta_path`: Python asks it only for paths that no other hook knows. Where a
 package has no attribute `name`, `from package import name` looks for the module `package.name`: one hook serves modules
@@ -62,9 +63,15 @@ def left_networks(recipe: str, names: Iterable[str]) -> dict[str, str]:
 
 
 def _spoken(kind: str, name: str) -> str:
-    """The option, preset or network of a recipe in words."""
+    """The option, preset, network or choice of a recipe in words."""
     recipe, _, rest = name.partition(".")
-    words = {"options": f"--{rest}", "presets": f"the preset {rest!r}", "networks": f"the network {rest!r}"}
+    option, _, choice = rest.rpartition(".")
+    words = {
+        "options": f"--{rest}",
+        "presets": f"the preset {rest!r}",
+        "networks": f"the network {rest!r}",
+        "choices": f"--{option} {choice}",
+    }
     return f"{words[kind]} of {recipe}"
 
 
