@@ -65,13 +65,10 @@ def left_networks(recipe: str, names: Iterable[str]) -> dict[str, str]:
 def _spoken(kind: str, name: str) -> str:
     """The option, preset, network or choice of a recipe in words."""
     recipe, _, rest = name.partition(".")
+    words = {"options": f"--{rest}", "presets": f"the preset {rest!r}", "networks": f"the network {rest!r}"}
     option, _, choice = rest.rpartition(".")
-    words = {
-        "options": f"--{rest}",
-        "presets": f"the preset {rest!r}",
-        "networks": f"the network {rest!r}",
-        "choices": f"--{option} {choice}",
-    }
+    words["choices"] = f"--{option} {choice}"
+
     return f"{words[kind]} of {recipe}"
 
 
