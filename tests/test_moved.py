@@ -27,7 +27,7 @@ def test_a_moved_import_names_its_place_of_today() -> None:
 
 
 def test_rows_are_named_as_the_command_line_looks_them_up() -> None:
-    for kind in ("options", "presets", "networks"):
+    for kind in ("options", "presets", "networks", "choices"):
         assert [name for name in TABLES[kind] if "." not in name] == [], f"{kind} are named RECIPE.NAME"
     assert [name for name in TABLES["options"] if "_" in name.partition(".")[2]] == [], "options have dashes"
 

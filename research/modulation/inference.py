@@ -7,6 +7,7 @@ preactivations of the unit alone, with a table made from training images. Writes
 research/modulation/results/inference.json.
 """
 
+import argparse
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -110,4 +111,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

@@ -6,6 +6,7 @@ Compares the similarity of permutations with that of gates and hidden activity, 
 research/modulation/results/similarity.json. `reshuffled_accuracies` scores tasks that were never learned.
 """
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -292,4 +293,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

@@ -87,7 +87,7 @@ def measure() -> list[dict[str, Any]]:
 
 def main() -> int:
     """Measures, unless the page is only checked, and writes the table."""
-    if "--check" not in sys.argv:
+    if not {"--check", "-h", "--help"} & set(sys.argv):
         RESULTS.write_text(
             json.dumps({"command": "python research/project/extras.py", "extras": measure()}, indent=1) + "\n"
         )

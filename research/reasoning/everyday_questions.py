@@ -10,6 +10,7 @@ unknown, if the program does not agree with the words, or if its probability is 
 Writes results/everyday_questions.json.
 """
 
+import argparse
 import json
 import re
 from collections import Counter
@@ -83,4 +84,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

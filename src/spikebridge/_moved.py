@@ -1,7 +1,8 @@
 """Names of the last release that moved or left the package. The error of each says where it is now.
 
-`_moved.json` has a table for each kind of name: `imports`, `commands`, `options`, `presets` and `networks`. An option,
-a preset or a network of a recipe is named "RECIPE.NAME". A row of `imports` also serves all modules below it.
+`_moved.json` has a table for each kind of name: `imports`, `commands`, `options`, `presets`, `networks` and `choices`.
+An option, a preset or a network of a recipe is named "RECIPE.NAME", a choice of an option "RECIPE.OPTION.CHOICE". A row
+of `imports` also serves all modules below it.
 
 The import hook is the last entry of `sys.meta_path`: Python asks it only for paths that no other hook finds. Where a
 package has no attribute `name`, `from package import name` looks for the module `package.name`: one hook serves modules
@@ -65,12 +66,15 @@ def refuse_left_networks(recipe: str, names: Iterable[str]) -> None:
 
 
 def _in_words(kind: str, name: str) -> str:
-    """The name as a user wrote it; an option, a preset or a network with its recipe."""
+    """The name as a user wrote it; an option, a preset, a network or a choice with its recipe."""
     recipe, _, rest = name.partition(".")
     if kind in ("imports", "commands"):
         return name if kind == "imports" else name.rpartition(".")[2]
 
     words = {"options": f"--{rest}", "presets": f"the preset {rest!r}", "networks": f"the network {rest!r}"}
+    option, _, choice = rest.rpartition(".")
+    words["choices"] = f"--{option} {choice}"
+
     return f"{words[kind]} of {recipe}"
 
 

@@ -33,6 +33,11 @@ TABLES = {
         "digits.resnet": "left the package; research/digits has it",
         "sensing.kernel": "left the package; research/sensing has it",
     },
+    "choices": {
+        "track.detector.template": "left the package",
+        "sensing.detector.template": "left the package",
+        "modulation.data.dataset.nist": "left with its reader",
+    },
 }
 LINES = {
     "follow recording": "follow is now `spikebridge track`",
@@ -44,6 +49,8 @@ LINES = {
     "train digits --networks ann resnet": "the network 'resnet' of digits left the package; research/digits has it",
     "draw digits --network resnet": "the network 'resnet' of digits left the package; research/digits has it",
     "quantize sensing --bitwidth 4": "--bitwidth of quantize is now --weights",
+    "eval sensing --detector=template": "--detector template of sensing left the package",
+    "train modulation --data.dataset nist": "--data.dataset nist of modulation left with its reader",
 }
 
 
@@ -75,6 +82,25 @@ def test_the_line_comes_without_pytorch() -> None:
 
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_choice_that_left_a_command_is_one_line_with_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["track", "recording", "--detector", "template"]) == 2
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "spikebridge: error: --detector template of track left the package"
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_sweep_over_a_setting_that_left_is_one_line_with_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "sensing", "--set", "model.backbone=resnet,vgg"]) == 2
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "spikebridge: error: --set model.backbone=resnet,vgg: "
+        "--model.backbone of sensing left the package; research/sensing has it"
+    )
 
 
 @pytest.mark.usefixtures("tables")

@@ -6,6 +6,7 @@ No camera here gives 240 frames a second together with events, so the scenes are
 has seen. From the first box alone (C), the research weights. The ANN may choose how far it goes towards what it finds.
 """
 
+import argparse
 import json
 from pathlib import Path
 from statistics import fmean, stdev
@@ -94,4 +95,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

@@ -3,6 +3,7 @@
 python research/sensing/between_frames/training.py
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -57,4 +58,5 @@ def rows(found: dict[str, dict[str, float]]) -> list[tuple[str, float | None, st
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(json.dumps(trainings(), indent=2))

@@ -11,6 +11,7 @@ and on generated validation scenes, with 0, 50, 75 and 90 % of the events lost; 
 results/calibration.json.
 """
 
+import argparse
 import json
 import statistics
 import sys
@@ -161,4 +162,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

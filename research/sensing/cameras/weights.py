@@ -12,6 +12,7 @@ one frame; on the test part it is also started six times from a box that is .5 p
 One seed; the lost events and these boxes are drawn at random (seeds 0 and 0 to 5). Writes results/weights.json.
 """
 
+import argparse
 import json
 from copy import copy
 from dataclasses import replace
@@ -153,4 +154,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

@@ -6,6 +6,7 @@ Generated test scenes with one target, 40 frames a second, the first box alone, 
 hidden, frames and events show the background; it moves on unseen. Each detector of the tracker that can search.
 """
 
+import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,4 +138,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

@@ -7,6 +7,7 @@ each of the frames that this leaves to start with, as it is and backwards in tim
 a stream's target were just where it is believed to be. It needs the recording of FE240hz in SPIKEBRIDGE_DATA.
 """
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,4 +96,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

@@ -7,6 +7,7 @@ others and is passed by them; it may be hardly brighter than what is behind it, 
 box is given.
 """
 
+import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,4 +77,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import UseAppendAction, arg
 
+from spikebridge._moved import moved
 from spikebridge.cli import formatting
 from spikebridge.cli.command import SETTINGS, Command, CommandResult, Flag, Folder, Name, Recipe, parse_command
 from spikebridge.cli.train import Train
@@ -120,6 +121,11 @@ class SweepCommand(Command):
             raise ConfigError("--scheduler and --slurm exclude each other")
         if self.slurm_option and not self.slurm:
             raise ConfigError("--slurm-option is for --slurm")
+
+        for word in self.values:
+            name = word.partition("=")[0].strip().removeprefix("--").replace("_", "-")
+            if line := moved("options", f"{self.recipe}.{name}"):
+                raise ConfigError(f"--set {word}: {line}")
 
         for name, minimum in (("workers", 1), ("retry", 0), ("trials", 1)):
             value = getattr(self, name)

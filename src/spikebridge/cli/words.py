@@ -47,7 +47,11 @@ def _unknown_choice(recipe: str, option: str, value: str, choices: Iterable[str]
     if option == "preset":
         return unknown_preset(recipe, value, choices)
 
-    line = moved("networks", f"{recipe}.{value}")
+    return moved("networks", f"{recipe}.{value}") or _no_choice(recipe, option, value, choices)
+
+
+def _no_choice(owner: str, option: str, value: str, choices: Iterable[str]) -> str:
+    line = moved("choices", f"{owner}.{option}.{value}")
     return line or f"--{option} has no choice {value!r}: {did_you_mean(value, choices)}"
 
 
@@ -104,7 +108,8 @@ def parser_refusal(stop: SystemExit, box: str, program: str) -> str:
         word, option, known = choice.groups()
         # None stands for an option that is left out
         choices = [one for one in ast.literal_eval(known) if one != "None"]
-        return f"{option} has no choice {word!r}: {did_you_mean(word, choices)}"
+        # the last word of the program is a recipe or the command
+        return _no_choice(program.rpartition(" ")[2], option.removeprefix("--"), word, choices)
 
     reason = text.replace("Error parsing", "cannot read the value of", 1)
     return f"{reason} (see {program} --help)"

@@ -128,7 +128,7 @@ def test_an_npz_gives_its_sensor_and_a_csv_does_not(tmp_path):
     assert read_events(tmp_path / "a.npz")[1:3] == (HEIGHT, WIDTH)
 
     write_events(tmp_path / "a.csv", events, HEIGHT, WIDTH)
-    with pytest.raises(ConfigError, match=r"a \.csv file does not hold its sensor size; give height and width"):
+    with pytest.raises(ConfigError, match=r"a \.csv file .* give height and width \(--sensor WxH of `live`\)"):
         read_events(tmp_path / "a.csv")
 
     with pytest.raises(DataError, match="a sensor of width 40, but the file says 34"):

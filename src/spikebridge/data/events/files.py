@@ -205,7 +205,10 @@ def _open_chunks(path: Path, options: ReadOptions) -> tuple[Iterator[Events], in
 def _sensor_size(path: Path, sensor: Sensor | None, options: ReadOptions) -> Sensor:
     if sensor is None:
         if options.height is None or options.width is None:
-            raise ConfigError(f"{path}: a {path.suffix} file does not hold its sensor size; give height and width.")
+            raise ConfigError(
+                f"{path}: a {path.suffix} file does not hold its sensor size; "
+                "give height and width (--sensor WxH of `live`)."
+            )
         return options.height, options.width
 
     for name, given, stored in (("height", options.height, sensor[0]), ("width", options.width, sensor[1])):
