@@ -10,7 +10,7 @@ boxes the figures are of generated scenes, and are labelled so. The motion prior
 the target so well that a prior trained with it would be ignored.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -257,16 +257,7 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
         return evaluate_recording(run, data, options, partial(tracker, run))
 
     config = run.config_as(Config)
-    return _evaluated(run, config, scored_parts(config, data))
-
-
-def _evaluated(run: Run, config: Config, scored: Sequence[RecordingPart]) -> dict[str, Any]:
-    scores: dict[str, list[dict[str, Any]]] = {}
-    for name in config.networks:
-        trackers = [tracker(run, name, seed).with_options(calibrate=False, detector="learned") for seed in config.seeds]
-        scores[name] = [benchmark.score(one.with_options(warns=False), scored) for one in trackers]
-
-    return benchmark.compare(scores, scored)
+    return sensing.evaluate_networks(run, config, scored_parts(config, data))
 
 
 def report(run: Run) -> Path:

@@ -20,7 +20,6 @@ from typing import Any
 from research.sensing.variants.networks import ChangeMap, SensingVariant, VariantOptions
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.data import DT, run_parts
-from spikebridge.networks.sensing.evaluation import benchmark
 from spikebridge.networks.sensing.evaluation.evaluate import evaluate_recording
 from spikebridge.networks.sensing.recipe import DetectorTraining, Evaluation, build, example, train
 from spikebridge.networks.sensing.report import report as sensing_report
@@ -91,13 +90,7 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
         return evaluate_recording(run, data, options, partial(tracker, run))
 
     config = run.config_as(Config)
-    scored = run_parts(config, config.split, data)
-    scores: dict[str, list[dict[str, Any]]] = {}
-    for name in config.networks:
-        trackers = [tracker(run, name, seed).with_options(calibrate=False, detector="learned") for seed in config.seeds]
-        scores[name] = [benchmark.score(one.with_options(warns=False), scored) for one in trackers]
-
-    return benchmark.compare(scores, scored)
+    return sensing.evaluate_networks(run, config, run_parts(config, config.split, data))
 
 
 def report(run: Run) -> Path:

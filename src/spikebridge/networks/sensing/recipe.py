@@ -13,6 +13,7 @@
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from spikebridge._moved import left_networks, refuse_left_networks
 from spikebridge.data.simulation.families import check_family
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.errors import ConfigError, DataError, did_you_mean
-from spikebridge.networks.sensing.data import DT, generated_parts, run_parts
+from spikebridge.networks.sensing.data import DT, RecordingPart, generated_parts, run_parts
 from spikebridge.networks.sensing.evaluation import benchmark
 from spikebridge.networks.sensing.evaluation.evaluate import TrackingEvaluation, evaluate_recording
 from spikebridge.networks.sensing.evaluation.protocols import interframe
@@ -348,10 +349,14 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
         return evaluate_recording(run, data, options, partial(tracker, run))
 
     config = run.config_as(Config)
-    scored = run_parts(config, config.split, data)
+    return evaluate_networks(run, config, run_parts(config, config.split, data))
+
+
+def evaluate_networks(run: Run, config: Config, scored: Sequence[RecordingPart]) -> dict[str, Any]:
+    """The comparison of all networks of a run, with the settings of a subclass of `Config`."""
     trackers = {
         name: [
-            tracker(run, name, seed).with_options(calibrate=False, detector="learned", warns=False)
+            run_tracker(run, config, name, seed).with_options(calibrate=False, detector="learned", warns=False)
             for seed in config.seeds
         ]
         for name in config.available
