@@ -15,6 +15,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals import report as report_page
 from spikebridge.networks.signals.config import Config
+from spikebridge.networks.signals.data.activity import activity_times
 from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.sets import FORMS, folds_of_set, load_series, scored_series, with_classes
 from spikebridge.networks.signals.data.windows import Windows
@@ -141,7 +142,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 train_windows(network, data, config.training, seed, quiet, children[name])
                 children[name].save_weights(network)
                 results = score(network, sensor, fold.scored, series.group_names)
-                children[name].save_results({**results, **_stream_facts(series)})
+                children[name].save_results({**results, **_stream_facts(series, sensor, fold.train)})
 
             for name, child in children.items():
                 scores[name].append(child.results())
@@ -152,9 +153,13 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     return results
 
 
-def _stream_facts(series: SensorSeries) -> dict[str, Any]:
+def _stream_facts(series: SensorSeries, sensor: Sensor, train: Windows) -> dict[str, Any]:
     """Facts that the reader of a stream needs later, without the set."""
-    return {"classes": series.label_names, "rate_hz": series.rate_hz, "num_channels": series.num_channels}
+    facts = {"classes": series.label_names, "rate_hz": series.rate_hz, "num_channels": series.num_channels}
+    if sensor.config.kind != "voice":
+        return facts
+
+    return {**facts, **activity_times(train, sensor.block / sensor.rate_hz, sensor.block)}
 
 
 def _seeded(name: str, shape: Shape, seed: int) -> HybridNetwork:
