@@ -97,6 +97,8 @@ class SweepCommand(Command):
         sweep = Sweep(folder, self.recipe, to_plain(config), objective, progress, self.threads)
         sweep.begin(self.preset, self.search, self.resume)
 
+        from spikebridge.recipes.sweep.executors import LostSchedulerError
+
         try:
             with lock_folder(folder):
                 # a search has an objective, else `_check` has refused it
@@ -112,6 +114,11 @@ class SweepCommand(Command):
                 return self._result(folder, sweep.finish(self._command(folder)))
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped; `{self._command(folder)} --resume` resumes") from None
+        except LostSchedulerError as error:
+            raise LostSchedulerError(
+                f"{error} after {len(sweep.results)} cells; start another one with its workers, then "
+                f"`{self._command(folder)} --resume` resumes, with the new address"
+            ) from None
 
     def _check(self) -> None:
         """Refuses options that do not fit together."""
