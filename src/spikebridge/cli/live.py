@@ -63,6 +63,8 @@ class RunLive(RunCommand):
     """Play a recording in a loop."""
     speed: Annotated[float, arg(metavar="FACTOR")] = 1.0
     """Playback speed of a recording."""
+    reconnect: bool = True
+    """Of `tcp:PORT`: after the end of a sender wait for the next one; the gap is reported."""
     allow_truncated: Flag = False
     """Accept a file of events that ends inside a packet, and take the whole events before."""
     view: Flag = False
@@ -129,6 +131,7 @@ class RunLive(RunCommand):
             sys.stdin.buffer if "-" in (self.events, self.frames) else None,
             self.allow_truncated,
             print_status,
+            self.reconnect,
         )
         return step, source.open(request)
 
@@ -159,6 +162,7 @@ class RunLive(RunCommand):
         # a recording is its own source, a stream of lines has one
         origin = getattr(source, "source", source)
         counters = [(step, "num_unseen"), (origin, "num_bad"), (origin, "num_late"), (origin, "num_dropped")]
+        counters += [(origin, "num_gaps")] if "tcp:" in f"{self.events}{self.frames}" else []
         counts = {name: getattr(one, name) for one, name in counters if hasattr(one, name)}
 
         bad = getattr(origin, "first_error", "") and f"{origin.num_bad} bad packets, the first: {origin.first_error}"
