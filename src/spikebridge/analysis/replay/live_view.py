@@ -218,7 +218,7 @@ def _requests(view: LiveView, path: str) -> type[PageRequest]:
         def stream(self) -> None:
             self.begin(200, "text/event-stream")
             # a browser that was closed breaks the connection
-            with suppress(BrokenPipeError, ConnectionResetError):
+            with suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
                 for message in view.messages():
                     self.wfile.write(f"data: {json.dumps(message)}\n\n".encode())
                     self.wfile.flush()
