@@ -53,6 +53,8 @@ class PageRequest(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     """A server with a bounded number of threads; a connection above it is closed at once."""
 
+    request_queue_size = 128
+
     def __init__(self, address: tuple[str, int], requests: type[PageRequest]) -> None:
         self._free = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         super().__init__(address, requests)
