@@ -60,8 +60,9 @@ def test_a_shared_set_is_recognised_and_its_weights_are_taken(
 ) -> None:
     results = evaluated(capsys, files[name])
     assert results["dataset"] == name
-    # these people were trained on
+    # these people were trained on, and the result says so
     assert results["accuracy"] > 0.85
+    assert set(results["trained on"]) == set(results["per_group"])
     assert len(results["per_group"]) >= 5
     assert min(results["per_group"].values()) > 0.6
 

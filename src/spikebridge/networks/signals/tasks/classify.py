@@ -147,7 +147,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
             for name, child in children.items():
                 scores[name].append(child.results())
 
-    results = report_page.compare(scores)
+    results = report_page.compare(scores, _scored_on(config))
     run.save_results(results)
 
     return results
@@ -190,7 +190,11 @@ def evaluate(config: Config, run: Run, data: Path | None = None) -> dict[str, An
         child.load_weights(network)
         scores.setdefault(name, []).append(score(network, sensor, fold.scored, series.group_names))
 
-    return report_page.compare({name: scores[name] for name in config.networks_of(VARIANTS)})
+    return report_page.compare({name: scores[name] for name in config.networks_of(VARIANTS)}, _scored_on(config))
+
+
+def _scored_on(config: Config) -> str:
+    return report_page.TRAINED_ON if config.folds == () else report_page.LEFT_OUT
 
 
 def evaluate_file(run: Run, config: Config, series: SensorSeries) -> dict[str, Any]:
@@ -203,8 +207,13 @@ def evaluate_file(run: Run, config: Config, series: SensorSeries) -> dict[str, A
     windows = sensor.windows(with_classes(series, child.results()["classes"]))
     windows = windows.select(np.isin(windows.series, scored_series(series)))
     answers = logits_of(network, sensor, windows)[-1].argmax(-1).numpy()
+    facts: dict[str, Any] = {"dataset": config.dataset, "network": name}
+    # where everybody was trained on, the record of the training names them
+    if config.folds == ():
+        shared = [person for person in child.results()["per_group"] if person in series.group_names]
+        facts["trained on"] = shared or "none of these people, by their names"
 
-    return {"dataset": config.dataset, "network": name, **accuracies(answers, windows, series.group_names)}
+    return {**facts, **accuracies(answers, windows, series.group_names)}
 
 
 def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:
