@@ -42,7 +42,7 @@ class RunLive(RunCommand):
     input. For a network of `signals`."""
     events: _Events = ""
     """The folder of a recording or a file of events (played in real time); `-`: lines from standard input;
-    `tcp:PORT`: lines from a local TCP client; `camera`: a connected event camera (needs spikebridge[camera])."""
+    `tcp:PORT`: lines from a local TCP client; `camera`: a connected event camera (needs the extra camera)."""
     frames: _Frames = None
     """A separate source of frames: `-`, `tcp:PORT`, `camera`; or, with a file of events, a folder with frames.csv."""
     init: _Init = None

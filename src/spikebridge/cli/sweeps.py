@@ -61,15 +61,15 @@ class SweepCommand(Command):
     minimize: Name = None
     """The number in the results whose lowest value is the best."""
     search: Literal["optuna"] | None = None
-    """Search with Optuna instead of training every combination; needs the extra spikebridge[tune]."""
+    """Search with Optuna instead of training every combination; needs the extra tune."""
     trials: int = 20
     """Trainings of a search, together with those that are in the folder already."""
     pruning: bool = True
     """Stop trials of a search whose metrics fall behind the median of the others."""
     scheduler: _Address = None
-    """Train on the workers of a Dask cluster; needs the extra spikebridge[cluster]."""
+    """Train on the workers of a Dask cluster; needs the extra cluster."""
     slurm: Flag = False
-    """Train each cell as a job of Slurm; needs the extra spikebridge[cluster]."""
+    """Train each cell as a job of Slurm; needs the extra cluster."""
     slurm_option: _Options = ()
     """A parameter of submitit, such as timeout_min=60 or slurm_partition=gpu; can be repeated."""
     quiet: Flag = False

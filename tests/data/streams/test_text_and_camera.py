@@ -329,7 +329,7 @@ def test_a_camera_is_read_through_dv_processing(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_is_missing_for_a_camera_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dv_processing", None)
-    with pytest.raises(ConfigError, match=r"pip install 'spikebridge\[camera\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[camera\]'"):
         open_camera()
 
     def nothing() -> None:

@@ -203,7 +203,7 @@ def test_a_track_is_written_for_the_viewer(
 
     monkeypatch.setitem(sys.modules, "rerun", None)
     assert main(words) == 2
-    assert "install 'spikebridge[viewer]'" in capsys.readouterr().err
+    assert "install -e '.[viewer]'" in capsys.readouterr().err
 
 
 def test_the_first_box_can_be_an_option(saved: Path, run: str, tmp_path: Path) -> None:
@@ -475,7 +475,7 @@ def test_a_baseline_without_its_package_is_refused_before_anything_is_measured(
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     monkeypatch.setattr(sensing_evaluation, "_evaluate_tracker", lambda *_: pytest.fail("something was measured"))
-    assert "install 'spikebridge[opencv]'" in refusal(capsys, "eval", run, "--data", saved, "--baselines", "hold,csrt")
+    assert "install -e '.[opencv]'" in refusal(capsys, "eval", run, "--data", saved, "--baselines", "hold,csrt")
 
 
 def test_a_run_without_data_is_measured_on_generated_scenes(
