@@ -1,12 +1,12 @@
 """Spoken words in a live stream: is its last answer right, for people left out of the training?
 
-    python research/signals/words.py
+    python research/signals/live/words.py
 
 Trains the hybrid of `spoken_digits` with each speaker left out (a quarter of an hour of one core), then plays words of
 that speaker, two of each digit. A word is followed by a second of background, and preceded by none or by half a second:
 digital silence, or white noise 30 dB below the loudest 20 ms of the recording. The last answer of windows by the clock,
 which start again every 0.7 s, stands beside the last one of utterances, whose ends a detector finds; its times are
-those of the training people. Writes research/signals/results/words.json.
+those of the training people. Writes research/signals/live/results/words.json.
 """
 
 import argparse
@@ -97,7 +97,7 @@ def main() -> None:
 
         print(fold.name, times, rows, flush=True)
 
-    results = {"last answer right": rows, "command": "python research/signals/words.py", "environment": environment}
+    results = {"last answer right": rows, "command": "python research/signals/live/words.py", "environment": environment}
     write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
 
