@@ -3,7 +3,7 @@
     python research/signals/live/words.py
 
 Trains the hybrid of `spoken_digits` with each speaker left out (a quarter of an hour of one core), then plays words of
-that speaker, two of each digit. A word is followed by a second of background, and preceded by none or by half a second:
+that speaker, one of each digit. A word is followed by a second of background, and preceded by none or by half a second:
 digital silence, or white noise 30 dB below the loudest 20 ms of the recording. The last answer of windows by the clock,
 which start again every 0.7 s, stands beside the last one of utterances, whose ends a detector finds; its times are
 those of the training people. Writes research/signals/live/results/words.json.
@@ -11,7 +11,7 @@ those of the training people. Writes research/signals/live/results/words.json.
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.data.io.atomic import write_text
+from spikebridge.data.signals.series import SensorSeries
+from spikebridge.data.signals.splits import SeriesSplit
 from spikebridge.deploy.streaming.activity import level_of
 from spikebridge.deploy.streaming.samples import SampleReader, SampleSteps
 from spikebridge.deploy.streaming.torch_network import network_advance
@@ -29,11 +31,12 @@ from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.sets import folds_of_set, load_series
 from spikebridge.networks.signals.stream import sample_reader
 from spikebridge.recipes import train_all
+from spikebridge.training import Run
 from spikebridge.training.run.config_io import to_plain
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "words.json"
-WORDS = 2  # of each digit and speaker
+WORDS = 1  # of each digit and speaker
 BEHIND = 1.0  # background behind a word [s]
 BEFORE = (0.0, 0.5)
 NOISE_DB = 30.0  # from the loudest block to the noise
@@ -64,6 +67,41 @@ def last_answers(network: HybridNetwork, reader: SampleReader, samples: NDArray[
     return str(answer["answer"]), final[-1]["answer"] if final else None
 
 
+def measured(
+    fold: SeriesSplit, weights: Run, config: signals.Config, series: SensorSeries
+) -> dict[str, dict[str, int]]:
+    """The words of a fold, and how many end in the right answer, by background."""
+    sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
+    windows = sensor.windows(series)
+    network = signals.build(config)["learned"].eval()
+    weights.load_weights(network)
+
+    train = windows.select(np.isin(windows.series, fold.train))
+    times = activity_times(train, sensor.block / sensor.rate_hz, sensor.block)
+    utterances = sample_reader(to_plain(config), {"classes": series.label_names, **times})
+    by_the_clock = replace(utterances, activity=None)
+    rows: dict[str, dict[str, int]] = {}
+
+    for label, name in enumerate(series.label_names):
+        words = fold.test[series.label[fold.test] == label]
+        for place in words[:: len(words) // WORDS][:WORDS]:
+            for background, samples in streams(series[place], series.rate_hz, sensor.block):
+                row = rows.setdefault(background, {"words": 0, "windows by the clock": 0, "utterances": 0})
+                row["words"] += 1
+                row["windows by the clock"] += last_answers(network, by_the_clock, samples)[0] == name
+                row["utterances"] += last_answers(network, utterances, samples)[1] == name
+
+    return rows
+
+
+def total(folds: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """The sums over folds."""
+    return {
+        background: {name: sum(fold[background][name] for fold in folds) for name in row}
+        for background, row in folds[0].items()
+    }
+
+
 def main() -> None:
     """Trains, plays and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -74,31 +112,20 @@ def main() -> None:
     (run,) = train_all("signals", {"learned": config}, options.folder).values()
 
     series = load_series(config.dataset)
-    sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
-    windows = sensor.windows(series)
-    rows: dict[str, dict[str, int]] = {}
+    children = run.children()
+    by_person = {
+        fold.name: measured(fold, children[f"learned/fold-{number}/seed-{config.seed}"], config, series)
+        for number, fold in enumerate(folds_of_set(series, config.num_folds))
+    }
 
-    for number, fold in enumerate(folds_of_set(series, config.num_folds)):
-        network = signals.build(config)["learned"].eval()
-        run.children()[f"learned/fold-{number}/seed-{config.seed}"].load_weights(network)
-        train = windows.select(np.isin(windows.series, fold.train))
-        times = activity_times(train, sensor.block / sensor.rate_hz, sensor.block)
-        utterances = sample_reader(to_plain(config), {"classes": series.label_names, **times})
-        by_the_clock = replace(utterances, activity=None)
-
-        for label, name in enumerate(series.label_names):
-            words = fold.test[series.label[fold.test] == label]
-            for place in words[:: len(words) // WORDS][:WORDS]:
-                for background, samples in streams(series[place], series.rate_hz, sensor.block):
-                    row = rows.setdefault(background, {"words": 0, "windows by the clock": 0, "utterances": 0})
-                    row["words"] += 1
-                    row["windows by the clock"] += last_answers(network, by_the_clock, samples)[0] == name
-                    row["utterances"] += last_answers(network, utterances, samples)[1] == name
-
-        print(fold.name, times, rows, flush=True)
-
-    results = {"last answer right": rows, "command": "python research/signals/live/words.py", "environment": environment}
+    results = {
+        "last answer right": total(list(by_person.values())),
+        "by person": by_person,
+        "command": "python research/signals/live/words.py",
+        "environment": environment,
+    }
     write_text(RESULTS, json.dumps(results, indent=1) + "\n")
+    print(json.dumps(results["last answer right"], indent=1))
 
 
 if __name__ == "__main__":
