@@ -106,22 +106,26 @@ def main() -> None:
     """Trains, plays and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/signals-words"))
+    parser.add_argument("--folds", type=int, nargs="+", default=list(range(5)), help="speakers to leave out")
     options = parser.parse_args()
     environment = describe_environment()
-    config = replace(signals.PRESETS["spoken_digits"], networks=("learned",))
+    config = replace(signals.PRESETS["spoken_digits"], networks=("learned",), folds=tuple(options.folds))
     (run,) = train_all("signals", {"learned": config}, options.folder).values()
 
     series = load_series(config.dataset)
     children = run.children()
+    folds = folds_of_set(series, config.num_folds)
     by_person = {
-        fold.name: measured(fold, children[f"learned/fold-{number}/seed-{config.seed}"], config, series)
-        for number, fold in enumerate(folds_of_set(series, config.num_folds))
+        folds[number].name: measured(
+            folds[number], children[f"learned/fold-{number}/seed-{config.seed}"], config, series
+        )
+        for number in options.folds
     }
 
     results = {
         "last answer right": total(list(by_person.values())),
         "by person": by_person,
-        "command": "python research/signals/live/words.py",
+        "command": f"python research/signals/live/words.py --folds {' '.join(map(str, options.folds))}",
         "environment": environment,
     }
     write_text(RESULTS, json.dumps(results, indent=1) + "\n")
