@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from research.modulation.gates import projection_gating
 from research.modulation.point import validation_images
+from research.modulation.variants import settings_of
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.modulation import GateTable, GaussianPrototypes
 from spikebridge.networks.modulation import recipe as modulation
@@ -63,8 +65,8 @@ def rows_of(name: str) -> Iterator[dict[str, Any]]:
     """One row a way, for the units of a method."""
     config = modulation.Config(seed=SEED, tasks=modulation.TaskConfig(num_tasks=40))
     tasks = modulation.task_sequence(config, SEED, *validation_images("digits"))
-    settings = config.trial(name)
-    gating, _ = make_gating(settings, tasks)
+    settings = settings_of(config, name)
+    gating = projection_gating(settings, tasks) if name == "projection" else make_gating(settings, tasks)[0]
     gates = task_gates(settings, tasks, gating) or []
     truth = torch.arange(len(tasks.numbers)).repeat_interleave(len(tasks.test.labels))
     group = torch.tensor(tasks.group)

@@ -287,7 +287,7 @@ def main() -> None:
     run = Run.open(SHIPPED)
     config = run.config_as(modulation.Config)
     sequence = modulation.task_sequence(config, config.seed, *modulation.recordings(config))
-    modes = load_modes(find_trial(run, "hmn"), config.trial("hmn"), sequence)
+    modes = load_modes(find_trial(run), config.trial("hmn"), sequence)
     content = {**representation(modes), "environment": describe_environment()}
     write_text(RESULTS, json.dumps(content, indent=1) + "\n")
 
