@@ -162,7 +162,7 @@ MISSPELT = [
     "train sensing --split=tset",
     "train sensing --networks lerned",
     "train modulation --methods projecton --seed 1",
-    "train reasoning --parts collision",
+    "train reasoning --scenes reel",
     "eval sensing --protokol A",
     "eval sensing --split tset",
     "eval modulation --num-sample 3",

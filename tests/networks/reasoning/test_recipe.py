@@ -27,6 +27,7 @@ from spikebridge.networks.reasoning.training.labels import (
 )
 from spikebridge.networks.reasoning.training.units import collision_time_loss, threshold_kind
 from spikebridge.training import Run
+from spikebridge.training.run.config_io import from_plain, to_plain
 
 pytestmark = pytest.mark.untyped
 
@@ -251,7 +252,6 @@ def test_made_questions_are_answered_as_the_executor_does() -> None:
         ({"epochs": 0}, "above 0"),
         ({"num_features": 12}, "multiple of 8"),
         ({"jitter": -1.0}, "jitter"),
-        ({"parts": ()}, "at least one part"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -263,6 +263,16 @@ def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:
     for name, preset in reasoning.PRESETS.items():
         run = Run.create(tmp_path / name, "reasoning", preset)
         assert Run.open(run.path).config_as(reasoning.Config) == preset
+
+
+def test_a_run_of_the_last_release_opens_with_its_parts(tmp_path: Path) -> None:
+    plain = {**to_plain(QUICK), "parts": ["detector", "parser"], "size": "quick"}
+    assert from_plain(reasoning.Config, plain) == QUICK
+
+    run = Run.create(tmp_path / "run", "reasoning", QUICK)
+    for act in (reasoning.evaluate, reasoning.report):
+        with pytest.raises(ConfigError, match="no trained collision unit; train one with spikebridge train reasoning"):
+            act(run)
 
 
 def test_the_example_fits_the_unit() -> None:

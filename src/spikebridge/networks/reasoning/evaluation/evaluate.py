@@ -25,7 +25,7 @@ class QuestionEvaluation:
     """Files to evaluate, source of the collisions, and presets."""
 
     scenes: Path | None = None
-    """A file or folder of scenes: JSON lines, CLEVRER annotations or pickles, plain or gzipped."""
+    """A file or folder of scenes: JSON lines or CLEVRER annotations, plain or gzipped."""
     questions: Path | None = None
     """A file of questions about the scenes with known answers, or of what-if questions in English."""
     collisions: Literal["baked", "learned", "rule"] = "baked"

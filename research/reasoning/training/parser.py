@@ -1,6 +1,6 @@
 """Trains the question parser of the reasoning network on texts with programs, in minutes on one core.
 
-    python -m spikebridge.networks.reasoning.training.parser --out runs/reasoning_parser
+    python research/reasoning/training/parser.py --out runs/reasoning_parser
 
 It is trained on generated texts, and on 564 real training questions of CLEVRER if `SPIKEBRIDGE_DATA` has them. It is
 tested on 442 other real questions, and on 7476 real texts of what-if questions.
@@ -18,13 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from research.reasoning.training.paraphrases import sample_paraphrase
+from research.reasoning.training.templates import SampledText, sample_text
 from spikebridge.data.catalog import find_files
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Question
 from spikebridge.networks.reasoning.parsing.parser import Parser
-from spikebridge.networks.reasoning.simulation.paraphrases import sample_paraphrase
-from spikebridge.networks.reasoning.simulation.templates import SampledText, sample_text
 from spikebridge.ops.modes import evaluating
 from spikebridge.training.batches import Batches
 from spikebridge.training.loop import fit
