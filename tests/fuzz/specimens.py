@@ -361,7 +361,6 @@ _QUESTIONS: list[dict[str, Any]] = [
         "choices": [{"choice": "the cube", "program": "objects red filter_color unique", "answer": "correct"}],
     },
 ]
-_WHAT_IF = {"video": 7, "question": "Without the cube?", "removed": "redmetalcube", "collisions": []}
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -708,7 +707,7 @@ def _reasoning() -> list[Format]:
         Format("scenes, simulated", "3.json", lambda f: _write_json(f / "3.json", _SIMULATED), _scenes, _JSON),
         Format(
             "questions, JSON lines", "questions.jsonl",
-            lambda f: _write_lines(f / "questions.jsonl", [*_QUESTIONS, _WHAT_IF]), _questions, _JSON,
+            lambda f: _write_lines(f / "questions.jsonl", _QUESTIONS), _questions, _JSON,
         ),
         Format(
             "questions, original", "questions.json",

@@ -145,7 +145,7 @@ def test_the_shipped_parser_reads_generated_texts_of_other_seeds() -> None:
 
 def test_the_shipped_parser_reads_real_questions(real_set: Callable[[str], tuple[Path, ...]]) -> None:
     (path,) = [path for path in real_set("clevrer") if path.name.startswith("questions_explanatory_real")]
-    texts = texts_of(read_questions(path).questions[:25])
+    texts = texts_of(read_questions(path)[:25])
     parsed = shipped_parser().parse([one.text for one in texts], [one.kind for one in texts])
     assert [one.program for one in parsed] == [text.program for text in texts]
 

@@ -92,8 +92,13 @@ WHY = {
 COUNT = {"video": 7, "question_type": "descriptive", "question_subtype": "count",
          "program": "objects metal filter_material count", "answer": 2}  # fmt: skip
 WRONG = {**COUNT, "question_subtype": "query_color", "program": "objects unique query_color", "answer": "red"}
-WITHOUT = {"video": 7, "question": "Without it?", "removed": "redmetalcube",
-           "collisions": [[90, "bluerubbersphere", "graymetalcylinder"]]}  # fmt: skip
+PAIR = "all_events objects blue filter_color unique filter_collision objects gray filter_color unique filter_collision"
+WITHOUT = {
+    "video": 7,
+    "question_type": "counterfactual",
+    "program": "all_events objects red filter_color unique filter_counterfact belong_to",
+    "choices": [{"choice": "both", "program": f"{PAIR} unique", "answer": "correct"}],
+}
 
 
 def files(folder: Path, scenes: list[Any], questions: list[Any], packed: bool = False) -> QuestionEvaluation:
@@ -126,16 +131,14 @@ def test_files_are_answered_by_every_preset_and_the_executor(
     assert results["num_scenes"] == 1  # the others are not asked about
 
 
-def test_what_if_texts_are_answered_with_and_without_the_causal_link(
+def test_what_if_questions_are_answered_with_and_without_the_causal_link(
     trained: tuple[Run, dict[str, Any]], tmp_path: Path
 ) -> None:
     # observed: blue meets gray at 30, before red could do anything; the roll-out without red forgot it
     scene = scene_line(collisions=[[30, 1, 2], [60, 0, 1]], counterfactual={"0": []})
-    nobody = scene_line(8, collisions=[], counterfactual={"0": []})
-    options = files(tmp_path, [scene, nobody], [WITHOUT, {**WITHOUT, "video": 8}])
+    options = files(tmp_path, [scene], [WITHOUT])
     causal = reasoning.evaluate(trained[0], None, options)
 
-    assert causal["num_texts_without_choices"] == 1
     assert causal["presets"]["compartment"]["counterfactual"]["per_option"] == 1
     assert causal["executor"]["counterfactual"]["per_option"] == 1
 
