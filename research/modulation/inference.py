@@ -42,19 +42,19 @@ def diagonal(table: list[Tensor], x: Tensor) -> Tensor:
     """The likeliest task by means and variances alone."""
     prototypes = GaussianPrototypes.fit(table)
     variances = torch.stack([covariance.diagonal().diag() for covariance in prototypes.covariances])
-    return GaussianPrototypes(prototypes.means, variances).infer_task(x).task
+    return GaussianPrototypes(prototypes.means, variances).infer_task(x)
 
 
 def shared(table: list[Tensor], x: Tensor) -> Tensor:
     """The likeliest task by means, with the mean covariance of all tasks."""
     prototypes = GaussianPrototypes.fit(table)
     mean = prototypes.covariances.mean(0, keepdim=True).expand_as(prototypes.covariances)
-    return GaussianPrototypes(prototypes.means, mean).infer_task(x).task
+    return GaussianPrototypes(prototypes.means, mean).infer_task(x)
 
 
 def whole(table: list[Tensor], x: Tensor) -> Tensor:
     """The likeliest task by means and whole covariances."""
-    return GaussianPrototypes.fit(table).infer_task(x).task
+    return GaussianPrototypes.fit(table).infer_task(x)
 
 
 InferenceMode = Callable[[list[Tensor], Tensor], Tensor]
@@ -83,7 +83,7 @@ def rows_of(name: str) -> Iterator[dict[str, Any]]:
         shares = {"task": round(right_task, 4), "group": round(right_group, 4)}
         return {"units": name, "way": way, "neurons": neurons, **shares}
 
-    nearest = [GateTable(gates).infer_task(preactivations).task for preactivations in everything]
+    nearest = [GateTable(gates).infer_task(preactivations) for preactivations in everything]
     yield row("nearest gate", sum(layer.shape[1] for layer in gates), torch.cat(nearest))
 
     for number in NEURONS:

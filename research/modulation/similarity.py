@@ -154,9 +154,9 @@ def _tasks_of(modes: GivenTasks, x: Tensor, task: int, kind: str) -> Int64[Tenso
 
     preactivations = modes.gating.preactivations(x)
     if kind == "nearest gate":
-        return GateTable(modes.gates).infer_task(preactivations).task
+        return GateTable(modes.gates).infer_task(preactivations)
 
-    return modes.prototypes.infer_task(prototype_features(preactivations)).task
+    return modes.prototypes.infer_task(prototype_features(preactivations))
 
 
 def task_activity(modes: GivenTasks) -> Float[Tensor, "K C2"]:
