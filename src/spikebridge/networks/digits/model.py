@@ -106,7 +106,7 @@ def what_where(
     if variant == "snn":
         links.append(Transmission("where", "answer", HybridUnit(Tumbling(frame_period), Mean())))
     elif variant != "ann":
-        links.append(Transmission("where", "answer", learned_transmission(hidden, frame_period)))
+        links.append(Transmission("where", "answer", _learned_transmission(hidden, frame_period)))
 
     if variant == "learned":
         links.append(Modulation("what", "where.lif2.v_threshold", learned_modulation(hidden), by="multiply"))
@@ -161,7 +161,7 @@ def where_pathway(hidden: int, sensor: int) -> Sequential:
     return Sequential(conv=conv, lif1=lif(), flat=nn.Flatten(), fc=fc, lif2=lif())
 
 
-def learned_transmission(hidden: int, window: int) -> HybridUnit:
+def _learned_transmission(hidden: int, window: int) -> HybridUnit:
     """Spikes of a window to features; training starts from the mean."""
     identity = nn.Linear(hidden, hidden)
     nn.init.eye_(identity.weight)

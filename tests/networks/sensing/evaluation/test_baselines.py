@@ -5,7 +5,7 @@ import torch
 
 from research.sensing.baselines.evaluate import events_alone, without_memory
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing.evaluation.baselines import baseline_names
+from spikebridge.networks.sensing.evaluation._baselines import baseline_names
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions

@@ -11,7 +11,7 @@ from spikebridge.networks.sensing.evaluation.benchmark import streaming_declared
 from spikebridge.networks.sensing.evaluation.protocols import DECLARED, streaming
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
-from spikebridge.networks.sensing.report.figures import cost_rows, moving_pictures
+from spikebridge.networks.sensing.report._figures import cost_rows, moving_pictures
 from spikebridge.networks.sensing.report.report import _lead, time_constants
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 from spikebridge.networks.sensing.training.samples import cut_samples

@@ -39,7 +39,7 @@ from spikebridge.networks.sensing.data import (
     labelled_part,
     subsample_part,
 )
-from spikebridge.networks.sensing.evaluation.baselines import baseline, baseline_names
+from spikebridge.networks.sensing.evaluation._baselines import baseline, baseline_names
 from spikebridge.networks.sensing.evaluation.benchmark import streaming_declared, target_speeds
 from spikebridge.networks.sensing.evaluation.metrics import error_by_speed
 from spikebridge.networks.sensing.evaluation.protocols import at_frames, interframe, reset_every, streaming

@@ -11,8 +11,8 @@ from spikebridge.analysis.plots.figures import accuracy_lines, draw_network, to_
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.sensing.data import RecordingPart
+from spikebridge.networks.sensing.report._figures import cost_rows, moving_pictures
 from spikebridge.networks.sensing.report.animation import animation_svg
-from spikebridge.networks.sensing.report.figures import cost_rows, moving_pictures
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.run import Run
 
