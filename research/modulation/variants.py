@@ -30,7 +30,7 @@ from spikebridge.networks.modulation.evaluation.evaluate import save_trial
 from spikebridge.networks.modulation.evaluation.scores import inference_modes, score
 from spikebridge.networks.modulation.model.branch import Branch
 from spikebridge.networks.modulation.model.gating import Gating
-from spikebridge.networks.modulation.recipe import Config, build, evaluate, example, report
+from spikebridge.networks.modulation.recipe import build, evaluate, example, report
 from spikebridge.networks.modulation.report import compare
 from spikebridge.networks.modulation.training.tasks import LabelledInputs, TaskSequence
 from spikebridge.networks.modulation.training.trial import (
@@ -238,10 +238,19 @@ VARIANTS = {
 # stored numbers of each parameter, where the package's count does not hold
 _BUFFERS = {"xdg_si": 3, "snn_si": 3, "snn_meta": 0}
 
+
+@dataclass(frozen=True)
+class Config(modulation.Config):
+    """Settings of the modulation recipe, with all methods."""
+
+    methods: tuple[str, ...] = tuple(VARIANTS)
+    """Methods to train and compare."""
+
+
 PRESETS = {
-    "default": Config(methods=tuple(VARIANTS)),
-    "quick": replace(modulation.PRESETS["quick"], methods=("hmn_shared", "group_ewc", "single")),
-    "table": Config(methods=tuple(VARIANTS), num_seeds=4, tasks=replace(Config().tasks, num_tasks=40)),
+    "default": Config(),
+    "quick": Config(**{**vars(modulation.PRESETS["quick"]), "methods": ("hmn_shared", "group_ewc", "single")}),
+    "table": Config(num_seeds=4, tasks=replace(Config().tasks, num_tasks=40)),
 }
 
 
