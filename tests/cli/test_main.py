@@ -161,7 +161,7 @@ MISSPELT = [
     "train digits --split=tset",
     "train sensing --split=tset",
     "train sensing --networks lerned",
-    "train modulation --methods projecton --seed 1",
+    "train modulation --methods xdg_ewcc --seed 1",
     "train reasoning --scenes reel",
     "eval sensing --protokol A",
     "eval sensing --split tset",
