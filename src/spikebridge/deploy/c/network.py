@@ -148,6 +148,8 @@ class NetworkWriter:
         self.source.functions += ["", f"static void {name}({self.state} *s) {{", *indent(body), "}"]
         self.lines += if_block(self.fires(clock), [f"{name}(s);"])
         self._signals[part] = signal
+        if record.is_mask(part):
+            self._masks[part] = f"{signal.code}[0]"
 
     def _write_outputs(self) -> None:
         record = self.model.record

@@ -151,7 +151,7 @@ def _link_runner(record: IntegerRecord, link: IntegerLinkRecord, numbers: Number
         initial=link_numbers.get("initial"),
         context=None if link.context is None else link_numbers["context"],
         trigger=None if trigger is None else (trigger, record.clock(trigger)),
-        masked=trigger in record.inputs and record.inputs[str(trigger)].grid is None,
+        masked=record.is_mask(trigger),
     )
 
 
