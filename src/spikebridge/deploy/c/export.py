@@ -27,6 +27,7 @@ from spikebridge.deploy.c.network import NetworkWriter, Port
 from spikebridge.deploy.c.source import array_definition, c_name, for_loop, indent
 from spikebridge.deploy.integer.bundle import integer_inputs, integers_of, sample_signals
 from spikebridge.deploy.integer.model import IntegerModel
+from spikebridge.deploy.stages.kernels import Forms
 from spikebridge.errors import ExportError
 
 _CHECK = "check.c"
@@ -94,9 +95,12 @@ def _bytes(kind: str, number: int) -> int:
     return number * np.dtype(kind.removesuffix("_t")).itemsize
 
 
-def bundle_sample(bundle: Bundle) -> tuple[IntegerModel, dict[str, NDArray[Any]], int]:
-    """The integer model of a bundle, its inputs on the sample of the bundle, and the ticks of the sample."""
-    model = integers_of(bundle)
+def bundle_sample(bundle: Bundle, stages: Forms = None) -> tuple[IntegerModel, dict[str, NDArray[Any]], int]:
+    """The integer model of a bundle, its inputs on the sample of the bundle, and the ticks of the sample.
+
+    `stages` are forms of user-defined stages and neurons by record name.
+    """
+    model = integers_of(bundle, stages)
     manifest = bundle.manifest
     quantized = bundle.numbers(None if manifest.integers is None else manifest.integers.sample)
     signals = sample_signals(manifest, quantized)

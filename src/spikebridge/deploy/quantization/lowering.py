@@ -112,6 +112,8 @@ class _ModelWriter:
         for unit in self.units.values():
             stages.append(unit.quant_kernel and unit.quant_kernel.kernel)
             stages.append(unit.quant_discretizer and unit.quant_discretizer.inner)
+        for program in self.programs.values():
+            stages += [layer.layer for layer in program.layers.values()]
 
         return {type(stage) for stage in stages if "array_form" in vars(type(stage))}
 

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from spikebridge.deploy.bundle.manifest import record_name
 from spikebridge.deploy.quantization.config import QConfig
-from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic
+from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic, ObservedArithmetic
 from spikebridge.deploy.quantization.layers import IntegerOp, QTensor, Settings, added, rescale_operations
 from spikebridge.deploy.quantization.quantizer import (
     FRACTION,
@@ -24,7 +25,7 @@ from spikebridge.deploy.quantization.quantizer import (
     state_scale,
     up_to_power_of_two,
 )
-from spikebridge.deploy.stages.neurons import QUANTITIES, membrane_start, membrane_step, under_effects
+from spikebridge.deploy.stages.neurons import MEMBRANE, QUANTITIES, NeuronForm, under_effects
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import Gain, Gate
 from spikebridge.hybrid.unit.finite_response import delayed
@@ -35,6 +36,7 @@ from spikebridge.neurons.surrogate import ARCTAN
 from spikebridge.ops.saturation import clip
 
 HEADROOM = 2.0  # of the range of a state over its largest value in calibration
+_MAX_DIFFERENCE = 0.05  # of the outputs of an array form; near a threshold the last bit of a sum decides
 _KNOWN = (LIF, IF, PLIF, Memoryless, Integrator, CubaLIF, AdaptiveLIF)
 _Effects = Mapping[str, Sequence[Effect]]
 
@@ -114,20 +116,17 @@ def unflatten_time(rows: Tensor, batch: int) -> Tensor:
 
 
 class QuantNeuron(QuantLayer):
-    """A layer of neurons: `LIF`, `IF`, `PLIF`, `Memoryless`, `Integrator`, `CubaLIF` or `AdaptiveLIF`."""
+    """A layer of neurons: `LIF`, `IF`, `PLIF`, `Memoryless`, `Integrator`, `CubaLIF`, `AdaptiveLIF`, or your own."""
 
     modulable = QUANTITIES
 
     def __init__(self, layer: Neuron, qconfig: QConfig, path: str) -> None:
         super().__init__(layer, qconfig, path)
-        if type(layer) not in _KNOWN:
-            raise ExportError(
-                f"{path!r} is a {type(layer).__name__}, which has no integer form; known are "
-                f"{', '.join(kind.__name__ for kind in _KNOWN)}"
-            )
-
+        self.form = _form_of(layer, path)
         self.num_currents = 1
         self.largest = 0.0
+        self.outputs = 0.0
+        self.differences = 0.0
         self.membranes = Quantizer(qconfig.membranes)
 
     @property
@@ -140,10 +139,23 @@ class QuantNeuron(QuantLayer):
 
     @property
     def spikes(self) -> bool:
-        return not isinstance(self.layer, Integrator)
+        return self.form.spikes and not isinstance(self.layer, Integrator)
+
+    @property
+    def is_own(self) -> bool:
+        """True for a user-defined neuron."""
+        return self.form is not MEMBRANE
 
     def calibrate(self) -> None:
-        quantities = [float(self.quantity(name).abs().max()) for name in QUANTITIES]
+        if self.differences > _MAX_DIFFERENCE * self.outputs:
+            share = self.differences / max(self.outputs, 1.0)
+            raise ExportError(
+                f"{self.path!r}: the array form of {type(self.layer).__name__} gives other outputs than its step "
+                f"function, {share:.0%} of them on the stream of the calibration"
+            )
+
+        constants = self._constants() if self.is_own else {name: self.quantity(name) for name in QUANTITIES}
+        quantities = [float(value.abs().max()) for name, value in constants.items() if not name.startswith("decay")]
         # a threshold has the scale of the membranes, so that they are compared as integers
         largest = max(self.largest, *quantities) or 1.0
         scale = state_scale(largest * HEADROOM, self.high, self.qconfig)
@@ -160,14 +172,14 @@ class QuantNeuron(QuantLayer):
         current = added([rescale(value.x, value.integer_scale * r / self.scale) for value in values])
         x = unflatten_time(current, batch)
         if state is None:
-            state = membrane_start(a, x.new_zeros(x.shape[1:]))
+            state = self.form.start(a, x.new_zeros(x.shape[1:]))
 
         # all steps of a quantity at once, then one step of it at a time
         modulated = under_effects(a, self.integer_effects(effects), x.ndim)
         outputs = []
         for t, x_t in enumerate(x.unbind(0)):
             quantities = self._quantities_at(modulated, t, x.ndim)
-            y_t, state = membrane_step(modulated.with_constants(quantities), x_t, state)
+            y_t, state = self.form.step(modulated.with_constants(quantities), x_t, state)
             outputs.append(y_t)
 
         y = torch.stack(outputs) if outputs else x.new_empty(x.shape)
@@ -175,6 +187,9 @@ class QuantNeuron(QuantLayer):
 
     def integers(self) -> dict[str, Tensor]:
         """Quantities in the membranes' scale, and decays in parts of 2^15."""
+        if self.is_own:
+            return {name: self._integer_constant(name, value) for name, value in self._constants().items()}
+
         names = (*QUANTITIES, "jump") if isinstance(self.layer, AdaptiveLIF) else QUANTITIES
         quantities = {name: self.integer_quantity(name) for name in names}
         decays = {name: round_ste(double(decay) * 2**FRACTION) for name, decay in self._decays().items()}
@@ -193,7 +208,15 @@ class QuantNeuron(QuantLayer):
 
         return IntegerOp("neuron", self._settings(), numbers | self.effect_numbers(), self.out_scale)
 
+    def ratios(self) -> dict[str, Tensor]:
+        # of the product of two states
+        return super().ratios() | ({"state.": self.scale} if self.is_own else {})
+
     def _settings(self) -> Settings:
+        if self.is_own:
+            settings = {name: getattr(self.layer, name) for name in self.form.settings}
+            return {**settings, "form": record_name(type(self.layer)), "high": self.high, "spikes": self.spikes}
+
         reset = getattr(self.layer, "reset", "zero")
         refractory = getattr(self.layer, "refractory", 0)
         return {"high": self.high, "spikes": self.spikes, "reset": reset, "refractory": refractory}
@@ -212,12 +235,15 @@ class QuantNeuron(QuantLayer):
     @staticmethod
     def _quantities_at(a: FakeIntegerArithmetic, t: int, ndim: int) -> dict[str, Tensor]:
         # with an axis of time, a modulated quantity has one entry, or one a step
-        quantities = {name: a[name] for name in QUANTITIES}
+        quantities = {name: a[name] for name in QUANTITIES if name in a.constants}
         return {name: q[t if len(q) > 1 else 0] for name, q in quantities.items() if q.ndim == ndim}
 
     def _observe(self, x: Tensor, batch: int, state: Any, effects: _Effects) -> tuple[QTensor, Any]:
         """The float layer, and the largest value of its membranes before they are reset."""
         signal = unflatten_time(x, batch)
+        if self.is_own:
+            return self._observe_form(signal, state, effects)
+
         before = state if state is not None else self.layer.initial_state(signal.new_zeros(signal.shape[1:]))
         decays = self._decays()
 
@@ -234,6 +260,23 @@ class QuantNeuron(QuantLayer):
         y, state = self.layer(signal, state, **effects)
         return QTensor(y.flatten(0, 1)), state
 
+    def _observe_form(self, signal: Tensor, state: Any, effects: _Effects) -> tuple[QTensor, Any]:
+        """The float layer beside its array form, which shows the states before they are reset."""
+        a = ObservedArithmetic(self._settings(), self._constants(), self._observe_value)
+        if state is None:
+            zeros = signal.new_zeros(signal.shape[1:])
+            state = (self.layer.initial_state(zeros), self.form.start(a, zeros))
+
+        own, arrays = state
+        y, own = self.layer(signal, own, **effects)
+        for t, (x_t, y_t) in enumerate(zip(signal.unbind(0), y.unbind(0), strict=True)):
+            effects_t = {name: [(e.signal[0], e.by) for e in own_t] for name, own_t in effects_at(effects, t).items()}
+            z_t, arrays = self.form.step(under_effects(a, effects_t, x_t.ndim), x_t, arrays)
+            self.outputs += float(y_t.abs().sum())
+            self.differences += float((z_t - y_t).abs().sum())
+
+        return QTensor(y.flatten(0, 1)), (own, arrays)
+
     def _observe_membranes(self, current: Tensor, before: Any, decays: Mapping[str, Any]) -> None:
         if isinstance(self.layer, CubaLIF):
             current = before.i * decays["decay_syn"] + current
@@ -243,7 +286,8 @@ class QuantNeuron(QuantLayer):
         self._observe_value(charge)
 
     def _observe_value(self, x: Tensor) -> None:
-        self.largest = max(self.largest, float(x.abs().max()))
+        if x.numel():
+            self.largest = max(self.largest, float(x.abs().max()))
 
     def _clamp(self, v: Tensor) -> Tensor:
         # clipping would hide a value that is not finite
@@ -253,9 +297,36 @@ class QuantNeuron(QuantLayer):
     def _decays(self) -> dict[str, Tensor | float]:
         if isinstance(self.layer, Memoryless):
             return {"decay": torch.zeros(())}
+        return {name: value for name, value in self._arguments().items() if name.startswith("decay")}
 
-        arguments = self.layer.arguments({name: getattr(self.layer, name) for name in self.layer.modulable})
-        return {name: value for name, value in arguments.items() if name.startswith("decay")}
+    def _arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = self.layer.arguments({q: getattr(self.layer, q) for q in self.layer.modulable})
+        return arguments
+
+    def _constants(self) -> dict[str, Tensor]:
+        """The numbers of a user-defined neuron's step."""
+        values = {name: x for name, x in self._arguments().items() if isinstance(x, Tensor | float | int)}
+        return {name: torch.as_tensor(value) for name, value in values.items()}
+
+    def _integer_constant(self, name: str, value: Tensor) -> Tensor:
+        if name.startswith("decay"):
+            return round_ste(value.double() * 2**FRACTION)
+        return clip(round_ste(value.double() / self.scale), -self.high, self.high + 1)
+
+
+def _form_of(layer: Neuron, path: str) -> NeuronForm:
+    kind = type(layer)
+    form = vars(kind).get("array_form")
+    if isinstance(form, NeuronForm):
+        return form
+    if kind in _KNOWN:
+        return MEMBRANE
+
+    known = ", ".join(known.__name__ for known in _KNOWN)
+    raise ExportError(
+        f"{path!r} is a {kind.__name__}, which has no integer form; known are {known}, and neurons of your own with a "
+        "NeuronForm as their array_form"
+    )
 
 
 class QuantFactor(QuantLayer):

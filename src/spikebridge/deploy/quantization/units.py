@@ -165,8 +165,10 @@ class _QuantDiscretizer(Discretizer):
         form = discretizer_form(type(inner))
 
         if isinstance(inner, SpikingLayer):
-            if not isinstance(inner.layer, Neuron):
-                raise ExportError(f"{path!r} fires by a {type(inner.layer).__name__}; only a layer of neurons can be")
+            if not isinstance(inner.layer, Neuron) or "array_form" in vars(type(inner.layer)):
+                raise ExportError(
+                    f"{path!r} fires by a {type(inner.layer).__name__}; only a layer of the package's neurons can be"
+                )
             self.neuron = QuantNeuron(inner.layer, qconfig, f"{path}.layer")
         elif form is None:
             raise ExportError(f"{path!r} is a {type(inner).__name__}, a discretizer that has no integer form")
