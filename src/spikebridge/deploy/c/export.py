@@ -8,7 +8,8 @@
 | `NAME.c` | weights as tables, one function a part and a unit, the step of one base tick |
 | `check.c` | a sample with the outputs of the integer model; a program that compares them |
 
-The files need `stdint.h` and `string.h` alone. There is no allocation and no float; a state is a struct of the caller.
+The files need `stdint.h` and `string.h` alone. There is no allocation; a state is a struct of the caller. There is no
+float, but in the header's functions that make the integers of an input.
 """
 
 from collections.abc import Mapping
@@ -135,6 +136,8 @@ def _header(prefix: str, network: NetworkWriter) -> list[str]:
         "",
         *scales,
         "",
+        *_integer_function(prefix, network),
+        "",
         *_struct(f"{prefix}_input", [line for port in network.inputs for line in _port_fields(port)]),
         "",
         *_struct(f"{prefix}_output", [line for port in network.outputs for line in _output_fields(port)]),
@@ -148,6 +151,34 @@ def _header(prefix: str, network: NetworkWriter) -> list[str]:
         "/* One base tick. An input is read at the ticks of its clock alone, and clipped to the range of the model. */",
         f"void {prefix}_step({prefix}_state *s, const {prefix}_input *in, {prefix}_output *out);",
         "",
+        "#endif",
+    ]
+
+
+def _integer_function(prefix: str, network: NetworkWriter) -> list[str]:
+    """The integers of real values, as the model's `quantize` makes them."""
+    upper = prefix.upper()
+    macros = []
+    for port in network.inputs:
+        if port.scale is not None:
+            name = f"{upper}_{port.field.upper()}"
+            limits = f"{port.signal.low}, {port.signal.high}"
+            macros.append(f"#define {name}_INTEGER(x) {prefix}_integer((x), {name}_SCALE, {limits})")
+
+    return [
+        f"#ifndef {upper}_WITHOUT_FLOATS",
+        "/* The integer of a real input: the nearest, halves upwards, inside the range of the model. */",
+        f"static inline int32_t {prefix}_integer(double x, double scale, int32_t low, int32_t high) {{",
+        *indent(
+            [
+                "const double q = x / scale + 0.5;",
+                "if (!(q >= low)) return low;",
+                "if (q >= high) return high;",
+                "return (int32_t)q - ((int32_t)q > q);",
+            ]
+        ),
+        "}",
+        *macros,
         "#endif",
     ]
 
