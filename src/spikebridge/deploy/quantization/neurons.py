@@ -71,9 +71,10 @@ class QuantLayer(nn.Module):
         default = {"r": 1.0}.get(name, 0.0)
         return double(getattr(self.layer, name, default))
 
-    def integer_quantity(self, name: str) -> Tensor:
+    def to_integers(self, value: Tensor) -> Tensor:
+        """A quantity in the scale of the layer."""
         # one above the highest membrane, so that a threshold out of reach stays out of reach
-        return clip(round_ste(self.quantity(name) / self.scale), -self.high, self.high + 1)
+        return clip(round_ste(value / self.scale), -self.high, self.high + 1)
 
     def integer_effects(self, effects: _Effects) -> dict[str, list[tuple[Tensor, str]]]:
         integers: dict[str, list[tuple[Tensor, str]]] = {}
@@ -116,17 +117,15 @@ def unflatten_time(rows: Tensor, batch: int) -> Tensor:
 
 
 class QuantNeuron(QuantLayer):
-    """A layer of neurons: `LIF`, `IF`, `PLIF`, `Memoryless`, `Integrator`, `CubaLIF`, `AdaptiveLIF`, or your own."""
+    """A layer of neurons: `LIF`, `IF`, `PLIF`, `Memoryless`, `Integrator`, `CubaLIF` or `AdaptiveLIF`."""
 
     modulable = QUANTITIES
+    form = MEMBRANE
 
     def __init__(self, layer: Neuron, qconfig: QConfig, path: str) -> None:
         super().__init__(layer, qconfig, path)
-        self.form = _form_of(layer, path)
         self.num_currents = 1
         self.largest = 0.0
-        self.outputs = 0.0
-        self.differences = 0.0
         self.membranes = Quantizer(qconfig.membranes)
 
     @property
@@ -139,23 +138,10 @@ class QuantNeuron(QuantLayer):
 
     @property
     def spikes(self) -> bool:
-        return self.form.spikes and not isinstance(self.layer, Integrator)
-
-    @property
-    def is_own(self) -> bool:
-        """True for a user-defined neuron."""
-        return self.form is not MEMBRANE
+        return not isinstance(self.layer, Integrator)
 
     def calibrate(self) -> None:
-        if self.differences > _MAX_DIFFERENCE * self.outputs:
-            share = self.differences / max(self.outputs, 1.0)
-            raise ExportError(
-                f"{self.path!r}: the array form of {type(self.layer).__name__} gives other outputs than its step "
-                f"function, {share:.0%} of them on the stream of the calibration"
-            )
-
-        constants = self._constants() if self.is_own else {name: self.quantity(name) for name in QUANTITIES}
-        quantities = [float(value.abs().max()) for name, value in constants.items() if not name.startswith("decay")]
+        quantities = [float(value.abs().max()) for value in self._quantities().values()]
         # a threshold has the scale of the membranes, so that they are compared as integers
         largest = max(self.largest, *quantities) or 1.0
         scale = state_scale(largest * HEADROOM, self.high, self.qconfig)
@@ -187,14 +173,12 @@ class QuantNeuron(QuantLayer):
 
     def integers(self) -> dict[str, Tensor]:
         """Quantities in the membranes' scale, and decays in parts of 2^15."""
-        if self.is_own:
-            return {name: self._integer_constant(name, value) for name, value in self._constants().items()}
+        quantities = self._quantities()
+        if isinstance(self.layer, AdaptiveLIF):
+            quantities["jump"] = self.quantity("jump")
 
-        names = (*QUANTITIES, "jump") if isinstance(self.layer, AdaptiveLIF) else QUANTITIES
-        quantities = {name: self.integer_quantity(name) for name in names}
-        decays = {name: round_ste(double(decay) * 2**FRACTION) for name, decay in self._decays().items()}
-
-        return quantities | decays
+        integers = {name: self.to_integers(value) for name, value in quantities.items()}
+        return integers | {name: round_ste(double(decay) * 2**FRACTION) for name, decay in self._decays().items()}
 
     def counted(self, output: tuple[QTensor, Any]) -> dict[str, float]:
         number = output[0].x.numel()
@@ -208,15 +192,11 @@ class QuantNeuron(QuantLayer):
 
         return IntegerOp("neuron", self._settings(), numbers | self.effect_numbers(), self.out_scale)
 
-    def ratios(self) -> dict[str, Tensor]:
-        # of the product of two states
-        return super().ratios() | ({"state.": self.scale} if self.is_own else {})
+    def _quantities(self) -> dict[str, Tensor]:
+        """The quantities in the scale of the membranes."""
+        return {name: self.quantity(name) for name in QUANTITIES}
 
     def _settings(self) -> Settings:
-        if self.is_own:
-            settings = {name: getattr(self.layer, name) for name in self.form.settings}
-            return {**settings, "form": record_name(type(self.layer)), "high": self.high, "spikes": self.spikes}
-
         reset = getattr(self.layer, "reset", "zero")
         refractory = getattr(self.layer, "refractory", 0)
         return {"high": self.high, "spikes": self.spikes, "reset": reset, "refractory": refractory}
@@ -241,9 +221,6 @@ class QuantNeuron(QuantLayer):
     def _observe(self, x: Tensor, batch: int, state: Any, effects: _Effects) -> tuple[QTensor, Any]:
         """The float layer, and the largest value of its membranes before they are reset."""
         signal = unflatten_time(x, batch)
-        if self.is_own:
-            return self._observe_form(signal, state, effects)
-
         before = state if state is not None else self.layer.initial_state(signal.new_zeros(signal.shape[1:]))
         decays = self._decays()
 
@@ -259,23 +236,6 @@ class QuantNeuron(QuantLayer):
 
         y, state = self.layer(signal, state, **effects)
         return QTensor(y.flatten(0, 1)), state
-
-    def _observe_form(self, signal: Tensor, state: Any, effects: _Effects) -> tuple[QTensor, Any]:
-        """The float layer beside its array form, which shows the states before they are reset."""
-        a = ObservedArithmetic(self._settings(), self._constants(), self._observe_value)
-        if state is None:
-            zeros = signal.new_zeros(signal.shape[1:])
-            state = (self.layer.initial_state(zeros), self.form.start(a, zeros))
-
-        own, arrays = state
-        y, own = self.layer(signal, own, **effects)
-        for t, (x_t, y_t) in enumerate(zip(signal.unbind(0), y.unbind(0), strict=True)):
-            effects_t = {name: [(e.signal[0], e.by) for e in own_t] for name, own_t in effects_at(effects, t).items()}
-            z_t, arrays = self.form.step(under_effects(a, effects_t, x_t.ndim), x_t, arrays)
-            self.outputs += float(y_t.abs().sum())
-            self.differences += float((z_t - y_t).abs().sum())
-
-        return QTensor(y.flatten(0, 1)), (own, arrays)
 
     def _observe_membranes(self, current: Tensor, before: Any, decays: Mapping[str, Any]) -> None:
         if isinstance(self.layer, CubaLIF):
@@ -303,24 +263,74 @@ class QuantNeuron(QuantLayer):
         arguments: dict[str, Any] = self.layer.arguments({q: getattr(self.layer, q) for q in self.layer.modulable})
         return arguments
 
+
+class QuantUserNeuron(QuantNeuron):
+    """A layer of user-defined neurons, by their array form."""
+
+    def __init__(self, layer: Neuron, form: NeuronForm, qconfig: QConfig, path: str) -> None:
+        super().__init__(layer, qconfig, path)
+        self.form = form
+        self.outputs = 0.0
+        self.differences = 0.0
+
+    @property
+    def spikes(self) -> bool:
+        return self.form.spikes
+
+    def calibrate(self) -> None:
+        if self.differences > _MAX_DIFFERENCE * self.outputs:
+            share = self.differences / max(self.outputs, 1.0)
+            raise ExportError(
+                f"{self.path!r}: the array form of {type(self.layer).__name__} gives other outputs than its step "
+                f"function, {share:.0%} of them on the stream of the calibration"
+            )
+
+        super().calibrate()
+
+    def ratios(self) -> dict[str, Tensor]:
+        # of the product of two states
+        return super().ratios() | {"state.": self.scale}
+
+    def _quantities(self) -> dict[str, Tensor]:
+        # the ratio of the input includes r
+        constants = self._constants().items()
+        return {name: double(value) for name, value in constants if name != "r" and not name.startswith("decay")}
+
     def _constants(self) -> dict[str, Tensor]:
-        """The numbers of a user-defined neuron's step."""
-        values = {name: x for name, x in self._arguments().items() if isinstance(x, Tensor | float | int)}
-        return {name: torch.as_tensor(value) for name, value in values.items()}
+        numbers = {name: x for name, x in self._arguments().items() if isinstance(x, Tensor | float | int)}
+        return {name: torch.as_tensor(value) for name, value in numbers.items()}
 
-    def _integer_constant(self, name: str, value: Tensor) -> Tensor:
-        if name.startswith("decay"):
-            return round_ste(value.double() * 2**FRACTION)
-        return clip(round_ste(value.double() / self.scale), -self.high, self.high + 1)
+    def _settings(self) -> Settings:
+        settings = {name: getattr(self.layer, name) for name in self.form.settings}
+        return {**settings, "form": record_name(type(self.layer)), "high": self.high, "spikes": self.spikes}
+
+    def _observe(self, x: Tensor, batch: int, state: Any, effects: _Effects) -> tuple[QTensor, Any]:
+        """The float layer beside its array form, which shows the states before they are reset."""
+        signal = unflatten_time(x, batch)
+        a = ObservedArithmetic(self._settings(), self._constants(), self._observe_value)
+        if state is None:
+            zeros = signal.new_zeros(signal.shape[1:])
+            state = (self.layer.initial_state(zeros), self.form.start(a, zeros))
+
+        before, arrays = state
+        y, after = self.layer(signal, before, **effects)
+        for t, (x_t, y_t) in enumerate(zip(signal.unbind(0), y.unbind(0), strict=True)):
+            effects_t = {name: [(e.signal[0], e.by) for e in own] for name, own in effects_at(effects, t).items()}
+            z_t, arrays = self.form.step(under_effects(a, effects_t, x_t.ndim), x_t, arrays)
+            self.outputs += float(y_t.abs().sum())
+            self.differences += float((z_t - y_t).abs().sum())
+
+        return QTensor(y.flatten(0, 1)), (after, arrays)
 
 
-def _form_of(layer: Neuron, path: str) -> NeuronForm:
+def quant_neuron(layer: Neuron, qconfig: QConfig, path: str) -> QuantNeuron:
+    """A layer of neurons in fake integers; raises an `ExportError` for one without an integer form."""
     kind = type(layer)
     form = vars(kind).get("array_form")
     if isinstance(form, NeuronForm):
-        return form
+        return QuantUserNeuron(layer, form, qconfig, path)
     if kind in _KNOWN:
-        return MEMBRANE
+        return QuantNeuron(layer, qconfig, path)
 
     known = ", ".join(known.__name__ for known in _KNOWN)
     raise ExportError(
@@ -359,7 +369,9 @@ class QuantFactor(QuantLayer):
             self.largest = max(self.largest, float(torch.as_tensor(factor).abs().max()))
             return QTensor((x * factor).flatten(0, 1)), None
 
-        a = FakeIntegerArithmetic({"high": self.high}, {self.name: self.integer_quantity(self.name)}, self.ratios())
+        a = FakeIntegerArithmetic(
+            {"high": self.high}, {self.name: self.to_integers(self.quantity(self.name))}, self.ratios()
+        )
         factor = under_effects(a, self.integer_effects(effects), x.ndim)[self.name]
 
         return QTensor((x * factor).flatten(0, 1), value.scale * self.scale), None
@@ -368,7 +380,7 @@ class QuantFactor(QuantLayer):
         return {"macs": output[0].x.numel()}
 
     def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
-        numbers: Numbers = {self.name: self.integer_quantity(self.name).long(), **self.effect_numbers()}
+        numbers: Numbers = {self.name: self.to_integers(self.quantity(self.name)).long(), **self.effect_numbers()}
         return IntegerOp("factor", {"quantity": self.name, "high": self.high}, numbers, scales[0] * self.scale)
 
 

@@ -26,8 +26,8 @@ from spikebridge.deploy.quantization.neurons import (
     QuantDelay,
     QuantFactor,
     QuantLayer,
-    QuantNeuron,
     effects_at,
+    quant_neuron,
     unflatten_time,
 )
 from spikebridge.deploy.quantization.quantizer import QParamsRecord, Quantizer
@@ -271,7 +271,7 @@ class QuantProgram(nn.Module):
             self._append(name, (source,), QuantDelay(module, qconfig, path), self.quantizers[source])
         else:
             # neurons add currents of any scale up themselves
-            neuron = QuantNeuron(module, self.qconfig(name), path)
+            neuron = quant_neuron(module, self.qconfig(name), path)
             spikes = Quantizer(1)
             spikes.set_qparams(_SPIKES)
             self._append(name, sources, neuron, spikes if neuron.spikes else None)
