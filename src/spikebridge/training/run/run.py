@@ -254,6 +254,9 @@ class Run:
     def children(self) -> dict[str, "Run"]:
         """The runs inside this one, by name."""
         folder = self.file("runs")
+        for link in (path for path in folder.rglob("*") if path.is_symlink()):
+            inside(folder, link.relative_to(folder), self.root)
+
         # runs inside of these have their own folder `runs`
         files = [file for file in folder.glob("**/config.json") if "runs" not in file.relative_to(folder).parts]
         paths = sorted(file.parent for file in files)
