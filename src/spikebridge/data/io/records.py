@@ -21,7 +21,7 @@ _MAX_INTEGER = 2**63
 
 def is_plain_number(value: Any) -> bool:
     """True for a number of JSON that fits into a float and, if it is an integer, into 64 bits."""
-    return type(value) is float or (type(value) is int and abs(value) < _MAX_INTEGER)
+    return isinstance(value, float) or (type(value) is int and abs(value) < _MAX_INTEGER)
 
 
 def _is_finite(value: Any) -> bool:

@@ -33,17 +33,14 @@ from spikebridge.training.run.run import Run
 _COSTS = ("macs", "synops", "updates", "energy_nj", "tick_ms")
 
 
-class _Costs(TypedDict):
+class Score(TypedDict):
+    """Results of one network and seed."""
+
     macs: float
     synops: float
     updates: float
     energy_nj: float
     tick_ms: float
-
-
-class Score(_Costs):
-    """Results of one network and seed."""
-
     accuracy: float
     accuracy_by_window: Annotated[list[float], "windows"]
     confusions: Annotated[list[list[int]], "classes", "classes"]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.io.closed_folder import inside
@@ -30,10 +30,16 @@ from spikebridge.recipes.sweep.executors import Workers, local_workers, train_ce
 from spikebridge.recipes.sweep.grid import Cell, with_values
 from spikebridge.recipes.sweep.study import Study
 from spikebridge.recipes.sweep.table import CellResult, Objective, first_objective, result_of, summarize_cells
-from spikebridge.training.run.config_io import to_plain
+from spikebridge.training.run.config_io import read_results, to_plain
 from spikebridge.training.run.lock import lock_folder
 from spikebridge.training.run.metrics import MetricsFile
 from spikebridge.training.run.run import Run
+
+
+class _Times(TypedDict):
+    seconds: float
+    cpu_seconds: float
+
 
 _FORMAT = "spikebridge sweep"
 _VERSION = 1
@@ -103,7 +109,7 @@ class Sweep:
                 continue
 
             # a row may be missing where the disk was full
-            row = {"seconds": 0.0, "cpu_seconds": 0.0} | rows.get(cell.name, {})
+            row = read_results(_Times, {"seconds": 0.0, "cpu_seconds": 0.0} | rows.get(cell.name, {}), self.ended.path)
             finished = result_of(cell, Run.open(folder, self.folder).results())
             self.results[cell.name] = replace(finished, seconds=row["seconds"], cpu_seconds=row["cpu_seconds"])
 
@@ -121,10 +127,8 @@ class Sweep:
     ) -> None:
         """Trains the trials of a search, which the study draws one after the other, up to a number of them."""
         for row in self.ended.rows():
-            try:
-                result = CellResult(row.pop("cell"), **row)
-            except (KeyError, TypeError) as error:
-                raise DataError(f"{self.ended.path} is damaged: {error}") from None
+            named = {"name": row.pop("cell", None), **row}
+            result = read_results(CellResult, named, self.ended.path)
             self.results[result.name] = result
 
         with workers as started:
@@ -227,7 +231,7 @@ def train_all(
         for name, config in configs.items():
             # the name does not say the settings, so a finished cell is compared
             if inside(folder, f"cells/{name}/results.json").is_file():
-                Run.create(folder / "cells" / name, recipe_id(recipe), config, resume=True, root=folder)
+                Run.create(folder / "cells" / name, recipe_id(recipe), config, resume=True)
 
         sweep.run_grid(cells, local_workers(workers, recipe), retry)
 

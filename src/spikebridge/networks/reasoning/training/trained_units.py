@@ -25,11 +25,10 @@ class _TriedByKind(TypedDict):
 
 
 class UnitSettings(TypedDict):
+    """The thresholds of a seed's units, and the shares of right options at each threshold."""
+
     thresholds: _Thresholds
     tried: _TriedByKind
-
-
-"""The thresholds of a seed's units, and the shares of right options at each threshold."""
 
 
 class _Limits(TypedDict):

@@ -28,14 +28,11 @@ class _ClosedLoop(TypedDict):
     mean_distance_px: float
 
 
-class _Shaken(TypedDict):
-    shaken_1px: float
-    shaken_2px: float
-
-
-class Score(_ClosedLoop, _Shaken):
+class Score(_ClosedLoop):
     """Figures of one network and seed."""
 
+    shaken_1px: float
+    shaken_2px: float
     precision_3px: float
     precision_5px: float
     per_bin: Annotated[list[_Bin], "bins"]

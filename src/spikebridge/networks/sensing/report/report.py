@@ -124,6 +124,8 @@ def _frame_rates(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
     axes = figure.axes[0]
     axes.set(xscale="log", yscale="log", xticks=rates, xticklabels=[f"{rate:g}" for rate in rates])
     axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+    # formulas are not drawn
+    axes.yaxis.set(major_formatter="{x:g}", minor_formatter="{x:g}")
     picture = Picture(to_svg(figure, "Error against frame rate"), "Mean distance between frames (protocol A).")
     table = Table([{_readable(key): value for key, value in row.items()} for row in rows])
 
