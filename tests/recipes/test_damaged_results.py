@@ -27,7 +27,7 @@ from spikebridge.training.run.metrics import MetricsFile
 
 pytestmark = pytest.mark.untyped
 
-NUMBER = 60  # damages of a recipe
+NUMBER = 40  # damages of a recipe
 VALUES = [None, "text", "nan", float("nan"), 1e308, -1, 0, 10**400, True, {}, [], [[1]], {"a": 1}]
 _DRAWN = ("accuracy_bars", "accuracy_lines", "confusion_matrix", "heat_map", "draw_network", "to_svg")
 _HEAVY = ("_replay", "_inside", "_drawn", "_animation", "cost_rows", "time_constants")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from html import escape
 from io import StringIO
+from typing import Any
 from urllib.parse import quote, unquote
 
 import matplotlib
@@ -77,7 +78,7 @@ def to_svg(figure: Figure, title: str = "") -> str:
         text.set_parse_math(False)
 
     # texts stay texts; without a date, and with one salt for all ids, equal figures are equal files
-    style = {"svg.fonttype": "none", "svg.hashsalt": "spikebridge", "text.parse_math": False}
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": "spikebridge", "text.parse_math": False}
     with matplotlib.rc_context(style):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
 
