@@ -30,8 +30,6 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits.model import VARIANTS
 from spikebridge.training.run.run import Run
 
-_COSTS = ("macs", "synops", "updates", "energy_nj", "tick_ms")
-
 
 class Score(TypedDict):
     """Results of one network and seed."""
@@ -236,7 +234,7 @@ def compare(scores: _Scores) -> dict[str, Any]:
 
 def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     values = [100 * score["accuracy"] for score in seeds]
-    means = {key: fmean(score[key] for score in seeds) for key in _COSTS}
+    means = {key: fmean(score[key] for score in seeds) for key in ("macs", "synops", "updates", "energy_nj", "tick_ms")}
 
     return {
         "network": name,

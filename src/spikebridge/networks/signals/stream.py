@@ -24,6 +24,8 @@ class _Facts(TypedDict, total=False):
 
 def sample_reader(config: Mapping[str, Any], results: Mapping[str, Any]) -> SampleReader:
     """The reader of a stream for the network of a run."""
+    config = read_results(_Settings, config, Path("the config of the network"))
+    results = read_results(_Facts, results, Path("the results of the network"))
     task = config.get("task", "classify")
     if task != "classify":
         raise ConfigError(
@@ -31,8 +33,6 @@ def sample_reader(config: Mapping[str, Any], results: Mapping[str, Any]) -> Samp
             "of the recording"
         )
 
-    config = read_results(_Settings, config, Path("the config of the network"))
-    results = read_results(_Facts, results, Path("the results of the network"))
     if config["dataset"] in FORMS:
         rate_hz, num_channels, _ = FORMS[config["dataset"]]
     elif {"rate_hz", "num_channels"} <= results.keys():

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.io.closed_folder import inside
@@ -34,12 +34,6 @@ from spikebridge.training.run.config_io import read_results, to_plain
 from spikebridge.training.run.lock import lock_folder
 from spikebridge.training.run.metrics import MetricsFile
 from spikebridge.training.run.run import Run
-
-
-class _Times(TypedDict):
-    seconds: float
-    cpu_seconds: float
-
 
 _FORMAT = "spikebridge sweep"
 _VERSION = 1
@@ -99,7 +93,7 @@ class Sweep:
 
     def run_grid(self, cells: Sequence[Cell], workers: AbstractContextManager[Workers], retry: int) -> None:
         """Trains the cells that are not finished."""
-        rows = {str(row.get("cell")): row for row in self.ended.rows()}
+        ended = {row.name: row for row in self._ended_cells()}
         missing = []
 
         for cell in cells:
@@ -109,9 +103,9 @@ class Sweep:
                 continue
 
             # a row may be missing where the disk was full
-            row = read_results(_Times, {"seconds": 0.0, "cpu_seconds": 0.0} | rows.get(cell.name, {}), self.ended.path)
             finished = result_of(cell, Run.open(folder, self.folder).results())
-            self.results[cell.name] = replace(finished, seconds=row["seconds"], cpu_seconds=row["cpu_seconds"])
+            row = ended.get(cell.name, finished)
+            self.results[cell.name] = replace(finished, seconds=row.seconds, cpu_seconds=row.cpu_seconds)
 
         if len(missing) < len(cells):
             self.progress(f"{len(cells) - len(missing)} of {len(cells)} cells are finished already")
@@ -126,11 +120,7 @@ class Sweep:
         self, study: Study, cells: Iterator[Cell], number: int, workers: AbstractContextManager[Workers], retry: int
     ) -> None:
         """Trains the trials of a search, which the study draws one after the other, up to a number of them."""
-        for row in self.ended.rows():
-            named = {"name": row.pop("cell", None), **row}
-            result = read_results(CellResult, named, self.ended.path)
-            self.results[result.name] = result
-
+        self.results |= {row.name: row for row in self._ended_cells()}
         with workers as started:
             for cell, result in train_cells(started, map(self._order, cells), retry):
                 study.tell(cell, result)
@@ -161,6 +151,10 @@ class Sweep:
         write_sweep_report(self.folder, self.recipe, objective, table, cells, command)
 
         return results
+
+    def _ended_cells(self) -> Iterator[CellResult]:
+        for row in self.ended.rows():
+            yield read_results(CellResult, {"name": row.pop("cell", None), **row}, self.ended.path)
 
     def _cell_folder(self, cell: Cell) -> Path:
         return inside(self.folder, f"cells/{cell.name}")
