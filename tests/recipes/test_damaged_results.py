@@ -87,19 +87,10 @@ def shipped(name: str) -> Callable[[Path], None]:
     return make
 
 
-def sensing_run(folder: Path) -> None:
-    shipped("sensing")(folder)
-    rates = [{"frames a second": rate, "starts": 4, "learned": 1.5, "hold": 2.5} for rate in (10.0, 20.0)]
-    figures = {"by frame rate": rates, "by speed": [{"from px/s": 0, "hybrid, px": 1.0}]}
-    (folder / "figures.json").write_text(json.dumps(figures))
-
-
 NETWORKS: Any = {"learned": None}
 
 
 def sensing_page(run: Run) -> None:
-    """The page with the kept figures, which are measured again where results are newer."""
-    (run.path / "figures.json").touch()
     nothing: Any = None
     sensing.write(run, NETWORKS, "", nothing, [nothing], {}, {})
 
@@ -109,7 +100,7 @@ PAGES: dict[str, tuple[Any, Callable[[Path], None], Callable[[Run], object]]] = 
     "digits": (digits, digits_run, lambda run: digits.write(run, {}, NETWORKS, {}, "")),
     "modulation": (modulation, shipped("modulation"), lambda run: modulation.write(run, {}, NETWORKS, "")),
     "reasoning": (reasoning, shipped("reasoning"), lambda run: reasoning.write(run, CONFIG, "")),
-    "sensing": (sensing, sensing_run, sensing_page),
+    "sensing": (sensing, shipped("sensing"), sensing_page),
     "signals": (signals, shipped("signals"), lambda run: signals.write(run, {}, NETWORKS, "")),
 }
 
@@ -134,7 +125,7 @@ def test_a_damaged_file_is_one_line_that_names_it_or_a_whole_page(
     write(Run.open(folder))
 
     chance = random.Random(recipe)
-    files = [file for file in folder.rglob("*.json*") if file.name in ("results.json", "figures.json")]
+    files = [file for file in folder.rglob("*.json*") if file.name == "results.json"]
     # of long lists the first two items
     jobs = [
         (file, path)
