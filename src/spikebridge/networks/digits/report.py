@@ -31,7 +31,7 @@ from spikebridge.networks.digits.model import VARIANTS
 from spikebridge.training.run.run import Run
 
 
-class Score(TypedDict):
+class NetworkScore(TypedDict):
     """Results of one network and seed."""
 
     macs: float
@@ -92,7 +92,7 @@ def _scores(run: Run) -> dict[str, list[dict[str, Any]]]:
     sizes: dict[str, int] = {}
     for path, child in run.children().items():
         if (seeds := scores.get(path.partition("/")[0])) is not None:
-            seeds.append(child.results(Score, sizes))
+            seeds.append(child.results(NetworkScore, sizes))
 
     return scores
 

@@ -14,7 +14,7 @@ from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.errors import is_number
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.modulation.config import METHODS, Method
-from spikebridge.networks.modulation.evaluation.scores import Score
+from spikebridge.networks.modulation.evaluation.scores import MethodScore
 from spikebridge.training.run.run import Run
 
 _Row = TypedDict("_Row", {"method": str, "ACC": float, "one picture": float | None})
@@ -83,7 +83,7 @@ def _trials(run: Run) -> dict[str, list[dict[str, Any]]]:
     sizes: dict[str, int] = {}
     for path, child in run.children().items():
         if path.count("/") == 1 and child.finished:
-            trials.setdefault(path.partition("/")[0], []).append(child.results(Score, sizes))
+            trials.setdefault(path.partition("/")[0], []).append(child.results(MethodScore, sizes))
 
     return {name: trials[name] for name in METHODS if name in trials}
 

@@ -17,7 +17,7 @@ from spikebridge.training.run.config_io import read_results
 from spikebridge.training.run.run import Run
 
 
-class Score(TypedDict):
+class WindowScore(TypedDict):
     """Results of one network, fold and seed."""
 
     macs_per_second: float
@@ -125,7 +125,7 @@ def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwo
     children = run.children()
     sizes: dict[str, int] = {}
     scores: dict[str, list[dict[str, Any]]] = {
-        name: [child.results(Score, sizes) for path, child in children.items() if path.startswith(f"{name}/")]
+        name: [child.results(WindowScore, sizes) for path, child in children.items() if path.startswith(f"{name}/")]
         for name in networks
     }
 

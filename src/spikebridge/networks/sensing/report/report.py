@@ -102,8 +102,8 @@ def _lead(results: Mapping[str, Any]) -> str:
 def _by_bin(rows: Sequence[Mapping[str, Any]]) -> Picture:
     bins = [name for name in rows[0] if name.isdecimal()]
     # a gap where a value is no number
-    values = {row["tracker"]: [row.get(name) for name in bins] for row in rows}
-    lines = {name: [x if is_plain_number(x) else math.nan for x in line] for name, line in values.items()}
+    values: dict[str, list[Any]] = {row["tracker"]: [row.get(name) for name in bins] for row in rows}
+    lines = {name: [float(x) if is_plain_number(x) else math.nan for x in line] for name, line in values.items()}
     figure = accuracy_lines([int(name) for name in bins], lines, "bins since the frame", _DISTANCE)
 
     return Picture(to_svg(figure, "Error by bin"))

@@ -145,7 +145,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 children[name].save_results({**results, **_stream_facts(series)})
 
             for name, child in children.items():
-                scores[name].append(child.results(report_page.Score, sizes))
+                scores[name].append(child.results(report_page.WindowScore, sizes))
 
     results = report_page.compare(scores)
     run.save_results(results)
@@ -196,7 +196,7 @@ def evaluate_file(run: Run, config: Config, series: SensorSeries) -> dict[str, A
     network = parameter_matched(name, _shape(config, sensor, num_classes))
     child = run.first_child(name)
     child.load_weights(network)
-    classes = child.results(report_page.Score).get("classes")
+    classes = child.results(report_page.WindowScore).get("classes")
     if classes is None:
         raise DataError(f"{child.path} does not name its classes; train the network again with this version")
 
