@@ -205,6 +205,7 @@ def swap(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
     [
         (escape("../first.nir"), "leads out of the bundle"),
         (escape("/etc/passwd"), "leads out of the bundle"),
+        (escape("first\0.nir"), "leads out of the bundle"),
         (escape("snn/lost.nir"), "is missing"),
         (swap("version", value=2), "of version 2, but this program reads version 1"),
         (swap("schema", value="other"), "not the manifest of a spikebridge bundle"),
