@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from numbers import Integral
 from typing import NamedTuple
 
@@ -63,10 +64,25 @@ def _in_ticks(seconds: float, dt: float, what: str, minimum: int) -> int:
         raise ConfigError(
             f"{what} is {seconds:.{digits}g} s, which is {ticks:.{digits}g} base steps of {dt:g} s, but must be an "
             f"integer{' of at least 1' if minimum else ''}; choose a base step that divides every clock, for "
-            f"example dt={format_seconds(seconds / max(1, math.ceil(ticks)))}"
+            f"example dt={_common_step(seconds, dt, max(1, math.ceil(ticks)))}"
         )
 
     return count
+
+
+def _common_step(seconds: float, dt: float, count: int) -> str:
+    """A step that divides a time, as a program can state it: its `count`-th part, or a shorter one of fewer digits."""
+    part = format_seconds(seconds / count)
+    first, second = (Fraction(f"{value:.9g}") for value in (seconds, dt))
+    common = float(
+        Fraction(
+            math.gcd(first.numerator * second.denominator, second.numerator * first.denominator),
+            first.denominator * second.denominator,
+        )
+    )
+    decimal = format_seconds(common)
+
+    return decimal if len(decimal) < len(part) > 12 and common * 1000 >= dt else part
 
 
 def every(period: float, phase: float = 0.0) -> Every:
@@ -213,6 +229,20 @@ def clocks_in_ticks(periods: Mapping[str, Every], dt: float) -> dict[str, Clock]
     return {name: period.clock(dt, name) for name, period in periods.items()}
 
 
+def _ends(clocks: Mapping[str, Clock], counts: Mapping[str, int], start: int) -> dict[str, int]:
+    """The tick before which each input lasts: that of the first sample that it lacks."""
+    return {name: clock.phase + (clock.count(start) + counts[name]) * clock.period for name, clock in clocks.items()}
+
+
+def _shortest(clocks: Mapping[str, Clock], counts: Mapping[str, int], start: int) -> str:
+    """The input that ends first, in the words of a message; empty where there is one input."""
+    if len(clocks) == 1:
+        return ""
+
+    name, end = min(_ends(clocks, counts, start).items(), key=lambda item: item[1])
+    return f"; the shortest input is {name!r}, whose {counts[name]} last to tick {end - 1}"
+
+
 def count_ticks(
     clocks: Mapping[str, Clock], counts: Mapping[str, int], start: int, ticks: int | None, dt: float
 ) -> int:
@@ -221,9 +251,7 @@ def count_ticks(
     `counts` holds the samples of each input; with `ticks=None` they decide, the most ticks that need no more of them.
     """
     if ticks is None:
-        # an input lasts to before the tick of the first sample that it lacks
-        after = [clock.phase + (clock.count(start) + counts[name]) * clock.period for name, clock in clocks.items()]
-        ticks = max(0, min(after) - start)
+        ticks = max(0, min(_ends(clocks, counts, start).values()) - start)
     elif isinstance(ticks, bool) or not isinstance(ticks, int) or ticks < 0:
         raise ConfigError(f"ticks must be an integer, 0 or more, but got {ticks!r}")
 
@@ -232,7 +260,7 @@ def count_ticks(
         if counts[name] != expected:
             raise ShapeError(
                 f"input {name!r} has {expected} samples in the {ticks} ticks from tick {start} ({clock.describe(dt)}), "
-                f"but {counts[name]} were given"
+                f"but {counts[name]} were given{_shortest(clocks, counts, start)}"
             )
 
     return ticks

@@ -217,8 +217,8 @@ def unbind_time(name: str, value: Tensor, num_steps: int) -> Sequence[Tensor]:
 
 def refuse_timeless(layer: nn.Module, x: Tensor) -> None:
     """Raises if a signal lacks time or batch."""
-    if not isinstance(x, Tensor) or x.ndim < 2:
-        actual = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
+    if not isinstance(x, Tensor) or x.is_nested or x.ndim < 2:
+        actual = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) and not x.is_nested else in_words(x)
         raise ShapeError(f"{type(layer).__name__} needs a signal (T, B, *N), but got {actual}")
 
 

@@ -53,7 +53,7 @@ def check_names(parts: Mapping[str, nn.Module], outputs: Sequence[str]) -> None:
 
         if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict, name):
             raise ConfigError(f"a part cannot be called {name!r}; the name is taken or holds a dot, choose another")
-        refuse_hidden_state(part, name)
+        refuse_hidden_state(part, f"part {name!r}")
 
     for name in outputs:
         if not isinstance(name, str) or owner_of(name, parts) not in parts or name.endswith("."):

@@ -294,13 +294,26 @@ def window_starts_from_mask(
     return torch.stack(triggered[:-1]) if ticks else waiting.new_empty((0, len(waiting))), triggered[-1]
 
 
+def _check_flags(starts: Sequence[Any], x: Tensor) -> None:
+    """Raises if a list holds something else than True, False and flags `(B,)`."""
+    for flag in starts:
+        if type(flag) is bool:
+            continue
+        if not isinstance(flag, Tensor) or flag.dtype != torch.bool or flag.shape != x.shape[1:2]:
+            got = f"{flag.dtype} {tuple(flag.shape)}" if isinstance(flag, Tensor) else in_words(flag)
+            raise ShapeError(f"starts needs True, False or flags ({x.shape[1]},) for each step, but got {got}")
+
+
 def window_starts_from_argument(starts: Starts | None, x: Tensor) -> Iterable[bool | Tensor]:
     """The flags for a unit with the window `Since`, one a step: True, False, or one a sample `(B,)`."""
     if starts is None:
         raise ConfigError("a unit with the window Since needs starts=, the flags (T, B) of where windows start")
+    if not isinstance(starts, Tensor | list | tuple):
+        raise ConfigError(f"starts needs flags (T, B), a tensor or a list, but got {in_words(starts)}")
     if len(starts) != len(x):
         raise ShapeError(f"starts has {len(starts)} steps, but the signal has {len(x)}")
     if not isinstance(starts, Tensor):
+        _check_flags(starts, x)
         return starts
 
     if starts.dtype != torch.bool or starts.ndim not in (1, 2) or starts.shape[1:] not in ((), x.shape[1:2]):
