@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+_OF_THE_MACHINE = ("accelerator", "devices", "nodes", "strategy", "precision")
 _log = logging.getLogger(__name__)
 
 
@@ -45,7 +47,13 @@ def start_fabric(settings: Settings) -> "Fabric":
 
         fabric.launch()
     except (ValueError, RuntimeError, TypeError) as error:
-        raise ConfigError(f"this machine cannot train with {settings}: {error}") from error
+        chosen = ", ".join(
+            f"{field.name}={value!r}"
+            for field in fields(settings)
+            if field.name in _OF_THE_MACHINE and (value := getattr(settings, field.name)) != field.default
+        )
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"this machine cannot train with {chosen or 'these settings'}: {reason}") from error
 
     if fabric.world_size > 1:
         atexit.register(_leave)

@@ -90,7 +90,8 @@ def fit(
         callbacks: are called at four moments, in this order: early stopping, best weights, loggers, your own.
 
     Returns:
-        The rows, as in metrics.jsonl: one an epoch with kind, phase, epoch, step, lr, loss and metrics.
+        The rows, as in metrics.jsonl: one an epoch with kind, phase, epoch, step, lr, loss and metrics; `lr` is that of
+        the first group of parameters, `lr/1` that of the second.
 
     Raises:
         ConfigError: phases, names or settings that cannot be meant, a checkpoint of another network or training, or a
@@ -115,6 +116,7 @@ def fit(
     """
     # refuse mistakes before anything is started
     phases = check_phases(phases)
+    _check_kinds(module, settings, run, validate)
     for phase in phases:
         for name in phase.train:
             find(module, name)
@@ -250,8 +252,8 @@ class _PhaseLoop(ResumableLoop):
         with trainable_only(network, phase.train):
             # the parameters of the phase get an optimizer of their own
             host = self.fabric.setup_module(ModuleHost(network))
-            optimizer = phase.optimizer([parameter for parameter in host.parameters() if parameter.requires_grad])
-            scheduler = None if phase.scheduler is None else phase.scheduler(optimizer)
+            optimizer = phase.make_optimizer(p for p in host.parameters() if p.requires_grad)
+            scheduler = phase.make_scheduler(optimizer)
             driven = self.fabric.setup_optimizers(optimizer)
             stage = Stage(phase, source, network, host, optimizer, driven, scheduler)
 
@@ -331,8 +333,10 @@ class _PhaseLoop(ResumableLoop):
 
     def _row(self, kind: str, stage: Stage, values: Mapping[str, float]) -> Row:
         at = self.position
-        lr = float(stage.optimizer.param_groups[0]["lr"])
-        return {"kind": kind, "phase": stage.phase.name, "epoch": at.epoch + 1, "step": at.step, "lr": lr, **values}
+        # groups after the first have columns of their own
+        rates = [float(group["lr"]) for group in stage.optimizer.param_groups]
+        lr = {f"lr/{number}" if number else "lr": rate for number, rate in enumerate(rates)}
+        return {"kind": kind, "phase": stage.phase.name, "epoch": at.epoch + 1, "step": at.step, **lr, **values}
 
     def _is_due(self) -> bool:
         every = self.settings.checkpoint_every
@@ -356,6 +360,18 @@ class _PhaseLoop(ResumableLoop):
             "generators": gather_rng_states(self.fabric),
             "draws": self.draws.get_state(),
         }
+
+
+def _check_kinds(module: Any, settings: Any, run: Any, validate: Any) -> None:
+    """Raises a `ConfigError` where an argument of `fit` is of another kind."""
+    for name, value, kind in (("module", module, nn.Module), ("settings", settings, Settings)):
+        if not isinstance(value, kind):
+            raise ConfigError(f"fit needs its {name} as a {kind.__name__}, but got {in_words(value)}")
+
+    if run is not None and not isinstance(run, Run):
+        raise ConfigError(f"fit needs run=Run.create(FOLDER, NAME, config) or None, but got {in_words(run)}")
+    if validate is not None and not callable(validate):
+        raise ConfigError(f"validate is a function that measures the module, but got {in_words(validate)}")
 
 
 def _check_measures(measured: Any) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -25,6 +25,7 @@ from spikebridge.errors import ConfigError, did_you_mean, in_words, is_integer
 from spikebridge.ops.modes import preserve_modes
 from spikebridge.training.batches import Batch, TrainingData
 
+T = TypeVar("T")
 Result: TypeAlias = Tensor | tuple[Tensor, dict[str, Any]]
 """A loss, or a loss and metrics; all are means over the samples of the batch."""
 
@@ -40,7 +41,8 @@ class Phase:
 
     Args:
         name: name of the phase in rows and messages; unique.
-        train: parts and units of a hybrid network by name, or submodules and parameters by dotted path.
+        train: parts and units of a hybrid network by name, or submodules and parameters by dotted path. Parameters of
+            a part that were frozen, `requires_grad_(False)`, stay so, unless they are named themselves.
         objective: `(module, batch) -> loss` or `-> (loss, {name: number})`. The loss is a mean over the samples, so
             that a batch split over processes gives the gradient of the whole. With `slices` it is `(module, slice,
             state) -> (loss, state)` or `-> ((loss, {name: number}), state)`; the first slice's state is None.
@@ -81,6 +83,7 @@ class Phase:
     data: TrainingData | None = None
 
     def __post_init__(self) -> None:
+        self._check_functions()
         if isinstance(self.train, str):
             raise ConfigError(f"phase {self.name!r}: train is a tuple of names; write train=({self.train!r},)")
         if not self.train:
@@ -100,6 +103,48 @@ class Phase:
             raise ConfigError(f"phase {self.name!r}: accumulate should be at least 1 batch, but is {self.accumulate}")
         if self.accumulate > 1 and self.slices is not None:
             raise ConfigError(f"phase {self.name!r}: every slice makes a step, so accumulate must be 1 with slices")
+
+    def _check_functions(self) -> None:
+        """Raises if something is no function that has to be one, such as an optimizer that is made already."""
+        for name in ("objective", "optimizer", "scheduler", "slices"):
+            value = getattr(self, name)
+            if callable(value) or (value is None and name in ("scheduler", "slices")):
+                continue
+
+            hint = _FUNCTIONS.get(name, "")
+            raise ConfigError(f"phase {self.name!r} needs {name} as a function{hint}, but got {in_words(value)}")
+
+    def make_optimizer(self, parameters: Iterable[Parameter]) -> Optimizer:
+        """The optimizer of the trained parameters."""
+        return self._made("optimizer", self.optimizer, list(parameters), Optimizer)
+
+    def make_scheduler(self, optimizer: Optimizer) -> LRScheduler | None:
+        """The schedule of the learning rate, if the phase has one."""
+        if self.scheduler is None:
+            return None
+        return self._made("scheduler", self.scheduler, optimizer, LRScheduler)
+
+    def _made(self, name: str, function: Callable[[Any], T], argument: Any, kind: type[T]) -> T:
+        """What a function of the user's makes, checked."""
+        try:
+            made = function(argument)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"the {name} of phase {self.name!r} cannot be made: {error}") from error
+
+        if not isinstance(made, kind):
+            raise ConfigError(
+                f"the {name} of phase {self.name!r} is one {kind.__name__}, but {in_words(made)} was made; "
+                f"{'groups of parameters' if name == 'optimizer' else 'a ChainedScheduler'} or phases replace several"
+            )
+
+        return made
+
+
+_FUNCTIONS = {
+    "objective": ", (module, batch) -> loss",
+    "optimizer": " that makes it of the trained parameters, such as partial(torch.optim.Adam, lr=1e-3)",
+    "scheduler": " that makes it of the optimizer, such as partial(StepLR, step_size=1)",
+}
 
 
 def loss_and_metrics(result: Any, objective: str) -> tuple[Tensor, dict[str, Any]]:
@@ -136,8 +181,16 @@ def refuse_other_metrics(metrics: Mapping[str, Any], before: Mapping[str, Any], 
 
 def check_phases(phases: Sequence[Phase]) -> tuple[Phase, ...]:
     """The phases, if there are any and each has a name of its own; else a `ConfigError`."""
+    if isinstance(phases, Phase):
+        raise ConfigError("phases is a list, but got one Phase; put it in brackets: [phase]")
+    if not isinstance(phases, Sequence):
+        raise ConfigError(f"phases is a list of Phase, but got {in_words(phases)}")
     if not phases:
         raise ConfigError("training needs at least one phase")
+
+    other = next((phase for phase in phases if not isinstance(phase, Phase)), None)
+    if other is not None:
+        raise ConfigError(f"phases is a list of Phase, but holds {in_words(other)}")
 
     names = [phase.name for phase in phases]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -172,18 +225,28 @@ def _everything(module: nn.Module) -> Iterator[tuple[str, nn.Module | Parameter]
 @contextmanager
 def trainable_only(module: nn.Module, names: Iterable[str]) -> Iterator[None]:
     """Trains the named parts and freezes the rest inside the block; modes and flags are restored afterwards."""
-    # named parameters get gradients, also those that were frozen before; a parameter named by its path does not change
+    # in a part, what was frozen before stays frozen; a parameter named by its own path is trained, and does not change
     # the mode of its module
     chosen = [(name, find(module, name)) for name in names]
+    trained = []
     for name, part in chosen:
-        if isinstance(part, nn.Module) and next(part.parameters(), None) is None:
+        inside = list(part.parameters()) if isinstance(part, nn.Module) else [part]
+        own = [parameter for parameter in inside if parameter.requires_grad or parameter is part]
+        trained += own
+        if not inside:
             raise ConfigError(f"{name!r} has no parameters, so it cannot be trained: leave it out of the phase")
+        if not own:
+            raise ConfigError(
+                f"{name or 'the network'!r} is frozen: none of its parameters requires a gradient; call "
+                "requires_grad_(), or leave it out of the phase"
+            )
 
     before = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
     with preserve_modes(module):
         module.eval().requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
         for _, part in chosen:
-            part.requires_grad_(True)
             if isinstance(part, nn.Module):
                 part.train()
 
