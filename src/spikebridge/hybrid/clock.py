@@ -64,13 +64,13 @@ def _in_ticks(seconds: float, dt: float, what: str, minimum: int) -> int:
         raise ConfigError(
             f"{what} is {seconds:.{digits}g} s, which is {ticks:.{digits}g} base steps of {dt:g} s, but must be an "
             f"integer{' of at least 1' if minimum else ''}; choose a base step that divides every clock, for "
-            f"example dt={_common_step(seconds, dt, max(1, math.ceil(ticks)))}"
+            f"example dt={_dividing_step(seconds, dt, max(1, math.ceil(ticks)))}"
         )
 
     return count
 
 
-def _common_step(seconds: float, dt: float, count: int) -> str:
+def _dividing_step(seconds: float, dt: float, count: int) -> str:
     """A step that divides a time, as a program can state it: its `count`-th part, or a shorter one of fewer digits."""
     part = format_seconds(seconds / count)
     first, second = (Fraction(f"{value:.9g}") for value in (seconds, dt))

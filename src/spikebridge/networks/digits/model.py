@@ -6,14 +6,23 @@ Zhao et al., Nature Communications 13:3427, 2022, Figs. 1 and 2). `VARIANTS` are
 fixed units, with one link only, and its ANN-only and SNN-only twins.
 """
 
-from bisect import bisect_left
-
 import torch
 from torch import Tensor, nn
 
 from spikebridge.analysis.summary import num_parameters
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid import FIR, Every, HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every
+from spikebridge.hybrid import (
+    FIR,
+    Every,
+    HybridNetwork,
+    HybridUnit,
+    Mean,
+    Modulation,
+    Transmission,
+    Tumbling,
+    every,
+    match_parameters,
+)
 from spikebridge.neurons import LIF, Sequential, Triangle
 
 VARIANTS = {
@@ -119,19 +128,10 @@ def what_where(
 
 def parameter_matched(variant: str, hidden: int, **sizes: float | int) -> HybridNetwork:
     """The variant with the number of parameters nearest to that of the learned hybrid with `hidden` features."""
-    # networks that are only counted draw no random numbers of the training
     with torch.random.fork_rng(devices=[]):
         goal = num_parameters(what_where("learned", hidden, **sizes))  # type: ignore[arg-type]
 
-        def excess(width: int) -> int:
-            return num_parameters(what_where(variant, width, **sizes)) - goal  # type: ignore[arg-type]
-
-        # more hidden features, more parameters: the first width that reaches the goal
-        widths = range(hidden // 2, 3 * hidden)
-        first = bisect_left(widths, 0, key=excess)
-        nearest = min(widths[max(first - 1, 0) : first + 1], key=lambda width: abs(excess(width)))
-
-    return what_where(variant, nearest, **sizes)  # type: ignore[arg-type]
+    return match_parameters(lambda width: what_where(variant, width, **sizes), goal).network  # type: ignore[arg-type]
 
 
 def _what(hidden: int, sensor: int) -> nn.Module:
