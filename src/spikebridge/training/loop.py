@@ -131,7 +131,12 @@ def fit(
 
         with preserve_rng_state(), progress, Interrupt(active=run is not None and fabric.world_size == 1) as interrupt:
             observers = _Observers(validate, progress, callbacks)
-            return _PhaseLoop(fabric, module, plan, settings, run, observers, interrupt).fit()
+            rows = _PhaseLoop(fabric, module, plan, settings, run, observers, interrupt).fit()
+
+        # those that are there are the program's own
+        if run is not None and not (run.path / "weights.safetensors").exists():
+            run.save_weights(module)
+        return rows
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ class Phase:
         return self._made("scheduler", self.scheduler, optimizer, LRScheduler)
 
     def _made(self, name: str, function: Callable[[Any], T], argument: Any, kind: type[T]) -> T:
-        """What a function of the user's makes, checked."""
+        """The result of a function of the user's, checked."""
         try:
             made = function(argument)
         except (TypeError, ValueError) as error:

@@ -1,12 +1,18 @@
-"""Progress of a training on stderr: bars on a terminal, one line an epoch elsewhere, nothing with `quiet`."""
+"""Progress of a training: bars on a terminal and in a notebook, one line an epoch elsewhere, nothing with `quiet`."""
 
 import sys
-from collections.abc import Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+_PAUSE = 0.2  # s between two changes of a page
+_MAX_LINES = 20
 
 
 class Progress:
@@ -72,15 +78,70 @@ class ProgressBars(Progress):
         self._bars.console.print(f"{name} ends: {reason}", highlight=False, markup=False)
 
 
+class ProgressInNotebook(Progress):
+    """A bar for the running epoch under the cell, with a line for each of the last epochs."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._lines: deque[str] = deque(maxlen=_MAX_LINES)
+        self._next = 0.0  # monotonic time of the next change [s]
+
+    def __exit__(self, *error: object) -> None:
+        self._draw("")
+
+    def begin_epoch(self, title: str, num_steps: int | None, done: int) -> None:
+        self._title = title
+        self._num_steps = num_steps
+        self._done = done
+
+    def step(self, values: Mapping[str, float]) -> None:
+        self._done += 1
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _PAUSE
+            size = "" if self._num_steps is None else f' value="{self._done}" max="{self._num_steps}"'
+            steps = f"{self._done}/{self._num_steps or '?'}  loss {values['loss']:.4g}"
+            self._draw(f"{escape(self._title)} <progress{size}></progress> {steps}")
+
+    def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
+        self._lines.append(_format_epoch(title, row))
+
+    def end_phase(self, name: str, reason: str) -> None:
+        self._lines.append(f"{name} ends: {reason}")
+
+    def _draw(self, bar: str) -> None:
+        self._show(f"<pre>{bar}\n{escape(chr(10).join(self._lines))}</pre>")
+
+
+def _notebook_display() -> Callable[[str], None] | None:
+    """A function that shows HTML under the running cell in place of the HTML before; None outside of a notebook."""
+    ipython: Any = sys.modules.get("IPython")
+    if ipython is None or getattr(ipython.get_ipython(), "kernel", None) is None:
+        return None
+
+    shown: list[Any] = []
+
+    def show(html: str) -> None:
+        page = ipython.display.HTML(html)
+        if shown:
+            shown[0].update(page)
+        else:
+            shown.append(ipython.display.display(page, display_id=True))
+
+    return show
+
+
 def _format_epoch(title: str, row: Mapping[str, Any]) -> str:
     numbers = {name: value for name, value in row.items() if isinstance(value, float)}
     return "  ".join([title, *(f"{name} {value:.4g}" for name, value in numbers.items())])
 
 
 def choose_progress(quiet: bool, console: Console | None = None) -> Progress:
-    """Bars on a terminal, lines elsewhere, nothing with `quiet`."""
-    console = console or Console(stderr=True)
+    """Bars on a terminal and in a notebook, lines elsewhere, nothing with `quiet`."""
     if quiet:
         return Progress()
+    if console is None and (show := _notebook_display()) is not None:
+        return ProgressInNotebook(show)
+
+    console = console or Console(stderr=True)
 
     return ProgressBars(console) if console.is_terminal else ProgressLines()
