@@ -7,7 +7,6 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from numbers import Integral
 from typing import NamedTuple
 
@@ -73,16 +72,8 @@ def _in_ticks(seconds: float, dt: float, what: str, minimum: int) -> int:
 def _dividing_step(seconds: float, dt: float, count: int) -> str:
     """A step that divides a time, as a program can state it: its `count`-th part, or a shorter one of fewer digits."""
     part = format_seconds(seconds / count)
-    first, second = (Fraction(f"{value:.9g}") for value in (seconds, dt))
-    common = float(
-        Fraction(
-            math.gcd(first.numerator * second.denominator, second.numerator * first.denominator),
-            first.denominator * second.denominator,
-        )
-    )
-    decimal = format_seconds(common)
-
-    return decimal if len(decimal) < len(part) > 12 and common * 1000 >= dt else part
+    decimal = math.gcd(round(seconds * 1e9), round(dt * 1e9)) / 1e9  # of whole nanoseconds
+    return format_seconds(decimal) if len(part) > 12 and decimal * 1000 >= dt else part
 
 
 def every(period: float, phase: float = 0.0) -> Every:
@@ -229,18 +220,9 @@ def clocks_in_ticks(periods: Mapping[str, Every], dt: float) -> dict[str, Clock]
     return {name: period.clock(dt, name) for name, period in periods.items()}
 
 
-def _ends(clocks: Mapping[str, Clock], counts: Mapping[str, int], start: int) -> dict[str, int]:
-    """The tick before which each input lasts: that of the first sample that it lacks."""
-    return {name: clock.phase + (clock.count(start) + counts[name]) * clock.period for name, clock in clocks.items()}
-
-
-def _shortest(clocks: Mapping[str, Clock], counts: Mapping[str, int], start: int) -> str:
-    """The input that ends first, in the words of a message; empty where there is one input."""
-    if len(clocks) == 1:
-        return ""
-
-    name, end = min(_ends(clocks, counts, start).items(), key=lambda item: item[1])
-    return f"; the shortest input is {name!r}, whose {counts[name]} last to tick {end - 1}"
+def _end(clock: Clock, count: int, start: int) -> int:
+    """The tick before which an input lasts: that of the first sample that it lacks."""
+    return clock.phase + (clock.count(start) + count) * clock.period
 
 
 def count_ticks(
@@ -251,16 +233,18 @@ def count_ticks(
     `counts` holds the samples of each input; with `ticks=None` they decide, the most ticks that need no more of them.
     """
     if ticks is None:
-        ticks = max(0, min(_ends(clocks, counts, start).values()) - start)
+        ticks = max(0, min(_end(clock, counts[name], start) for name, clock in clocks.items()) - start)
     elif isinstance(ticks, bool) or not isinstance(ticks, int) or ticks < 0:
         raise ConfigError(f"ticks must be an integer, 0 or more, but got {ticks!r}")
 
     for name, clock in clocks.items():
         expected = clock.between(start, start + ticks)
         if counts[name] != expected:
+            end, short = min((_end(other, counts[one], start), one) for one, other in clocks.items())
             raise ShapeError(
                 f"input {name!r} has {expected} samples in the {ticks} ticks from tick {start} ({clock.describe(dt)}), "
-                f"but {counts[name]} were given{_shortest(clocks, counts, start)}"
+                f"but {counts[name]} were given; the shortest input is {short!r}, whose {counts[short]} last to tick "
+                f"{end - 1}"
             )
 
     return ticks

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -20,9 +20,7 @@ class Twin(NamedTuple, Generic[N]):
     num_parameters: int
 
 
-def match_parameters(
-    build: Callable[[int], N], target: nn.Module | int, *, min_width: int = 1, max_width: int = 2**16
-) -> Twin[N]:
+def match_parameters(build: Callable[[int], N], target: nn.Module | int, *, min_width: int = 1) -> Twin[N]:
     """The twin of a network with the nearest number of trainable parameters, for a comparison at equal size.
 
     Networks that are only counted draw no random numbers: the twin begins as `build(width)` would alone.
@@ -31,13 +29,12 @@ def match_parameters(
         build: makes the twin from its width, such as the features of a hidden layer; more width, more parameters.
         target: the network to match, or a number of parameters.
         min_width: the smallest width that `build` takes.
-        max_width: the largest width to try.
 
     Returns:
         The network, its width and its number of trainable parameters; of two widths equally near, the smaller one.
 
     Raises:
-        ConfigError: a target without parameters, a `build` that does not grow, or one that is too small at `max_width`.
+        ConfigError: a target without parameters, or a `build` that makes no module, or none that grows with its width.
 
     Example:
         >>> twin = match_parameters(lambda width: nn.Linear(width, 10, bias=False), nn.Linear(6, 7))
@@ -47,39 +44,37 @@ def match_parameters(
     goal = _num_trainable(target) if isinstance(target, nn.Module) else target
     if not is_integer(goal) or goal < 1:
         raise ConfigError(f"match_parameters needs a network with trainable parameters, but got {in_words(target)}")
-    if not is_integer(min_width) or not is_integer(max_width) or not 1 <= min_width <= max_width:
-        raise ConfigError(f"match_parameters needs 1 <= min_width <= max_width, but got {min_width} and {max_width}")
+    if not is_integer(min_width) or min_width < 1:
+        raise ConfigError(
+            f"match_parameters needs min_width as an integer of at least 1, but got {in_words(min_width)}"
+        )
 
     with torch.random.fork_rng(devices=[]):
-        width = _nearest_width(lambda width: _size(build, width), goal, min_width, max_width)
+        width = _nearest_width(lambda width: _num_trainable(build(width)), goal, min_width)
 
     network = build(width)
     return Twin(network, width, _num_trainable(network))
 
 
-def _nearest_width(size: Callable[[int], int], goal: int, min_width: int, max_width: int) -> int:
+def _nearest_width(size: Callable[[int], int], goal: int, min_width: int) -> int:
     """The width whose size is nearest to a goal, found by doubling and halving, so that no large network is built."""
     low = high = min_width
     before = 0
     while (number := size(high)) < goal:
-        if number <= before or high == max_width:
-            trouble = "does not grow with its width" if number <= before else f"has {number} parameters"
-            raise ConfigError(f"match_parameters cannot reach {goal} parameters: the network of width {high} {trouble}")
+        if number <= before:
+            raise ConfigError(
+                f"match_parameters needs a build that grows, but width {high} has {number} parameters again"
+            )
         before = number
         low = high
-        high = min(2 * high, max_width)
+        high = 2 * high
 
     widths = range(low, high + 1)
     first = bisect_left(widths, goal, key=size)
     return min(widths[max(first - 1, 0) : first + 1], key=lambda width: abs(size(width) - goal))
 
 
-def _size(build: Callable[[int], nn.Module], width: int) -> int:
-    network = build(width)
+def _num_trainable(network: Any) -> int:
     if not isinstance(network, nn.Module):
         raise ConfigError(f"match_parameters needs a build(width) that makes a module, but it made {in_words(network)}")
-    return _num_trainable(network)
-
-
-def _num_trainable(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

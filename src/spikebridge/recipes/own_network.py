@@ -18,10 +18,13 @@ def is_own_network(word: str) -> bool:
     return word.rpartition(":")[0].endswith(".py")
 
 
-def is_fitted(run: Run) -> bool:
+def is_fitted(folder: Path) -> bool:
     """True for a training that a program of the user's has made with `fit`; a recipe file would have left its hash."""
-    is_recipe = run.recipe in RECIPES or run.recipe_digest is not None or run.recipe.endswith(".py")
-    return not is_recipe and run.metrics.path.is_file()
+    if not (folder / "config.json").is_file() or not (folder / "metrics.jsonl").is_file():
+        return False
+
+    run = Run.open(folder)
+    return not (run.recipe in RECIPES or run.recipe_digest is not None or run.recipe.endswith(".py"))
 
 
 class OwnNetwork:
@@ -31,31 +34,24 @@ class OwnNetwork:
     PRESETS: ClassVar[Mapping[str, Any]] = {"default": {}}
 
     def __init__(self, word: str) -> None:
-        file, _, self.function = word.rpartition(":")
-        self.file = file
-        self.program = load_program(Path(file))
-        self._module = self.program.__name__
-        self._check(self.function, f"function {self.function!r}, which builds the network")
+        self.file, _, self.function = word.rpartition(":")
+        self.program = load_program(Path(self.file))
 
     def build(self, config: Any) -> "dict[str, nn.Module]":
         from torch import nn
 
-        network = self._call(self.function, config)
+        network = self._call(self.function, config, "which builds the network")
         if not isinstance(network, nn.Module):
             raise ConfigError(f"{self.function}() of {self.file} should build a network, but gave {in_words(network)}")
         return {self.function: network}
 
     def example(self, config: Any) -> "dict[str, Tensor]":
-        self._check("example", "function example(), which gives a small batch of inputs by name")
-        inputs = self._call("example", config)
+        inputs = self._call("example", config, "which gives a small batch of inputs by name")
         if not isinstance(inputs, Mapping) or not inputs:
             raise ConfigError(f"example() of {self.file} should give inputs by name, but gave {in_words(inputs)}")
         return dict(inputs)
 
     def calibration(self, config: Any, num_samples: int, data: Path | None) -> "dict[str, Tensor]":
-        if callable(own := getattr(self.program, "calibration", None)):
-            inputs: dict[str, Tensor] = own(config, num_samples, data)
-            return inputs
         return self.example(config)
 
     def trained(self, run: Run) -> "dict[str, nn.Module]":
@@ -63,27 +59,24 @@ class OwnNetwork:
         run.load_weights(networks[self.function])
         return networks
 
-    def train(self, config: Any, run: Run, quiet: bool = False) -> NoReturn:
-        raise ConfigError(f"{self.file} trains its network itself: run it with python")
-
     def evaluate(self, run: Run, data: Path | None = None, options: Any = None) -> NoReturn:
         raise ConfigError(f"{self.file} evaluates its network itself, with spikebridge.training.evaluate")
 
     def report(self, run: Run) -> Path:
         return report_training(run, self.trained(run)[self.function])
 
-    def _check(self, name: str, what: str) -> None:
-        if not callable(getattr(self.program, name, None)):
-            own = (one for one, value in vars(self.program).items() if getattr(value, "__module__", "") == self._module)
-            raise ConfigError(f"{self.file} has no {what}; {did_you_mean(name, own)}")
-
-    def _call(self, name: str, config: Any) -> Any:
+    def _call(self, name: str, config: Any, purpose: str) -> Any:
         """The result of a function, which gets the config of the run if it takes an argument without a default."""
-        function = getattr(self.program, name)
+        function = getattr(self.program, name, None)
+        if not callable(function):
+            own = (one for one in vars(self.program).values() if callable(one))
+            known = [one.__name__ for one in own if one.__module__ == self.program.__name__]
+            raise ConfigError(f"{self.file} has no function {name!r}, {purpose}; {did_you_mean(name, known)}")
+
         needed = [one for one in signature(function).parameters.values() if one.default is Parameter.empty]
         if len(needed) > 1:
             raise ConfigError(f"{name}() of {self.file} should take nothing, or the config of the run, but needs more")
-        return function(config) if needed else function()
+        return function(*[config][: len(needed)])
 
 
 def report_training(run: Run, network: Any = None) -> Path:
@@ -94,13 +87,11 @@ def report_training(run: Run, network: Any = None) -> Path:
     from spikebridge.analysis.report import Picture, Section, Table, write_report
     from spikebridge.hybrid import HybridNetwork
 
-    metrics = {name: inner.metrics.rows() for name, inner in run.children().items()}
-    metrics |= {run.recipe: rows} if (rows := run.metrics.rows()) else {}
     numbers = [{"result": name, "value": value} for name, value in flat_numbers(run.results() if run.finished else {})]
     settings = [{"setting": name, "value": str(value)} for name, value in run.config.items()]
     sections = [
         Section("Results", [] if numbers else "The run holds no results.", [Table(numbers)] if numbers else []),
-        learning_curves(metrics),
+        learning_curves({run.recipe: run.metrics.rows()}),
         Section("Settings", tables=[Table(settings)] if settings else []),
     ]
     if isinstance(network, HybridNetwork):

@@ -175,12 +175,6 @@ def _loaded(word: str) -> Recipe:
     return cast(Recipe, OwnNetwork(word)) if is_own_network(word) else load_recipe(word)
 
 
-def training_of_a_program(path: Path) -> Run | None:
-    """The run of a training that a program of the user's has made with `fit`; None for runs of recipes."""
-    run = Run.open(path) if (path / "config.json").is_file() else None
-    return run if run is not None and is_fitted(run) else None
-
-
 def recipe_word(word: str, own: OwnRecipe = _PACKAGED) -> str:
     """The name or file of the recipe of a run folder, of shipped weights, or the recipe itself; nothing is loaded."""
     return _resolved(word, own)[0]
@@ -237,7 +231,7 @@ def _recipe_of_run(run: Run, own: OwnRecipe) -> str:
             raise ConfigError(f"{run.path} is a run of the recipe {run.recipe!r} of the package; leave --recipe out")
         return run.recipe
 
-    if is_fitted(run) and not is_own_network(str(own.recipe)):
+    if is_fitted(run.path) and not is_own_network(str(own.recipe)):
         raise ConfigError(
             f"{run.path} is a training of a program of yours, {run.recipe!r}; name the function that builds its "
             f"network: --recipe {own.recipe or 'FILE.py'}:FUNCTION"

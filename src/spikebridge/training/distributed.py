@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -47,13 +46,9 @@ def start_fabric(settings: Settings) -> "Fabric":
 
         fabric.launch()
     except (ValueError, RuntimeError, TypeError) as error:
-        chosen = ", ".join(
-            f"{field.name}={value!r}"
-            for field in fields(settings)
-            if field.name in _OF_THE_MACHINE and (value := getattr(settings, field.name)) != field.default
-        )
+        chosen = ", ".join(f"{name}={getattr(settings, name)!r}" for name in _OF_THE_MACHINE)
         reason = " ".join(str(error).split())
-        raise ConfigError(f"this machine cannot train with {chosen or 'these settings'}: {reason}") from error
+        raise ConfigError(f"this machine cannot train with {chosen}: {reason}") from error
 
     if fabric.world_size > 1:
         atexit.register(_leave)

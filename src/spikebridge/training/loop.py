@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from spikebridge.errors import ConfigError, in_words
 from spikebridge.ops.modes import evaluating
@@ -257,8 +259,8 @@ class _PhaseLoop(ResumableLoop):
         with trainable_only(network, phase.train):
             # the parameters of the phase get an optimizer of their own
             host = self.fabric.setup_module(ModuleHost(network))
-            optimizer = phase.make_optimizer(p for p in host.parameters() if p.requires_grad)
-            scheduler = phase.make_scheduler(optimizer)
+            optimizer = phase.make("optimizer", [p for p in host.parameters() if p.requires_grad], Optimizer)
+            scheduler = None if phase.scheduler is None else phase.make("scheduler", optimizer, LRScheduler)
             driven = self.fabric.setup_optimizers(optimizer)
             stage = Stage(phase, source, network, host, optimizer, driven, scheduler)
 
@@ -369,12 +371,10 @@ class _PhaseLoop(ResumableLoop):
 
 def _check_kinds(module: Any, settings: Any, run: Any, validate: Any) -> None:
     """Raises a `ConfigError` where an argument of `fit` is of another kind."""
-    for name, value, kind in (("module", module, nn.Module), ("settings", settings, Settings)):
+    kinds = {"module": (module, nn.Module), "settings": (settings, Settings), "run": (run, Run | None)}
+    for name, (value, kind) in kinds.items():
         if not isinstance(value, kind):
-            raise ConfigError(f"fit needs its {name} as a {kind.__name__}, but got {in_words(value)}")
-
-    if run is not None and not isinstance(run, Run):
-        raise ConfigError(f"fit needs run=Run.create(FOLDER, NAME, config) or None, but got {in_words(run)}")
+            raise ConfigError(f"fit needs its {name} as {getattr(kind, '__name__', kind)}, but got {in_words(value)}")
     if validate is not None and not callable(validate):
         raise ConfigError(f"validate is a function that measures the module, but got {in_words(validate)}")
 

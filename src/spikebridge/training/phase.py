@@ -31,6 +31,7 @@ Result: TypeAlias = Tensor | tuple[Tensor, dict[str, Any]]
 
 _COLUMNS = ("kind", "phase", "epoch", "step", "lr", "loss")  # of a row, besides metrics
 
+_OPTIMIZER = "such as partial(torch.optim.Adam, lr=1e-3), which gets the trained parameters"
 WHOLE = ("",)
 """The name of everything: `train=WHOLE`."""
 
@@ -83,7 +84,14 @@ class Phase:
     data: TrainingData | None = None
 
     def __post_init__(self) -> None:
-        self._check_functions()
+        for name in ("objective", "optimizer", "scheduler", "slices"):
+            value = getattr(self, name)
+            if not callable(value) and (value is not None or name in ("objective", "optimizer")):
+                form = f", {_OPTIMIZER}" if name == "optimizer" else ""
+                raise ConfigError(
+                    f"phase {self.name!r} needs its {name} as a function{form}, but got {in_words(value)}"
+                )
+
         if isinstance(self.train, str):
             raise ConfigError(f"phase {self.name!r}: train is a tuple of names; write train=({self.train!r},)")
         if not self.train:
@@ -104,47 +112,16 @@ class Phase:
         if self.accumulate > 1 and self.slices is not None:
             raise ConfigError(f"phase {self.name!r}: every slice makes a step, so accumulate must be 1 with slices")
 
-    def _check_functions(self) -> None:
-        """Raises if something is no function that has to be one, such as an optimizer that is made already."""
-        for name in ("objective", "optimizer", "scheduler", "slices"):
-            value = getattr(self, name)
-            if callable(value) or (value is None and name in ("scheduler", "slices")):
-                continue
-
-            hint = _FUNCTIONS.get(name, "")
-            raise ConfigError(f"phase {self.name!r} needs {name} as a function{hint}, but got {in_words(value)}")
-
-    def make_optimizer(self, parameters: Iterable[Parameter]) -> Optimizer:
-        """The optimizer of the trained parameters."""
-        return self._made("optimizer", self.optimizer, list(parameters), Optimizer)
-
-    def make_scheduler(self, optimizer: Optimizer) -> LRScheduler | None:
-        """The schedule of the learning rate, if the phase has one."""
-        if self.scheduler is None:
-            return None
-        return self._made("scheduler", self.scheduler, optimizer, LRScheduler)
-
-    def _made(self, name: str, function: Callable[[Any], T], argument: Any, kind: type[T]) -> T:
-        """The result of a function of the user's, checked."""
+    def make(self, name: str, argument: Any, kind: type[T]) -> T:
+        """The optimizer or the scheduler that a function of the user's makes."""
         try:
-            made = function(argument)
+            made = getattr(self, name)(argument)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"the {name} of phase {self.name!r} cannot be made: {error}") from error
 
         if not isinstance(made, kind):
-            raise ConfigError(
-                f"the {name} of phase {self.name!r} is one {kind.__name__}, but {in_words(made)} was made; "
-                f"{'groups of parameters' if name == 'optimizer' else 'a ChainedScheduler'} or phases replace several"
-            )
-
+            raise ConfigError(f"phase {self.name!r} has one {kind.__name__}, but {in_words(made)} was made")
         return made
-
-
-_FUNCTIONS = {
-    "objective": ", (module, batch) -> loss",
-    "optimizer": " that makes it of the trained parameters, such as partial(torch.optim.Adam, lr=1e-3)",
-    "scheduler": " that makes it of the optimizer, such as partial(StepLR, step_size=1)",
-}
 
 
 def loss_and_metrics(result: Any, objective: str) -> tuple[Tensor, dict[str, Any]]:
@@ -181,16 +158,10 @@ def refuse_other_metrics(metrics: Mapping[str, Any], before: Mapping[str, Any], 
 
 def check_phases(phases: Sequence[Phase]) -> tuple[Phase, ...]:
     """The phases, if there are any and each has a name of its own; else a `ConfigError`."""
-    if isinstance(phases, Phase):
-        raise ConfigError("phases is a list, but got one Phase; put it in brackets: [phase]")
-    if not isinstance(phases, Sequence):
-        raise ConfigError(f"phases is a list of Phase, but got {in_words(phases)}")
+    if isinstance(phases, Phase) or not isinstance(phases, Sequence) or not all(isinstance(p, Phase) for p in phases):
+        raise ConfigError(f"phases is a list, [Phase(...), ...], but got {in_words(phases)}")
     if not phases:
         raise ConfigError("training needs at least one phase")
-
-    other = next((phase for phase in phases if not isinstance(phase, Phase)), None)
-    if other is not None:
-        raise ConfigError(f"phases is a list of Phase, but holds {in_words(other)}")
 
     names = [phase.name for phase in phases]
     twice = next((name for name in names if names.count(name) > 1), None)

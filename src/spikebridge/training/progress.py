@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from html import escape
+from itertools import count
 from typing import Any
 
 from rich.console import Console
@@ -90,17 +91,15 @@ class ProgressInNotebook(Progress):
         self._draw("")
 
     def begin_epoch(self, title: str, num_steps: int | None, done: int) -> None:
-        self._title = title
-        self._num_steps = num_steps
-        self._done = done
+        self._epoch = (escape(title), num_steps, count(done + 1))
 
     def step(self, values: Mapping[str, float]) -> None:
-        self._done += 1
+        title, num_steps, steps = self._epoch
+        done = next(steps)
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _PAUSE
-            size = "" if self._num_steps is None else f' value="{self._done}" max="{self._num_steps}"'
-            steps = f"{self._done}/{self._num_steps or '?'}  loss {values['loss']:.4g}"
-            self._draw(f"{escape(self._title)} <progress{size}></progress> {steps}")
+            bar = f'<progress value="{done}" max="{num_steps or 2 * done}"></progress>'
+            self._draw(f"{title} {bar} {done}/{num_steps or '?'}  loss {values['loss']:.4g}")
 
     def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
         self._lines.append(_format_epoch(title, row))
@@ -118,16 +117,9 @@ def _notebook_display() -> Callable[[str], None] | None:
     if ipython is None or getattr(ipython.get_ipython(), "kernel", None) is None:
         return None
 
-    shown: list[Any] = []
-
-    def show(html: str) -> None:
-        page = ipython.display.HTML(html)
-        if shown:
-            shown[0].update(page)
-        else:
-            shown.append(ipython.display.display(page, display_id=True))
-
-    return show
+    page = ipython.display
+    handle = page.display(page.HTML(""), display_id=True)
+    return lambda html: handle.update(page.HTML(html))
 
 
 def _format_epoch(title: str, row: Mapping[str, Any]) -> str:

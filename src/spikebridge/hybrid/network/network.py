@@ -30,6 +30,7 @@ from spikebridge.hybrid.network.checks import (
     check_names,
     check_part,
     needs_finite_check,
+    refuse_inference,
     refuse_part_not_finite,
     steps_of_layers,
 )
@@ -50,16 +51,7 @@ from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.hybrid.unit.window import is_alike
 from spikebridge.neurons.base import Stateful
-from spikebridge.neurons.state import (
-    Form,
-    State,
-    TupleForm,
-    allow_state,
-    detach,
-    refuse_other_form,
-    tensors_of,
-    with_path,
-)
+from spikebridge.neurons.state import Form, State, TupleForm, allow_state, detach, refuse_other_form, with_path
 from spikebridge.ops.checks import check_mode, count_not_finite, reads_values, without_value_checks
 from spikebridge.ops.precision import autocast_dtype
 from spikebridge.ops.selection import has_own_hooks, supports_rows
@@ -485,12 +477,7 @@ class HybridNetwork(nn.Module):
         """Raises for the part, the unit or the input that caused an error of a call, as far as one can be named."""
         if isinstance(error, StateError):
             raise with_path(error, self) from None
-        if torch.is_grad_enabled() and any(x.is_inference() for x in tensors_of((dict(inputs), state))):
-            raise StateError(
-                "the inputs or the state were made in torch.inference_mode(), whose tensors no gradient can pass; make "
-                "them under torch.no_grad(), or give a new stream",
-                self,
-            ) from error
+        refuse_inference(self, (dict(inputs), state), error)
         if isinstance(error, DataError):
             self.check_finite(inputs, inputs, waits=True)
             self._refuse_not_finite(inputs, state, stop, error)

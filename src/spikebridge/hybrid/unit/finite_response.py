@@ -227,10 +227,8 @@ class Delay(_FiniteResponse):
         learn: Names = (),
     ) -> None:
         names_to_learn("Delay", learn, ("delay",))
-        if not is_number(delay) and not isinstance(delay, Tensor):
-            raise ConfigError(f"Delay needs its delay in seconds, a number or a tensor, but got {in_words(delay)}")
-        for name, seconds in (("max_delay", max_delay), ("sigma", sigma)):
-            if seconds is not None and not is_number(seconds):
+        for name, seconds in (("delay", delay), ("max_delay", max_delay), ("sigma", sigma)):
+            if not is_number(seconds) and not (isinstance(seconds, Tensor) if name == "delay" else seconds is None):
                 raise ConfigError(f"Delay needs {name} as a number of seconds, but got {in_words(seconds)}")
 
         shortest = float(torch.as_tensor(delay).min())

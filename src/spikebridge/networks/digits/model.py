@@ -11,18 +11,8 @@ from torch import Tensor, nn
 
 from spikebridge.analysis.summary import num_parameters
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid import (
-    FIR,
-    Every,
-    HybridNetwork,
-    HybridUnit,
-    Mean,
-    Modulation,
-    Transmission,
-    Tumbling,
-    every,
-    match_parameters,
-)
+from spikebridge.hybrid import FIR, Every, HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every
+from spikebridge.hybrid.twins import match_parameters
 from spikebridge.neurons import LIF, Sequential, Triangle
 
 VARIANTS = {
