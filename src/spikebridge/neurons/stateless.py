@@ -248,7 +248,8 @@ def refuse_hidden_state(module: nn.Module, who: str) -> None:
     if isinstance(module, Stateful):
         return
 
-    alone = set(_layers_in_rows(module))
+    # inside of a module of the user's own, torch's recurrent layers may run over an axis that is not time
+    alone = {module, *(layer for row in module.modules() if isinstance(row, nn.Sequential) for layer in row)}
     for path, child in module.named_modules():
         what = f"{type(child).__name__}{f' at {path!r}' if path else ''}"
         if isinstance(child, Stateful):
@@ -257,8 +258,7 @@ def refuse_hidden_state(module: nn.Module, who: str) -> None:
                 "carry; use spikebridge.neurons.Sequential, or make it a Stateful"
             )
 
-        # inside of a module of the user's own, torch's layers may run over an axis that is not time
-        if isinstance(child, nn.RNNBase | nn.RNNCellBase) and path in alone:
+        if isinstance(child, nn.RNNBase | nn.RNNCellBase) and child in alone:
             raise ConfigError(
                 f"{who} would run torch's {what} without memory, each step alone; make it a "
                 "spikebridge.neurons.Stateful whose step calls a cell, h = cell(x_t, h)"
@@ -279,14 +279,6 @@ def _keeps_state(module: Any) -> bool:
     """True if a module of a spiking library has a state, inside or as an argument of its forward."""
     is_marked = hasattr(module, "init_hidden") or hasattr(module, "is_state_initialised")
     return is_marked or bool(getattr(module, "_memories", ())) or "state" in signature(module.forward).parameters
-
-
-def _layers_in_rows(module: nn.Module, path: str = "") -> Iterator[str]:
-    """The paths of the layers that get the signal as it is: the module, or those of rows of layers."""
-    yield path
-    if isinstance(module, nn.Sequential):
-        for name, child in module.named_children():
-            yield from _layers_in_rows(child, f"{path}.{name}" if path else name)
 
 
 @contextmanager
