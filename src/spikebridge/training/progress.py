@@ -79,7 +79,7 @@ class ProgressBars(Progress):
         self._bars.console.print(f"{name} ends: {reason}", highlight=False, markup=False)
 
 
-class ProgressInNotebook(Progress):
+class _ProgressInNotebook(Progress):
     """A bar for the running epoch under the cell, with a line for each of the last epochs."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
@@ -132,7 +132,7 @@ def choose_progress(quiet: bool, console: Console | None = None) -> Progress:
     if quiet:
         return Progress()
     if console is None and (show := _notebook_display()) is not None:
-        return ProgressInNotebook(show)
+        return _ProgressInNotebook(show)
 
     console = console or Console(stderr=True)
 
