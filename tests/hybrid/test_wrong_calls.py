@@ -154,7 +154,7 @@ CALLS: list[tuple[str, Callable[[], Any], str]] = [
     ("a name with a dot", lambda: net(parts={"a.b": nn.Identity()}), r"a part cannot be called 'a\.b'"),
     ("a spiking layer in a plain container", lambda: net(nn.Sequential(lif)), r"'p' is a plain Sequential.*neurons\.Sequential"),
     ("a part without an input", lambda: two(T("x", "a")), r"part 'b' has no input"),
-    ("a recurrent layer of torch", lambda: run(nn.LSTM(3, 3)), r"part .p. would run torch.s LSTM without memory.*Stateful"),
+    ("a recurrent layer of torch", lambda: run(nn.LSTM(3, 3)), r"part .p. would run torch.s LSTM without memory.*neurons\.Memory"),
     ("an input and a part of one name", lambda: net(parts={"x": nn.Identity()}, outputs=["x"]), r"inputs and parts need different names"),
     # links
     ("a link without brackets", lambda: net(links=T("x", "p")), r"links.*Transmission.*links=\[\.\.\.\]"),

@@ -259,8 +259,7 @@ def refuse_hidden_state(module: nn.Module, who: str) -> None:
 
         if isinstance(child, nn.RNNBase | nn.RNNCellBase) and child in alone:
             raise ConfigError(
-                f"{who} would run torch's {what} without memory, each step alone; make it a "
-                "spikebridge.neurons.Stateful whose step calls a cell, h = cell(x_t, h)"
+                f"{who} would run torch's {what} without memory, each step alone; wrap it in spikebridge.neurons.Memory"
             )
 
         library = type(child).__module__.partition(".")[0]
