@@ -66,7 +66,7 @@ class Target:
         """A sentence about a training that did not happen or did not end; None for a finished run."""
         if self.run is None:
             return f"untrained: {self.word} has no trained weights, so its networks are checked as they are built"
-        if self.run.finished or (isinstance(self.recipe, OwnNetwork) and (self.run.path / _WEIGHTS).exists()):
+        if self.run.finished or (isinstance(self.recipe, OwnNetwork) and self.run.file(_WEIGHTS).exists()):
             return None
 
         # a folder that was only begun has settings alone
