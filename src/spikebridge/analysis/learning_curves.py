@@ -31,7 +31,7 @@ def learning_curves(trainings: Mapping[str, Rows]) -> Section:
 
     metrics = list(dict.fromkeys(key for seeds in groups.values() for rows in seeds for key in _metrics(rows)))
     # the learning rate is a setting, so it stands last
-    metrics.sort(key=lambda name: name == "lr")
+    metrics.sort(key=lambda name: name.partition("/")[0] == "lr")
     pictures = [_figure(metric, groups) for metric in metrics[:_MAX_FIGURES]]
     if not pictures:
         return Section(_HEADING, "No metrics were recorded.")
