@@ -45,6 +45,11 @@ class Picture:
     svg: str
     caption: str = ""
 
+    @property
+    def is_chart(self) -> bool:
+        """True for a chart of `to_svg`, which is as wide as a phone, so that a wide page has two in a row."""
+        return 'class="sb-figure"' in self.svg[: self.svg.find(">")]
+
 
 @dataclass(frozen=True)
 class Section:
@@ -53,7 +58,7 @@ class Section:
     heading: str
     text: str | Sequence[str] = ()  # one paragraph, or several
     tables: Sequence[Table] = ()
-    pictures: Sequence[Picture] = ()  # at page width
+    pictures: Sequence[Picture] = ()  # charts two in a row, others at page width
     thumbnails: Sequence[Picture] = ()  # small, several in a row
     replays: Sequence[Replay] = ()
     folded: bool = False  # closed at first

@@ -6,7 +6,8 @@ series are variables with a light and a dark value.
 
 import json
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from io import StringIO
@@ -17,8 +18,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-PAGE_WIDTH = 9.0
-"""Width of a figure that fills a page [inches]."""
+PAGE_WIDTH = 4.6
+"""Width of a figure [inches]: that of a phone's page, or half of a wide one."""
+TEXT_SIZE = 11.5
+"""Size of the text in a figure [points]; on a phone a point is a pixel."""
+_LETTER = 0.57  # mean width of a letter in sizes of the text
+_LEGEND_ROW = 0.25  # inches
 _VALUES = "values-"
 
 
@@ -37,21 +42,46 @@ def style_axes(axes: Axes) -> None:
     axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
+    axes.tick_params(colors=INK, labelsize=TEXT_SIZE)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=INK, fontsize=TEXT_SIZE)
+
+
+def label_axes(axes: Axes, x: str, y: str) -> None:
+    """The titles of the axes, in lines that fit."""
+    width, height = axes.figure.get_size_inches()
+    axes.set(xlabel=_wrapped(x, width - 0.8), ylabel=_wrapped(y, height - 0.8))
+
+
+def max_letters(width: float) -> int:
+    """The number of letters that fit into a width in inches."""
+    return max(4, int(72 * width / (_LETTER * TEXT_SIZE)))
+
+
+def _wrapped(text: str, width: float) -> str:
+    return "\n".join(textwrap.wrap(text, max_letters(width)))
 
 
 def write_title(figure: Figure, title: str) -> None:
     """The title of a figure, if it has one."""
     figure.patch.set_facecolor("none")
     if title:
-        figure.suptitle(title, color=INK, fontsize=11)
+        figure.suptitle(_wrapped(title, figure.get_figwidth()), color=INK, fontsize=TEXT_SIZE)
 
 
-def draw_legend(axes: Axes) -> None:
-    """Writes the names of the series next to the axes, so that they cover no line."""
-    axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+def draw_legend(axes: Axes, signs: Mapping[str, Line2D] | None = None) -> None:
+    """Writes the names of the series and of further signs below the axes, so that they cover no line."""
+    handles, names = axes.get_legend_handles_labels()
+    handles += list((signs or {}).values())
+    names = [textwrap.shorten(name, 60, placeholder=" …") for name in [*names, *(signs or {})]]
+    figure = axes.get_figure(root=True)
+    if not names or figure is None:
+        return
+
+    num_columns = max(1, max_letters(figure.get_figwidth()) // (max(map(len, names)) + 6))
+    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * -(-len(names) // num_columns))
+    place = {"loc": "outside lower left", "ncols": num_columns, "columnspacing": 1.2, "borderpad": 0.1}
+    figure.legend(handles, names, frameon=False, labelcolor=INK, fontsize=TEXT_SIZE, **place)
 
 
 def show_values(line: Line2D, texts: Sequence[str]) -> None:

@@ -47,7 +47,7 @@ def write(
     sections = [
         _result(results, scores),
         _time(scores),
-        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
+        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}, list(scores)),
         _confusions(scores),
         *_replay(networks, inputs),
         _inside(networks, inputs),

@@ -62,9 +62,11 @@ def write(
 
     first = next(iter(networks))
     measured = figures(run, first, tracker, scored)
+    # one colour for a tracker in all figures
+    order = [row["tracker"] for row in results["distance by bin"]]
     sections = [
         Section("Result", "", [Table(results["trackers"], f"On {results['recording']}; all distances in pixels.")]),
-        *_frame_rates(measured["by frame rate"]),
+        *_frame_rates(measured["by frame rate"], order),
         Section(
             "Error by bin",
             "",
@@ -72,7 +74,7 @@ def write(
             [_by_bin(results["distance by bin"])],
         ),
         *_speeds(measured["by speed"]),
-        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
+        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}, order),
         _animation(tracker, scored[0]),
         *_cost(cost_rows(networks[first], inputs)),
         *_ablation(results["trackers"], list(networks)),
@@ -98,7 +100,7 @@ def _lead(results: Mapping[str, Any]) -> str:
     )
 
 
-def _frame_rates(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
+def _frame_rates(rows: Sequence[Mapping[str, Any]], order: Sequence[str]) -> list[Section]:
     """Error against frame rate, if there is more than one rate."""
     if len(rows) < 2:
         return []
@@ -106,7 +108,7 @@ def _frame_rates(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
     names = [name for name in rows[0] if name not in ("frames a second", "starts")]
     lines = {_readable(name): [row[name] for row in rows] for name in names}
     rates = [row["frames a second"] for row in rows]
-    figure = accuracy_lines(rates, lines, "frames a second", _DISTANCE)
+    figure = accuracy_lines(rates, lines, "frames a second", _DISTANCE, order)
     # rates double from one place to the next
     axes = figure.axes[0]
     axes.set(xscale="log", yscale="log", xticks=rates, xticklabels=[f"{rate:g}" for rate in rates])
