@@ -45,8 +45,9 @@ def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwo
             "The network",
             "HMN for images as a graph: the units of the ANN set the gates of the SNN, without a task number.",
             pictures=[Picture(draw_network(network), "HMN") for network in networks.values()],
+            folded=True,
         ),
-        Section("How it was measured", _MEASURED),
+        Section("How it was measured", _MEASURED, folded=True),
     ]
 
     title = "Continual learning with modulated neurons"

@@ -35,7 +35,7 @@ def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
             sections.append(Section(f"The {part}", "", [Table([numbers])]))
 
     sections.append(learning_curves({path: child.metrics.rows() for path, child in run.children().items()}))
-    sections.append(Section("How it was measured", _METHOD))
+    sections.append(Section("How it was measured", _METHOD, folded=True))
     facts = {name: config[name] for name in ("scenes", "num_validation", "num_features", "epochs", "jitter")}
     facts |= run.versions()
 

@@ -111,8 +111,8 @@ def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwo
         *_confusion(scores),
         _time(scores),
         learning_curves({path: child.metrics.rows() for path, child in children.items()}, list(networks)),
-        Section("The networks", pictures=[Picture(drawing, caption) for caption, drawing in drawings.items()]),
-        Section("How it was measured", _MEASURED),
+        Section("The networks", pictures=[Picture(svg, name) for name, svg in drawings.items()], folded=True),
+        Section("How it was measured", _MEASURED, folded=True),
     ]
 
     facts = {**facts, **run.versions()}

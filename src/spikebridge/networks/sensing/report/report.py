@@ -83,8 +83,9 @@ def write(
             "Time constants of the channels; membranes start at 13 ms, the unit at 100 ms.",
             [Table(time_constants(networks))],
             [Picture(draw_network(network), name) for name, network in networks.items()],
+            folded=True,
         ),
-        Section("How it was measured", _MEASURED),
+        Section("How it was measured", _MEASURED, folded=True),
     ]
 
     facts = {**settings, **run.versions()}
