@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from spikebridge._notebook import notebook_html
 from spikebridge.analysis.replay.replay import Replay
 from spikebridge.analysis.templates import page_template, resource_text
 from spikebridge.data.io.atomic import write_text
@@ -62,6 +63,10 @@ class Section:
     thumbnails: Sequence[Picture] = ()  # small, several in a row
     replays: Sequence[Replay] = ()
     folded: bool = False  # closed at first
+
+    def _repr_html_(self) -> str | None:
+        """The section, for a notebook."""
+        return notebook_html("section_html", self)
 
     @property
     def paragraphs(self) -> list[str]:

@@ -6,6 +6,15 @@ from importlib.resources import files
 import jinja2
 
 
+class Drawing(str):
+    """An SVG element, which a notebook shows."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+
 def resource_text(name: str) -> str:
     """The text of a file in this package."""
     return (files("spikebridge.analysis") / name).read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -49,7 +50,7 @@ __all__ = [
 
 _MARKERS = "osD^vP*X"
 _MAX_NAME = 18  # letters in a line of a name beside its bar
-_MAX_UPRIGHT = 16  # columns of a heat map whose names have room
+_MAX_UPRIGHT = 16  # columns of a heat map whose names are apart
 
 
 def raster(spikes: ArrayLike | Tensor, dt: float, title: str = "") -> Figure:
@@ -155,7 +156,7 @@ def heat_map(
 ) -> Figure:
     """A grid of the numbers `(R, C)`, NaN for an empty cell; cells with a true flag in `marks` have a frame.
 
-    Many columns have no room for their numbers, and are shown by colour alone.
+    Where cells are narrower than their numbers, colour alone shows them.
     """
     grid = _array(values, 2, "values", "(R, C)")
     if grid.shape != (len(rows), len(columns)):
@@ -167,7 +168,7 @@ def heat_map(
     # of the cells together, and of one in letters
     width = PAGE_WIDTH - 0.6 - _longest(names) / max_letters(1.0)
     letters = max_letters(1.0) * width / max(1, len(columns))
-    has_room = all(_longest(row) <= letters for row in texts)
+    is_wide = all(_longest(row) <= letters for row in texts)
 
     figure, axes = new_figure(PAGE_WIDTH, 1.3 + np.clip(width / max(1, len(columns)), 0.2, 0.4) * len(rows), "")
     low, high = (float(np.nanmin(grid)), float(np.nanmax(grid))) if np.isfinite(grid).any() else (0.0, 1.0)
@@ -177,7 +178,7 @@ def heat_map(
             # numbers stay readable on the palest and on the darkest cell
             axes.add_patch(_cell(c, r, color=SERIES[0], alpha=0.08 + 0.47 * float(share[r, c])))
             weight = "bold" if flags[r, c] else "normal"
-            text = texts[r][c] if has_room else ""
+            text = texts[r][c] if is_wide else ""
             axes.text(c, r, text, ha="center", va="center", color=INK, fontsize=TEXT_SIZE, fontweight=weight)
 
     for r, c in np.argwhere(flags).tolist():
@@ -189,18 +190,16 @@ def heat_map(
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     label_axes(axes, column_title, row_title)
-    write_title(
-        figure, value_title if has_room else f"{value_title}: pale {form.format(low)}, dark {form.format(high)}"
-    )
+    write_title(figure, value_title if is_wide else f"{value_title}: pale {form.format(low)}, dark {form.format(high)}")
 
     return figure
 
 
 def _name_columns(axes: Axes, names: Sequence[str], letters: float) -> None:
-    """Names below columns with room for some letters: upright if they are long; of many columns every second or so."""
+    """Names below columns of a width in letters: upright if they are long; of many columns every second or so."""
     is_upright = len(names) <= _MAX_UPRIGHT and _longest(names) > letters
     every = 1 if is_upright else -(-(_longest(names) + 1) // max(1, int(letters)))
-    style = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if is_upright else {}
+    style: dict[str, Any] = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if is_upright else {}
     axes.set_xticks(range(0, len(names), every), names[::every], **style)
 
 
@@ -226,8 +225,8 @@ def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy 
         (points,) = axes.plot(values, np.full(len(values), i), "o", color=colour, markersize=4, markeredgecolor=PAPER)
         show_values(points, [f"{name}: {value:.5g}" for value in values])
         text = f"{mean:.4g} ± {spread:.2g}" if len(values) > 1 else f"{mean:.4g}"
-        place = {"xycoords": ("axes fraction", "data"), "va": "center"}
-        axes.annotate(text, (1.02, i), color=INK, fontsize=TEXT_SIZE, **place)
+        place = ("axes fraction", "data")
+        axes.annotate(text, (1.02, i), xycoords=place, va="center", color=INK, fontsize=TEXT_SIZE)
 
     label_axes(axes, value_title, "")
     axes.set_ylim(len(numbers) - 0.4, -0.6)
@@ -265,8 +264,11 @@ def accuracy_lines(
         _draw_line(axes, positions, f"{name}, validation", values, {"color": styles[name]["color"], "linestyle": "--"})
 
     label_axes(axes, x_title, value_title)
-    kinds = {"training": "-", "validation": "--"} if validation else {}
-    draw_legend(axes, {name: Line2D([], [], color=INK, linestyle=style) for name, style in kinds.items()})
+    if (positions == positions.round()).all():
+        axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+
+    kinds = [("training", Line2D([], [], color=INK)), ("validation", Line2D([], [], color=INK, linestyle="--"))]
+    draw_legend(axes, dict(kinds) if validation else {})
 
     return figure
 

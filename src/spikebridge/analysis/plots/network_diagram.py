@@ -10,7 +10,7 @@ from math import ceil
 
 from spikebridge.analysis.plots.boxes import LABEL_LINE, LABEL_SIZE, LINE, TAG, TEXT_SIZE, Box, LinkLabel, text_width
 from spikebridge.analysis.plots.layout import Layout, Wire, layout_network
-from spikebridge.analysis.templates import resource_text
+from spikebridge.analysis.templates import Drawing, resource_text
 from spikebridge.hybrid import HybridNetwork
 
 _MARGIN = 20.0
@@ -22,12 +22,12 @@ _CUT_DISTANCE = 12.0  # from a box to the sign that its wire goes to the other s
 _STAGES = {"W": "window", "H": "kernel", "F": "nonlinearity", "Q": "discretizer"}
 
 
-def draw_network(network: HybridNetwork) -> str:
+def draw_network(network: HybridNetwork) -> Drawing:
     """Draws a network: its parts, clocks, units, delays and modulations, as an SVG for a file or inside HTML."""
     return draw_layout(layout_network(network), f"Hybrid network of {', '.join(network.parts)}")
 
 
-def draw_layout(layout: Layout, description: str) -> str:
+def draw_layout(layout: Layout, description: str) -> Drawing:
     """Draws boxes, labels and wires; `description` is for readers who cannot see the picture."""
     graph_width = max(layout.right - layout.left, _MIN_WIDTH - 2 * _MARGIN)
     legend, legend_height = _legend(layout, graph_width)
@@ -53,7 +53,7 @@ def draw_layout(layout: Layout, description: str) -> str:
         "</svg>",
     ]
 
-    return "\n".join(lines) + "\n"
+    return Drawing("\n".join(lines) + "\n")
 
 
 def _draw_box(box: Box) -> Iterator[str]:

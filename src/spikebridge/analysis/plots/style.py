@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from io import StringIO
+from typing import Any
 from urllib.parse import quote, unquote
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from spikebridge.analysis.templates import Drawing
 
 PAGE_WIDTH = 4.6
 """Width of a figure [inches]: that of a phone's page, or half of a wide one."""
@@ -80,8 +83,8 @@ def draw_legend(axes: Axes, signs: Mapping[str, Line2D] | None = None) -> None:
 
     num_columns = max(1, max_letters(figure.get_figwidth()) // (max(map(len, names)) + 6))
     figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * -(-len(names) // num_columns))
-    place = {"loc": "outside lower left", "ncols": num_columns, "columnspacing": 1.2, "borderpad": 0.1}
-    figure.legend(handles, names, frameon=False, labelcolor=INK, fontsize=TEXT_SIZE, **place)
+    style: dict[str, Any] = {"frameon": False, "labelcolor": INK, "fontsize": TEXT_SIZE, "ncols": num_columns}
+    figure.legend(handles, names, loc="outside lower left", columnspacing=1.2, borderpad=0.1, **style)
 
 
 def show_values(line: Line2D, texts: Sequence[str]) -> None:
@@ -97,7 +100,7 @@ SERIES = ("#2f6fd0", "#d1701a", "#2a8f5b", "#9a4bc2", "#b3344c", "#55708c")
 _DARK_SERIES = ("#78a6f5", "#f0a35a", "#5fc794", "#c992ee", "#ee8596", "#a3b8cd")
 
 
-def to_svg(figure: Figure, title: str = "") -> str:
+def to_svg(figure: Figure, title: str = "") -> Drawing:
     """A figure as an SVG element for HTML or a file; `title` is for readers who cannot see the picture."""
     figure.patch.set_facecolor("none")
     out = StringIO()
@@ -119,7 +122,7 @@ def to_svg(figure: Figure, title: str = "") -> str:
     head, rest = svg.split(">", 1)
     description = f"<title>{escape(title, quote=False)}</title>" if title else ""
 
-    return f'{head} class="sb-figure" role="img">{description}<style>{_style()}</style>{rest}'
+    return Drawing(f'{head} class="sb-figure" role="img">{description}<style>{_style()}</style>{rest}')
 
 
 def _with_values(svg: str) -> str:
@@ -159,6 +162,7 @@ def _style() -> str:
     dark = "".join(f"--sb-series-{i}:{colour};" for i, colour in enumerate(_DARK_SERIES))
 
     return (
-        f".sb-figure{{{light}--sb-paper:#fff;color:#1b2430}}"
+        # a page may have another scheme than its reader's system
+        f".sb-figure{{{light}--sb-paper:#fff;color:#1b2430;background:var(--sb-paper)}}"
         f"@media (prefers-color-scheme:dark){{.sb-figure{{{dark}--sb-paper:#161b22;color:#e6ebf2}}}}"
     )

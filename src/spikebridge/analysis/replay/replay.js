@@ -43,8 +43,9 @@ function start(root, atEnd = false) {
 
   function timeOf(column) {
     const step = data.numbers[column] ?? 0;
-    const time = data.dt === null ? "" : ` · ${Number((step * data.dt * 1000).toPrecision(5))} ms`;
-    return `${data.word} ${step}${time}`;
+    if (data.dt === null) return `${data.word} ${step}`;
+    const seconds = step * data.dt, isShort = data.numbers[data.columns - 1] * data.dt < 2;
+    return `${data.word} ${step} · ${Number((isShort ? seconds * 1000 : seconds).toPrecision(6))} ${isShort ? "ms" : "s"}`;
   }
 
   function showPicture() {

@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
+from spikebridge._notebook import notebook_html
 from spikebridge.analysis.replay.lanes import MAX_COLUMNS, Lane, Spikes
 from spikebridge.analysis.templates import page_template
 from spikebridge.errors import ShapeError
@@ -128,6 +129,10 @@ class Replay:
             return step
 
         return self.numbers[step] if step < len(self.numbers) else self.numbers[-1] + 1
+
+    def _repr_html_(self) -> str | None:
+        """The replay, for a notebook."""
+        return notebook_html("replay_html", self)
 
     def html(self) -> Markup:
         """The replay as an element of a page."""

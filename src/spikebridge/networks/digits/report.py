@@ -140,7 +140,9 @@ def _confusions(scores: _Scores) -> Section:
     caption = f"Answers of “{first}”, all seeds."
     picture = Picture(to_svg(confusion_matrix(matrix, range(len(matrix))), caption), caption)
 
-    return Section("Confusions", "", [Table(rows, "The most frequent confusion of each network.")], [picture], folded=True)
+    return Section(
+        "Confusions", "", [Table(rows, "The most frequent confusion of each network.")], [picture], folded=True
+    )
 
 
 def _replay(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> list[Section]:
