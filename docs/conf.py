@@ -22,6 +22,8 @@ myst_substitutions = {"version": release}
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"spikebridge {release}"
+# the licence is in the repository; a line without a year and a holder would be empty
+html_show_copyright = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 # fields of records stand once, not also as "Attributes" of their docstring

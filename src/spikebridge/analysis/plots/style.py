@@ -52,7 +52,8 @@ def style_axes(axes: Axes) -> None:
 
 def label_axes(axes: Axes, x: str, y: str) -> None:
     """The titles of the axes, in lines that fit."""
-    width, height = axes.figure.get_size_inches()
+    figure = axes.get_figure(root=True)
+    width, height = (PAGE_WIDTH, PAGE_WIDTH) if figure is None else figure.get_size_inches()
     axes.set(xlabel=_wrapped(x, width - 0.8), ylabel=_wrapped(y, height - 0.8))
 
 
