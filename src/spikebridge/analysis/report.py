@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from spikebridge._notebook import notebook_html
 from spikebridge.analysis.replay.replay import Replay
-from spikebridge.analysis.templates import page_template, resource_text
+from spikebridge.analysis.templates import Drawing, page_template, resource_text
 from spikebridge.data.io.atomic import write_text
 from spikebridge.errors import ConfigError
 
@@ -45,6 +45,11 @@ class Picture:
 
     svg: str
     caption: str = ""
+
+    @property
+    def narrow(self) -> str:
+        """The picture of a phone, if it has one of its own."""
+        return self.svg.narrow if isinstance(self.svg, Drawing) else ""
 
     @property
     def is_chart(self) -> bool:

@@ -7,9 +7,14 @@ import jinja2
 
 
 class Drawing(str):
-    """An SVG element, which a notebook shows."""
+    """An SVG element, which a notebook shows; `narrow` is the picture of a phone, if it has one of its own."""
 
-    __slots__ = ()
+    narrow: str
+
+    def __new__(cls, svg: str, narrow: str = "") -> "Drawing":
+        drawing = super().__new__(cls, svg)
+        drawing.narrow = narrow
+        return drawing
 
     def _repr_html_(self) -> str:
         return str(self)

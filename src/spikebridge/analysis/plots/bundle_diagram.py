@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from spikebridge.analysis.plots.boxes import SIGNS, Box, LinkLabel, argument_text, foot_text, rate_text
-from spikebridge.analysis.plots.layout import layout_graph
-from spikebridge.analysis.plots.network_diagram import draw_layout
+from spikebridge.analysis.plots.network_diagram import draw_graph
 from spikebridge.analysis.templates import Drawing
 from spikebridge.hybrid import Clock
 
@@ -20,7 +19,7 @@ def draw_bundle(manifest: Mapping[str, Any]) -> Drawing:
     labels = [_link_label(link, boxes) for link in manifest["links"]]
     parts = ", ".join(f"{name} in {part['file']}" for name, part in manifest["parts"].items())
 
-    return draw_layout(layout_graph(list(boxes.values()), labels), f"Bundle: {parts}")
+    return draw_graph(list(boxes.values()), labels, f"Bundle: {parts}")
 
 
 def _boxes(manifest: Mapping[str, Any]) -> dict[str, Box]:

@@ -178,8 +178,8 @@ def heat_map(
             # numbers stay readable on the palest and on the darkest cell
             axes.add_patch(_cell(c, r, color=SERIES[0], alpha=0.08 + 0.47 * float(share[r, c])))
             weight = "bold" if flags[r, c] else "normal"
-            text = texts[r][c] if is_wide else ""
-            axes.text(c, r, text, ha="center", va="center", color=INK, fontsize=TEXT_SIZE, fontweight=weight)
+            if is_wide:
+                axes.text(c, r, texts[r][c], ha="center", va="center", color=INK, fontsize=TEXT_SIZE, fontweight=weight)
 
     for r, c in np.argwhere(flags).tolist():
         axes.add_patch(_cell(c, r, fill=False, edgecolor=SERIES[1], linewidth=1.8))

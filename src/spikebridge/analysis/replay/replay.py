@@ -115,7 +115,8 @@ class Replay:
         span = self._number(self.num_steps) - self._number(0)
         words = f"{self.num_steps:,} of " if span > self.num_steps else ""
         words += f"{span:,} {self.word}{'' if span == 1 else 's'}"
-        words += f", {span * self.dt:.3g} s" if self.dt is not None else ""
+        seconds = span * (self.dt or 0)
+        words += f", {seconds:{',.0f' if seconds >= 1000 else '.3g'}} s" if self.dt is not None else ""
         if self.stride > 1:
             words += f"; {self.stride} {self.word}s in a column"
         if self.film is not None and len(self.film.pictures) > MAX_PICTURES:
