@@ -47,14 +47,14 @@ class Picture:
     caption: str = ""
 
     @property
-    def narrow(self) -> str:
-        """The picture of a phone, if it has one of its own."""
-        return self.svg.narrow if isinstance(self.svg, Drawing) else ""
+    def forms(self) -> tuple[str, str]:
+        """The pictures of a wide page and of a phone; the first is empty if the second serves both."""
+        if not isinstance(self.svg, Drawing):
+            return self.svg, ""
+        if 'class="sb-figure"' in self.svg[: self.svg.find(">")] or self.svg.is_too_wide:
+            return "", self.svg.narrow or self.svg
 
-    @property
-    def is_chart(self) -> bool:
-        """True for a chart of `to_svg`, which is as wide as a phone, so that a wide page has two in a row."""
-        return 'class="sb-figure"' in self.svg[: self.svg.find(">")]
+        return self.svg, self.svg.narrow
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,18 @@ import jinja2
 
 
 class Drawing(str):
-    """An SVG element, which a notebook shows; `narrow` is the picture of a phone, if it has one of its own."""
+    """An SVG element, which a notebook shows.
+
+    A page shows `narrow` on a phone, and everywhere if the other one `is_too_wide`.
+    """
 
     narrow: str
+    is_too_wide: bool
 
-    def __new__(cls, svg: str, narrow: str = "") -> "Drawing":
+    def __new__(cls, svg: str, narrow: str = "", is_too_wide: bool = False) -> "Drawing":
         drawing = super().__new__(cls, svg)
         drawing.narrow = narrow
+        drawing.is_too_wide = is_too_wide
         return drawing
 
     def _repr_html_(self) -> str:

@@ -31,6 +31,7 @@ _CORNER_RADIUS = 8.0
 _LEGEND_LINE = 22.0
 _MIN_WIDTH = 460.0
 _PHONE_WIDTH = 330.0
+_PAGE_WIDTH = 1250.0  # of a graph whose text can still be read on a page
 _CUT_DISTANCE = 12.0  # from a box to the sign that its wire goes to the other side
 _STAGES = {"W": "window", "H": "kernel", "F": "nonlinearity", "Q": "discretizer"}
 
@@ -44,8 +45,12 @@ def draw_network(network: HybridNetwork) -> Drawing:
 
 def draw_graph(boxes: list[Box], labels: list[LinkLabel], description: str) -> Drawing:
     """Draws boxes with links between them, and as a list for a phone; `description` is for readers who see neither."""
-    wide = _draw_layout(layout_graph(boxes, labels), description, _MIN_WIDTH, "sb-net")
-    return Drawing(wide, _draw_layout(layout_list(boxes, labels), description, _PHONE_WIDTH, "sb-net sb-list"))
+    layout = layout_graph(boxes, labels)
+    is_wide = layout.right - layout.left > _PAGE_WIDTH
+    wide = _draw_layout(layout, description, _MIN_WIDTH, "sb-net")
+    narrow = _draw_layout(layout_list(boxes, labels), description, _PHONE_WIDTH, "sb-net sb-list")
+
+    return Drawing(wide, narrow, is_wide)
 
 
 def _draw_layout(layout: Layout, description: str, min_width: float, style: str) -> str:
