@@ -35,7 +35,8 @@ def replay_html(replay: Replay) -> str:
 
 def section_html(section: Section) -> str:
     """A page with a section."""
-    return _frame("", [section])
+    has_drawings = section.pictures or section.thumbnails or section.replays
+    return _frame("", [section], _HEIGHT if has_drawings else _LOW_HEIGHT)
 
 
 def comparison_html(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
