@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from spikebridge.analysis.plots._list_layout import layout_list
 from spikebridge.analysis.plots.boxes import Box, LinkLabel, link_label, network_boxes, text_width
 from spikebridge.analysis.plots.layout import Layout, layout_graph, spread
-from spikebridge.analysis.plots.list_layout import layout_list
 from spikebridge.analysis.plots.network_diagram import draw_network
 from spikebridge.analysis.report import Picture
 from spikebridge.hybrid import (

@@ -1,4 +1,4 @@
-"""What a notebook shows of an object: a picture or a page in a frame, in which every name is text."""
+"""HTML that a notebook shows: a picture, or a page in a frame, in which every name is text."""
 
 import html
 import re

@@ -8,6 +8,7 @@ from html import escape
 from itertools import pairwise
 from math import ceil
 
+from spikebridge.analysis.plots._list_layout import layout_list
 from spikebridge.analysis.plots.boxes import (
     LABEL_LINE,
     LABEL_SIZE,
@@ -21,7 +22,6 @@ from spikebridge.analysis.plots.boxes import (
     text_width,
 )
 from spikebridge.analysis.plots.layout import Layout, Wire, layout_graph
-from spikebridge.analysis.plots.list_layout import layout_list
 from spikebridge.analysis.templates import Drawing, resource_text
 from spikebridge.hybrid import HybridNetwork
 
