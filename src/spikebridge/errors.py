@@ -108,6 +108,8 @@ def in_words(value: object) -> str:
         return repr(value)
     if isinstance(value, list | tuple | dict | set):
         return f"the {kind} {text}" if len(text := repr(value)) < 60 and "\n" not in text else f"a {kind}"
+    if getattr(value, "is_nested", False):
+        return "a nested tensor (to_padded_tensor(0.0) makes a dense one)"
     if callable(value) and hasattr(value, "__name__"):
         return f"the function {value.__name__}"
 

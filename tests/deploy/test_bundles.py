@@ -167,9 +167,10 @@ def test_recordings_go_from_file_to_file(spiking: Bundle, tmp_path: Path) -> Non
     with pytest.raises(DataError, match="damaged"):
         read_arrays(tmp_path / "cut.npz")
 
-    write_arrays(tmp_path / "none.npz", {"events": np.ones((0, 1, 3), np.float32)})
-    with pytest.raises(DataError, match="has no samples"):
-        run_bundle(spiking, tmp_path / "none.npz")
+    for shape in ((0, 1, 3), (4, 0, 3)):
+        write_arrays(tmp_path / "none.npz", {"events": np.ones(shape, np.float32)})
+        with pytest.raises(DataError, match=r"has no samples; expected arrays \(T, B, ...\) with T and B of 1 or more"):
+            run_bundle(spiking, tmp_path / "none.npz")
 
 
 @pytest.mark.parametrize(("name", "words"), [("x.txt", "should end in"), ("missing/x.npz", "there is no folder")])
@@ -204,6 +205,7 @@ def swap(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
     [
         (escape("../first.nir"), "leads out of the bundle"),
         (escape("/etc/passwd"), "leads out of the bundle"),
+        (escape("first\0.nir"), "leads out of the bundle"),
         (escape("snn/lost.nir"), "is missing"),
         (swap("version", value=2), "of version 2, but this program reads version 1"),
         (swap("schema", value="other"), "not the manifest of a spikebridge bundle"),
@@ -272,7 +274,7 @@ def test_a_link_out_of_the_folder_is_refused(copied: Copied, tmp_path: Path) -> 
     file.unlink()
     file.symlink_to(tmp_path / "elsewhere.nir")
 
-    with pytest.raises(DataError, match="leads out of the bundle"):
+    with pytest.raises(DataError, match="leads out of"):
         Bundle.open(path)
 
 

@@ -63,7 +63,9 @@ def _without_seed(name: str) -> str:
 
 
 def _metrics(rows: Rows) -> Iterable[str]:
-    return (name for row in rows for name, value in row.items() if is_number(value) and name not in _NO_METRICS)
+    names = (name for row in rows for name, value in row.items() if is_number(value) and name not in _NO_METRICS)
+    # one of a group of parameters is "lr/NAME"
+    return (name for name in names if not name.startswith("lr/"))
 
 
 def _figure(metric: str, groups: Mapping[str, Sequence[Rows]], order: Sequence[str]) -> Picture:

@@ -1,5 +1,6 @@
 """Results as text for a terminal: plain columns."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,17 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         lines.append("  ".join(padded).rstrip())
 
     return "\n".join(lines)
+
+
+def without_markdown(text: str) -> str:
+    """A text for a terminal: tables of Markdown in plain columns."""
+    return re.sub(r"(?m)^\|.*\n(?:\|.*(?:\n|$))+", lambda found: _columns(found[0]), text)
+
+
+def _columns(markdown: str) -> str:
+    names, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines()]
+    lines = table([dict(zip(names, row, strict=False)) for row in rows]).splitlines()
+    return "".join(f"    {line}\n" for line in lines)
 
 
 def _value_text(value: Any, column: str = "") -> str:
