@@ -152,9 +152,9 @@ def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwo
         Section("People", "Accuracy on each person, who was left out of the training.", [Table(results["people"])]),
         *_confusion(scores),
         _time(scores),
-        learning_curves({path: child.metrics.rows() for path, child in children.items()}),
-        Section("The networks", pictures=[Picture(drawing, caption) for caption, drawing in drawings.items()]),
-        Section("How it was measured", _MEASURED),
+        learning_curves({path: child.metrics.rows() for path, child in children.items()}, list(networks)),
+        Section("The networks", pictures=[Picture(svg, name) for name, svg in drawings.items()], folded=True),
+        Section("How it was measured", _MEASURED, folded=True),
     ]
 
     facts = {**facts, **run.versions()}

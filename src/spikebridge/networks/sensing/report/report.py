@@ -73,7 +73,7 @@ def write(
             [Table(results["distance by bin"], "Mean distance in pixels, bins after a frame.")],
             [_by_bin(results["distance by bin"])],
         ),
-        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
+        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}, list(networks)),
         _animation(tracker, scored[0]),
         *_cost(cost_rows(networks[first], inputs)),
         *_ablation(results["trackers"], list(networks)),
@@ -82,8 +82,9 @@ def write(
             "Time constants of the channels; membranes start at 13 ms, the unit at 100 ms.",
             [Table(time_constants(networks))],
             [Picture(draw_network(network), name) for name, network in networks.items()],
+            folded=True,
         ),
-        Section("How it was measured", _MEASURED),
+        Section("How it was measured", _MEASURED, folded=True),
     ]
 
     facts = {**settings, **run.versions()}
