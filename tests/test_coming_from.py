@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from spikebridge.deploy import from_nir
-from spikebridge.neurons import LIF, CubaLIF, Integrator, Sequential
+from spikebridge.neurons import LIF, CubaLIF, Integrator, Recurrent, Sequential
 
 pytestmark = pytest.mark.untyped
 
@@ -199,6 +200,16 @@ def test_a_recurrent_bias_acts_at_the_first_step_here_and_not_as_norse_reads_it(
     theirs, ours = nir_spikes(recurrent_bias=20.0, v_leak=0.0, v_threshold=1.5)
     assert theirs == [0.0, *[1.0] * 11]
     assert ours == [1.0] * 12
+
+    back = nn.Linear(1, 1)
+    with torch.no_grad():
+        back.weight.fill_(0.0)
+        back.bias.fill_(20.0)
+
+    # a unit of current charges the membrane that NIR reads by 1 - exp(-dt / tau)
+    lif = LIF(0.01, dt=0.001, r=1 - math.exp(-0.1), v_threshold=1.5)
+    silent, _ = Recurrent(lif, back, starts_silent=True)(torch.zeros(12, 1, 1))
+    assert silent.flatten().tolist() == theirs
 
 
 def test_a_neuron_read_from_nir_starts_at_its_leak() -> None:

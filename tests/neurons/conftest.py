@@ -191,6 +191,10 @@ def recurrent(**settings: Any) -> Stateful:
     return Recurrent(LIF(dt=DT, **settings), Gain(-0.5))
 
 
+def silent_at_first(**settings: Any) -> Stateful:
+    return Recurrent(LIF(dt=DT, **settings), Gain(-0.5), starts_silent=True)
+
+
 def in_a_row(**settings: Any) -> Stateful:
     return Sequential(inner=Gain(1.5), lif=LIF(dt=DT, **settings), outer=Gain(0.5), out=Integrator(0.01, dt=DT))
 
@@ -202,6 +206,7 @@ def recurrent_row(**settings: Any) -> Stateful:
 CONTAINERS = [
     Case("LIF, refractory", LIF_Q),
     Case("Recurrent", LIF_Q, make=recurrent),
+    Case("Recurrent, silent at first", LIF_Q, make=silent_at_first),
     Case("Sequential", LIF_Q, make=in_a_row),
     Case("Recurrent of Sequential", CUBA_Q, make=recurrent_row),
 ]

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
@@ -15,10 +16,11 @@ from spikebridge.ops.precision import upcast
 
 
 class RecurrentState(NamedTuple):
-    """The state of the layer, and its last output."""
+    """The state of the layer, its last output, and 1 for samples that have made a step, `(B,)`, None if all have."""
 
     layer: State
     y: Tensor
+    begun: Tensor | None = None
 
 
 class Recurrent(Stateful):
@@ -26,7 +28,9 @@ class Recurrent(Stateful):
 
     Args:
         layer: any stateful layer.
-        weight: a plain module from the layer's output to its input; a bias would act at every step.
+        weight: a plain module from the layer's output to its input.
+        starts_silent: no feedback in the first step of a stream, so that a bias of the weight acts from the second step
+            on, as Norse and SpikingJelly read NIR. By default it acts at every step, as NIR's equation says.
 
     Example:
         >>> import torch
@@ -38,7 +42,7 @@ class Recurrent(Stateful):
         [1.0, 1.0, 1.0]
     """
 
-    def __init__(self, layer: Stateful, weight: nn.Module) -> None:
+    def __init__(self, layer: Stateful, weight: nn.Module, *, starts_silent: bool = False) -> None:
         super().__init__()
         if not isinstance(layer, Stateful):
             raise ConfigError(f"Recurrent needs a Stateful layer, but got {in_words(layer)}")
@@ -51,6 +55,7 @@ class Recurrent(Stateful):
         refuse_hidden_state(weight, "'weight'")
         self.layer = layer
         self.weight = weight
+        self.starts_silent = starts_silent
 
     def modulable_paths(self) -> list[str]:
         return [f"layer.{path}" for path in self.layer.modulable_paths()] + [
@@ -59,7 +64,8 @@ class Recurrent(Stateful):
 
     def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> RecurrentState:
         y, state = self.layer(x_t.new_empty((0, *x_t.shape)))
-        return RecurrentState(state, upcast(y.new_zeros(y.shape[1:])))
+        begun = upcast(x_t.new_zeros(x_t.shape[0])) if self.starts_silent else None
+        return RecurrentState(state, upcast(y.new_zeros(y.shape[1:])), begun)
 
     def step(
         self, x_t: Shaped[Tensor, "B *N"], state: RecurrentState, **modulation: Modulated
@@ -74,8 +80,13 @@ class Recurrent(Stateful):
                 f"Recurrent's weight gives {tuple(feedback.shape[1:])}, but the input step is {tuple(x_t.shape)}"
             )
 
+        begun = state.begun
+        if begun is not None:
+            feedback = feedback * begun.to(x_t.dtype).reshape(-1, *[1] * (x_t.ndim - 1))
+            begun = torch.ones_like(begun)
+
         y, layer_state = self.layer.step(x_t + feedback[0], state.layer, **effects.get("layer", {}))
-        return y, RecurrentState(layer_state, upcast(y))
+        return y, RecurrentState(layer_state, upcast(y), begun)
 
     def forward(
         self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any

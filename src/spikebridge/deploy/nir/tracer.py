@@ -192,6 +192,9 @@ class _LayerTracer(TorchFunctionMode):
 
 def _with_feedback(visit: Visit, module: Recurrent) -> tuple[list[Visit], Value]:
     """A recurrent layer as its layer and the weight of its feedback, and its output."""
+    if module.starts_silent:
+        raise ExportError(f"{visit.name!r} starts without feedback (starts_silent); in NIR it acts at every step")
+
     zeros = torch.zeros(1, 2, *visit.input_shape)
     inner, output = trace(module.layer, zeros, (*visit.sources, _FEEDBACK), f"{visit.name}.layer")
     weight, end = trace(module.weight, torch.zeros(1, 2, *visit.output_shape), output, f"{visit.name}.weight")
