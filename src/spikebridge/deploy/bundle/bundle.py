@@ -28,6 +28,7 @@ from spikebridge.errors import DataError
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 16 << 20
 _CHUNK = 1 << 20
+_MAX_NAME = 255  # characters of the name of a file or folder
 
 
 class Bundle:
@@ -132,7 +133,7 @@ class Bundle:
         path = self.path.joinpath(*PurePosixPath(name).parts)
         # a link in the folder may lead out, too
         if leads_out(name) or self.path.resolve() not in path.resolve().parents:
-            raise DataError(f"{self.path}: the file {name!r} leads out of the bundle")
+            raise DataError(f"{self.path}: the file {name!r:.200} leads out of the bundle, or is no name of a file")
         if not path.is_file():
             raise DataError(f"{path} is missing")
         size = path.stat().st_size
@@ -155,7 +156,9 @@ def digest_of(path: Path) -> str:
 def leads_out(name: str) -> bool:
     """True if the name of a file, which may be anything, names none below the folder that lists it."""
     pure = PurePosixPath(name)
-    return pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts
+    # no system takes a zero byte or half a character, and few a longer name
+    is_odd = not name.isprintable() or any(len(part) > _MAX_NAME for part in pure.parts)
+    return is_odd or pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts
 
 
 def file_name(name: str) -> str:

@@ -4,6 +4,7 @@ Edges that come together add up. Graphs inside graphs are flattened. In a loop a
 later, as in `Recurrent`. Shapes are checked from the input to the output.
 """
 
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -11,13 +12,15 @@ from typing import Any, TypeAlias, get_args
 
 import numpy as np
 
-from spikebridge.deploy.nir.file import open_graph
+from spikebridge.deploy.nir.file import one_line_errors, open_graph
 from spikebridge.deploy.nir.quantities import KINDS, Array, Quantities, Reading, Reset, Step, quantities_of
 from spikebridge.errors import ConfigError, DataError
 
 Shape: TypeAlias = tuple[int, ...] | None  # None where the file does not say
 _STATEFUL = ("LIF", "Integrator", "CubaLIF", "CubaLI", "Delay")
 _MAX_NUMBERS = 1 << 28
+_MAX_EDGES = 1 << 18
+_MAX_LOOP = 400  # nodes without a state
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def read_graph(
     entry, outputs = _ends(nodes, edges)
     inside = {name: node for name, node in nodes.items() if name not in (entry, *outputs)}
     quantities = {name: quantities_of(name, node, step, reset) for name, node in inside.items()}
-    order = _in_order(entry, quantities, {name: [a for a, b in edges if b == name] for name in quantities})
+    order = _in_order(entry, quantities, edges)
 
     last = tuple(a for a, b in edges if b in outputs)
     if not last or entry in last:
@@ -77,7 +80,9 @@ def read_graph(
 
 def _step(metadata: Mapping[str, Any], dt: float | None, integration: Reading | None) -> Step:
     if dt is None and "dt" in metadata:
-        dt = float(metadata["dt"])
+        with one_line_errors("the step of the NIR file"):
+            dt = float(metadata["dt"])
+
     if dt is None:
         raise ConfigError("the NIR file does not name its step; give dt= [s] of the simulator that wrote it")
     if not 0 < dt < np.inf:
@@ -110,7 +115,12 @@ def _flatten(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[s
         edges += [(a, b) for a, b in inner_edges if a != entry and b not in outputs]
 
     for a, b in dict.fromkeys((str(a), str(b)) for a, b in graph.edges):
-        edges += [(start, stop) for start in starts.get(a, [prefix + a]) for stop in stops.get(b, [prefix + b])]
+        before = starts.get(a, [prefix + a])
+        after = stops.get(b, [prefix + b])
+        # every end of one inner graph leads to every start of the next
+        if len(edges) + len(before) * len(after) > _MAX_EDGES:
+            raise DataError(f"the NIR graph has more than {_MAX_EDGES} edges")
+        edges += [(start, stop) for start in before for stop in after]
 
 
 def _ends(nodes: Mapping[str, Any], edges: list[tuple[str, str]]) -> tuple[str, list[str]]:
@@ -127,12 +137,30 @@ def _ends(nodes: Mapping[str, Any], edges: list[tuple[str, str]]) -> tuple[str, 
     return inputs[0], outputs
 
 
-def _in_order(entry: str, quantities: Mapping[str, Quantities], sources: Mapping[str, list[str]]) -> list[NirNode]:
+def _in_order(entry: str, quantities: Mapping[str, Quantities], edges: Sequence[tuple[str, str]]) -> list[NirNode]:
     """Nodes along the edges; in a loop, the signal that comes back is read one tick late."""
+    sources: dict[str, list[str]] = {name: [] for name in quantities}
+    targets: dict[str, list[str]] = {name: [] for name in (entry, *quantities)}
+    for a, b in edges:
+        if a not in targets or b == entry:
+            raise DataError(f"the NIR graph has an edge {a!r} -> {b!r}, from its output or to its input")
+        if b in sources:
+            sources[b].append(a)
+            targets[a].append(b)
+
     order: list[NirNode] = []
     done = {entry}
+    unplaced = {name: set(before) - done for name, before in sources.items()}
+    places = {name: place for place, name in enumerate(quantities)}
+    # those whose sources are all placed, the first of the file first
+    ready = [(place, name) for name, place in places.items() if sources[name] and not unplaced[name]]
 
     def place(name: str, waiting: frozenset[str]) -> None:
+        if len(waiting) > _MAX_LOOP:
+            raise DataError(f"the NIR graph has a loop of more than {_MAX_LOOP} nodes without a neuron")
+        if not sources[name]:
+            raise DataError(f"nothing in the NIR graph leads to {name!r}")
+
         late = []
         for source in sources[name]:
             if source in done:
@@ -147,15 +175,27 @@ def _in_order(entry: str, quantities: Mapping[str, Quantities], sources: Mapping
         order.append(NirNode(name, *quantities[name], sources=prompt, delayed=tuple(late)))
         done.add(name)
 
-    while remaining := [name for name in quantities if name not in done]:
-        ready = [name for name in remaining if sources[name] and done.issuperset(sources[name])]
-        # in a loop no node is ready; one that some input reaches comes first
-        candidates = ready or [name for name in remaining if not done.isdisjoint(sources[name])]
-        if not candidates:
-            raise DataError(f"nothing in the NIR graph leads to {', '.join(map(repr, remaining))}")
-        place(candidates[0], frozenset(candidates[:1]))
+        for target in targets[name]:
+            unplaced[target].discard(name)
+            if not unplaced[target]:
+                heapq.heappush(ready, (places[target], target))
+
+    while len(order) < len(quantities):
+        name = heapq.heappop(ready)[1] if ready else _in_loop(sources, done)
+        if name not in done:
+            place(name, frozenset((name,)))
 
     return order
+
+
+def _in_loop(sources: Mapping[str, Sequence[str]], done: set[str]) -> str:
+    """A node of a loop that some input reaches: none is ready there."""
+    for name, before in sources.items():
+        if name not in done and not done.isdisjoint(before):
+            return name
+
+    remaining = ", ".join(repr(name) for name in sources if name not in done)
+    raise DataError(f"nothing in the NIR graph leads to {remaining:.200}")
 
 
 def _check_shapes(graph: NirGraph) -> dict[str, Shape]:

@@ -15,9 +15,19 @@ from spikebridge.deploy.onnx.session import OnnxSession, OpenSession
 from spikebridge.deploy.runtime.nir_interpreter import NirRunner
 from spikebridge.deploy.runtime.units import Function, Nonlinearity, UnitFiles, UnitRunnerState, float_unit
 from spikebridge.deploy.stages.kernels import Forms
-from spikebridge.errors import DataError
+from spikebridge.errors import DataError, SpikebridgeError
 
 Values: TypeAlias = NDArray[Any]
+# what numpy raises where the numbers of a file do not fit each other
+FAULTS = (KeyError, ValueError, IndexError, TypeError, AttributeError, ArithmeticError)
+
+
+def misfit(who: str, error: Exception) -> DataError:
+    """The error of a file in place of numpy's."""
+    if isinstance(error, KeyError):
+        return DataError(f"{who} is damaged: it lacks {error}")
+
+    return DataError(f"{who} does not fit its numbers or its input: {error}")
 
 
 class LinkRunnerState(NamedTuple):
@@ -79,7 +89,12 @@ class LinkRunner:
 
         # flags count as numbers in a unit
         x = x.astype(np.float32) if x.dtype == np.bool_ else x
-        values, unit = self.unit.push(x, state.unit, starts, state.context)
+        try:
+            values, unit = self.unit.push(x, state.unit, starts, state.context)
+        except SpikebridgeError:
+            raise
+        except FAULTS as error:
+            raise misfit(f"link {self.link.name!r}", error) from error
 
         return values, state._replace(unit=unit)
 
@@ -147,7 +162,12 @@ def open_link(
     starts_with_value = link.kind == "transmission" and (link.held or link.delay > 0)
     initial = _initial_value(link, numbers)
     if unit is None:
-        unit = _unit(bundle, link, numbers, forms, open_session or OnnxSession)
+        try:
+            unit = _unit(bundle, link, numbers, forms, open_session or OnnxSession)
+        except SpikebridgeError:
+            raise
+        except FAULTS as error:
+            raise misfit(f"link {link.name!r}", error) from error
 
     return LinkRunner(
         link,
