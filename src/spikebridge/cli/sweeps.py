@@ -13,6 +13,7 @@ from spikebridge._moved import moved
 from spikebridge.cli import formatting
 from spikebridge.cli.command import SETTINGS, Command, CommandResult, Flag, Folder, Name, Recipe, parse_command
 from spikebridge.cli.train import Train
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.errors import ConfigError
 from spikebridge.recipes.load import load_recipe
 from spikebridge.recipes.messages import status
@@ -178,7 +179,7 @@ class SweepCommand(Command):
         if self.scheduler is not None:
             return executors.dask_workers(self.scheduler, self.workers)
         if self.slurm:
-            return executors.slurm_workers(folder / "jobs", self.slurm_option, self.workers)
+            return executors.slurm_workers(inside(folder, "jobs"), self.slurm_option, self.workers)
 
         return executors.local_workers(self.workers, self.recipe)
 

@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from spikebridge.data.io.atomic import atomic_folder, check_new, is_disk_full, write_text
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import read_json
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle, digest_of, leads_out
 from spikebridge.errors import ConfigError, DataError, import_extra
@@ -97,18 +98,19 @@ def _names(folder: Path) -> list[str]:
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder} is neither a run folder nor a bundle")
 
-    folders = [folder, *(child.path for child in Run.open(folder).children().values())]
-    paths = [path / name for path in folders for name in _RUN_FILES if (path / name).is_file()]
-    if not any(path.name == "weights.safetensors" for path in paths):
+    run = Run.open(folder)
+    runs = {"": run, **{f"runs/{name}/": child for name, child in run.children().items()}}
+    names = [f"{place}{name}" for place, one in runs.items() for name in _RUN_FILES if one.file(name).is_file()]
+    if not any(name.endswith("weights.safetensors") for name in names):
         raise ConfigError(f"{folder} has no weights; train it first")
 
-    return [path.relative_to(folder).as_posix() for path in paths]
+    return names
 
 
 def _copy_files(names: Iterable[str], source: Path, target: Path) -> None:
     for name in names:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, target / name)
+        shutil.copyfile(inside(source, name), target / name)
 
 
 def _checked_names(folder: Path, where: str) -> list[str]:
@@ -125,8 +127,8 @@ def _checked_names(folder: Path, where: str) -> list[str]:
         # the list comes from the hub: a name in it may be anything
         if leads_out(name):
             raise DataError(f"{where}: the file {name!r:.200} leads out of the folder, or is no name of a file")
-        path = folder / name
-        if folder.resolve() not in path.resolve().parents or not path.is_file():
+        path = inside(folder, name)
+        if not path.is_file():
             raise DataError(f"{where}: {name} is missing")
         if digest_of(path) != digest:
             raise DataError(f"{where}: {name} is damaged or was changed: its SHA-256 is not the one in {_FILES}")
@@ -174,13 +176,14 @@ def _record(folder: Path) -> dict[str, Any]:
         return dict(Bundle.open(folder).manifest.card)
 
     run = Run.open(folder)
-    environment = run.environment() if (folder / "environment.json").is_file() else {}
+    environment = run.environment() if run.file("environment.json").is_file() else {}
     results = run.results() if run.finished else {}
     return {"recipe": run.recipe, "config": run.config, "environment": environment, "results": results}
 
 
 def _licence(folder: Path) -> str:
-    card: Any = read_json(folder / "card.json", "a model card") if (folder / "card.json").is_file() else {}
+    file = inside(folder, "card.json")
+    card: Any = read_json(file, "a model card") if file.is_file() else {}
     return _cell(str(card.get("weights_licence", "not stated: see the licence of the data")))
 
 

@@ -41,7 +41,7 @@ def network_of_run(run: Run, name: str, seed: int | None = None) -> "nn.Module":
 
 def trained_runs(run: Run) -> dict[str, Run]:
     """The inner runs with weights, by their path, such as "learned/seed-0"."""
-    return {path: child for path, child in run.children().items() if (child.path / "weights.safetensors").is_file()}
+    return {path: child for path, child in run.children().items() if child.file("weights.safetensors").is_file()}
 
 
 def check_seed(name: str, seed: int | None, seeds: dict[int, Run]) -> None:

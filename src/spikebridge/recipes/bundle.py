@@ -43,7 +43,7 @@ def export_target(
         "network": name,
         "config": run.config,
         "results": run.results() if run.finished else {},
-        "environment": run.environment() if (run.path / "environment.json").is_file() else {},
+        "environment": run.environment() if run.file("environment.json").is_file() else {},
     }
 
     bundle = export(

@@ -130,7 +130,7 @@ class Target:
             return name, networks[name], self._run_of(name) or run
 
         name, network = next(iter(self.networks(name).items()))
-        trained = self._run_of(name) or (run if (run.path / _WEIGHTS).exists() else None)
+        trained = self._run_of(name) or (run if run.file(_WEIGHTS).exists() else None)
         if trained is None:
             raise ConfigError(f"{self.word} has no weights of {name!r}; train it first")
 

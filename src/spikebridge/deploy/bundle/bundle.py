@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.safe_open import open_binary, read_bytes, read_text
 from spikebridge.deploy.bundle.consistency import check_consistency
 from spikebridge.deploy.bundle.manifest import Manifest, parse_manifest
@@ -60,7 +61,7 @@ class Bundle:
                 manifest contradicts itself or the sample.
         """
         folder = Path(path)
-        file = folder / MANIFEST
+        file = inside(folder, MANIFEST)
         if not file.is_file():
             raise DataError(
                 f"{folder} is not a bundle: there is no {MANIFEST}; `spikebridge export RUN --out DIR` makes one"
@@ -130,10 +131,10 @@ class Bundle:
         if record is None:
             raise DataError(f"{self.path} has no file {name!r}")
 
-        path = self.path.joinpath(*PurePosixPath(name).parts)
-        # a link in the folder may lead out, too
-        if leads_out(name) or self.path.resolve() not in path.resolve().parents:
+        if leads_out(name):
             raise DataError(f"{self.path}: the file {name!r:.200} leads out of the bundle, or is no name of a file")
+
+        path = inside(self.path, name)
         if not path.is_file():
             raise DataError(f"{path} is missing")
         size = path.stat().st_size

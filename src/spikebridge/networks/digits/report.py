@@ -55,7 +55,7 @@ def write(
         Section("How it was measured", _MEASURED),
     ]
     title = "What and where on digits"
-    return write_report(run.path / "report.html", title, sections, {**facts, **run.versions()}, command, _lead(results))
+    return write_report(run.file("report.html"), title, sections, {**facts, **run.versions()}, command, _lead(results))
 
 
 _MEASURED = (

@@ -50,7 +50,7 @@ def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwo
     ]
 
     title = "Continual learning with modulated neurons"
-    return write_report(run.path / "report.html", title, sections, {**facts, **run.versions()}, command, _lead(results))
+    return write_report(run.file("report.html"), title, sections, {**facts, **run.versions()}, command, _lead(results))
 
 
 def _lead(results: Mapping[str, Any]) -> str:

@@ -39,9 +39,7 @@ def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
     facts = {name: config[name] for name in ("scenes", "num_validation", "num_features", "epochs", "jitter")}
     facts |= run.versions()
 
-    return write_report(
-        run.path / "report.html", "Reasoning about collisions", sections, facts, command, _lead(results)
-    )
+    return write_report(run.file("report.html"), "Reasoning about collisions", sections, facts, command, _lead(results))
 
 
 def _lead(results: Mapping[str, Any]) -> str:

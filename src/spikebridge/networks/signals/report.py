@@ -116,7 +116,7 @@ def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwo
     ]
 
     facts = {**facts, **run.versions()}
-    return write_report(run.path / "report.html", "One sensor, two clocks", sections, facts, command, _lead(results))
+    return write_report(run.file("report.html"), "One sensor, two clocks", sections, facts, command, _lead(results))
 
 
 def _lead(results: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from spikebridge.data.io.atomic import write_text
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.recipes.load import recipe_digest, recipe_id
@@ -60,7 +61,7 @@ class Sweep:
         self.objective = objective
         self.progress = progress
         self.threads = threads
-        self.ended = MetricsFile(folder / "cells.jsonl")
+        self.ended = MetricsFile(inside(folder, "cells.jsonl"))
         self.results: dict[str, CellResult] = {}
 
     def begin(self, preset: str | None = None, search: str | None = None, resume: bool = False) -> None:
@@ -68,7 +69,7 @@ class Sweep:
         head = {"format": _FORMAT, "version": _VERSION}
         subject = {"recipe": recipe_id(self.recipe), "recipe_sha256": recipe_digest(self.recipe)}
         subject |= {"preset": preset, "search": search}
-        file = self.folder / "sweep.json"
+        file = inside(self.folder, "sweep.json")
 
         if not file.exists():
             if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
@@ -97,13 +98,13 @@ class Sweep:
 
         for cell in cells:
             folder = self._cell_folder(cell)
-            if not (folder / "results.json").is_file():
+            if not inside(folder, "results.json", self.folder).is_file():
                 missing.append(cell)
                 continue
 
             # a row may be missing where the disk was full
             row = {"seconds": 0.0, "cpu_seconds": 0.0} | rows.get(cell.name, {})
-            finished = result_of(cell, Run.open(folder).results())
+            finished = result_of(cell, Run.open(folder, self.folder).results())
             self.results[cell.name] = replace(finished, seconds=row["seconds"], cpu_seconds=row["cpu_seconds"])
 
         if len(missing) < len(cells):
@@ -152,18 +153,18 @@ class Sweep:
             "cells": [asdict(cell) for cell in cells],
         }
 
-        write_text(self.folder / "results.json", json.dumps(results, indent=2) + "\n")
+        write_text(inside(self.folder, "results.json"), json.dumps(results, indent=2) + "\n")
         write_sweep_report(self.folder, self.recipe, objective, table, cells, command)
 
         return results
 
     def _cell_folder(self, cell: Cell) -> Path:
-        return self.folder / "cells" / cell.name
+        return inside(self.folder, f"cells/{cell.name}")
 
     def _order(self, cell: Cell) -> Order:
         config = with_values(self.config, cell.values)
         folder = self._cell_folder(cell).resolve()
-        log = self.folder.resolve() / "logs" / f"{cell.name}.txt"
+        log = inside(self.folder.resolve(), f"logs/{cell.name}.txt")
 
         return Order(cell, recipe_id(self.recipe), config, str(folder), str(log), self.threads)
 
@@ -225,8 +226,8 @@ def train_all(
     with lock_folder(folder):
         for name, config in configs.items():
             # the name does not say the settings, so a finished cell is compared
-            if (folder / "cells" / name / "results.json").is_file():
-                Run.create(folder / "cells" / name, recipe_id(recipe), config, resume=True)
+            if inside(folder, f"cells/{name}/results.json").is_file():
+                Run.create(folder / "cells" / name, recipe_id(recipe), config, resume=True, root=folder)
 
         sweep.run_grid(cells, local_workers(workers, recipe), retry)
 
@@ -238,4 +239,4 @@ def train_all(
             "again to try them again"
         )
 
-    return {name: Run.open(folder / "cells" / name) for name in configs}
+    return {name: Run.open(folder / "cells" / name, folder) for name in configs}

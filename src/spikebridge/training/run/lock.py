@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import read_json
 from spikebridge.data.io.safe_open import read_text
 from spikebridge.errors import ConfigError
@@ -39,7 +40,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         if _held[key] > 1:
             yield
         else:
-            with _locked(folder / LOCK_NAME):
+            with _locked(inside(folder, LOCK_NAME)):
                 yield
     finally:
         _held[key] -= 1

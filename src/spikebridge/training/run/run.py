@@ -24,6 +24,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from spikebridge.data.io.atomic import is_temporary, write_text
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.training.run.config_io import from_plain, to_plain
@@ -46,6 +47,7 @@ class Run:
 
     Attributes:
         path: the folder.
+        root: the folder that no link leads out of: that of the outermost run.
         recipe: name of the recipe that made it; for a recipe file of the user's own its path, which is shown and never
             opened.
         recipe_digest: SHA-256 of that file.
@@ -76,8 +78,10 @@ class Run:
         *,
         resumed: bool = False,
         recipe_digest: str | None = None,
+        root: Path | None = None,
     ) -> None:
         self.path = path
+        self.root = path if root is None else root
         self.recipe = recipe
         self.recipe_digest = recipe_digest
         self.config = config
@@ -86,12 +90,17 @@ class Run:
         self.writes = is_first_process()
         self._made: list[Path] = []  # parents that were made for it
         self._results: dict[str, Any] | None = None
-        self.metrics = MetricsFile(path / "metrics.jsonl")
-        self.checkpoint = path / "checkpoint"
 
     @classmethod
     def create(
-        cls, path: Path | str, recipe: str, config: Any, *, resume: bool = False, recipe_digest: str | None = None
+        cls,
+        path: Path | str,
+        recipe: str,
+        config: Any,
+        *,
+        resume: bool = False,
+        recipe_digest: str | None = None,
+        root: Path | None = None,
     ) -> "Run":
         """Starts a run in a new or empty folder, or resumes the run in it.
 
@@ -101,6 +110,7 @@ class Run:
             config: its settings, a dataclass.
             resume: resume the run if it exists, start it if not (so a job can always be launched with it).
             recipe_digest: SHA-256 of the recipe file, if it is not one of the package.
+            root: the folder around it that no link may leave; its own by default.
 
         Raises:
             ConfigError: the folder holds a run and resume is not set, a run of another recipe, version or config, or
@@ -109,11 +119,11 @@ class Run:
         """
         path = Path(path)
         plain = to_plain(config)
-        run = cls(path, recipe, plain, resumed=resume, recipe_digest=recipe_digest)
+        run = cls(path, recipe, plain, resumed=resume, recipe_digest=recipe_digest, root=root)
         if not run.writes:
             return run
 
-        if not (path / "config.json").exists():
+        if not run.file("config.json").exists():
             _begin(run)
             return run
 
@@ -121,7 +131,7 @@ class Run:
         if not resume:
             raise ConfigError(f"{path} holds a run already: resume it (--resume) or take another folder (--out)")
 
-        run = cls.open(path)
+        run = cls.open(path, root)
         if run.recipe != recipe:
             raise ConfigError(
                 f"{path} is a run of the recipe {run.recipe!r}, not of {recipe!r}; take another folder (--out)"
@@ -152,18 +162,23 @@ class Run:
                     parent.rmdir()
 
     @classmethod
-    def open(cls, path: Path | str) -> "Run":
+    def open(cls, path: Path | str, root: Path | None = None) -> "Run":
         """Reads an existing run.
+
+        Args:
+            path: the folder.
+            root: the folder around it that no link may leave; its own by default.
 
         Raises:
             ConfigError: the folder is not a run, or one of another version.
-            DataError: its config.json is damaged.
+            DataError: its config.json is damaged, or a link that leads out of the folder.
         """
         path = Path(path)
-        if not (path / "config.json").is_file():
+        file = inside(path, "config.json", root)
+        if not file.is_file():
             raise ConfigError(f"{path} is not a run folder: it has no config.json")
 
-        head = _read_json(path / "config.json")
+        head = _read_json(file)
         if head.get("format") != _FORMAT:
             raise ConfigError(f"{path} is not a run folder: its config.json was written by another program")
 
@@ -181,7 +196,25 @@ class Run:
         if digest is not None and not isinstance(digest, str):
             raise DataError(f"{path / 'config.json'} is damaged: recipe_sha256 should be text, but is {digest!r:.100}")
 
-        return cls(path, recipe, config, recipe_digest=digest)
+        return cls(path, recipe, config, recipe_digest=digest, root=root)
+
+    def file(self, name: str) -> Path:
+        """The path of a file or folder of the run, to read or to write.
+
+        Raises:
+            DataError: a link leads out of the run.
+        """
+        return inside(self.path, name, self.root)
+
+    @property
+    def metrics(self) -> MetricsFile:
+        """The rows of metrics.jsonl."""
+        return MetricsFile(self.file("metrics.jsonl"))
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.file("checkpoint")
 
     def config_as(self, kind: type[C]) -> C:
         """The settings as the recipe's dataclass.
@@ -205,19 +238,29 @@ class Run:
         if not folders or Path(name).is_absolute() or ".." in folders:
             raise ConfigError(f"a run inside a run needs a name like 'hybrid/seed-0', but got {name!r}")
 
-        path = self.path / "runs" / name
-        inner = Run.create(path, self.recipe, self.config, resume=self.resumed, recipe_digest=self.recipe_digest)
+        self.file(f"runs/{name}")
+        inner = Run.create(
+            self.path / "runs" / name,
+            self.recipe,
+            self.config,
+            resume=self.resumed,
+            recipe_digest=self.recipe_digest,
+            root=self.root,
+        )
         inner.loggers = self.loggers
 
         return inner
 
     def children(self) -> dict[str, "Run"]:
         """The runs inside this one, by name."""
-        folder = self.path / "runs"
+        folder = self.file("runs")
+        for link in (path for path in folder.rglob("*") if path.is_symlink()):
+            inside(folder, link.relative_to(folder), self.root)
+
         # runs inside of these have their own folder `runs`
         files = [file for file in folder.glob("**/config.json") if "runs" not in file.relative_to(folder).parts]
         paths = sorted(file.parent for file in files)
-        return {path.relative_to(folder).as_posix(): Run.open(path) for path in paths}
+        return {path.relative_to(folder).as_posix(): Run.open(path, self.root) for path in paths}
 
     def first_child(self, network: str) -> "Run":
         """The first training of a network of a comparison, among the runs inside this one.
@@ -234,7 +277,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """True if the run has its results."""
-        return (self.path / "results.json").exists()
+        return self.file("results.json").exists()
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Adds a row to metrics.jsonl."""
@@ -259,7 +302,7 @@ class Run:
         if not self.finished:
             raise DataError(f"the run {self.path} has no results yet; resume it (--resume)")
 
-        return _read_json(self.path / "results.json")
+        return _read_json(self.file("results.json"))
 
     def save_environment(self, **more: Any) -> None:
         """Writes environment.json: versions, platform, git revision, and `more` (seed, device, ...)."""
@@ -271,7 +314,7 @@ class Run:
         Raises:
             DataError: it is missing or damaged.
         """
-        return _read_json(self.path / "environment.json")
+        return _read_json(self.file("environment.json"))
 
     def versions(self) -> dict[str, Any]:
         """The environment for a report: versions, platform and git revision, None where unknown.
@@ -287,7 +330,7 @@ class Run:
         from spikebridge.training.run.weights import save_weights
 
         if self.writes:
-            save_weights(self.path / "weights.safetensors", weights)
+            save_weights(self.file("weights.safetensors"), weights)
 
     def load_weights(self, module: "nn.Module") -> None:
         """Copies the run's weights into a network.
@@ -298,11 +341,11 @@ class Run:
         """
         from spikebridge.training.run.weights import load_weights
 
-        load_weights(self.path / "weights.safetensors", module)
+        load_weights(self.file("weights.safetensors"), module)
 
     def _write(self, name: str, plain: Any) -> None:
         if self.writes:
-            _write_json(self.path / name, plain)
+            _write_json(self.file(name), plain)
 
 
 @contextmanager
@@ -344,8 +387,8 @@ def _begin(run: Run) -> None:
     path.mkdir(parents=True, exist_ok=True)
     own = {} if run.recipe_digest is None else {"recipe_sha256": run.recipe_digest}
     head = {"format": _FORMAT, "version": VERSION, "recipe": run.recipe, **own}
-    _write_json(path / "config.json", {**head, "config": run.config})
-    _write_json(path / "environment.json", describe_environment())
+    _write_json(run.file("config.json"), {**head, "config": run.config})
+    _write_json(run.file("environment.json"), describe_environment())
 
 
 def _check_same(saved: dict[str, Any], current: dict[str, Any], path: Path) -> None:

@@ -60,8 +60,8 @@ _PICTURE_SIDE = 480
 
 def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[RecordingPart]) -> dict[str, Any]:
     """The figures of a finished run, from its folder where they are there already; `parts` are its scored parts."""
-    path = run.path / "figures.json"
-    results = run.path / "results.json"
+    path = run.file("figures.json")
+    results = run.file("results.json")
     if path.exists() and results.exists() and path.stat().st_mtime >= results.stat().st_mtime:
         kept: dict[str, Any] = read_json(path, "figures of a run")
         return kept

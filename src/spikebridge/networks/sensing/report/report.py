@@ -86,7 +86,7 @@ def write(
     ]
 
     facts = {**settings, **run.versions()}
-    return write_report(run.path / "report.html", "Tracking between frames", sections, facts, command, _lead(results))
+    return write_report(run.file("report.html"), "Tracking between frames", sections, facts, command, _lead(results))
 
 
 def _lead(results: Mapping[str, Any]) -> str:

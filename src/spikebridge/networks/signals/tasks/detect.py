@@ -320,4 +320,4 @@ def report(config: Config, run: Run) -> Path:
     lead = f"Errors among {results['beats']} beats of the last third: {errors} (one number a seed)."
     command = reproduce_command("signals", config)
 
-    return write_report(run.path / "report.html", "Beats of a heart", sections, facts, command, lead)
+    return write_report(run.file("report.html"), "Beats of a heart", sections, facts, command, lead)
