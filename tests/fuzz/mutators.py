@@ -236,7 +236,8 @@ def _grown(content: bytes, name: str, num_bytes: int) -> bytes:
     ):
         for member in archive.namelist():
             kept = archive.read(member)
-            target.writestr(zipfile.ZipInfo(member), _zeros_like(kept, num_bytes) if member == name else kept)
+            grown = _zeros_like(kept, num_bytes) if member == name else kept
+            target.writestr(zipfile.ZipInfo(member), grown, zipfile.ZIP_DEFLATED)
 
     return out.getvalue()
 
@@ -335,5 +336,7 @@ def _changed(value: Any, chance: random.Random) -> Any:
 
 # kinds of links that stand in the place of a file, the first with its content
 LINKS = ("a copy elsewhere", "nothing", "itself", "a device", "a folder")
+# those that make the checksums of what they write
+RESEALED: tuple[Mutator, ...] = (gzip_growth, zip_growth)
 JSON: tuple[Mutator, ...] = (json_value, json_value, json_value, json_value)
 CSV: tuple[Mutator, ...] = (csv_cell, csv_cell, csv_cell)

@@ -85,11 +85,6 @@ def after(mark: bytes) -> Callable[[bytes], int]:
     return lambda content: content.index(mark) + len(mark)
 
 
-def of(values: Any) -> Callable[[bytes], int]:
-    """The place of an array's bytes."""
-    return lambda content: content.index(np.asarray(values).tobytes())
-
-
 def safetensors_numbers(content: bytes) -> int:
     return 8 + int(struct.unpack_from("<Q", content)[0])
 

@@ -30,7 +30,7 @@ def zip_member(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name, member in members.items():
                 # the time of day is no part of a file that can be made again
-                archive.writestr(zipfile.ZipInfo(name), inner if name == chosen else member)
+                archive.writestr(zipfile.ZipInfo(name), inner if name == chosen else member, zipfile.ZIP_DEFLATED)
 
         return out.getvalue()
 

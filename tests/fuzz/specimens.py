@@ -23,7 +23,7 @@ from PIL import Image
 
 from fuzz import mutators
 from fuzz.mutators import LINKS, Mutator
-from fuzz.oracles import Check, after, at, closed, of, payload, rows, sealed
+from fuzz.oracles import Check, after, at, closed, payload, rows, sealed
 from fuzz.oracles import safetensors_numbers as after_header
 from fuzz.parts import (
     Part,
@@ -100,7 +100,9 @@ class Format:
         inner, close = chance.choice(self.parts)(content, chance) if is_opened else (content, _unchanged)
         for _ in range(chance.choice((1, 1, 1, 2, 4))):
             if inner:
-                inner = chance.choice(self.mutators)(inner, chance)
+                mutate = chance.choice(self.mutators)
+                inner = mutate(inner, chance)
+                is_opened |= mutate in mutators.RESEALED
 
         return Damage(close(inner), is_opened)
 
@@ -892,19 +894,29 @@ def _runs() -> list[Format]:
     # the command needs a run of trained networks; a damaged config.json is refused before
     json_files[0] = replace(json_files[0], words=lambda folder: ["report", str(folder / "run")])
     numbers = (payload(after_header), *_CLOSED)
+    repository = (_repository, _read_repository, _JSON)
 
     return [
         *json_files,
         Format("run, weights", "run/weights.safetensors", _run, _read_run, parts=header, checks=numbers),
         Format("run, checkpoint", checkpoint, _run, _read_run, checks=(sealed, *_CLOSED)),
-        Format("run, checkpoint with its digest", checkpoint, _run, _read_run, _JSON, header * 3, _mend_checkpoint),
+        Format(
+            "run, checkpoint with its digest",
+            checkpoint,
+            _run,
+            _read_run,
+            _JSON,
+            header * 3,
+            _mend_checkpoint,
+            checks=_CLOSED,
+        ),
         Format("run, lock", "run.lock", _lock, _read_lock, _JSON, refuses=False),
-        Format("sweep, sweep.json", "sweep/sweep.json", _sweep, _resume_sweep, _JSON),
-        Format("sweep, cells.jsonl", "sweep/cells.jsonl", _sweep, _resume_sweep, _JSON),
+        Format("sweep, sweep.json", "sweep/sweep.json", _sweep, _resume_sweep, _JSON, checks=_CLOSED),
+        Format("sweep, cells.jsonl", "sweep/cells.jsonl", _sweep, _resume_sweep, _JSON, checks=_CLOSED),
         Format("state", "state.safetensors", _state, _read_state, parts=header * 3, checks=(payload(after_header),)),
         Format("chip", "chip.toml", _chip, _read_chip, _TEXT),
-        Format("repository, files.json", "repository/files.json", _repository, _read_repository, _JSON),
-        Format("repository, card.json", "repository/card.json", _repository, _read_repository, _JSON, mend=_mend_list),
+        Format("repository, files.json", "repository/files.json", *repository, checks=_CLOSED),
+        Format("repository, card.json", "repository/card.json", *repository, mend=_mend_list, checks=_CLOSED),
     ]
 
 
@@ -939,9 +951,9 @@ def _bundles() -> list[Format]:
             "bundle, sample", sample, _open_bundle, _run_bundle, parts=parts, mend=_mend_bundle, needs=nir,
             checks=(closed,),
         ),
-        Format("integer model, words", "integers/integer.json", _integer_model, _run_integers, _JSON),
-        Format("integer model, numbers", *integers, parts=parts, mend=_mend_integers),
-        Format("integer model, sealed numbers", *integers, checks=(sealed,)),
+        Format("integer model, words", "integers/integer.json", _integer_model, _run_integers, _JSON, checks=_CLOSED),
+        Format("integer model, numbers", *integers, parts=parts, mend=_mend_integers, checks=_CLOSED),
+        Format("integer model, sealed numbers", *integers, checks=seal),
         Format("inputs, npz", "inputs.npz", _inputs, _read_inputs("inputs.npz"), _ARCHIVE, _NPZ, checks=(sealed,)),
         Format("inputs of a bundle", "inputs.npz", _bundle, _run_bundle, _ARCHIVE, _NPZ, words=words, needs=nir),
         Format(
@@ -949,7 +961,7 @@ def _bundles() -> list[Format]:
             parts=(safetensors_header,), checks=(payload(after_header),),
         ),
         Format("ONNX", "part.onnx", _onnx, _run_onnx, needs=("onnx", "onnxruntime")),
-        Format("NIR", "part.nir", _nir, _read_nir, needs=nir, checks=(payload(of(_WEIGHT), _WEIGHT.nbytes),)),
+        Format("NIR", "part.nir", _nir, _read_nir, needs=nir),
     ]  # fmt: skip
 
 

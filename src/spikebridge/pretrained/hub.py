@@ -184,6 +184,9 @@ def _record(folder: Path) -> dict[str, Any]:
 def _licence(folder: Path) -> str:
     file = inside(folder, "card.json")
     card: Any = read_json(file, "a model card") if file.is_file() else {}
+    if not isinstance(card, dict):
+        raise DataError(f"{file} is no model card: expected fields by name, but it is {card!r:.60}")
+
     return _cell(str(card.get("weights_licence", "not stated: see the licence of the data")))
 
 

@@ -111,12 +111,14 @@ def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
 @contextmanager
 def open_image(path: Path, expected: str, formats: Sequence[str] = FORMATS) -> Iterator[Image.Image]:
     """An image file of one of Pillow's `formats`, open in the `with` block; some other formats start programs."""
-    with (
-        open_binary(path, expected) as file,
-        decoding(path, expected),
-        Image.open(file, formats=list(formats)) as image,
-    ):
-        yield image
+    with open_binary(path, expected) as file, decoding(path, expected):
+        with Image.open(file, formats=list(formats)) as image:
+            # the checksums of PNG, at which Pillow does not look when it reads the pixels
+            image.verify()
+
+        file.seek(0)
+        with Image.open(file, formats=list(formats)) as image:
+            yield image
 
 
 def list_images(folder: Path) -> list[Path]:
