@@ -160,7 +160,7 @@ def _read_in_fork(one: Format, folder: Path, content: bytes, seed: int, numbers:
         os.dup2(spoken.fileno(), stream)
 
     intact = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    original = fingerprint(one.read(folder))
+    original = fingerprint(one.read(folder)) if one.checks else ""
     with os.fdopen(pipe, "wb") as sending:
         for number in numbers:
             (folder / one.file).unlink(missing_ok=True)
@@ -233,6 +233,9 @@ def _outcome(one: Format, folder: Path, content: bytes, damage: Damage, original
         if code != 2 or not own:
             return "fault", f"{type(failure).__name__}: {line:.300}"
         return "refused", line
+
+    if not one.checks:
+        return "accepted", ""
 
     same = fingerprint(value) == original
     accepted = Accepted(content, damage.content, damage.is_opened, damage.link, value, same)

@@ -65,11 +65,15 @@ def payload(start: Callable[[bytes], int], length: int | None = None) -> Check:
 
 
 def rows(count: Callable[[Any], int], header: int = 1) -> Check:
-    """A table of which every line is read."""
+    """A table of which every line is read, but lines that are blank or hold an empty list."""
 
     def check(one: Accepted) -> str:
+        # a packed file
+        if one.is_opened:
+            return ""
+
         lines = re.split(rb"\r\n|\n|\r", one.after)
-        expected = sum(bool(line.strip()) for line in lines) - header
+        expected = sum(line.strip() not in (b"", b"[]") for line in lines) - header
         found = count(one.value)
         return "" if found == expected else f"{expected} rows in the file, but {found} were read"
 

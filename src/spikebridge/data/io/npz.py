@@ -1,12 +1,12 @@
 """Arrays from an npz file of unknown origin: no pickle, sizes in the headers are checked before memory is taken."""
 
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -18,12 +18,19 @@ from spikebridge.errors import DataError, did_you_mean
 
 
 def read_npz(
-    path: Path, keys: Iterable[str] | None = None, max_bytes: int = MAX_BYTES, *, text: bool = False
+    path: Path,
+    keys: Sequence[str] | None = None,
+    max_bytes: int = MAX_BYTES,
+    *,
+    text: bool = False,
+    check: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> dict[str, NDArray]:
     """Arrays of numbers or truth values of an npz file, by name; with `text`, arrays of text as well.
 
-    `keys` names the arrays to read; None reads all, if together they declare at most `max_bytes` bytes.
+    `keys` names the arrays to read; None reads all, if together they declare at most `max_bytes` bytes. `check` is
+    called with their headers, which have `shape` and `dtype`, before any memory is taken.
     """
+    kinds = _NUMBERS + "U" * text
     with _archive(path) as archive:
         if keys is None:
             keys = [name.removesuffix(".npy") for name in archive.namelist()]
@@ -31,7 +38,10 @@ def read_npz(
             if declared > max_bytes:
                 raise DataError(f"{path}: expected arrays of at most {max_bytes} bytes, but they have {declared}.")
 
-        return {key: _member(archive, key, path, _NUMBERS + "U" * text) for key in keys}
+        if check is not None:
+            check({key: _header_of(archive, key, path, kinds) for key in keys})
+
+        return {key: _member(archive, key, path, kinds) for key in keys}
 
 
 def array_names(path: Path) -> list[str]:
@@ -81,6 +91,11 @@ def _opened_member(archive: zipfile.ZipFile, key: str, path: Path) -> zipfile.Zi
         raise DataError(f"{path}: expected an array {key!r}, but there is none; {did_you_mean(key, known)}")
 
     return cast(zipfile.ZipExtFile, archive.open(name))
+
+
+def _header_of(archive: zipfile.ZipFile, key: str, path: Path, kinds: str) -> _Header:
+    with _opened_member(archive, key, path) as member:
+        return _header(member, f"{path}, {key}", kinds)
 
 
 def _member(archive: zipfile.ZipFile, key: str, path: Path, kinds: str = _NUMBERS) -> NDArray:
