@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from spikebridge.analysis.replay.replay import Replay
 from spikebridge.analysis.templates import page_template, resource_text
-from spikebridge.data.io.atomic import write_text
+from spikebridge.data.io.atomic import make_parents, write_text
 from spikebridge.errors import ConfigError
 
 _NUMBER = re.compile(r"^[-+±~<>≤≥]?\s*\d")
@@ -111,7 +111,7 @@ def write_report(
     path = Path(path)
     # first, so that an error leaves an older report as it is
     html = render_report(title, sections, facts, command, lead)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_parents(path)
     write_text(path, html)
 
     return path

@@ -60,8 +60,8 @@ def run_bundle(
         inputs = read_arrays(file) if inputs is None else inputs
         # a recording runs to its end, and the sample as long as the trained network ran
         ticks = runner.count_ticks(inputs)
-        if ticks == 0:
-            raise DataError(f"{file} has no samples; expected at least one sample of an input")
+        if ticks == 0 or any(0 in x.shape[:2] for x in inputs.values()):
+            raise DataError(f"{file} has no samples; expected arrays (T, B, ...) with T and B of 1 or more")
 
     started = time.perf_counter()
     reported = started

@@ -10,9 +10,11 @@ and the token are those of `huggingface_hub` (`HF_ENDPOINT`, `HF_TOKEN`, `hf aut
 """
 
 import json
+import logging
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,7 +120,7 @@ def _checked_names(folder: Path, where: str) -> list[str]:
     if not (folder / _FILES).is_file():
         raise DataError(f"{where} has no {_FILES}, so it was not pushed by spikebridge; expected a run or a bundle")
 
-    listed: Any = read_json(folder / _FILES, "the list of files of a repository")
+    listed: Any = read_json(inside(folder, _FILES), "the list of files of a repository")
     digests = listed.get("sha256") if isinstance(listed, dict) and listed.get("format") == _FORMAT else None
     if not isinstance(digests, dict) or len(digests) > _MAX_FILES:
         raise DataError(f"{where}: {_FILES} is not a list of files")
@@ -235,15 +237,35 @@ def _chosen_upload(api: Any, repository: str) -> Iterator[None]:
 
 @contextmanager
 def _one_line(repository: str) -> Iterator[None]:
-    """Failures of a hub, of the store of its large files, or of the way there, as one line."""
+    """Failures of a hub, of the store of its large files, or of the way there, as one line; its client says nothing."""
     try:
-        yield
+        with _quiet():
+            yield
     except (ConfigError, DataError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and is_disk_full(error):
             raise
         raise DataError(f"{_PREFIX}{repository}: {_reason(error)}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A block in which the client of a hub shows no bars, logs nothing and warns of nothing."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    had_bars = not are_progress_bars_disabled()
+    with warnings.catch_warnings(action="ignore"):
+        disable_progress_bars()
+        log.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            log.setLevel(level)
+            if had_bars:
+                enable_progress_bars()
 
 
 def _reason(error: BaseException) -> str:

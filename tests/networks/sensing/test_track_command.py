@@ -396,7 +396,7 @@ def test_fewer_frames_begin_where_a_box_is_known_and_too_few_are_left_out(
     path = copy / "boxes.csv"
     first, *rows = path.read_text().splitlines()
     # frames 4 and later have a box; of every fourth frame these are 4 and 8
-    path.write_text("\n".join([first, *(row for row in rows if int(row.split(",")[0]) >= START + 99_000)]))
+    path.write_text("\n".join([first, *(row for row in rows if int(row.split(",")[0]) >= START + 99_000), ""]))
 
     assert main(["eval", run, "--data", str(copy), "--protocol", "D", "--baselines", "hold", "--json"]) == 0
 

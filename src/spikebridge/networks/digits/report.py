@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
@@ -30,6 +30,29 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits.model import VARIANTS
 from spikebridge.training.run.run import Run
 
+_COSTS = ("macs", "synops", "updates", "energy_nj", "tick_ms")
+
+
+class _Costs(TypedDict):
+    macs: float
+    synops: float
+    updates: float
+    energy_nj: float
+    tick_ms: float
+
+
+class Score(_Costs):
+    """Results of one network and seed."""
+
+    accuracy: float
+    accuracy_by_window: Annotated[list[float], "windows"]
+    confusions: Annotated[list[list[int]], "classes", "classes"]
+    parameters: int
+
+
+_Row = TypedDict("_Row", {"network": str, "accuracy %": float, "sd": float | None})
+_Difference = TypedDict("_Difference", {"network": str, "points": float, "learned is": str})
+_Results = TypedDict("_Results", {"networks": Annotated[list[_Row], "networks"], "learned against": list[_Difference]})
 _Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """Results of networks by name, one for each seed."""
 
@@ -42,8 +65,7 @@ def write(
     for name, network in networks.items():
         run.first_child(name).load_weights(network)
 
-    results = run.results()
-
+    results = run.results(_Results)
     sections = [
         _result(results, scores),
         _time(scores),
@@ -72,8 +94,11 @@ _MEASURED = (
 
 def _scores(run: Run) -> dict[str, list[dict[str, Any]]]:
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in run.config["networks"]}
+    sizes: dict[str, int] = {}
     for path, child in run.children().items():
-        scores[path.partition("/")[0]].append(child.results())
+        if (seeds := scores.get(path.partition("/")[0])) is not None:
+            seeds.append(child.results(Score, sizes))
+
     return scores
 
 
@@ -214,7 +239,7 @@ def compare(scores: _Scores) -> dict[str, Any]:
 
 def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     values = [100 * score["accuracy"] for score in seeds]
-    means = {key: fmean(score[key] for score in seeds) for key in ("macs", "synops", "updates", "energy_nj", "tick_ms")}
+    means = {key: fmean(score[key] for score in seeds) for key in _COSTS}
 
     return {
         "network": name,

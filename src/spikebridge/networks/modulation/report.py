@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -13,7 +13,17 @@ from spikebridge.analysis.plots.figures import accuracy_lines, confusion_matrix,
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.modulation.config import METHODS, Method
+from spikebridge.networks.modulation.evaluation.scores import Score
 from spikebridge.training.run.run import Run
+
+_Row = TypedDict("_Row", {"method": str, "ACC": float, "one picture": float | None})
+_Differences = TypedDict("_Differences", {"hmn against": list[dict[str, Any]]}, total=False)
+
+
+class _Results(_Differences):
+    methods: Annotated[list[_Row], "methods"]
+    after: dict[str, Annotated[list[list[float]], "_", "tasks"]]
+
 
 _Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """Results of `score` by method, one for each seed."""
@@ -33,7 +43,7 @@ _MAX_CELLS = 20  # of a row whose numbers can be read
 
 def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwork], command: str) -> Path:
     """Writes report.html into a finished run, with settings, drawn networks, and the command that reproduces it."""
-    results = run.results()
+    results = run.results(_Results)
     trials = _trials(run)
     sections = [
         _over_tasks(results),
@@ -69,9 +79,10 @@ def _lead(results: Mapping[str, Any]) -> str:
 def _trials(run: Run) -> dict[str, list[dict[str, Any]]]:
     """Results of every trial by method."""
     trials: dict[str, list[dict[str, Any]]] = {}
+    sizes: dict[str, int] = {}
     for path, child in run.children().items():
         if path.count("/") == 1 and child.finished:
-            trials.setdefault(path.partition("/")[0], []).append(child.results())
+            trials.setdefault(path.partition("/")[0], []).append(child.results(Score, sizes))
 
     return {name: trials[name] for name in METHODS if name in trials}
 

@@ -2,11 +2,26 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.report import Section, Table, write_report
+from spikebridge.networks.reasoning.training.trained_units import UnitSettings
 from spikebridge.training.run.run import Run
+
+_Row = TypedDict("_Row", {"from": str, "per option %": float})
+
+
+class _Parts(TypedDict, total=False):
+    detector: dict[str, Any]
+    parser: dict[str, Any]
+
+
+class _Collisions(_Parts):
+    questions: str
+    collisions: Annotated[list[_Row], "sources"]
+    units: list[dict[str, Any]]
+
 
 _METHOD = (
     "Each option of an explanatory question is judged correct or wrong by the spiking graph (preset `compartment`); a "
@@ -20,10 +35,11 @@ _METHOD = (
 
 def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
     """Writes report.html into a finished run; the command reproduces it."""
-    results = run.results()
+    results = run.results(_Parts)
     sections = []
 
     if "collisions" in results:
+        results = run.results(_Collisions)
         by_source = Table(results["collisions"], f"{results['questions']}, by source of the collisions.")
         thresholds = Table(_thresholds(run), "Options judged rightly at each threshold, on validation videos.")
         units = Table(results["units"], "On validation videos; late is the share of frames off by more than 2.5.")
@@ -48,6 +64,9 @@ def _lead(results: Mapping[str, Any]) -> str:
         return ""
 
     share = {row["from"]: row["per option %"] for row in results["collisions"]}
+    if not {"learned", "baked"} <= share.keys():
+        return ""
+
     return (
         f"From learned collisions the graph judges {share['learned']:.2f} % of the options rightly, "
         f"from baked-in ones {share['baked']:.2f} %."
@@ -59,5 +78,5 @@ def _thresholds(run: Run) -> list[dict[str, Any]]:
         {"seed": name.rpartition("-")[2], "questions": kind, **tried}
         for name, child in run.children().items()
         if name.startswith("thresholds/")
-        for kind, tried in child.results()["tried"].items()
+        for kind, tried in child.results(UnitSettings)["tried"].items()
     ]

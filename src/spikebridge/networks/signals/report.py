@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, TypeAlias
+from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -13,8 +13,37 @@ from spikebridge.analysis.plots.figures import accuracy_bars, accuracy_lines, co
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.model.network import VARIANTS
+from spikebridge.training.run.config_io import read_results
 from spikebridge.training.run.run import Run
 
+
+class _Operations(TypedDict):
+    macs_per_second: float
+    synops_per_second: float
+
+
+class Score(_Operations):
+    """Results of one network, fold and seed."""
+
+    per_group: Annotated[dict[str, float], "_"]
+    accuracy_by_answer: Annotated[list[float], "answers"]
+    confusion: Annotated[list[list[int]], "classes", "classes"]
+    parameters: int
+    front_end_macs_per_second: float
+    energy_uj_per_second: float
+    classes: NotRequired[list[str]]
+
+
+_Row = TypedDict("_Row", {"network": str, "accuracy %": float, "sd": float | None})
+_Difference = TypedDict("_Difference", {"network": str, "points": float, "it is": str})
+
+
+class _Results(TypedDict):
+    networks: Annotated[list[_Row], "networks"]
+    people: list[dict[str, Any]]
+
+
+_COSTS = ("macs_per_second", "synops_per_second", "front_end_macs_per_second", "energy_uj_per_second")
 _Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """Results of networks by name, one for each fold and seed."""
 
@@ -45,7 +74,7 @@ def compare(scores: _Scores) -> dict[str, Any]:
 
 def _row(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     people = _by_person(rows)
-    means = {key: fmean(row[key] for row in rows) for key in rows[0] if key.endswith("per_second")}
+    means = {key: fmean(row[key] for row in rows) for key in _COSTS}
 
     return {
         "network": name,
@@ -74,7 +103,8 @@ def _against(first: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, An
     """Differences in pairs of people."""
     people = _by_person(first)
     other_people = _by_person(other)
-    difference = paired_difference(list(people.values()), [other_people[person] for person in people])
+    both = [person for person in people if person in other_people]
+    difference = paired_difference([people[person] for person in both], [other_people[person] for person in both])
     points, sd = difference.rounded(2)
 
     return {"network": name, "points": points, "sd": sd, "it is": difference.verdict("people")}
@@ -84,7 +114,7 @@ def _people(scores: _Scores) -> list[dict[str, Any]]:
     by_network = {name: _by_person(rows) for name, rows in scores.items()}
     people = next(iter(by_network.values()))
     return [
-        {"person": person, **{name: round(accuracy[person], 1) for name, accuracy in by_network.items()}}
+        {"person": person, **{name: round(one[person], 1) for name, one in by_network.items() if person in one}}
         for person in people
     ]
 
@@ -96,14 +126,18 @@ def _by_answer(rows: Sequence[Mapping[str, Any]]) -> list[float]:
 def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwork], command: str) -> Path:
     """Writes report.html into a finished run."""
     children = run.children()
+    sizes: dict[str, int] = {}
     scores: dict[str, list[dict[str, Any]]] = {
-        name: [child.results() for path, child in children.items() if path.startswith(f"{name}/")] for name in networks
+        name: [child.results(Score, sizes) for path, child in children.items() if path.startswith(f"{name}/")]
+        for name in networks
     }
 
     for name, network in networks.items():
         run.first_child(name).load_weights(network)
 
-    results = run.results()
+    results = run.results(_Results)
+    first = f"{results['networks'][0]['network']} against"
+    results |= {first: read_results(list[_Difference], results.get(first, []), run.file("results.json"))}
     drawings = {f"{name}: {VARIANTS[name]}": draw_network(network) for name, network in networks.items()}
     sections = [
         _result(results, scores),

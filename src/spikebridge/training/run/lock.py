@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from spikebridge.data.io.atomic import naming
 from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import read_json
 from spikebridge.data.io.safe_open import read_text
@@ -72,7 +73,9 @@ def _locked(file: Path) -> Iterator[None]:
 def _acquire(file: Path, text: str) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with naming(file, temporary):
+            temporary.write_text(text, encoding="utf-8")
+
         now = temporary.stat().st_mtime  # by the clock of the file system, which the lock's time is of, too
         if _is_new(file, temporary, text):
             return

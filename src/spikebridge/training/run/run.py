@@ -27,7 +27,7 @@ from spikebridge.data.io.atomic import is_temporary, write_text
 from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training.run.config_io import from_plain, to_plain
+from spikebridge.training.run.config_io import from_plain, read_results, to_plain
 from spikebridge.training.run.environment import describe_environment, is_first_process
 from spikebridge.training.run.lock import LOCK_NAME, lock_folder
 from spikebridge.training.run.metrics import MetricsFile
@@ -268,7 +268,7 @@ class Run:
         Raises:
             DataError: there is none.
         """
-        first = next((child for path, child in self.children().items() if path.startswith(f"{network}/")), None)
+        first = next((child for path, child in self.children().items() if f"{path}/".startswith(f"{network}/")), None)
         if first is None:
             raise DataError(f"{self.path} holds no trained network {network!r}; resume its training (--resume)")
 
@@ -291,18 +291,26 @@ class Run:
         self._results = to_plain(dict(results), "results")
         self._write("results.json", self._results)
 
-    def results(self) -> dict[str, Any]:
+    def results(self, kind: Any = dict[str, Any], sizes: dict[str, int] | None = None) -> dict[str, Any]:
         """The results, from results.json; in a process that writes nothing, the results that it saved.
 
-        Raises:
-            DataError: the run is not finished, or the file is damaged.
-        """
-        if not self.writes and self._results is not None:
-            return self._results  # the first process may not have written its own yet
-        if not self.finished:
-            raise DataError(f"the run {self.path} has no results yet; resume it (--resume)")
+        Args:
+            kind: the typed dict that the recipe declares for them.
+            sizes: lengths of named axes, which runs that belong together share.
 
-        return _read_json(self.file("results.json"))
+        Raises:
+            DataError: the run is not finished, or the file is damaged or of another recipe.
+        """
+        file = self.file("results.json")
+        # the first process may not have written its own yet
+        plain = None if self.writes else self._results
+        if plain is None:
+            if not self.finished:
+                raise DataError(f"the run {self.path} has no results yet; resume it (--resume)")
+            plain = _read_json(file)
+
+        results: dict[str, Any] = read_results(kind, plain, file, sizes)
+        return results
 
     def save_environment(self, **more: Any) -> None:
         """Writes environment.json: versions, platform, git revision, and `more` (seed, device, ...)."""
@@ -359,9 +367,17 @@ def follow_rows(follower: Callable[[dict[str, Any]], None]) -> Iterator[None]:
 
 
 def train_children(
-    run: Run, networks: Iterable[str], seeds: Iterable[int], train: Callable[[str, int, Run], None]
+    run: Run,
+    networks: Iterable[str],
+    seeds: Iterable[int],
+    train: Callable[[str, int, Run], None],
+    kind: Any = dict[str, Any],
 ) -> dict[str, list[dict[str, Any]]]:
-    """The results of each network, one for each seed; `train(network, seed, child)` makes those that are missing."""
+    """The results of each network, one for each seed; `train(network, seed, child)` makes those that are missing.
+
+    `kind` is the typed dict of one of them.
+    """
+    sizes: dict[str, int] = {}
     names = tuple(networks)
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
 
@@ -371,7 +387,7 @@ def train_children(
             child = run.child(f"{name}/seed-{seed}")
             if not child.finished:
                 train(name, seed, child)
-            results[name].append(child.results())
+            results[name].append(child.results(kind, sizes))
 
     return results
 

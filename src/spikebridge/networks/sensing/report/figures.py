@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -39,8 +39,11 @@ from spikebridge.networks.sensing.report.animation import (
     tracking_picture,
 )
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.training.run.config_io import read_results
 from spikebridge.training.run.run import Run
 
+_Rate = TypedDict("_Rate", {"frames a second": float})
+_Figures = TypedDict("_Figures", {"by frame rate": list[_Rate], "by speed": list[dict[str, Any]]})
 _log = logging.getLogger(__name__)
 
 _KEEP_EVERY = (1, 2, 4, 8)
@@ -63,7 +66,7 @@ def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[Record
     path = run.file("figures.json")
     results = run.file("results.json")
     if path.exists() and results.exists() and path.stat().st_mtime >= results.stat().st_mtime:
-        kept: dict[str, Any] = read_json(path, "figures of a run")
+        kept: dict[str, Any] = read_results(_Figures, read_json(path, "figures of a run"), path)
         return kept
 
     enough = sum(len(part.frames) for part in parts) >= _MIN_FRAMES

@@ -1,14 +1,16 @@
 """The page of the sensing recipe: results, error by bin, frame rate and speed, an animation, cost, and the networks."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from torch import Tensor
 
 from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.plots.figures import accuracy_lines, draw_network, to_svg
 from spikebridge.analysis.report import Picture, Section, Table, write_report
+from spikebridge.data.io.records import is_plain_number
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.sensing.data import RecordingPart
 from spikebridge.networks.sensing.report.animation import animation_svg
@@ -16,6 +18,17 @@ from spikebridge.networks.sensing.report.figures import cost_rows, figures, movi
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.run import Run
 
+_Row = TypedDict("_Row", {"tracker": str, "distance px": float, "of constant velocity": float})
+
+
+class _ByBin(TypedDict):
+    tracker: str
+
+
+_Results = TypedDict(
+    "_Results",
+    {"recording": str, "trackers": Annotated[list[_Row], "rows"], "distance by bin": Annotated[list[_ByBin], "_"]},
+)
 # names of what has time constants, by the beginning of the path of the parameter
 _OWNERS = {"parts.where": "membranes of the SNN", "units": "hybrid unit"}
 _DISTANCE = "mean distance [px]"
@@ -56,7 +69,7 @@ def write(
     The weights of the first seed are loaded into the `networks`; `command` makes the same run again, `tracker` is the
     first network with its weights, `scored` the parts that it was scored on, and `inputs` one frame and some bins.
     """
-    results = run.results()
+    results = run.results(_Results)
     for name, network in networks.items():
         run.first_child(name).load_weights(network)
 
@@ -104,7 +117,7 @@ def _frame_rates(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
         return []
 
     names = [name for name in rows[0] if name not in ("frames a second", "starts")]
-    lines = {_readable(name): [row[name] for row in rows] for name in names}
+    lines = {_readable(name): [_number(row.get(name)) for row in rows] for name in names}
     rates = [row["frames a second"] for row in rows]
     figure = accuracy_lines(rates, lines, "frames a second", _DISTANCE)
     # rates double from one place to the next
@@ -118,9 +131,11 @@ def _frame_rates(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
 
 
 def _by_bin(rows: Sequence[Mapping[str, Any]]) -> Picture:
-    lines = {row["tracker"]: [value for name, value in row.items() if name != "tracker"] for row in rows}
-    bins = [int(name) for name in rows[0] if name != "tracker"]
-    return Picture(to_svg(accuracy_lines(bins, lines, "bins since the frame", _DISTANCE), "Error by bin"))
+    bins = [name for name in rows[0] if name.isdecimal()]
+    lines = {row["tracker"]: [_number(row.get(name)) for name in bins] for row in rows}
+    return Picture(
+        to_svg(accuracy_lines([int(name) for name in bins], lines, "bins since the frame", _DISTANCE), "Error by bin")
+    )
 
 
 def _speeds(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
@@ -147,20 +162,29 @@ def _ablation(rows: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> lis
         return []
 
     figures_of = {row["tracker"]: row for row in rows}
+    networks = [name for name in networks if name in figures_of]
+    if not networks:
+        return []
+
     first = networks[0]
     table = [
         {
             "network": name,
             "distance px": figures_of[name]["distance px"],
-            "sd": figures_of[name]["sd"],
+            "sd": figures_of[name].get("sd"),
             f"beyond {first}": round(figures_of[name]["distance px"] - figures_of[first]["distance px"], 3),
-            "shaken 2 px": figures_of[name]["shaken 2 px"],
-            "closed loop auc": figures_of[name]["closed loop auc"],
+            "shaken 2 px": figures_of[name].get("shaken 2 px"),
+            "closed loop auc": figures_of[name].get("closed loop auc"),
         }
         for name in networks
     ]
 
     return [Section("Ablation", "Equal training, equal seeds.", [Table(table, marked=[0])])]
+
+
+def _number(value: Any) -> float:
+    """A value of a line; NaN, a gap, where it is no number."""
+    return float(value) if is_plain_number(value) else math.nan
 
 
 def _readable(name: str) -> str:

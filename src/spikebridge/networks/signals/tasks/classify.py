@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spikebridge.data.signals.checks import check_series
 from spikebridge.data.signals.series import SensorSeries
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, DataError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals import report as report_page
 from spikebridge.networks.signals.config import Config
@@ -127,6 +127,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     sensor = _sensor(config, series)
     shape = _shape(config, sensor, series.num_classes)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
+    sizes: dict[str, int] = {}
 
     for fold in _folds(config, series, sensor):
         for seed in range(config.seed, config.seed + config.num_seeds):
@@ -144,7 +145,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 children[name].save_results({**results, **_stream_facts(series)})
 
             for name, child in children.items():
-                scores[name].append(child.results())
+                scores[name].append(child.results(report_page.Score, sizes))
 
     results = report_page.compare(scores)
     run.save_results(results)
@@ -195,7 +196,11 @@ def evaluate_file(run: Run, config: Config, series: SensorSeries) -> dict[str, A
     network = parameter_matched(name, _shape(config, sensor, num_classes))
     child = run.first_child(name)
     child.load_weights(network)
-    windows = sensor.windows(with_classes(series, child.results()["classes"]))
+    classes = child.results(report_page.Score).get("classes")
+    if classes is None:
+        raise DataError(f"{child.path} does not name its classes; train the network again with this version")
+
+    windows = sensor.windows(with_classes(series, classes))
     windows = windows.select(np.isin(windows.series, scored_series(series)))
     answers = logits_of(network, sensor, windows)[-1].argmax(-1).numpy()
 
