@@ -267,8 +267,8 @@ def test_a_stage_whose_settings_and_numbers_are_missing_is_refused_or_needs_none
     ("weight", "words"),
     [
         (None, "link 'first_to_second' is damaged: it lacks 'weight'"),
-        (np.ones((2, 5), np.float32), "link 'first_to_second' does not fit its numbers"),
-        (np.ones((), np.float32), "link 'first_to_second' does not fit its numbers"),
+        (np.ones((2, 5), np.float32), "link 'first_to_second' cannot run, a number or an input does not fit"),
+        (np.ones((), np.float32), "link 'first_to_second' cannot run, a number or an input does not fit"),
         (np.full((2, 4), np.nan, np.float32), "'weight' that are not finite"),
     ],
 )
@@ -324,7 +324,7 @@ def test_a_link_out_of_the_folder_is_refused(copied: Copied, tmp_path: Path) -> 
     file.unlink()
     file.symlink_to(tmp_path / "elsewhere.nir")
 
-    with pytest.raises(DataError, match="leads out of the bundle"):
+    with pytest.raises(DataError, match="first.nir leads out of"):
         Bundle.open(path)
 
 

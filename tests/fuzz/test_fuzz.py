@@ -203,6 +203,22 @@ def test_a_file_can_be_made_again(tmp_path: Path) -> None:
     assert len({*files}) > 15
 
 
+def test_every_suffix_that_is_read_has_a_specimen() -> None:
+    from spikebridge.data.events.files import EVENT_FORMATS
+    from spikebridge.data.io.images import SUFFIXES
+    from spikebridge.data.signals.files import SERIES_FORMATS
+    from spikebridge.networks.reasoning.data.clevrer_scenes import _SUFFIXES
+    from spikebridge.networks.reasoning.simulation.files import VIDEO_SUFFIXES
+
+    files = {Path(one.file).suffix for one in FORMATS.values()}
+    same = {".hdf5": ".h5", ".jpeg": ".jpg", ".tiff": ".tif", ".pkl": ".p", ".pickle": ".p"}
+    wanted = {
+        same.get(suffix, suffix) for suffix in (*EVENT_FORMATS, *SUFFIXES, *SERIES_FORMATS, *_SUFFIXES, *VIDEO_SUFFIXES)
+    }
+
+    assert wanted <= files
+
+
 # modules that open files for others, for a caller that has a specimen, or of which the user is the author
 NO_SPECIMEN = {
     "spikebridge.data.images.photographs": "pictures that come with a package",

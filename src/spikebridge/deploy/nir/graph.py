@@ -4,7 +4,6 @@ Edges that come together add up. Graphs inside graphs are flattened. In a loop a
 later, as in `Recurrent`. Shapes are checked from the input to the output.
 """
 
-import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -140,26 +139,19 @@ def _ends(nodes: Mapping[str, Any], edges: list[tuple[str, str]]) -> tuple[str, 
 def _in_order(entry: str, quantities: Mapping[str, Quantities], edges: Sequence[tuple[str, str]]) -> list[NirNode]:
     """Nodes along the edges; in a loop, the signal that comes back is read one tick late."""
     sources: dict[str, list[str]] = {name: [] for name in quantities}
-    targets: dict[str, list[str]] = {name: [] for name in (entry, *quantities)}
     for a, b in edges:
-        if a not in targets or b == entry:
+        if (a != entry and a not in quantities) or b == entry:
             raise DataError(f"the NIR graph has an edge {a!r} -> {b!r}, from its output or to its input")
         if b in sources:
             sources[b].append(a)
-            targets[a].append(b)
 
     order: list[NirNode] = []
     done = {entry}
-    unplaced = {name: set(before) - done for name, before in sources.items()}
-    places = {name: place for place, name in enumerate(quantities)}
-    # those whose sources are all placed, the first of the file first
-    ready = [(place, name) for name, place in places.items() if sources[name] and not unplaced[name]]
 
     def place(name: str, waiting: frozenset[str]) -> None:
-        if len(waiting) > _MAX_LOOP:
-            raise DataError(f"the NIR graph has a loop of more than {_MAX_LOOP} nodes without a neuron")
-        if not sources[name]:
-            raise DataError(f"nothing in the NIR graph leads to {name!r}")
+        if len(waiting) > _MAX_LOOP or not sources[name]:
+            why = f"leads to {name!r}" if not sources[name] else f"breaks a loop of {_MAX_LOOP} nodes with a neuron"
+            raise DataError(f"nothing in the NIR graph {why}")
 
         late = []
         for source in sources[name]:
@@ -175,27 +167,15 @@ def _in_order(entry: str, quantities: Mapping[str, Quantities], edges: Sequence[
         order.append(NirNode(name, *quantities[name], sources=prompt, delayed=tuple(late)))
         done.add(name)
 
-        for target in targets[name]:
-            unplaced[target].discard(name)
-            if not unplaced[target]:
-                heapq.heappush(ready, (places[target], target))
-
-    while len(order) < len(quantities):
-        name = heapq.heappop(ready)[1] if ready else _in_loop(sources, done)
-        if name not in done:
-            place(name, frozenset((name,)))
+    while remaining := [name for name in quantities if name not in done]:
+        ready = [name for name in remaining if sources[name] and done.issuperset(sources[name])]
+        # in a loop no node is ready; one that some input reaches comes first
+        candidates = ready or [name for name in remaining if not done.isdisjoint(sources[name])]
+        if not candidates:
+            raise DataError(f"nothing in the NIR graph leads to {', '.join(map(repr, remaining)):.200}")
+        place(candidates[0], frozenset(candidates[:1]))
 
     return order
-
-
-def _in_loop(sources: Mapping[str, Sequence[str]], done: set[str]) -> str:
-    """A node of a loop that some input reaches: none is ready there."""
-    for name, before in sources.items():
-        if name not in done and not done.isdisjoint(before):
-            return name
-
-    remaining = ", ".join(repr(name) for name in sources if name not in done)
-    raise DataError(f"nothing in the NIR graph leads to {remaining:.200}")
 
 
 def _check_shapes(graph: NirGraph) -> dict[str, Shape]:

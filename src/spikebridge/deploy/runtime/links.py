@@ -1,6 +1,7 @@
 """Links in numpy: a value waits until its tick, then it is read sampled or held. No torch is needed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -19,15 +20,20 @@ from spikebridge.errors import DataError, SpikebridgeError
 
 Values: TypeAlias = NDArray[Any]
 # what numpy raises where the numbers of a file do not fit each other
-FAULTS = (KeyError, ValueError, IndexError, TypeError, AttributeError, ArithmeticError)
+_FAULTS = (ValueError, IndexError, TypeError, AttributeError, ArithmeticError)
 
 
-def misfit(who: str, error: Exception) -> DataError:
-    """The error of a file in place of numpy's."""
-    if isinstance(error, KeyError):
-        return DataError(f"{who} is damaged: it lacks {error}")
-
-    return DataError(f"{who} does not fit its numbers or its input: {error}")
+@contextmanager
+def fitting(who: str, what: str = "a number or an input") -> Iterator[None]:
+    """Raises one line in place of numpy's error where numbers of a file lack or do not fit each other."""
+    try:
+        yield
+    except SpikebridgeError:
+        raise
+    except KeyError as missing:
+        raise DataError(f"{who} is damaged: it lacks {missing}") from missing
+    except _FAULTS as error:
+        raise DataError(f"{who} cannot run, {what} does not fit: {error}") from error
 
 
 class LinkRunnerState(NamedTuple):
@@ -89,12 +95,8 @@ class LinkRunner:
 
         # flags count as numbers in a unit
         x = x.astype(np.float32) if x.dtype == np.bool_ else x
-        try:
+        with fitting(f"link {self.link.name!r}"):
             values, unit = self.unit.push(x, state.unit, starts, state.context)
-        except SpikebridgeError:
-            raise
-        except FAULTS as error:
-            raise misfit(f"link {self.link.name!r}", error) from error
 
         return values, state._replace(unit=unit)
 
@@ -162,12 +164,8 @@ def open_link(
     starts_with_value = link.kind == "transmission" and (link.held or link.delay > 0)
     initial = _initial_value(link, numbers)
     if unit is None:
-        try:
+        with fitting(f"link {link.name!r}"):
             unit = _unit(bundle, link, numbers, forms, open_session or OnnxSession)
-        except SpikebridgeError:
-            raise
-        except FAULTS as error:
-            raise misfit(f"link {link.name!r}", error) from error
 
     return LinkRunner(
         link,

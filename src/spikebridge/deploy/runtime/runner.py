@@ -17,18 +17,9 @@ from numpy.typing import NDArray
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import InputRecord
 from spikebridge.deploy.onnx.session import OpenSession
-from spikebridge.deploy.runtime.links import FAULTS, LinkRunner, LinkRunnerState, Unit, misfit, open_link
+from spikebridge.deploy.runtime.links import LinkRunner, LinkRunnerState, Unit, fitting, open_link
 from spikebridge.deploy.runtime.parts import PartRunner, open_part
-from spikebridge.errors import (
-    ConfigError,
-    DataError,
-    ShapeError,
-    SpikebridgeError,
-    check_named,
-    did_you_mean,
-    in_words,
-    is_integer,
-)
+from spikebridge.errors import ConfigError, DataError, ShapeError, check_named, did_you_mean, in_words, is_integer
 
 Values: TypeAlias = NDArray[Any]
 SignalHook: TypeAlias = Callable[[str, str, int, Values], Values]  # kind, name, tick, value: the value used instead
@@ -223,12 +214,8 @@ class TickRunner:
         if not fires:
             return None, state
 
-        try:
+        with fitting(f"part {part!r}"):
             y, state = self.parts[part].step(reads, effects, state)
-        except SpikebridgeError:
-            raise
-        except FAULTS as error:
-            raise misfit(f"part {part!r}", error) from error
 
         return self.check_output(part, y), state
 
