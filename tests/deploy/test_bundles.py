@@ -324,7 +324,7 @@ def test_a_link_out_of_the_folder_is_refused(copied: Copied, tmp_path: Path) -> 
     file.unlink()
     file.symlink_to(tmp_path / "elsewhere.nir")
 
-    with pytest.raises(DataError, match="first.nir leads out of"):
+    with pytest.raises(DataError, match=r"first\.nir leads out of"):
         Bundle.open(path)
 
 

@@ -488,9 +488,11 @@ def _read_run(folder: Path) -> object:
     from spikebridge.training.run.run import Run
 
     run = Run.open(folder / "run")
-    run.load_weights(nn.Linear(3, 2))
+    network = nn.Linear(3, 2)
+    run.load_weights(network)
 
     return [
+        network.state_dict(),
         *(run.config_as(recipe.Config), run.metrics.rows(), run.results(), run.environment(), run.children()),
         load_checkpoint(run.checkpoint),
     ]
