@@ -59,7 +59,7 @@ COMMAND_SECONDS = 180
 MEMORY = 2**31  # bytes of address space beyond those of the process that reads
 MAX_MEMORY = 2**30  # bytes of memory beyond those of the process that reads
 MAX_REFUSED = (10, 200e6)  # bytes a byte of a refused file, and for any file
-LIBRARIES = ("numpy", "pillow", "torch", "safetensors", "h5py", "nir", "onnx", "onnxruntime", "aedat", "faery", "av")
+LIBRARIES = ("numpy", "pillow", "torch", "safetensors")  # that decide on many formats
 COMMAND_MEMORY = 8 * 2**30  # address space of the command, most of it of PyTorch's libraries
 
 
@@ -338,11 +338,9 @@ def run_format(name: str, seed: int, numbers: range, num_commands: int, kept: Pa
 def installation() -> dict[str, str]:
     """What decides on the bytes of specimens and on what libraries accept."""
     found = {"python": ".".join(map(str, sys.version_info[:2])), "zlib": zlib.ZLIB_RUNTIME_VERSION}
-    for library in LIBRARIES:
-        try:
+    for library in (*LIBRARIES, *sorted({library for one in FORMATS.values() for library in one.needs})):
+        with contextlib.suppress(PackageNotFoundError):
             found[library] = version(library)
-        except PackageNotFoundError:
-            found[library] = "none"
 
     return found
 
@@ -352,9 +350,13 @@ def entered() -> dict[str, Any]:
     return dict(json.loads(NUMBERS.read_text()))
 
 
-def is_comparable() -> bool:
-    """True if the numbers were entered with the libraries that are installed."""
-    return bool(entered()["made with"] == installation())
+def is_comparable(name: str) -> bool:
+    """True if the numbers were entered with the libraries that are installed and that decide on a format."""
+    made_with = entered()["made with"]
+    here = installation()
+    return all(
+        made_with.get(library) == here.get(library) for library in ("python", "zlib", *LIBRARIES, *FORMATS[name].needs)
+    )
 
 
 def compare(name: str, seed: int, num_files: int, row: Row) -> list[str]:
@@ -379,7 +381,8 @@ def compare(name: str, seed: int, num_files: int, row: Row) -> list[str]:
 def enter(name: str, seed: int, num_files: int, row: Row) -> None:
     """Enters the numbers of a format."""
     numbers = entered() if NUMBERS.exists() else {"read": {}, "accepted": {}}
-    numbers["made with"] = installation()
+    # an optional package may be missing here
+    numbers["made with"] = numbers.get("made with", {}) | installation()
     numbers["read"][name] = row.read
     numbers["accepted"].setdefault(_key(seed, num_files), {})[name] = row.counts.get("accepted", 0)
     order = {"made with": numbers["made with"], "read": _sorted(numbers["read"])}
@@ -433,9 +436,10 @@ def main() -> int:
         if results["files"] != given.files:
             raise SystemExit(f"{RESULTS} has {results['files']} files a format, not {given.files}")
 
-    compares = given.first == 0 and not given.enter and NUMBERS.exists() and is_comparable()
-    if not compares and not given.enter:
-        print(f"not compared with {NUMBERS.name}, which was made with other libraries or files")
+    compares = given.first == 0 and not given.enter and NUMBERS.exists()
+    others = [name for name in given.formats if compares and not is_comparable(name)]
+    if others:
+        print(f"not compared with {NUMBERS.name}, which was made with other libraries: {', '.join(others)}")
 
     num_faults = 0
     for seed in given.seeds:
@@ -451,7 +455,7 @@ def main() -> int:
                 row = done.result()
                 if given.enter:
                     enter(name, seed, given.files, row)
-                if compares:
+                if compares and name not in others:
                     row.faults.extend(compare(name, seed, given.files, row))
 
                 counts = ", ".join(f"{key} {value}" for key, value in row.counts.items())
