@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper
 from safetensors.numpy import save
 from small_networks import DT, edited, small_inputs, small_network, spiking_network
 from torch import Tensor, nn
@@ -315,6 +316,17 @@ def test_damaged_files_are_refused(copied: Copied) -> None:
     (path / "manifest.json").write_text("{" * 100_000)
     with pytest.raises(DataError, match=r"manifest\.json is damaged"):
         Bundle.open(path)
+
+
+def test_an_onnx_file_whose_names_are_no_text_is_refused() -> None:
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch"]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "part", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    content = model.SerializeToString()
+    assert OnnxSession(content, "a.onnx").inputs == ["x"]
+
+    with pytest.raises(DataError, match=r"a\.onnx cannot be loaded"):
+        OnnxSession(content.replace(b"batch", b"bat\xffh"), "a.onnx")
 
 
 def test_a_link_out_of_the_folder_is_refused(copied: Copied, tmp_path: Path) -> None:

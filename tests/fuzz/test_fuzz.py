@@ -23,7 +23,7 @@ from spikebridge.errors import DataError
 
 pytestmark = pytest.mark.untyped
 
-NUM_FILES = 50
+NUM_FILES = 20
 SEED = 24
 COMMANDS = ("scenes, JSON lines", "recording, meta.json", "run, config.json", "inputs of a bundle")
 
@@ -243,7 +243,8 @@ def test_every_module_that_opens_files_has_a_specimen(tmp_path: Path, monkeypatc
         check(*arguments)
 
     monkeypatch.setattr(safe_open, "_check_kind", watch)
-    for number, one in enumerate(FORMATS.values()):
+    # formats of one folder differ in the file that is damaged
+    for number, one in enumerate({(one.write, one.read): one for one in FORMATS.values()}.values()):
         if one.is_installed:
             specimen(one, tmp_path / f"{number}")
 
