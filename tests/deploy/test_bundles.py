@@ -174,9 +174,10 @@ def test_recordings_go_from_file_to_file(spiking: Bundle, tmp_path: Path) -> Non
     with pytest.raises(DataError, match="damaged"):
         read_arrays(tmp_path / "cut.npz")
 
-    write_arrays(tmp_path / "none.npz", {"events": np.ones((0, 1, 3), np.float32)})
-    with pytest.raises(DataError, match="has no samples"):
-        run_bundle(spiking, tmp_path / "none.npz")
+    for shape in ((0, 1, 3), (4, 0, 3)):
+        write_arrays(tmp_path / "none.npz", {"events": np.ones(shape, np.float32)})
+        with pytest.raises(DataError, match=r"has no samples; expected arrays \(T, B, ...\) with T and B of 1 or more"):
+            run_bundle(spiking, tmp_path / "none.npz")
 
 
 @pytest.mark.parametrize(("name", "words"), [("x.txt", "should end in"), ("missing/x.npz", "there is no folder")])

@@ -10,7 +10,6 @@ import hashlib
 import importlib.util
 import io
 import json
-import pickle
 import random
 import struct
 from collections.abc import Callable, Sequence
@@ -368,7 +367,6 @@ _QUESTIONS: list[dict[str, Any]] = [
         "choices": [{"choice": "the cube", "program": "objects red filter_color unique", "answer": "correct"}],
     },
 ]
-_WHAT_IF = {"video": 7, "question": "Without the cube?", "removed": "redmetalcube", "collisions": []}
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -423,10 +421,6 @@ def _pictures(folder: Path) -> None:
     (folder / "video.pictures").mkdir()
     for number, picture in enumerate(_frames()):
         picture.save(folder / "video.pictures" / f"{number}.png")
-
-
-def _num_questions(file: Any) -> int:
-    return len(file.questions) + len(file.what_if_texts)
 
 
 def _mp4(folder: Path) -> None:
@@ -839,7 +833,6 @@ def _images() -> list[Format]:
 
 
 def _reasoning() -> list[Format]:
-    simulated = pickle.dumps(_SIMULATED, 4)
     return [
         Format(
             "scenes, JSON lines", "scenes.jsonl",
@@ -853,16 +846,9 @@ def _reasoning() -> list[Format]:
         Format("scenes, original", "3.json", lambda f: _write_json(f / "3.json", _ORIGINAL), _scenes, _JSON),
         Format("scenes, simulated", "3.json", lambda f: _write_json(f / "3.json", _SIMULATED), _scenes, _JSON),
         Format(
-            "scenes, pickle", "sim_3.p", lambda f: _put_bytes(f / "sim_3.p", simulated), _scenes, words=_ask("sim_3.p")
-        ),
-        Format(
-            "scenes, pickle of protocol 0", "sim_3.p", lambda f: _put_bytes(f / "sim_3.p", pickle.dumps(_SIMULATED, 0)),
-            _scenes, _TEXT,
-        ),
-        Format(
             "questions, JSON lines", "questions.jsonl",
-            lambda f: _write_lines(f / "questions.jsonl", [*_QUESTIONS, _WHAT_IF]), _questions, _JSON,
-            checks=(rows(_num_questions, header=0),),
+            lambda f: _write_lines(f / "questions.jsonl", _QUESTIONS), _questions, _JSON,
+            checks=(rows(len, header=0),),
         ),
         Format(
             "questions, original", "questions.json",
@@ -879,10 +865,6 @@ def _reasoning() -> list[Format]:
             "video, pictures", "video.pictures/1.png", _pictures, _video, parts=(png_header,), checks=(sealed,)
         ),
     ]  # fmt: skip
-
-
-def _put_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _runs() -> list[Format]:

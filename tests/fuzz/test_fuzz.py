@@ -211,7 +211,7 @@ def test_every_suffix_that_is_read_has_a_specimen() -> None:
     from spikebridge.networks.reasoning.simulation.files import VIDEO_SUFFIXES
 
     files = {Path(one.file).suffix for one in FORMATS.values()}
-    same = {".hdf5": ".h5", ".jpeg": ".jpg", ".tiff": ".tif", ".pkl": ".p", ".pickle": ".p"}
+    same = {".hdf5": ".h5", ".jpeg": ".jpg", ".tiff": ".tif"}
     wanted = {
         same.get(suffix, suffix) for suffix in (*EVENT_FORMATS, *SUFFIXES, *SERIES_FORMATS, *_SUFFIXES, *VIDEO_SUFFIXES)
     }
@@ -225,10 +225,9 @@ NO_SPECIMEN = {
     "spikebridge.recipes.load": "a recipe file is a program that the user starts",
     "spikebridge.training.callbacks.loggers": "one word, the id of a run",
     "spikebridge.pretrained.models": "cards of the networks that come with the package",
-    "spikebridge.networks.sensing.report.figures": "read by the report, whose figures are checked there",
     "spikebridge.deploy.quantization.lowering": "files that it has just written",
 }
-OPENERS = ("safe_open", "json_text", "json_stream", "npz", "hdf5", "images", "restricted_pickle")
+OPENERS = ("safe_open", "json_text", "json_stream", "npz", "hdf5", "images")
 
 
 def test_every_module_that_opens_files_has_a_specimen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +278,7 @@ READING = {
         "json_objects",
         "read_npz",
     ),
-    *("array_names", "npz_columns", "open_hdf5", "open_image", "read_grey", "read_restricted_pickle"),
+    *("array_names", "npz_columns", "open_hdf5", "open_image", "read_grey"),
 }
 
 

@@ -79,7 +79,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
         sweep = Sweep(Path("sweep"), RECIPE, {})
         sweep.begin()
-        sweep.ended.append({"cell": "lr=0.1"})
+        sweep.ended.append({"cell": "lr=0.1", "settings": {}, "seed": None, "state": "finished", "metrics": {}})
         shutil.copytree("run", "sweep/cells/lr=0.1")
         assert main(["export", "run", "--recipe", RECIPE, "--out", "bundle"]) == 0
         shutil.copytree("bundle", "plain")

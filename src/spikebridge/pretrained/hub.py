@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from spikebridge.data.io.atomic import atomic_folder, check_new, is_disk_full, write_text
 from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import read_json
+from spikebridge.data.io.records import is_plain_number
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle, digest_of, leads_out
 from spikebridge.errors import ConfigError, DataError, import_extra
 from spikebridge.pretrained.network import network_of_run
@@ -141,7 +142,9 @@ def _checked_names(folder: Path, where: str) -> list[str]:
 def _model_page(folder: Path, repository: str) -> str:
     """The model card of a run or bundle: data, licence, command, energy, figures."""
     record = _record(folder)
-    recipe = record.get("recipe", "unknown")
+    config = record.get("config")
+    environment = record.get("environment")
+    recipe = _field(record, "recipe", "unknown")
     figures = dict(_numbers(record.get("results")))
     energy = {key: value for key, value in figures.items() if "energy" in key.lower() or key.lower().endswith("nj")}
     kind = "bundle" if (folder / MANIFEST).is_file() else "run"
@@ -159,10 +162,10 @@ def _model_page(folder: Path, repository: str) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| data | {(record.get('config') or {}).get('dataset', 'see the recipe')} |",
+        f"| data | {_field(config, 'dataset', 'see the recipe')} |",
         f"| licence of the weights | {_licence(folder)} |",
         f"| command | `spikebridge train {recipe}` with `config.json` |",
-        f"| revision | {(record.get('environment') or {}).get('git_revision', 'unknown')} |",
+        f"| revision | {_field(environment, 'git_revision', 'unknown')} |",
         "",
     ]
     for title, values in (("Energy", energy), ("Figures", figures)):
@@ -186,10 +189,11 @@ def _record(folder: Path) -> dict[str, Any]:
 def _licence(folder: Path) -> str:
     file = inside(folder, "card.json")
     card: Any = read_json(file, "a model card") if file.is_file() else {}
-    if not isinstance(card, dict):
-        raise DataError(f"{file} is no model card: expected fields by name, but it is {card!r:.60}")
+    return _field(card, "weights_licence", "not stated: see the licence of the data")
 
-    return _cell(str(card.get("weights_licence", "not stated: see the licence of the data")))
+
+def _field(fields: Any, name: str, missing: str) -> str:
+    return _cell(str(fields.get(name, missing) if isinstance(fields, dict) else missing))
 
 
 def _numbers(node: Any, path: str = "") -> Iterator[tuple[str, float]]:
@@ -197,7 +201,7 @@ def _numbers(node: Any, path: str = "") -> Iterator[tuple[str, float]]:
     if isinstance(node, dict):
         for key, value in node.items():
             yield from _numbers(value, f"{path}{key} ")
-    elif isinstance(node, int | float) and not isinstance(node, bool):
+    elif is_plain_number(node):
         yield path.strip(), float(node)
 
 

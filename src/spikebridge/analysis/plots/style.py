@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from hashlib import sha256
 from html import escape
 from io import StringIO
+from typing import Any
 from urllib.parse import quote, unquote
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 PAGE_WIDTH = 9.0
 """Width of a figure that fills a page [inches]."""
@@ -71,8 +73,13 @@ def to_svg(figure: Figure, title: str = "") -> str:
     """A figure as an SVG element for HTML or a file; `title` is for readers who cannot see the picture."""
     figure.patch.set_facecolor("none")
     out = StringIO()
+    # a name with two dollar signs is no formula
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+
     # texts stay texts; without a date, and with one salt for all ids, equal figures are equal files
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "spikebridge"}):
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": "spikebridge", "text.parse_math": False}
+    with matplotlib.rc_context(style):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
 
     svg = out.getvalue()

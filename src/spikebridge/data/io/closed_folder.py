@@ -24,15 +24,12 @@ def inside(folder: Path, name: str | Path, root: Path | None = None) -> Path:
     """
     path = folder / name
     outer = folder if root is None else root
-
     try:
-        real_folder = Path(os.path.realpath(folder))
-        real = Path(os.path.realpath(path))
-        real_root = Path(os.path.realpath(outer))
+        real, real_folder, real_outer = (Path(os.path.realpath(one)) for one in (path, folder, outer))
     except ValueError as error:
         raise DataError(f"{str(path)!r}: this is no name of a file ({error})") from None
 
-    if not real.is_relative_to(real_root):
+    if not real.is_relative_to(real_outer):
         raise DataError(
             f"{path} leads out of {outer}, to {real}; a run, a sweep and a bundle hold their own files: put the file "
             "itself there, or remove the link"

@@ -70,6 +70,8 @@ def npz_columns(path: Path, keys: Iterable[str]) -> Iterator[dict[str, NDArray]]
 
 
 _NUMBERS = "biuf"
+_MAX_TEXT_BYTES = 2**26  # four bytes a character
+_LAST_CHARACTER = 0x10FFFF
 
 
 class _Header(NamedTuple):
@@ -102,12 +104,17 @@ def _member(archive: zipfile.ZipFile, key: str, path: Path, kinds: str = _NUMBER
     where = f"{path}, {key}"
     with _opened_member(archive, key, path) as member:
         header = _header(member, where, kinds)
-        if not fits(header.shape, header.dtype.itemsize):
+        is_text = header.dtype.kind == "U"
+        limit = _MAX_TEXT_BYTES if is_text else MAX_BYTES
+        if not fits(header.shape, header.dtype.itemsize) or prod(header.shape) * header.dtype.itemsize > limit:
             declared = f"{header.dtype} {header.shape}"
-            raise DataError(f"{where}: expected numbers in at most {MAX_BYTES} bytes, but it declares {declared}.")
+            kind = "texts" if is_text else "numbers"
+            raise DataError(f"{where}: expected {kind} in at most {limit} bytes, but it declares {declared}.")
 
         values = _values(member, header, prod(header.shape), where)
         _check_end(member, header, where)
+        if is_text and (values.view(values.dtype.byteorder + "u4") > _LAST_CHARACTER).any():
+            raise DataError(f"{where}: expected texts, but it has numbers that are no characters.")
 
     return values.reshape(header.shape, order="F" if header.fortran else "C")
 

@@ -30,20 +30,15 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits.model import VARIANTS
 from spikebridge.training.run.run import Run
 
-_COSTS = ("macs", "synops", "updates", "energy_nj", "tick_ms")
 
+class Score(TypedDict):
+    """Results of one network and seed."""
 
-class _Costs(TypedDict):
     macs: float
     synops: float
     updates: float
     energy_nj: float
     tick_ms: float
-
-
-class Score(_Costs):
-    """Results of one network and seed."""
-
     accuracy: float
     accuracy_by_window: Annotated[list[float], "windows"]
     confusions: Annotated[list[list[int]], "classes", "classes"]
@@ -202,7 +197,8 @@ def _inside(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor])
 
 
 def _drawn(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> Section:
-    pictures = [Picture(draw_network(network), f"{name}: {VARIANTS[name]}") for name, network in networks.items()]
+    captions = {name: f"{name}: {VARIANTS[name]}" if name in VARIANTS else name for name in networks}
+    pictures = [Picture(draw_network(network), captions[name]) for name, network in networks.items()]
     first = next(iter(networks.values()))
     summary = summarize(first, {name: inputs[name] for name in first.inputs})
     tables = [Table(summary.parts, summary.title), *([Table(summary.links, "Its links")] if summary.links else [])]
@@ -239,7 +235,7 @@ def compare(scores: _Scores) -> dict[str, Any]:
 
 def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     values = [100 * score["accuracy"] for score in seeds]
-    means = {key: fmean(score[key] for score in seeds) for key in _COSTS}
+    means = {key: fmean(score[key] for score in seeds) for key in ("macs", "synops", "updates", "energy_nj", "tick_ms")}
 
     return {
         "network": name,

@@ -11,6 +11,7 @@ from spikebridge.analysis.comparison import paired_difference
 from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.plots.figures import accuracy_lines, confusion_matrix, draw_network, heat_map, to_svg
 from spikebridge.analysis.report import Picture, Section, Table, write_report
+from spikebridge.errors import is_number
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.modulation.config import METHODS, Method
 from spikebridge.networks.modulation.evaluation.scores import Score
@@ -171,8 +172,8 @@ def _row(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "transfer": _mean(seed["transfer"] for seed in seeds),
         "FWT": _mean(seed["fwt"] for seed in seeds),
         "BWT": _mean(seed["bwt"] for seed in seeds),
-        "unseen": _mean(seed["unseen"]["acc"] for seed in seeds),
-        "opening": seeds[0]["opening"][0]["mean"] if "opening" in seeds[0] else None,
+        "unseen": _mean(seed["unseen"].get("acc") for seed in seeds),
+        "opening": seeds[0]["opening"][0].get("mean") if "opening" in seeds[0] else None,
         "s a task": fmean(fmean(seed["seconds"]) for seed in seeds),
     }
 
@@ -203,5 +204,5 @@ def against(name: str, scores: _Scores) -> list[dict[str, Any]]:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    numbers = [value for value in values if value is not None]
+    numbers = [float(value) for value in values if is_number(value)]
     return fmean(numbers) if numbers else None

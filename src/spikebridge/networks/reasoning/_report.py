@@ -6,18 +6,13 @@ from typing import Annotated, Any, TypedDict
 
 from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.report import Section, Table, write_report
-from spikebridge.networks.reasoning.training.trained_units import UnitSettings
+from spikebridge.networks.reasoning.training.trained_units import UnitSettings, seeds_of
 from spikebridge.training.run.run import Run
 
 _Row = TypedDict("_Row", {"from": str, "per option %": float})
 
 
-class _Parts(TypedDict, total=False):
-    detector: dict[str, Any]
-    parser: dict[str, Any]
-
-
-class _Collisions(_Parts):
+class _Results(TypedDict):
     questions: str
     collisions: Annotated[list[_Row], "sources"]
     units: list[dict[str, Any]]
@@ -35,23 +30,18 @@ _METHOD = (
 
 def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
     """Writes report.html into a finished run; the command reproduces it."""
-    results = run.results(_Parts)
-    sections = []
-
-    if "collisions" in results:
-        results = run.results(_Collisions)
-        by_source = Table(results["collisions"], f"{results['questions']}, by source of the collisions.")
-        thresholds = Table(_thresholds(run), "Options judged rightly at each threshold, on validation videos.")
-        units = Table(results["units"], "On validation videos; late is the share of frames off by more than 2.5.")
-        sections += [Section("Result", "", [by_source]), Section("The units", "", [units, thresholds])]
-
-    for part in ("detector", "parser"):
-        if part in results:
-            numbers = {name: value for name, value in results[part].items() if isinstance(value, int | float)}
-            sections.append(Section(f"The {part}", "", [Table([numbers])]))
-
-    sections.append(learning_curves({path: child.metrics.rows() for path, child in run.children().items()}))
-    sections.append(Section("How it was measured", _METHOD))
+    # a run of the last release may have trained other parts alone
+    seeds_of(run)
+    results = run.results(_Results)
+    by_source = Table(results["collisions"], f"{results['questions']}, by source of the collisions.")
+    thresholds = Table(_thresholds(run), "Options judged rightly at each threshold, on validation videos.")
+    units = Table(results["units"], "On validation videos; late is the share of frames off by more than 2.5.")
+    sections = [
+        Section("Result", "", [by_source]),
+        Section("The units", "", [units, thresholds]),
+        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
+        Section("How it was measured", _METHOD),
+    ]
     facts = {name: config[name] for name in ("scenes", "num_validation", "num_features", "epochs", "jitter")}
     facts |= run.versions()
 
@@ -60,9 +50,6 @@ def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
 
 def _lead(results: Mapping[str, Any]) -> str:
     """The main result in one sentence."""
-    if "collisions" not in results:
-        return ""
-
     share = {row["from"]: row["per option %"] for row in results["collisions"]}
     if not {"learned", "baked"} <= share.keys():
         return ""

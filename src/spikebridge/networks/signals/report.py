@@ -17,14 +17,11 @@ from spikebridge.training.run.config_io import read_results
 from spikebridge.training.run.run import Run
 
 
-class _Operations(TypedDict):
-    macs_per_second: float
-    synops_per_second: float
-
-
-class Score(_Operations):
+class Score(TypedDict):
     """Results of one network, fold and seed."""
 
+    macs_per_second: float
+    synops_per_second: float
     per_group: Annotated[dict[str, float], "_"]
     accuracy_by_answer: Annotated[list[float], "answers"]
     confusion: Annotated[list[list[int]], "classes", "classes"]

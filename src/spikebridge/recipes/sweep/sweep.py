@@ -30,7 +30,7 @@ from spikebridge.recipes.sweep.executors import Workers, local_workers, train_ce
 from spikebridge.recipes.sweep.grid import Cell, with_values
 from spikebridge.recipes.sweep.study import Study
 from spikebridge.recipes.sweep.table import CellResult, Objective, first_objective, result_of, summarize_cells
-from spikebridge.training.run.config_io import to_plain
+from spikebridge.training.run.config_io import read_results, to_plain
 from spikebridge.training.run.lock import lock_folder
 from spikebridge.training.run.metrics import MetricsFile
 from spikebridge.training.run.run import Run
@@ -93,7 +93,7 @@ class Sweep:
 
     def run_grid(self, cells: Sequence[Cell], workers: AbstractContextManager[Workers], retry: int) -> None:
         """Trains the cells that are not finished."""
-        rows = {str(row.get("cell")): row for row in self.ended.rows()}
+        ended = {row.name: row for row in self._ended_cells()}
         missing = []
 
         for cell in cells:
@@ -103,9 +103,9 @@ class Sweep:
                 continue
 
             # a row may be missing where the disk was full
-            row = {"seconds": 0.0, "cpu_seconds": 0.0} | rows.get(cell.name, {})
             finished = result_of(cell, Run.open(folder, self.folder).results())
-            self.results[cell.name] = replace(finished, seconds=row["seconds"], cpu_seconds=row["cpu_seconds"])
+            row = ended.get(cell.name, finished)
+            self.results[cell.name] = replace(finished, seconds=row.seconds, cpu_seconds=row.cpu_seconds)
 
         if len(missing) < len(cells):
             self.progress(f"{len(cells) - len(missing)} of {len(cells)} cells are finished already")
@@ -120,13 +120,7 @@ class Sweep:
         self, study: Study, cells: Iterator[Cell], number: int, workers: AbstractContextManager[Workers], retry: int
     ) -> None:
         """Trains the trials of a search, which the study draws one after the other, up to a number of them."""
-        for row in self.ended.rows():
-            try:
-                result = CellResult(row.pop("cell"), **row)
-            except (KeyError, TypeError) as error:
-                raise DataError(f"{self.ended.path} is damaged: {error}") from None
-            self.results[result.name] = result
-
+        self.results |= {row.name: row for row in self._ended_cells()}
         with workers as started:
             for cell, result in train_cells(started, map(self._order, cells), retry):
                 study.tell(cell, result)
@@ -157,6 +151,10 @@ class Sweep:
         write_sweep_report(self.folder, self.recipe, objective, table, cells, command)
 
         return results
+
+    def _ended_cells(self) -> Iterator[CellResult]:
+        for row in self.ended.rows():
+            yield read_results(CellResult, {"name": row.pop("cell", None), **row}, self.ended.path)
 
     def _cell_folder(self, cell: Cell) -> Path:
         return inside(self.folder, f"cells/{cell.name}")
@@ -227,7 +225,7 @@ def train_all(
         for name, config in configs.items():
             # the name does not say the settings, so a finished cell is compared
             if inside(folder, f"cells/{name}/results.json").is_file():
-                Run.create(folder / "cells" / name, recipe_id(recipe), config, resume=True, root=folder)
+                Run.create(folder / "cells" / name, recipe_id(recipe), config, resume=True)
 
         sweep.run_grid(cells, local_workers(workers, recipe), retry)
 

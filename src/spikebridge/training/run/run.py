@@ -93,14 +93,7 @@ class Run:
 
     @classmethod
     def create(
-        cls,
-        path: Path | str,
-        recipe: str,
-        config: Any,
-        *,
-        resume: bool = False,
-        recipe_digest: str | None = None,
-        root: Path | None = None,
+        cls, path: Path | str, recipe: str, config: Any, *, resume: bool = False, recipe_digest: str | None = None
     ) -> "Run":
         """Starts a run in a new or empty folder, or resumes the run in it.
 
@@ -110,7 +103,6 @@ class Run:
             config: its settings, a dataclass.
             resume: resume the run if it exists, start it if not (so a job can always be launched with it).
             recipe_digest: SHA-256 of the recipe file, if it is not one of the package.
-            root: the folder around it that no link may leave; its own by default.
 
         Raises:
             ConfigError: the folder holds a run and resume is not set, a run of another recipe, version or config, or
@@ -119,7 +111,7 @@ class Run:
         """
         path = Path(path)
         plain = to_plain(config)
-        run = cls(path, recipe, plain, resumed=resume, recipe_digest=recipe_digest, root=root)
+        run = cls(path, recipe, plain, resumed=resume, recipe_digest=recipe_digest)
         if not run.writes:
             return run
 
@@ -131,7 +123,7 @@ class Run:
         if not resume:
             raise ConfigError(f"{path} holds a run already: resume it (--resume) or take another folder (--out)")
 
-        run = cls.open(path, root)
+        run = cls.open(path)
         if run.recipe != recipe:
             raise ConfigError(
                 f"{path} is a run of the recipe {run.recipe!r}, not of {recipe!r}; take another folder (--out)"
@@ -238,15 +230,10 @@ class Run:
         if not folders or Path(name).is_absolute() or ".." in folders:
             raise ConfigError(f"a run inside a run needs a name like 'hybrid/seed-0', but got {name!r}")
 
+        path = self.path / "runs" / name
         self.file(f"runs/{name}")
-        inner = Run.create(
-            self.path / "runs" / name,
-            self.recipe,
-            self.config,
-            resume=self.resumed,
-            recipe_digest=self.recipe_digest,
-            root=self.root,
-        )
+        inner = Run.create(path, self.recipe, self.config, resume=self.resumed, recipe_digest=self.recipe_digest)
+        inner.root = self.root
         inner.loggers = self.loggers
 
         return inner

@@ -27,41 +27,26 @@ class _Accuracy(TypedDict):
 _Picture = TypedDict("_Picture", {"1": _Accuracy})
 
 
-class _Unseen(TypedDict):
-    acc: float | None
-
-
-class _Opening(TypedDict):
-    mean: float
-
-
-class _Change(TypedDict):
-    bwt: float | None
-    fwt: float | None
-    transfer: float | None
-
-
 _Named = TypedDict("_Named", {"task confusions": Annotated[list[list[float]], "tasks", "tasks"]}, total=False)
-_Modes = TypedDict(
-    "_Modes",
-    {"inferred": _Picture, "by input": _Picture, "nearest gate": _Picture, "two nearest": float | None},
-    total=False,
-)
+_Modes = TypedDict("_Modes", {"inferred": _Picture, "by input": _Picture, "nearest gate": _Picture}, total=False)
 
 
-class Score(_Change, _Named):
+class Score(_Named):
     """Results of one method and seed."""
 
     seed: int
     acc: float
+    bwt: float | None
+    fwt: float | None
+    transfer: float | None
     forgetting: float | None
     just_learnt: float | None
-    unseen: _Unseen
+    unseen: dict[str, float | None]
     after: Annotated[list[float], "tasks"]
     seconds: Annotated[list[float], "_"]
     memory: dict[str, Any]
     modes: _Modes
-    opening: NotRequired[Annotated[list[_Opening], "layers"]]
+    opening: NotRequired[Annotated[list[dict[str, float]], "layers"]]
     confusions: NotRequired[Annotated[list[list[float]], "classes", "classes"]]
 
 

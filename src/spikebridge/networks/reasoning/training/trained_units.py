@@ -25,11 +25,10 @@ class _TriedByKind(TypedDict):
 
 
 class UnitSettings(TypedDict):
+    """The thresholds of a seed's units, and the shares of right options at each threshold."""
+
     thresholds: _Thresholds
     tried: _TriedByKind
-
-
-"""The thresholds of a seed's units, and the shares of right options at each threshold."""
 
 
 class _Limits(TypedDict):
@@ -41,7 +40,7 @@ def seeds_of(run: Run) -> list[int]:
     """The seeds of the trained units of a run; raises `ConfigError` for a run without trained units."""
     names = [name for name, child in run.children().items() if _UNITS.fullmatch(name) and child.finished]
     if not names:
-        raise ConfigError(f"{run.path} has no trained collision unit; train it with --parts collisions")
+        raise ConfigError(f"{run.path} has no trained collision unit; train one with spikebridge train reasoning")
 
     return sorted(int(name.rpartition("-")[2]) for name in names)
 

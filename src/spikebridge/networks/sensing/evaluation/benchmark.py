@@ -8,9 +8,7 @@ from typing import Annotated, Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
-from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
 from spikebridge.networks.sensing.data import RecordingPart
 from spikebridge.networks.sensing.evaluation.metrics import target_speed
 from spikebridge.networks.sensing.evaluation.protocols import DECLARED, interframe, one_pass_evaluation, streaming
@@ -28,14 +26,11 @@ class _ClosedLoop(TypedDict):
     mean_distance_px: float
 
 
-class _Shaken(TypedDict):
-    shaken_1px: float
-    shaken_2px: float
-
-
-class Score(_ClosedLoop, _Shaken):
+class Score(_ClosedLoop):
     """Figures of one network and seed."""
 
+    shaken_1px: float
+    shaken_2px: float
     precision_3px: float
     precision_5px: float
     per_bin: Annotated[list[_Bin], "bins"]
@@ -73,7 +68,7 @@ def streaming_declared(part: RecordingPart, tracker: Tracker, latency: str) -> T
     if isinstance(tracker, SensingTracker):
         tracker = tracker.with_options(synchronous=True)
 
-    reads_events = not isinstance(tracker, FrameTracker | OpenCVTracker)
+    reads_events = getattr(tracker, "reads_events", True)
     return streaming(part.recording, tracker, part.frames, DECLARED[latency].of(reads_events))
 
 

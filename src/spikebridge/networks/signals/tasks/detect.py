@@ -55,18 +55,12 @@ class _Detection(TypedDict):
 
 
 class _Score(TypedDict):
-    beats: int
-    parameters: int
     energy_uj_per_second: float
     detections: Annotated[list[_Detection], "rows"]
 
 
-class _Row(TypedDict):
-    errors: str
-
-
 class _Results(TypedDict):
-    detectors: Annotated[list[_Row], "detectors"]
+    detectors: Annotated[list[dict[str, Any]], "detectors"]
     beats: int
 
 
@@ -250,8 +244,8 @@ def _compared(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     return {
         "detectors": rows,
-        "beats": scores[0]["beats"],
-        "parameters": scores[0]["parameters"],
+        "beats": scores[0].get("beats"),
+        "parameters": scores[0].get("parameters"),
         "uJ/s": round(fmean(score["energy_uj_per_second"] for score in scores), 3),
     }
 
@@ -341,7 +335,7 @@ def report(config: Config, run: Run) -> Path:
     ]
 
     facts = {"dataset": config.dataset, "seeds": len(run.children()), "beats": results["beats"], **run.versions()}
-    errors = results["detectors"][0]["errors"]
+    errors = results["detectors"][0].get("errors")
     lead = f"Errors among {results['beats']} beats of the last third: {errors} (one number a seed)."
     command = reproduce_command("signals", config)
 
