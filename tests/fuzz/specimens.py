@@ -230,7 +230,7 @@ def _recording(folder: Path) -> object:
     from spikebridge.data.recordings.load import load_recording
 
     recording = load_recording(folder)
-    return [recording, recording.inputs(0, recording.num_bins), recording.frames[0]]
+    return [recording, recording.inputs(0, recording.num_bins), list(recording.frames)]
 
 
 def _fe240hz(folder: Path) -> None:
@@ -249,7 +249,8 @@ def _fe240hz(folder: Path) -> None:
 def _load_fe240hz(folder: Path) -> object:
     from spikebridge.data.recordings.fe240hz import load_fe240hz
 
-    return load_fe240hz(folder, event_offset=0, box_offset=0)
+    recording = load_fe240hz(folder, event_offset=0, box_offset=0)
+    return [recording, list(recording.frames)]
 
 
 def _clip(folder: Path) -> None:

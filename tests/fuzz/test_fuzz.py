@@ -24,7 +24,7 @@ from spikebridge.errors import DataError
 pytestmark = pytest.mark.untyped
 
 NUM_FILES = 20
-SEED = 24
+SEED = 28
 COMMANDS = ("scenes, JSON lines", "recording, meta.json", "run, config.json", "inputs of a bundle")
 
 
