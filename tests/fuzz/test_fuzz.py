@@ -39,7 +39,7 @@ def test_damaged_files_are_refused_or_read(name: str, tmp_path: Path) -> None:
     assert row.counts.get("accepted", 0) + row.counts.get("refused", 0) == NUM_FILES
 
     # a format whose files are all accepted is not looked at
-    assert row.counts.get("refused", 0) > NUM_FILES / 5 or not one.refuses
+    assert row.counts.get("refused", 0) > 0 or not one.refuses
 
     if campaign.is_comparable(name):
         assert campaign.compare(name, SEED, NUM_FILES, row) == []
