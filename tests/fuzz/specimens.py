@@ -940,7 +940,7 @@ def _bundles() -> list[Format]:
         Format("integer model, numbers", *integers, parts=parts, mend=_mend_integers, checks=_CLOSED),
         Format("integer model, sealed numbers", *integers, checks=seal),
         Format("inputs, npz", "inputs.npz", _inputs, _read_inputs("inputs.npz"), _ARCHIVE, _NPZ, checks=(sealed,)),
-        Format("inputs of a bundle", "inputs.npz", _bundle, _run_bundle, _ARCHIVE, _NPZ, words=words, needs=nir),
+        Format("inputs of a bundle", "inputs.npz", _bundle, _run_bundle, _TEXT, _NPZ, words=words, needs=nir),
         Format(
             "inputs, safetensors", "inputs.safetensors", _inputs, _read_inputs("inputs.safetensors"),
             parts=(safetensors_header,), checks=(payload(after_header),),
