@@ -92,7 +92,7 @@ FAULTS = {
     "link": Fault(
         "a link out of a closed folder that is followed",
         "data/io/closed_folder.py",
-        "if not real.is_relative_to(real_root):",
+        "if not real.is_relative_to(real_outer):",
         "if not path.is_relative_to(outer):",
         ("run, weights", "bundle, sealed NIR"),
         ("tests/data", "tests/training", "tests/deploy/test_bundles.py"),
@@ -141,7 +141,7 @@ FAULTS = {
 
 
 def run_campaign(copy: Copy, fault: Fault) -> str | None:
-    """What the campaign finds first, None if nothing."""
+    """The first finding of the campaign, None if there is none."""
     paths = os.pathsep.join(str(copy.root / name) for name in ("src", "", "tests"))
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     for seed, num_files in CAMPAIGNS:

@@ -336,7 +336,7 @@ def run_format(name: str, seed: int, numbers: range, num_commands: int, kept: Pa
 
 
 def installation() -> dict[str, str]:
-    """What decides on the bytes of specimens and on what libraries accept."""
+    """Versions that decide on the bytes of specimens and on the files that libraries accept."""
     found = {"python": ".".join(map(str, sys.version_info[:2])), "zlib": zlib.ZLIB_RUNTIME_VERSION}
     for library in (*LIBRARIES, *sorted({library for one in FORMATS.values() for library in one.needs})):
         with contextlib.suppress(PackageNotFoundError):

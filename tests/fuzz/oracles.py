@@ -1,4 +1,4 @@
-"""What an accepted file must have been read as: checks that the formats name, and fingerprints of what was read.
+"""Readings of accepted files: checks that the formats name, and fingerprints of what was read.
 
 A reader that accepts a damaged file may have read something else in silence. Each check gets an accepted file and its
 specimen, and gives a line that says what is wrong, or an empty one.
