@@ -305,7 +305,7 @@ def test_what_cannot_be_pushed_or_named(run_folder: Path, tmp_path: Path, monkey
         push(tmp_path, "me/first")
 
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    with pytest.raises(ConfigError, match=r"pip install 'spikebridge\[hub\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[hub\]'"):
         pull("me/first", tmp_path / "x")
 
 

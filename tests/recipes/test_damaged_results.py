@@ -149,11 +149,11 @@ def test_a_damaged_file_is_one_line_that_names_it_or_a_whole_page(
 
 
 KINDS = {
-    "digits": (digits, "Score"),
-    "modulation": (modulation, "Score"),
-    "signals": (signals, "Score"),
+    "digits": (digits, "NetworkScore"),
+    "modulation": (modulation, "MethodScore"),
+    "signals": (signals, "WindowScore"),
     "beats": (importlib.import_module("spikebridge.networks.signals.tasks.detect"), "_Score"),
-    "sensing": (importlib.import_module("spikebridge.networks.sensing.evaluation.benchmark"), "Score"),
+    "sensing": (importlib.import_module("spikebridge.networks.sensing.evaluation.benchmark"), "TrackerScore"),
 }
 
 
@@ -184,7 +184,7 @@ def test_lengths_of_one_name_agree_in_all_files() -> None:
         "accuracy": 1, "accuracy_by_window": [1.0], "confusions": [[1, 0], [0, 1]], "parameters": 1,
         **dict.fromkeys(("macs", "synops", "updates", "energy_nj", "tick_ms"), "inf"),
     }  # fmt: skip
-    assert read_results(digits.Score, score, Path("a"), sizes)["macs"] == float("inf")
+    assert read_results(digits.NetworkScore, score, Path("a"), sizes)["macs"] == float("inf")
     assert sizes == {"windows": 1, "classes": 2}
     for wrong, words in (
         ({"confusions": [[1, 0]]}, "should have 2 classes, but has 1"),
@@ -193,7 +193,7 @@ def test_lengths_of_one_name_agree_in_all_files() -> None:
         ({"accuracy_by_window": [1, 2]}, "should have 1 windows, but has 2"),
     ):
         with pytest.raises(DataError, match=words):
-            read_results(digits.Score, score | wrong, Path("b"), sizes)
+            read_results(digits.NetworkScore, score | wrong, Path("b"), sizes)
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,8 @@ class RunCommand(Command):
     """The options of commands that open a run."""
 
     recipe: File = None
-    """The recipe file of your own that made the run (default: the recipe of the package). It is executed; a run folder
-    never names code to execute."""
+    """The recipe file of your own that made the run, or FILE.py:FUNCTION, which builds the network of a training with
+    `fit` (default: the recipe of the package). It is executed; a run folder never names code to execute."""
     edited: Flag = False
     """Accept a recipe file that was edited after the run was started."""
 

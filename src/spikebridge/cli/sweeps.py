@@ -62,15 +62,15 @@ class SweepCommand(Command):
     minimize: Name = None
     """The number in the results whose lowest value is the best."""
     search: Literal["optuna"] | None = None
-    """Search with Optuna instead of training every combination; needs the extra spikebridge[tune]."""
+    """Search with Optuna instead of training every combination; needs the extra tune."""
     trials: int = 20
     """Trainings of a search, together with those that are in the folder already."""
     pruning: bool = True
     """Stop trials of a search whose metrics fall behind the median of the others."""
     scheduler: _Address = None
-    """Train on the workers of a Dask cluster; needs the extra spikebridge[cluster]."""
+    """Train on the workers of a Dask cluster; needs the extra cluster."""
     slurm: Flag = False
-    """Train each cell as a job of Slurm; needs the extra spikebridge[cluster]."""
+    """Train each cell as a job of Slurm; needs the extra cluster."""
     slurm_option: _Options = ()
     """A parameter of submitit, such as timeout_min=60 or slurm_partition=gpu; can be repeated."""
     quiet: Flag = False
@@ -98,6 +98,8 @@ class SweepCommand(Command):
         sweep = Sweep(folder, self.recipe, to_plain(config), objective, progress, self.threads)
         sweep.begin(self.preset, self.search, self.resume)
 
+        from spikebridge.recipes.sweep.executors import LostSchedulerError
+
         try:
             with lock_folder(folder):
                 # a search has an objective, else `_check` has refused it
@@ -113,6 +115,11 @@ class SweepCommand(Command):
                 return self._result(folder, sweep.finish(self._command(folder)))
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped; `{self._command(folder)} --resume` resumes") from None
+        except LostSchedulerError as error:
+            raise LostSchedulerError(
+                f"{error} after {len(sweep.results)} cells; start another one with its workers, then "
+                f"`{self._command(folder)} --resume` resumes, with the new address"
+            ) from None
 
     def _check(self) -> None:
         """Refuses options that do not fit together."""

@@ -5,6 +5,7 @@ from spikebridge.hybrid.modulation import Gain, Gate, GateModulation, ThresholdM
 from spikebridge.hybrid.network.compiled import CompiledNetwork
 from spikebridge.hybrid.network.link import Modulation, Transmission
 from spikebridge.hybrid.network.network import HybridNetwork, NetworkState
+from spikebridge.hybrid.twins import Twin, match_parameters
 from spikebridge.hybrid.unit.discretizer import (
     Bernoulli,
     Burst,
@@ -65,8 +66,10 @@ __all__ = [
     "Ticks",
     "Transmission",
     "Tumbling",
+    "Twin",
     "Window",
     "every",
+    "match_parameters",
     "modulable_paths",
     "narrow_delays",
     "ticks",

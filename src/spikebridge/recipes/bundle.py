@@ -56,6 +56,15 @@ def export_target(
     return name, bundle
 
 
+def class_names(bundle: "Bundle") -> tuple[str, ...]:
+    """The names of the classes of a bundle's network; none where its record has no names."""
+    results = bundle.manifest.card.get("results")
+    names = results.get("classes") if isinstance(results, dict) else None
+    is_named = isinstance(names, list) and all(isinstance(name, str) for name in names)
+
+    return tuple(names) if is_named and names else ()
+
+
 def load_of_bundle(bundle: "Bundle") -> "NetworkLoad":
     """The needs of the parts and links of a bundle on its sample; memory is the size of their files."""
     import torch

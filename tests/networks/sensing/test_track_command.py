@@ -205,7 +205,7 @@ def test_a_track_is_written_for_the_viewer(
 
     monkeypatch.setitem(sys.modules, "rerun", None)
     assert main(words) == 2
-    assert "install 'spikebridge[viewer]'" in capsys.readouterr().err
+    assert "install -e '.[viewer]'" in capsys.readouterr().err
 
 
 def test_the_first_box_can_be_an_option(saved: Path, run: str, tmp_path: Path) -> None:
@@ -477,7 +477,7 @@ def test_further_baselines_are_made_before_anything_is_measured(
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     monkeypatch.setattr(sensing_evaluation, "_evaluate_tracker", lambda *_: pytest.fail("something was measured"))
-    with pytest.raises(ConfigError, match=r"install 'spikebridge\[opencv\]'"):
+    with pytest.raises(ConfigError, match=r"install -e '\.\[opencv\]'"):
         evaluate_with_rivals(Run.open(run), saved, sensing.Evaluation(baselines="hold,csrt"))
 
 

@@ -11,18 +11,7 @@ import types
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NotRequired,
-    TypeGuard,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from spikebridge.errors import DataError, SpikebridgeError, did_you_mean
 
@@ -30,7 +19,7 @@ from spikebridge.errors import DataError, SpikebridgeError, did_you_mean
 _MAX_INTEGER = 2**63
 
 
-def is_plain_number(value: Any) -> TypeGuard[float]:
+def is_plain_number(value: Any) -> bool:
     """True for a number of JSON that fits into a float and, if it is an integer, into 64 bits."""
     return isinstance(value, float) or (type(value) is int and abs(value) < _MAX_INTEGER)
 

@@ -13,6 +13,7 @@ and nothing in it is ever run as a program.
 """
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from spikebridge._notebook import notebook_html
 from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.safe_open import open_binary, read_bytes, read_text
 from spikebridge.deploy.bundle.consistency import check_consistency
@@ -115,6 +117,10 @@ class Bundle:
         """The inputs of the sample by name, `(T, B, *N)` each."""
         numbers = self.numbers(self.manifest.sample.file)
         return {name: numbers[f"inputs.{name}"] for name in self.manifest.inputs}
+
+    def _repr_html_(self) -> str | None:
+        """The diagram, for a notebook."""
+        return notebook_html("bundle_html", str(self.path), asdict(self.manifest), self.size())
 
     def size(self) -> int:
         return sum(file.size for file in self.manifest.files.values())

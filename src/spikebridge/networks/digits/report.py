@@ -31,7 +31,7 @@ from spikebridge.networks.digits.model import VARIANTS
 from spikebridge.training.run.run import Run
 
 
-class Score(TypedDict):
+class NetworkScore(TypedDict):
     """Results of one network and seed."""
 
     macs: float
@@ -64,12 +64,12 @@ def write(
     sections = [
         _result(results, scores),
         _time(scores),
-        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
+        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}, list(scores)),
         _confusions(scores),
         *_replay(networks, inputs),
         _inside(networks, inputs),
         _drawn(networks, inputs),
-        Section("How it was measured", _MEASURED),
+        Section("How it was measured", _MEASURED, folded=True),
     ]
     title = "What and where on digits"
     return write_report(run.file("report.html"), title, sections, {**facts, **run.versions()}, command, _lead(results))
@@ -92,7 +92,7 @@ def _scores(run: Run) -> dict[str, list[dict[str, Any]]]:
     sizes: dict[str, int] = {}
     for path, child in run.children().items():
         if (seeds := scores.get(path.partition("/")[0])) is not None:
-            seeds.append(child.results(Score, sizes))
+            seeds.append(child.results(NetworkScore, sizes))
 
     return scores
 
@@ -160,7 +160,9 @@ def _confusions(scores: _Scores) -> Section:
     caption = f"Answers of “{first}”, all seeds."
     picture = Picture(to_svg(confusion_matrix(matrix, range(len(matrix))), caption), caption)
 
-    return Section("Confusions", "", [Table(rows, "The most frequent confusion of each network.")], [picture])
+    return Section(
+        "Confusions", "", [Table(rows, "The most frequent confusion of each network.")], [picture], folded=True
+    )
 
 
 def _replay(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> list[Section]:
@@ -193,7 +195,7 @@ def _inside(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor])
             caption = f"Spikes of the SNN's last layer in “{name}”."
             pictures.append(Picture(to_svg(raster(spikes, network.dt)), caption))
 
-    return Section("Inside", "Trained networks of the first seed, one recording.", pictures=pictures)
+    return Section("Inside", "Trained networks of the first seed, one recording.", pictures=pictures, folded=True)
 
 
 def _drawn(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> Section:
@@ -203,7 +205,7 @@ def _drawn(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) 
     summary = summarize(first, {name: inputs[name] for name in first.inputs})
     tables = [Table(summary.parts, summary.title), *([Table(summary.links, "Its links")] if summary.links else [])]
 
-    return Section("The networks", "", tables, pictures)
+    return Section("The networks", "", tables, pictures, folded=True)
 
 
 def measure_cost(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, float]:

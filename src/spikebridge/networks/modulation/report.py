@@ -14,7 +14,7 @@ from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.errors import is_number
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.modulation.config import METHODS, Method
-from spikebridge.networks.modulation.evaluation.scores import Score
+from spikebridge.networks.modulation.evaluation.scores import MethodScore
 from spikebridge.training.run.run import Run
 
 _Row = TypedDict("_Row", {"method": str, "ACC": float, "one picture": float | None})
@@ -51,13 +51,14 @@ def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwo
         _table(results),
         *_confusions(trials),
         _memory(trials),
-        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
+        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}, list(METHODS)),
         Section(
             "The network",
             "HMN for images as a graph: the units of the ANN set the gates of the SNN, without a task number.",
             pictures=[Picture(draw_network(network), "HMN") for network in networks.values()],
+            folded=True,
         ),
-        Section("How it was measured", _MEASURED),
+        Section("How it was measured", _MEASURED, folded=True),
     ]
 
     title = "Continual learning with modulated neurons"
@@ -83,7 +84,7 @@ def _trials(run: Run) -> dict[str, list[dict[str, Any]]]:
     sizes: dict[str, int] = {}
     for path, child in run.children().items():
         if path.count("/") == 1 and child.finished:
-            trials.setdefault(path.partition("/")[0], []).append(child.results(Score, sizes))
+            trials.setdefault(path.partition("/")[0], []).append(child.results(MethodScore, sizes))
 
     return {name: trials[name] for name in METHODS if name in trials}
 
@@ -92,7 +93,9 @@ def _over_tasks(results: Mapping[str, Any]) -> Section:
     after = {name: results["after"][name] for name in METHODS if name in results["after"]}
     num_tasks = max((len(seeds[0]) for seeds in after.values()), default=0)
     series = {name: 100 * np.array(seeds).T for name, seeds in after.items()}
-    figure = accuracy_lines(np.arange(1, num_tasks + 1), series, "tasks learned", "mean accuracy so far [%]")
+    figure = accuracy_lines(
+        np.arange(1, num_tasks + 1), series, "tasks learned", "mean accuracy so far [%]", list(METHODS)
+    )
 
     return Section(
         "Accuracy against the number of tasks",

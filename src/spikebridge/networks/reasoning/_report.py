@@ -40,7 +40,7 @@ def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
         Section("Result", "", [by_source]),
         Section("The units", "", [units, thresholds]),
         learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
-        Section("How it was measured", _METHOD),
+        Section("How it was measured", _METHOD, folded=True),
     ]
     facts = {name: config[name] for name in ("scenes", "num_validation", "num_features", "epochs", "jitter")}
     facts |= run.versions()

@@ -262,7 +262,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
         child.save_results({**benchmark.score(tracker_of(config, network), scored), **record})
 
     results = benchmark.compare(
-        train_children(run, config.networks, config.seeds, train_network, benchmark.Score), scored
+        train_children(run, config.networks, config.seeds, train_network, benchmark.TrackerScore), scored
     )
     run.save_results(results)
 

@@ -17,7 +17,7 @@ from spikebridge.training.run.config_io import read_results
 from spikebridge.training.run.run import Run
 
 
-class Score(TypedDict):
+class WindowScore(TypedDict):
     """Results of one network, fold and seed."""
 
     macs_per_second: float
@@ -44,6 +44,9 @@ _COSTS = ("macs_per_second", "synops_per_second", "front_end_macs_per_second", "
 _Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """Results of networks by name, one for each fold and seed."""
 
+LEFT_OUT = "people left out of the training"
+TRAINED_ON = "people of the training, which is no estimate for others"
+_MAX_ANSWERS = 8  # in a table
 _MEASURED = (
     "Folds leave people out; an accuracy is that of windows of people on whom no network was trained. Statistics for "
     "standardisation come from the training people. Frames, filters and kernels are causal. The answer at a time is "
@@ -55,15 +58,16 @@ _MEASURED = (
 )
 
 
-def compare(scores: _Scores) -> dict[str, Any]:
-    """The table of networks, differences to the first one, accuracy by person and over time."""
+def compare(scores: _Scores, scored_on: str = "") -> dict[str, Any]:
+    """The table of networks, differences to the first one, accuracy by person and over time; `scored_on` are people."""
     first = next(iter(scores))
     return {
+        **({"scored on": scored_on} if scored_on else {}),
         "networks": [_row(name, rows) for name, rows in scores.items()],
         f"{first} against": [_against(scores[first], scores[name], name) for name in scores if name != first],
         "people": _people(scores),
         "accuracy by answer": [
-            {"network": name, **{str(k): round(value, 2) for k, value in enumerate(_by_answer(rows), start=1)}}
+            {"network": name, **{str(k): round(value, 2) for k, value in _some_answers(_by_answer(rows))}}
             for name, rows in scores.items()
         ],
     }
@@ -120,12 +124,19 @@ def _by_answer(rows: Sequence[Mapping[str, Any]]) -> list[float]:
     return [100 * fmean(column) for column in zip(*(row["accuracy_by_answer"] for row in rows), strict=True)]
 
 
+def _some_answers(accuracies: Sequence[float]) -> list[tuple[int, float]]:
+    """Numbers and accuracies of at most eight answers, evenly spaced up to the last one."""
+    step = -(-len(accuracies) // _MAX_ANSWERS)
+    chosen = range(len(accuracies), 0, -step)
+    return [(number, accuracies[number - 1]) for number in reversed(chosen)]
+
+
 def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwork], command: str) -> Path:
     """Writes report.html into a finished run."""
     children = run.children()
     sizes: dict[str, int] = {}
     scores: dict[str, list[dict[str, Any]]] = {
-        name: [child.results(Score, sizes) for path, child in children.items() if path.startswith(f"{name}/")]
+        name: [child.results(WindowScore, sizes) for path, child in children.items() if path.startswith(f"{name}/")]
         for name in networks
     }
 
@@ -141,9 +152,9 @@ def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwo
         Section("People", "Accuracy on each person, who was left out of the training.", [Table(results["people"])]),
         *_confusion(scores),
         _time(scores),
-        learning_curves({path: child.metrics.rows() for path, child in children.items()}),
-        Section("The networks", pictures=[Picture(drawing, caption) for caption, drawing in drawings.items()]),
-        Section("How it was measured", _MEASURED),
+        learning_curves({path: child.metrics.rows() for path, child in children.items()}, list(networks)),
+        Section("The networks", pictures=[Picture(svg, name) for name, svg in drawings.items()], folded=True),
+        Section("How it was measured", _MEASURED, folded=True),
     ]
 
     facts = {**facts, **run.versions()}
@@ -158,7 +169,9 @@ def _lead(results: Mapping[str, Any]) -> str:
     )
 
     spread = "" if first["sd"] is None else f" ± {first['sd']:.1f}"
-    lead = f"“{first['network']}” is right on {first['accuracy %']:.1f}{spread} % of the windows of new people"
+    # a run of an earlier version does not say who was scored
+    people = results.get("scored on", LEFT_OUT)
+    lead = f"“{first['network']}” is right on {first['accuracy %']:.1f}{spread} % of the windows of {people}"
 
     return f"{lead}; {compared}." if compared else f"{lead}."
 
@@ -177,7 +190,8 @@ def _confusion(scores: _Scores) -> list[Section]:
     pictures = []
     for name, rows in scores.items():
         counts = np.sum([row["confusion"] for row in rows], 0)
-        pictures.append(Picture(to_svg(confusion_matrix(counts, range(len(counts)))), name))
+        classes = rows[0].get("classes") or range(len(counts))
+        pictures.append(Picture(to_svg(confusion_matrix(counts, classes)), name))
 
     return [Section("Confusion", "Shares of the answers to each label, over all people.", pictures=pictures[:2])]
 

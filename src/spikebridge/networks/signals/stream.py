@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 
 from spikebridge.deploy.streaming.samples import SampleReader
 from spikebridge.errors import ConfigError
+from spikebridge.networks.signals.data.activity import voice_activity
 from spikebridge.networks.signals.data.sensor import Sensor, SensorConfig
 from spikebridge.networks.signals.data.sets import FORMS
 from spikebridge.training.run.config_io import from_plain, read_results
@@ -45,4 +46,7 @@ def sample_reader(config: Mapping[str, Any], results: Mapping[str, Any]) -> Samp
     window = max(1, round(sensor.config.seconds * rate_hz / sensor.block))
     ticks = sensor.config.frame_period
 
-    return SampleReader(sensor, ticks, window, tuple(results.get("classes", ())), sensor.config.recency)
+    activity = voice_activity(results, sensor.block / rate_hz) if sensor.config.kind == "voice" else None
+    classes = tuple(results.get("classes", ()))
+
+    return SampleReader(sensor, ticks, window, classes, sensor.config.recency, activity=activity)

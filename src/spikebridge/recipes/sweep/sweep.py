@@ -102,10 +102,13 @@ class Sweep:
                 missing.append(cell)
                 continue
 
-            # a row may be missing where the disk was full
             finished = result_of(cell, Run.open(folder, self.folder).results())
-            row = ended.get(cell.name, finished)
-            self.results[cell.name] = replace(finished, seconds=row.seconds, cpu_seconds=row.cpu_seconds)
+            row = ended.get(cell.name)
+            kept = finished if row is None else row
+            self.results[cell.name] = replace(finished, seconds=kept.seconds, cpu_seconds=kept.cpu_seconds)
+            # as after a full disk, or where the scheduler was lost before the worker
+            if row is None or row.state != "finished":
+                self._keep_row(self.results[cell.name])
 
         if len(missing) < len(cells):
             self.progress(f"{len(cells) - len(missing)} of {len(cells)} cells are finished already")
@@ -169,19 +172,21 @@ class Sweep:
     def _end(self, cell: Cell, result: CellResult, number: int) -> None:
         """Keeps the result of a cell and reports it; `number` counts all cells."""
         self.results[cell.name] = result
-        row = asdict(result)
-
-        try:
-            self.ended.append({"cell": row.pop("name"), **row})
-        except OSError as error:
-            # a full disk, which may be emptied before the next cell ends
-            self.progress(f"{self.ended.path}: {error.strerror}; the time that {cell.name} took is not kept")
+        self._keep_row(result)
 
         words = result.error or result.state
         if self.objective is not None and result.state == "finished":
             words += f", {self.objective.metric} {self.objective.value(result.metrics, 'the results'):.4g}"
 
         self.progress(f"{len(self.results)}/{number} {cell.name}: {words} ({result.seconds:.1f} s)")
+
+    def _keep_row(self, result: CellResult) -> None:
+        row = asdict(result)
+        try:
+            self.ended.append({"cell": row.pop("name"), **row})
+        except OSError as error:
+            # a full disk, which may be emptied before the next cell ends
+            self.progress(f"{self.ended.path}: {error.strerror}; the time that {result.name} took is not kept")
 
 
 def train_all(

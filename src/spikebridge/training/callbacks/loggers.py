@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.io.safe_open import read_text
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.errors import ConfigError, did_you_mean, install_command
 from spikebridge.training.callbacks.callback import Callback, Training
 from spikebridge.training.run.metrics import Row
 from spikebridge.training.run.run import Run
@@ -217,7 +217,7 @@ def make_loggers(names: tuple[str, ...]) -> list[Callback]:
 
 
 def _not_installed(name: str) -> ConfigError:
-    return ConfigError(f"the logger {name} is not installed: pip install 'spikebridge[{name}]', or take another one")
+    return ConfigError(f"the logger {name} is not installed: {install_command(name)}, or take another one")
 
 
 def _import(name: str, module: str) -> Any:

@@ -31,6 +31,10 @@ _STALE_AFTER = 120.0
 _held: dict[tuple[int, Path], int] = {}  # how often this process has locked a folder
 
 
+class FolderInUseError(ConfigError):
+    """Another process trains in a folder."""
+
+
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
     """Locks a folder for this process as long as the block runs; it may be locked again inside."""
@@ -80,12 +84,12 @@ def _acquire(file: Path, text: str) -> None:
         if _is_new(file, temporary, text):
             return
         if (holder := _holder(file, now)) is not None:
-            raise ConfigError(f"{file.parent} is in use: {holder}")
+            raise FolderInUseError(f"{file.parent} is in use: {holder}")
 
         temporary.replace(file)
         time.sleep(0.05)
         if _read(file) != text:  # another process has recognised the stale lock in the same moment
-            raise ConfigError(f"{file.parent} is in use: another process has just begun to train in it")
+            raise FolderInUseError(f"{file.parent} is in use: another process has just begun to train in it")
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from spikebridge._notebook import notebook_html
 from spikebridge.data.io.atomic import is_temporary, write_text
 from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import read_json
@@ -337,6 +338,15 @@ class Run:
         from spikebridge.training.run.weights import load_weights
 
         load_weights(self.file("weights.safetensors"), module)
+
+    def _repr_html_(self) -> str | None:
+        """Results and learning curves, for a notebook."""
+        trainings = {name: child.metrics.rows() for name, child in self.children().items()}
+        facts = {"recipe": self.recipe, "folder": str(self.path)}
+        own = {self.path.name: self.metrics.rows()}
+        return notebook_html(
+            "run_html", self.path.name, facts, self.results() if self.finished else {}, own | trainings
+        )
 
     def _write(self, name: str, plain: Any) -> None:
         if self.writes:

@@ -13,7 +13,7 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.modulation.config import TrialSettings
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
 from spikebridge.networks.modulation.evaluation.inference import InferredTasks
-from spikebridge.networks.modulation.evaluation.scores import Score, density_report
+from spikebridge.networks.modulation.evaluation.scores import MethodScore, density_report
 from spikebridge.networks.modulation.model.branch import Branch, extract_subnetwork
 from spikebridge.networks.modulation.model.gating import Gating
 from spikebridge.networks.modulation.model.task_inference import GaussianPrototypes
@@ -162,7 +162,7 @@ def _transfer(run: Run, settings: TrialSettings, modes: InferredTasks) -> dict[s
     """BWT, FWT and transfer (`fwd`), the accuracy on tasks similar to learned ones before their own training."""
     # they need accuracies from before the end: without snapshots those of the training run
     if not run.file(_SNAPSHOTS).is_file():
-        results = run.results(Score)
+        results = run.results(MethodScore)
         of_training = {"bwt": results["bwt"], "fwd": results["transfer"], "fwt": results["fwt"]}
         return {**of_training, "bwt_and_fwd_of": "the test pictures of the training run"}
 

@@ -31,7 +31,7 @@ _Named = TypedDict("_Named", {"task confusions": Annotated[list[list[float]], "t
 _Modes = TypedDict("_Modes", {"inferred": _Picture, "by input": _Picture, "nearest gate": _Picture}, total=False)
 
 
-class Score(_Named):
+class MethodScore(_Named):
     """Results of one method and seed."""
 
     seed: int

@@ -26,7 +26,7 @@ class _ClosedLoop(TypedDict):
     mean_distance_px: float
 
 
-class Score(_ClosedLoop):
+class TrackerScore(_ClosedLoop):
     """Figures of one network and seed."""
 
     shaken_1px: float

@@ -73,7 +73,7 @@ def write(
             [Table(results["distance by bin"], "Mean distance in pixels, bins after a frame.")],
             [_by_bin(results["distance by bin"])],
         ),
-        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
+        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}, list(networks)),
         _animation(tracker, scored[0]),
         *_cost(cost_rows(networks[first], inputs)),
         *_ablation(results["trackers"], list(networks)),
@@ -82,8 +82,9 @@ def write(
             "Time constants of the channels; membranes start at 13 ms, the unit at 100 ms.",
             [Table(time_constants(networks))],
             [Picture(draw_network(network), name) for name, network in networks.items()],
+            folded=True,
         ),
-        Section("How it was measured", _MEASURED),
+        Section("How it was measured", _MEASURED, folded=True),
     ]
 
     facts = {**settings, **run.versions()}
@@ -102,8 +103,8 @@ def _lead(results: Mapping[str, Any]) -> str:
 def _by_bin(rows: Sequence[Mapping[str, Any]]) -> Picture:
     bins = [name for name in rows[0] if name.isdecimal()]
     # a gap where a value is no number
-    values = {row["tracker"]: [row.get(name) for name in bins] for row in rows}
-    lines = {name: [x if is_plain_number(x) else math.nan for x in line] for name, line in values.items()}
+    values: dict[str, list[Any]] = {row["tracker"]: [row.get(name) for name in bins] for row in rows}
+    lines = {name: [float(x) if is_plain_number(x) else math.nan for x in line] for name, line in values.items()}
     figure = accuracy_lines([int(name) for name in bins], lines, "bins since the frame", _DISTANCE)
 
     return Picture(to_svg(figure, "Error by bin"))
