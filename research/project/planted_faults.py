@@ -95,7 +95,7 @@ FAULTS = {
         "if not real.is_relative_to(real_outer):",
         "if not path.is_relative_to(outer):",
         ("run, weights", "bundle, sealed NIR"),
-        ("tests/data", "tests/training", "tests/deploy/test_bundles.py"),
+        ("tests/data/io", "tests/deploy/test_bundles.py"),
     ),
     "memory": Fault(
         "a size that is not checked before memory is taken",

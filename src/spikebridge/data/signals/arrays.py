@@ -74,8 +74,8 @@ def read_npz_series(path: Path, rate_hz: float | None = None) -> SensorSeries:
 
     def check(headers: Mapping[str, Any]) -> None:
         limit = max(prod(headers["samples"].shape), _MAX_ENTRIES)
-        for name in (*_OPTIONAL, "starts", "rate_hz", known.label, known.group):
-            if name in headers and prod(headers[name].shape) > limit:
+        for name in set(headers) & {*_OPTIONAL, "starts", "rate_hz", known.label, known.group}:
+            if prod(headers[name].shape) > limit:
                 raise DataError(f"{path}, {name}: expected at most a value a sample, but got {headers[name].shape}.")
 
     arrays = read_npz(path, names, text=True, check=check)
