@@ -61,7 +61,7 @@ check: $(INSTALLED) ## style and types
 	$(BIN)/mypy
 
 fuzz: $(INSTALLED) ## 1,000 damaged files of every input format (half an hour); SEED=1 makes others
-	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz.campaign --seed $(SEED)
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz.campaign --seeds $(SEED)
 
 # speed comes first, since it needs no data and no training; the pages come last, since they show the results
 SPEED := $(addprefix research/speed/,peers.py live.py network_overhead.py loops.py plain_layers.py)

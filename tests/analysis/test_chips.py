@@ -128,6 +128,7 @@ def test_a_chip_is_read_from_a_file(tmp_path: Path) -> None:
     assert read_chip(file) == Chip("mine", 1000, 1e6, 1e5)
     for text, message in (
         ("memory = ", "no TOML"),
+        ("memory = " + "[" * 5000, "no TOML"),
         ("memory = 1", "lacks operations"),
         ("speed = 1", "has no field 'speed'"),
     ):

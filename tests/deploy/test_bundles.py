@@ -1,24 +1,31 @@
 """Bundles: what is in the folder, what is refused at export, and what a damaged or hostile one is answered with."""
 
+import hashlib
 import json
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper
+from safetensors.numpy import save
 from small_networks import DT, edited, small_inputs, small_network, spiking_network
 from torch import Tensor, nn
 
 from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, Runner, Tolerance, compare_bundle, export, quantize
+from spikebridge.deploy.bundle.manifest import StageRecord
 from spikebridge.deploy.bundle.rebuild import rebuild
+from spikebridge.deploy.bundle.stages import stage_of
 from spikebridge.deploy.onnx import writer as onnx_writer
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
 from spikebridge.deploy.run import output_row, read_arrays, run_bundle, write_arrays
+from spikebridge.deploy.stages.discretizers import DISCRETIZERS
+from spikebridge.deploy.stages.kernels import KERNELS
 from spikebridge.errors import ConfigError, DataError, ExportError, ShapeError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Sum, Transmission, every, ticks
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, Izhikevich, Sequential
@@ -221,7 +228,9 @@ def swap(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
     [
         (escape("../first.nir"), "leads out of the bundle"),
         (escape("/etc/passwd"), "leads out of the bundle"),
-        (escape("first\0.nir"), "leads out of the bundle"),
+        (escape("snn/fi\0rst.nir"), "leads out of the bundle, or is no name"),
+        (escape("snn/\ud800.nir"), "leads out of the bundle, or is no name"),
+        (escape("snn/" + "f" * 300), "leads out of the bundle, or is no name"),
         (escape("snn/lost.nir"), "is missing"),
         (swap("version", value=2), "of version 2, but this program reads version 1"),
         (swap("schema", value="other"), "not the manifest of a spikebridge bundle"),
@@ -260,6 +269,49 @@ def test_a_bundle_whose_pieces_do_not_fit_is_refused_when_it_runs(copied: Copied
         run_bundle(Bundle.open(edited(copied(), change)))
 
 
+@pytest.mark.parametrize("stage", ["kernel", "discretizer"])
+def test_a_stage_whose_settings_and_numbers_are_missing_is_refused_or_needs_none(copied: Copied, stage: str) -> None:
+    forms: dict[str, Any] = KERNELS if stage == "kernel" else DISCRETIZERS
+    unit = {"window": {"name": "Tumbling", "settings": {"length": 2}}, "kernel": {"name": "Sum", "settings": {}}}
+
+    for name in forms:
+        record = {**unit, stage: {"name": name, "settings": {}}}
+        bundle = Bundle.open(edited(copied(), swap("links", "1", "unit", value=record)))
+        with suppress(DataError):
+            run_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [
+        (None, "link 'first_to_second' is damaged: it lacks 'weight'"),
+        (np.ones((2, 5), np.float32), "link 'first_to_second' cannot run, a number or an input does not fit"),
+        (np.ones((), np.float32), "link 'first_to_second' cannot run, a number or an input does not fit"),
+        (np.full((2, 4), np.nan, np.float32), "'weight' that are not finite"),
+    ],
+)
+def test_numbers_of_a_link_that_do_not_fit_are_one_line(copied: Copied, weight: Any, words: str) -> None:
+    path = copied()
+    content = save({} if weight is None else {"kernel.weight": weight})
+    name = "units/first_to_second.safetensors"
+    (path / "units").mkdir()
+    (path / name).write_bytes(content)
+
+    def change(plain: dict[str, Any]) -> None:
+        plain["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        plain["links"][1]["numbers"] = name
+        plain["links"][1]["unit"]["kernel"] = {"name": "Taps", "settings": {"num_taps": 2, "keep": False}}
+
+    bundle = Bundle.open(edited(path, change))
+    with pytest.raises(DataError, match=words):
+        run_bundle(bundle)
+
+
+def test_a_rebuilt_network_takes_no_numbers_that_are_not_finite() -> None:
+    with pytest.raises(DataError, match="'weight' that are not finite"):
+        stage_of(StageRecord("Taps", {"num_taps": 1, "keep": False}), {"weight": torch.tensor([torch.nan])})
+
+
 def test_a_rebuilt_network_refuses_what_does_not_fit(copied: Copied) -> None:
     # a held link, whose clock only its unit knows
     with pytest.raises(DataError, match=r"emits .* but its unit has"):
@@ -283,6 +335,17 @@ def test_damaged_files_are_refused(copied: Copied) -> None:
         Bundle.open(path)
 
 
+def test_an_onnx_file_whose_names_are_no_text_is_refused() -> None:
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch"]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "part", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    content = model.SerializeToString()
+    assert OnnxSession(content, "a.onnx").inputs == ["x"]
+
+    with pytest.raises(DataError, match=r"a\.onnx cannot be loaded"):
+        OnnxSession(content.replace(b"batch", b"bat\xffh"), "a.onnx")
+
+
 def test_a_link_out_of_the_folder_is_refused(copied: Copied, tmp_path: Path) -> None:
     path = copied()
     file = path / "snn" / "first.nir"
@@ -290,7 +353,7 @@ def test_a_link_out_of_the_folder_is_refused(copied: Copied, tmp_path: Path) -> 
     file.unlink()
     file.symlink_to(tmp_path / "elsewhere.nir")
 
-    with pytest.raises(DataError, match="leads out of"):
+    with pytest.raises(DataError, match=r"first\.nir leads out of"):
         Bundle.open(path)
 
 

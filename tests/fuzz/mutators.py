@@ -1,13 +1,19 @@
 """Ways to damage a file: each takes its bytes and a generator of chances, and gives the bytes of another file."""
 
 import csv
+import functools
+import gzip
 import io
 import json
 import random
 import re
 import struct
+import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
+
+import numpy as np
 
 Mutator: TypeAlias = Callable[[bytes, random.Random], bytes]
 
@@ -173,7 +179,81 @@ def other_encoding(content: bytes, chance: random.Random) -> bytes:
     )
 
 
-TEXT: tuple[Mutator, ...] = (odd_number, lines_changed, separators_changed, other_encoding)
+def zero_byte(content: bytes, chance: random.Random) -> bytes:
+    """A zero byte inside a name or a text."""
+    places = [one.start() for one in re.finditer(rb"(?<=\w)\w", content)]
+    place = chance.choice(places) if places else 0
+    return content[:place] + b"\0" + content[place:]
+
+
+def huge_count(content: bytes, chance: random.Random) -> bytes:
+    """A whole number that is some powers of ten larger: not odd, but much."""
+    found = list(re.finditer(rb"(?<![\w.])\d{1,6}(?![\w.])", content))
+    if not found:
+        return content
+    one = chance.choice(found)
+    return content[: one.end()] + b"0" * chance.randrange(1, 13) + content[one.end() :]
+
+
+TEXT: tuple[Mutator, ...] = (odd_number, lines_changed, separators_changed, other_encoding, zero_byte, huge_count)
+
+
+# content that grows when it is unpacked
+
+_GROWTH_BYTES = 2**24
+
+
+@functools.lru_cache
+def _packed_zeros(byte: bytes) -> bytes:
+    return gzip.compress(byte * _GROWTH_BYTES, 9, mtime=0)
+
+
+def gzip_growth(content: bytes, chance: random.Random) -> bytes:
+    """A gzip file with more members, of 16 MiB each, after its content."""
+    packed = content if content[:2] == b"\x1f\x8b" else gzip.compress(content, 1, mtime=0)
+    return packed + _packed_zeros(chance.choice((b"\0", b" ", b"\n", b"[", b"1"))) * chance.choice((1, 4, 16))
+
+
+def zip_growth(content: bytes, chance: random.Random) -> bytes:
+    """An archive of arrays one of which is zeros, many of them; one that is damaged already stays as it is."""
+    place = chance.random()
+    num_bytes = chance.choice((2**20, 2**24, 2**24, 2**28))
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.namelist()
+
+        return _grown(content, names[int(place * len(names))], num_bytes)
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, IndexError, EOFError, RuntimeError, OSError):
+        return content
+
+
+@functools.lru_cache(maxsize=32)
+def _grown(content: bytes, name: str, num_bytes: int) -> bytes:
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as archive,
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target,
+    ):
+        for member in archive.namelist():
+            kept = archive.read(member)
+            grown = _zeros_like(kept, num_bytes) if member == name else kept
+            target.writestr(zipfile.ZipInfo(member), grown, zipfile.ZIP_DEFLATED)
+
+    return out.getvalue()
+
+
+def _zeros_like(member: bytes, num_bytes: int) -> bytes:
+    try:
+        array = np.load(io.BytesIO(member))
+    except (ValueError, EOFError, OSError):
+        return member + bytes(num_bytes)
+
+    inner = array.shape[1:]
+    rows = num_bytes // max(1, array.itemsize * int(np.prod(inner, dtype=np.int64)))
+    out = io.BytesIO()
+    np.save(out, np.zeros((rows, *inner), array.dtype))
+
+    return out.getvalue()
 
 
 def csv_cell(content: bytes, chance: random.Random) -> bytes:
@@ -226,6 +306,12 @@ def json_value(content: bytes, chance: random.Random) -> bytes:
 
 
 def _changed(value: Any, chance: random.Random) -> Any:
+    if isinstance(value, str) and chance.random() < 0.3:
+        place = chance.randrange(len(value) + 1)
+        return value[:place] + chance.choice(("\0", "\ud800", "\n", "/", "x" * 300)) + value[place:]
+    if type(value) is int and chance.random() < 0.3:
+        return value * 10 ** chance.randrange(1, 13)
+
     # also a whole branch, not its leaves alone
     if not isinstance(value, dict | list) or not value or chance.random() < 0.1:
         return chance.choice(_ODD_VALUES)
@@ -236,7 +322,7 @@ def _changed(value: Any, chance: random.Random) -> Any:
     if how == 0:
         del copy[key]
     elif how == 1 and isinstance(copy, dict):
-        copy[chance.choice((key + "s", "", "__class__", "a" * 300))] = copy.pop(key)
+        copy[chance.choice((key + "s", key + "\0", "", "__class__", "a" * 300))] = copy.pop(key)
     elif how == 1:
         copy.insert(0, copy[key])
     elif how == 2:
@@ -248,5 +334,9 @@ def _changed(value: Any, chance: random.Random) -> Any:
     return copy
 
 
+# kinds of links that stand in the place of a file, the first with its content
+LINKS = ("a copy elsewhere", "nothing", "itself", "a device", "a folder")
+# those that make the checksums of what they write
+RESEALED: tuple[Mutator, ...] = (gzip_growth, zip_growth)
 JSON: tuple[Mutator, ...] = (json_value, json_value, json_value, json_value)
 CSV: tuple[Mutator, ...] = (csv_cell, csv_cell, csv_cell)

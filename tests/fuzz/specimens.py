@@ -2,7 +2,7 @@
 
 `FORMATS` is the list. A specimen is a folder, of which one file is damaged. Where a format packs or signs its content
 (gzip, zip, a checksum in a manifest), `parts` opens the content and closes it again after the damage, so that the
-damage gets past the first check.
+damage gets past the first check. `checks` name what an accepted file must have been read as (`oracles.py`).
 """
 
 import gzip
@@ -12,23 +12,40 @@ import io
 import json
 import random
 import struct
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from fuzz import mutators
-from fuzz.mutators import Mutator
-
-Part: TypeAlias = Callable[[bytes, random.Random], tuple[bytes, Callable[[bytes], bytes]]]
+from fuzz.mutators import LINKS, Mutator
+from fuzz.oracles import Check, after, at, closed, payload, rows, sealed
+from fuzz.oracles import safetensors_numbers as after_header
+from fuzz.parts import (
+    Part,
+    gzip_part,
+    npy_header,
+    png_header,
+    safetensors_header,
+    safetensors_numbers,
+    wav_header,
+    zip_member,
+)
 
 
 def _unchanged(content: bytes) -> bytes:
     return content
+
+
+class Damage(NamedTuple):
+    """A damaged file: its content, whether it was damaged behind its checksum, and the link in its place."""
+
+    content: bytes
+    is_opened: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,9 @@ class Format:
         mend: called with the folder after the damage, to mend a checksum of the file.
         words: the command that reads the folder.
         needs: packages without which there is no such format.
+        checks: what an accepted file must have been read as.
+        refuses: false for a format whose damaged files are mostly read, since it has no rules.
+        links: false for a stream of bytes, in whose place no link can stand.
     """
 
     name: str
@@ -56,80 +76,48 @@ class Format:
     mend: Callable[[Path], None] = lambda folder: None
     words: Callable[[Path], list[str]] | None = None
     needs: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    refuses: bool = True
+    links: bool = True
 
     @property
     def is_installed(self) -> bool:
         """True if the packages that it needs are installed."""
         return all(importlib.util.find_spec(name) is not None for name in self.needs)
 
-    def damage(self, content: bytes, chance: random.Random) -> bytes:
-        """The damaged file.
+    def damage(self, content: bytes, chance: random.Random) -> Damage:
+        """A damaged file.
 
         Args:
             content: of the specimen.
             chance: of this case.
         """
-        if self.parts and chance.random() < 0.5:
-            inner, close = chance.choice(self.parts)(content, chance)
-        else:
-            inner = content
-            close = _unchanged
+        if self.links and chance.random() < 0.02:
+            return Damage(content, link=chance.choice(LINKS))
 
+        is_opened = bool(self.parts) and chance.random() < 0.5
+        inner, close = chance.choice(self.parts)(content, chance) if is_opened else (content, _unchanged)
         for _ in range(chance.choice((1, 1, 1, 2, 4))):
             if inner:
-                inner = chance.choice(self.mutators)(inner, chance)
+                mutate = chance.choice(self.mutators)
+                inner = mutate(inner, chance)
+                is_opened |= mutate in mutators.RESEALED
 
-        return close(inner)
+        return Damage(close(inner), is_opened)
 
+    def place(self, folder: Path, damage: Damage) -> None:
+        """Puts a damaged file into the folder of a specimen."""
+        path = folder / self.file
+        path.unlink(missing_ok=True)
+        if not damage.link:
+            path.write_bytes(damage.content)
+            return
 
-# ways to open a part of a file
-
-
-def gzip_part(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[bytes], bytes]]:
-    return gzip.decompress(content), lambda inner: gzip.compress(inner, 1)
-
-
-def zip_member(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[bytes], bytes]]:
-    """A member of an archive, which gets the checksum of its new content."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-
-    chosen = chance.choice(list(members))
-
-    def close(inner: bytes) -> bytes:
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name, member in members.items():
-                archive.writestr(name, inner if name == chosen else member)
-
-        return out.getvalue()
-
-    return members[chosen], close
-
-
-def npy_header(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[bytes], bytes]]:
-    """The text of the header of an array in an archive."""
-    member, close = zip_member(content, chance)
-    length = int.from_bytes(member[8:10], "little")
-
-    return member[10 : 10 + length], lambda inner: close(
-        member[:8] + len(inner).to_bytes(8, "little")[:2] + inner + member[10 + length :]
-    )
-
-
-def safetensors_header(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[bytes], bytes]]:
-    """The JSON text before the numbers, which may get another length."""
-    (length,) = struct.unpack_from("<Q", content)
-    rest = content[8 + length :]
-    changed = chance.choice((mutators.json_value, mutators.odd_number, mutators.separators_changed))
-    return content[8 : 8 + length], lambda inner: struct.pack("<Q", len(text := changed(inner, chance))) + text + rest
-
-
-def safetensors_numbers(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[bytes], bytes]]:
-    """The numbers after the header, which keep their length."""
-    start = 8 + struct.unpack_from("<Q", content)[0]
-    length = len(content) - start
-    return content[start:], lambda inner: content[:start] + inner[:length].ljust(length, b"\0")
+        elsewhere = folder.parent / "elsewhere" / path.name
+        elsewhere.parent.mkdir(exist_ok=True)
+        elsewhere.write_bytes(damage.content)
+        targets = (elsewhere, elsewhere.with_name("nothing"), path, Path("/dev/zero"), elsewhere.parent)
+        path.symlink_to(dict(zip(LINKS, targets, strict=True))[damage.link])
 
 
 # events and recordings
@@ -242,7 +230,7 @@ def _recording(folder: Path) -> object:
     from spikebridge.data.recordings.load import load_recording
 
     recording = load_recording(folder)
-    return [recording.inputs(0, recording.num_bins), recording.frames[0]]
+    return [recording, recording.inputs(0, recording.num_bins), list(recording.frames)]
 
 
 def _fe240hz(folder: Path) -> None:
@@ -261,7 +249,8 @@ def _fe240hz(folder: Path) -> None:
 def _load_fe240hz(folder: Path) -> object:
     from spikebridge.data.recordings.fe240hz import load_fe240hz
 
-    return load_fe240hz(folder, event_offset=0, box_offset=0)
+    recording = load_fe240hz(folder, event_offset=0, box_offset=0)
+    return [recording, list(recording.frames)]
 
 
 def _clip(folder: Path) -> None:
@@ -317,6 +306,24 @@ def _read_digits(folder: Path) -> object:
     from spikebridge.data.images.labelled import read_digit_file
 
     return read_digit_file(folder / "digits.npz")
+
+
+def _mnist(folder: Path) -> None:
+    images = np.arange(2 * 784, dtype=np.uint8).reshape(2, 28, 28)
+    (folder / "mnist").mkdir()
+    _save_npz(
+        folder / "mnist" / "digits.npz",
+        train_images=images,
+        train_labels=[7, 1],
+        test_images=images,
+        test_labels=[2, 3],
+    )
+
+
+def _read_mnist(folder: Path) -> object:
+    from spikebridge.data.images.mnist import load_mnist
+
+    return load_mnist(folder, num_validation=1)
 
 
 # scenes, questions, videos
@@ -411,6 +418,12 @@ def _video(folder: Path) -> object:
     return read_video(path)
 
 
+def _pictures(folder: Path) -> None:
+    (folder / "video.pictures").mkdir()
+    for number, picture in enumerate(_frames()):
+        picture.save(folder / "video.pictures" / f"{number}.png")
+
+
 def _mp4(folder: Path) -> None:
     import av
 
@@ -437,7 +450,8 @@ def _run(folder: Path) -> None:
     from spikebridge.training.run.run import Run
 
     run = Run.create(folder / "run", "digits", recipe.PRESETS["quick"])
-    run.save_environment(seed=0)
+    # of no machine, so that the specimen is the same everywhere
+    _write_json(folder / "run" / "environment.json", {"python": "3.11.7", "torch": "2.0", "num_cores": 2, "seed": 0})
     run.log({"kind": "epoch", "phase": "one", "epoch": 1, "step": 3, "loss": 0.5, "best": float("inf")})
     run.log({"kind": "epoch", "phase": "one", "epoch": 2, "step": 6, "loss": 0.25, "best": 0.5})
     run.save_results({"accuracy": {"hybrid": [0.5, 0.6]}, "notes": ["a", None]})
@@ -446,6 +460,19 @@ def _run(folder: Path) -> None:
     run.save_weights(network)
     tree = {"epoch": 3, "optimizer": {"state": {0: {"step": torch.tensor(4.0)}}, "lr": (0.1, None)}, "loss": [0.5]}
     save_checkpoint(run.checkpoint, 12, {"weights": dict(network.state_dict()), **tree})
+    (path,) = run.checkpoint.glob("step-*")
+    _sort_header(path)
+
+
+def _sort_header(path: Path) -> None:
+    """Puts the metadata of safetensors, whose order is by chance, in order."""
+    content = path.read_bytes()
+    start = after_header(content)
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[start:])
 
 
 def _read_run(folder: Path) -> object:
@@ -456,9 +483,11 @@ def _read_run(folder: Path) -> object:
     from spikebridge.training.run.run import Run
 
     run = Run.open(folder / "run")
-    run.load_weights(nn.Linear(3, 2))
+    network = nn.Linear(3, 2)
+    run.load_weights(network)
 
     return [
+        network.state_dict(),
         *(run.config_as(recipe.Config), run.metrics.rows(), run.results(), run.environment(), run.children()),
         load_checkpoint(run.checkpoint),
     ]
@@ -482,6 +511,89 @@ def _mend_checkpoint(folder: Path) -> None:
         path.write_bytes(save(tensors, {**head, "digest": _digest(text, tensors)}))
     except (SafetensorError, ValueError, TypeError, AttributeError, KeyError, struct.error):
         return
+
+
+def _lock(folder: Path) -> None:
+    lock = {"pid": 4194303, "started": "1", "host": "a", "place": ["a", "b"], "begun": "2026-01-01 00:00:00"}
+    _write_json(folder / "run.lock", lock)
+
+
+def _read_lock(folder: Path) -> object:
+    from spikebridge.training.run.lock import _holder
+
+    path = folder / "run.lock"
+    return _holder(path, path.lstat().st_mtime)
+
+
+def _sweep(folder: Path) -> None:
+    (folder / "sweep").mkdir()
+    _new_sweep(folder / "sweep-draft").begin()
+    (folder / "sweep-draft" / "sweep.json").rename(folder / "sweep" / "sweep.json")
+    (folder / "sweep-draft").rmdir()
+    rows = [{"cell": name, "seconds": 1.5, "cpu_seconds": 1.0, "failed": None} for name in ("lr=0.1", "lr=0.2")]
+    _write_lines(folder / "sweep" / "cells.jsonl", rows)
+
+
+def _new_sweep(folder: Path) -> Any:
+    from spikebridge.recipes.sweep.sweep import Sweep
+
+    return Sweep(folder, "digits", {}, threads="1")
+
+
+def _resume_sweep(folder: Path) -> object:
+    sweep = _new_sweep(folder / "sweep")
+    sweep.begin(resume=True)
+    return sweep.ended.rows()
+
+
+def _state(folder: Path) -> None:
+    import torch
+
+    from spikebridge.neurons import LIF, save_state
+
+    layer = LIF(tau=0.02, dt=1e-3)
+    state = layer(torch.rand(3, 2, 4, generator=torch.Generator().manual_seed(0)))[1]
+    save_state(folder / "state.safetensors", state)
+    _sort_header(folder / "state.safetensors")
+
+
+def _read_state(folder: Path) -> object:
+    from spikebridge.neurons import load_state
+
+    return load_state(folder / "state.safetensors")
+
+
+def _chip(folder: Path) -> None:
+    text = "memory = 1e6\noperations = 1e9\nevents = 1e6\nlatency = 1e-6\npower = 0.5\nsource = 'mine'\n"
+    (folder / "chip.toml").write_text(text)
+
+
+def _read_chip(folder: Path) -> object:
+    from spikebridge.analysis.chips import read_chip
+
+    return read_chip(folder / "chip.toml")
+
+
+def _repository(folder: Path) -> None:
+    (folder / "repository" / "weights").mkdir(parents=True)
+    _write_json(folder / "repository" / "card.json", {"about": "a network", "weights_licence": "CC0"})
+    (folder / "repository" / "weights" / "a.bin").write_bytes(b"numbers")
+    _mend_list(folder)
+
+
+def _mend_list(folder: Path) -> None:
+    """The list of files with the digests of those that are there."""
+    from spikebridge.pretrained.hub import _FORMAT
+
+    names = ("card.json", "weights/a.bin")
+    digests = {name: hashlib.sha256((folder / "repository" / name).read_bytes()).hexdigest() for name in names}
+    _write_json(folder / "repository" / "files.json", {"format": _FORMAT, "sha256": digests})
+
+
+def _read_repository(folder: Path) -> object:
+    from spikebridge.pretrained.hub import _checked_names, _licence
+
+    return [_checked_names(folder / "repository", "a repository"), _licence(folder / "repository")]
 
 
 # bundles and networks for other machines
@@ -527,24 +639,31 @@ def _bundle(folder: Path) -> None:
 
     events = torch.rand(12, 2, 3, generator=torch.Generator().manual_seed(3))
     export(_network(), {"events": events}, folder / "bundle")
+    np.savez(folder / "inputs.npz", events=events.numpy())
+
+
+def _open_bundle(folder: Path) -> None:
+    _bundle(folder)
     path = folder / "bundle" / "manifest.json"
     manifest = json.loads(path.read_text())
     del manifest["sha256"]  # it would refuse every damage before the reader meets it
     path.write_text(json.dumps(manifest, indent=2) + "\n")
-    np.savez(folder / "inputs.npz", events=events.numpy())
 
 
 def _run_bundle(folder: Path) -> object:
     from spikebridge.deploy.bundle.bundle import Bundle
     from spikebridge.deploy.run import run_bundle
 
-    return run_bundle(Bundle.open(folder / "bundle"), folder / "inputs.npz")
+    bundle = Bundle.open(folder / "bundle")
+    outputs = run_bundle(bundle, folder / "inputs.npz").outputs
+    return [bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files}, outputs]
 
 
 def _mend_bundle(folder: Path) -> None:
     """Sizes and hashes of the manifest, as of somebody who wants the damage to be read."""
     path = folder / "bundle" / "manifest.json"
     manifest = json.loads(path.read_text())
+    manifest.pop("sha256", None)
     for name in manifest["files"]:
         content = (folder / "bundle" / name).read_bytes()
         manifest["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -617,10 +736,13 @@ def _run_onnx(folder: Path) -> object:
     return session.run({name: np.ones((1, 3), np.float32) for name in session.inputs})
 
 
+_WEIGHT = np.array([[0.5, -1.25, 3], [2.75, 0.125, -4]], np.float32)
+
+
 def _nir(folder: Path) -> None:
     import nir
 
-    weight = nir.Affine(weight=np.ones((2, 3), np.float32), bias=np.zeros(2, np.float32))
+    weight = nir.Affine(weight=_WEIGHT, bias=np.zeros(2, np.float32))
     ones = np.ones(2, np.float32)
     neuron = nir.LIF(tau=0.01 * ones, r=ones, v_leak=0 * ones, v_threshold=ones, v_reset=0 * ones)
     nodes = {"input": nir.Input(np.array([3])), "fc": weight, "lif": neuron, "output": nir.Output(np.array([2]))}
@@ -634,9 +756,14 @@ def _read_nir(folder: Path) -> object:
 
 
 _TEXT = (*mutators.BINARY, *mutators.TEXT)
+_PACKED = (*mutators.BINARY, mutators.gzip_growth)
+_ARCHIVE = (*_TEXT, mutators.zip_growth)
 _JSON = (*_TEXT, *mutators.JSON, *mutators.JSON)
 _CSV = (*_TEXT, *mutators.CSV, *mutators.CSV)
 _NPZ = (zip_member, npy_header)
+
+
+_CLOSED = (closed,)
 
 
 def _track(folder: Path) -> list[str]:
@@ -646,32 +773,41 @@ def _track(folder: Path) -> list[str]:
 def _recordings() -> list[Format]:
     aedat = ("aedat",)
     faery = ("faery",)
+    all_rows = (rows(lambda events: len(events.t)),)
+    words = (payload(after(b"% end\n")),)
     event_files = [
-        Format("events, npz", "events.npz", _events_npz, _events, _TEXT, _NPZ),
-        Format("events, csv", "events.csv", lambda f: _put(f / "events.csv", _EVENT_TABLE), _events, _CSV),
-        Format("events, N-MNIST", "events.bin", _nmnist, _events),
+        Format("events, npz", "events.npz", _events_npz, _events, _ARCHIVE, _NPZ, checks=(sealed,)),
+        Format(
+            "events, csv", "events.csv", lambda f: _put(f / "events.csv", _EVENT_TABLE), _events, _CSV, checks=all_rows
+        ),
+        Format("events, N-MNIST", "events.bin", _nmnist, _events, checks=(payload(at(0)),)),
         Format("events, Event Stream", "events.es", _event_stream, _events, needs=faery),
-        Format("events, EVT2", "events.raw", _evt2, _events, needs=faery),
-        Format("events, EVT3", "events.raw", _evt3, _events, needs=faery),
+        Format("events, EVT2", "events.raw", _evt2, _events, needs=faery, checks=words),
+        Format("events, EVT3", "events.raw", _evt3, _events, needs=faery, checks=words),
         Format("events, AEDAT4", "events.aedat4", _aedat4, _events, needs=aedat),
     ]
 
+    num_frames = (rows(lambda read: read[0].num_frames),)
     folder_files = [
-        Format(f"recording, {name}", name, _recording_folder, _recording, kinds, words=_track)
-        for name, kinds in (
-            ("meta.json", _JSON),
-            ("frames.csv", _CSV),
-            ("boxes.csv", _CSV),
-            ("frames/1.png", mutators.BINARY),
+        Format(f"recording, {name}", name, _recording_folder, _recording, kinds, words=_track, checks=checks)
+        for name, kinds, checks in (
+            ("meta.json", _JSON, ()),
+            ("frames.csv", _CSV, num_frames),
+            ("boxes.csv", _CSV, ()),
+            ("events.csv", _CSV, ()),
+            ("frames/1.png", mutators.BINARY, (sealed,)),
         )
     ]
     return [
         *event_files,
         *folder_files,
-        Format("FE240hz, events", "events_sparse.npz", _fe240hz, _load_fe240hz, _TEXT, _NPZ),
+        Format("FE240hz, events", "events_sparse.npz", _fe240hz, _load_fe240hz, _ARCHIVE, _NPZ, checks=(sealed,)),
         Format("FE240hz, boxes", "groundtruth_rect.txt", _fe240hz, _load_fe240hz, _CSV),
+        Format("FE240hz, boxes of frames", "groundtruth_rect40.txt", _fe240hz, _load_fe240hz, _CSV),
+        Format("FE240hz, frame", "img/0001.png", _fe240hz, _load_fe240hz, parts=(png_header,), checks=(sealed,)),
         Format("clip, boxes", "groundtruth_rect.txt", _clip, _recording, _CSV, words=_track),
-        Format("lines of a stream", "lines.txt", _lines_of_a_stream, _read_lines, _CSV),
+        Format("clip, frame", "img/0001.jpg", _clip, _recording),
+        Format("lines of a stream", "lines.txt", _lines_of_a_stream, _read_lines, _CSV, refuses=False, links=False),
     ]
 
 
@@ -680,16 +816,21 @@ def _put(path: Path, text: str) -> None:
 
 
 def _images() -> list[Format]:
-    suffixes = ("png", "jpg", "bmp", "pgm", "tif")
+    checks = {"png": (sealed,), "bmp": (payload(at(1078)),), "pgm": (payload(after(b"255\n")),)}
+    parts = {"png": (png_header,)}
     return [
         *(
-            Format(f"image, {suffix}", f"image.{suffix}", lambda f, name=f"image.{suffix}": _image(f, name), _grey)
-            for suffix in suffixes
+            Format(
+                f"image, {suffix}", f"image.{suffix}", lambda f, name=f"image.{suffix}": _image(f, name), _grey,
+                parts=parts.get(suffix, ()), checks=checks.get(suffix, ()),
+            )
+            for suffix in ("png", "jpg", "bmp", "pgm", "tif")
         ),
-        Format("digits, idx", "digits.idx", _idx, _read_idx),
-        Format("digits, packed idx", "digits.idx", _packed_idx, _read_idx, parts=(gzip_part,)),
-        Format("digits, npz", "digits.npz", _digits, _read_digits, _TEXT, _NPZ),
-    ]
+        Format("digits, idx", "digits.idx", _idx, _read_idx, _PACKED, checks=(payload(at(16)),)),
+        Format("digits, packed idx", "digits.idx", _packed_idx, _read_idx, _PACKED, (gzip_part,), checks=(sealed,)),
+        Format("digits, npz", "digits.npz", _digits, _read_digits, _ARCHIVE, _NPZ, checks=(sealed,)),
+        Format("digits, MNIST", "mnist/digits.npz", _mnist, _read_mnist, _ARCHIVE, _NPZ, checks=(sealed,)),
+    ]  # fmt: skip
 
 
 def _reasoning() -> list[Format]:
@@ -697,37 +838,39 @@ def _reasoning() -> list[Format]:
         Format(
             "scenes, JSON lines", "scenes.jsonl",
             lambda f: _write_lines(f / "scenes.jsonl", [_SCENE, {**_SCENE, "video": 8}]),
-            _scenes, _JSON, words=_ask("scenes.jsonl"),
+            _scenes, (*_JSON, mutators.gzip_growth), words=_ask("scenes.jsonl"), checks=(rows(len, header=0),),
         ),
         Format(
             "scenes, packed", "scenes.jsonl.gz", lambda f: _write_lines(f / "scenes.jsonl.gz", [_SCENE]),
-            _scenes, _JSON, (gzip_part, gzip_part, gzip_part), words=_ask("scenes.jsonl.gz"),
+            _scenes, (*_JSON, mutators.gzip_growth), (gzip_part,), words=_ask("scenes.jsonl.gz"), checks=(sealed,),
         ),
         Format("scenes, original", "3.json", lambda f: _write_json(f / "3.json", _ORIGINAL), _scenes, _JSON),
         Format("scenes, simulated", "3.json", lambda f: _write_json(f / "3.json", _SIMULATED), _scenes, _JSON),
         Format(
             "questions, JSON lines", "questions.jsonl",
             lambda f: _write_lines(f / "questions.jsonl", _QUESTIONS), _questions, _JSON,
+            checks=(rows(len, header=0),),
         ),
         Format(
             "questions, original", "questions.json",
             lambda f: _write_json(f / "questions.json", [{"scene_index": 7, "questions": _QUESTIONS}]),
             _questions, _JSON,
         ),
-        Format("video, npz", "video.npz", _video_npz, _video, _TEXT, _NPZ, words=_ask("video.npz")),
+        Format(
+            "video, npz", "video.npz", _video_npz, _video, _ARCHIVE, _NPZ, words=_ask("video.npz"), checks=(sealed,)
+        ),
         Format("video, webp", "video.webp", lambda f: _animation(f, "video.webp"), _video, words=_ask("video.webp")),
         Format("video, gif", "video.gif", lambda f: _animation(f, "video.gif"), _video),
         Format("video, mp4", "video.mp4", _mp4, _video, needs=("av",)),
+        Format(
+            "video, pictures", "video.pictures/1.png", _pictures, _video, parts=(png_header,), checks=(sealed,)
+        ),
     ]  # fmt: skip
-
-
-def _put_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _runs() -> list[Format]:
     json_files = [
-        Format(f"run, {name}", f"run/{name}", _run, _read_run, _JSON)
+        Format(f"run, {name}", f"run/{name}", _run, _read_run, _JSON, checks=_CLOSED)
         for name in ("config.json", "results.json", "metrics.jsonl", "environment.json")
     ]
 
@@ -735,12 +878,30 @@ def _runs() -> list[Format]:
     checkpoint = "run/checkpoint/step-00000012.safetensors"
     # the command needs a run of trained networks; a damaged config.json is refused before
     json_files[0] = replace(json_files[0], words=lambda folder: ["report", str(folder / "run")])
+    numbers = (payload(after_header), *_CLOSED)
+    repository = (_repository, _read_repository, _JSON)
 
     return [
         *json_files,
-        Format("run, weights", "run/weights.safetensors", _run, _read_run, parts=header),
-        Format("run, checkpoint", checkpoint, _run, _read_run, parts=header),
-        Format("run, checkpoint with its digest", checkpoint, _run, _read_run, _JSON, header * 3, _mend_checkpoint),
+        Format("run, weights", "run/weights.safetensors", _run, _read_run, parts=header, checks=numbers),
+        Format("run, checkpoint", checkpoint, _run, _read_run, checks=(sealed, *_CLOSED)),
+        Format(
+            "run, checkpoint with its digest",
+            checkpoint,
+            _run,
+            _read_run,
+            _JSON,
+            header * 3,
+            _mend_checkpoint,
+            checks=_CLOSED,
+        ),
+        Format("run, lock", "run.lock", _lock, _read_lock, _JSON, refuses=False),
+        Format("sweep, sweep.json", "sweep/sweep.json", _sweep, _resume_sweep, _JSON, checks=_CLOSED),
+        Format("sweep, cells.jsonl", "sweep/cells.jsonl", _sweep, _resume_sweep, _JSON, checks=_CLOSED),
+        Format("state", "state.safetensors", _state, _read_state, parts=header * 3, checks=(payload(after_header),)),
+        Format("chip", "chip.toml", _chip, _read_chip, _TEXT),
+        Format("repository, files.json", "repository/files.json", *repository, checks=_CLOSED),
+        Format("repository, card.json", "repository/card.json", *repository, mend=_mend_list, checks=_CLOSED),
     ]
 
 
@@ -749,19 +910,40 @@ def _bundles() -> list[Format]:
         return ["run", str(folder / "bundle"), "--input", str(folder / "inputs.npz")]
 
     nir = ("nir",)
+    manifest = "bundle/manifest.json"
+    part = "bundle/snn/first.nir"
+    numbers = "bundle/units/first_to_second.safetensors"
+    sample = "bundle/sample/sample.safetensors"
+    parts = (safetensors_header, *(safetensors_numbers,) * 3)
+    integers = ("integers/integer.safetensors", _integer_model, _run_integers)
+    seal = (sealed, closed)
+
     return [
-        Format("bundle, manifest", "bundle/manifest.json", _bundle, _run_bundle, _JSON, words=words, needs=nir),
-        Format("bundle, NIR", "bundle/snn/first.nir", _bundle, _run_bundle, mend=_mend_bundle, words=words, needs=nir),
-        Format("integer model, words", "integers/integer.json", _integer_model, _run_integers, _JSON),
         Format(
-            "integer model, numbers", "integers/integer.safetensors", _integer_model, _run_integers,
-            parts=(safetensors_header, *(safetensors_numbers,) * 3), mend=_mend_integers,
+            "bundle, manifest", manifest, _open_bundle, _run_bundle, _JSON, words=words, needs=nir, checks=_CLOSED
         ),
-        Format("inputs, npz", "inputs.npz", _inputs, _read_inputs("inputs.npz"), _TEXT, _NPZ),
+        Format("bundle, sealed manifest", manifest, _bundle, _run_bundle, _JSON, needs=nir, checks=seal),
+        Format(
+            "bundle, NIR", part, _open_bundle, _run_bundle, mend=_mend_bundle, words=words, needs=nir, checks=(closed,)
+        ),
+        Format("bundle, sealed NIR", part, _bundle, _run_bundle, needs=nir, checks=seal),
+        Format(
+            "bundle, numbers of a unit", numbers, _open_bundle, _run_bundle, parts=parts, mend=_mend_bundle, needs=nir,
+            checks=(payload(after_header), closed),
+        ),
+        Format("bundle, sealed numbers", numbers, _bundle, _run_bundle, needs=nir, checks=seal),
+        Format(
+            "bundle, sample", sample, _open_bundle, _run_bundle, parts=parts, mend=_mend_bundle, needs=nir,
+            checks=(closed,),
+        ),
+        Format("integer model, words", "integers/integer.json", _integer_model, _run_integers, _JSON, checks=_CLOSED),
+        Format("integer model, numbers", *integers, parts=parts, mend=_mend_integers, checks=_CLOSED),
+        Format("integer model, sealed numbers", *integers, checks=seal),
+        Format("inputs, npz", "inputs.npz", _inputs, _read_inputs("inputs.npz"), _ARCHIVE, _NPZ, checks=(sealed,)),
         Format("inputs of a bundle", "inputs.npz", _bundle, _run_bundle, _TEXT, _NPZ, words=words, needs=nir),
         Format(
             "inputs, safetensors", "inputs.safetensors", _inputs, _read_inputs("inputs.safetensors"),
-            parts=(safetensors_header,),
+            parts=(safetensors_header,), checks=(payload(after_header),),
         ),
         Format("ONNX", "part.onnx", _onnx, _run_onnx, needs=("onnx", "onnxruntime")),
         Format("NIR", "part.nir", _nir, _read_nir, needs=nir),
@@ -798,10 +980,6 @@ def _wav_bytes(number: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def _wav_header(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[bytes], bytes]]:
-    return content[:44], lambda inner: inner + content[44:]
-
-
 def _wav(folder: Path) -> None:
     (folder / "series.wav").write_bytes(_wav_bytes(1))
 
@@ -811,6 +989,15 @@ def _wav_folder(folder: Path) -> None:
     for number in range(3):
         (folder / "series" / f"{number}.wav").write_bytes(_wav_bytes(number + 1))
     (folder / "series" / "labels.csv").write_text("file,label,group\n0.wav,yes,anna\n1.wav,no,anna\n2.wav,no,ben\n")
+
+
+def _wav_words(folder: Path) -> None:
+    for word in ("no", "yes"):
+        (folder / "series" / word).mkdir(parents=True)
+        for number in range(2):
+            (folder / "series" / word / f"a{number}_nohash_0.wav").write_bytes(_wav_bytes(number + 1))
+
+    (folder / "series" / "testing_list.txt").write_text("no/a1_nohash_0.wav\nyes/a0_nohash_0.wav\n")
 
 
 def _spike_trains(folder: Path) -> None:
@@ -857,19 +1044,24 @@ def _read_gesture_table(folder: Path) -> object:
 
 def _signals() -> list[Format]:
     packed = (zip_member, npy_header)
+    wav = (wav_header, wav_header)
+    gestures = ("user01_labels.csv", _gestures, _read_gesture_table, _CSV)
+    num_samples = rows(lambda read: sum(len(series) for series in read[1:]))
+
     return [
-        Format("series, npz", "series.npz", _series_npz, _series, parts=packed),
-        Format("series, csv", "series.csv", _series_csv, _series, (*mutators.TEXT, *mutators.CSV)),
+        Format("series, npz", "series.npz", _series_npz, _series, _ARCHIVE, packed, checks=(sealed,)),
+        Format("series, csv", "series.csv", _series_csv, _series, _CSV, checks=(num_samples,)),
         Format("series, spike trains", "series.h5", _spike_trains, _series, needs=("h5py",)),
         Format("events, aedat 3.1", "user01.aedat", _aedat3, _read_aedat3),
+        Format("gestures, labels", *gestures, checks=(rows(len),)),
+        Format("sound, wav", "series.wav", _wav, _series, parts=wav, checks=(payload(at(44)),)),
         Format(
-            "gestures, labels", "user01_labels.csv", _gestures, _read_gesture_table, (*mutators.TEXT, *mutators.CSV)
+            "folder of sound, labels.csv", "series/labels.csv", _wav_folder, _series, _CSV,
+            checks=(rows(lambda read: len(read) - 1),),
         ),
-        Format("sound, wav", "series.wav", _wav, _series, parts=(_wav_header, _wav_header)),
-        Format(
-            "folder of sound, labels.csv", "series/labels.csv", _wav_folder, _series, (*mutators.TEXT, *mutators.CSV)
-        ),
-    ]
+        Format("folder of sound, wav", "series/1.wav", _wav_folder, _series, parts=wav, checks=(payload(at(44)),)),
+        Format("folder of sound, list", "series/testing_list.txt", _wav_words, _series, _TEXT, refuses=False),
+    ]  # fmt: skip
 
 
 FORMATS: dict[str, Format] = {

@@ -226,7 +226,8 @@ def test_a_file_that_was_changed_is_refused(hub: Hub, run_folder: Path, tmp_path
         pull("me/first", tmp_path / "pulled")
 
     listed = json.loads(files["files.json"])
-    for name, line in (("../out.txt", "leads out of the folder"), ("gone.txt", "is missing")):
+    odd = (("../out.txt", "leads out of the folder"), ("a\0.txt", "is no name of a file"), ("gone.txt", "is missing"))
+    for name, line in odd:
         files["files.json"] = json.dumps({**listed, "sha256": {name: "0"}}).encode()
         with pytest.raises(DataError, match=line):
             pull("me/first", tmp_path / "pulled")

@@ -98,7 +98,7 @@ def read_chip(path: Path | str) -> Chip:
     """Reads a chip from a TOML file with the arguments of `Chip` as keys."""
     try:
         values = tomllib.loads(read_text(Path(path), "the numbers of a chip", 1 << 16))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise DataError(f"{path} is no TOML file: {error}") from None
 
     chip: Chip = RecordReader().read(Chip, {"name": Path(path).stem, **values}, str(path))

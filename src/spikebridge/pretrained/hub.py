@@ -129,7 +129,7 @@ def _checked_names(folder: Path, where: str) -> list[str]:
     for name, digest in digests.items():
         # the list comes from the hub: a name in it may be anything
         if leads_out(name):
-            raise DataError(f"{where}: the file {name!r} leads out of the folder")
+            raise DataError(f"{where}: the file {name!r:.200} leads out of the folder, or is no name of a file")
         path = inside(folder, name)
         if not path.is_file():
             raise DataError(f"{where}: {name} is missing")

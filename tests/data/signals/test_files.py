@@ -79,6 +79,10 @@ def test_units_and_names_of_labels_are_applied(tmp_path: Path) -> None:
         ({"samples": np.zeros((2, 12))}, "transpose them"),
         ({"samples": np.zeros((2, 2, 2))}, r"expected numbers \(N, channels\)"),
         ({"channel_names": ["left"]}, "expected 2 texts, one a channel"),
+        ({"channel_names": np.zeros(2**16 + 1, "U1")}, r"channel_names: expected at most a value a sample"),
+        ({"starts": np.zeros(2**16 + 1, int)}, r"starts: expected at most a value a sample, but got \(65537,\)"),
+        ({"other": np.zeros(2, "U9999999")}, "other: expected texts in at most 67108864 bytes"),
+        ({"label": np.array([97, 0x110000, 97], "u4").view("U1")}, "label: expected texts, but it has numbers that"),
         ({"samples": np.full(12, np.nan)}, "12 of 12 values are NaN .* data check"),
     ],
 )

@@ -17,6 +17,7 @@ from PIL import Image
 
 from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.events.events import make_events
+from spikebridge.data.io import images
 from spikebridge.data.io.safe_open import line_blocks
 from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.streams import binner as binner
@@ -130,11 +131,11 @@ def test_what_cannot_be_meant_is_counted_and_the_stream_continues(monkeypatch: p
 def test_the_file_of_a_frame_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (6, 4), 9).save(tmp_path / "a.png")
     paths = []
-    read = Image.open
-    monkeypatch.setattr(Image, "open", lambda file, **options: paths.append(file.name) or read(file, **options))
+    read = images.open_binary
+    monkeypatch.setattr(images, "open_binary", lambda path, expected: paths.append(path) or read(path, expected))
     feed_lines(f"frame,0,{tmp_path / 'a.png'}\n".encode(), sensor())
 
-    assert paths == [str(tmp_path / "a.png")]
+    assert paths == [tmp_path / "a.png"]
 
 
 def test_lines_are_events_and_frames(tmp_path: Path) -> None:

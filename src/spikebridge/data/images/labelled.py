@@ -4,7 +4,7 @@ The npz file holds `images` (28 x 28 pixels, uint8) and `labels`.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -78,14 +78,31 @@ def read_digit_file(path: Path) -> LabelledImages:
         >>> digits.images.mean().item(), digits.labels.tolist()
         (1.0, [7, 1])
     """
-    arrays = read_npz(path, ("images", "labels"))
-    return make_labelled_digits(arrays["images"], arrays["labels"], f"{path}, images", f"{path}, labels")
+    places = (f"{path}, images", f"{path}, labels")
+    arrays = read_npz(path, ("images", "labels"), check=lambda a: check_digit_arrays(a["images"], a["labels"], *places))
+    return make_labelled_digits(arrays["images"], arrays["labels"], *places)
 
 
 def write_digit_file(path: Path, digits: LabelledImages) -> None:
     """Writes digits as `read_digit_file` reads them: a complete file or none."""
     with atomic_write(path) as file:
         np.savez_compressed(file, images=(digits.images * 255).round().byte().numpy(), labels=digits.labels.numpy())
+
+
+def check_digit_arrays(images: Any, labels: Any, images_from: str, labels_from: str) -> None:
+    """Refuses arrays of digits, or the headers of arrays, of another type or shape."""
+    if images.dtype != np.uint8 or images.shape[1:] != _SIZE or images.shape[0] == 0:
+        raise DataError(f"{images_from}: expected bytes (N, 28, 28), but got {images.dtype} {images.shape}.")
+
+    number = images.shape[0]
+    if labels.dtype.kind not in "iu" or labels.shape != (number,):
+        expected = f"{number} integers, one an image"
+        raise DataError(f"{labels_from}: expected {expected}, but got {labels.dtype} {labels.shape}.")
+
+    # they become floats, four times as large
+    if not fits(images.shape, _FLOAT_BYTES):
+        max_images = MAX_BYTES // (_FLOAT_BYTES * _SIZE[0] * _SIZE[1])
+        raise DataError(f"{images_from}: expected at most {max_images} images, but got {number}; split the file.")
 
 
 def make_labelled_digits(
@@ -95,23 +112,12 @@ def make_labelled_digits(
 
     `images_from` and `labels_from` are the places of the arrays, for messages.
     """
-    if images.dtype != np.uint8 or images.shape[1:] != _SIZE or len(images) == 0:
-        raise DataError(f"{images_from}: expected bytes (N, 28, 28), but got {images.dtype} {images.shape}.")
-
-    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-        expected = f"{len(images)} integers, one an image"
-        raise DataError(f"{labels_from}: expected {expected}, but got {labels.dtype} {labels.shape}.")
-
+    check_digit_arrays(images, labels, images_from, labels_from)
     wrong = (labels < 0) | (labels >= _NUM_CLASSES)
     if wrong.any():
         index = int(wrong.argmax())
         count = f"{int(wrong.sum())} are not, first {labels[index]} at index {index}"
         raise DataError(f"{labels_from}: expected labels from 0 to {_NUM_CLASSES - 1}, but {count}.")
-
-    # before the images become floats, four times as large
-    if not fits(images.shape, _FLOAT_BYTES):
-        max_images = MAX_BYTES // (_FLOAT_BYTES * _SIZE[0] * _SIZE[1])
-        raise DataError(f"{images_from}: expected at most {max_images} images, but got {len(images)}; split the file.")
 
     scaled = torch.from_numpy(images.astype(np.float32) / 255)
     return LabelledImages(scaled, torch.from_numpy(labels.astype(np.int64)))

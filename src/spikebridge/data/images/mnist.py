@@ -4,14 +4,22 @@ The idx format: two zero bytes, a type, the number of axes, their lengths (big-e
 Source: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Proceedings of the IEEE 86:2278 (1998).
 """
 
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.data.catalog import find_files
-from spikebridge.data.images.labelled import ImageSplits, fixed_permutation, make_labelled_digits, split_validation
+from spikebridge.data.images.labelled import (
+    ImageSplits,
+    check_digit_arrays,
+    fixed_permutation,
+    make_labelled_digits,
+    split_validation,
+)
 from spikebridge.data.io.npz import read_npz
 from spikebridge.data.io.safe_open import MAX_BYTES, Readable, fits, open_unpacked, read_at_most
 from spikebridge.errors import DataError
@@ -42,8 +50,8 @@ def load_mnist(folder: Path | None = None, num_validation: int = 1000) -> ImageS
     """
     paths = find_files("mnist", folder)
     if len(paths) == 1:
-        arrays = tuple(read_npz(paths[0], _KEYS)[key] for key in _KEYS)
         origins = tuple(f"{paths[0]}, {key}" for key in _KEYS)
+        arrays = tuple(read_npz(paths[0], _KEYS, check=lambda headers: _check(headers, origins)).values())
     else:
         arrays = tuple(read_idx(path) for path in paths)
         origins = tuple(map(str, paths))
@@ -53,6 +61,11 @@ def load_mnist(folder: Path | None = None, num_validation: int = 1000) -> ImageS
     train, validation = split_validation(train.select(fixed_permutation(len(train.labels))), num_validation)
 
     return ImageSplits(train, validation, test)
+
+
+def _check(headers: Mapping[str, Any], origins: Sequence[str]) -> None:
+    for images, labels in ((0, 1), (2, 3)):
+        check_digit_arrays(headers[_KEYS[images]], headers[_KEYS[labels]], origins[images], origins[labels])
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from spikebridge.data.io.safe_open import decoding, open_binary
 from spikebridge.errors import DataError, import_extra
 
 MAX_BYTES = 1 << 30
-_MAX_OBJECTS = 200_000  # groups and arrays
+_MAX_OBJECTS = 10_000  # groups and arrays; h5py takes seconds for as many
 _MAX_LEVELS = 60
 _MAX_GROWTH = 1100  # deflate packs zeros about a thousandfold
 _ALLOWANCE = 1 << 20
@@ -87,6 +87,9 @@ def objects_of(h5: Any, size: int, kind: str = "HDF5 file of numbers") -> Iterat
         path, group = groups.pop()
         if path.count("/") > _MAX_LEVELS:
             raise DataError(f"{path:.60}.. nests deeper than {_MAX_LEVELS} groups")
+        # before the walk, which takes long
+        if len(addresses) + len(group) > _MAX_OBJECTS:
+            raise DataError(f"it has more than {_MAX_OBJECTS} groups and arrays")
 
         for name in group:
             inner = f"{path}/{name}"
@@ -100,9 +103,6 @@ def objects_of(h5: Any, size: int, kind: str = "HDF5 file of numbers") -> Iterat
                 raise DataError(f"{inner} is a second name of the same group or array, which no {kind} needs")
 
             addresses.add(address)
-            if len(addresses) > _MAX_OBJECTS:
-                raise DataError(f"it has more than {_MAX_OBJECTS} groups and arrays")
-
             if isinstance(item, h5py.Group):
                 yield inner, item
                 groups.append((inner, item))

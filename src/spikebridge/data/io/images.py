@@ -17,7 +17,7 @@ from spikebridge.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".tif", ".tiff")
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF")
-_MAX_PIXELS = 2**26
+_MAX_PIXELS = 2**25
 _EIGHT_BIT = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
@@ -111,12 +111,18 @@ def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
 @contextmanager
 def open_image(path: Path, expected: str, formats: Sequence[str] = FORMATS) -> Iterator[Image.Image]:
     """An image file of one of Pillow's `formats`, open in the `with` block; some other formats start programs."""
-    with (
-        open_binary(path, expected) as file,
-        decoding(path, expected),
-        Image.open(file, formats=list(formats)) as image,
-    ):
-        yield image
+    with open_binary(path, expected) as file, decoding(path, expected):
+        with Image.open(file, formats=list(formats)) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                size = f"{image.width} x {image.height}"
+                raise DataError(f"{path}: expected at most {_MAX_PIXELS} pixels, but it has {size}.")
+
+            # the checksums of PNG, at which Pillow does not look when it reads the pixels
+            image.verify()
+
+        file.seek(0)
+        with Image.open(file, formats=list(formats)) as image:
+            yield image
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -145,9 +151,6 @@ def _number(path: Path) -> int:
 
 
 def _check(image: Image.Image, path: Path) -> None:
-    if image.width * image.height > _MAX_PIXELS:
-        raise DataError(f"{path}: expected at most {_MAX_PIXELS} pixels, but it has {image.width} x {image.height}.")
-
     if image.mode not in _EIGHT_BIT and not image.mode.startswith("I;16"):
         raise DataError(
             f"{path}: expected 8 or 16 bits a level, but got mode {image.mode!r}; save it as 8-bit grey first."

@@ -10,7 +10,7 @@ from spikebridge.errors import DataError
 MAX_BYTES = 2**24  # of a file that is read as a whole: settings, results, a manifest
 _MAX_DEPTH = 100
 MAX_VALUES = 2**24  # a value takes about 80 bytes of memory
-_BLOCK_BYTES = 2**22
+_BLOCK_BYTES = 2**19  # a block takes fifty times its size
 
 
 def read_json(path: Path, expected: str, max_bytes: int = MAX_BYTES) -> Any:

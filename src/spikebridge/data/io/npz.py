@@ -1,12 +1,12 @@
 """Arrays from an npz file of unknown origin: no pickle, sizes in the headers are checked before memory is taken."""
 
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -18,12 +18,19 @@ from spikebridge.errors import DataError, did_you_mean
 
 
 def read_npz(
-    path: Path, keys: Iterable[str] | None = None, max_bytes: int = MAX_BYTES, *, text: bool = False
+    path: Path,
+    keys: Sequence[str] | None = None,
+    max_bytes: int = MAX_BYTES,
+    *,
+    text: bool = False,
+    check: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> dict[str, NDArray]:
     """Arrays of numbers or truth values of an npz file, by name; with `text`, arrays of text as well.
 
-    `keys` names the arrays to read; None reads all, if together they declare at most `max_bytes` bytes.
+    `keys` names the arrays to read; None reads all, if together they declare at most `max_bytes` bytes. `check` is
+    called with their headers, which have `shape` and `dtype`, before any memory is taken.
     """
+    kinds = _NUMBERS + "U" * text
     with _archive(path) as archive:
         if keys is None:
             keys = [name.removesuffix(".npy") for name in archive.namelist()]
@@ -31,7 +38,10 @@ def read_npz(
             if declared > max_bytes:
                 raise DataError(f"{path}: expected arrays of at most {max_bytes} bytes, but they have {declared}.")
 
-        return {key: _member(archive, key, path, _NUMBERS + "U" * text) for key in keys}
+        if check is not None:
+            check({key: _header_of(archive, key, path, kinds) for key in keys})
+
+        return {key: _member(archive, key, path, kinds) for key in keys}
 
 
 def array_names(path: Path) -> list[str]:
@@ -60,6 +70,8 @@ def npz_columns(path: Path, keys: Iterable[str]) -> Iterator[dict[str, NDArray]]
 
 
 _NUMBERS = "biuf"
+_MAX_TEXT_BYTES = 2**26  # four bytes a character
+_LAST_CHARACTER = 0x10FFFF
 
 
 class _Header(NamedTuple):
@@ -83,16 +95,26 @@ def _opened_member(archive: zipfile.ZipFile, key: str, path: Path) -> zipfile.Zi
     return cast(zipfile.ZipExtFile, archive.open(name))
 
 
+def _header_of(archive: zipfile.ZipFile, key: str, path: Path, kinds: str) -> _Header:
+    with _opened_member(archive, key, path) as member:
+        return _header(member, f"{path}, {key}", kinds)
+
+
 def _member(archive: zipfile.ZipFile, key: str, path: Path, kinds: str = _NUMBERS) -> NDArray:
     where = f"{path}, {key}"
     with _opened_member(archive, key, path) as member:
         header = _header(member, where, kinds)
-        if not fits(header.shape, header.dtype.itemsize):
+        is_text = header.dtype.kind == "U"
+        limit = _MAX_TEXT_BYTES if is_text else MAX_BYTES
+        if not fits(header.shape, header.dtype.itemsize) or prod(header.shape) * header.dtype.itemsize > limit:
             declared = f"{header.dtype} {header.shape}"
-            raise DataError(f"{where}: expected numbers in at most {MAX_BYTES} bytes, but it declares {declared}.")
+            kind = "texts" if is_text else "numbers"
+            raise DataError(f"{where}: expected {kind} in at most {limit} bytes, but it declares {declared}.")
 
         values = _values(member, header, prod(header.shape), where)
         _check_end(member, header, where)
+        if is_text and (values.view(values.dtype.byteorder + "u4") > _LAST_CHARACTER).any():
+            raise DataError(f"{where}: expected texts, but it has numbers that are no characters.")
 
     return values.reshape(header.shape, order="F" if header.fortran else "C")
 

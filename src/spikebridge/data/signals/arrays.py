@@ -20,8 +20,9 @@
 | `ecg_100` | `beat_at`, `beat_symbol` | | |
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,6 +56,7 @@ KNOWN_SETS = (
     _KnownSet("ecg_100", ("beat_at", "beat_symbol"), 360, 2),
 )
 _OWN = _KnownSet("own", (), 0, 0, 1.0, "label", None, "group")
+_MAX_ENTRIES = 2**16  # of an array beside few samples
 _UNITS = ("units_per_one", "units_per_millivolt")
 _OPTIONAL = ("label", "label_names", "group", "group_names", "channel_names", "beat_at", "zero", "units_per_one")
 _OTHER_NAMES = {
@@ -69,7 +71,14 @@ def read_npz_series(path: Path, rate_hz: float | None = None) -> SensorSeries:
     names = array_names(path)
     known = next((one for one in KNOWN_SETS if {*one.marks, "samples"} <= {*names}), _OWN)
     _refuse_misspelt(path, names, known)
-    arrays = read_npz(path, [name for name in names if name != "samples"], text=True)
+
+    def check(headers: Mapping[str, Any]) -> None:
+        limit = max(prod(headers["samples"].shape), _MAX_ENTRIES)
+        for name in set(headers) & {*_OPTIONAL, "starts", "rate_hz", known.label, known.group}:
+            if prod(headers[name].shape) > limit:
+                raise DataError(f"{path}, {name}: expected at most a value a sample, but got {headers[name].shape}.")
+
+    arrays = read_npz(path, names, text=True, check=check)
     # each step takes its arrays out, so that the keys remain
     samples = _samples(path, arrays, known)
     starts = _starts(path, arrays.pop("starts", np.array([0, len(samples)])), len(samples))
@@ -116,7 +125,7 @@ def _hint(name: str, names: Sequence[str]) -> str:
 
 
 def _samples(path: Path, arrays: dict[str, NDArray[Any]], known: _KnownSet) -> NDArray[np.float32]:
-    raw = read_npz(path, ["samples"])["samples"]
+    raw = arrays.pop("samples")
     if raw.ndim not in (1, 2) or raw.dtype.kind not in "iuf" or 0 in raw.shape:
         raise DataError(f"{path}, samples: expected numbers (N, channels), but got {raw.dtype} {raw.shape}.")
 

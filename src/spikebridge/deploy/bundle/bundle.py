@@ -31,6 +31,7 @@ from spikebridge.errors import DataError
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 16 << 20
 _CHUNK = 1 << 20
+_MAX_NAME = 255  # characters of the name of a file or folder
 
 
 class Bundle:
@@ -137,7 +138,7 @@ class Bundle:
             raise DataError(f"{self.path} has no file {name!r}")
 
         if leads_out(name):
-            raise DataError(f"{self.path}: the file {name!r} leads out of the bundle")
+            raise DataError(f"{self.path}: the file {name!r:.200} leads out of the bundle, or is no name of a file")
 
         path = inside(self.path, name)
         if not path.is_file():
@@ -162,7 +163,9 @@ def digest_of(path: Path) -> str:
 def leads_out(name: str) -> bool:
     """True if the name of a file, which may be anything, names none below the folder that lists it."""
     pure = PurePosixPath(name)
-    return pure.is_absolute() or ".." in pure.parts or not pure.parts or any(sign in name for sign in "\\:\0")
+    # no system takes a zero byte or half a character, and few a longer name
+    is_odd = not name.isprintable() or any(len(part) > _MAX_NAME for part in pure.parts)
+    return is_odd or pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts
 
 
 def file_name(name: str) -> str:

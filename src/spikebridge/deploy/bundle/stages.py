@@ -106,6 +106,10 @@ def stage_of(record: StageRecord, tensors: Mapping[str, Tensor], user_stages: It
         names = [name for name, other in kinds.items() if _arguments(other) is not None]
         raise DataError(f"there is no stage {record.name!r}; known are {', '.join(names)}")
 
+    for name, numbers in tensors.items():
+        if not torch.isfinite(numbers).all():
+            raise DataError(f"the stage {record.name!r} holds numbers in {name!r} that are not finite")
+
     values: dict[str, Any] = {**record.settings, **{name: x for name, x in tensors.items() if name in arguments}}
     try:
         if kind is Delay:

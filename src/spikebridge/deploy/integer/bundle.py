@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from spikebridge.data.io.closed_folder import inside
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import LinkRecord, Manifest
-from spikebridge.deploy.integer.model import IntegerModel, fitting, to_integers
+from spikebridge.deploy.integer.model import IntegerModel, to_integers
 from spikebridge.deploy.integer.records import IntegerLinkRecord
+from spikebridge.deploy.runtime.links import fitting
 from spikebridge.deploy.runtime.nir_interpreter import Effects
 from spikebridge.deploy.runtime.runner import Runner, RunnerState, SignalHook
 from spikebridge.deploy.runtime.units import UnitRunnerState
@@ -113,7 +114,7 @@ class _IntegerRunner(Runner):
     def step(
         self, inputs: Mapping[str, Values], state: RunnerState, hook: SignalHook | None = None
     ) -> tuple[dict[str, Values], RunnerState]:
-        with fitting("an input"):
+        with fitting("the integer model", "an input"):
             return super().step(inputs, state, hook)
 
 

@@ -7,8 +7,7 @@
 Only `quantize` and `dequantize` convert between floats and integers. The rules of time are those of `TickRunner`.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,11 +17,11 @@ from numpy.typing import NDArray
 from spikebridge.deploy.integer.program import IntegerProgram
 from spikebridge.deploy.integer.records import IntegerInputRecord, IntegerLinkRecord, IntegerRecord, QParamsRecord
 from spikebridge.deploy.integer.units import integer_unit
-from spikebridge.deploy.runtime.links import LinkRunner
+from spikebridge.deploy.runtime.links import LinkRunner, fitting
 from spikebridge.deploy.runtime.runner import RunnerState, SignalHook, TickRunner, check_arrays
 from spikebridge.deploy.stages.arithmetic import MAX_SHIFT, Ints
 from spikebridge.deploy.stages.kernels import Forms
-from spikebridge.errors import DataError, ShapeError, SpikebridgeError
+from spikebridge.errors import DataError, ShapeError
 
 Values: TypeAlias = NDArray[Any]
 Numbers: TypeAlias = Mapping[str, Values]
@@ -43,7 +42,7 @@ class IntegerModel(TickRunner):
         self.forms = dict(stages or {})
         _check_numbers(numbers)
 
-        with fitting("a number"):
+        with fitting("the integer model", "a number"):
             parts = {
                 name: IntegerProgram(part.program, numbers_below(numbers, f"parts/{name}/"), stages)
                 for name, part in record.parts.items()
@@ -104,7 +103,7 @@ class IntegerModel(TickRunner):
         self, inputs: Mapping[str, Values], state: RunnerState, hook: SignalHook | None = None
     ) -> tuple[dict[str, Ints], RunnerState]:
         # a shape that does not fit is found by numpy, deep inside
-        with fitting("an input"):
+        with fitting("the integer model", "an input"):
             return super().step(inputs, state, hook)
 
 
@@ -124,19 +123,6 @@ def to_integers(name: str, x: Values, grid: QParamsRecord) -> Ints:
     # the same rounding as `round_ste` of the quantised network
     integers: Ints = np.clip(np.floor(x.astype(np.float64) / grid.scale + 0.5), grid.low, grid.high).astype(np.int64)
     return integers
-
-
-@contextmanager
-def fitting(name: str) -> Iterator[None]:
-    """Raises one line in place of numpy's error where numbers of an integer model do not fit each other."""
-    try:
-        yield
-    except SpikebridgeError:
-        raise
-    except KeyError as missing:
-        raise DataError(f"the integer model is damaged: it lacks {missing}") from None
-    except (ValueError, IndexError, TypeError, AttributeError, OverflowError) as error:
-        raise DataError(f"the integer model cannot run, {name} does not fit: {error}") from None
 
 
 def _link_runner(record: IntegerRecord, link: IntegerLinkRecord, numbers: Numbers, forms: Forms) -> LinkRunner:

@@ -11,13 +11,15 @@ from typing import Any, TypeAlias, get_args
 
 import numpy as np
 
-from spikebridge.deploy.nir.file import open_graph
+from spikebridge.deploy.nir.file import one_line_errors, open_graph
 from spikebridge.deploy.nir.quantities import KINDS, Array, Quantities, Reading, Reset, Step, quantities_of
 from spikebridge.errors import ConfigError, DataError
 
 Shape: TypeAlias = tuple[int, ...] | None  # None where the file does not say
 _STATEFUL = ("LIF", "Integrator", "CubaLIF", "CubaLI", "Delay")
 _MAX_NUMBERS = 1 << 28
+_MAX_EDGES = 1 << 18
+_MAX_LOOP = 400  # nodes without a state
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def read_graph(
     entry, outputs = _ends(nodes, edges)
     inside = {name: node for name, node in nodes.items() if name not in (entry, *outputs)}
     quantities = {name: quantities_of(name, node, step, reset) for name, node in inside.items()}
-    order = _in_order(entry, quantities, {name: [a for a, b in edges if b == name] for name in quantities})
+    order = _in_order(entry, quantities, edges)
 
     last = tuple(a for a, b in edges if b in outputs)
     if not last or entry in last:
@@ -77,7 +79,9 @@ def read_graph(
 
 def _step(metadata: Mapping[str, Any], dt: float | None, integration: Reading | None) -> Step:
     if dt is None and "dt" in metadata:
-        dt = float(metadata["dt"])
+        with one_line_errors("the step of the NIR file"):
+            dt = float(metadata["dt"])
+
     if dt is None:
         raise ConfigError("the NIR file does not name its step; give dt= [s] of the simulator that wrote it")
     if not 0 < dt < np.inf:
@@ -110,7 +114,12 @@ def _flatten(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[s
         edges += [(a, b) for a, b in inner_edges if a != entry and b not in outputs]
 
     for a, b in dict.fromkeys((str(a), str(b)) for a, b in graph.edges):
-        edges += [(start, stop) for start in starts.get(a, [prefix + a]) for stop in stops.get(b, [prefix + b])]
+        before = starts.get(a, [prefix + a])
+        after = stops.get(b, [prefix + b])
+        # every end of one inner graph leads to every start of the next
+        if len(edges) + len(before) * len(after) > _MAX_EDGES:
+            raise DataError(f"the NIR graph has more than {_MAX_EDGES} edges")
+        edges += [(start, stop) for start in before for stop in after]
 
 
 def _ends(nodes: Mapping[str, Any], edges: list[tuple[str, str]]) -> tuple[str, list[str]]:
@@ -127,12 +136,23 @@ def _ends(nodes: Mapping[str, Any], edges: list[tuple[str, str]]) -> tuple[str, 
     return inputs[0], outputs
 
 
-def _in_order(entry: str, quantities: Mapping[str, Quantities], sources: Mapping[str, list[str]]) -> list[NirNode]:
+def _in_order(entry: str, quantities: Mapping[str, Quantities], edges: Sequence[tuple[str, str]]) -> list[NirNode]:
     """Nodes along the edges; in a loop, the signal that comes back is read one tick late."""
+    sources: dict[str, list[str]] = {name: [] for name in quantities}
+    for a, b in edges:
+        if (a != entry and a not in quantities) or b == entry:
+            raise DataError(f"the NIR graph has an edge {a!r} -> {b!r}, from its output or to its input")
+        if b in sources:
+            sources[b].append(a)
+
     order: list[NirNode] = []
     done = {entry}
 
     def place(name: str, waiting: frozenset[str]) -> None:
+        if len(waiting) > _MAX_LOOP or not sources[name]:
+            why = f"leads to {name!r}" if not sources[name] else f"breaks a loop of {_MAX_LOOP} nodes with a neuron"
+            raise DataError(f"nothing in the NIR graph {why}")
+
         late = []
         for source in sources[name]:
             if source in done:
@@ -152,7 +172,7 @@ def _in_order(entry: str, quantities: Mapping[str, Quantities], sources: Mapping
         # in a loop no node is ready; one that some input reaches comes first
         candidates = ready or [name for name in remaining if not done.isdisjoint(sources[name])]
         if not candidates:
-            raise DataError(f"nothing in the NIR graph leads to {', '.join(map(repr, remaining))}")
+            raise DataError(f"nothing in the NIR graph leads to {', '.join(map(repr, remaining)):.200}")
         place(candidates[0], frozenset(candidates[:1]))
 
     return order

@@ -60,13 +60,14 @@ class OnnxSession:
             # from bytes, so that no tensor can be looked for in another file; its fallback prints
             with redirect_stdout(io.StringIO()):
                 self.session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+            # names and sizes are read here, too, and may be no text
+            inputs = self.session.get_inputs()
+            self.inputs = [value.name for value in inputs]
+            self.outputs = [value.name for value in self.session.get_outputs()]
+            self.num_axes = len(inputs[0].shape) if inputs else 0
         except Exception as error:  # noqa: BLE001 - onnxruntime's own exceptions have no common class of their own
             raise DataError(f"{name} cannot be loaded: {_first_line(error)}") from None
-
-        inputs = self.session.get_inputs()
-        self.inputs = [value.name for value in inputs]
-        self.outputs = [value.name for value in self.session.get_outputs()]
-        self.num_axes = len(inputs[0].shape) if inputs else 0
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         inputs = checked_feed(self, feed)

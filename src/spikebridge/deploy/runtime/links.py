@@ -1,6 +1,7 @@
 """Links in numpy: a value waits until its tick, then it is read sampled or held. No torch is needed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -15,9 +16,24 @@ from spikebridge.deploy.onnx.session import OnnxSession, OpenSession
 from spikebridge.deploy.runtime.nir_interpreter import NirRunner
 from spikebridge.deploy.runtime.units import Function, Nonlinearity, UnitFiles, UnitRunnerState, float_unit
 from spikebridge.deploy.stages.kernels import Forms
-from spikebridge.errors import DataError
+from spikebridge.errors import DataError, SpikebridgeError
 
 Values: TypeAlias = NDArray[Any]
+# what numpy raises where the numbers of a file do not fit each other
+_FAULTS = (ValueError, IndexError, TypeError, AttributeError, ArithmeticError)
+
+
+@contextmanager
+def fitting(who: str, what: str = "a number or an input") -> Iterator[None]:
+    """Raises one line in place of numpy's error where numbers of a file lack or do not fit each other."""
+    try:
+        yield
+    except SpikebridgeError:
+        raise
+    except KeyError as missing:
+        raise DataError(f"{who} is damaged: it lacks {missing}") from missing
+    except _FAULTS as error:
+        raise DataError(f"{who} cannot run, {what} does not fit: {error}") from error
 
 
 class LinkRunnerState(NamedTuple):
@@ -79,7 +95,8 @@ class LinkRunner:
 
         # flags count as numbers in a unit
         x = x.astype(np.float32) if x.dtype == np.bool_ else x
-        values, unit = self.unit.push(x, state.unit, starts, state.context)
+        with fitting(f"link {self.link.name!r}"):
+            values, unit = self.unit.push(x, state.unit, starts, state.context)
 
         return values, state._replace(unit=unit)
 
@@ -147,7 +164,8 @@ def open_link(
     starts_with_value = link.kind == "transmission" and (link.held or link.delay > 0)
     initial = _initial_value(link, numbers)
     if unit is None:
-        unit = _unit(bundle, link, numbers, forms, open_session or OnnxSession)
+        with fitting(f"link {link.name!r}"):
+            unit = _unit(bundle, link, numbers, forms, open_session or OnnxSession)
 
     context = None
     if link.context is not None:

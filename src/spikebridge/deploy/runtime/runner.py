@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import InputRecord
 from spikebridge.deploy.onnx.session import OpenSession
-from spikebridge.deploy.runtime.links import LinkRunner, LinkRunnerState, Unit, open_link
+from spikebridge.deploy.runtime.links import LinkRunner, LinkRunnerState, Unit, fitting, open_link
 from spikebridge.deploy.runtime.parts import PartRunner, open_part
 from spikebridge.errors import ConfigError, DataError, ShapeError, check_named, did_you_mean, in_words, is_integer
 
@@ -214,7 +214,9 @@ class TickRunner:
         if not fires:
             return None, state
 
-        y, state = self.parts[part].step(reads, effects, state)
+        with fitting(f"part {part!r}"):
+            y, state = self.parts[part].step(reads, effects, state)
+
         return self.check_output(part, y), state
 
 

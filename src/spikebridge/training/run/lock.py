@@ -121,7 +121,7 @@ def _holder(file: Path, now: float) -> str | None:
         place = lock["place"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         if not file.exists():
             return None
         lock = {}

@@ -4,7 +4,10 @@ A cut file has lost the table of its members and is never read.
 """
 
 import io
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +25,14 @@ def npz_events(path: Path, options: ReadOptions) -> tuple[Chunks, Sensor | None]
     if not {"height", "width"} & {*array_names(path)}:
         return chunks, None
 
+    def check(headers: Mapping[str, Any]) -> None:
+        for name, header in headers.items():
+            if prod(header.shape) != 1 or header.dtype.kind not in "iu":
+                raise DataError(f"{path}, {name}: expected one integer, but got {header.dtype} {header.shape}.")
+
     sensor = []
-    for name, number in read_npz(path, ("height", "width")).items():
-        if number.size != 1 or number.dtype.kind not in "iu" or not 1 <= number.item() <= 2**16:
+    for name, number in read_npz(path, ("height", "width"), check=check).items():
+        if not 1 <= number.item() <= 2**16:
             raise DataError(f"{path}, {name}: expected one integer from 1 to {2**16}, but got {number!r}.")
         sensor.append(int(number.item()))
 

@@ -4,8 +4,10 @@ An npz holds `pictures`, bytes `(F, H, W, 3)`, and `rate`, pictures per second. 
 npz and lossless webp do not.
 """
 
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -93,16 +95,17 @@ def read_video(path: Path) -> VideoFile:
 
 
 def _read_npz(path: Path) -> VideoFile:
-    arrays = read_npz(path, ["pictures", "rate"])
-    pictures = arrays["pictures"]
-    rate = arrays["rate"]
-    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3 or rate.size != 1:
-        raise DataError(
-            f"{path}: expected pictures as bytes (F, H, W, 3) and one rate, but got {pictures.dtype} {pictures.shape} "
-            f"and {rate.shape}"
-        )
+    def check(headers: Mapping[str, Any]) -> None:
+        pictures = headers["pictures"]
+        rate = headers["rate"]
+        if pictures.dtype != np.uint8 or pictures.shape[3:] != (3,) or prod(rate.shape) != 1:
+            raise DataError(
+                f"{path}: expected pictures as bytes (F, H, W, 3) and one rate, but got {pictures.dtype} "
+                f"{pictures.shape} and {rate.shape}"
+            )
 
-    return VideoFile(pictures, float(rate.reshape(())))
+    arrays = read_npz(path, ["pictures", "rate"], check=check)
+    return VideoFile(arrays["pictures"], float(arrays["rate"].reshape(())))
 
 
 def _read_animation(path: Path) -> VideoFile:
@@ -138,7 +141,6 @@ def _read_mp4(path: Path) -> VideoFile:
 
 def _open_picture(path: Path) -> np.ndarray:
     with open_image(path, "a picture") as image:
-        _check_size(1, image.width, image.height, path)
         return np.asarray(image.convert("RGB"))
 
 
