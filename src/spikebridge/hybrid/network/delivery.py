@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool1d
 
 from spikebridge.errors import ShapeError, StateError
 from spikebridge.hybrid.clock import Clock
@@ -70,9 +71,10 @@ def sort_values(
 def initial_link_state(route: Route, unit: HybridUnit | None, spec: SignalSpec, like: Tensor) -> LinkState:
     """The state of a link before the first tick of a stream like a tensor with its batch first."""
     batch = like.shape[0]
+    held = _initial_value(route, like, spec) if route.has_initial else None
     return LinkState(
         unit=UnitState() if unit is None else unit.initial_state(batch, like.device),
-        held=_initial_value(route, like, spec) if route.has_initial else None,
+        held=like.new_zeros((batch, route.num_flags)) if route.num_flags else held,
         context=None if spec.context is None else like.new_zeros((batch, *spec.context), dtype=spec.context_dtype),
         triggered=like.new_zeros(batch, dtype=torch.bool) if spec.masked else None,
     )
@@ -114,9 +116,10 @@ def refuse_other_link(
     num_made = route.makes.count(tick) * (1 if unit is None else unit.outputs_per_window)
     num_waiting = num_made - route.clock.count(tick - route.delay)
 
+    values = (batch, *spec.shape) if state.held is not None or route.has_initial else None
     expected = {
         "queue": (batch, num_waiting, *spec.shape) if num_waiting else None,
-        "held": (batch, *spec.shape) if state.held is not None or route.has_initial else None,
+        "held": (batch, route.num_flags) if route.num_flags else values,
         "context": None if spec.context is None else (batch, *spec.context),
         "triggered": (batch,) if spec.masked else None,
     }
@@ -218,6 +221,24 @@ class LinkBuffer:
 
         return hold.values(0, len(ticks)) if ticks else None
 
+    def flags_at(self, ticks: list[int], arrived: Tensor | None, start: int) -> Tensor | None:
+        """The flags of a wake at ticks of its target, `(T, B)`, None without a tick: the largest of the newest ones."""
+        held = self.held
+        if held is None or arrived is None:
+            return held if held is None or not ticks else held.amax(1).expand(len(ticks), -1)
+
+        number = held.shape[1]
+        flags = torch.cat([held, largest_flags(arrived, held.dtype).T], 1)
+        self.held = flags[:, -number:]
+        if not ticks:
+            return None
+
+        # one value for each number of flags that have arrived, from none on
+        largest = flags if number == 1 else max_pool1d(flags.unsqueeze(1), number, 1).squeeze(1)
+        before = self.route.clock.count(start - self.route.delay)
+        counts = [count - before for count in self.route.clock.counts(ticks, self.route.delay)]
+        return largest.T if counts == list(range(largest.shape[1])) else largest.T[counts]
+
     def _hold(self, ticks: list[int], arrived: Tensor | None, start: int) -> "ZeroOrderHold":
         """The values of a held link, of which the newest stays held."""
         if arrived is None:
@@ -260,7 +281,7 @@ class LinkBuffer:
 
     def refuse_values(self, shape: torch.Size) -> None:
         """Raises if values of another shape `*N` than before come."""
-        if self.held is not None and shape != self.held.shape:
+        if self.held is not None and shape != self.held.shape and not self.route.num_flags:
             raise ShapeError(
                 f"{describe(self.route.link)} carried {tuple(self.held.shape)}, but now {tuple(shape)}; begin again "
                 "with network.initial_state(inputs), which finds the shapes of a network that has changed"
@@ -283,8 +304,18 @@ class LinkBuffer:
     def _window_starts(self, clock: Clock, mask: Tensor | None, start: int, stop: int) -> Starts:
         if self.triggered is None:
             return window_starts_from_clock(self.route.source, clock, start, stop)
+        # flags of a wake are floats, so that they have gradients
+        if mask is not None and mask.is_floating_point():
+            mask = mask >= 0.5
         starts, self.triggered = window_starts_from_mask(self.route.source, clock, mask, self.triggered, start, stop)
         return starts
+
+
+def largest_flags(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """The largest of the values of a sample, `(T, B)`, of flags `(T, B, *N)`."""
+    flags = values.reshape(*values.shape[:2], -1)
+    flags = flags.squeeze(2) if flags.shape[2] == 1 else flags.amax(2)
+    return flags if flags.dtype == dtype else flags.to(dtype)
 
 
 @dataclass(slots=True)
@@ -334,6 +365,15 @@ class ZeroOrderHold:
         """The same, but `(1, B, *N)` where it does not change."""
         is_constant = self.counts[a] == self.counts[b - 1]
         return self._row(self.counts[a]).unsqueeze(0) if is_constant else self.values(a, b)
+
+    def part(self, a: int, b: int, samples: Tensor | None) -> "ZeroOrderHold":
+        """The same from tick `a` to before `b`, of some samples of the batch or of all."""
+        counts = self.counts[a:b]
+        if samples is None:
+            return ZeroOrderHold(self.held, self.arrived, counts)
+
+        held = None if self.held is None else self.held[samples]
+        return ZeroOrderHold(held, None if self.arrived is None else self.arrived[:, samples], counts)
 
     def _row(self, count: int) -> Tensor:
         if count == 0 or self.arrived is None:

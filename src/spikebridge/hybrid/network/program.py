@@ -16,11 +16,12 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from spikebridge.hybrid.network.delivery import LinkBuffer, sort_values
-from spikebridge.hybrid.network.execution import Segment, apply_part, name_outputs
+from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, largest_flags, sort_values
+from spikebridge.hybrid.network.execution import PartCall, Segment, apply_part, name_outputs
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
-from spikebridge.hybrid.network.link import LinkState, Route
+from spikebridge.hybrid.network.link import LinkState, Route, wake_of
 from spikebridge.hybrid.network.schedule import Tick
+from spikebridge.hybrid.network.wake import AWAKE, computes_all, refuse_nan_flags, run_woken
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.neurons.base import RowEffects, Stateful, advance_by_forward, first_step, over_one_step
 from spikebridge.neurons.state import State, form_of, has_form
@@ -97,6 +98,9 @@ class _RowLink(LinkBuffer):
         """Takes a value as it is delivered."""
         if self.route.sampled:
             self.arrived = row
+        elif self.route.num_flags and self.held is not None:
+            flag = largest_flags(row.unsqueeze(0), self.held.dtype).T
+            self.held = flag if self.route.num_flags == 1 else torch.cat([self.held[:, 1:], flag], 1)
         else:
             self.held = row
 
@@ -147,6 +151,7 @@ class _RowRun:
     def run(self, tick: int, schedule: Tick, rows: _Rows) -> None:
         """Runs one tick, which adds the rows of the parts to those of the inputs."""
         signals = self.network.plan.signals
+        wakes = self.network.plan.wakes
         for name, fires, buffers, sends, due in schedule.parts:
             for route in buffers:
                 self._buffer(route, rows, tick)
@@ -159,6 +164,10 @@ class _RowRun:
 
             if not fires:
                 rows.update(dict.fromkeys(signals[name]))
+                continue
+
+            if name in wakes:
+                rows.update(self._fire_woken(name, wakes[name], rows))
                 continue
 
             y = self._fire(name, rows)
@@ -229,6 +238,40 @@ class _RowRun:
             check_rows(module, y, x.shape[0])
 
         return y
+
+    def _fire_woken(self, name: str, route: Route, rows: _Rows) -> Mapping[str, Tensor]:
+        """Runs a part on the samples that are awake: the rows of its outputs, and of their flags."""
+        plan = self.network.plan
+        module = self.network.parts[name]
+        state = self.parts[name]
+        wake = wake_of(route)
+        flags = self._flags(route)
+
+        # most ticks of most parts: all asleep
+        if state.asleep is None and not computes_all(wake, module, flags):
+            largest = float(flags.detach().amax())
+            refuse_nan_flags(wake, largest)
+            if largest < AWAKE:
+                return {**state.outputs, wake.awake: torch.zeros_like(flags).unsqueeze(1)}
+
+        routes = [r for r in plan.incoming[name] if r is not route]
+        values = [self._read(r) if r.direct_source is None else rows[r.direct_source] for r in routes]
+        signals, named, modulations = sort_values(routes, values)
+        holds = [(r, ZeroOrderHold(row, None, [0])) for r, row in modulations]
+        signals = [x.unsqueeze(0) for x in signals]
+        named = {argument: x.unsqueeze(0) for argument, x in named.items()}
+        checked = name in self.unchecked_parts
+        call = PartCall(name, module, plan.signals[name][:-1], signals, named, holds, 1, checked)
+        outputs, self.parts[name] = run_woken(call, wake, flags.unsqueeze(0), state)
+        self.unchecked_parts.discard(name)
+
+        return {signal: y[0] for signal, y in outputs.items()}
+
+    def _flags(self, route: Route) -> Tensor:
+        """The flags of a wake at the present tick, `(B,)`."""
+        link = self.row_links.get(route.name)
+        held: Any = self.links[route.name].held if link is None else link.held
+        return held[:, 0] if route.num_flags == 1 else held.amax(1)
 
     def _prepared(
         self, name: str, key: Hashable, signals: list[Tensor], named: dict[str, Tensor], effects: RowEffects
