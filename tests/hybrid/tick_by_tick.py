@@ -218,15 +218,56 @@ class Simulator:
         rows, columns = unit.shape
         return [value[i * columns : (i + 1) * columns] for i in range(rows)]
 
+    def awake(self, name: str, tick: int) -> bool:
+        """True if a part is awake at one of its ticks: of the newest flags that have arrived one is set."""
+        for i, link in enumerate(self.graph.links):
+            if link.wake is not None and link.target == name:
+                stamped = self.stamped(i, tick - link.delay)
+                arrived = sorted(stamp for stamp in stamped if stamp <= tick - link.delay)
+                flags = [stamped[stamp] for stamp in arrived[-link.wake.num_flags :]]
+                return any(flag if isinstance(flag, bool) else max(flag) >= 0.5 for flag in flags)
+
+        return True
+
     def _output(self, name: str, tick: int) -> tuple[Vector | None, Vector]:
         """The output of a part at a tick, and its membranes."""
         part = self.graph.parts[name]
         earlier = [n for n in range(tick) if part.clock.has(n)]
-        v = self.output(name, earlier[-1])[1] if earlier else [0.0] * part.width
+        zeros = [0.0] * part.width
+        v = self.output(name, earlier[-1])[1] if earlier else zeros
         if not part.clock.has(tick):
             return None, v
 
-        reads = [(link, self.read(i, tick)) for i, link in enumerate(self.graph.links) if link.target == name]
+        wake = next((link.wake for link in self.graph.links if link.wake and link.target == name), None)
+        if not self.awake(name, tick):
+            held = wake.asleep == "hold" and earlier
+            return self.output(name, earlier[-1])[0] if held else zeros, v
+
+        if wake is not None:
+            missed = []
+            while earlier[len(missed) :] and not self.awake(name, earlier[-1 - len(missed)]):
+                missed.append(earlier[-1 - len(missed)])
+
+            replayed = missed[: wake.replay]
+            if missed and wake.state == "leak":
+                v = [a * 0.5 ** (len(missed) - len(replayed)) for a in v]
+            elif missed and wake.state == "reset":
+                v = zeros
+                replayed = earlier[::-1][: wake.replay]
+
+            for n in reversed(replayed):
+                _, v = self._run(name, n, v)
+
+        return self._run(name, tick, v)
+
+    def _run(self, name: str, tick: int, v: Vector) -> tuple[Vector, Vector]:
+        """A part on what it reads at a tick: its output and its membranes."""
+        part = self.graph.parts[name]
+        reads = [
+            (link, self.read(i, tick))
+            for i, link in enumerate(self.graph.links)
+            if link.target == name and link.wake is None
+        ]
         x, *others = [value for link, value in reads if link.path is None]
         effects: dict[str, list[tuple[Any, str]]] = {}
 

@@ -76,14 +76,20 @@ def check_part(name: str, part: nn.Module, incoming: Sequence[Route]) -> None:
         if isinstance(route.link, Modulation):
             check_path(part, name, route.link.path)
         elif isinstance(route.link, Wake):
-            _check_wake(name, part, route.link)
+            _check_wake(name, part, route.link, any(other.path for other in incoming))
 
 
-def _check_wake(name: str, part: nn.Module, wake: Wake) -> None:
+def _check_wake(name: str, part: nn.Module, wake: Wake, is_modulated: bool) -> None:
     """Raises if a part cannot do at waking what its wake asks for."""
     wanted = [f"state={wake.state!r}"] * (wake.state != "keep") + [f"replay={wake.replay}"] * (wake.replay > 0)
     if wanted and not isinstance(part, Stateful):
         raise ConfigError(f"{describe(wake)} has {wanted[0]}, but {name!r} has no state; leave it out")
+    if wake.replay and is_modulated:
+        raise ConfigError(
+            f"{describe(wake)} has replay={wake.replay}, but {name!r} is modulated, and modulation is not kept for a "
+            "replay; leave one of them out"
+        )
+
     if wake.state == "leak":
         for path, layer in part.named_modules():
             if isinstance(layer, Stateful) and type(layer).leak is Stateful.leak:

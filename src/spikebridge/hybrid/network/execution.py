@@ -99,6 +99,11 @@ class PartCall:
     def is_modulated(self) -> bool:
         return bool(self.holds)
 
+    @property
+    def inputs(self) -> list[Tensor]:
+        """All signals, by position and by name."""
+        return [*self.signals, *self.named.values()]
+
     def run(self, a: int, b: int, samples: Tensor | None, state: State) -> tuple[dict[str, Tensor], State]:
         """Runs ticks `a` to before `b` for some samples, or for all; outputs by signal."""
         signals = [_piece(x, a, b, samples) for x in self.signals]
@@ -126,7 +131,7 @@ class PartCall:
 
     def after(self, signals: list[Tensor]) -> "PartCall":
         """The same call with earlier samples `(R, B, *N)` in front of each signal."""
-        joined = [torch.cat([before, x]) for before, x in zip(signals, [*self.signals, *self.named.values()], strict=True)]
+        joined = [torch.cat(pair) for pair in zip(signals, self.inputs, strict=True)]
         number = len(self.signals)
         named = dict(zip(self.named, joined[number:], strict=True))
         return replace(self, signals=joined[:number], named=named, num_ticks=len(signals[0]) + self.num_ticks)

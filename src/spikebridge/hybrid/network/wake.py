@@ -46,9 +46,15 @@ class PartCall(Protocol):
     """A part on the values of its links over some ticks."""
 
     part: nn.Module
-    signals: list[Tensor]
     num_ticks: int
-    is_modulated: bool
+
+    @property
+    def is_modulated(self) -> bool:
+        """True if a modulation acts on the part."""
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """All signals, `(T, B, *N)`."""
 
     def run(self, a: int, b: int, samples: Tensor | None, state: State) -> tuple[Tensors, State]:
         """Runs ticks `a` to before `b` for some samples, or for all; outputs by signal, `(b - a, B, *M)`."""
@@ -195,7 +201,7 @@ class _TimeLoop:
 
         joined = pieces[0] if len(pieces) == 1 else {n: torch.cat([p[n] for p in pieces]) for n in pieces[0]}
         if self.wake.replay:
-            missed = tuple(x[-self.wake.replay :].transpose(0, 1).clone() for x in earlier.signals)
+            missed = tuple(x[-self.wake.replay :].transpose(0, 1).clone() for x in earlier.inputs)
 
         return joined, WakeState(part, {name: y.clone() for name, y in held.items()}, asleep, missed)
 
