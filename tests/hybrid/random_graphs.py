@@ -252,6 +252,10 @@ def random_graph(seed: int, draws: bool = False, quick: bool = False, wakes: boo
     for name in [name for name in graph.parts if wakes and rng.random() < 0.7]:
         _add_wake(rng, graph, name, draws)
 
+    for link in graph.links:
+        if link.wake is not None and rng.random() < 0.4 and all(map(_can_skip, _readers(graph, link.target))):
+            link.wake.asleep = "none"
+
     for i, link in enumerate(graph.links):
         link.name = f"link{i}"
 
@@ -345,6 +349,15 @@ def _add_modulation(rng: random.Random, graph: Graph, draws: bool) -> None:
     link.path = path
     link.by = rng.choice(["add", "multiply", "replace"])
     graph.links.append(link)
+
+
+def _readers(graph: Graph, name: str) -> list[LinkSpec]:
+    return [link for link in graph.links if link.source == name]
+
+
+def _can_skip(link: LinkSpec) -> bool:
+    """True if a link can do without a value in some ticks."""
+    return link.path is None and link.held and (link.unit is None or link.unit.window is None)
 
 
 def _add_wake(rng: random.Random, graph: Graph, name: str, draws: bool) -> None:

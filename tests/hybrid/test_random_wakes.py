@@ -12,10 +12,17 @@ from spikebridge.ops import reference
 
 pytestmark = pytest.mark.untyped
 
+# graphs with a link from a part that gives no value while it is asleep
+SKIPPING = [57, 84, 98, 123, 194, 226, 270, 280, 290]
+
+
+def seeds(number: int) -> list[int]:
+    return [*block(number, 5), *SKIPPING[number::4]]
+
 
 @pytest.mark.parametrize("number", range(4))
 def test_woken_parts_give_what_the_tick_by_tick_simulator_gives(number: int) -> None:
-    for seed in block(number, 5):
+    for seed in seeds(number):
         graph = random_graph(seed, wakes=True)
         inputs = signals(graph, TICKS)
         outputs, _ = build(graph)(inputs, ticks=TICKS)
@@ -37,7 +44,7 @@ def test_woken_parts_give_what_the_tick_by_tick_simulator_gives(number: int) -> 
 
 @pytest.mark.parametrize("number", range(4))
 def test_whole_steps_cuts_and_single_samples_of_woken_parts_are_equal_to_the_bit(number: int) -> None:
-    for seed in block(number):
+    for seed in seeds(number):
         graph = random_graph(seed, wakes=True, quick=seed % 3 == 0)
         network = build(graph)
         inputs = signals(graph, TICKS, batch=3)
@@ -51,7 +58,7 @@ def test_whole_steps_cuts_and_single_samples_of_woken_parts_are_equal_to_the_bit
 
 @pytest.mark.parametrize("number", range(4))
 def test_the_awake_rows_alone_give_what_computing_all_gives(number: int) -> None:
-    for seed in block(number):
+    for seed in seeds(number):
         graph = random_graph(seed, wakes=True)
         network = build(graph)
         inputs = signals(graph, TICKS, batch=3)
@@ -63,7 +70,7 @@ def test_the_awake_rows_alone_give_what_computing_all_gives(number: int) -> None
 
 @pytest.mark.parametrize("number", range(2))
 def test_gradients_of_woken_parts_are_those_of_a_cut_stream(number: int) -> None:
-    for seed in block(number):
+    for seed in seeds(number):
         graph = random_graph(seed, wakes=True)
         inputs = signals(graph, TICKS)
         found = []
@@ -81,11 +88,13 @@ def test_gradients_of_woken_parts_are_those_of_a_cut_stream(number: int) -> None
 
 
 def test_the_random_graphs_have_all_kinds_of_wakes() -> None:
-    links = [link for seed in range(60) for link in random_graph(seed, wakes=True).links if link.wake]
+    graphs = [random_graph(seed, wakes=True) for seed in range(200)]
+    links = [link for graph in graphs for link in graph.links if link.wake]
     wakes = [link.wake for link in links]
 
-    assert {wake.asleep for wake in wakes} == {"hold", "zero"}
+    assert {wake.asleep for wake in wakes} == {"hold", "zero", "none"}
     assert {wake.state for wake in wakes} == {"keep", "leak", "reset"}
     assert {wake.num_flags for wake in wakes} > {1, 2, 3}
     assert sum(wake.replay > 0 for wake in wakes) > 5
     assert sum(link.delay > 0 for link in links) > 10
+    assert all(any(route.skips for route in build(random_graph(seed, wakes=True)).routes) for seed in SKIPPING)

@@ -89,10 +89,17 @@ class Simulator:
         stamped: dict[int, Any] = {}
 
         for n in range(max(tick + 1, 0)):
-            if source.has(n):
+            if source.has(n) and self._gives(link.source, n):
                 stamped |= self.made(index, n)
+            elif source.has(n) and link.wake is not None:
+                stamped[n] = False
 
         return stamped
+
+    def _gives(self, signal: str, tick: int) -> bool:
+        """True if a signal has a value for its links at one of its ticks."""
+        wakes = [link.wake for link in self.graph.links if link.wake is not None and link.target == signal]
+        return not wakes or wakes[0].asleep != "none" or self.awake(signal, tick)
 
     def _made(self, index: int, tick: int) -> dict[int, Any]:
         """The values that a unit makes with the source sample at a tick, by stamps."""
@@ -101,7 +108,7 @@ class Simulator:
         if unit is None:
             return {tick: self.value(link.source, tick)}
 
-        past = self.past(link.source, tick)
+        past = {n: x for n, x in self.past(link.source, tick).items() if self._gives(link.source, n)}
         period = self.graph.clock(link.source).period
         windows = [self._window(unit, index, past, tick)]
         if windows[0] is None:
@@ -202,7 +209,7 @@ class Simulator:
         sent = [0.0] * len(value)
 
         for n in range(tick):
-            if source.has(n):
+            if source.has(n) and self._gives(link.source, n):
                 for before in self.made(index, n).values():
                     flat = self._flat(before)
                     sent = [a + b for a, b in zip(sent, flat, strict=True)]
@@ -240,7 +247,7 @@ class Simulator:
 
         wake = next((link.wake for link in self.graph.links if link.wake and link.target == name), None)
         if not self.awake(name, tick):
-            held = wake.asleep == "hold" and earlier
+            held = wake.asleep != "zero" and earlier
             return self.output(name, earlier[-1])[0] if held else zeros, v
 
         if wake is not None:

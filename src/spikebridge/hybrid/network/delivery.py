@@ -19,7 +19,7 @@ from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.hybrid.unit.window import Starts, window_starts_from_clock, window_starts_from_mask
-from spikebridge.neurons.state import state_remedy
+from spikebridge.neurons.state import state_remedy, where
 
 
 def split_samples(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | None]:
@@ -158,7 +158,7 @@ class LinkBuffer:
         route = self.route
         unit = self.unit
         x = signals[route.link.source]
-        if unit is None:
+        if unit is None and route.skips is None:
             if x is not None:
                 self._append(x)
             return
@@ -167,10 +167,14 @@ class LinkBuffer:
         starts = None
         if route.context is not None:
             context = self._read_context(route.context, signals[str(route.link.context)], start, stop)
+        if route.skips is not None:
+            if x is not None and (flags := signals[route.skips]) is not None:
+                self._append(self._kept(self._through_unit_awake(x, flags, context), flags))
+            return
         if route.trigger is not None:
             starts = self._window_starts(route.trigger, signals[route.sources[-1]], start, stop)
 
-        if x is None:
+        if x is None or unit is None:
             return
 
         if self.checked:
@@ -182,6 +186,43 @@ class LinkBuffer:
             self._append(y)
         else:
             self.unit_state = unit.buffer_steps(x.transpose(0, 1), self.unit_state)
+
+    def _through_unit_awake(self, x: Tensor, flags: Tensor, context: Tensor | None) -> Tensor:
+        """The values of the unit, whose state stands still where the source is asleep."""
+        unit = self.unit
+        if unit is None:
+            return x
+
+        # complete, so that the state of a sample that is asleep is there to stay
+        _, state = unit(x[:0], self.unit_state, context=None if context is None else context[:0])
+        values = []
+        for t, x_t in enumerate(x.split(1)):
+            y, after = unit(x_t, state, context=None if context is None else context[t : t + 1])
+            state = where(flags[t].flatten() >= 0.5, after, state)
+            values.append(y)
+
+        self.unit_state = state
+        return torch.cat(values)
+
+    def _kept(self, values: Tensor, flags: Tensor) -> Tensor:
+        """Values in which the last one before stands for those of ticks asleep; of flags 0."""
+        masks = (flags >= 0.5).reshape(*flags.shape[:2], *[1] * (values.ndim - 2))
+        if self.route.num_flags:
+            return torch.where(masks, values, torch.zeros_like(values))
+
+        last = self._last_value()
+        kept = []
+        for value, mask in zip(values.unbind(0), masks.unbind(0), strict=True):
+            last = torch.where(mask, value, last)
+            kept.append(last)
+
+        return torch.stack(kept)
+
+    def _last_value(self) -> Tensor:
+        """The newest value, delivered or not."""
+        last = self.waiting[-1][-1] if self.waiting else self.held
+        assert last is not None
+        return last
 
     def pop(self, start: int, stop: int) -> Tensor | None:
         """The values delivered from tick `start` to before `stop`, `(r, B, *N)`, or None."""
@@ -224,20 +265,24 @@ class LinkBuffer:
     def flags_at(self, ticks: list[int], arrived: Tensor | None, start: int) -> Tensor | None:
         """The flags of a wake at ticks of its target, `(T, B)`, None without a tick: the largest of the newest ones."""
         held = self.held
-        if held is None or arrived is None:
-            return held if held is None or not ticks else held.amax(1).expand(len(ticks), -1)
+        if held is None or (arrived is None and not ticks):
+            return None
 
         number = held.shape[1]
+        if arrived is None:
+            return largest_of_newest(held, number).T.expand(len(ticks), -1)
+
         flags = torch.cat([held, largest_flags(arrived, held.dtype).T], 1)
         self.held = flags[:, -number:]
         if not ticks:
             return None
 
         # one value for each number of flags that have arrived, from none on
-        largest = flags if number == 1 else max_pool1d(flags.unsqueeze(1), number, 1).squeeze(1)
+        largest = largest_of_newest(flags, number).T
         before = self.route.clock.count(start - self.route.delay)
         counts = [count - before for count in self.route.clock.counts(ticks, self.route.delay)]
-        return largest.T if counts == list(range(largest.shape[1])) else largest.T[counts]
+        first, last = counts[0], counts[-1] + 1
+        return largest[first:last] if counts == list(range(first, last)) else largest[counts]
 
     def _hold(self, ticks: list[int], arrived: Tensor | None, start: int) -> "ZeroOrderHold":
         """The values of a held link, of which the newest stays held."""
@@ -316,6 +361,12 @@ def largest_flags(values: Tensor, dtype: torch.dtype) -> Tensor:
     flags = values.reshape(*values.shape[:2], -1)
     flags = flags.squeeze(2) if flags.shape[2] == 1 else flags.amax(2)
     return flags if flags.dtype == dtype else flags.to(dtype)
+
+
+def largest_of_newest(flags: Tensor, number: int) -> Tensor:
+    """The largest of each flag `(B, K)` and those before it, `number` together; `(B, K - number + 1)`."""
+    # not amax, which would divide the gradient of equal flags, so that a cut stream had others
+    return flags if number == 1 else max_pool1d(flags.unsqueeze(1), number, 1).squeeze(1)
 
 
 @dataclass(slots=True)

@@ -77,6 +77,7 @@ class NetworkPlan:
     groups: list[Group]  # in the order in which they run
     signals: dict[str, tuple[str, ...]]  # by part those that are read of it: its own name, or "part.key" for each key
     wakes: dict[str, Route]  # by part that is not always awake
+    on_demand: dict[str, list[str]]  # by input that is read by such parts alone, at their ticks: these parts
 
 
 @runtime_checkable
@@ -113,7 +114,7 @@ def make_plan(
     clocks = _find_clocks(inputs, parts, declared, names, delays)
     clocks |= {signal: clocks[part] for part, own in signals.items() for signal in own}
     clocks |= {wake.awake: clocks[part] for part, wake in wakes.items()}
-    routes = {name: _route(name, link, delays[name], clocks, parts, dt) for name, link in names.items()}
+    routes = {name: _route(name, link, delays[name], clocks, parts, wakes, dt) for name, link in names.items()}
 
     # a sampled target takes one value at each of its ticks, neither more nor less
     for route in routes.values():
@@ -123,7 +124,9 @@ def make_plan(
     incoming = {part: [route for route in routes.values() if route.link.part == part] for part in parts}
     groups = _groups_in_order(incoming, list(routes.values()), clocks)
     signals |= {part: (*signals[part], wake.awake) for part, wake in wakes.items()}
-    return NetworkPlan(clocks, routes, incoming, groups, signals, {r.link.part: r for r in routes.values() if r.num_flags})
+    by_part = {route.link.part: route for route in routes.values() if route.num_flags}
+    on_demand = _inputs_on_demand(inputs, list(routes.values()), wakes)
+    return NetworkPlan(clocks, routes, incoming, groups, signals, by_part, on_demand)
 
 
 def owner_of(signal: str, parts: Container[str] | nn.ModuleDict) -> str:
@@ -140,12 +143,24 @@ def _wakes_by_part(links: Sequence[Link]) -> dict[str, Wake]:
 
         if link.target in wakes:
             raise ConfigError(
-                f"part {link.target!r} has two wakes, from {wakes[link.target].source!r} and {link.source!r}; join their "
-                "flags in one part, or wake it from one of them with the other as context="
+                f"part {link.target!r} has two wakes, from {wakes[link.target].source!r} and {link.source!r}; join "
+                "their flags in one part, or wake it from one of them with the other as context="
             )
         wakes[link.target] = link
 
     return wakes
+
+
+def _inputs_on_demand(
+    inputs: Iterable[str], routes: Sequence[Route], wakes: Mapping[str, Wake]
+) -> dict[str, list[str]]:
+    """The inputs whose samples nothing reads while some parts are asleep, each with these parts."""
+    readers = {name: [route for route in routes if name in route.sources] for name in inputs}
+    return {
+        name: [route.link.part for route in reading]
+        for name, reading in readers.items()
+        if all(r.direct_source == name and r.link.part in wakes and not wakes[r.link.part].replay for r in reading)
+    }
 
 
 def _signals_of_parts(
@@ -171,7 +186,13 @@ def _signals_of_parts(
 
 
 def _route(
-    name: str, link: Link, delay: int, clocks: Mapping[str, Clock], parts: Mapping[str, nn.Module], dt: float
+    name: str,
+    link: Link,
+    delay: int,
+    clocks: Mapping[str, Clock],
+    parts: Mapping[str, nn.Module],
+    wakes: Mapping[str, Wake],
+    dt: float,
 ) -> Route:
     source = clocks[link.source]
     trigger = trigger_of(link)
@@ -188,8 +209,27 @@ def _route(
         context=None if link.context is None else clocks[link.context],
         trigger=None if trigger is None else clocks[trigger],
         acts_on_a_parameter=isinstance(link, Modulation) and acts_on_a_parameter(parts[link.part], link.path),
+        skips=_skipped(link, wakes, parts),
         num_flags=_num_flags(link, out, clocks[link.part], dt) if isinstance(link, Wake) else 0,
     )
+
+
+def _skipped(link: Link, wakes: Mapping[str, Wake], parts: Mapping[str, nn.Module]) -> str | None:
+    """The flags of a link's source, if that gives no value while it is asleep, and the link can do without."""
+    wake = wakes.get(owner_of(link.source, parts))
+    if wake is None or wake.asleep != "none" or link.source == wake.awake:
+        return None
+
+    if isinstance(link, Modulation) or not link.held or (link.unit is not None and link.unit.window is not None):
+        needs = (
+            "a window counts ticks" if link.unit is not None and link.unit.window is not None else "it needs a value"
+        )
+        raise ConfigError(
+            f"{describe(link)} reads {link.source!r}, which gives none while it is asleep, but {needs}: read it "
+            f"held=True without a window, or wake {wake.target!r} with asleep='hold'"
+        )
+
+    return wake.awake
 
 
 def _num_flags(link: Wake, arrival: Clock, target: Clock, dt: float) -> int:
@@ -249,7 +289,7 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
 
 def _name_links(links: Sequence[Link]) -> dict[str, Link]:
     names: dict[str, Link] = {}
-    unnamed = [(link.source, link.part) for link in links if link.name is None]
+    unnamed = [(link.source, link.part) for link in links if link.name is None and not isinstance(link, Wake)]
     for source, part in unnamed:
         if (count := unnamed.count((source, part))) > 1:
             # names by their order would swap the weights of their units when the links are listed in another order
@@ -260,7 +300,8 @@ def _name_links(links: Sequence[Link]) -> dict[str, Link]:
             )
 
     for link in links:
-        name = link.name or f"{link.source}_to_{link.part}".replace(".", "_")
+        verb = "wakes" if isinstance(link, Wake) else "to"
+        name = link.name or f"{link.source}_{verb}_{link.part}".replace(".", "_")
         if name in names or "." in name or hasattr(nn.ModuleDict, name):
             raise ConfigError(
                 f"a link needs a name of its own, without dots and no method's, but got {name!r}; choose another name="

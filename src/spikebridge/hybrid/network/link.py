@@ -135,17 +135,24 @@ class Wake:
     """A signal, through a unit, gives the flags of a part: it runs at its ticks, for the samples, that are awake.
 
     A flag is true, or a number of at least 1/2; of several values of a sample the largest counts. A part is awake at a
-    tick if a flag that arrived in the last `stay` is set. The signal "part.awake", `(T, B, 1)`, is 1 where it is; links,
-    outputs and `Since` read it as any other.
+    tick if a flag that arrived in the last `stay` is set, and asleep before the first one. "part.awake", `(T, B, 1)`,
+    is 1 where it is awake: a signal that links, outputs and `Since` read as any other.
 
-    | question | answer |
+    | word | meaning |
     |---|---|
-    | output asleep | "hold": the last value; "zero"; "none": the last value, and links from the part skip the tick |
-    | state asleep | it stands still; at waking "keep" goes on from it, "leak" lets it decay by the time asleep, "reset" begins again |
-    | inputs asleep | sampled values are dropped; a held link gives the newest at waking; `Since("part.awake")` on a link with a delay of a tick holds what came since the last waking |
-    | before the first flag | asleep, with outputs of zeros |
-    | gradient | "straight_through" to the flag; "expected": in training the flag is a probability that mixes the output with that asleep; "none" |
-    | fast form | the awake rows alone are computed, without reading back from a GPU; equal to computing all and choosing with `torch.where`, which defines it |
+    | `asleep="hold"` | the output asleep is the last value; zeros before the first |
+    | `asleep="zero"` | the output asleep is 0 |
+    | `asleep="none"` | the output is as for "hold", but links from the part skip the tick, and wakes get a flag of 0 |
+    | `state="keep"` | the state stands still asleep |
+    | `state="leak"` | and decays at waking by the time asleep |
+    | `state="reset"` | and is the initial one at waking |
+    | `gradient="straight_through"` | in training all samples are computed; a flag has the gradient of awake - asleep |
+    | `gradient="expected"` | in training a flag is a probability w: output and state are w awake + (1 - w) asleep |
+    | `gradient="none"` | no gradient reaches a flag |
+
+    Values that arrive asleep on sampled links are dropped, held links give the newest at waking, and a link with
+    `Since("part.awake")` and a delay of a tick what came since the last waking. The awake samples alone are computed;
+    that equals computing all and choosing, which defines it.
 
     Args:
         source: an input or a part; "part.key" of a part that gives several tensors by name.
@@ -159,7 +166,7 @@ class Wake:
         gather: compute the awake rows alone; None does so on a CPU, since on a GPU it waits for the flags.
         delay: time until a flag arrives: seconds, `0.004`, or base ticks, `ticks(1)`.
         context: a held signal, the second argument of the unit's nonlinearity.
-        name: name of the link and its unit; "source_to_target" if None.
+        name: name of the link and its unit; "source_wakes_target" if None.
 
     Raises:
         ConfigError: an unknown word, or an invalid unit, time or number.
@@ -290,6 +297,7 @@ class Route:
     context: Clock | None = None
     trigger: Clock | None = None  # of the signal whose samples start windows
     acts_on_a_parameter: bool = False  # of a plain module, and not on a quantity of a neuron
+    skips: str | None = None  # flags of a source that gives no value where it is asleep
     num_flags: int = 0  # of a wake: the newest flags, of which one that is set keeps its part awake
 
     sampled: bool = field(init=False)  # the target reads one new value at each of its ticks
@@ -306,12 +314,16 @@ class Route:
         sampled = not path and not link.held
         is_direct = sampled and link.into is None and link.unit is None and self.delay == 0
 
+        read = sources_of(link)
+        # behind the source, since the trigger is the last
+        sources = read if self.skips is None else (read[0], self.skips, *read[1:])
+
         # plain attributes, which execution reads in every tick
         vars(self).update(
             sampled=sampled,
             direct_source=link.source if is_direct else None,
             has_initial=isinstance(link, Transmission) and (link.held or self.delay > 0),
-            sources=sources_of(link),
+            sources=sources,
             into=link.into,
             path=path,
             by=by,

@@ -33,9 +33,10 @@ from spikebridge.hybrid.network.checks import (
     steps_of_layers,
 )
 from spikebridge.hybrid.network.delivery import initial_link_state, refuse_other_link, split_inputs
+from spikebridge.hybrid.network.demand import expected_cost, wanted_inputs
 from spikebridge.hybrid.network.execution import Segment
 from spikebridge.hybrid.network.graph import NetworkPlan, make_plan
-from spikebridge.hybrid.network.link import Link, LinkState, Route, describe, settings_of, wake_of
+from spikebridge.hybrid.network.link import Link, LinkState, Route, describe, settings_of
 from spikebridge.hybrid.network.program import RowSegment, run_tick
 from spikebridge.hybrid.network.shape_inference import (
     NetworkSpecs,
@@ -45,7 +46,7 @@ from spikebridge.hybrid.network.shape_inference import (
     infer_shapes,
     like_of,
 )
-from spikebridge.hybrid.network.wake import initial_wake_state, refuse_other_wake_state
+from spikebridge.hybrid.network.wake import initial_wake_states, refuse_other_wake_state
 from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.hybrid.unit.window import is_alike
@@ -238,7 +239,8 @@ class HybridNetwork(nn.Module):
         """Runs one tick.
 
         Args:
-            inputs: those with a sample at this tick, `(B, *N)` each.
+            inputs: those with a sample at this tick, `(B, *N)` each; one that only parts with a wake read may be left
+                out while they are asleep (see `wanted`).
             state: after the tick before; None starts a stream, which takes every input, those without a sample as an
                 empty `(0, B, *N)`.
 
@@ -262,6 +264,49 @@ class HybridNetwork(nn.Module):
 
         outputs, state = self(inputs, state, ticks=1)
         return {name: y[0] if y.shape[0] else y for name, y in outputs.items()}, state
+
+    def wanted(self, state: NetworkState) -> dict[str, Tensor]:
+        """The samples that the next tick needs of each input: a camera may stay off while all parts that see it sleep.
+
+        That is so for parts that read it without a unit and do not replay. A flag that is made in the tick itself is
+        not known before: give its wake a delay of a tick.
+
+        Args:
+            state: after the tick before.
+
+        Returns:
+            Flags `(B,)` for each input, false for one without a sample at the next tick.
+
+        Example:
+            >>> from spikebridge.hybrid import Transmission, Wake, every, ticks
+            >>> network = HybridNetwork(
+            ...     dt=0.001,
+            ...     inputs={"events": every(0.001), "frames": every(0.001)}, parts={"eye": nn.Identity()},
+            ...     links=[Transmission("frames", "eye"), Wake("events", "eye", delay=ticks(1))],
+            ...     outputs=["eye"],
+            ... )
+            >>> _, state = network.step({"events": torch.zeros(1, 1), "frames": torch.ones(1, 1)})
+            >>> outputs, after = network.step({"events": torch.ones(1, 1)}, state)
+            >>> network.wanted(state)["frames"].tolist(), network.wanted(after)["frames"].tolist()
+            ([False], [True])
+        """
+        return wanted_inputs(self, state.links, state.like, state.ticks)
+
+    def expected_cost(self, outputs: Mapping[str, Tensor], costs: Mapping[str, float] | None = None) -> Tensor:
+        """The share awake times the cost of a run, for a loss: the sum over parts with a wake.
+
+        Args:
+            outputs: those of a call, with "part.awake" of every part that has a wake.
+            costs: cost of one run of a part, by name; None counts its multiply-accumulates.
+
+        Returns:
+            The expected cost of a tick, differentiable.
+
+        Raises:
+            ConfigError: outputs without "part.awake", or costs of a part without a wake.
+        """
+        known = [specs.links for specs in self._signal_specs.values()]
+        return expected_cost(self, known[-1] if known else None, outputs, costs)
 
     def compiled(self, block: int = 1) -> "CompiledNetwork":
         """The network as generated code: faster where its ticks are many and small, as in a loop; equal to rounding.
@@ -391,11 +436,7 @@ class HybridNetwork(nn.Module):
             name: initial_link_state(route, self.unit_of(route), signal_specs.links[name], like)
             for name, route in self.plan.routes.items()
         }
-        parts: dict[str, State] = dict.fromkeys(self.incoming)
-        for name, route in self.plan.wakes.items():
-            outputs = {signal: signal_specs.parts[signal] for signal in self.plan.signals[name][:-1]}
-            parts[name] = initial_wake_state(wake_of(route), outputs, like)
-
+        parts = dict.fromkeys(self.incoming) | initial_wake_states(self.plan, signal_specs.parts, like)
         return NetworkState(0, like, parts, links, specs)
 
     def _run(
@@ -447,6 +488,8 @@ class HybridNetwork(nn.Module):
 
         for name, clock in self.inputs.items():
             x = inputs.get(name)
+            if x is None and name in self.plan.on_demand:
+                continue
             if clock.has(state.ticks) != isinstance(x, Tensor):
                 return False
             if x is not None and not is_alike(x, x.shape, state.inputs[name]):

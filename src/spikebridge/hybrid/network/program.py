@@ -16,12 +16,12 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, largest_flags, sort_values
+from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, largest_flags, largest_of_newest, sort_values
 from spikebridge.hybrid.network.execution import PartCall, Segment, apply_part, name_outputs
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
 from spikebridge.hybrid.network.link import LinkState, Route, wake_of
 from spikebridge.hybrid.network.schedule import Tick
-from spikebridge.hybrid.network.wake import AWAKE, computes_all, refuse_nan_flags, run_woken
+from spikebridge.hybrid.network.wake import AWAKE, computes_all, refuse_nan_flags, refused_missing, run_woken
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.neurons.base import RowEffects, Stateful, advance_by_forward, first_step, over_one_step
 from spikebridge.neurons.state import State, form_of, has_form
@@ -42,7 +42,7 @@ class _RowLink(LinkBuffer):
         self.arrived: Tensor | None = None  # the row that a sampled link brings in this tick
         self.is_outside = False  # the values of a source outside of the loop wait already
         # a unit that is a nonlinearity alone needs no state and no windows
-        self.is_bare = unit is None or _is_bare(unit, state.unit)
+        self.is_bare = route.skips is None and (unit is None or _is_bare(unit, state.unit))
         self.function = None if unit is None or not self.is_bare else without_call(unit.nonlinearity)
         if self.waiting:
             self.waiting = deque(self.waiting.pop().unbind(0))
@@ -112,6 +112,11 @@ class _RowLink(LinkBuffer):
 
         self.arrived = None
         return row
+
+    def _last_value(self) -> Tensor:
+        last = self.waiting[-1] if self.waiting else self.held
+        assert last is not None
+        return last
 
     def queue(self) -> Tensor | None:
         return torch.stack(tuple(self.waiting)).transpose(0, 1) if self.waiting else None
@@ -247,14 +252,20 @@ class _RowRun:
         wake = wake_of(route)
         flags = self._flags(route)
 
+        routes = [r for r in plan.incoming[name] if r is not route]
+        missing = [r.direct_source for r in routes if r.direct_source is not None and rows[r.direct_source] is None]
+
         # most ticks of most parts: all asleep
-        if state.asleep is None and not computes_all(wake, module, flags):
+        if missing or not (wake.replay or computes_all(wake, module, flags)):
             largest = float(flags.detach().amax())
             refuse_nan_flags(wake, largest)
             if largest < AWAKE:
+                if state.asleep is not None:
+                    self.parts[name] = state._replace(asleep=state.asleep + 1)
                 return {**state.outputs, wake.awake: torch.zeros_like(flags).unsqueeze(1)}
+            if missing:
+                raise refused_missing(name, missing[0], flags)
 
-        routes = [r for r in plan.incoming[name] if r is not route]
         values = [self._read(r) if r.direct_source is None else rows[r.direct_source] for r in routes]
         signals, named, modulations = sort_values(routes, values)
         holds = [(r, ZeroOrderHold(row, None, [0])) for r, row in modulations]
@@ -271,7 +282,7 @@ class _RowRun:
         """The flags of a wake at the present tick, `(B,)`."""
         link = self.row_links.get(route.name)
         held: Any = self.links[route.name].held if link is None else link.held
-        return held[:, 0] if route.num_flags == 1 else held.amax(1)
+        return largest_of_newest(held, route.num_flags)[:, 0]
 
     def _prepared(
         self, name: str, key: Hashable, signals: list[Tensor], named: dict[str, Tensor], effects: RowEffects

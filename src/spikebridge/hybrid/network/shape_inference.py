@@ -19,7 +19,7 @@ from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.network.delivery import sort_values, unfit_initial
 from spikebridge.hybrid.network.execution import apply_part, name_outputs
 from spikebridge.hybrid.network.graph import Group, NetworkGraph, owner_of
-from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe
+from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe, wake_of
 from spikebridge.hybrid.unit.unit import UnitState
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State
@@ -432,7 +432,7 @@ def _spec(network: NetworkGraph, route: Route, signals: Mapping[str, Tensor], sh
     context = None if route.link.context is None else signals[route.link.context]
     trigger = route.sources[-1] if route.trigger is not None else None
     # a mask has state; with a clock the starts of windows follow from the ticks
-    is_flag = any(trigger == wake.link.awake for wake in network.plan.wakes.values())
+    is_flag = any(trigger == wake_of(wake).awake for wake in network.plan.wakes.values())
     masked = is_flag or (trigger is not None and signals[trigger].dtype == torch.bool)
     if trigger is not None and not masked and owner_of(trigger, network.parts) in network.parts:
         raise ConfigError(

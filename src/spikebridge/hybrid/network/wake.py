@@ -13,10 +13,12 @@ from typing import NamedTuple, Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import DataError, StateError
-from spikebridge.hybrid.network.link import SignalSpec, Wake, describe
+from spikebridge.errors import DataError, ShapeError, StateError
+from spikebridge.hybrid.network.graph import NetworkPlan
+from spikebridge.hybrid.network.link import SignalSpec, Wake, describe, wake_of
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State, allow_state, map_tensors, select, state_remedy
+from spikebridge.ops.checks import reads_values
 from spikebridge.ops.selection import is_reference
 
 AWAKE = 0.5  # the least flag of an awake sample
@@ -69,11 +71,18 @@ class PartCall(Protocol):
         """The same call with earlier samples `(R, B, *N)` in front of each signal."""
 
 
-def initial_wake_state(wake: Wake, specs: Mapping[str, SignalSpec], like: Tensor) -> WakeState:
-    """The state of a part before the first tick of a stream like a tensor with its batch first, asleep."""
-    outputs = {name: like.new_zeros((like.shape[0], *s.shape), dtype=s.dtype) for name, s in specs.items()}
-    counts = wake.state != "keep" or wake.replay > 0
-    return WakeState(None, outputs, like.new_zeros(like.shape[0], dtype=torch.int64) if counts else None)
+def initial_wake_states(plan: NetworkPlan, specs: Mapping[str, SignalSpec], like: Tensor) -> dict[str, WakeState]:
+    """The states of parts with a wake, asleep, for a stream like a tensor with its batch first."""
+    batch = like.shape[0]
+    states = {}
+    for name, route in plan.wakes.items():
+        wake = wake_of(route)
+        own = {signal: specs[signal] for signal in plan.signals[name][:-1]}
+        outputs = {signal: like.new_zeros((batch, *spec.shape), dtype=spec.dtype) for signal, spec in own.items()}
+        counts = wake.state != "keep" or wake.replay > 0
+        states[name] = WakeState(None, outputs, like.new_zeros(batch, dtype=torch.int64) if counts else None)
+
+    return states
 
 
 def refuse_other_wake_state(name: str, state: State, network: nn.Module) -> None:
@@ -116,6 +125,15 @@ def refuse_nan_flags(wake: Wake, largest: float) -> None:
         )
 
 
+def refused_missing(part: str, source: str, flags: Tensor) -> ShapeError:
+    """The error of an input that was left out though a part is awake."""
+    awake = (flags >= AWAKE).nonzero().flatten().tolist()
+    return ShapeError(
+        f"input {source!r} has no sample at this tick, but part {part!r} is awake for the samples {awake}; "
+        "network.wanted(state) says which inputs a tick needs"
+    )
+
+
 def run_woken(call: PartCall, wake: Wake, flags: Tensor, state: WakeState) -> tuple[Tensors, WakeState]:
     """Runs a part over its ticks, with flags `(T, B)`: its outputs and "part.awake" by signal, and the state after."""
     part = call.part
@@ -123,7 +141,7 @@ def run_woken(call: PartCall, wake: Wake, flags: Tensor, state: WakeState) -> tu
         flags = flags.detach()
 
     whole = computes_all(wake, part, flags)
-    if not whole:
+    if not whole or reads_values(flags, is_first=True):
         refuse_nan_flags(wake, float(flags.detach().amax()))
     if state.part is None and isinstance(part, Stateful):
         state = state._replace(part=call.initial_state())
@@ -137,9 +155,7 @@ def run_woken(call: PartCall, wake: Wake, flags: Tensor, state: WakeState) -> tu
     return {**outputs, wake.awake: flag_signal(wake, part, flags)}, after
 
 
-def _at_once(
-    call: PartCall, wake: Wake, mask: Tensor, state: WakeState, whole: bool
-) -> tuple[Tensors, WakeState]:
+def _at_once(call: PartCall, wake: Wake, mask: Tensor, state: WakeState, whole: bool) -> tuple[Tensors, WakeState]:
     """A plain part on all rows, or the awake ones, in one call."""
     num_ticks, batch = mask.shape
     flat = mask.flatten()
