@@ -278,6 +278,16 @@ def test_nan_in_a_flag_is_refused() -> None:
         network({"flags": FLAGS, "x": X})
 
 
+def test_nan_is_refused_in_what_an_awake_part_reads_and_ignored_asleep() -> None:
+    x = X.clone()
+    x[2] = torch.nan
+    outputs, _ = network_of(nn.Identity())({"flags": FLAGS, "x": x})
+    assert outputs["eye"].isfinite().all()
+    x[4] = torch.nan
+    with pytest.raises(DataError, match="input 'x' has 2 values that are not finite"):
+        network_of(nn.Identity())({"flags": FLAGS, "x": x})
+
+
 def test_a_state_of_another_network_is_refused() -> None:
     network = network_of(Counted())
     _, state = network({"flags": FLAGS, "x": X})

@@ -209,7 +209,8 @@ def needs_finite_check(inputs: Iterable[str], plan: NetworkPlan, parts: Mapping[
     safe = {route.link.source for route in routes if guarded[route.name]}
     unsafe = {name for route in routes for name in route.sources if not guarded[route.name]}
 
-    return [name for name in inputs if name not in safe or name in unsafe]
+    # a sleeping part does not read its inputs, and an awake one checks them
+    return [name for name in inputs if name not in plan.on_demand and (name not in safe or name in unsafe)]
 
 
 def _guards(part: nn.Module) -> bool:

@@ -363,6 +363,16 @@ def largest_flags(values: Tensor, dtype: torch.dtype) -> Tensor:
     return flags if flags.dtype == dtype else flags.to(dtype)
 
 
+def next_flags(newest: Tensor, row: Tensor) -> Tensor:
+    """The newest flags `(B, Q)` after one more, the largest of a row `(B, *N)`."""
+    number = newest.shape[1]
+    if number == 1 and row.shape == newest.shape and row.dtype == newest.dtype:
+        return row
+
+    flag = largest_flags(row.unsqueeze(0), newest.dtype).T
+    return flag if number == 1 else torch.cat([newest[:, 1:], flag], 1)
+
+
 def largest_of_newest(flags: Tensor, number: int) -> Tensor:
     """The largest of each flag `(B, K)` and those before it, `number` together; `(B, K - number + 1)`."""
     # not amax, which would divide the gradient of equal flags, so that a cut stream had others

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid.network.delivery import largest_flags, largest_of_newest, sort_values
+from spikebridge.hybrid.network.delivery import largest_of_newest, next_flags, sort_values
 from spikebridge.hybrid.network.execution import apply_part
 from spikebridge.hybrid.network.graph import NetworkGraph
 from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, wake_of
@@ -36,8 +36,7 @@ def _flags_before(route: Route, state: LinkState, tick: int) -> Tensor | None:
     if route.clock.between(tick - route.delay, tick - route.delay + 1):
         if state.queue is None:
             return None
-        arriving = largest_flags(state.queue[:, :1].transpose(0, 1), flags.dtype).T
-        flags = torch.cat([flags[:, 1:], arriving], 1)
+        flags = next_flags(flags, state.queue[:, 0])
 
     return largest_of_newest(flags, route.num_flags)[:, 0]
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
+from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean, in_words
 from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, sort_values, split_samples
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
 from spikebridge.hybrid.network.link import LinkState, Route, wake_of
@@ -24,6 +24,7 @@ from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import Effect
 from spikebridge.neurons.state import State, join_tensors
 from spikebridge.neurons.stateless import modulated, outputs_over_time, refuse_inplace, tensors_by_name, words_of_names
+from spikebridge.ops.checks import is_finite, reads_values
 
 
 def apply_part(
@@ -108,6 +109,7 @@ class PartCall:
         """Runs ticks `a` to before `b` for some samples, or for all; outputs by signal."""
         signals = [_piece(x, a, b, samples) for x in self.signals]
         named = {name: _piece(x, a, b, samples) for name, x in self.named.items()}
+        self._check([*signals, *named.values()])
         if self.holds:
             holds = [(route, hold.part(a, b, samples)) for route, hold in self.holds]
             y, state = _run_modulated(self.part, signals, named, state, holds, b - a)
@@ -120,9 +122,17 @@ class PartCall:
         """Runs a plain part on some rows of its signals `(T * B, *N)`; outputs by signal, `(R, *M)`."""
         signals = [x.flatten(0, 1)[rows].unsqueeze(0) for x in self.signals]
         named = {name: x.flatten(0, 1)[rows].unsqueeze(0) for name, x in self.named.items()}
+        self._check([*signals, *named.values()])
         y, _ = apply_part(self.part, signals, named, checked=self.checked)
 
         return {name: value[0] for name, value in name_outputs(self.name, y, self.outputs).items()}
+
+    def _check(self, signals: list[Tensor]) -> None:
+        """Raises at the first call of a stream if a sample that is awake holds NaN or infinity."""
+        # the network checks no input that is read by sleeping parts alone
+        for x in signals if self.checked else ():
+            if x.is_floating_point() and reads_values(x, is_first=True) and not is_finite(x):
+                raise DataError(f"part {self.name!r} got NaN or infinity while it was awake; correct the data first")
 
     def initial_state(self) -> State:
         """The state of the part before its first tick."""

@@ -159,7 +159,8 @@ def _inputs_on_demand(
     return {
         name: [route.link.part for route in reading]
         for name, reading in readers.items()
-        if all(r.direct_source == name and r.link.part in wakes and not wakes[r.link.part].replay for r in reading)
+        if all(r.sampled and r.direct_source == name and r.link.part in wakes for r in reading)
+        and not any(wakes[r.link.part].replay for r in reading)
     }
 
 
@@ -211,6 +212,7 @@ def _route(
         acts_on_a_parameter=isinstance(link, Modulation) and acts_on_a_parameter(parts[link.part], link.path),
         skips=_skipped(link, wakes, parts),
         num_flags=_num_flags(link, out, clocks[link.part], dt) if isinstance(link, Wake) else 0,
+        in_step=out == clocks[link.part],
     )
 
 

@@ -299,6 +299,7 @@ class Route:
     acts_on_a_parameter: bool = False  # of a plain module, and not on a quantity of a neuron
     skips: str | None = None  # flags of a source that gives no value where it is asleep
     num_flags: int = 0  # of a wake: the newest flags, of which one that is set keeps its part awake
+    in_step: bool = False  # a wake whose flags come at the ticks of its part
 
     sampled: bool = field(init=False)  # the target reads one new value at each of its ticks
     direct_source: str | None = field(init=False)  # the source, if its values arrive unchanged in the same tick
@@ -312,7 +313,8 @@ class Route:
         link = self.link
         path, by = (link.path, link.by) if isinstance(link, Modulation) else ("", "replace")
         sampled = not path and not link.held
-        is_direct = sampled and link.into is None and link.unit is None and self.delay == 0
+        reads_each = sampled or (self.in_step and self.num_flags == 1 and self.skips is None)
+        is_direct = reads_each and link.into is None and link.unit is None and self.delay == 0
 
         read = sources_of(link)
         # behind the source, since the trigger is the last

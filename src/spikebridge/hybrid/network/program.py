@@ -16,12 +16,12 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, largest_flags, largest_of_newest, sort_values
+from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, largest_of_newest, next_flags, sort_values
 from spikebridge.hybrid.network.execution import PartCall, Segment, apply_part, name_outputs
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
 from spikebridge.hybrid.network.link import LinkState, Route, wake_of
 from spikebridge.hybrid.network.schedule import Tick
-from spikebridge.hybrid.network.wake import AWAKE, computes_all, refuse_nan_flags, refused_missing, run_woken
+from spikebridge.hybrid.network.wake import AWAKE, computes_all, largest_flag, refused_missing, run_woken
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.neurons.base import RowEffects, Stateful, advance_by_forward, first_step, over_one_step
 from spikebridge.neurons.state import State, form_of, has_form
@@ -99,8 +99,7 @@ class _RowLink(LinkBuffer):
         if self.route.sampled:
             self.arrived = row
         elif self.route.num_flags and self.held is not None:
-            flag = largest_flags(row.unsqueeze(0), self.held.dtype).T
-            self.held = flag if self.route.num_flags == 1 else torch.cat([self.held[:, 1:], flag], 1)
+            self.held = next_flags(self.held, row)
         else:
             self.held = row
 
@@ -247,24 +246,25 @@ class _RowRun:
     def _fire_woken(self, name: str, route: Route, rows: _Rows) -> Mapping[str, Tensor]:
         """Runs a part on the samples that are awake: the rows of its outputs, and of their flags."""
         plan = self.network.plan
-        module = self.network.parts[name]
+        module: Any = self.network.parts._modules[name]
         state = self.parts[name]
         wake = wake_of(route)
-        flags = self._flags(route)
-
-        routes = [r for r in plan.incoming[name] if r is not route]
-        missing = [r.direct_source for r in routes if r.direct_source is not None and rows[r.direct_source] is None]
+        newest: Any = self._newest_flags(route, rows)
 
         # most ticks of most parts: all asleep
-        if missing or not (wake.replay or computes_all(wake, module, flags)):
-            largest = float(flags.detach().amax())
-            refuse_nan_flags(wake, largest)
+        whole = computes_all(wake, module, newest)
+        routes = [r for r in plan.incoming[name] if r is not route]
+        missing = [r.direct_source for r in routes if r.direct_source is not None and rows[r.direct_source] is None]
+        if missing or not (whole or wake.replay):
+            largest = largest_flag(wake, newest)
             if largest < AWAKE:
                 if state.asleep is not None:
                     self.parts[name] = state._replace(asleep=state.asleep + 1)
-                return {**state.outputs, wake.awake: torch.zeros_like(flags).unsqueeze(1)}
-            if missing:
-                raise refused_missing(name, missing[0], flags)
+                return {**state.outputs, wake.awake: newest.new_zeros((len(newest), 1))}
+
+        flags = largest_of_newest(newest, route.num_flags)[:, 0]
+        if missing:
+            raise refused_missing(name, missing[0], flags)
 
         values = [self._read(r) if r.direct_source is None else rows[r.direct_source] for r in routes]
         signals, named, modulations = sort_values(routes, values)
@@ -278,11 +278,12 @@ class _RowRun:
 
         return {signal: y[0] for signal, y in outputs.items()}
 
-    def _flags(self, route: Route) -> Tensor:
-        """The flags of a wake at the present tick, `(B,)`."""
+    def _newest_flags(self, route: Route, rows: _Rows) -> Tensor:
+        """The flags of a wake that count at the present tick, `(B, Q)`."""
         link = self.row_links.get(route.name)
         held: Any = self.links[route.name].held if link is None else link.held
-        return largest_of_newest(held, route.num_flags)[:, 0]
+        row = None if route.direct_source is None else rows[route.direct_source]
+        return held if row is None else next_flags(held, row)
 
     def _prepared(
         self, name: str, key: Hashable, signals: list[Tensor], named: dict[str, Tensor], effects: RowEffects

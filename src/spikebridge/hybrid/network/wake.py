@@ -117,12 +117,16 @@ def flag_signal(wake: Wake, part: nn.Module, flags: Tensor) -> Tensor:
     return hard.unsqueeze(-1)
 
 
-def refuse_nan_flags(wake: Wake, largest: float) -> None:
-    """Raises if the largest of some flags is NaN."""
+def largest_flag(wake: Wake, flags: Tensor) -> float:
+    """The largest of some flags, read from their device; NaN is refused."""
+    # one flag, as in a stream of one sample, needs no operation
+    largest = float(flags.item() if flags.numel() == 1 else flags.detach().amax().item())
     if largest != largest:
         raise DataError(
             f"{describe(wake)} got NaN as a flag; check {wake.source!r}" + (" and the unit" if wake.unit else "")
         )
+
+    return largest
 
 
 def refused_missing(part: str, source: str, flags: Tensor) -> ShapeError:
@@ -142,7 +146,7 @@ def run_woken(call: PartCall, wake: Wake, flags: Tensor, state: WakeState) -> tu
 
     whole = computes_all(wake, part, flags)
     if not whole or reads_values(flags, is_first=True):
-        refuse_nan_flags(wake, float(flags.detach().amax()))
+        largest_flag(wake, flags)
     if state.part is None and isinstance(part, Stateful):
         state = state._replace(part=call.initial_state())
 
@@ -252,7 +256,7 @@ class _TimeLoop:
         return {name: y.index_copy(1, awake, outputs[name]) if outputs else y for name, y in rows.items()}
 
     def _mix(self, flags: Tensor, new: Tensor, old: Tensor) -> Tensor:
-        """Of each sample the new values if it is awake, else the old ones, with the gradient of its flag."""
+        """The new values of each sample that is awake, else the old ones, with the gradient of its flag."""
         share = flags.reshape(-1, *[1] * (new.ndim - 1))
         if not new.is_floating_point():
             return torch.where(share >= AWAKE, new, old)
