@@ -6,12 +6,15 @@ from .energy import Energy, energy, hardware_profile
 from .latency import measure_steps
 from .neurobench import neurobench
 from .summary import summarize
+from .waking import Standby, Waking
 
 __all__ = [
     "Chip",
     "Cost",
     "Energy",
     "Operations",
+    "Standby",
+    "Waking",
     "count_cost",
     "diagnose",
     "energy",

@@ -2,14 +2,17 @@
 
 The model: a multiply-accumulate costs `mac`; a synaptic operation, an addition and a comparison cost `ac`; a neuron's
 update costs one `mac` (the leak) and one `ac` (the comparison with the threshold). Moving data is not included, so that
-the energy is a lower bound, for networks of both kinds.
+the energy is a lower bound, for networks of both kinds. Of a part with a wake the ticks awake are counted; `standby` adds
+the energy of a wake and the power asleep.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spikebridge.analysis.cost import Cost, Operations
 from spikebridge.analysis.templates import resource_text
+from spikebridge.analysis.waking import Standby
 from spikebridge.errors import ConfigError, did_you_mean
 
 
@@ -56,20 +59,30 @@ def joules(operations: Operations, profile: HardwareProfile) -> float:
     return num_macs * profile.mac + num_acs * profile.ac
 
 
-def energy(cost: Cost, profile: HardwareProfile) -> Energy:
+def energy(cost: Cost, profile: HardwareProfile, standby: Mapping[str, Standby] | None = None) -> Energy:
     """The energy of a counted run.
 
     Args:
         cost: the operations, from `count_cost`.
         profile: energy of single operations, from `hardware_profile(name)` or your own.
+        standby: by part with a wake, its energy of a wake and its power asleep and awake.
+
+    Raises:
+        ConfigError: a standby of a part that has no wake.
 
     Example:
         >>> cost = Cost({"ann": Operations(macs=1000)}, {}, {}, num_samples=1, seconds=0.5)
         >>> round(energy(cost, hardware_profile("45nm")).total * 1e9, 2)  # nJ
         4.6
     """
+    parts = {name: joules(operations, profile) for name, operations in cost.parts.items()}
+    for name, one in (standby or {}).items():
+        if name not in cost.wakes:
+            raise ConfigError(f"standby has {name!r}, which has no wake; {did_you_mean(name, cost.wakes)}")
+        parts[name] += cost.wakes[name].standby_energy(one)
+
     return Energy(
-        {name: joules(operations, profile) for name, operations in cost.parts.items()},
+        parts,
         {name: joules(operations, profile) for name, operations in cost.links.items()},
         cost.seconds,
         profile,
