@@ -2,8 +2,8 @@
 
 The model: a multiply-accumulate costs `mac`; a synaptic operation, an addition and a comparison cost `ac`; a neuron's
 update costs one `mac` (the leak) and one `ac` (the comparison with the threshold). Moving data is not included, so that
-the energy is a lower bound, for networks of both kinds. Of a part with a wake the ticks awake are counted; `standby` adds
-the energy of a wake and the power asleep.
+the energy is a lower bound, for networks of both kinds. Of a part with a wake the ticks awake are counted; `standby`
+adds the energy of a wake and the power asleep.
 """
 
 import json

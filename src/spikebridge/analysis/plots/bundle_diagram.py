@@ -25,7 +25,7 @@ def draw_bundle(manifest: Mapping[str, Any]) -> str:
 def _boxes(manifest: Mapping[str, Any]) -> dict[str, Box]:
     columns = dict.fromkeys(manifest["inputs"], 0)
     for part in manifest["order"]:
-        sources = [link["source"] for link in manifest["links"] if link["target"] == part]
+        sources = [link["source"].removesuffix(".awake") for link in manifest["links"] if link["target"] == part]
         columns[part] = 1 + max((columns[name] for name in sources if name in columns), default=0)
 
     dt = manifest["dt"]
@@ -58,7 +58,9 @@ def _link_label(link: Mapping[str, Any], boxes: Mapping[str, Box]) -> LinkLabel:
     files += [("", link["numbers"])] if link["numbers"] is not None else []
     foot = foot_text(link["context"], link["held"] and kind == "transmission", link["delay"])
 
-    return LinkLabel(boxes[link["source"]], boxes[link["target"]], kind, heading, stages, foot, files)
+    # a picture has one box a part: the flags of its wake are named on the link
+    source = link["source"].removesuffix(".awake")
+    return LinkLabel(boxes[source], boxes[link["target"]], kind, heading, stages, foot, files)
 
 
 def _stages(unit: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

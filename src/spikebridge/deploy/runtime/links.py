@@ -18,6 +18,7 @@ from spikebridge.deploy.stages.kernels import Forms
 from spikebridge.errors import DataError
 
 Values: TypeAlias = NDArray[Any]
+AWAKE = 0.5  # the least flag of a part that is awake
 
 
 class LinkRunnerState(NamedTuple):
@@ -103,6 +104,9 @@ class LinkRunner:
         arrived = state.waiting[number - 1] if number else None
         state = state._replace(waiting=state.waiting[number:])
 
+        if self.link.kind == "wake":
+            return self._read_flags(arrived, state)
+
         if self.link.held or self.link.kind == "modulation":
             state = state if arrived is None else state._replace(held=arrived)
             return state.held, state
@@ -111,6 +115,18 @@ class LinkRunner:
             raise DataError(f"link {self.link.name!r} has no value at tick {tick}: the clocks do not fit")
 
         return (state.held if arrived is None else arrived), state
+
+    def _read_flags(self, arrived: Values | None, state: LinkRunnerState) -> tuple[Values, LinkRunnerState]:
+        """The flags `(B,)` of a wake: true where one of the newest values is 1/2 or more."""
+        newest = state.held
+        assert newest is not None
+        if arrived is not None:
+            values = arrived.reshape(len(arrived), -1).astype(np.float32)
+            if np.isnan(values).any():
+                raise DataError(f"the wake {self.link.name!r} got NaN as a flag; check {self.link.source!r}")
+            newest = np.concatenate([newest[:, 1:], values.max(1, keepdims=True)], 1)
+
+        return newest.max(1) >= AWAKE, state._replace(held=newest)
 
     def _starts(
         self, signals: Mapping[str, Values | None], tick: int, state: LinkRunnerState
@@ -122,7 +138,8 @@ class LinkRunner:
         name, clock = self.trigger
         if state.triggered is not None:
             flags = signals.get(name)
-            triggered = state.triggered if flags is None else state.triggered | flags.reshape(len(flags))
+            # flags of a wake are numbers, 0 or 1
+            triggered = state.triggered if flags is None else state.triggered | (flags.reshape(len(flags)) >= AWAKE)
             # a trigger waits for the next step of the source
             waiting = np.zeros_like(triggered) if self.source.fires(tick) else triggered
             return triggered, state._replace(triggered=waiting)
@@ -146,6 +163,9 @@ def open_link(
     # a sampled link without a delay has a value whenever its target runs
     starts_with_value = link.kind == "transmission" and (link.held or link.delay > 0)
     initial = _initial_value(link, numbers)
+    if link.wake is not None:
+        initial = np.zeros(link.wake.num_flags, np.float32)
+        starts_with_value = True
     if unit is None:
         unit = _unit(bundle, link, numbers, forms, open_session or OnnxSession)
 
@@ -156,7 +176,7 @@ def open_link(
         initial=initial if starts_with_value else None,
         context=None if link.context is None else np.zeros(manifest.shape(link.context), np.float32),
         trigger=None if trigger is None else (trigger, manifest.clock(trigger)),
-        masked=trigger in manifest.inputs and manifest.inputs[trigger].dtype == "bool",
+        masked=trigger in manifest.flags or (trigger in manifest.inputs and manifest.inputs[trigger].dtype == "bool"),
         shape=link.shape,
     )
 
