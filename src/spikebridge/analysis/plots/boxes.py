@@ -162,7 +162,7 @@ def argument_text(name: str | None) -> str:
     return "" if name is None else f"as {name}"
 
 
-def wake_text(asleep: str, state: str, replay: int) -> str:
+def wake_text(asleep: str, state: str, replay: int = 0) -> str:
     """The first line of the label of a wake: what it does, and its settings that are not the default."""
     words = [asleep] * (asleep != "hold") + [state] * (state != "keep") + [f"replay {replay}"] * (replay > 0)
     return "wakes" + (f": {', '.join(words)}" if words else "")

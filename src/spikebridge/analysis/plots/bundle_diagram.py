@@ -48,7 +48,7 @@ def _link_label(link: Mapping[str, Any], boxes: Mapping[str, Box]) -> LinkLabel:
     if kind == "modulation":
         heading = f"{SIGNS[link['by']]} {link['node']}.{link['quantity']}"
     elif kind == "wake":
-        heading = wake_text(link["wake"]["asleep"], link["wake"]["state"], link["wake"]["replay"])
+        heading = wake_text(link["wake"]["asleep"], link["wake"]["state"])
 
     unit = link["unit"] or {}
     files = [(letter, unit[name]) for letter, name in _FILES.items() if unit.get(name) is not None]

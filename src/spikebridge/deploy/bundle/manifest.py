@@ -145,11 +145,10 @@ class WakeRecord:
     asleep: Literal["hold", "zero"]
     state: Literal["keep", "reset"]
     num_flags: int
-    replay: int = 0  # kept for drawings; a bundle holds no replay
 
     def __post_init__(self) -> None:
-        if not 1 <= self.num_flags <= _MAX_STEPS or self.replay:
-            raise DataError(f"a wake needs 1 to {_MAX_STEPS} flags and no replay, but got {self}")
+        if not 1 <= self.num_flags <= _MAX_STEPS:
+            raise DataError(f"a wake has 1 to {_MAX_STEPS} flags, but got {self}")
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,8 @@ def quantize(
     quantized = (draft if isinstance(draft, HybridNetwork) else _single(draft, dt)).eval()
     for name, route in quantized.plan.wakes.items():
         raise ExportError(
-            f"the link {route.name!r} wakes {name!r}, which has no integer form yet; quantise the network without it, or "
-            "export it in floats"
+            f"the link {route.name!r} wakes {name!r}, which has no integer form yet; quantise the network without it, "
+            "or export it in floats"
         )
 
     config.check(_layer_paths(quantized))
