@@ -106,7 +106,7 @@ class LinkSpec:
 
 @dataclass
 class WakeSpec:
-    """What makes a link a wake; `num_flags` newest flags count."""
+    """The settings of a wake; `num_flags` newest flags count."""
 
     asleep: str = "hold"
     state: str = "keep"

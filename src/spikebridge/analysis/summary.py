@@ -67,7 +67,7 @@ def kind_of(module: nn.Module) -> Literal["ANN", "SNN"]:
     return "SNN" if any(not isinstance(layer, silent) for layer in layers) else "ANN"
 
 
-def kind_of_link(link: Link) -> str:
+def _kind_of_link(link: Link) -> str:
     """The kind of a link, and how it acts."""
     if isinstance(link, Modulation):
         return f"modulation, {link.by}"
@@ -149,7 +149,7 @@ def _hybrid_summary(network: HybridNetwork, shapes: Mapping[str, str]) -> Summar
                 "link": route.name,
                 "from": link.source,
                 "to": f"{link.target} ({link.into})" if link.into else link.target,
-                "acts as": kind_of_link(link),
+                "acts as": _kind_of_link(link),
                 **{letter: stages.get(letter, "-") for letter in "WHFQ"},
                 "read": "held" if held else "sampled",
                 "delay": route.delay,

@@ -75,7 +75,7 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
 
     `ticks` of None takes the largest number for which every input has exactly its samples.
     """
-    flags = flags_of(network)
+    flags = _flags_of(network)
     for name, several in network.plan.signals.items():
         signals = tuple(signal for signal in several if signal not in flags)
         if signals != (name,):
@@ -126,7 +126,7 @@ def record_active_trace(
                 "stronger one, or train the network"
             )
 
-    for name in flags_of(network):
+    for name in _flags_of(network):
         if not trace.parts[name].any():
             raise ExportError(
                 f"{name!r} is never set on the sample, so a comparison would say nothing; give a longer one"
@@ -142,7 +142,7 @@ def record_active_trace(
     return trace
 
 
-def flags_of(network: HybridNetwork) -> list[str]:
+def _flags_of(network: HybridNetwork) -> list[str]:
     """The signals "part.awake" of the parts that have a wake."""
     return [wake_of(route).awake for route in network.plan.wakes.values()]
 
@@ -169,7 +169,7 @@ def _hooks(modules: Any, hook: Any) -> Iterator[None]:
 @contextmanager
 def _all_outputs(network: HybridNetwork) -> Iterator[None]:
     before = network.outputs
-    network.outputs = (*network.parts, *flags_of(network))
+    network.outputs = (*network.parts, *_flags_of(network))
     try:
         yield
     finally:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,8 +118,7 @@ class LinkRunner:
 
     def _read_flags(self, arrived: Values | None, state: LinkRunnerState) -> tuple[Values, LinkRunnerState]:
         """The flags `(B,)` of a wake: true where one of the newest values is 1/2 or more."""
-        newest = state.held
-        assert newest is not None
+        newest = cast(Values, state.held)
         if arrived is not None:
             values = arrived.reshape(len(arrived), -1).astype(np.float32)
             if np.isnan(values).any():

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -220,9 +220,7 @@ class LinkBuffer:
 
     def _last_value(self) -> Tensor:
         """The newest value, delivered or not."""
-        last = self.waiting[-1][-1] if self.waiting else self.held
-        assert last is not None
-        return last
+        return self.waiting[-1][-1] if self.waiting else cast(Tensor, self.held)
 
     def pop(self, start: int, stop: int) -> Tensor | None:
         """The values delivered from tick `start` to before `stop`, `(r, B, *N)`, or None."""
@@ -272,7 +270,7 @@ class LinkBuffer:
         if arrived is None:
             return largest_of_newest(held, number).T.expand(len(ticks), -1)
 
-        flags = torch.cat([held, largest_flags(arrived, held.dtype).T], 1)
+        flags = torch.cat([held, _largest_flags(arrived, held.dtype).T], 1)
         self.held = flags[:, -number:]
         if not ticks:
             return None
@@ -356,7 +354,7 @@ class LinkBuffer:
         return starts
 
 
-def largest_flags(values: Tensor, dtype: torch.dtype) -> Tensor:
+def _largest_flags(values: Tensor, dtype: torch.dtype) -> Tensor:
     """The largest of the values of a sample, `(T, B)`, of flags `(T, B, *N)`."""
     flags = values.reshape(*values.shape[:2], -1)
     flags = flags.squeeze(2) if flags.shape[2] == 1 else flags.amax(2)
@@ -369,7 +367,7 @@ def next_flags(newest: Tensor, row: Tensor) -> Tensor:
     if number == 1 and row.shape == newest.shape and row.dtype == newest.dtype:
         return row
 
-    flag = largest_flags(row.unsqueeze(0), newest.dtype).T
+    flag = _largest_flags(row.unsqueeze(0), newest.dtype).T
     return flag if number == 1 else torch.cat([newest[:, 1:], flag], 1)
 
 

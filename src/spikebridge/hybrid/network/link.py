@@ -5,7 +5,7 @@ its name and clocks worked out, and a `LinkState` is the state of a link between
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -233,8 +233,7 @@ def describe(link: Link) -> str:
 
 def wake_of(route: "Route") -> Wake:
     """The link of a route that wakes its part."""
-    assert isinstance(route.link, Wake)
-    return route.link
+    return cast(Wake, route.link)
 
 
 def trigger_of(link: Link) -> str | None:

@@ -24,6 +24,7 @@ from spikebridge.errors import (
     is_positive,
 )
 from spikebridge.hybrid.clock import Clock, Every, clocks_in_ticks, count_ticks
+from spikebridge.hybrid.network._demand import expected_cost, wanted_inputs
 from spikebridge.hybrid.network.checks import (
     check_kinds,
     check_names,
@@ -33,7 +34,6 @@ from spikebridge.hybrid.network.checks import (
     steps_of_layers,
 )
 from spikebridge.hybrid.network.delivery import initial_link_state, refuse_other_link, split_inputs
-from spikebridge.hybrid.network.demand import expected_cost, wanted_inputs
 from spikebridge.hybrid.network.execution import Segment
 from spikebridge.hybrid.network.graph import NetworkPlan, make_plan
 from spikebridge.hybrid.network.link import Link, LinkState, Route, describe, settings_of
@@ -268,8 +268,7 @@ class HybridNetwork(nn.Module):
     def wanted(self, state: NetworkState) -> dict[str, Tensor]:
         """The samples that the next tick needs of each input: a camera may stay off while all parts that see it sleep.
 
-        That is so for parts that read it without a unit and do not replay. A flag that is made in the tick itself is
-        not known before: give its wake a delay of a tick.
+        They read it without a unit, and do not replay. A flag made in the tick itself is not known: delay its wake.
 
         Args:
             state: after the tick before.
@@ -282,8 +281,7 @@ class HybridNetwork(nn.Module):
             >>> network = HybridNetwork(
             ...     dt=0.001,
             ...     inputs={"events": every(0.001), "frames": every(0.001)}, parts={"eye": nn.Identity()},
-            ...     links=[Transmission("frames", "eye"), Wake("events", "eye", delay=ticks(1))],
-            ...     outputs=["eye"],
+            ...     links=[Transmission("frames", "eye"), Wake("events", "eye", delay=ticks(1))], outputs=["eye"],
             ... )
             >>> _, state = network.step({"events": torch.zeros(1, 1), "frames": torch.ones(1, 1)})
             >>> outputs, after = network.step({"events": torch.ones(1, 1)}, state)
@@ -436,7 +434,10 @@ class HybridNetwork(nn.Module):
             name: initial_link_state(route, self.unit_of(route), signal_specs.links[name], like)
             for name, route in self.plan.routes.items()
         }
-        parts = dict.fromkeys(self.incoming) | initial_wake_states(self.plan, signal_specs.parts, like)
+        parts: dict[str, State] = dict.fromkeys(self.incoming)
+        if self.plan.wakes:
+            parts |= initial_wake_states(self.plan, signal_specs.parts, like)
+
         return NetworkState(0, like, parts, links, specs)
 
     def _run(

@@ -113,9 +113,7 @@ class _RowLink(LinkBuffer):
         return row
 
     def _last_value(self) -> Tensor:
-        last = self.waiting[-1] if self.waiting else self.held
-        assert last is not None
-        return last
+        return self.waiting[-1] if self.waiting else cast(Tensor, self.held)
 
     def queue(self) -> Tensor | None:
         return torch.stack(tuple(self.waiting)).transpose(0, 1) if self.waiting else None

@@ -44,7 +44,7 @@ class WakeState(NamedTuple):
 allow_state(WakeState)
 
 
-class PartCall(Protocol):
+class _PartCall(Protocol):
     """A part on the values of its links over some ticks."""
 
     part: nn.Module
@@ -67,7 +67,7 @@ class PartCall(Protocol):
     def initial_state(self) -> State:
         """The state of the part before its first tick."""
 
-    def after(self, signals: list[Tensor]) -> "PartCall":
+    def after(self, signals: list[Tensor]) -> "_PartCall":
         """The same call with earlier samples `(R, B, *N)` in front of each signal."""
 
 
@@ -105,7 +105,7 @@ def computes_all(wake: Wake, part: nn.Module, flags: Tensor) -> bool:
     return is_reference() or not (flags.is_cpu if wake.gather is None else wake.gather)
 
 
-def flag_signal(wake: Wake, part: nn.Module, flags: Tensor) -> Tensor:
+def _flag_signal(wake: Wake, part: nn.Module, flags: Tensor) -> Tensor:
     """The signal "part.awake", 0 or 1, or the probability in training with the expected output; `(T, B, 1)`."""
     if wake.gradient == "expected" and part.training:
         return flags.unsqueeze(-1)
@@ -138,7 +138,7 @@ def refused_missing(part: str, source: str, flags: Tensor) -> ShapeError:
     )
 
 
-def run_woken(call: PartCall, wake: Wake, flags: Tensor, state: WakeState) -> tuple[Tensors, WakeState]:
+def run_woken(call: _PartCall, wake: Wake, flags: Tensor, state: WakeState) -> tuple[Tensors, WakeState]:
     """Runs a part over its ticks, with flags `(T, B)`: its outputs and "part.awake" by signal, and the state after."""
     part = call.part
     if wake.gradient == "none":
@@ -156,10 +156,10 @@ def run_woken(call: PartCall, wake: Wake, flags: Tensor, state: WakeState) -> tu
     else:
         outputs, after = _at_once(call, wake, flags >= AWAKE, state, whole)
 
-    return {**outputs, wake.awake: flag_signal(wake, part, flags)}, after
+    return {**outputs, wake.awake: _flag_signal(wake, part, flags)}, after
 
 
-def _at_once(call: PartCall, wake: Wake, mask: Tensor, state: WakeState, whole: bool) -> tuple[Tensors, WakeState]:
+def _at_once(call: _PartCall, wake: Wake, mask: Tensor, state: WakeState, whole: bool) -> tuple[Tensors, WakeState]:
     """A plain part on all rows, or the awake ones, in one call."""
     num_ticks, batch = mask.shape
     flat = mask.flatten()
@@ -198,7 +198,7 @@ def _newest(wake: Wake, outputs: Mapping[str, Tensor], before: Tensors) -> Tenso
 class _TimeLoop:
     """A part in pieces of its time: ticks one by one, or spans in which the same samples are awake."""
 
-    call: PartCall
+    call: _PartCall
     wake: Wake
     whole: bool
 
@@ -226,7 +226,7 @@ class _TimeLoop:
         return joined, WakeState(part, {name: y.clone() for name, y in held.items()}, asleep, missed)
 
     def _run_awake(
-        self, call: PartCall, ticks: tuple[int, int], flags: Tensor, part: State
+        self, call: _PartCall, ticks: tuple[int, int], flags: Tensor, part: State
     ) -> tuple[Tensors, Tensor | None, State]:
         """Runs ticks in which the same samples are awake: outputs of those that ran, which these are, the state."""
         if self.whole:
@@ -269,13 +269,13 @@ class _TimeLoop:
         # the added value is 0
         return chosen + ((share - share.detach()) * (new - old).detach()).to(new.dtype)
 
-    def _with_missed(self, missed: tuple[Tensor, ...]) -> PartCall:
+    def _with_missed(self, missed: tuple[Tensor, ...]) -> _PartCall:
         """The call with the samples before it, for a part that replays them."""
         if not self.wake.replay or not missed:
             return self.call
         return self.call.after([x.transpose(0, 1) for x in missed])
 
-    def _wake_up(self, earlier: PartCall, tick: int, mask: Tensor, part: State, asleep: Tensor) -> State:
+    def _wake_up(self, earlier: _PartCall, tick: int, mask: Tensor, part: State, asleep: Tensor) -> State:
         """The state of a part in which samples that were asleep wake at a tick."""
         waking = mask & (asleep > 0)
         if not self.whole and not bool(waking.any()):

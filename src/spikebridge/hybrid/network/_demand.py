@@ -1,6 +1,7 @@
 """Demand of parts with a wake: the inputs that the next tick needs, and the cost of being awake."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -31,8 +32,7 @@ def wanted_inputs(network: NetworkGraph, links: Mapping[str, LinkState], like: T
 
 def _flags_before(route: Route, state: LinkState, tick: int) -> Tensor | None:
     """The flags of a wake at a tick that has not begun, `(B,)`; None if one of them is made in it."""
-    flags = state.held
-    assert flags is not None
+    flags = cast(Tensor, state.held)
     if route.clock.between(tick - route.delay, tick - route.delay + 1):
         if state.queue is None:
             return None
