@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from modules import parallel
+from spikebridge.errors import StateError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.hybrid.network import program
 from spikebridge.neurons import LIF, PLIF, Sequential
@@ -47,6 +48,7 @@ CHANGES: dict[str, Change] = {
     "weights that are loaded": lambda n: n.load_state_dict(
         {name: value * 0.5 for name, value in n.state_dict().items()}
     ),
+    "a hook of the part": lambda n: n.parts["snn"].register_forward_hook(lambda part, given, y: (y[0] + 1, y[1])),
     "a hook": lambda n: n.parts["snn"].lif.register_forward_hook(lambda layer, given, y: (y[0] + 1, y[1])),
 }
 
@@ -83,6 +85,33 @@ def test_a_step_after_a_change_is_that_of_the_changed_part(change: str) -> None:
         differs = differs or not all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
 
     assert differs
+
+
+def test_a_state_that_is_replaced_in_a_stream_is_compared() -> None:
+    one = network()
+    x = torch.ones(2, 3)
+    _, state = one.step({"x": x})
+    _, state = one.step({"x": x}, state)
+    _, smaller = one.step({"x": x[:1]})
+    _, state = one.step({"x": x}, state)
+    state.parts["snn"] = smaller.parts["snn"]
+
+    with pytest.raises(StateError, match="snn"):
+        one.step({"x": x}, state)
+
+
+def test_a_stream_with_gradients_leaves_no_graph_in_the_network() -> None:
+    one = network()
+    state = None
+    for _ in range(3):
+        _, state = one.step({"x": torch.ones(2, 3)}, state)
+    assert state is not None
+    membranes = [weakref.ref(tensor) for tensor in tensors_of(state.parts)]
+
+    del state
+    gc.collect()
+
+    assert membranes and not any(membrane() is not None for membrane in membranes)
 
 
 def test_gradients_of_a_trained_quantity_are_those_of_each_call() -> None:
@@ -133,8 +162,6 @@ def test_a_part_is_checked_once_and_a_network_is_freed(monkeypatch: pytest.Monke
 
 
 def test_a_state_of_another_kind_is_still_refused() -> None:
-    from spikebridge.errors import StateError
-
     one = network()
     _, state = one.step({"x": torch.ones(2, 3)})
     for wrong in (tuple(state), state._replace(ticks="1"), state._replace(ticks=True)):

@@ -206,10 +206,13 @@ def advance_layer(layer: nn.Module, x_t: Tensor, state: State, effects: RowEffec
     if effects:
         return first_step(modulated(layer, over_one_step(effects), x_t.unsqueeze(0))), None
 
+    if has_hooks(layer):
+        return layer(x_t), None
+
     # without gradients the functions of `ops` are the layers themselves
     num_axes, product = _PRODUCTS.get(type(layer), (0, None)) if torch.is_grad_enabled() else (0, None)
-    if product is None or x_t.ndim < num_axes or x_t.numel() == 0 or has_hooks(layer):
-        return layer(x_t), None
+    if product is None or x_t.ndim < num_axes or x_t.numel() == 0:
+        return layer.forward(x_t), None
 
     return product(layer, x_t), None
 

@@ -137,8 +137,7 @@ class LinkRunner:
         name, clock = self.trigger
         if state.triggered is not None:
             flags = signals.get(name)
-            # flags of a wake are numbers, 0 or 1
-            triggered = state.triggered if flags is None else state.triggered | (flags.reshape(len(flags)) >= AWAKE)
+            triggered = state.triggered if flags is None else state.triggered | (flags.reshape(len(flags)) != 0)
             # a trigger waits for the next step of the source
             waiting = np.zeros_like(triggered) if self.source.fires(tick) else triggered
             return triggered, state._replace(triggered=waiting)
@@ -168,14 +167,18 @@ def open_link(
     if unit is None:
         unit = _unit(bundle, link, numbers, forms, open_session or OnnxSession)
 
+    context = None
+    if link.context is not None:
+        context = np.zeros(manifest.shape(link.context), manifest.dtype(link.context))
+
     return LinkRunner(
         link,
         manifest.clock(link.source),
         unit,
         initial=initial if starts_with_value else None,
-        context=None if link.context is None else np.zeros(manifest.shape(link.context), np.float32),
+        context=context,
         trigger=None if trigger is None else (trigger, manifest.clock(trigger)),
-        masked=trigger in manifest.flags or (trigger in manifest.inputs and manifest.inputs[trigger].dtype == "bool"),
+        masked=trigger is not None and (trigger in manifest.flags or manifest.dtype(trigger) == "bool"),
         shape=link.shape,
     )
 
@@ -188,7 +191,7 @@ def _initial_value(link: LinkRecord, numbers: Mapping[str, Values]) -> Values:
     if initial.shape != link.shape:
         raise DataError(f"link {link.name!r} carries {link.shape}, but its initial value has {initial.shape}")
 
-    return initial
+    return initial.astype(link.dtype)
 
 
 def _unit(

@@ -243,7 +243,7 @@ class TickRunner:
         wake = self.wakes[part].wake
         record = self.graph.parts[part]
         if state is None:
-            zeros = np.zeros((len(flags), *record.shape), np.float32)
+            zeros = np.zeros((len(flags), *record.shape), getattr(record, "dtype", np.float32))
             state = WokenState((None,) * len(flags), zeros, (False,) * len(flags))
 
         states = list(state.parts)

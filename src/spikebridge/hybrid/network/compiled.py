@@ -202,7 +202,7 @@ class _Ticks(nn.Module):
 
         for tick, piece in zip(ticks, pieces, strict=True):
             xs = {name: x[0] for name, x in piece.items()}
-            rows, parts, links = run_tick(self.network, xs, (parts, links), tick, checked=False)
+            rows, parts, links = run_tick(self.network, xs, (parts, links), tick, checked=False, ready={})
             for name in self.network.outputs:
                 if (y := rows[name]) is not None:
                     collected.setdefault(name, []).append(y)

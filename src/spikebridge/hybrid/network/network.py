@@ -37,7 +37,7 @@ from spikebridge.hybrid.network.delivery import initial_link_state, refuse_other
 from spikebridge.hybrid.network.execution import Segment
 from spikebridge.hybrid.network.graph import NetworkPlan, make_plan
 from spikebridge.hybrid.network.link import Link, LinkState, Route, describe, settings_of
-from spikebridge.hybrid.network.program import RowSegment, run_tick
+from spikebridge.hybrid.network.program import ReadyPart, RowSegment, run_tick
 from spikebridge.hybrid.network.shape_inference import (
     NetworkSpecs,
     check_inputs,
@@ -88,6 +88,8 @@ class _Stream(NamedTuple):
     like: ReferenceType[Tensor]  # `NetworkState.like`, which stays the same tensor as long as a stream runs
     specs: NetworkSpecs
     has_autocast: bool
+    ready: dict[str, ReadyPart]  # the parts that ran in steps before
+    empty: dict[str, Tensor]  # the outputs of parts without a tick
 
 
 allow_state(NetworkState)  # with those of links and units
@@ -275,18 +277,6 @@ class HybridNetwork(nn.Module):
 
         Returns:
             Flags `(B,)` for each input, false for one without a sample at the next tick.
-
-        Example:
-            >>> from spikebridge.hybrid import Transmission, Wake, every, ticks
-            >>> network = HybridNetwork(
-            ...     dt=0.001,
-            ...     inputs={"events": every(0.001), "frames": every(0.001)}, parts={"eye": nn.Identity()},
-            ...     links=[Transmission("frames", "eye"), Wake("events", "eye", delay=ticks(1))], outputs=["eye"],
-            ... )
-            >>> _, state = network.step({"events": torch.zeros(1, 1), "frames": torch.ones(1, 1)})
-            >>> outputs, after = network.step({"events": torch.ones(1, 1)}, state)
-            >>> network.wanted(state)["frames"].tolist(), network.wanted(after)["frames"].tolist()
-            ([False], [True])
         """
         return wanted_inputs(self, state.links, state.like, state.ticks)
 
@@ -376,10 +366,10 @@ class HybridNetwork(nn.Module):
             if spec is None or not isinstance(x, Tensor) or not is_alike(x, x.shape[1:], spec):
                 check_inputs(self.inputs, inputs, state.inputs)
 
-        if self._current_specs(state) is None and not torch.compiler.is_compiling():
+        if self._current_stream(state) is None and not torch.compiler.is_compiling():
             specs = self._signal_specs_of(state.inputs)
             self._refuse_other_states(state, specs)
-            self._stream = _Stream(ref(state.like), specs, torch._C._is_any_autocast_enabled())
+            self._stream = _Stream(ref(state.like), specs, torch._C._is_any_autocast_enabled(), {}, {})
 
     def check_finite(self, inputs: Mapping[str, Tensor], names: Iterable[str], waits: bool = False) -> None:
         """Raises if one of some inputs holds NaN or infinity; values on a device are read only if it `waits`."""
@@ -395,16 +385,21 @@ class HybridNetwork(nn.Module):
 
     def empty(self, name: str, state: NetworkState) -> Tensor:
         """The output of a part that has no tick, `(0, B, *M)`."""
-        specs = self._current_specs(state) or self._signal_specs_of(state.inputs)
-        return specs.parts[name].empty(state.like)
+        stream = self._current_stream(state)
+        if stream is None:
+            return self._signal_specs_of(state.inputs).parts[name].empty(state.like)
 
-    def _current_specs(self, state: NetworkState) -> NetworkSpecs | None:
-        """The shapes inside the network, if the stream of a state was the last whose links were checked."""
+        if name not in stream.empty:
+            stream.empty[name] = stream.specs.parts[name].empty(state.like)
+        return stream.empty[name]
+
+    def _current_stream(self, state: NetworkState) -> _Stream | None:
+        """The stream of a state, if it was the last whose links were checked."""
         # is_compiling first: a compiler would trace the weak reference
         stream = None if torch.compiler.is_compiling() else self._stream
         if stream is None or stream.like() is not state.like:
             return None
-        return stream.specs if stream.has_autocast == torch._C._is_any_autocast_enabled() else None
+        return stream if stream.has_autocast == torch._C._is_any_autocast_enabled() else None
 
     def _checked_start(
         self, inputs: Mapping[str, Tensor], state: NetworkState | None, exact: bool
@@ -474,7 +469,9 @@ class HybridNetwork(nn.Module):
         self, rows: Mapping[str, Tensor], state: NetworkState, checked: bool = False
     ) -> tuple[Mapping[str, Tensor | None], NetworkState]:
         """Runs one tick on rows `(B, *N)`, which gives the rows of all signals."""
-        signals, parts, links = run_tick(self, rows, (state.parts, state.links), state.ticks, checked)
+        stream = self._current_stream(state)
+        ready = {} if stream is None else stream.ready
+        signals, parts, links = run_tick(self, rows, (state.parts, state.links), state.ticks, checked, ready)
         return signals, NetworkState(state.ticks + 1, state.like, parts, links, state.inputs)
 
     def _takes_rows(self, inputs: Mapping[str, Tensor], state: NetworkState) -> bool:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from spikebridge.hybrid.network.schedule import Tick
 from spikebridge.hybrid.network.wake import AWAKE, computes_all, largest_flag, refused_missing, run_woken
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.neurons.base import RowEffects, Stateful, advance_by_forward, first_step, over_one_step
-from spikebridge.neurons.state import State, form_of, has_form
+from spikebridge.neurons.state import Form, State, form_of, has_form
 from spikebridge.neurons.stateless import check_rows
 from spikebridge.ops.selection import SINGLE, has_own_hooks, without_call
 
@@ -126,12 +126,23 @@ def _is_bare(unit: HybridUnit, state: UnitState) -> bool:
     return type(unit).forward is HybridUnit.forward and not has_own_hooks(unit) and not any(state)
 
 
-class _Ready(NamedTuple):
+@dataclass(slots=True, eq=False)
+class ReadyPart:
     """A part that runs without checks on signals of the shapes in its key."""
 
     key: Hashable
     module: nn.Module
+    has_hooks: bool
     step: Callable[..., Any]  # of a row, a state and effects; or the forward pass of a plain module
+    form: Form  # of its state
+    state: State = None  # the last one that it returned, whose form needs no comparison
+
+    def fits(self, key: Hashable, module: nn.Module, state: State) -> bool:
+        """True if a part in a state is the one that was prepared for signals of these shapes."""
+        if self.module is not module or self.key != key or has_own_hooks(module) != self.has_hooks:
+            return False
+
+        return state is self.state or has_form(state, self.form)
 
 
 class _RowRun:
@@ -140,7 +151,12 @@ class _RowRun:
     __slots__ = ("is_checked", "links", "network", "parts", "ready", "row_links", "unchecked_parts")
 
     def __init__(
-        self, network: NetworkGraph, parts: Mapping[str, State], links: Mapping[str, LinkState], checked: bool
+        self,
+        network: NetworkGraph,
+        parts: Mapping[str, State],
+        links: Mapping[str, LinkState],
+        checked: bool,
+        ready: dict[str, ReadyPart],
     ) -> None:
         self.network = network
         self.parts = dict(parts)
@@ -148,7 +164,7 @@ class _RowRun:
         self.row_links: dict[str, _RowLink] = {}  # made of the states in `links` as they are used
         self.is_checked = checked
         self.unchecked_parts = set(parts) if checked else set()
-        self.ready: dict[str, _Ready] = {}
+        self.ready = ready
 
     def run(self, tick: int, schedule: Tick, rows: _Rows) -> None:
         """Runs one tick, which adds the rows of the parts to those of the inputs."""
@@ -216,28 +232,43 @@ class _RowRun:
 
     def _fire(self, name: str, rows: _Rows) -> Any:
         """Runs a part on the values of its links: a row `(B, *M)`, or several by name."""
-        routes = self.network.plan.incoming[name]
-        values = [self._read(r) if r.direct_source is None else rows[r.direct_source] for r in routes]
-        signals, named, modulations = sort_values(routes, values)
+        signals: list[Tensor] = []
+        named: dict[str, Tensor] = {}
         effects: dict[str, list[Any]] = {}
-        for route, row in modulations:
-            effects.setdefault(route.path, []).append((row, route.by))
+        num_effects = 0
+        for route in self.network.plan.incoming[name]:
+            value = self._read(route) if route.direct_source is None else rows[route.direct_source]
+            if value is None:
+                continue
+
+            if route.path:
+                effects.setdefault(route.path, []).append((value, route.by))
+                num_effects += 1
+            elif route.into is None:
+                signals.append(value)
+            else:
+                named[route.into] = value
 
         x = signals[0] if signals else next(iter(named.values()))
+        module: Any = self.network.parts._modules[name]
+        state = self.parts[name]
         # later values of a link have the shape of its first one, so that only further modulations make a difference
-        key = (x.shape, x.dtype, len(modulations))
+        key = (x.shape, x.dtype, num_effects)
         ready = self.ready.get(name)
-        if ready is None or ready.key != key:
+        if name in self.unchecked_parts or ready is None or not ready.fits(key, module, state):
             ready = self._prepared(name, key, signals, named, effects)
             if ready is None:
                 return self._fire_checked(name, signals, named, effects)
 
-        _, module, step = ready
-        if isinstance(module, Stateful):
-            y, self.parts[name] = step(x, self.parts[name], effects)
-        else:
-            y = step(*signals, **named)
+        if not isinstance(module, Stateful):
+            y = ready.step(*signals, **named)
             check_rows(module, y, x.shape[0])
+            return y
+
+        y, state = ready.step(x, state, effects)
+        self.parts[name] = state
+        # a state with gradients would keep their graph
+        ready.state = None if torch.is_grad_enabled() else state
 
         return y
 
@@ -285,26 +316,28 @@ class _RowRun:
 
     def _prepared(
         self, name: str, key: Hashable, signals: list[Tensor], named: dict[str, Tensor], effects: RowEffects
-    ) -> _Ready | None:
+    ) -> ReadyPart | None:
         """The part without checks; None if its signals or its state have to be checked first."""
         module: Any = self.network.parts._modules[name]
+        has_hooks = has_own_hooks(module)
         if name in self.unchecked_parts:
             return None
 
         step: Any
+        form: Form = None
         if isinstance(module, Stateful):
             state = self.parts[name]
             form = self.network.accepted[name].get(_shapes_of(signals[0], effects))
             if named or form is None or state is None or not has_form(state, form):
                 return None
-            step = partial(advance_by_forward, module) if has_own_hooks(module) else module.advance
+            step = partial(advance_by_forward, module) if has_hooks else module.advance
         # modulated weights differ from sample to sample, which `modulated` computes
         elif effects:
             return None
         else:
             step = without_call(module)
 
-        ready = self.ready[name] = _Ready(key, module, step)
+        ready = self.ready[name] = ReadyPart(key, module, has_hooks, step, form)
         return ready
 
     def _fire_checked(self, name: str, signals: list[Tensor], named: dict[str, Tensor], effects: RowEffects) -> Any:
@@ -345,11 +378,12 @@ def run_tick(
     states: tuple[Mapping[str, State], Mapping[str, LinkState]],
     tick: int,
     checked: bool,
+    ready: dict[str, ReadyPart],
 ) -> tuple[_Rows, dict[str, State], dict[str, LinkState]]:
     """One tick of a network on the rows of inputs: those of all signals, and the states of parts and links after it."""
     rows: _Rows = dict.fromkeys(network.inputs)
     rows.update(inputs)
-    run = _RowRun(network, *states, checked)
+    run = _RowRun(network, *states, checked, ready)
     for group in network.plan.groups:
         run.run(tick, group.schedule.at(tick), rows)
 
@@ -366,7 +400,7 @@ class RowSegment(Segment):
             return
 
         plan = self.network.plan
-        run = _RowRun(self.network, self.parts, self.links, self.checked)
+        run = _RowRun(self.network, self.parts, self.links, self.checked, {})
         sources = list(group.external)
         for route in (route for part in group.parts for route in plan.incoming[part] if route not in group.internal):
             if route.direct_source is not None:

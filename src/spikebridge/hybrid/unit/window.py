@@ -178,7 +178,8 @@ class Sliding(Window):
     def _check_state(self, steps: Tensor, state: _FrameBuffer) -> None:
         """Raises if a state does not continue with steps `(B, l, *N)`, or holds a complete window."""
         before = state.buffer if type(state) is _FrameBuffer else None
-        if not isinstance(before, Tensor) or not is_alike(steps, (*steps.shape[:1], *steps.shape[2:]), before):
+        batch, _, *shape = steps.shape
+        if not isinstance(before, Tensor) or not is_alike(steps, (batch, *shape), before):
             form = TensorForm(torch.Size((steps.shape[0], 0, *steps.shape[2:])), steps.dtype, steps.device)
             refuse_other_form(self, state, TupleForm(_FrameBuffer, {"buffer": form}))
 
@@ -215,7 +216,9 @@ def is_alike(x: Tensor, sample: Sequence[int], stream: Tensor) -> bool:
     """True if a signal, whose samples have the shape `(B, *N)`, fits a stream `(B, T, *N)`: shape, dtype and device."""
     if x.dtype != stream.dtype or x.device != stream.device:
         return False
-    return sample == (*stream.shape[:1], *stream.shape[2:])
+
+    batch, _, *shape = stream.shape
+    return sample == (batch, *shape)
 
 
 class Tumbling(Sliding):
