@@ -4,6 +4,7 @@
 the run over these ticks (`execution.py`), and the new state.
 """
 
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -12,6 +13,7 @@ from weakref import ReferenceType, ref
 import torch
 from torch import Tensor, nn
 
+from spikebridge._notebook import notebook_html
 from spikebridge.errors import (
     ConfigError,
     DataError,
@@ -30,6 +32,7 @@ from spikebridge.hybrid.network.checks import (
     check_names,
     check_part,
     needs_finite_check,
+    refuse_inference,
     refuse_part_not_finite,
     steps_of_layers,
 )
@@ -180,6 +183,10 @@ class HybridNetwork(nn.Module):
         # a copy begins without a stream, and a weak reference cannot be pickled
         return {**self.__dict__, "_stream": None}
 
+    def _repr_html_(self) -> str | None:
+        """The diagram, for a notebook."""
+        return notebook_html("network_html", self)
+
     @property
     def routes(self) -> list[Route]:
         """All links with their clocks, in the order given."""
@@ -232,6 +239,8 @@ class HybridNetwork(nn.Module):
 
         if deferred.get() is not None:
             self._defer_check(inputs, start, outputs, stop)
+        if state is None and ticks is None and self.training and torch.is_grad_enabled():
+            self._warn_of_short_stream(stop)
 
         return outputs, end
 
@@ -511,12 +520,24 @@ class HybridNetwork(nn.Module):
         """Raises for the part, the unit or the input that caused an error of a call, as far as one can be named."""
         if isinstance(error, StateError):
             raise with_path(error, self) from None
+        refuse_inference(self, (dict(inputs), state), error)
         if isinstance(error, DataError):
             self.check_finite(inputs, inputs, waits=True)
             self._refuse_not_finite(inputs, state, stop, error)
         else:
             # empty signals through part after part: the one that does not fit is named
             infer_shapes(self, _time_first(state.inputs))
+
+    def _warn_of_short_stream(self, stop: int) -> None:
+        """Warns where the first call of a stream, before tick `stop`, is too short for a value of an output."""
+        late = {name: self.plan.clocks[name].phase for name in self.outputs if self.plan.clocks[name].phase >= stop > 1}
+        if late:
+            name, first = max(late.items(), key=lambda item: item[1])
+            warnings.warn(
+                f"the {stop} ticks of this call are too short for a value of {name!r}, whose first window closes at "
+                f"tick {first}; give {first + 1} ticks, or continue the stream with the state",
+                stacklevel=4,
+            )
 
     def _defer_check(
         self, inputs: Mapping[str, Tensor], state: NetworkState, outputs: Mapping[str, Tensor], stop: int
