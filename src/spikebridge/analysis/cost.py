@@ -30,8 +30,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from spikebridge.analysis.activity import Waking, wakes_of, with_flags
 from spikebridge.analysis.hooks import Call, CallStack, Inputs, check_inputs, is_layer, trace_calls, unwrap_vmap
-from spikebridge.analysis.waking import Waking, wakes_of, with_flags
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUnit, Kernel
 from spikebridge.hybrid.unit.discretizer import SpikingLayer

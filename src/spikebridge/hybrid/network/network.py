@@ -26,7 +26,7 @@ from spikebridge.errors import (
     is_positive,
 )
 from spikebridge.hybrid.clock import Clock, Every, clocks_in_ticks, count_ticks
-from spikebridge.hybrid.network._demand import expected_cost, wanted_inputs
+from spikebridge.hybrid.network._demand import OnDemand
 from spikebridge.hybrid.network.checks import (
     check_kinds,
     check_names,
@@ -99,7 +99,7 @@ allow_state(NetworkState)  # with those of links and units
 _FORM = TupleForm(NetworkState, {**dict.fromkeys(NetworkState._fields), "ticks": int})
 
 
-class HybridNetwork(nn.Module):
+class HybridNetwork(nn.Module, OnDemand):
     """A graph of parts and links over one base step.
 
     Names, arguments and clocks are checked when the network is built. The values of inputs and the parts' use of them
@@ -275,35 +275,6 @@ class HybridNetwork(nn.Module):
 
         outputs, state = self(inputs, state, ticks=1)
         return {name: y[0] if y.shape[0] else y for name, y in outputs.items()}, state
-
-    def wanted(self, state: NetworkState) -> dict[str, Tensor]:
-        """The samples that the next tick needs of each input: a camera may stay off while all parts that see it sleep.
-
-        They read it without a unit, and do not replay. A flag made in the tick itself is not known: delay its wake.
-
-        Args:
-            state: after the tick before.
-
-        Returns:
-            Flags `(B,)` for each input, false for one without a sample at the next tick.
-        """
-        return wanted_inputs(self, state.links, state.like, state.ticks)
-
-    def expected_cost(self, outputs: Mapping[str, Tensor], costs: Mapping[str, float] | None = None) -> Tensor:
-        """The share awake times the cost of a run, for a loss: the sum over parts with a wake.
-
-        Args:
-            outputs: those of a call, with "part.awake" of every part that has a wake.
-            costs: cost of one run of a part, by name; None counts its multiply-accumulates.
-
-        Returns:
-            The expected cost of a tick, differentiable.
-
-        Raises:
-            ConfigError: outputs without "part.awake", or costs of a part without a wake.
-        """
-        known = [specs.links for specs in self._signal_specs.values()]
-        return expected_cost(self, known[-1] if known else None, outputs, costs)
 
     def compiled(self, block: int = 1) -> "CompiledNetwork":
         """The network as generated code: faster where its ticks are many and small, as in a loop; equal to rounding.
