@@ -15,7 +15,7 @@ from spikebridge.hybrid.network.wake import AWAKE
 from spikebridge.ops.modes import evaluating
 
 
-class OnDemand:
+class _OnDemand:
     """The methods of a hybrid network that speak of the demand of its parts with a wake."""
 
     def wanted(self, state: Any) -> dict[str, Tensor]:

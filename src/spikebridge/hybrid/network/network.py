@@ -26,7 +26,7 @@ from spikebridge.errors import (
     is_positive,
 )
 from spikebridge.hybrid.clock import Clock, Every, clocks_in_ticks, count_ticks
-from spikebridge.hybrid.network._demand import OnDemand
+from spikebridge.hybrid.network._demand import _OnDemand
 from spikebridge.hybrid.network.checks import (
     check_kinds,
     check_names,
@@ -99,7 +99,7 @@ allow_state(NetworkState)  # with those of links and units
 _FORM = TupleForm(NetworkState, {**dict.fromkeys(NetworkState._fields), "ticks": int})
 
 
-class HybridNetwork(nn.Module, OnDemand):
+class HybridNetwork(nn.Module, _OnDemand):
     """A graph of parts and links over one base step.
 
     Names, arguments and clocks are checked when the network is built. The values of inputs and the parts' use of them
