@@ -14,12 +14,19 @@ from spikebridge.errors import ExportError
 pytestmark = pytest.mark.untyped
 
 TICKS = 20
-REFUSED = ("modulates", "could not be modulated", "never fires", "closes no window", "NIR has no quantity")
+REFUSED = (
+    "modulates",
+    "could not be modulated",
+    "never fires",
+    "closes no window",
+    "NIR has no quantity",
+    "does not hold",
+)
 
 
-def as_bundle(seed: int, path: Path) -> Bundle | None:
+def as_bundle(seed: int, path: Path, wakes: bool = False) -> Bundle | None:
     """A random network's bundle, None for one that holds what a bundle cannot."""
-    graph = random_graph(seed)
+    graph = random_graph(seed, wakes=wakes)
     network = build(graph, exact=False)
     inputs = signals(graph, TICKS, exact=False)
 
@@ -50,3 +57,16 @@ def test_rebuilt_and_run_without_torch_a_random_network_says_the_same(
         compared += 1
 
     assert compared >= 5
+
+
+@pytest.mark.parametrize("seed", [22, 24, 40, 67, 74])
+def test_woken_parts_of_a_bundle_say_the_same(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    monkeypatch.setattr(bundle_export, "record_active_trace", record_trace)
+    monkeypatch.setattr(compare, "record_active_trace", record_trace)
+    bundle = as_bundle(seed, tmp_path, wakes=True)
+
+    assert bundle is not None
+    assert bundle.manifest.flags
+    comparison = compare_bundle(bundle)
+    assert comparison.passed, [row for row in comparison.rows if not row.passed]

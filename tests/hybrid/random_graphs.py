@@ -33,6 +33,7 @@ from spikebridge.hybrid import (
     Threshold,
     Transmission,
     Tumbling,
+    Wake,
     every,
     ticks,
 )
@@ -100,6 +101,18 @@ class LinkSpec:
     path: str | None = None
     by: str = "multiply"
     name: str | None = None
+    wake: "WakeSpec | None" = None
+
+
+@dataclass
+class WakeSpec:
+    """The settings of a wake; `num_flags` newest flags count."""
+
+    asleep: str = "hold"
+    state: str = "keep"
+    replay: int = 0
+    stay: int | None = None
+    num_flags: int = 1
 
 
 @dataclass
@@ -129,6 +142,11 @@ class Graph:
 
     def clock(self, name: str) -> Ticks:
         return self.inputs[name] if name in self.inputs else self.parts[name].clock
+
+    @property
+    def woken(self) -> list[str]:
+        """The parts that are not always awake."""
+        return [link.target for link in self.links if link.wake is not None]
 
 
 def quarters(rng: random.Random, *shape: int) -> Any:
@@ -208,7 +226,7 @@ def tau_of_one_half(dt: float) -> float:
     raise AssertionError("no such time constant")
 
 
-def random_graph(seed: int, draws: bool = False, quick: bool = False) -> Graph:
+def random_graph(seed: int, draws: bool = False, quick: bool = False, wakes: bool = False) -> Graph:
     """Some inputs, parts after one another, then second inputs and modulations, which also lead back."""
     rng = random.Random(seed)
     graph = Graph(seed, quick)
@@ -230,6 +248,13 @@ def random_graph(seed: int, draws: bool = False, quick: bool = False) -> Graph:
 
     for _ in range(rng.randint(0, 3)):
         _add_modulation(rng, graph, draws)
+
+    for name in [name for name in graph.parts if wakes and rng.random() < 0.7]:
+        _add_wake(rng, graph, name, draws)
+
+    for link in graph.links:
+        if link.wake is not None and rng.random() < 0.4 and all(map(_can_skip, _readers(graph, link.target))):
+            link.wake.asleep = "none"
 
     for i, link in enumerate(graph.links):
         link.name = f"link{i}"
@@ -326,6 +351,38 @@ def _add_modulation(rng: random.Random, graph: Graph, draws: bool) -> None:
     graph.links.append(link)
 
 
+def _readers(graph: Graph, name: str) -> list[LinkSpec]:
+    return [link for link in graph.links if link.source == name]
+
+
+def _can_skip(link: LinkSpec) -> bool:
+    """True if a link can do without a value in some ticks."""
+    return link.path is None and link.held and (link.unit is None or link.unit.window is None)
+
+
+def _add_wake(rng: random.Random, graph: Graph, name: str, draws: bool) -> None:
+    link, _ = _some_link(rng, graph, name, draws)
+    if graph.masks and rng.random() < 0.3:
+        link = LinkSpec(graph.masks[0], name, delay=rng.choice([0, 1, 3]))
+
+    part = graph.parts[name]
+    period = (graph.clock(link.source) if link.unit is None else link.unit.clock(graph.clock(link.source))).period
+    link.held = True
+    link.wake = wake = WakeSpec(rng.choice(["hold", "zero"]))
+    if period > part.clock.period or rng.random() < 0.3:
+        wake.num_flags = rng.choice([1, 2, 3])
+        wake.stay = wake.num_flags * period
+    else:
+        wake.num_flags = -(-part.clock.period // period)
+
+    if part.kind not in ("linear", "mix"):
+        wake.state = rng.choice(["keep", "reset"] if part.kind == "into" else ["keep", "leak", "reset"])
+        is_modulated = any(other.target == name and other.path is not None for other in graph.links)
+        wake.replay = 0 if is_modulated else rng.choice([0, 0, 1, 3])
+
+    graph.links.append(link)
+
+
 def random_unit(
     rng: random.Random,
     graph: Graph,
@@ -384,12 +441,27 @@ def random_unit(
 
 def build(graph: Graph, exact: bool = True, seed: int = 0) -> HybridNetwork:
     """The network of a graph, in evaluation: exact in float64, or with real numbers in float32."""
-    links: list[Transmission | Modulation] = []
+    links: list[Transmission | Modulation | Wake] = []
     for link in graph.links:
         unit = None if link.unit is None else _unit(graph, link, exact)
         context = None if link.unit is None else link.unit.context
 
-        if link.path is not None:
+        if link.wake is not None:
+            wake = link.wake
+            stay = None if wake.stay is None else ticks(wake.stay)
+            settings = {"asleep": wake.asleep, "state": wake.state, "replay": wake.replay, "stay": stay}
+            links.append(
+                Wake(
+                    link.source,
+                    link.target,
+                    unit,
+                    delay=ticks(link.delay),
+                    context=context,
+                    name=link.name,
+                    **settings,
+                )
+            )
+        elif link.path is not None:
             target = f"{link.target}.{link.path}"
             links.append(
                 Modulation(link.source, target, unit, link.by, link.held, ticks(link.delay), context, link.name)
@@ -414,7 +486,7 @@ def build(graph: Graph, exact: bool = True, seed: int = 0) -> HybridNetwork:
         inputs={name: every(*map(float, clock)) for name, clock in graph.inputs.items()},
         parts={name: _part(part, exact) for name, part in graph.parts.items()},
         links=links,
-        outputs=list(graph.parts),
+        outputs=[*graph.parts, *(f"{name}.awake" for name in graph.woken)],
         clocks={name: every(*map(float, part.clock)) for name, part in graph.parts.items() if part.declared},
     )
 

@@ -18,11 +18,12 @@ from spikebridge.hybrid import (
     Sum,
     Transmission,
     Tumbling,
+    Wake,
     every,
     ticks,
 )
 from spikebridge.neurons import LIF, Sequential
-from spikebridge.ops.checks import checks
+from spikebridge.ops.checks import checks, without_value_checks
 
 
 @pytest.mark.parametrize("case", UNITS, ids=lambda case: "-".join(map(str, case)))
@@ -91,6 +92,33 @@ def test_no_network_reads_a_number(trigger: torch.dtype, training: bool) -> None
 
     _, state = network({name: x[:3] if name == "events" else x[:1] for name, x in inputs.items()}, ticks=3)
     assert reads_of(lambda: network({"events": inputs["events"][3:4]}, state)) == 0
+
+
+@pytest.mark.parametrize("state", ["keep", "leak", "reset"])
+@pytest.mark.parametrize("training", [False, True])
+def test_no_part_with_a_wake_reads_a_flag_where_all_samples_are_computed(state: str, training: bool) -> None:
+    replay = 0 if state == "keep" else 2
+    network = HybridNetwork(
+        dt=0.001,
+        inputs={"events": every(0.001)},
+        parts={"guard": nn.Linear(4, 1), "snn": Sequential(fc=nn.Linear(4, 3), lif=LIF(0.01)), "ann": nn.Linear(3, 2)},
+        links=[
+            Transmission("events", "guard"),
+            Transmission("events", "snn"),
+            Transmission("snn", "ann", HybridUnit(None, Sum()), held=True),
+            Wake("guard", "snn", state=state, replay=replay, asleep="none", gather=False, stay=ticks(2)),
+            Wake("guard", "ann", HybridUnit(None, None, nn.Sigmoid()), gather=False),
+        ],
+        outputs=["ann", "snn.awake"],
+        clocks={"ann": every(0.001)},
+    ).train(training)
+    inputs = {"events": torch.rand(STEPS, BATCH, 4)}
+    first = {"events": inputs["events"][0]}
+    # flags on a CPU are checked for NaN, those on a GPU are not
+    with without_value_checks():
+        _, after = network.step(first, network.initial_state(inputs))
+        assert reads_of(lambda: network(inputs)) == 0
+        assert reads_of(lambda: network.step(first, after)) == 0
 
 
 def test_values_are_checked_where_a_stream_begins_or_always() -> None:

@@ -89,10 +89,17 @@ class Simulator:
         stamped: dict[int, Any] = {}
 
         for n in range(max(tick + 1, 0)):
-            if source.has(n):
+            if source.has(n) and self._gives(link.source, n):
                 stamped |= self.made(index, n)
+            elif source.has(n) and link.wake is not None:
+                stamped[n] = False
 
         return stamped
+
+    def _gives(self, signal: str, tick: int) -> bool:
+        """True if a signal has a value for its links at one of its ticks."""
+        wakes = [link.wake for link in self.graph.links if link.wake is not None and link.target == signal]
+        return not wakes or wakes[0].asleep != "none" or self.awake(signal, tick)
 
     def _made(self, index: int, tick: int) -> dict[int, Any]:
         """The values that a unit makes with the source sample at a tick, by stamps."""
@@ -101,7 +108,7 @@ class Simulator:
         if unit is None:
             return {tick: self.value(link.source, tick)}
 
-        past = self.past(link.source, tick)
+        past = {n: x for n, x in self.past(link.source, tick).items() if self._gives(link.source, n)}
         period = self.graph.clock(link.source).period
         windows = [self._window(unit, index, past, tick)]
         if windows[0] is None:
@@ -202,7 +209,7 @@ class Simulator:
         sent = [0.0] * len(value)
 
         for n in range(tick):
-            if source.has(n):
+            if source.has(n) and self._gives(link.source, n):
                 for before in self.made(index, n).values():
                     flat = self._flat(before)
                     sent = [a + b for a, b in zip(sent, flat, strict=True)]
@@ -218,15 +225,56 @@ class Simulator:
         rows, columns = unit.shape
         return [value[i * columns : (i + 1) * columns] for i in range(rows)]
 
+    def awake(self, name: str, tick: int) -> bool:
+        """True if a part is awake at one of its ticks: of the newest flags that have arrived one is set."""
+        for i, link in enumerate(self.graph.links):
+            if link.wake is not None and link.target == name:
+                stamped = self.stamped(i, tick - link.delay)
+                arrived = sorted(stamp for stamp in stamped if stamp <= tick - link.delay)
+                flags = [stamped[stamp] for stamp in arrived[-link.wake.num_flags :]]
+                return any(flag if isinstance(flag, bool) else max(flag) >= 0.5 for flag in flags)
+
+        return True
+
     def _output(self, name: str, tick: int) -> tuple[Vector | None, Vector]:
         """The output of a part at a tick, and its membranes."""
         part = self.graph.parts[name]
         earlier = [n for n in range(tick) if part.clock.has(n)]
-        v = self.output(name, earlier[-1])[1] if earlier else [0.0] * part.width
+        zeros = [0.0] * part.width
+        v = self.output(name, earlier[-1])[1] if earlier else zeros
         if not part.clock.has(tick):
             return None, v
 
-        reads = [(link, self.read(i, tick)) for i, link in enumerate(self.graph.links) if link.target == name]
+        wake = next((link.wake for link in self.graph.links if link.wake and link.target == name), None)
+        if not self.awake(name, tick):
+            held = wake.asleep != "zero" and earlier
+            return self.output(name, earlier[-1])[0] if held else zeros, v
+
+        if wake is not None:
+            missed = []
+            while earlier[len(missed) :] and not self.awake(name, earlier[-1 - len(missed)]):
+                missed.append(earlier[-1 - len(missed)])
+
+            replayed = missed[: wake.replay]
+            if missed and wake.state == "leak":
+                v = [a * 0.5 ** (len(missed) - len(replayed)) for a in v]
+            elif missed and wake.state == "reset":
+                v = zeros
+                replayed = earlier[::-1][: wake.replay]
+
+            for n in reversed(replayed):
+                _, v = self._run(name, n, v)
+
+        return self._run(name, tick, v)
+
+    def _run(self, name: str, tick: int, v: Vector) -> tuple[Vector, Vector]:
+        """A part on what it reads at a tick: its output and its membranes."""
+        part = self.graph.parts[name]
+        reads = [
+            (link, self.read(i, tick))
+            for i, link in enumerate(self.graph.links)
+            if link.target == name and link.wake is None
+        ]
         x, *others = [value for link, value in reads if link.path is None]
         effects: dict[str, list[tuple[Any, str]]] = {}
 

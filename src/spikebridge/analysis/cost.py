@@ -22,14 +22,15 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from spikebridge.analysis.activity import Waking, wakes_of, with_flags
 from spikebridge.analysis.hooks import Call, CallStack, Inputs, check_inputs, is_layer, trace_calls, unwrap_vmap
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUnit, Kernel
@@ -226,6 +227,7 @@ class Cost:
         layers: operations by path of the module that did them.
         num_samples: number of samples of the mean.
         seconds: length of the signal of each sample [s]; None without a clock.
+        wakes: wakes by part, of parts that are not always awake; their operations are those of the ticks awake.
     """
 
     parts: dict[str, Operations]
@@ -233,6 +235,7 @@ class Cost:
     layers: dict[str, Operations]
     num_samples: int
     seconds: float | None
+    wakes: Mapping[str, Waking] = field(default_factory=dict)
 
     @property
     def total(self) -> Operations:
@@ -243,6 +246,10 @@ class Cost:
         """A table a sample: parts, links, and the sum."""
         rows = {**self.parts, **self.links, "total": self.total}
         return [{"of": name, **vars(operations)} for name, operations in rows.items()]
+
+
+# the number of samples, the seconds of each, and the wakes by part
+_Counts: TypeAlias = tuple[int, float | None, dict[str, Waking]]
 
 
 def count_cost(network: nn.Module, inputs: Inputs, dt: float | None = None) -> Cost:
@@ -271,13 +278,13 @@ def count_cost(network: nn.Module, inputs: Inputs, dt: float | None = None) -> C
 def count_run(network: nn.Module, run: Callable[[], int]) -> Cost:
     """The cost of modules and the products between them while `run` calls them; `run` returns the number of samples."""
 
-    def counted() -> tuple[int, None]:
-        return run(), None
+    def counted() -> tuple[int, None, dict[str, Waking]]:
+        return run(), None, {}
 
     return _counted(network, counted, alone=True)
 
 
-def _counted(network: nn.Module, run: Callable[[], tuple[int, float | None]], alone: bool = False) -> Cost:
+def _counted(network: nn.Module, run: Callable[[], _Counts], alone: bool = False) -> Cost:
     for path, module in network.named_modules():
         if isinstance(module, nn.RNNBase):
             raise ConfigError(f"the products of {type(module).__name__} at {path!r} cannot be counted; use its cell")
@@ -298,7 +305,7 @@ def _counted(network: nn.Module, run: Callable[[], tuple[int, float | None]], al
         # products between the modules belong to the network itself
         if alone:
             calls.stack.append(Call("", network, empty=False))
-        num_samples, seconds = run()
+        num_samples, seconds, wakes = run()
 
     # only now it is known which signals were spikes over the whole run
     for (path, _), product in products.counts.items():
@@ -312,7 +319,7 @@ def _counted(network: nn.Module, run: Callable[[], tuple[int, float | None]], al
     means = {path: operations.scaled(1 / num_samples) for path, operations in layers.items()}
     parts, links = _by_owner(network, means)
 
-    return Cost(parts, links, means, num_samples, seconds)
+    return Cost(parts, links, means, num_samples, seconds, wakes)
 
 
 def _gets_spikes(network: nn.Module, path: str) -> bool:
@@ -345,21 +352,22 @@ def _attention_in_steps() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _run(network: nn.Module, inputs: Any, dt: float | None) -> tuple[int, float | None]:
-    """Runs the network; the number of samples, and the seconds of each."""
+def _run(network: nn.Module, inputs: Any, dt: float | None) -> _Counts:
+    """Runs the network."""
     check_inputs(network, inputs)
     if isinstance(network, HybridNetwork):
-        _, state = network(inputs)
-        return len(state.like), state.ticks * network.dt
+        outputs, state = with_flags(network)(inputs)
+        seconds = state.ticks * network.dt
+        return len(state.like), seconds, wakes_of(network, outputs, seconds)
 
     with temporary_dt(network, dt):
         network(inputs)
         dt = dt_of(network) or dt
 
     if isinstance(network, Stateful | HybridUnit):
-        return inputs.shape[1], None if dt is None else len(inputs) * dt
+        return inputs.shape[1], None if dt is None else len(inputs) * dt, {}
 
-    return len(inputs), dt
+    return len(inputs), dt, {}
 
 
 def _operations_of(call: Call) -> Operations | None:

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from spikebridge.analysis.hooks import Call, Inputs, is_layer, trace_calls
-from spikebridge.hybrid import Clock, Gain, Gate, HybridNetwork, HybridUnit, Modulation
+from spikebridge.hybrid import Clock, Gain, Gate, HybridNetwork, HybridUnit, Modulation, Wake
 from spikebridge.hybrid.network.graph import owner_of
+from spikebridge.hybrid.network.link import Link
 from spikebridge.neurons import Integrator, Stateful
 from spikebridge.ops.modes import evaluating
 
@@ -64,6 +65,13 @@ def kind_of(module: nn.Module) -> Literal["ANN", "SNN"]:
     layers = (child for child in module.modules() if isinstance(child, Stateful) and is_layer(child))
 
     return "SNN" if any(not isinstance(layer, silent) for layer in layers) else "ANN"
+
+
+def _kind_of_link(link: Link) -> str:
+    """The kind of a link, and how it acts."""
+    if isinstance(link, Modulation):
+        return f"modulation, {link.by}"
+    return f"wake, {link.asleep}" if isinstance(link, Wake) else "transmission"
 
 
 def num_parameters(module: nn.Module) -> int:
@@ -135,15 +143,15 @@ def _hybrid_summary(network: HybridNetwork, shapes: Mapping[str, str]) -> Summar
     for route in network.routes:
         link = route.link
         stages = stages_of(link.unit)
-        argument = None if isinstance(link, Modulation) else link.into
+        held = link.held and not isinstance(link, Wake)
         links.append(
             {
                 "link": route.name,
                 "from": link.source,
-                "to": f"{link.target} ({argument})" if argument else link.target,
-                "acts as": f"modulation, {link.by}" if isinstance(link, Modulation) else "transmission",
+                "to": f"{link.target} ({link.into})" if link.into else link.target,
+                "acts as": _kind_of_link(link),
                 **{letter: stages.get(letter, "-") for letter in "WHFQ"},
-                "read": "held" if link.held else "sampled",
+                "read": "held" if held else "sampled",
                 "delay": route.delay,
                 "parameters": 0 if link.unit is None else num_parameters(link.unit),
             }

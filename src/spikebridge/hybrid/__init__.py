@@ -3,7 +3,7 @@
 from spikebridge.hybrid.clock import Clock, Every, Ticks, every, ticks
 from spikebridge.hybrid.modulation import Gain, Gate, GateModulation, ThresholdModulation, modulable_paths
 from spikebridge.hybrid.network.compiled import CompiledNetwork
-from spikebridge.hybrid.network.link import Modulation, Transmission
+from spikebridge.hybrid.network.link import Modulation, Transmission, Wake
 from spikebridge.hybrid.network.network import HybridNetwork, NetworkState
 from spikebridge.hybrid.twins import Twin, match_parameters
 from spikebridge.hybrid.unit.discretizer import (
@@ -67,6 +67,7 @@ __all__ = [
     "Transmission",
     "Tumbling",
     "Twin",
+    "Wake",
     "Window",
     "every",
     "match_parameters",

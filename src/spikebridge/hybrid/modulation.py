@@ -32,6 +32,9 @@ class _Factor(Neuron):
         (factor,) = arguments.values()
         return x * factor, ()
 
+    def leak(self, state: tuple[()], num_steps: Tensor) -> tuple[()]:
+        return state
+
 
 class Gain(_Factor):
     """Multiplies a signal, a current or a feature, by `gain`.

@@ -99,5 +99,9 @@ class AdaptiveLIF(FiringNeuron):
     ) -> None:
         super().__init__(tau, dt, learn, {"tau_adaptation": tau_adaptation, "jump": jump}, **settings)
 
+    def leak(self, state: AdaptiveLIFState, num_steps: Tensor) -> AdaptiveLIFState:
+        v = leak(state.v, self.decay_over("decay", num_steps, state.v), self.v_leak)
+        return AdaptiveLIFState(v, state.a * self.decay_over("decay_adaptation", num_steps, state.a))
+
     def initial_state(self, x_t: Step) -> AdaptiveLIFState:
         return AdaptiveLIFState(v=at_rest(x_t, self.v_leak), a=zero_state(x_t))

@@ -72,6 +72,10 @@ class Stateful(Quantified):
             return self.step(x_t, state, **{path: tuple(acts) for path, acts in over_one_step(effects).items()})
         return advance_by_forward(self, x_t, state, effects)
 
+    def leak(self, state: State, num_steps: Tensor) -> State:
+        """The state of each sample after a number of steps `(B,)` without input, as one power of the decay."""
+        raise ConfigError(f"{type(self).__name__} does not say how its state leaks; give it a method leak")
+
     def modulable_paths(self) -> list[str]:
         """All that can be modulated in this layer, by path."""
         return list(self.modulable)

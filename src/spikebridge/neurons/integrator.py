@@ -71,3 +71,6 @@ class Integrator(Neuron):
 
     def initial_state(self, x_t: Step) -> IntegratorState:
         return IntegratorState(at_rest(x_t, self.v_leak))
+
+    def leak(self, state: IntegratorState, num_steps: Tensor) -> IntegratorState:
+        return IntegratorState(leak(state.v, self.decay_over("decay", num_steps, state.v), self.v_leak))

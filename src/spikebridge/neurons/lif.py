@@ -267,6 +267,14 @@ class LIF(FiringNeuron):
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         return {**super().arguments(quantities), "refractory": self.refractory}
 
+    def leak(self, state: LIFState, num_steps: Tensor) -> LIFState:
+        v = leak(state.v, self.decay_over("decay", num_steps, state.v), self.v_leak)
+        if state.wait is None:
+            return LIFState(v)
+
+        steps = num_steps.reshape(-1, *[1] * (v.ndim - 1))
+        return LIFState(v, (state.wait - steps).clamp(min=0))
+
 
 class IF(LIF):
     """Integrate-and-fire neurons: `LIF` with `tau=inf`. The arguments are those of `LIF` without `tau`.

@@ -125,6 +125,12 @@ class Neuron(Stateful):
         others = {name: value for name, value in quantities.items() if name not in decays}
         return {**others, **{name.replace("tau", "decay", 1): decay for name, decay in decays.items()}}
 
+    def decay_over(self, name: str, num_steps: Tensor, value: Tensor) -> Tensor:
+        """The argument `decay` or `decay_x` over steps `(B,)`, as one power, for a value `(B, *N)` of the state."""
+        steps = num_steps.reshape(-1, *[1] * (value.ndim - 1)).to(value.dtype)
+        arguments = self.arguments({quantity: getattr(self, quantity) for quantity in self.modulable})
+        return torch.as_tensor(arguments[name], dtype=value.dtype, device=value.device) ** steps
+
     def forward(self, x: Signal, state: State = None, **modulation: Modulated) -> tuple[Signal, State]:
         return self.run(x, state, modulation)
 

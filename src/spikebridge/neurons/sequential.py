@@ -114,6 +114,10 @@ class Sequential(Stateful):
         """The initial states, found by sending an empty signal through the layers."""
         return self(x_t.new_empty((0, *x_t.shape)))[1]
 
+    def leak(self, state: SequentialState, num_steps: Tensor) -> SequentialState:
+        pairs = zip(self, state.layers, strict=True)
+        return SequentialState(tuple(x.leak(s, num_steps) if isinstance(x, Stateful) else s for x, s in pairs))
+
     def forward(self, x: Tensor, state: State = None, **modulation: Any) -> tuple[Outputs, SequentialState]:
         refuse_timeless(self, x)
         by_layer = split_paths(modulation, list(self._modules)) if modulation else {}

@@ -9,6 +9,7 @@
 | batch-dependent | the outputs of a sample change with the other samples of the batch |
 | unused | an input, part, layer or link that affects no output |
 | constant modulation | a modulating link gives all samples the same values at all times |
+| constant wake | a part is never awake, or always |
 """
 
 from copy import deepcopy

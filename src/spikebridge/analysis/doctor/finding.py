@@ -12,7 +12,14 @@ from spikebridge.hybrid import HybridNetwork
 
 Loss: TypeAlias = Callable[..., Tensor]
 Kind: TypeAlias = Literal[
-    "dead", "saturated", "no gradient", "vanishing gradient", "batch-dependent", "unused", "constant modulation"
+    "dead",
+    "saturated",
+    "no gradient",
+    "vanishing gradient",
+    "batch-dependent",
+    "unused",
+    "constant modulation",
+    "constant wake",
 ]
 
 

@@ -1,14 +1,16 @@
-"""Checks of the graph: inputs, parts, layers and links without effect, and constant modulation."""
+"""Checks of the graph: inputs, parts, layers and links without effect, constant modulation and constant wakes."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from spikebridge.analysis.activity import wakes_of, with_flags
 from spikebridge.analysis.doctor.finding import Finding, run
 from spikebridge.analysis.hooks import Call, Inputs, display_path, trace_calls
-from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission
+from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission, Wake
 from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.hybrid.network.link import Link, Route, sources_of
 from spikebridge.neurons import Stateful
@@ -59,9 +61,15 @@ def idle_wiring(network: HybridNetwork, inputs: Inputs, faulty: set[str]) -> lis
 
         # a source whose only link is constant has no effect either, for the same reason
         faulty = faulty | {owner_of(route.link.source, network.parts) for route in constant}
-        outputs = run(network, inputs)
+        watched = with_flags(network)
+        outputs = run(watched, inputs)
+        findings += _constant_wakes(network, outputs)
+        outputs = {name: outputs[name] for name in network.outputs}
 
         for route in network.routes:
+            if isinstance(route.link, Wake):
+                continue
+
             ends = {route.link.part, owner_of(route.link.source, network.parts)}
             if route.link.part not in useful or route in constant or faulty & ends:
                 continue
@@ -154,6 +162,24 @@ def _is_constant(signal: Tensor | None) -> bool:
 
     spread = float((signal - signal[:1, :1]).abs().max())
     return spread <= 1e-6 * float(signal.abs().max())
+
+
+def _constant_wakes(network: HybridNetwork, outputs: Mapping[str, Tensor]) -> list[Finding]:
+    """Wakes that never open, or always."""
+    findings = []
+    for part, waking in wakes_of(network, outputs, seconds=1.0).items():
+        if 0 < waking.share < 1:
+            continue
+
+        route = network.plan.wakes[part]
+        never = waking.share == 0
+        what = (
+            f"{part!r} is {'never' if never else 'always'} awake: its flags are {'below' if never else 'at least'} 1/2"
+        )
+        remedy = f"{'raise' if never else 'lower'} the values of {route.link.source!r} or of the unit, or leave it out"
+        findings.append(Finding("constant wake", route.name, what, remedy))
+
+    return findings
 
 
 def _constant(route: Route, signal: Tensor) -> Finding:

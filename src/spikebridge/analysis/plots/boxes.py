@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spikebridge.analysis.summary import frequency, kind_of, num_parameters, stages_of
-from spikebridge.hybrid import Clock, HybridNetwork, Modulation
+from spikebridge.hybrid import Clock, HybridNetwork, Modulation, Wake
 from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.hybrid.network.link import Route
 
@@ -60,7 +60,7 @@ class LinkLabel:
 
     source: Box
     target: Box
-    modulates: bool
+    kind: Literal["transmission", "modulation", "wake"]
     heading: str
     stages: list[tuple[str, str]]
     foot: str
@@ -138,24 +138,34 @@ def link_label(network: HybridNetwork, route: Route, boxes: dict[str, Box]) -> L
     """The label of a link."""
     link = route.link
     source = owner_of(link.source, network.parts)
-    modulates = isinstance(link, Modulation)
+    kind: Literal["transmission", "modulation", "wake"] = "transmission"
 
     if isinstance(link, Modulation):
+        kind = "modulation"
         heading = f"{SIGNS[link.by]} {link.path}"
+    elif isinstance(link, Wake):
+        kind = "wake"
+        heading = wake_text(link.asleep, link.state, link.replay)
     else:
         # a picture has one box a part: the name of one of several outputs stands on the link
         key = link.source.removeprefix(source).removeprefix(".")
         heading = f"{key} {argument_text(link.into)}".strip()
 
-    foot = foot_text(link.context, link.held and not modulates, route.delay)
+    foot = foot_text(link.context, link.held and kind == "transmission", route.delay)
     stages = [(letter, _short(words)) for letter, words in stages_of(link.unit).items()]
 
-    return LinkLabel(boxes[source], boxes[link.part], modulates, _short(heading), stages, _short(foot))
+    return LinkLabel(boxes[source], boxes[link.part], kind, _short(heading), stages, _short(foot))
 
 
 def argument_text(name: str | None) -> str:
     """The argument of the target that a link sets, if it has a name."""
     return "" if name is None else f"as {name}"
+
+
+def wake_text(asleep: str, state: str, replay: int = 0) -> str:
+    """The first line of the label of a wake: what it does, and its settings that are not the default."""
+    words = [asleep] * (asleep != "hold") + [state] * (state != "keep") + [f"replay {replay}"] * (replay > 0)
+    return "wakes" + (f": {', '.join(words)}" if words else "")
 
 
 def foot_text(context: str | None, held: bool, delay: int) -> str:

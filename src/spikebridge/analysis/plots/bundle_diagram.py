@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from spikebridge.analysis.plots.boxes import SIGNS, Box, LinkLabel, argument_text, foot_text, rate_text
+from spikebridge.analysis.plots.boxes import SIGNS, Box, LinkLabel, argument_text, foot_text, rate_text, wake_text
 from spikebridge.analysis.plots.network_diagram import draw_graph
 from spikebridge.analysis.templates import Drawing
 from spikebridge.hybrid import Clock
@@ -25,7 +25,7 @@ def draw_bundle(manifest: Mapping[str, Any]) -> Drawing:
 def _boxes(manifest: Mapping[str, Any]) -> dict[str, Box]:
     columns = dict.fromkeys(manifest["inputs"], 0)
     for part in manifest["order"]:
-        sources = [link["source"] for link in manifest["links"] if link["target"] == part]
+        sources = [link["source"].removesuffix(".awake") for link in manifest["links"] if link["target"] == part]
         columns[part] = 1 + max((columns[name] for name in sources if name in columns), default=0)
 
     dt = manifest["dt"]
@@ -43,10 +43,12 @@ def _boxes(manifest: Mapping[str, Any]) -> dict[str, Box]:
 
 
 def _link_label(link: Mapping[str, Any], boxes: Mapping[str, Box]) -> LinkLabel:
-    modulates = link["kind"] == "modulation"
+    kind = link["kind"]
     heading = argument_text(link["into"])
-    if modulates:
+    if kind == "modulation":
         heading = f"{SIGNS[link['by']]} {link['node']}.{link['quantity']}"
+    elif kind == "wake":
+        heading = wake_text(link["wake"]["asleep"], link["wake"]["state"])
 
     unit = link["unit"] or {}
     files = [(letter, unit[name]) for letter, name in _FILES.items() if unit.get(name) is not None]
@@ -54,9 +56,11 @@ def _link_label(link: Mapping[str, Any], boxes: Mapping[str, Box]) -> LinkLabel:
     in_files = {letter for letter, _ in files}
     stages = [(letter, words) for letter, words in _stages(unit) if letter not in in_files]
     files += [("", link["numbers"])] if link["numbers"] is not None else []
-    foot = foot_text(link["context"], link["held"] and not modulates, link["delay"])
+    foot = foot_text(link["context"], link["held"] and kind == "transmission", link["delay"])
 
-    return LinkLabel(boxes[link["source"]], boxes[link["target"]], modulates, heading, stages, foot, files)
+    # a picture has one box a part: the flags of its wake are named on the link
+    source = link["source"].removesuffix(".awake")
+    return LinkLabel(boxes[source], boxes[link["target"]], kind, heading, stages, foot, files)
 
 
 def _stages(unit: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -100,7 +100,7 @@ def _draw_box(box: Box) -> Iterator[str]:
 
 
 def _draw_label(label: LinkLabel) -> Iterator[str]:
-    yield '<g class="modulation">' if label.modulates else "<g>"
+    yield _group(label.kind)
     top = label.y - label.height / 2
     yield (
         f'<rect class="chip" x="{label.x:.1f}" y="{top:.1f}" width="{label.width:.1f}" height="{label.height:.1f}" '
@@ -140,7 +140,7 @@ def _draw_wire(wire: Wire) -> str:
         head = f"M{x:.1f} {y:.1f}l{-_ARROW / 2} {-_ARROW}h{_ARROW}z"
         distance = -_CUT_DISTANCE / 2
 
-    group = '<g class="modulation">' if wire.label.modulates else "<g>"
+    group = _group(wire.label.kind)
     cut = f'<path class="cut" d="{_cut(start[0] + distance, start[1])}"/>' if wire.label.is_cut else ""
     return f'{group}<path class="wire" d="{path}"/><path class="head" d="{head}"/>{cut}</g>'
 
@@ -186,8 +186,8 @@ def _legend(layout: Layout, width: float) -> tuple[list[str], float]:
     kinds = {box.kind for box in layout.boxes}
     letters = {letter for label in layout.labels for letter, _ in [*label.stages, *label.files]}
     entries: list[tuple[str, str]] = [(kind.lower(), kind) for kind in ("ANN", "SNN") if kind in kinds]
-    entries += [("transmission", "transmission")]
-    entries += [("modulation", "modulation")] if any(label.modulates for label in layout.labels) else []
+    links = {"transmission", *(label.kind for label in layout.labels)}
+    entries += [(kind, kind) for kind in ("transmission", "modulation", "wake") if kind in links]
     entries += [("cut", "from one side to the other")] if any(label.is_cut for label in layout.labels) else []
     entries += [(letter, words) for letter, words in _STAGES.items() if letter in letters]
     parts = []
@@ -213,10 +213,15 @@ def _sign(sign: str, x: float, y: float) -> str:
     if sign in ("ann", "snn"):
         return f'<rect class="box {sign}" x="{x:.1f}" y="{y - 11:.1f}" width="26" height="14" rx="4"/>'
 
-    group = '<g class="modulation">' if sign == "modulation" else "<g>"
+    group = _group(sign)
     cut = f'<path class="cut" d="{_cut(x + 13, y - 4)}"/>' if sign == "cut" else ""
 
     return f'{group}<path class="wire" d="M{x:.1f} {y - 4:.1f}h26"/>{cut}</g>'
+
+
+def _group(kind: str) -> str:
+    """The opening tag of a link, or of its sign in the legend."""
+    return f'<g class="{kind}">' if kind in ("modulation", "wake") else "<g>"
 
 
 def _text(x: float, y: float, words: str, style: str, anchor: str = "start") -> str:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spikebridge.analysis.activity import with_flags
 from spikebridge.analysis.hooks import Call, display_path, is_layer, trace_calls, unwrap_vmap
 from spikebridge.analysis.replay.lanes import Lane, Spikes, Traces, hold_last
 from spikebridge.analysis.replay.replay import Replay
@@ -19,6 +20,7 @@ from spikebridge.hybrid import HybridNetwork, HybridUnit
 from spikebridge.hybrid.clock import count_ticks
 from spikebridge.hybrid.network.delivery import split_inputs
 from spikebridge.hybrid.network.graph import owner_of
+from spikebridge.hybrid.network.link import wake_of
 from spikebridge.neurons import Stateful
 from spikebridge.ops.modes import evaluating
 
@@ -43,6 +45,8 @@ def record_network(
     name: str = "hybrid network",
 ) -> Replay:
     """Runs a network tick by tick: lanes of spikes and membranes of each layer of neurons, traces of units and outputs.
+
+    The flags of each part with a wake are a lane, too.
 
     Args:
         network: the network; it is not changed.
@@ -75,7 +79,12 @@ def record_network(
     units = {f"unit {route.name}": f"units.{route.name}" for route in network.routes}
     rows = {words: records[path].outputs for words, path in units.items() if path in records}
 
+    flags = {wake_of(route).awake for route in network.plan.wakes.values()}
     for signal, values in outputs.items():
+        if signal in flags:
+            rows[signal] = values
+            continue
+
         # the output of a spiking part is the spikes of its last layer
         if kind_of(network.parts[owner_of(signal, network.parts)]) != "SNN":
             rows[f"output of {signal}"] = values
@@ -89,7 +98,8 @@ def _run(
 ) -> tuple[dict[str, _Record], dict[str, _Rows], int]:
     """The records of layers and units by path, the outputs of the network by name, and the number of ticks."""
     records: defaultdict[str, _Record] = defaultdict(_Record)
-    outputs: dict[str, _Rows] = {name: {} for name in network.outputs}
+    watched = with_flags(network)
+    outputs: dict[str, _Rows] = {name: {} for name in watched.outputs}
     tick = 0
 
     def record(call: Call) -> None:
@@ -108,7 +118,7 @@ def _run(
         state = network.initial_state(inputs)
         num_ticks = count_ticks(network.inputs, {name: len(x) for name, x in inputs.items()}, 0, None, network.dt)
         for tick, samples in enumerate(split_inputs(network.inputs, inputs, range(num_ticks + 1))):
-            y, state = network(samples, state, ticks=1)
+            y, state = watched(samples, state, ticks=1)
             for name, value in y.items():
                 if value.numel():
                     outputs[name][tick] = _row(value[-1], sample)

@@ -34,6 +34,7 @@ from spikebridge.deploy.bundle.manifest import (
     SampleRecord,
     StageRecord,
     UnitRecord,
+    WakeRecord,
     write_manifest,
 )
 from spikebridge.deploy.bundle.stages import (
@@ -49,7 +50,7 @@ from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.nir.writer import to_nir
 from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
 from spikebridge.errors import ExportError, did_you_mean
-from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Modulation, Transmission, every
+from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Modulation, Transmission, Wake, every
 from spikebridge.hybrid.network.link import Route
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
@@ -295,6 +296,8 @@ class _BundleWriter:
         if isinstance(link, Modulation):
             node, quantity = _node_of_path(link.path)
             effect = {"kind": "modulation", "node": node, "quantity": quantity, "by": link.by}
+        elif isinstance(link, Wake):
+            effect = {"kind": "wake", "wake": _wake_record(route, link)}
 
         return LinkRecord(
             **effect,
@@ -382,6 +385,19 @@ class _BundleWriter:
             raise ExportError(f"the unit of link {route.name!r} closes no window on the sample; give a longer one")
 
         return values
+
+
+def _wake_record(route: Route, wake: Wake) -> WakeRecord:
+    """The record of a wake; raises for what a bundle does not hold."""
+    refused = [f"asleep={wake.asleep!r}"] * (wake.asleep == "none") + [f"state={wake.state!r}"] * (wake.state == "leak")
+    refused += [f"replay={wake.replay}"] * (wake.replay > 0)
+    if refused:
+        raise ExportError(
+            f"the wake {route.name!r} has {refused[0]}, which a bundle does not hold; it holds asleep='hold' and "
+            "'zero', state='keep' and 'reset', without a replay"
+        )
+
+    return WakeRecord(wake.asleep, wake.state, route.num_flags)  # type: ignore[arg-type]
 
 
 def _dtype_name(values: Tensor, who: str) -> Any:

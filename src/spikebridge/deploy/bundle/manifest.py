@@ -141,11 +141,24 @@ class UnitRecord:
 
 
 @dataclass(frozen=True)
+class WakeRecord:
+    """The settings of a wake: its target is awake while one of so many newest flags is 1/2 or more."""
+
+    asleep: Literal["hold", "zero"]
+    state: Literal["keep", "reset"]
+    num_flags: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_flags <= _MAX_STEPS:
+            raise DataError(f"a wake has 1 to {_MAX_STEPS} flags, but got {self}")
+
+
+@dataclass(frozen=True)
 class LinkRecord:
     """A link."""
 
     name: str
-    kind: Literal["transmission", "modulation"]
+    kind: Literal["transmission", "modulation", "wake"]
     source: str
     target: str
     shape: tuple[int, ...]  # of one value
@@ -161,15 +174,20 @@ class LinkRecord:
     unit: UnitRecord | None = None
     numbers: str | None = None  # file of tensors
     dtype: Dtype = "float32"  # of its values
+    wake: WakeRecord | None = None
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
+        if (self.kind == "wake") != (self.wake is not None):
+            raise DataError(
+                f"link {self.name!r} is a {self.kind}, but {'has' if self.wake else 'lacks'} settings of a wake"
+            )
         if not 0 <= self.delay <= _MAX_TICKS:
             raise DataError(f"link {self.name!r} has a delay of {self.delay} ticks")
         if self.kind == "modulation" and (self.node is None or self.quantity is None):
             raise DataError(f"the modulation {self.name!r} names no quantity")
-        if self.kind == "transmission" and (self.node is not None or self.quantity is not None):
-            raise DataError(f"the transmission {self.name!r} names a quantity, as only a modulation does")
+        if self.kind != "modulation" and (self.node is not None or self.quantity is not None):
+            raise DataError(f"the {self.kind} {self.name!r} names a quantity, as only a modulation does")
         if self.initial is not None and abs(self.initial) > _MAX_FLOAT32:
             raise DataError(f"link {self.name!r} begins with {self.initial!r}, which float32 does not hold")
 
@@ -236,10 +254,13 @@ class Manifest:
             raise DataError(f"manifest: order names {list(self.order)}, but the parts are {list(self.parts)}")
 
         for name in self.outputs:
-            _check_listed(name, self.parts, "an output")
+            _check_listed(name, {**self.parts, **self.flags}, "an output")
 
         for link in self.links:
             self._check_link(link)
+
+        if len(self.flags) < sum(link.kind == "wake" for link in self.links):
+            raise DataError("manifest: two wakes lead to one part")
 
         if len({link.name for link in self.links}) < len(self.links):
             raise DataError("manifest: two links have one name")
@@ -251,14 +272,20 @@ class Manifest:
         _check_listed(link.target, self.parts, f"the target of link {link.name!r}")
         for name in link.sources:
             role = "the source" if name == link.source else "a signal"
-            _check_listed(name, {**self.inputs, **self.parts}, f"{role} of link {link.name!r}")
+            _check_listed(name, {**self.inputs, **self.parts, **self.flags}, f"{role} of link {link.name!r}")
 
         # an input comes before all parts
         index = {name: i for i, name in enumerate(self.order)}
-        if not link.delay and any(index.get(name, -1) >= index[link.target] for name in link.sources):
+        owners = [self.flags.get(name, name) for name in link.sources]
+        if not link.delay and any(index.get(name, -1) >= index[link.target] for name in owners):
             raise DataError(
                 f"manifest: {link.target!r} fires before a signal that link {link.name!r} needs in the same tick"
             )
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The parts with a wake by the signal of their flags."""
+        return {f"{link.target}.awake": link.target for link in self.links if link.kind == "wake"}
 
     def named_files(self) -> list[str]:
         names: list[str | None] = [self.sample.file, self.left_out_numbers]
@@ -274,12 +301,16 @@ class Manifest:
         return [name for name in names if name is not None]
 
     def clock(self, signal: str) -> ClockRecord:
-        return self.inputs[signal].clock if signal in self.inputs else self.parts[signal].clock
+        return self.inputs[signal].clock if signal in self.inputs else self.parts[self.flags.get(signal, signal)].clock
 
     def shape(self, signal: str) -> tuple[int, ...]:
+        if signal in self.flags:
+            return (1,)
         return self.inputs[signal].shape if signal in self.inputs else self.parts[signal].shape
 
     def dtype(self, signal: str) -> Dtype:
+        if signal in self.flags:
+            return "float32"
         return self.inputs[signal].dtype if signal in self.inputs else self.parts[signal].dtype
 
     def incoming(self, part: str | None) -> list[LinkRecord]:

@@ -14,7 +14,7 @@ from spikebridge.deploy.bundle.stages import FUNCTION, FunctionDiscretizer, Func
 from spikebridge.deploy.nir.reader import from_nir
 from spikebridge.deploy.onnx.session import OnnxSession, count_macs
 from spikebridge.errors import ConfigError, DataError, ShapeError
-from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission, every, ticks
+from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission, Wake, every, ticks
 from spikebridge.hybrid.network.link import Link
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
@@ -147,6 +147,12 @@ def _link(bundle: Bundle, link: LinkRecord, user_stages: Sequence[type[nn.Module
     if link.kind == "modulation":
         target = f"{link.target}.{link.node}.{link.quantity}"
         return Modulation(link.source, target, unit, by=link.by, **common)
+
+    if link.wake is not None:
+        # flags count, whatever their clock
+        stay = ticks(link.wake.num_flags * link.emits.period)
+        common.pop("held")
+        return Wake(link.source, link.target, unit, link.wake.asleep, link.wake.state, stay=stay, **common)
 
     # with its shape, so that no loop has to infer it
     initial = tensors["initial"] if link.initial is None else torch.full(link.shape, link.initial)

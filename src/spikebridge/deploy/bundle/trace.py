@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ExportError, check_named, in_words
 from spikebridge.hybrid import Gain, Gate, HybridNetwork, Modulation
-from spikebridge.hybrid.network.link import Route
+from spikebridge.hybrid.network.link import Route, wake_of
 from spikebridge.hybrid.network.shape_inference import infer_shapes
 from spikebridge.neurons.neuron import Neuron
 
@@ -76,7 +76,9 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
 
     `ticks` of None takes the largest number for which every input has exactly its samples.
     """
-    for name, signals in network.plan.signals.items():
+    flags = _flags_of(network)
+    for name, several in network.plan.signals.items():
+        signals = tuple(signal for signal in several if signal not in flags)
         if signals != (name,):
             raise ExportError(
                 f"part {name!r} gives several tensors by name ({', '.join(signals)}), but bundles and integers hold "
@@ -125,6 +127,12 @@ def record_active_trace(
                 "stronger one, or train the network"
             )
 
+    for name in _flags_of(network):
+        if not trace.parts[name].any():
+            raise ExportError(
+                f"{name!r} is never set on the sample, so a comparison would say nothing; give a longer one"
+            )
+
     for route in network.routes:
         if route.name in network.units and _is_neutral(route, trace.links[route.name]):
             raise ExportError(
@@ -133,6 +141,11 @@ def record_active_trace(
             )
 
     return trace
+
+
+def _flags_of(network: HybridNetwork) -> list[str]:
+    """The signals "part.awake" of the parts that have a wake."""
+    return [wake_of(route).awake for route in network.plan.wakes.values()]
 
 
 def _is_neutral(route: Route, values: Tensor) -> bool:
@@ -172,7 +185,7 @@ def _own_units(network: HybridNetwork) -> Iterator[None]:
 @contextmanager
 def _all_outputs(network: HybridNetwork) -> Iterator[None]:
     before = network.outputs
-    network.outputs = tuple(network.parts)
+    network.outputs = (*network.parts, *_flags_of(network))
     try:
         yield
     finally:

@@ -66,6 +66,12 @@ def quantize(
     check_stream(inputs)
     draft = copy.deepcopy(network)
     quantized = (draft if isinstance(draft, HybridNetwork) else _single(draft, dt)).eval()
+    for name, route in quantized.plan.wakes.items():
+        raise ExportError(
+            f"the link {route.name!r} wakes {name!r}, which has no integer form yet; quantise the network without it, "
+            "or export it in floats"
+        )
+
     config.check(_layer_paths(quantized))
     check_float32(quantized, "quantisation starts from float32")
     stream = {name: x.detach() for name, x in inputs.items()}

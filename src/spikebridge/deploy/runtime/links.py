@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from spikebridge.deploy.stages.kernels import Forms
 from spikebridge.errors import DataError, SpikebridgeError
 
 Values: TypeAlias = NDArray[Any]
+AWAKE = 0.5  # the least flag of a part that is awake
 # what numpy raises where the numbers of a file do not fit each other
 _FAULTS = (ValueError, IndexError, TypeError, AttributeError, ArithmeticError)
 
@@ -120,6 +121,9 @@ class LinkRunner:
         arrived = state.waiting[number - 1] if number else None
         state = state._replace(waiting=state.waiting[number:])
 
+        if self.link.kind == "wake":
+            return self._read_flags(arrived, state)
+
         if self.link.held or self.link.kind == "modulation":
             state = state if arrived is None else state._replace(held=arrived)
             return state.held, state
@@ -128,6 +132,17 @@ class LinkRunner:
             raise DataError(f"link {self.link.name!r} has no value at tick {tick}: the clocks do not fit")
 
         return (state.held if arrived is None else arrived), state
+
+    def _read_flags(self, arrived: Values | None, state: LinkRunnerState) -> tuple[Values, LinkRunnerState]:
+        """The flags `(B,)` of a wake: true where one of the newest values is 1/2 or more."""
+        newest = cast(Values, state.held)
+        if arrived is not None:
+            values = arrived.reshape(len(arrived), -1).astype(np.float32)
+            if np.isnan(values).any():
+                raise DataError(f"the wake {self.link.name!r} got NaN as a flag; check {self.link.source!r}")
+            newest = np.concatenate([newest[:, 1:], values.max(1, keepdims=True)], 1)
+
+        return newest.max(1) >= AWAKE, state._replace(held=newest)
 
     def _starts(
         self, signals: Mapping[str, Values | None], tick: int, state: LinkRunnerState
@@ -163,6 +178,9 @@ def open_link(
     # a sampled link without a delay has a value whenever its target runs
     starts_with_value = link.kind == "transmission" and (link.held or link.delay > 0)
     initial = _initial_value(link, numbers)
+    if link.wake is not None:
+        initial = np.zeros(link.wake.num_flags, np.float32)
+        starts_with_value = True
     if unit is None:
         with fitting(f"link {link.name!r}"):
             unit = _unit(bundle, link, numbers, forms, open_session or OnnxSession)
@@ -178,7 +196,7 @@ def open_link(
         initial=initial if starts_with_value else None,
         context=context,
         trigger=None if trigger is None else (trigger, manifest.clock(trigger)),
-        masked=trigger is not None and manifest.dtype(trigger) == "bool",
+        masked=trigger is not None and (trigger in manifest.flags or manifest.dtype(trigger) == "bool"),
         shape=link.shape,
     )
 

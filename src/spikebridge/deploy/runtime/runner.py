@@ -34,6 +34,14 @@ class RunnerState(NamedTuple):
     links: dict[str, LinkRunnerState]
 
 
+class WokenState(NamedTuple):
+    """The state of a part with a wake: that of each sample, the outputs, and the flags of the last tick."""
+
+    parts: tuple[Any, ...]
+    outputs: Values
+    awake: tuple[bool, ...]
+
+
 def check_arrays(inputs: Mapping[str, Any]) -> None:
     """Raises a `ShapeError` unless inputs are arrays by name."""
     check_named(inputs)
@@ -55,6 +63,9 @@ class TickRunner:
         self.schedule = tuple(_schedule(graph))
         # found once: a search through all links at every tick is a tenth of the time
         self.incoming = {part: tuple(graph.incoming(part)) for part in graph.parts}
+        links_in = (link for links in self.incoming.values() for link in links)
+        self.wakes = {link.target: link for link in links_in if link.kind == "wake"}
+        self.on_demand = _inputs_on_demand(graph, self.wakes)
 
     def argument(self, link: Any) -> str:
         """The name by which a part reads the values of a transmission."""
@@ -77,6 +88,7 @@ class TickRunner:
     ) -> tuple[dict[str, Values], RunnerState]:
         """One tick: inputs with a sample at it, `(B, *N)` each, to the outputs that fired, and the state.
 
+        An input that only parts with a wake read, without a unit, may be left out while they are asleep.
         An output `links.NAME` leaves the network by a unit; of several values in a tick it is the last one. A `hook` is
         called with every value of a part or link, and returns the value to use.
         """
@@ -88,8 +100,10 @@ class TickRunner:
 
         for entry in self.schedule:
             if isinstance(entry, str):
-                y, parts[entry] = self._fire(entry, tick, parts[entry], links)
-                signals[entry] = y if y is None or hook is None else hook("parts", entry, tick, y)
+                missing = {n for n in self.on_demand if signals[n] is None}
+                fired, parts[entry] = self._fire(entry, tick, parts[entry], links, missing)
+                for signal, y in fired.items():
+                    signals[signal] = y if y is None or hook is None else hook("parts", signal, tick, y)
                 continue
 
             name = entry.name
@@ -175,7 +189,7 @@ class TickRunner:
         for name, record in self.graph.inputs.items():
             x = inputs.get(name)
             clock = record.clock
-            if (x is None) == clock.fires(tick):
+            if (x is None) == clock.fires(tick) and not (x is None and name in self.on_demand):
                 expected = "a sample" if x is None else "none"
                 raise ShapeError(
                     f"input {name!r} has {expected} at tick {tick} (every {clock.period} from tick {clock.phase})"
@@ -195,29 +209,85 @@ class TickRunner:
         if name not in self.graph.inputs:
             raise ShapeError(f"there is no input {name!r}; {did_you_mean(name, self.graph.inputs)}")
 
-    def _fire(self, part: str, tick: int, state: Any, links: dict[str, LinkRunnerState]) -> tuple[Values | None, Any]:
-        """A part at a tick: its output, None where it does not fire, and its state."""
+    def _fire(
+        self, part: str, tick: int, state: Any, links: dict[str, LinkRunnerState], missing: set[str]
+    ) -> tuple[dict[str, Values | None], Any]:
+        """A part at a tick: its output, None where it does not fire, and its flags, by signal; and its state."""
         fires = self.graph.parts[part].clock.fires(tick)
         reads: dict[str, Values] = {}
         effects: dict[tuple[str, str], list[tuple[Values, str]]] = {}
+        flags: Values | None = None
 
         # links are read at every tick, so that held values arrive in time
         for link in self.incoming[part]:
+            if link.source in missing:
+                continue
+
             value, links[link.name] = self.links[link.name].read(tick, fires, links[link.name])
             if value is None:
                 continue
-            if link.kind == "transmission":
+            if link.kind == "wake":
+                flags = value
+            elif link.kind == "transmission":
                 reads[self.argument(link)] = value
             else:
                 effects.setdefault((str(link.node), str(link.quantity)), []).append((value, link.by))
 
         if not fires:
-            return None, state
+            return {part: None}, state
+        absent = [link.source for link in self.incoming[part] if link.source in missing]
+        if flags is not None and absent and flags.any():
+            raise ShapeError(f"input {absent[0]!r} has no sample at tick {tick}, but part {part!r} is awake")
+        if flags is not None:
+            y, state = self._fire_awake(part, flags, reads, effects, state)
+            return {part: y, f"{part}.awake": flags.astype(np.float32)[:, None]}, state
 
         with fitting(f"part {part!r}"):
             y, state = self.parts[part].step(reads, effects, state)
 
-        return self.check_output(part, y), state
+        return {part: self.check_output(part, y)}, state
+
+    def _fire_awake(
+        self, part: str, flags: Values, reads: dict[str, Values], effects: Any, state: WokenState | None
+    ) -> tuple[Values, WokenState]:
+        """A part with a wake at a tick, sample by sample where it has a state: its output, and its state."""
+        wake = self.wakes[part].wake
+        record = self.graph.parts[part]
+        if state is None:
+            zeros = np.zeros((len(flags), *record.shape), getattr(record, "dtype", np.float32))
+            state = WokenState((None,) * len(flags), zeros, (False,) * len(flags))
+
+        states = list(state.parts)
+        outputs = np.zeros_like(state.outputs) if wake.asleep == "zero" else state.outputs.copy()
+        # a part without a state runs once for all samples that are awake
+        has_state = record.format == "nir" or record.initial is not None
+        awake = np.flatnonzero(flags)
+        for rows in np.split(awake, len(awake)) if has_state and len(awake) else [awake][: len(awake)]:
+            first = int(rows[0])
+            if wake.state == "reset" and not state.awake[first]:
+                states[first] = None
+
+            chosen = {name: x[rows] for name, x in reads.items()}
+            acting = {target: [(x[rows], by) for x, by in acts] for target, acts in effects.items()}
+            with fitting(f"part {part!r}"):
+                y, states[first] = self.parts[part].step(chosen, acting, states[first])
+            outputs[rows] = self.check_output(part, y)
+
+        return outputs, WokenState(tuple(states), outputs, tuple(flags.tolist()))
+
+
+def _inputs_on_demand(graph: Any, wakes: Mapping[str, Any]) -> list[str]:
+    """The inputs that only parts with a wake read, at their ticks and without a unit."""
+    links = [link for part in (*graph.parts, None) for link in graph.incoming(part)]
+    return [
+        name
+        for name in graph.inputs
+        if all(
+            link.kind == "transmission" and link.target in wakes and not (link.unit or link.held or link.delay)
+            for link in links
+            if name in link.sources
+        )
+    ]
 
 
 def _schedule(graph: Any) -> Iterator[Any]:

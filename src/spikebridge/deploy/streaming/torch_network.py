@@ -13,7 +13,7 @@ from spikebridge.deploy.bundle.manifest import InputRecord
 from spikebridge.deploy.streaming.network import TOGETHER, NetworkSteps, Values, stream_input_spec
 from spikebridge.deploy.streaming.samples import Advance
 from spikebridge.errors import ConfigError
-from spikebridge.hybrid import HybridNetwork, Modulation, Transmission, every
+from spikebridge.hybrid import HybridNetwork, Transmission, every
 from spikebridge.neurons import Sequential, Stateful
 from spikebridge.neurons.state import State
 from spikebridge.ops.selection import select
@@ -73,9 +73,10 @@ class EventDrivenPart(Stateful):
 def with_event_driven_parts(network: HybridNetwork) -> HybridNetwork:
     """A copy of a network, with event-driven parts where there is a form; weights are shared.
 
-    A part under modulation keeps its own step, since its weights and thresholds change from step to step.
+    A part under modulation keeps its own step, since its weights and thresholds change from step to step, and one with
+    a wake, whose state may leak or be reset.
     """
-    modulated = {route.link.part for route in network.routes if isinstance(route.link, Modulation)}
+    modulated = {route.link.part for route in network.routes if not isinstance(route.link, Transmission)}
     parts: dict[str, nn.Module] = dict(network.parts.items())
     for name, part in network.parts.items():
         if isinstance(part, Sequential) and name not in modulated:

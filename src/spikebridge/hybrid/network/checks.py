@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError, DataError, StateError, did_you_mean, in_words
 from spikebridge.hybrid.modulation import check_path
 from spikebridge.hybrid.network.graph import NetworkPlan, owner_of
-from spikebridge.hybrid.network.link import Modulation, Route, Transmission, describe
+from spikebridge.hybrid.network.link import Link, Modulation, Route, Transmission, Wake, describe
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.dt import match_dt
 from spikebridge.neurons.neuron import Neuron
@@ -33,13 +33,13 @@ def check_kinds(**arguments: Any) -> None:
 
     links = arguments["links"]
     outputs = arguments["outputs"]
-    if isinstance(links, Transmission | Modulation):
+    if isinstance(links, Link):
         raise ConfigError(
             f"links is a list, but got one {type(links).__name__}, {describe(links)}; put it in brackets: links=[...]"
         )
 
     if isinstance(links, str | Mapping) or not isinstance(links, Iterable):
-        raise ConfigError(f"links is a list of Transmission and Modulation, but got {in_words(links)}")
+        raise ConfigError(f"links is a list of Transmission, Modulation and Wake, but got {in_words(links)}")
     if isinstance(outputs, str):
         raise ConfigError(f"outputs is a list of parts, but got {outputs!r}; did you mean [{outputs!r}]?")
     if not isinstance(outputs, Iterable):
@@ -64,7 +64,7 @@ def check_names(parts: Mapping[str, nn.Module], outputs: Sequence[str]) -> None:
 
 def check_part(name: str, part: nn.Module, incoming: Sequence[Route]) -> None:
     """Raises if a part cannot take the signals of its links."""
-    into = [route.link.into for route in incoming if not isinstance(route.link, Modulation)]
+    into = [route.link.into for route in incoming if isinstance(route.link, Transmission)]
     named = [argument for argument in into if argument is not None]
     unnamed = len(into) - len(named)
     if isinstance(part, Stateful) and unnamed != 1:
@@ -77,6 +77,29 @@ def check_part(name: str, part: nn.Module, incoming: Sequence[Route]) -> None:
     for route in incoming:
         if isinstance(route.link, Modulation):
             check_path(part, name, route.link.path)
+        elif isinstance(route.link, Wake):
+            _check_wake(name, part, route.link, any(other.path for other in incoming))
+
+
+def _check_wake(name: str, part: nn.Module, wake: Wake, is_modulated: bool) -> None:
+    """Raises if a part cannot do at waking what its wake asks for."""
+    wanted = [f"state={wake.state!r}"] * (wake.state != "keep") + [f"replay={wake.replay}"] * (wake.replay > 0)
+    if wanted and not isinstance(part, Stateful):
+        raise ConfigError(f"{describe(wake)} has {wanted[0]}, but {name!r} has no state; leave it out")
+    if wake.replay and is_modulated:
+        raise ConfigError(
+            f"{describe(wake)} has replay={wake.replay}, but {name!r} is modulated, and modulation is not kept for a "
+            "replay; leave one of them out"
+        )
+
+    if wake.state == "leak":
+        for path, layer in part.named_modules():
+            if isinstance(layer, Stateful) and type(layer).leak is Stateful.leak:
+                where = f"{name}.{path}" if path else name
+                raise ConfigError(
+                    f"{describe(wake)} has state='leak', but the {type(layer).__name__} at {where!r} does not say how "
+                    "its state leaks; give it a method leak, or take 'keep' or 'reset'"
+                )
 
 
 def steps_of_layers(parts: Mapping[str, nn.Module], plan: NetworkPlan, dt: float) -> dict[Stateful, float]:
@@ -187,7 +210,7 @@ def needs_finite_check(inputs: Iterable[str], plan: NetworkPlan, parts: Mapping[
     # a neuron and step; a part in a loop or under modulation runs in pieces, so that its first call is not the whole
     routes = plan.routes.values()
     in_pieces = {part for group in plan.groups if group.loop for part in group.parts}
-    in_pieces |= {route.link.part for route in routes if isinstance(route.link, Modulation)}
+    in_pieces |= {route.link.part for route in routes if not isinstance(route.link, Transmission)}
     guarded = {
         route.name: route.direct_source is not None
         and route.link.part not in in_pieces
@@ -198,7 +221,8 @@ def needs_finite_check(inputs: Iterable[str], plan: NetworkPlan, parts: Mapping[
     safe = {route.link.source for route in routes if guarded[route.name]}
     unsafe = {name for route in routes for name in route.sources if not guarded[route.name]}
 
-    return [name for name in inputs if name not in safe or name in unsafe]
+    # a sleeping part does not read its inputs, and an awake one checks them
+    return [name for name in inputs if name not in plan.on_demand and (name not in safe or name in unsafe)]
 
 
 def _guards(part: nn.Module) -> bool:

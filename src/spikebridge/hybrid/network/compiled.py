@@ -47,6 +47,12 @@ class CompiledNetwork:
         if isinstance(block, bool) or not isinstance(block, int) or block < 1:
             raise ConfigError(f"a compiled network needs block= as an integer of ticks above 0, but got {block!r}")
 
+        if network.plan.wakes:
+            raise ConfigError(
+                f"part {next(iter(network.plan.wakes))!r} has a wake, whose flags decide what runs, and generated code "
+                "always runs the same; run the network itself"
+            )
+
         self.network = network
         self.block = block
         self.periodic_from = max(1, *(group.schedule.periodic_from for group in network.plan.groups))

@@ -8,17 +8,18 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool1d
 
 from spikebridge.errors import ShapeError, StateError
 from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.hybrid.unit.window import Starts, window_starts_from_clock, window_starts_from_mask
-from spikebridge.neurons.state import state_remedy
+from spikebridge.neurons.state import state_remedy, where
 
 
 def split_samples(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | None]:
@@ -70,9 +71,10 @@ def sort_values(
 def initial_link_state(route: Route, unit: HybridUnit | None, spec: SignalSpec, like: Tensor) -> LinkState:
     """The state of a link before the first tick of a stream like a tensor with its batch first."""
     batch = like.shape[0]
+    held = _initial_value(route, like, spec) if route.has_initial else None
     return LinkState(
         unit=UnitState() if unit is None else unit.initial_state(batch, like.device),
-        held=_initial_value(route, like, spec) if route.has_initial else None,
+        held=like.new_zeros((batch, route.num_flags)) if route.num_flags else held,
         context=None if spec.context is None else like.new_zeros((batch, *spec.context), dtype=spec.context_dtype),
         triggered=like.new_zeros(batch, dtype=torch.bool) if spec.masked else None,
     )
@@ -114,9 +116,10 @@ def refuse_other_link(
     num_made = route.makes.count(tick) * (1 if unit is None else unit.outputs_per_window)
     num_waiting = num_made - route.clock.count(tick - route.delay)
 
+    values = (batch, *spec.shape) if state.held is not None or route.has_initial else None
     expected = {
         "queue": (batch, num_waiting, *spec.shape) if num_waiting else None,
-        "held": (batch, *spec.shape) if state.held is not None or route.has_initial else None,
+        "held": (batch, route.num_flags) if route.num_flags else values,
         "context": None if spec.context is None else (batch, *spec.context),
         "triggered": (batch,) if spec.masked else None,
     }
@@ -155,7 +158,7 @@ class LinkBuffer:
         route = self.route
         unit = self.unit
         x = signals[route.link.source]
-        if unit is None:
+        if unit is None and route.skips is None:
             if x is not None:
                 self._append(x)
             return
@@ -164,10 +167,14 @@ class LinkBuffer:
         starts = None
         if route.context is not None:
             context = self._read_context(route.context, signals[str(route.link.context)], start, stop)
+        if route.skips is not None:
+            if x is not None and (flags := signals[route.skips]) is not None:
+                self._append(self._kept(self._through_unit_awake(x, flags, context), flags))
+            return
         if route.trigger is not None:
             starts = self._window_starts(route.trigger, signals[route.sources[-1]], start, stop)
 
-        if x is None:
+        if x is None or unit is None:
             return
 
         if self.checked:
@@ -179,6 +186,41 @@ class LinkBuffer:
             self._append(y)
         else:
             self.unit_state = unit.buffer_steps(x.transpose(0, 1), self.unit_state)
+
+    def _through_unit_awake(self, x: Tensor, flags: Tensor, context: Tensor | None) -> Tensor:
+        """The values of the unit, whose state stands still where the source is asleep."""
+        unit = self.unit
+        if unit is None:
+            return x
+
+        # complete, so that the state of a sample that is asleep is there to stay
+        _, state = unit(x[:0], self.unit_state, context=None if context is None else context[:0])
+        values = []
+        for t, x_t in enumerate(x.split(1)):
+            y, after = unit(x_t, state, context=None if context is None else context[t : t + 1])
+            state = where(flags[t].flatten() >= 0.5, after, state)
+            values.append(y)
+
+        self.unit_state = state
+        return torch.cat(values)
+
+    def _kept(self, values: Tensor, flags: Tensor) -> Tensor:
+        """Values in which the last one before stands for those of ticks asleep; of flags 0."""
+        masks = (flags >= 0.5).reshape(*flags.shape[:2], *[1] * (values.ndim - 2))
+        if self.route.num_flags:
+            return torch.where(masks, values, torch.zeros_like(values))
+
+        last = self._last_value()
+        kept = []
+        for value, mask in zip(values.unbind(0), masks.unbind(0), strict=True):
+            last = torch.where(mask, value, last)
+            kept.append(last)
+
+        return torch.stack(kept)
+
+    def _last_value(self) -> Tensor:
+        """The newest value, delivered or not."""
+        return self.waiting[-1][-1] if self.waiting else cast(Tensor, self.held)
 
     def pop(self, start: int, stop: int) -> Tensor | None:
         """The values delivered from tick `start` to before `stop`, `(r, B, *N)`, or None."""
@@ -217,6 +259,28 @@ class LinkBuffer:
             return hold
 
         return hold.values(0, len(ticks)) if ticks else None
+
+    def flags_at(self, ticks: list[int], arrived: Tensor | None, start: int) -> Tensor | None:
+        """The flags of a wake at ticks of its target, `(T, B)`, None without a tick: the largest of the newest ones."""
+        held = self.held
+        if held is None or (arrived is None and not ticks):
+            return None
+
+        number = held.shape[1]
+        if arrived is None:
+            return largest_of_newest(held, number).T.expand(len(ticks), -1)
+
+        flags = torch.cat([held, _largest_flags(arrived, held.dtype).T], 1)
+        self.held = flags[:, -number:]
+        if not ticks:
+            return None
+
+        # one value for each number of flags that have arrived, from none on
+        largest = largest_of_newest(flags, number).T
+        before = self.route.clock.count(start - self.route.delay)
+        counts = [count - before for count in self.route.clock.counts(ticks, self.route.delay)]
+        first, last = counts[0], counts[-1] + 1
+        return largest[first:last] if counts == list(range(first, last)) else largest[counts]
 
     def _hold(self, ticks: list[int], arrived: Tensor | None, start: int) -> "ZeroOrderHold":
         """The values of a held link, of which the newest stays held."""
@@ -260,7 +324,7 @@ class LinkBuffer:
 
     def refuse_values(self, shape: torch.Size) -> None:
         """Raises if values of another shape `*N` than before come."""
-        if self.held is not None and shape != self.held.shape:
+        if self.held is not None and shape != self.held.shape and not self.route.num_flags:
             raise ShapeError(
                 f"{describe(self.route.link)} carried {tuple(self.held.shape)}, but now {tuple(shape)}; begin again "
                 "with network.initial_state(inputs), which finds the shapes of a network that has changed"
@@ -283,8 +347,34 @@ class LinkBuffer:
     def _window_starts(self, clock: Clock, mask: Tensor | None, start: int, stop: int) -> Starts:
         if self.triggered is None:
             return window_starts_from_clock(self.route.source, clock, start, stop)
+        # flags of a wake are floats, so that they have gradients
+        if mask is not None and mask.is_floating_point():
+            mask = mask >= 0.5
         starts, self.triggered = window_starts_from_mask(self.route.source, clock, mask, self.triggered, start, stop)
         return starts
+
+
+def _largest_flags(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """The largest of the values of a sample, `(T, B)`, of flags `(T, B, *N)`."""
+    flags = values.reshape(*values.shape[:2], -1)
+    flags = flags.squeeze(2) if flags.shape[2] == 1 else flags.amax(2)
+    return flags if flags.dtype == dtype else flags.to(dtype)
+
+
+def next_flags(newest: Tensor, row: Tensor) -> Tensor:
+    """The newest flags `(B, Q)` after one more, the largest of a row `(B, *N)`."""
+    number = newest.shape[1]
+    if number == 1 and row.shape == newest.shape and row.dtype == newest.dtype:
+        return row
+
+    flag = _largest_flags(row.unsqueeze(0), newest.dtype).T
+    return flag if number == 1 else torch.cat([newest[:, 1:], flag], 1)
+
+
+def largest_of_newest(flags: Tensor, number: int) -> Tensor:
+    """The largest of each flag `(B, K)` and those before it, `number` together; `(B, K - number + 1)`."""
+    # not amax, which would divide the gradient of equal flags, so that a cut stream had others
+    return flags if number == 1 else max_pool1d(flags.unsqueeze(1), number, 1).squeeze(1)
 
 
 @dataclass(slots=True)
@@ -334,6 +424,15 @@ class ZeroOrderHold:
         """The same, but `(1, B, *N)` where it does not change."""
         is_constant = self.counts[a] == self.counts[b - 1]
         return self._row(self.counts[a]).unsqueeze(0) if is_constant else self.values(a, b)
+
+    def part(self, a: int, b: int, samples: Tensor | None) -> "ZeroOrderHold":
+        """The same from tick `a` to before `b`, of some samples of the batch or of all."""
+        counts = self.counts[a:b]
+        if samples is None:
+            return ZeroOrderHold(self.held, self.arrived, counts)
+
+        held = None if self.held is None else self.held[samples]
+        return ZeroOrderHold(held, None if self.arrived is None else self.arrived[:, samples], counts)
 
     def _row(self, count: int) -> Tensor:
         if count == 0 or self.arrived is None:

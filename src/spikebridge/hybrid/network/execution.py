@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass, field, replace
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
@@ -15,14 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
+from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean, in_words
 from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, sort_values, split_samples
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
-from spikebridge.hybrid.network.link import LinkState, Route
+from spikebridge.hybrid.network.link import LinkState, Route, wake_of
+from spikebridge.hybrid.network.wake import run_woken
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import Effect
 from spikebridge.neurons.state import State, join_tensors
 from spikebridge.neurons.stateless import modulated, outputs_over_time, refuse_inplace, tensors_by_name, words_of_names
+from spikebridge.ops.checks import is_finite, reads_values
 
 
 def apply_part(
@@ -79,6 +81,75 @@ def name_outputs(part: str, y: Any, signals: Sequence[str]) -> dict[str, Tensor]
             raise ShapeError(f"part {part!r} gave {key!r} as {in_words(value)}; all that it gives by name are tensors")
 
     return outputs
+
+
+@dataclass(slots=True)
+class PartCall:
+    """A part on the values of its links over some ticks, for a run on all of them or on some."""
+
+    name: str
+    part: nn.Module
+    outputs: Sequence[str]  # the signals that are read of it
+    signals: list[Tensor]
+    named: dict[str, Tensor]
+    holds: list[tuple[Route, ZeroOrderHold]]
+    num_ticks: int
+    checked: bool
+
+    @property
+    def is_modulated(self) -> bool:
+        return bool(self.holds)
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """All signals, by position and by name."""
+        return [*self.signals, *self.named.values()]
+
+    def run(self, a: int, b: int, samples: Tensor | None, state: State) -> tuple[dict[str, Tensor], State]:
+        """Runs ticks `a` to before `b` for some samples, or for all; outputs by signal."""
+        signals = [_piece(x, a, b, samples) for x in self.signals]
+        named = {name: _piece(x, a, b, samples) for name, x in self.named.items()}
+        self._check([*signals, *named.values()])
+        if self.holds:
+            holds = [(route, hold.part(a, b, samples)) for route, hold in self.holds]
+            y, state = _run_modulated(self.part, signals, named, state, holds, b - a)
+        else:
+            y, state = apply_part(self.part, signals, named, state, checked=self.checked)
+
+        return name_outputs(self.name, y, self.outputs), state
+
+    def run_rows(self, rows: Tensor) -> dict[str, Tensor]:
+        """Runs a plain part on some rows of its signals `(T * B, *N)`; outputs by signal, `(R, *M)`."""
+        signals = [x.flatten(0, 1)[rows].unsqueeze(0) for x in self.signals]
+        named = {name: x.flatten(0, 1)[rows].unsqueeze(0) for name, x in self.named.items()}
+        self._check([*signals, *named.values()])
+        y, _ = apply_part(self.part, signals, named, checked=self.checked)
+
+        return {name: value[0] for name, value in name_outputs(self.name, y, self.outputs).items()}
+
+    def _check(self, signals: list[Tensor]) -> None:
+        """Raises at the first call of a stream if a sample that is awake holds NaN or infinity."""
+        # the network checks no input that is read by sleeping parts alone
+        for x in signals if self.checked else ():
+            if x.is_floating_point() and reads_values(x, is_first=True) and not is_finite(x):
+                raise DataError(f"part {self.name!r} got NaN or infinity while it was awake; correct the data first")
+
+    def initial_state(self) -> State:
+        """The state of the part before its first tick."""
+        named = {name: x[:0] for name, x in self.named.items()}
+        return apply_part(self.part, [x[:0] for x in self.signals], named)[1]
+
+    def after(self, signals: list[Tensor]) -> "PartCall":
+        """The same call with earlier samples `(R, B, *N)` in front of each signal."""
+        joined = [torch.cat(pair) for pair in zip(signals, self.inputs, strict=True)]
+        number = len(self.signals)
+        named = dict(zip(self.named, joined[number:], strict=True))
+        return replace(self, signals=joined[:number], named=named, num_ticks=len(signals[0]) + self.num_ticks)
+
+
+def _piece(x: Tensor, a: int, b: int, samples: Tensor | None) -> Tensor:
+    piece = x if b - a == x.shape[0] else x[a:b]
+    return piece if samples is None else piece[:, samples]
 
 
 @dataclass(slots=True, eq=False)
@@ -189,6 +260,12 @@ class Segment:
         ticks = plan.clocks[name].ticks(start, stop)
 
         routes = plan.incoming[name]
+        wake = plan.wakes.get(name)
+        flags: Tensor | None = None
+        if wake is not None:
+            flags = self.buffers[wake.name].flags_at(ticks, arrivals[wake.name], start)
+            routes = [route for route in routes if route is not wake]
+
         values = [self.buffers[route.name].values_at(ticks, arrivals[route.name], start) for route in routes]
         signals, named, holds = sort_values(routes, values)
         if not ticks:
@@ -196,6 +273,11 @@ class Segment:
 
         part = self.network.parts[name]
         state = self.parts[name]
+        if wake is not None and flags is not None:
+            call = PartCall(name, part, plan.signals[name][:-1], signals, named, holds, len(ticks), self.checked)
+            outputs, self.parts[name] = run_woken(call, wake_of(wake), flags, state)
+            return outputs
+
         if holds:
             y, self.parts[name] = _run_modulated(part, signals, named, state, holds, len(ticks))
         else:

@@ -14,7 +14,16 @@ from torch import nn
 from spikebridge.errors import ConfigError, did_you_mean, in_words
 from spikebridge.hybrid.clock import Clock, delay_in_ticks
 from spikebridge.hybrid.modulation import acts_on_a_parameter
-from spikebridge.hybrid.network.link import Link, Modulation, Route, Transmission, describe, sources_of, trigger_of
+from spikebridge.hybrid.network.link import (
+    Link,
+    Modulation,
+    Route,
+    Transmission,
+    Wake,
+    describe,
+    sources_of,
+    trigger_of,
+)
 from spikebridge.hybrid.network.schedule import Schedule
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.state import Form
@@ -67,6 +76,8 @@ class NetworkPlan:
     incoming: dict[str, list[Route]]  # by part
     groups: list[Group]  # in the order in which they run
     signals: dict[str, tuple[str, ...]]  # by part those that are read of it: its own name, or "part.key" for each key
+    wakes: dict[str, Route]  # by part that is not always awake
+    on_demand: dict[str, list[str]]  # by input that is read by such parts alone, at their ticks: these parts
 
 
 @runtime_checkable
@@ -96,12 +107,14 @@ def make_plan(
 ) -> NetworkPlan:
     """Works out clocks, routes and groups, or raises a `ConfigError` for names, clocks or a loop that cannot be run."""
     _check_names(inputs, parts, links)
-    signals = _signals_of_parts(parts, links, outputs)
+    wakes = _wakes_by_part(links)
+    signals = _signals_of_parts(parts, links, outputs, {wake.awake for wake in wakes.values()})
     names = _name_links(links)
     delays = {name: delay_in_ticks(link.delay, dt, describe(link)) for name, link in names.items()}
     clocks = _find_clocks(inputs, parts, declared, names, delays)
     clocks |= {signal: clocks[part] for part, own in signals.items() for signal in own}
-    routes = {name: _route(name, link, delays[name], clocks, parts) for name, link in names.items()}
+    clocks |= {wake.awake: clocks[part] for part, wake in wakes.items()}
+    routes = {name: _route(name, link, delays[name], clocks, parts, wakes, dt) for name, link in names.items()}
 
     # a sampled target takes one value at each of its ticks, neither more nor less
     for route in routes.values():
@@ -109,7 +122,11 @@ def make_plan(
             raise ConfigError(_mismatch(route, clocks[route.link.part], dt))
 
     incoming = {part: [route for route in routes.values() if route.link.part == part] for part in parts}
-    return NetworkPlan(clocks, routes, incoming, _groups_in_order(incoming, list(routes.values()), clocks), signals)
+    groups = _groups_in_order(incoming, list(routes.values()), clocks)
+    signals |= {part: (*signals[part], wake.awake) for part, wake in wakes.items()}
+    by_part = {route.link.part: route for route in routes.values() if route.num_flags}
+    on_demand = _inputs_on_demand(inputs, list(routes.values()), wakes)
+    return NetworkPlan(clocks, routes, incoming, groups, signals, by_part, on_demand)
 
 
 def owner_of(signal: str, parts: Container[str] | nn.ModuleDict) -> str:
@@ -118,12 +135,43 @@ def owner_of(signal: str, parts: Container[str] | nn.ModuleDict) -> str:
     return head if head in parts else signal
 
 
+def _wakes_by_part(links: Sequence[Link]) -> dict[str, Wake]:
+    wakes: dict[str, Wake] = {}
+    for link in links:
+        if not isinstance(link, Wake):
+            continue
+
+        if link.target in wakes:
+            raise ConfigError(
+                f"part {link.target!r} has two wakes, from {wakes[link.target].source!r} and {link.source!r}; join "
+                "their flags in one part, or wake it from one of them with the other as context="
+            )
+        wakes[link.target] = link
+
+    return wakes
+
+
+def _inputs_on_demand(
+    inputs: Iterable[str], routes: Sequence[Route], wakes: Mapping[str, Wake]
+) -> dict[str, list[str]]:
+    """The inputs whose samples nothing reads while some parts are asleep, each with these parts."""
+    readers = {name: [route for route in routes if name in route.sources] for name in inputs}
+    return {
+        name: [route.link.part for route in reading]
+        for name, reading in readers.items()
+        if all(r.sampled and r.direct_source == name and r.link.part in wakes for r in reading)
+        and not any(wakes[r.link.part].replay for r in reading)
+    }
+
+
 def _signals_of_parts(
-    parts: Mapping[str, nn.Module], links: Sequence[Link], outputs: Sequence[str]
+    parts: Mapping[str, nn.Module], links: Sequence[Link], outputs: Sequence[str], flags: Container[str]
 ) -> dict[str, tuple[str, ...]]:
-    """The signals that are read of each part: its own name, or "part.key"."""
+    """The signals that are read of each part: its own name, or "part.key", without those of `flags`."""
     signals_by_part: dict[str, dict[str, None]] = {part: {} for part in parts}
     for signal in (*(name for link in links for name in sources_of(link)), *outputs):
+        if signal in flags:
+            continue
         if (part := owner_of(signal, parts)) in signals_by_part:
             signals_by_part[part][signal] = None
 
@@ -138,7 +186,15 @@ def _signals_of_parts(
     return {part: tuple(signals) or (part,) for part, signals in signals_by_part.items()}
 
 
-def _route(name: str, link: Link, delay: int, clocks: Mapping[str, Clock], parts: Mapping[str, nn.Module]) -> Route:
+def _route(
+    name: str,
+    link: Link,
+    delay: int,
+    clocks: Mapping[str, Clock],
+    parts: Mapping[str, nn.Module],
+    wakes: Mapping[str, Wake],
+    dt: float,
+) -> Route:
     source = clocks[link.source]
     trigger = trigger_of(link)
     out = _unit_clock(link, source)
@@ -154,7 +210,49 @@ def _route(name: str, link: Link, delay: int, clocks: Mapping[str, Clock], parts
         context=None if link.context is None else clocks[link.context],
         trigger=None if trigger is None else clocks[trigger],
         acts_on_a_parameter=isinstance(link, Modulation) and acts_on_a_parameter(parts[link.part], link.path),
+        skips=_skipped(link, wakes, parts),
+        num_flags=_num_flags(link, out, clocks[link.part], dt) if isinstance(link, Wake) else 0,
+        in_step=out == clocks[link.part],
     )
+
+
+def _skipped(link: Link, wakes: Mapping[str, Wake], parts: Mapping[str, nn.Module]) -> str | None:
+    """The flags of a link's source, if that gives no value while it is asleep, and the link can do without."""
+    wake = wakes.get(owner_of(link.source, parts))
+    if wake is None or wake.asleep != "none" or link.source == wake.awake:
+        return None
+
+    if isinstance(link, Modulation) or not link.held or (link.unit is not None and link.unit.window is not None):
+        needs = (
+            "a window counts ticks" if link.unit is not None and link.unit.window is not None else "it needs a value"
+        )
+        raise ConfigError(
+            f"{describe(link)} reads {link.source!r}, which gives none while it is asleep, but {needs}: read it "
+            f"held=True without a window, or wake {wake.target!r} with asleep='hold'"
+        )
+
+    return wake.awake
+
+
+def _num_flags(link: Wake, arrival: Clock, target: Clock, dt: float) -> int:
+    """The number of newest flags of which one that is set keeps a part awake."""
+    period = arrival.period
+    if link.stay is None:
+        if period > target.period:
+            raise ConfigError(
+                f"{describe(link)} brings a flag {arrival.describe(dt)}, but {link.part!r} runs {target.describe(dt)}; "
+                f"say how long a flag holds, stay=ticks({period})"
+            )
+        return -(-target.period // period)
+
+    stay = delay_in_ticks(link.stay, dt, f"the stay of {describe(link)}")
+    if stay == 0 or stay % period:
+        raise ConfigError(
+            f"{describe(link)} has a stay of {stay} ticks, but brings a flag every {period}; give a multiple of that, "
+            f"stay=ticks({max(1, -(-stay // period)) * period})"
+        )
+
+    return stay // period
 
 
 def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], links: Sequence[Link]) -> None:
@@ -168,8 +266,8 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
 
     signals = [*inputs, *parts]
     for link in links:
-        if not isinstance(link, Transmission | Modulation):
-            raise ConfigError(f"a link is a Transmission or a Modulation, but got {in_words(link)}")
+        if not isinstance(link, Link):
+            raise ConfigError(f"a link is a Transmission, a Modulation or a Wake, but got {in_words(link)}")
         for role, read in (("source", link.source), ("context", link.context), ("trigger", trigger_of(link))):
             if read is not None and (owner_of(read, parts) not in signals or read.endswith(".")):
                 raise ConfigError(f"the {role} of {describe(link)} is no signal: {did_you_mean(read, signals)}")
@@ -193,7 +291,7 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
 
 def _name_links(links: Sequence[Link]) -> dict[str, Link]:
     names: dict[str, Link] = {}
-    unnamed = [(link.source, link.part) for link in links if link.name is None]
+    unnamed = [(link.source, link.part) for link in links if link.name is None and not isinstance(link, Wake)]
     for source, part in unnamed:
         if (count := unnamed.count((source, part))) > 1:
             # names by their order would swap the weights of their units when the links are listed in another order
@@ -204,7 +302,8 @@ def _name_links(links: Sequence[Link]) -> dict[str, Link]:
             )
 
     for link in links:
-        name = link.name or f"{link.source}_to_{link.part}".replace(".", "_")
+        verb = "wakes" if isinstance(link, Wake) else "to"
+        name = link.name or f"{link.source}_{verb}_{link.part}".replace(".", "_")
         if name in names or "." in name or hasattr(nn.ModuleDict, name):
             raise ConfigError(
                 f"a link needs a name of its own, without dots and no method's, but got {name!r}; choose another name="

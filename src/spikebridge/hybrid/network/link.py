@@ -1,11 +1,11 @@
 """Links of a hybrid network: transmission acts on neuron states, modulation on quantities (R. Zhao et al., 2022).
 
-A user writes `Transmission` and `Modulation`. A `Route` is a link with its name and clocks worked out, and a
-`LinkState` is the state of a link between two calls.
+A user writes `Transmission`, `Modulation` and `Wake`, which decides when a part runs at all. A `Route` is a link with
+its name and clocks worked out, and a `LinkState` is the state of a link between two calls.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, TypeAlias, get_args
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -130,12 +130,110 @@ class Modulation:
             raise ConfigError(f"a modulation acts by one of {', '.join(get_args(By))}, but got {in_words(self.by)}")
 
 
-Link: TypeAlias = Transmission | Modulation
+@dataclass(frozen=True, eq=False)
+class Wake:
+    """A signal, through a unit, gives the flags of a part: it runs at its ticks, for the samples, that are awake.
+
+    A flag is true, or a number of at least 1/2; of several values of a sample the largest counts. A part is awake at a
+    tick if a flag that arrived in the last `stay` is set, and asleep before the first one. "part.awake", `(T, B, 1)`,
+    is 1 where it is awake: a signal that links, outputs and `Since` read as any other.
+
+    | word | meaning |
+    |---|---|
+    | `asleep="hold"` | the output asleep is the last value; zeros before the first |
+    | `asleep="zero"` | the output asleep is 0 |
+    | `asleep="none"` | the output is as for "hold", but links from the part skip the tick, and wakes get a flag of 0 |
+    | `state="keep"` | the state stands still asleep |
+    | `state="leak"` | and decays at waking by the time asleep |
+    | `state="reset"` | and is the initial one at waking |
+    | `gradient="straight_through"` | in training all samples are computed; a flag has the gradient of awake - asleep |
+    | `gradient="expected"` | in training a flag is a probability w: output and state are w awake + (1 - w) asleep |
+    | `gradient="none"` | no gradient reaches a flag |
+
+    Values that arrive asleep on sampled links are dropped, held links give the newest at waking, and a link with
+    `Since("part.awake")` and a delay of a tick what came since the last waking. The awake samples alone are computed;
+    that equals computing all and choosing, which defines it.
+
+    Args:
+        source: an input or a part; "part.key" of a part that gives several tensors by name.
+        target: a part; it has one wake.
+        unit: a hybrid unit, or None.
+        asleep: output of the part while it is asleep: "hold", "zero" or "none".
+        state: state of a part at waking: "keep", "leak" or "reset".
+        gradient: "straight_through", "expected" or "none".
+        stay: time for which a flag keeps the part awake: seconds, or `ticks(n)`; None is a period of the part.
+        replay: number of last samples, missed while asleep, that a stateful part runs over at waking.
+        gather: compute the awake rows alone; None does so on a CPU, since on a GPU it waits for the flags.
+        delay: time until a flag arrives: seconds, `0.004`, or base ticks, `ticks(1)`.
+        context: a held signal, the second argument of the unit's nonlinearity.
+        name: name of the link and its unit; "source_wakes_target" if None.
+
+    Raises:
+        ConfigError: an unknown word, or an invalid unit, time or number.
+
+    Example:
+        >>> link = Wake("guard", "eye", asleep="zero")
+        >>> link.part, link.awake
+        ('eye', 'eye.awake')
+    """
+
+    source: str
+    target: str
+    unit: HybridUnit | None = None
+    asleep: Literal["hold", "zero", "none"] = "hold"
+    state: Literal["keep", "leak", "reset"] = "keep"
+    gradient: Literal["straight_through", "expected", "none"] = "straight_through"
+    stay: float | Ticks | None = None
+    replay: int = 0
+    gather: bool | None = None
+    delay: float | Ticks = 0.0
+    context: str | None = None
+    name: str | None = None
+    into: ClassVar[None] = None
+    held: ClassVar[bool] = True
+
+    @property
+    def part(self) -> str:
+        """The target part."""
+        return self.target
+
+    @property
+    def awake(self) -> str:
+        """The signal of flags of the target."""
+        return f"{self.target}.awake"
+
+    def __post_init__(self) -> None:
+        _check(self)
+        words = {"asleep": _ASLEEP, "state": _STATES, "gradient": _GRADIENTS, "gather": (None, True, False)}
+        for argument, choices in words.items():
+            if (value := getattr(self, argument)) not in choices:
+                known = ", ".join(map(repr, choices))
+                raise ConfigError(f"{describe(self)} needs {argument}= as one of {known}, but got {in_words(value)}")
+
+        if isinstance(self.replay, bool) or not isinstance(self.replay, int) or self.replay < 0:
+            raise ConfigError(
+                f"{describe(self)} needs replay= as an integer of samples, 0 or more, but got {in_words(self.replay)}"
+            )
+
+        if self.stay is not None:
+            check_delay(self.stay, f"stay= of {describe(self)}")
+
+
+_ASLEEP = ("hold", "zero", "none")
+_STATES = ("keep", "leak", "reset")
+_GRADIENTS = ("straight_through", "expected", "none")
+
+Link: TypeAlias = Transmission | Modulation | Wake
 
 
 def describe(link: Link) -> str:
     """A link in words, for messages."""
     return f"the link {link.source!r} -> {link.target!r}"
+
+
+def wake_of(route: "Route") -> Wake:
+    """The link of a route that wakes its part."""
+    return cast(Wake, route.link)
 
 
 def trigger_of(link: Link) -> str | None:
@@ -198,6 +296,9 @@ class Route:
     context: Clock | None = None
     trigger: Clock | None = None  # of the signal whose samples start windows
     acts_on_a_parameter: bool = False  # of a plain module, and not on a quantity of a neuron
+    skips: str | None = None  # flags of a source that gives no value where it is asleep
+    num_flags: int = 0  # of a wake: the newest flags, of which one that is set keeps its part awake
+    in_step: bool = False  # a wake whose flags come at the ticks of its part
 
     sampled: bool = field(init=False)  # the target reads one new value at each of its ticks
     direct_source: str | None = field(init=False)  # the source, if its values arrive unchanged in the same tick
@@ -211,14 +312,19 @@ class Route:
         link = self.link
         path, by = (link.path, link.by) if isinstance(link, Modulation) else ("", "replace")
         sampled = not path and not link.held
-        is_direct = sampled and link.into is None and link.unit is None and self.delay == 0
+        reads_each = sampled or (self.in_step and self.num_flags == 1 and self.skips is None)
+        is_direct = reads_each and link.into is None and link.unit is None and self.delay == 0
+
+        read = sources_of(link)
+        # behind the source, since the trigger is the last
+        sources = read if self.skips is None else (read[0], self.skips, *read[1:])
 
         # plain attributes, which execution reads in every tick
         vars(self).update(
             sampled=sampled,
             direct_source=link.source if is_direct else None,
-            has_initial=not path and (link.held or self.delay > 0),
-            sources=sources_of(link),
+            has_initial=isinstance(link, Transmission) and (link.held or self.delay > 0),
+            sources=sources,
             into=link.into,
             path=path,
             by=by,
@@ -233,6 +339,8 @@ def settings_of(route: Route) -> str:
 
     if isinstance(link, Modulation):
         words.append(f"by={link.by!r}")
+    elif isinstance(link, Wake):
+        words = [word for word in words if word != "held"] + [f"wakes, asleep={link.asleep!r}"]
     elif isinstance(link.initial, Tensor):
         words.append(f"initial={tuple(link.initial.shape)}")
     elif link.initial != 0:
@@ -249,7 +357,8 @@ class LinkState(NamedTuple):
 
     unit: UnitState = UnitState()
     queue: Tensor | None = None  # values not yet delivered, oldest first, `(B, Q, *N)`
-    held: Tensor | None = None  # the newest value delivered, `(B, *N)`, or the initial one; None before a modulation
+    # the newest value delivered, `(B, *N)`, or the initial one, None before a modulation; of a wake the newest flags
+    held: Tensor | None = None
     context: Tensor | None = None  # the newest value of the context, `(B, *C)`
     triggered: Tensor | None = None  # true where a trigger waits for the next step of the source, `(B,)`
 

@@ -26,6 +26,7 @@ from spikebridge.errors import (
     is_positive,
 )
 from spikebridge.hybrid.clock import Clock, Every, clocks_in_ticks, count_ticks
+from spikebridge.hybrid.network._demand import _OnDemand
 from spikebridge.hybrid.network.checks import (
     check_kinds,
     check_names,
@@ -38,7 +39,7 @@ from spikebridge.hybrid.network.checks import (
 from spikebridge.hybrid.network.delivery import initial_link_state, refuse_other_link, split_inputs
 from spikebridge.hybrid.network.execution import Segment
 from spikebridge.hybrid.network.graph import NetworkPlan, make_plan
-from spikebridge.hybrid.network.link import Link, LinkState, Route, SignalSpec, describe, settings_of
+from spikebridge.hybrid.network.link import Link, LinkState, Route, describe, settings_of
 from spikebridge.hybrid.network.program import ReadyPart, RowSegment, run_tick
 from spikebridge.hybrid.network.shape_inference import (
     NetworkSpecs,
@@ -48,6 +49,7 @@ from spikebridge.hybrid.network.shape_inference import (
     infer_shapes,
     like_of,
 )
+from spikebridge.hybrid.network.wake import initial_wake_states, refuse_other_wake_state
 from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.hybrid.unit.window import is_alike
@@ -97,7 +99,7 @@ allow_state(NetworkState)  # with those of links and units
 _FORM = TupleForm(NetworkState, {**dict.fromkeys(NetworkState._fields), "ticks": int})
 
 
-class HybridNetwork(nn.Module):
+class HybridNetwork(nn.Module, _OnDemand):
     """A graph of parts and links over one base step.
 
     Names, arguments and clocks are checked when the network is built. The values of inputs and the parts' use of them
@@ -248,7 +250,8 @@ class HybridNetwork(nn.Module):
         """Runs one tick.
 
         Args:
-            inputs: those with a sample at this tick, `(B, *N)` each.
+            inputs: those with a sample at this tick, `(B, *N)` each; one that only parts with a wake read may be left
+                out while they are asleep (see `wanted`).
             state: after the tick before; None starts a stream, which takes every input, those without a sample as an
                 empty `(0, B, *N)`.
 
@@ -315,9 +318,10 @@ class HybridNetwork(nn.Module):
         check_named(inputs)
         specs = infer_input_specs(self.inputs, inputs)
         self.forget_shapes()
-        signal_specs = self._signal_specs_of(specs).links
+        signal_specs = self._signal_specs_of(specs)
         state = self._start(specs, signal_specs)
-        parts, links = fill_states(self, _time_first(specs), state.links, signal_specs)
+        parts, links = fill_states(self, _time_first(specs), state.links, signal_specs.links)
+        parts |= {name: state.parts[name]._replace(part=parts[name]) for name in self.plan.wakes}
 
         return state._replace(parts=parts, links=links)
 
@@ -394,19 +398,22 @@ class HybridNetwork(nn.Module):
 
         if state is None:
             specs = infer_input_specs(self.inputs, inputs)
-            state = self._start(specs, self._signal_specs_of(specs).links)
+            state = self._start(specs, self._signal_specs_of(specs))
 
         return state, checked
 
-    def _start(self, specs: dict[str, Tensor], signal_specs: Mapping[str, SignalSpec]) -> NetworkState:
+    def _start(self, specs: dict[str, Tensor], signal_specs: NetworkSpecs) -> NetworkState:
         """A state before the first tick, with None for the states that parts and units make of their first sample."""
         like = like_of(self, specs.values())
         links = {
-            name: initial_link_state(route, self.unit_of(route), signal_specs[name], like)
+            name: initial_link_state(route, self.unit_of(route), signal_specs.links[name], like)
             for name, route in self.plan.routes.items()
         }
+        parts: dict[str, State] = dict.fromkeys(self.incoming)
+        if self.plan.wakes:
+            parts |= initial_wake_states(self.plan, signal_specs.parts, like)
 
-        return NetworkState(0, like, dict.fromkeys(self.incoming), links, specs)
+        return NetworkState(0, like, parts, links, specs)
 
     def _run(
         self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, checked: bool = False
@@ -459,6 +466,8 @@ class HybridNetwork(nn.Module):
 
         for name, clock in self.inputs.items():
             x = inputs.get(name)
+            if x is None and name in self.plan.on_demand:
+                continue
             if clock.has(state.ticks) != isinstance(x, Tensor):
                 return False
             if x is not None and not is_alike(x, x.shape, state.inputs[name]):
@@ -533,7 +542,9 @@ class HybridNetwork(nn.Module):
             refuse_other_link(route, self.unit_of(route), state.links[name], specs.links[name], state.like, state.ticks)
 
         for name, part in self.parts.items():
-            if not isinstance(part, Stateful) and state.parts[name] is not None:
+            if name in self.plan.wakes:
+                refuse_other_wake_state(name, state.parts[name], self)
+            elif not isinstance(part, Stateful) and state.parts[name] is not None:
                 raise StateError(
                     f"part {name!r}, a {type(part).__name__}, has no state, but the state holds a "
                     f"{type(state.parts[name]).__name__} for it; give the state that this network returned",

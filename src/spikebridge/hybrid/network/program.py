@@ -16,11 +16,12 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from spikebridge.hybrid.network.delivery import LinkBuffer
-from spikebridge.hybrid.network.execution import Segment, apply_part, name_outputs
+from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, largest_of_newest, next_flags, sort_values
+from spikebridge.hybrid.network.execution import PartCall, Segment, apply_part, name_outputs
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
-from spikebridge.hybrid.network.link import LinkState, Route
+from spikebridge.hybrid.network.link import LinkState, Route, wake_of
 from spikebridge.hybrid.network.schedule import Tick
+from spikebridge.hybrid.network.wake import AWAKE, computes_all, largest_flag, refused_missing, run_woken
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.neurons.base import RowEffects, Stateful, advance_by_forward, first_step, over_one_step
 from spikebridge.neurons.state import Form, State, form_of, has_form
@@ -41,7 +42,7 @@ class _RowLink(LinkBuffer):
         self.arrived: Tensor | None = None  # the row that a sampled link brings in this tick
         self.is_outside = False  # the values of a source outside of the loop wait already
         # a unit that is a nonlinearity alone needs no state and no windows
-        self.is_bare = unit is None or _is_bare(unit, state.unit)
+        self.is_bare = route.skips is None and (unit is None or _is_bare(unit, state.unit))
         self.function = None if unit is None or not self.is_bare else without_call(unit.nonlinearity)
         if self.waiting:
             self.waiting = deque(self.waiting.pop().unbind(0))
@@ -97,6 +98,8 @@ class _RowLink(LinkBuffer):
         """Takes a value as it is delivered."""
         if self.route.sampled:
             self.arrived = row
+        elif self.route.num_flags and self.held is not None:
+            self.held = next_flags(self.held, row)
         else:
             self.held = row
 
@@ -108,6 +111,9 @@ class _RowLink(LinkBuffer):
 
         self.arrived = None
         return row
+
+    def _last_value(self) -> Tensor:
+        return self.waiting[-1] if self.waiting else cast(Tensor, self.held)
 
     def queue(self) -> Tensor | None:
         return torch.stack(tuple(self.waiting)).transpose(0, 1) if self.waiting else None
@@ -163,6 +169,7 @@ class _RowRun:
     def run(self, tick: int, schedule: Tick, rows: _Rows) -> None:
         """Runs one tick, which adds the rows of the parts to those of the inputs."""
         signals = self.network.plan.signals
+        wakes = self.network.plan.wakes
         for name, fires, buffers, sends, due in schedule.parts:
             for route in buffers:
                 self._buffer(route, rows, tick)
@@ -175,6 +182,10 @@ class _RowRun:
 
             if not fires:
                 rows.update(dict.fromkeys(signals[name]))
+                continue
+
+            if name in wakes:
+                rows.update(self._fire_woken(name, wakes[name], rows))
                 continue
 
             y = self._fire(name, rows)
@@ -260,6 +271,48 @@ class _RowRun:
         ready.state = None if torch.is_grad_enabled() else state
 
         return y
+
+    def _fire_woken(self, name: str, route: Route, rows: _Rows) -> Mapping[str, Tensor]:
+        """Runs a part on the samples that are awake: the rows of its outputs, and of their flags."""
+        plan = self.network.plan
+        module: Any = self.network.parts._modules[name]
+        state = self.parts[name]
+        wake = wake_of(route)
+        newest: Any = self._newest_flags(route, rows)
+
+        # most ticks of most parts: all asleep
+        whole = computes_all(wake, module, newest)
+        routes = [r for r in plan.incoming[name] if r is not route]
+        missing = [r.direct_source for r in routes if r.direct_source is not None and rows[r.direct_source] is None]
+        if missing or not (whole or wake.replay):
+            largest = largest_flag(wake, newest)
+            if largest < AWAKE:
+                if state.asleep is not None:
+                    self.parts[name] = state._replace(asleep=state.asleep + 1)
+                return {**state.outputs, wake.awake: newest.new_zeros((len(newest), 1))}
+
+        flags = largest_of_newest(newest, route.num_flags)[:, 0]
+        if missing:
+            raise refused_missing(name, missing[0], flags)
+
+        values = [self._read(r) if r.direct_source is None else rows[r.direct_source] for r in routes]
+        signals, named, modulations = sort_values(routes, values)
+        holds = [(r, ZeroOrderHold(row, None, [0])) for r, row in modulations]
+        signals = [x.unsqueeze(0) for x in signals]
+        named = {argument: x.unsqueeze(0) for argument, x in named.items()}
+        checked = name in self.unchecked_parts
+        call = PartCall(name, module, plan.signals[name][:-1], signals, named, holds, 1, checked)
+        outputs, self.parts[name] = run_woken(call, wake, flags.unsqueeze(0), state)
+        self.unchecked_parts.discard(name)
+
+        return {signal: y[0] for signal, y in outputs.items()}
+
+    def _newest_flags(self, route: Route, rows: _Rows) -> Tensor:
+        """The flags of a wake that count at the present tick, `(B, Q)`."""
+        link = self.row_links.get(route.name)
+        held: Any = self.links[route.name].held if link is None else link.held
+        row = None if route.direct_source is None else rows[route.direct_source]
+        return held if row is None else next_flags(held, row)
 
     def _prepared(
         self, name: str, key: Hashable, signals: list[Tensor], named: dict[str, Tensor], effects: RowEffects

@@ -19,7 +19,7 @@ from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.network.delivery import sort_values, unfit_initial
 from spikebridge.hybrid.network.execution import apply_part, name_outputs
 from spikebridge.hybrid.network.graph import Group, NetworkGraph, owner_of
-from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe
+from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe, wake_of
 from spikebridge.hybrid.unit.unit import UnitState
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State
@@ -158,7 +158,7 @@ def _through_part(network: NetworkGraph, part: str, signals: Mapping[str, Tensor
             return like.new_empty((0, like.shape[1], *shapes[route.name]))
         return _through_unit(network, route, signals)[0]
 
-    routes = [route for route in network.plan.incoming[part] if not route.path]
+    routes = [route for route in network.plan.incoming[part] if not route.path and not route.num_flags]
     inputs, named, _ = sort_values(routes, map(read, routes))
     return apply_part(network.parts[part], inputs, named, checked=True)
 
@@ -329,7 +329,13 @@ def fill_states(
 
 def _named(network: NetworkGraph, part: str, y: Any) -> dict[str, Tensor]:
     """The output of a part by the names of its signals."""
-    return name_outputs(part, y, network.plan.signals[part])
+    signals = network.plan.signals[part]
+    if part not in network.plan.wakes:
+        return name_outputs(part, y, signals)
+
+    outputs = name_outputs(part, y, signals[:-1])
+    first = next(iter(outputs.values()))
+    return {**outputs, signals[-1]: like_of(network, [first]).new_empty((0, first.shape[1], 1))}
 
 
 def _through_part_or_explain(network: NetworkGraph, part: str, signals: Mapping[str, Tensor], shapes: Shapes) -> Any:
@@ -439,7 +445,8 @@ def _spec(network: NetworkGraph, route: Route, signals: Mapping[str, Tensor], sh
     context = None if route.link.context is None else signals[route.link.context]
     trigger = route.sources[-1] if route.trigger is not None else None
     # a mask has state; with a clock the starts of windows follow from the ticks
-    masked = trigger is not None and signals[trigger].dtype == torch.bool
+    is_flag = any(trigger == wake_of(wake).awake for wake in network.plan.wakes.values())
+    masked = is_flag or (trigger is not None and signals[trigger].dtype == torch.bool)
     if trigger is not None and not masked and owner_of(trigger, network.parts) in network.parts:
         raise ConfigError(
             f"the trigger {trigger!r} of {describe(route.link)} is a part that gives floats, so a window would start "
