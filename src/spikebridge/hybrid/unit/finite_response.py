@@ -148,6 +148,11 @@ class Gaussian(_FiniteResponse):
         """The steps that the kernel covers: up to four standard deviations before the peak, as they were at first."""
         return math.ceil(self._reach / required_dt(self)) + 1
 
+    @property
+    def rate_scales(self) -> dict[str, float]:
+        """The range of a learned delay [s], by which `fit` multiplies its learning rate."""
+        return {"delay": self._reach}
+
     def taps(self) -> Tensor:
         """The weights of the present step, the one before, and so on: `(n,)` or `(n, *N)`."""
         taps: Tensor = self.constants(upcast(next(self.parameters(), torch.empty(0))))["taps"]
@@ -201,7 +206,7 @@ class Delay(_FiniteResponse):
         sigma: standard deviation of the Gaussian in training [s]; half of `max_delay` if None.
         dt: step of the clock [s]; None where a network binds it.
         keep: give out every step of a window; without a window every step is given out.
-        learn: `("delay",)` to train it.
+        learn: `("delay",)` to train it; `fit` multiplies the learning rate by `max_delay`, the range of the parameter.
 
     Raises:
         ConfigError: a delay outside 0 to `max_delay`, or nothing to learn in between.
@@ -256,6 +261,11 @@ class Delay(_FiniteResponse):
     def num_taps(self) -> int:  # type: ignore[override]
         """The steps that the longest delay reaches back, and the present one."""
         return math.floor(self.max_delay / required_dt(self) + 0.5) + 1  # halves are rounded up, as in `ticks`
+
+    @property
+    def rate_scales(self) -> dict[str, float]:
+        """The range of a learned delay [s], by which `fit` multiplies its learning rate."""
+        return {"delay": self.max_delay}
 
     @property
     def is_trained(self) -> bool:
