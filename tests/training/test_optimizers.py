@@ -222,8 +222,11 @@ def losses(*names: str) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"optimizer": {"actor": TWO["actor"]}}, "'critic.weight' belongs to no optimizer: name it, or a part"),
-        ({"optimizer": TWO | {"": TWO["actor"]}}, "'actor.weight' belongs to the optimizers 'actor' and '', but each"),
+        (
+            {"optimizer": {"actor": TWO["actor"]}},
+            "'critic.weight' belongs to none of its optimizers, but",
+        ),
+        ({"optimizer": TWO | {"": TWO["actor"]}}, "'actor.weight' belongs to 'actor' and '' of its optimizers, but"),
         ({"optimizer": TWO | {"trunk": TWO["actor"]}}, "nothing of its optimizer 'trunk': name it in train, too"),
         ({"optimizer": TWO | {"crtic": TWO["actor"]}}, "nothing is called 'crtic' in Pair: did you mean 'critic'"),
         ({"optimizer": {}}, "optimizer as a function, .*but got the dict"),
@@ -240,7 +243,10 @@ def losses(*names: str) -> Callable[..., Any]:
             "losses called actor, critc, but the optimizers .* actor, critic",
         ),
         ({"objective": losses("actor"), "optimizer": TWO["actor"]}, "are called nothing: there is one"),
-        ({"objective": losses("actor", "critic")}, "the loss critic of .* on nothing that its optimizer trains; name"),
+        (
+            {"objective": losses("actor", "critic")},
+            "the loss 'critic' of .* on nothing that its optimizer trains",
+        ),
         ({"objective": lambda module, batch: {"actor": 1.0}}, "one for each optimizer by name, .* but gave float"),
         ({"objective": lambda m, b: (errors(m, b), {"loss/actor": 1})}, "a metric called 'loss/actor'"),
         ({"gradients": "hebb"}, "gradients as a function, but got 'hebb'"),

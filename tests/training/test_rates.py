@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.hybrid import Delay, Gaussian
-from spikebridge.training import WHOLE, Batches, Phase, Run, fit
+from spikebridge.training import WHOLE, Batches, Phase, Run, fit, optimizers
 
 Make = Callable[..., Any]
 SCALE = 0.012
@@ -138,9 +138,9 @@ def test_a_training_that_began_with_one_rate_ends_with_it(settings: Make, tmp_pa
         fit(network, [late(objective=objective, epochs=4)], DATA, settings=settings(), run=run)
         return network.wait.delay.tolist()
 
-    # the class of a release without scales
+    # a release without scales
     with pytest.MonkeyPatch.context() as patch:
-        patch.delattr(Delay, "rate_scales")
+        patch.setattr(optimizers, "_rate_scales", lambda network, state: {})
         without = train()
         run = Run.create(tmp_path / "old", "late", settings())
         with pytest.raises(KeyboardInterrupt):

@@ -41,13 +41,7 @@ from spikebridge.training.distributed import (
 )
 from spikebridge.training.loader import BatchSource, open_source
 from spikebridge.training.objective import check_number, refuse_other_metrics
-from spikebridge.training.optimizers import (
-    divide_parameters,
-    learning_rates,
-    make_optimizer,
-    make_schedulers,
-    rate_scales,
-)
+from spikebridge.training.optimizers import divide_parameters, learning_rates, make_optimizer, make_schedulers
 from spikebridge.training.phase import Phase, check_phases, find, trainable_only
 from spikebridge.training.progress import Progress, choose_progress
 from spikebridge.training.resume import Interrupt, ResumableLoop
@@ -204,6 +198,7 @@ class _PhaseLoop(ResumableLoop):
         ]
 
         accumulate = [phase.accumulate for phase, _ in plan]
+        optimizers = [list(phase.optimizers) for phase, _ in plan]
         identity = {
             "seed": settings.seed,
             "batch_size": settings.batch_size,
@@ -211,7 +206,7 @@ class _PhaseLoop(ResumableLoop):
             "phases": [[phase.name, list(phase.train), phase.epochs] for phase, _ in plan],
             "num_samples": [source.num_samples for _, source in self.plan],
             "accumulate": accumulate if max(accumulate) > 1 else None,
-            "optimizers": _names_of_optimizers([phase for phase, _ in plan]),
+            "optimizers": optimizers if any(isinstance(phase.optimizer, Mapping) for phase, _ in plan) else None,
             "num_batches": _num_batches_of_loaders([source for _, source in self.plan], settings.batch_size),
         }
 
@@ -269,7 +264,7 @@ class _PhaseLoop(ResumableLoop):
 
             # the parameters of the phase get an optimizer of their own
             trained = [parameter for parameter in host.parameters() if parameter.requires_grad]
-            optimizer = make_optimizer(phase, owners, trained, rate_scales(network, state))
+            optimizer = make_optimizer(phase, network, trained, owners, state)
             schedulers = make_schedulers(phase, optimizer)
             driven = self.fabric.setup_optimizers(optimizer)
             stage = Stage(phase, source, network, host, optimizer, driven, schedulers)
@@ -381,26 +376,20 @@ def _check_phase(phase: Phase, module: nn.Module, settings: Settings) -> None:
     for name in phase.train:
         find(module, name)
 
-    if isinstance(phase.optimizer, Mapping):
+    is_several = isinstance(phase.optimizer, Mapping)
+    if is_several:
         with trainable_only(module, phase.train):
             divide_parameters(phase, module)
 
-    if settings.strategy == "fsdp" and (phase.gradients is not None or isinstance(phase.optimizer, Mapping)):
-        raise ConfigError(
-            f"phase {phase.name!r} has several optimizers or gradients of its own, which need whole parameters: "
-            "strategy='ddp'"
-        )
+    has_rule = phase.gradients is not None
+    if settings.strategy == "fsdp" and (is_several or has_rule):
+        needs = "several optimizers or gradients of its own, which need whole parameters: strategy='ddp'"
+    elif settings.precision == "16-mixed" and has_rule:
+        needs = "gradients of its own, which precision='16-mixed' would not scale: 'bf16-mixed'"
+    else:
+        return
 
-    if settings.precision == "16-mixed" and phase.gradients is not None:
-        raise ConfigError(
-            f"phase {phase.name!r} has gradients of its own, which precision='16-mixed' would not scale: 'bf16-mixed'"
-        )
-
-
-def _names_of_optimizers(phases: Sequence[Phase]) -> list[list[str]] | None:
-    """The names of the optimizers of each phase; None where each has one without a name."""
-    names = [list(phase.optimizers) for phase in phases]
-    return None if all(one == [""] for one in names) else names
+    raise ConfigError(f"phase {phase.name!r} has {needs}")
 
 
 def _check_kinds(module: Any, settings: Any, run: Any, validate: Any) -> None:

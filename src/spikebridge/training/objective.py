@@ -39,10 +39,8 @@ class Outcome:
 
 def read_result(result: Any, objective: str) -> Outcome:
     """Losses, metrics and activity of a result; a `ConfigError` names the objective that gave something else."""
-    loss, metrics, activity = result, {}, None
-    if isinstance(result, tuple) and len(result) in (2, 3):
-        loss, metrics, activity = (*result, None)[:3]
-
+    parts = result if isinstance(result, tuple) and len(result) in (2, 3) else (result, {})
+    loss, metrics, *activity = parts
     losses = dict(loss) if isinstance(loss, Mapping) and loss else {"": loss}
     for one in losses.values():
         if not isinstance(one, Tensor) or one.ndim != 0 or not isinstance(metrics, dict):
@@ -58,7 +56,7 @@ def read_result(result: Any, objective: str) -> Outcome:
             raise ConfigError(f"{objective} has a metric called {name!r}; that name is the {name}'s own")
         check_number(value, f"the metric {name!r} of {objective}")
 
-    return Outcome(losses, metrics, activity)
+    return Outcome(losses, metrics, activity[0] if activity else None)
 
 
 def check_number(value: Any, what: str) -> None:

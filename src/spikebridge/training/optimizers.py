@@ -6,7 +6,7 @@ A module may declare that a parameter is measured in a unit of its own: `rate_sc
 its learning rate is multiplied. A learned delay [s] does, or a rate that suits weights would carry it across its range.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from torch import nn
@@ -32,10 +32,6 @@ class SeveralOptimizers(Optimizer):
         for member in self.members.values():
             member.step()
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for member in self.members.values():
-            member.zero_grad(set_to_none)
-
     def state_dict(self) -> dict[str, Any]:
         return {name: member.state_dict() for name, member in self.members.items()}
 
@@ -54,50 +50,39 @@ def parameters_of(optimizer: Optimizer) -> list[Parameter]:
 
 
 def divide_parameters(phase: Phase, network: nn.Module) -> dict[Parameter, str]:
-    """The optimizer of each trained parameter, by name; a `ConfigError` where that is not exactly one."""
-    trained = {parameter: path for path, parameter in network.named_parameters() if parameter.requires_grad}
+    """The optimizer of each trained parameter, of several by name; a `ConfigError` where that is not exactly one."""
     if not isinstance(phase.optimizer, Mapping):
-        return dict.fromkeys(trained, "")
+        return {}
 
-    owners: dict[Parameter, str] = {}
+    trained = {parameter: path for path, parameter in network.named_parameters() if parameter.requires_grad}
+    owners: dict[Parameter, list[str]] = {parameter: [] for parameter in trained}
     for name in phase.optimizer:
         part = find(network, name)
         own = [p for p in (part.parameters() if isinstance(part, nn.Module) else [part]) if p in trained]
         if not own:
             raise ConfigError(f"phase {phase.name!r} trains nothing of its optimizer {name!r}: name it in train, too")
-
         for parameter in own:
-            if parameter in owners:
-                raise ConfigError(
-                    f"phase {phase.name!r}: {trained[parameter]!r} belongs to the optimizers {owners[parameter]!r} and "
-                    f"{name!r}, but each parameter has one: name smaller parts or single parameters"
-                )
-            owners[parameter] = name
+            owners[parameter].append(name)
 
-    for parameter, path in trained.items():
-        if parameter not in owners:
+    for parameter, names in owners.items():
+        if len(names) != 1:
             raise ConfigError(
-                f"phase {phase.name!r}: {path!r} belongs to no optimizer: name it, or a part that holds it, in "
-                "optimizer, or leave it out of train"
+                f"phase {phase.name!r}: {trained[parameter]!r} belongs to {' and '.join(map(repr, names)) or 'none'} "
+                "of its optimizers, but needs exactly one: name it, or a part that holds it, in one alone"
             )
 
-    return owners
+    return {parameter: name for parameter, (name,) in owners.items()}
 
 
 def make_optimizer(
-    phase: Phase,
-    owners: Mapping[Parameter, str],
-    trained: Iterable[Parameter],
-    scales: Mapping[Parameter, tuple[float, str]],
+    phase: Phase, network: nn.Module, trained: list[Parameter], owners: Mapping[Parameter, str], state: Any
 ) -> Optimizer:
-    """The optimizer of the trained parameters, or several as one."""
-    shares: dict[str, list[Parameter]] = {name: [] for name in phase.optimizers}
-    for parameter in trained:
-        shares[owners[parameter]].append(parameter)
-
+    """The optimizer of the trained parameters, or several as one; `state` is a saved one that it will take."""
+    scales = _rate_scales(network, state)
     made: dict[str, Optimizer] = {}
     for name, make in phase.optimizers.items():
-        made[name] = _make("optimizer", phase, make, shares[name], Optimizer)
+        own = [parameter for parameter in trained if owners.get(parameter, "") == name]
+        made[name] = _make("optimizer", phase, make, own, Optimizer)
         _separate(made[name], scales)
 
     return SeveralOptimizers(made) if isinstance(phase.optimizer, Mapping) else made[""]
@@ -126,24 +111,23 @@ def learning_rates(optimizer: Optimizer) -> dict[str, float]:
     return {"lr": next(iter(rates.values())), **rates}
 
 
-def rate_scales(network: nn.Module, state: Mapping[str, Any] | None) -> dict[Parameter, tuple[float, str]]:
-    """The declared scales of parameters, with their paths; none for a phase whose saved state began without them."""
-    groups = [] if state is None else state.get("param_groups", [])
+def _members(optimizer: Optimizer) -> dict[str, Optimizer]:
+    return optimizer.members if isinstance(optimizer, SeveralOptimizers) else {"": optimizer}
+
+
+def _rate_scales(network: nn.Module, state: Any) -> dict[Parameter, tuple[float, str]]:
+    """The declared scales of parameters, with their paths; none for a saved state that began without them."""
+    groups = (state or {}).get("param_groups", [])
     if groups and not any("path" in group for group in groups):
         return {}
 
-    scales = {}
-    for path, module in network.named_modules():
-        declared = getattr(module, "rate_scales", {})
-        for name, parameter in module.named_parameters(recurse=False):
-            if name in declared:
-                scales[parameter] = (declared[name], f"{path}.{name}".lstrip("."))
-
-    return scales
-
-
-def _members(optimizer: Optimizer) -> dict[str, Optimizer]:
-    return optimizer.members if isinstance(optimizer, SeveralOptimizers) else {"": optimizer}
+    return {
+        parameter: (scale, f"{path}.{name}".lstrip("."))
+        for path, module in network.named_modules()
+        for name, scale in getattr(module, "rate_scales", {}).items()
+        for parameter in [dict(module.named_parameters(recurse=False)).get(name)]
+        if parameter is not None
+    }
 
 
 def _make(what: str, phase: Phase, make: Callable[[Any], Any], argument: Any, kind: type[T]) -> T:

@@ -166,10 +166,10 @@ def _add_gradient(
 def _backward(fabric: "Fabric", stage: Stage, losses: dict[str, Tensor], factor: float, where: str) -> None:
     """Adds the gradients of losses, of several by name each to the parameters of its optimizer alone."""
     members = stage.optimizer.members if isinstance(stage.optimizer, SeveralOptimizers) else {}
-    shares: dict[str, list[Parameter] | None] = {name: parameters_of(member) for name, member in members.items()}
+    shares: dict[str, Any] = {name: parameters_of(member) for name, member in members.items()}
     if losses.keys() == {""}:
         shares = {"": None}
-    elif losses.keys() != shares.keys():
+    if losses.keys() != shares.keys():
         raise ConfigError(
             f"the objective of {where} gave losses called {', '.join(losses)}, but the optimizers of the phase are "
             f"called {', '.join(members) or 'nothing: there is one'}; give one loss, or one for each by its name"
@@ -182,22 +182,18 @@ def _backward(fabric: "Fabric", stage: Stage, losses: dict[str, Tensor], factor:
 
         reached = loss.requires_grad if parameters is None else any(p.grad is not None for p in parameters)
         if not reached and stage.phase.gradients is None:
-            raise ConfigError(
-                f"the loss {name + ' ' if name else ''}of {where} depends on nothing that "
-                f"{'its optimizer' if name else 'the phase'} trains; name what it depends on in "
-                f"{'optimizer' if name else 'train'}"
-            )
+            what = f"the loss {name!r} of {where}" if name else f"the loss of {where}"
+            who = "its optimizer" if name else "the phase"
+            raise ConfigError(f"{what} depends on nothing that {who} trains; name what it depends on in train")
 
 
-def _average(fabric: "Fabric", parameters: Sequence[Parameter]) -> None:
+def _average(fabric: Any, parameters: Sequence[Parameter]) -> None:
     """Averages gradients over the processes; one that no process has stays none."""
-    for parameter in parameters:
-        has = torch.tensor(float(parameter.grad is not None), device=fabric.device)
-        anywhere: Any = fabric.all_reduce(has, reduce_op="sum")
-        if anywhere > 0:
+    has = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=fabric.device)
+    for parameter, number in zip(parameters, fabric.all_reduce(has, reduce_op="sum").tolist(), strict=True):
+        if number > 0:
             own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            mean: Any = fabric.all_reduce(own, reduce_op="mean")
-            parameter.grad = mean
+            parameter.grad = fabric.all_reduce(own, reduce_op="mean")
 
 
 def _update(fabric: "Fabric", stage: Stage, where: str) -> None:

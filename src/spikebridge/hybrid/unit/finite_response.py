@@ -138,6 +138,7 @@ class Gaussian(_FiniteResponse):
         if float(torch.as_tensor(delay).min()) < 0:
             raise ConfigError(f"Gaussian needs delay >= 0 s, since a kernel is causal, but got {delay}")
         self._reach = float((torch.as_tensor(delay) + 4 * torch.as_tensor(sigma)).max())  # [s]
+        self.rate_scales = {"delay": self._reach}
 
     @property
     def uses_dt(self) -> bool:
@@ -147,11 +148,6 @@ class Gaussian(_FiniteResponse):
     def num_taps(self) -> int:  # type: ignore[override]
         """The steps that the kernel covers: up to four standard deviations before the peak, as they were at first."""
         return math.ceil(self._reach / required_dt(self)) + 1
-
-    @property
-    def rate_scales(self) -> dict[str, float]:
-        """The range of a learned delay [s], by which `fit` multiplies its learning rate."""
-        return {"delay": self._reach}
 
     def taps(self) -> Tensor:
         """The weights of the present step, the one before, and so on: `(n,)` or `(n, *N)`."""
@@ -251,6 +247,7 @@ class Delay(_FiniteResponse):
 
         self.max_delay = float(max_delay)
         super().__init__(keep, dt, learn, delay=delay, sigma=(self.max_delay / 2 or 1.0) if sigma is None else sigma)
+        self.rate_scales = {"delay": self.max_delay}
         self.first_sigma = float(torch.as_tensor(self.sigma))
 
     @property
@@ -261,11 +258,6 @@ class Delay(_FiniteResponse):
     def num_taps(self) -> int:  # type: ignore[override]
         """The steps that the longest delay reaches back, and the present one."""
         return math.floor(self.max_delay / required_dt(self) + 0.5) + 1  # halves are rounded up, as in `ticks`
-
-    @property
-    def rate_scales(self) -> dict[str, float]:
-        """The range of a learned delay [s], by which `fit` multiplies its learning rate."""
-        return {"delay": self.max_delay}
 
     @property
     def is_trained(self) -> bool:
