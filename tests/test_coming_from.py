@@ -140,6 +140,29 @@ def test_the_rows_of_membranes_hold() -> None:
     assert bool((before[~silent] >= 1).all())
 
 
+def test_a_loss_on_membranes_before_the_reset_has_the_values_and_gradients_of_snntorch() -> None:
+    x = 0.4 * torch.rand(30, 4, 6, generator=torch.Generator().manual_seed(3))
+    tau = -0.001 / math.log(0.9)
+    spiking = LIF(tau, dt=0.001, detach_reset=True)
+    charging = LIF(tau, dt=0.001, reset="none")
+    here, there = (x.clone().requires_grad_() for _ in range(2))
+
+    state = spiking.initial_state(x[0])
+    mem_rec = []
+    for x_t in here:
+        mem_rec.append(charging.step(x_t, state)[1].v)
+        _, state = spiking.step(x_t, state)
+
+    mem = torch.stack(mem_rec)
+    expected = membranes(there, reset_mechanism="zero")[1]
+    torch.testing.assert_close(mem, expected)
+
+    weights = torch.rand(30, 4, 6, generator=torch.Generator().manual_seed(4))
+    (mem * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(here.grad, there.grad)
+
+
 def nir_spikes(recurrent_bias: float, v_leak: float, v_threshold: float) -> list[list[float]]:
     """Spikes of a silent neuron with a recurrent connection: as Norse reads it from NIR, and as this package does."""
     nir = pytest.importorskip("nir")

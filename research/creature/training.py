@@ -43,11 +43,12 @@ from research.creature.scene import (
     draw_scene,
     simulate_table,
 )
+from research.reasoning.training.detector import detection_loss
 from spikebridge.errors import ConfigError
 from spikebridge.networks.modulation.model.gating import KWinners, sample_mean_unit
 from spikebridge.networks.modulation.training.units import cosines, density_floor_loss, dissimilarity_loss
 from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES
-from spikebridge.networks.reasoning.perception.detector import Maps, detection_loss
+from spikebridge.networks.reasoning.perception.detector import Maps
 from spikebridge.networks.reasoning.simulation.render import PALETTE
 from spikebridge.networks.reasoning.simulation.table import RADIUS
 from spikebridge.networks.reasoning.simulation.video import HEIGHT, WIDTH

@@ -2,16 +2,16 @@
 
     python research/digits/five.py [--folder runs/digits-five]
 
-Runs `spikebridge train digits --preset five`, or resumes it. Writes research/digits/results/five.json, and into
-docs/images the accuracies and a drawing of the learned hybrid.
+Runs `spikebridge train research/digits/variants.py --preset five`, or resumes it. Writes
+research/digits/results/five.json, and into docs/images the accuracies and a drawing of the learned hybrid.
 """
 
 import argparse
 import json
 from pathlib import Path
 
+from research.digits import variants
 from spikebridge.analysis.plots.figures import accuracy_bars, draw_network, to_svg
-from spikebridge.networks.digits import recipe as digits
 from spikebridge.training import Run
 from spikebridge.training.run.environment import describe_environment
 
@@ -25,7 +25,7 @@ def pictures(run: Run) -> dict[str, str]:
     for path, child in run.children().items():
         accuracies[path.partition("/")[0]].append(100 * child.results()["accuracy"])
 
-    learned = digits.build(run.config_as(digits.Config))["learned"]
+    learned = variants.build(run.config_as(variants.Config))["learned"]
     return {
         "digits-accuracy.svg": to_svg(accuracy_bars(accuracies)),
         "digits-learned.svg": draw_network(learned),
@@ -37,10 +37,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/digits-five"))
     folder = parser.parse_args().folder
-    config = digits.PRESETS["five"]
-    run = Run.create(folder, "digits", config, resume=True)
-    results = run.results() if run.finished else digits.train(config, run)
-    print(digits.report(run))
+    config = variants.PRESETS["five"]
+    run = Run.create(folder, "research/digits/variants.py", config, resume=True)
+    results = run.results() if run.finished else variants.train(config, run)
+    print(variants.report(run))
 
     content = {**results, "environment": describe_environment(), "config": run.config}
     (RESULTS / "five.json").write_text(json.dumps(content, indent=1) + "\n")

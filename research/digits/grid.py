@@ -13,27 +13,28 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from research.digits import variants
 from spikebridge.analysis.plots.figures import heat_map, to_svg
-from spikebridge.networks.digits import recipe as digits
 from spikebridge.recipes import train_all
 from spikebridge.training import Run
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results"
+RECIPE = Path(__file__).with_name("variants.py")
 NOISES = (0.2, 0.6, 1.0, 1.4)
 FRAME_STEPS = (1, 2, 4)
 SEEDS = 3
 ONCE = "snn"
 
 
-def cells() -> dict[str, digits.Config]:
+def cells() -> dict[str, variants.Config]:
     """The settings of every cell, and of the SNN, by name."""
     # cells change the frames, which the SNN does not read
-    networks = tuple(name for name in digits.VARIANTS if name != ONCE)
-    configs = {ONCE: digits.Config(networks=(ONCE,), num_seeds=SEEDS)}
+    networks = tuple(name for name in variants.VARIANTS if name != ONCE)
+    configs = {ONCE: variants.Config(networks=(ONCE,), num_seeds=SEEDS)}
     for step, noise in product(FRAME_STEPS, NOISES):
-        camera = digits.Camera(noise, step)
-        configs[f"noise-{noise}-frame-step-{step}"] = digits.Config(networks, num_seeds=SEEDS, camera=camera)
+        camera = variants.Camera(noise, step)
+        configs[f"noise-{noise}-frame-step-{step}"] = variants.Config(networks, num_seeds=SEEDS, camera=camera)
 
     return configs
 
@@ -47,7 +48,7 @@ def rows_of(runs: Mapping[str, Run]) -> list[dict[str, Any]]:
         if name == ONCE:
             continue
 
-        camera = run.config_as(digits.Config).camera
+        camera = run.config_as(variants.Config).camera
         for row in [*run.results()["networks"], once]:
             cell = {"noise": camera.noise, "thinning": camera.frame_step, "network": row["network"]}
             rows.append(cell | {"accuracy": row["accuracy %"], "sd": row["sd"]})
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/digits-grid"))
     options = parser.parse_args()
-    rows = rows_of(train_all("digits", cells(), options.folder, workers=options.workers))
+    rows = rows_of(train_all(str(RECIPE), cells(), options.folder, workers=options.workers))
     content = {"seeds": SEEDS, "split": "test", "rows": rows, "environment": describe_environment()}
     (RESULTS / "grid.json").write_text(json.dumps(content, indent=1) + "\n")
     (RESULTS / "grid.svg").write_text(grid_figure(rows))

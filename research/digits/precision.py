@@ -13,19 +13,20 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, get_args, get_type_hints
 
-from spikebridge.networks.digits import recipe as digits
+from research.digits import variants
 from spikebridge.recipes import train_all
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results"
-PRECISIONS: tuple[Any, ...] = get_args(get_type_hints(digits.Config)["precision"])
+RECIPE = Path(__file__).with_name("variants.py")
+PRECISIONS: tuple[Any, ...] = get_args(get_type_hints(variants.Config)["precision"])
 BASE = "32-true"
 
 
 def rows_of(accuracies: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
     """One row for each network and precision, with its difference to 32-true seed by seed [percentage points]."""
     rows = []
-    for network in digits.VARIANTS:
+    for network in variants.VARIANTS:
         base = [seed[network] for seed in accuracies[BASE]]
         for precision in PRECISIONS:
             values = [seed[network] for seed in accuracies[precision]]
@@ -41,12 +42,12 @@ def rows_of(accuracies: dict[str, list[dict[str, float]]]) -> list[dict[str, Any
 def main() -> None:
     """Trains in every precision and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="quick", choices=digits.PRESETS)
+    parser.add_argument("--preset", default="quick", choices=variants.PRESETS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs/digits-precision"))
     options = parser.parse_args()
-    preset = replace(digits.PRESETS[options.preset], num_seeds=1)
+    preset = replace(variants.PRESETS[options.preset], num_seeds=1)
 
     configs = {
         f"{options.preset}-{precision}-seed-{seed}": replace(preset, seed=seed, precision=precision)
@@ -54,7 +55,7 @@ def main() -> None:
         for precision in PRECISIONS
     }
 
-    runs = train_all("digits", configs, options.folder, workers=options.workers)
+    runs = train_all(str(RECIPE), configs, options.folder, workers=options.workers)
     accuracies: dict[str, list[dict[str, float]]] = {precision: [] for precision in PRECISIONS}
     for name, config in configs.items():
         scores = {row["network"]: row["accuracy %"] for row in runs[name].results()["networks"]}

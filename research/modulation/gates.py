@@ -93,6 +93,12 @@ def group_gates(settings: TrialSettings, sequence: TaskSequence) -> list[Tensor]
     return [torch.stack(layer) for layer in zip(*rows, strict=True)]
 
 
+def projection_gating(settings: TrialSettings, sequence: TaskSequence) -> Gating:
+    """A fixed random projection: the units of the recipe before their training."""
+    gating = build_gating(settings.config.network, sequence.train.inputs.shape[-1])
+    return initialise_gating(gating, settings.seed, sequence).eval()
+
+
 def untrained_gating(settings: TrialSettings, sequence: TaskSequence) -> Gating:
     """A random backbone with one ReLU layer."""
     network = settings.config.network

@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from research.modulation.gates import projection_gating
 from research.modulation.point import validation_images
+from research.modulation.variants import settings_of
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.modulation import GateTable, GaussianPrototypes
 from spikebridge.networks.modulation import recipe as modulation
@@ -40,19 +42,19 @@ def diagonal(table: list[Tensor], x: Tensor) -> Tensor:
     """The likeliest task by means and variances alone."""
     prototypes = GaussianPrototypes.fit(table)
     variances = torch.stack([covariance.diagonal().diag() for covariance in prototypes.covariances])
-    return GaussianPrototypes(prototypes.means, variances).infer_task(x).task
+    return GaussianPrototypes(prototypes.means, variances).infer_task(x)
 
 
 def shared(table: list[Tensor], x: Tensor) -> Tensor:
     """The likeliest task by means, with the mean covariance of all tasks."""
     prototypes = GaussianPrototypes.fit(table)
     mean = prototypes.covariances.mean(0, keepdim=True).expand_as(prototypes.covariances)
-    return GaussianPrototypes(prototypes.means, mean).infer_task(x).task
+    return GaussianPrototypes(prototypes.means, mean).infer_task(x)
 
 
 def whole(table: list[Tensor], x: Tensor) -> Tensor:
     """The likeliest task by means and whole covariances."""
-    return GaussianPrototypes.fit(table).infer_task(x).task
+    return GaussianPrototypes.fit(table).infer_task(x)
 
 
 InferenceMode = Callable[[list[Tensor], Tensor], Tensor]
@@ -63,8 +65,8 @@ def rows_of(name: str) -> Iterator[dict[str, Any]]:
     """One row a way, for the units of a method."""
     config = modulation.Config(seed=SEED, tasks=modulation.TaskConfig(num_tasks=40))
     tasks = modulation.task_sequence(config, SEED, *validation_images("digits"))
-    settings = config.trial(name)
-    gating, _ = make_gating(settings, tasks)
+    settings = settings_of(config, name)
+    gating = projection_gating(settings, tasks) if name == "projection" else make_gating(settings, tasks)[0]
     gates = task_gates(settings, tasks, gating) or []
     truth = torch.arange(len(tasks.numbers)).repeat_interleave(len(tasks.test.labels))
     group = torch.tensor(tasks.group)
@@ -81,7 +83,7 @@ def rows_of(name: str) -> Iterator[dict[str, Any]]:
         shares = {"task": round(right_task, 4), "group": round(right_group, 4)}
         return {"units": name, "way": way, "neurons": neurons, **shares}
 
-    nearest = [GateTable(gates).infer_task(preactivations).task for preactivations in everything]
+    nearest = [GateTable(gates).infer_task(preactivations) for preactivations in everything]
     yield row("nearest gate", sum(layer.shape[1] for layer in gates), torch.cat(nearest))
 
     for number in NEURONS:

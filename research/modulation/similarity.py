@@ -154,9 +154,9 @@ def _tasks_of(modes: GivenTasks, x: Tensor, task: int, kind: str) -> Int64[Tenso
 
     preactivations = modes.gating.preactivations(x)
     if kind == "nearest gate":
-        return GateTable(modes.gates).infer_task(preactivations).task
+        return GateTable(modes.gates).infer_task(preactivations)
 
-    return modes.prototypes.infer_task(prototype_features(preactivations)).task
+    return modes.prototypes.infer_task(prototype_features(preactivations))
 
 
 def task_activity(modes: GivenTasks) -> Float[Tensor, "K C2"]:
@@ -287,7 +287,7 @@ def main() -> None:
     run = Run.open(SHIPPED)
     config = run.config_as(modulation.Config)
     sequence = modulation.task_sequence(config, config.seed, *modulation.recordings(config))
-    modes = load_modes(find_trial(run, "hmn"), config.trial("hmn"), sequence)
+    modes = load_modes(find_trial(run), config.trial("hmn"), sequence)
     content = {**representation(modes), "environment": describe_environment()}
     write_text(RESULTS, json.dumps(content, indent=1) + "\n")
 

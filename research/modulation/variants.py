@@ -3,7 +3,7 @@
     spikebridge train research/modulation/variants.py --methods hmn hmn_shared group_ewc single
 
 They are bounds (`single`, `group_ewc`), weaker protections of earlier tasks, level with the default (`hmn_similarity`,
-`hmn_bins`), or units that are not trained. The methods of the recipe itself may be named too.
+`hmn_bins`), networks without gates, or units that are not trained. The methods of the recipe itself may be named too.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from research.modulation.consolidation import Metaplasticity, SynapticIntelligence
-from research.modulation.gates import bin_gating, group_gates, shared_gates, similarity_gating, untrained_gating
+from research.modulation.gates import (
+    bin_gating,
+    group_gates,
+    projection_gating,
+    shared_gates,
+    similarity_gating,
+    untrained_gating,
+)
 from research.modulation.similarity import reshuffled_accuracies
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.config import METHODS, Method, TrialSettings
@@ -23,7 +30,7 @@ from spikebridge.networks.modulation.evaluation.evaluate import save_trial
 from spikebridge.networks.modulation.evaluation.scores import inference_modes, score
 from spikebridge.networks.modulation.model.branch import Branch
 from spikebridge.networks.modulation.model.gating import Gating
-from spikebridge.networks.modulation.recipe import Config, build, evaluate, example, report
+from spikebridge.networks.modulation.recipe import build, evaluate, example, report
 from spikebridge.networks.modulation.report import compare
 from spikebridge.networks.modulation.training.tasks import LabelledInputs, TaskSequence
 from spikebridge.networks.modulation.training.trial import (
@@ -88,9 +95,19 @@ def learn_tasks(
     return Trial(branch, gates, gating, prototypes, result, {}, None)
 
 
-def with_shares(settings: TrialSettings, sequence: TaskSequence, run: Run | None, share: float | None = None) -> Trial:
-    """A task copies a share of the open neurons from the most similar earlier task."""
-    gating, _ = make_gating(settings, sequence, None if run is None else run.child("units"))
+def with_shares(
+    settings: TrialSettings,
+    sequence: TaskSequence,
+    run: Run | None,
+    share: float | None = None,
+    make: Callable[..., Gating] | None = None,
+) -> Trial:
+    """A task copies a share of the open neurons from the most similar earlier task; `make` makes other units."""
+    if make is not None:
+        gating = make(settings, sequence)
+    else:
+        gating, _ = make_gating(settings, sequence, None if run is None else run.child("units"))
+
     shares = {} if share is None else {"share": share}
     return learn_tasks(settings, sequence, run, gating=gating, gates=shared_gates(gating, sequence, **shares))
 
@@ -191,18 +208,22 @@ def _logits_with_own_gates(module: nn.Module, x: Tensor, quantities: Mapping[str
 _SHARED = {"lr": 0.2, "strength": 100.0}
 _HMN = {"lr": 0.1, "strength": 300.0}
 VARIANTS = {
-    **{name: Variant(method) for name, method in METHODS.items()},
-    "hmn_shared": Variant(Method("learned unit, similar tasks share a gate, EWC", "learned", **_SHARED), with_shares),
+    "hmn": Variant(METHODS["hmn"]),
+    "projection": Variant(
+        Method("fixed random projection, EWC", "units", strength=30000.0), with_units(projection_gating)
+    ),
+    "snn_ewc": Variant(Method("SNN, EWC", lr=0.1, strength=30.0)),
+    **{name: Variant(METHODS[name]) for name in ("ann_ewc", "xdg_ewc", "snn")},
+    "hmn_shared": Variant(Method("learned unit, similar tasks share a gate, EWC", "units", **_SHARED), with_shares),
     "projection_shared": Variant(
-        Method("fixed random projection, similar tasks share a gate, EWC", "projection", **_SHARED), with_shares
+        Method("fixed random projection, similar tasks share a gate, EWC", "units", **_SHARED),
+        partial(with_shares, make=projection_gating),
     ),
-    "hmn_similarity": Variant(
-        Method("learned unit (similarity), EWC", "learned", **_HMN), with_units(similarity_gating)
-    ),
-    "hmn_bins": Variant(Method("learned unit of bins, EWC", "learned", **_HMN), with_units(bin_gating)),
-    "hmn_no_ewc": Variant(Method("learned unit (dissimilarity), nothing kept", "learned", has_ewc=False, lr=0.1)),
-    "untrained": Variant(Method("untrained backbone, EWC", "projection", **_HMN), with_units(untrained_gating)),
-    "per_sample": Variant(Method("learned unit, a gate for each sample, EWC", "learned", **_HMN), gate_of_each_sample),
+    "hmn_similarity": Variant(Method("learned unit (similarity), EWC", "units", **_HMN), with_units(similarity_gating)),
+    "hmn_bins": Variant(Method("learned unit of bins, EWC", "units", **_HMN), with_units(bin_gating)),
+    "hmn_no_ewc": Variant(Method("learned unit (dissimilarity), nothing kept", "units", has_ewc=False, lr=0.1)),
+    "untrained": Variant(Method("untrained backbone, EWC", "units", **_HMN), with_units(untrained_gating)),
+    "per_sample": Variant(Method("learned unit, a gate for each sample, EWC", "units", **_HMN), gate_of_each_sample),
     "xdg": Variant(Method("XdG: a random gate a task", "random", has_ewc=False)),
     "xdg_si": Variant(Method("XdG, SI", "random", strength=10.0), with_consolidation(SynapticIntelligence)),
     "group": Variant(Method("oracle: a random gate a group", "random", has_ewc=False), with_group_gates),
@@ -211,16 +232,25 @@ VARIANTS = {
     "snn_meta": Variant(Method("SNN, metaplasticity", lr=0.1, strength=30.0), with_consolidation(Metaplasticity)),
     "wide_ewc": Variant(Method("SNN with HMN's parameters, EWC", lr=0.1, strength=30.0), wide),
     "ann": Variant(Method("ANN, nothing kept", neuron="ann", has_ewc=False)),
-    "gated_ann": Variant(Method("ANN with HMN's gates, EWC", "learned", neuron="ann", strength=3000.0)),
+    "gated_ann": Variant(Method("ANN with HMN's gates, EWC", "units", neuron="ann", strength=3000.0)),
     "single": Variant(Method("a network a task: the ceiling", has_ewc=False), one_network_a_task),
 }
 # stored numbers of each parameter, where the package's count does not hold
 _BUFFERS = {"xdg_si": 3, "snn_si": 3, "snn_meta": 0}
 
+
+@dataclass(frozen=True)
+class Config(modulation.Config):
+    """Settings of the modulation recipe, with all methods."""
+
+    methods: tuple[str, ...] = tuple(VARIANTS)
+    """Methods to train and compare."""
+
+
 PRESETS = {
-    "default": Config(methods=tuple(VARIANTS)),
-    "quick": replace(modulation.PRESETS["quick"], methods=("hmn_shared", "group_ewc", "single")),
-    "table": Config(methods=tuple(VARIANTS), num_seeds=4, tasks=replace(Config().tasks, num_tasks=40)),
+    "default": Config(),
+    "quick": Config(**{**vars(modulation.PRESETS["quick"]), "methods": ("hmn_shared", "group_ewc", "single")}),
+    "table": Config(num_seeds=4, tasks=replace(Config().tasks, num_tasks=40)),
 }
 
 

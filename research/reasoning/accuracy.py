@@ -10,7 +10,7 @@ none yet): no video is answered by a unit that was trained on it. Silver answers
 |---|---|
 | real explanatory | 442 real questions, 4 options each; no unit was trained or chosen on their videos |
 | silver descriptive, explanatory | generated from near truth with the public program vocabulary |
-| silver counterfactual | real texts, simulated collisions, options by the rule of `data/what_if_texts.py` |
+| silver counterfactual | real texts, simulated collisions, options by the rule of `what_if_texts.py` |
 """
 
 import argparse
@@ -26,11 +26,11 @@ from research.reasoning.graphs.published_graph import FORMS, score_form
 from research.reasoning.question_answering.budget import REPAIRS
 from research.reasoning.question_answering.calibration import calibration
 from research.reasoning.question_answering.folds import train_folds
+from research.reasoning.what_if_texts import read_what_if_texts, what_if_questions
 from spikebridge.data.catalog import find_files
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.data.what_if_texts import what_if_questions
 from spikebridge.networks.reasoning.executor import execute
 from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.recipe import Config
@@ -56,10 +56,10 @@ SETS = ("real explanatory", "silver descriptive", "silver explanatory", "silver 
 
 def question_sets(paths: Mapping[str, Path], scenes: SceneSet, max_questions: int | None) -> dict[str, list[Question]]:
     """The sets by name, each up to a number of questions."""
-    silver = read_questions(paths["questions_descriptive_explanatory_silver.jsonl.gz"]).questions
-    texts = read_questions(paths["questions_counterfactual_texts.jsonl.gz"]).what_if_texts
+    silver = read_questions(paths["questions_descriptive_explanatory_silver.jsonl.gz"])
+    texts = read_what_if_texts(paths["questions_counterfactual_texts.jsonl.gz"])
     sets = {
-        "real explanatory": read_questions(paths["questions_explanatory_real.jsonl.gz"]).questions,
+        "real explanatory": read_questions(paths["questions_explanatory_real.jsonl.gz"]),
         "silver descriptive": [question for question in silver if question.kind == "descriptive"],
         "silver explanatory": [question for question in silver if question.kind == "explanatory"],
         "silver counterfactual": what_if_questions(texts, {scene.video: scene for scene in scenes.perceived}),

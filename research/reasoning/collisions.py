@@ -204,7 +204,7 @@ def main() -> None:
     train = SceneSet(*(part[: options.videos] for part in split.train))
     questions = cause_questions(split.validation.reference)
     path = next(path for path in find_files("clevrer") if path.name == "questions_explanatory_real.jsonl.gz")
-    real = read_questions(path).questions
+    real = read_questions(path)
     rule = choose_rule(split.validation.perceived, questions)
     how = {"epochs": options.epochs, "videos": len(train.perceived)}
 

@@ -3,7 +3,7 @@
     python research/reasoning/everyday_questions.py
 
 `question_answering/questions_by_hand.tsv` has 201 questions and choices with their programs; 14 have no program. They
-were written before the wordings of the training (`simulation/paraphrases.py`). Even lines were inspected while the
+were written before the wordings of the training (`training/paraphrases.py`). Even lines were inspected while the
 wordings and the checks were written, odd lines were not. A question is refused if a word is
 unknown, if the program does not agree with the words, or if its probability is low.
 

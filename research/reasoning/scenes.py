@@ -31,7 +31,7 @@ class Crowded(NamedTuple):
 
 def real_questions(folder: Path, scenes: str = "scenes_propnet.jsonl.gz", every: int = 1) -> QuestionSet:
     """The real explanatory questions, or every n-th, and their scenes."""
-    questions = read_questions(folder / "clevrer" / "questions_explanatory_real.jsonl.gz").questions[::every]
+    questions = read_questions(folder / "clevrer" / "questions_explanatory_real.jsonl.gz")[::every]
     return QuestionSet(f"real questions, {scenes}", _scenes_of(folder, questions, scenes), questions)
 
 

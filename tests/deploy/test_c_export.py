@@ -227,6 +227,35 @@ def test_products_of_two_wide_numbers_keep_their_64_bits(tmp_path: Path) -> None
     assert same(write_c(model, {"x": values}, 4, tmp_path / "wide")) == 4 * (4 + 2)
 
 
+@needs_compiler
+def test_the_header_makes_the_integers_of_the_model(tmp_path: Path) -> None:
+    network = parallel({"y": nn.Linear(2, 1)}, None)
+    model, entered = integers_of(network, {"x": torch.randn(16, 1, 2)})
+    write_c(model, entered, 4, tmp_path / "own")
+    scale = model.record.inputs["x"].grid.scale  # type: ignore[union-attr]
+    halves = [scale * (step / 2) for step in range(-300, 301)]
+    real = torch.tensor([*halves, 1e9, -1e9, 0.0, -0.0]).reshape(-1, 1, 1).repeat(1, 1, 2)
+    expected = model.quantize({"x": real.numpy()})["x"][:, 0, 0]
+    values = ", ".join(value.hex() for value in real[:, 0, 0].double().tolist())
+
+    program = f"""
+#include "own.h"
+#include <stdio.h>
+int main(void) {{
+    static const double values[] = {{{values}}};
+    for (int i = 0; i < {len(real)}; i++) printf("%d ", (int)OWN_X_INTEGER(values[i]));
+    return 0;
+}}
+"""
+    (tmp_path / "own" / "main.c").write_text(program)
+    folder = tmp_path / "own"
+    subprocess.run([str(COMPILER), *STRICT, "main.c", "-o", "main"], cwd=folder, check=True, timeout=60)
+    said = subprocess.run(["./main"], cwd=folder, capture_output=True, text=True, timeout=60).stdout
+
+    assert [int(word) for word in said.split()] == expected.tolist()
+    subprocess.run([str(COMPILER), *STRICT, "-DOWN_WITHOUT_FLOATS", "-c", "own.c"], cwd=folder, check=True, timeout=60)
+
+
 class Own(Kernel):
     """A kernel that C does not know."""
 

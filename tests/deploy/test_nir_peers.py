@@ -237,6 +237,28 @@ def test_we_read_norse(tmp_path: Path) -> None:
         assert torch.equal(part(x)[0], y)
 
 
+@pytest.mark.parametrize(
+    ("drives", "theirs", "our_spikes"),
+    [
+        ([0.7, 0.7, 0.7, 0.7], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0]),  # one spike a step, no floor: equal
+        ([2.5, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0]),  # several spikes a step
+        ([-4.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]),  # a floor at -v_threshold
+    ],
+)
+def test_sinabs_may_spike_several_times_a_step_and_has_a_floor(
+    drives: list[float], theirs: list[float], our_spikes: list[float], tmp_path: Path
+) -> None:
+    x = torch.tensor(drives).reshape(4, 1, 1)
+    part = IF(dt=1.0, reset="subtract")
+    model = sinabs.nir.from_nir(written(Sequential(part), x, tmp_path), batch_size=1)
+
+    with torch.no_grad():
+        y = model(x.flatten(0, 1))
+
+    assert (y[0] if isinstance(y, tuple) else y).flatten().tolist() == theirs
+    assert part(x)[0].flatten().tolist() == our_spikes
+
+
 def test_we_read_sinabs(tmp_path: Path) -> None:
     # one spike a step at most, as anywhere but in sinabs
     how = {"batch_size": BATCH, "spike_fn": sinabs.activation.SingleSpike}

@@ -10,7 +10,6 @@ import hashlib
 import importlib.util
 import io
 import json
-import pickle
 import random
 import struct
 import zipfile
@@ -362,7 +361,6 @@ _QUESTIONS: list[dict[str, Any]] = [
         "choices": [{"choice": "the cube", "program": "objects red filter_color unique", "answer": "correct"}],
     },
 ]
-_WHAT_IF = {"video": 7, "question": "Without the cube?", "removed": "redmetalcube", "collisions": []}
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -695,7 +693,6 @@ def _images() -> list[Format]:
 
 
 def _reasoning() -> list[Format]:
-    simulated = pickle.dumps(_SIMULATED, 4)
     return [
         Format(
             "scenes, JSON lines", "scenes.jsonl",
@@ -709,15 +706,8 @@ def _reasoning() -> list[Format]:
         Format("scenes, original", "3.json", lambda f: _write_json(f / "3.json", _ORIGINAL), _scenes, _JSON),
         Format("scenes, simulated", "3.json", lambda f: _write_json(f / "3.json", _SIMULATED), _scenes, _JSON),
         Format(
-            "scenes, pickle", "sim_3.p", lambda f: _put_bytes(f / "sim_3.p", simulated), _scenes, words=_ask("sim_3.p")
-        ),
-        Format(
-            "scenes, pickle of protocol 0", "sim_3.p", lambda f: _put_bytes(f / "sim_3.p", pickle.dumps(_SIMULATED, 0)),
-            _scenes, _TEXT,
-        ),
-        Format(
             "questions, JSON lines", "questions.jsonl",
-            lambda f: _write_lines(f / "questions.jsonl", [*_QUESTIONS, _WHAT_IF]), _questions, _JSON,
+            lambda f: _write_lines(f / "questions.jsonl", _QUESTIONS), _questions, _JSON,
         ),
         Format(
             "questions, original", "questions.json",

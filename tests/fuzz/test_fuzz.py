@@ -119,7 +119,7 @@ def test_every_reader_has_a_specimen() -> None:
     from spikebridge.networks.reasoning.simulation.files import VIDEO_SUFFIXES
 
     files = {Path(one.file).suffix for one in FORMATS.values()}
-    same = {".hdf5": ".h5", ".jpeg": ".jpg", ".tiff": ".tif", ".pkl": ".p", ".pickle": ".p"}
+    same = {".hdf5": ".h5", ".jpeg": ".jpg", ".tiff": ".tif"}
     wanted = {
         same.get(suffix, suffix) for suffix in (*EVENT_FORMATS, *SUFFIXES, *SERIES_FORMATS, *_SUFFIXES, *VIDEO_SUFFIXES)
     }

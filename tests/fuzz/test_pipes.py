@@ -43,7 +43,6 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "arrays": ("a.npz", read_npz),
     "boxes": ("a.txt", read_boxes),
     "scenes": ("a.jsonl", read_scenes),
-    "pickled scenes": ("a.p", read_scenes),
     "a folder of scenes": ("a.jsonl", lambda p: read_scenes(p.parent)),
     "questions": ("a.jsonl", read_questions),
     **{f"video{suffix}": (f"a{suffix}", read_video) for suffix in (".npz", ".webp", ".mp4")},

@@ -13,6 +13,10 @@ from spikebridge.neurons.state import tensors_of
 from spikebridge.ops.precision import HALF, state_dtype
 
 N = (3,)
+MEMORIES = (
+    neurons.Memory,
+    neurons.DiagonalStateSpace,
+)  # their number of features is fixed: tests/neurons/test_memory.py
 
 
 def equal(left: Any, right: Any) -> bool:
@@ -31,6 +35,7 @@ def test_no_class_with_a_state_is_left_out(cases):
         Stateful,
         Neuron,
         neurons.FiringNeuron,
+        *MEMORIES,
     }
 
     assert stateful == {case.kind for case in cases}

@@ -61,7 +61,7 @@ def test_a_command_leaves_out_the_settings_of_the_preset_with_which_it_begins(re
 
 @pytest.mark.parametrize(("name", "module"), [("reasoning_detector", "detector"), ("reasoning_parser", "parser")])
 def test_parts_were_trained_with_the_defaults_of_their_command(name: str, module: str) -> None:
-    trained: Any = import_module(f"spikebridge.networks.reasoning.training.{module}")
+    trained: Any = import_module(f"research.reasoning.training.{module}")
     run = shipped_run(name)
 
     assert run is not None

@@ -12,6 +12,8 @@ from torch import Tensor
 from research.modulation.branch import ORIGINAL, VariantBranch, VariantSettings
 from research.modulation.gates import BinGating, bin_loss, group_gates, share_gates, similarity_loss
 from research.modulation.variants import VARIANTS, Config, matched_width, settings_of, train
+from spikebridge.cli.command import parse_command
+from spikebridge.cli.train import Train
 from spikebridge.errors import ConfigError
 from spikebridge.networks.modulation import KWinners
 from spikebridge.networks.modulation import recipe as modulation
@@ -19,6 +21,8 @@ from spikebridge.networks.modulation.model.branch import extract_subnetwork
 from spikebridge.training import Run
 
 pytestmark = pytest.mark.untyped
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 TINY = Config(
     data=modulation.DataConfig(num_train=20, num_test=40),
@@ -152,3 +156,17 @@ def test_every_variant_is_trained_and_scored(tmp_path: Path) -> None:
 
     assert [row["method"] for row in results["methods"]] == list(EARLIER)
     assert all(0 <= row["ACC"] <= 1 for row in results["methods"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["research/modulation/variants.py", "--methods", "projection", "snn_ewc", "hmn_shared"],
+        ["research/digits/variants.py", "--networks", "fixed", "modulation"],
+    ],
+    ids=["modulation", "digits"],
+)
+def test_the_command_takes_what_left_the_recipes(words: list[str]) -> None:
+    recipe, option, *names = words
+    settings = parse_command(Train, "spikebridge train", [str(PROJECT / recipe), option, *names]).settings
+    assert list(vars(settings)[option[2:]]) == names

@@ -16,20 +16,18 @@ from typing import TypeAlias
 import numpy as np
 from numpy.random import Generator
 
-from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Choice, Question, Scene
-from spikebridge.networks.reasoning.simulation.questions import descriptive_question, unique_reference
-from spikebridge.networks.reasoning.simulation.table import Contact
-from spikebridge.networks.reasoning.simulation.templates import (
-    Phrase,
-    Reference,
+from research.reasoning.training.templates import (
     border_event_phrase,
     cause_question,
-    choose,
     collision_phrase,
     counterfactual_question,
     prediction_question,
     presence_phrase,
 )
+from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Choice, Question, Scene
+from spikebridge.networks.reasoning.simulation.questions import descriptive_question, unique_reference
+from spikebridge.networks.reasoning.simulation.table import Contact
+from spikebridge.networks.reasoning.simulation.templates import Phrase, Reference, choose
 from spikebridge.networks.reasoning.simulation.video import NUM_FRAMES, ObjectStart, RollingVideo, is_gone, simulate
 
 Pair = tuple[int, int]

@@ -30,6 +30,7 @@ from typing import Any
 
 import torch
 
+from research.sensing.baselines.snn_only import EventTracker
 from research.sensing.between_frames.cost import following_cost, part_of
 from spikebridge.analysis.energy import hardware_profile, joules
 from spikebridge.data.io.atomic import write_text
@@ -39,7 +40,6 @@ from spikebridge.data.simulation.moving_objects import MovingObjects
 from spikebridge.data.simulation.render import FrameCamera, render_recording, scene_seeds
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
-from spikebridge.networks.sensing.baselines.snn_only import EventTracker
 from spikebridge.networks.sensing.data import DT, RecordingPart, recording_parts, subsample_part
 from spikebridge.networks.sensing.evaluation.protocols import DECLARED, one_pass_evaluation, streaming
 from spikebridge.networks.sensing.evaluation.runner import join_results

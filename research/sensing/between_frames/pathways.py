@@ -36,6 +36,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from research.sensing.baselines.evaluate import evaluate
 from research.sensing.between_frames import cost as sensing_cost
 from research.sensing.between_frames import memory as sensing_memory
 from research.sensing.between_frames import training as sensing_training
@@ -71,7 +72,7 @@ def asked(run: Run, data: Path | None = None, baselines: str = BASELINES, **opti
     """An evaluation with the baselines, on the test part of the real recording or on all of another one."""
     where: dict[str, Any] = {} if data else {"split": "test", "recording": "FE240hz_star_motion_0"}
     recipe = sensing if run.recipe == "sensing" else variants
-    found = recipe.evaluate(run, data, options=Evaluation(baselines=baselines, **where, **options))
+    found = evaluate(run, data, Evaluation(baselines=baselines, **where, **options), recipe.tracker)
     more = ("by_every", "by_frame_rate", "by_speed")
 
     def figures(one: dict[str, Any]) -> dict[str, Any]:

@@ -22,13 +22,13 @@ from typing import Any
 
 import torch
 
+from research.sensing.baselines.opencv import OpenCVTracker
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.degradation import Degradation, degraded
 from spikebridge.data.simulation.families import SCENE_FAMILIES
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity
-from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
 from spikebridge.networks.sensing.data import RecordingPart, generated_parts
 from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation
 from spikebridge.networks.sensing.evaluation.runner import Tracker, join_results

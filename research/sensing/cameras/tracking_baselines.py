@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from research.sensing.baselines.evaluate import evaluate
 from spikebridge.data.io.atomic import write_text
-from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.recipe import Evaluation
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
@@ -40,7 +40,7 @@ FIGURES = ("mean_distance_px", "auc", "miou", "precision_3px", "precision_20px",
 
 def answer(run: Run, options: dict[str, Any]) -> dict[str, Any]:
     """Figures of the network and of each baseline."""
-    found = sensing.evaluate(run, options=Evaluation(split="test", recording="FE240hz_star_motion_0", **options))
+    found = evaluate(run, options=Evaluation(split="test", recording="FE240hz_star_motion_0", **options))
     rows = {"network": found, **found["baselines"]}
     return {name: {figure: one[figure] for figure in FIGURES} for name, one in rows.items()}
 

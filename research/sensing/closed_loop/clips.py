@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
+from research.sensing.baselines.opencv import OpenCVTracker
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.video_clips import clip_recording, find_clips
 from spikebridge.networks.sensing import recipe as sensing
-from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
 from spikebridge.networks.sensing.data import recording_parts
 from spikebridge.networks.sensing.evaluation.protocols import at_frames, one_pass_evaluation
 from spikebridge.pretrained import shipped_run

@@ -23,12 +23,12 @@ from typing import Any
 import torch
 from PIL import Image
 
+from research.sensing.baselines.opencv import OpenCVTracker
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.recordings.video_clips import clip_recording
 from spikebridge.errors import DataError
 from spikebridge.networks.sensing import recipe as sensing
-from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
 from spikebridge.networks.sensing.evaluation.protocols import at_frames, one_pass_evaluation
 from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.environment import describe_environment

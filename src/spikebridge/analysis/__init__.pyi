@@ -1,5 +1,6 @@
 from .activity import membrane_trace, record_activity
 from .chips import Chip, measure_load, place, simulate
+from .conversion import Conversion, convert, hybridise
 from .cost import Cost, Operations, count_cost
 from .doctor.doctor import diagnose
 from .energy import Energy, energy, hardware_profile
@@ -9,13 +10,16 @@ from .summary import summarize
 
 __all__ = [
     "Chip",
+    "Conversion",
     "Cost",
     "Energy",
     "Operations",
+    "convert",
     "count_cost",
     "diagnose",
     "energy",
     "hardware_profile",
+    "hybridise",
     "measure_load",
     "measure_steps",
     "membrane_trace",

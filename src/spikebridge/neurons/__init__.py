@@ -6,6 +6,7 @@ from spikebridge.neurons.cuba_lif import CubaLIF, CubaLIFState, cuba_lif_step
 from spikebridge.neurons.integrator import Integrator, IntegratorState, integrator_step
 from spikebridge.neurons.izhikevich import Izhikevich, IzhikevichState, izhikevich_step
 from spikebridge.neurons.lif import IF, LIF, PLIF, FiringNeuron, LIFState, lif_step
+from spikebridge.neurons.memory import DiagonalStateSpace, Memory
 from spikebridge.neurons.memoryless import Memoryless
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Effect, Quantified, Quantity
@@ -23,6 +24,7 @@ __all__ = [
     "Arctan",
     "CubaLIF",
     "CubaLIFState",
+    "DiagonalStateSpace",
     "Effect",
     "FastSigmoid",
     "FiringNeuron",
@@ -31,6 +33,7 @@ __all__ = [
     "Izhikevich",
     "IzhikevichState",
     "LIFState",
+    "Memory",
     "Memoryless",
     "Neuron",
     "Quantified",

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, TypeGuard, get_args
 
 import torch
 from torch import Tensor, nn
@@ -85,16 +85,12 @@ class Effect:
             ) from None
 
 
+def are_effects(value: object) -> TypeGuard[Sequence[Effect]]:
+    """True for a list of effects; numbers in a list are none."""
+    return isinstance(value, list | tuple) and all(isinstance(item, Effect) for item in value)
+
+
 Modulated: TypeAlias = Tensor | float | int | Effect | Sequence[Effect] | None  # None is no modulation
-
-
-def check_effect(takes: str, value: object) -> None:
-    """Raises if an item of a list of effects is none; `takes` are the words before what is taken."""
-    if not isinstance(value, Effect):
-        raise ConfigError(
-            f"{takes} a number, a tensor, an Effect or a list of Effects, but a list holds {in_words(value)}; "
-            "torch.tensor makes values of it"
-        )
 
 
 def broadcasts(shape: Sequence[int], onto: Sequence[int]) -> bool:
@@ -300,10 +296,9 @@ class Quantity:
             resolved = upcast(value)
         elif isinstance(value, Effect):
             resolved = value.upcast().on(getattr(layer, self.name), ndim)
-        elif isinstance(value, list | tuple):
+        elif are_effects(value):
             resolved = getattr(layer, self.name)
             for effect in value:
-                check_effect(f"{type(layer).__name__} takes for {self.name}", effect)
                 resolved = effect.upcast().on(resolved, ndim)
         elif isinstance(value, Real) and not isinstance(value, bool):
             resolved = float(value)

@@ -20,8 +20,8 @@ from spikebridge.neurons.base import Stateful, split_in_time
 from spikebridge.neurons.quantity import (
     Effect,
     Modulated,
+    are_effects,
     broadcasts,
-    check_effect,
     refuse_ambiguous,
     refuse_other_place,
 )
@@ -178,7 +178,7 @@ def _as_effects(base: Tensor, value: Modulated, num_steps: int) -> list[Effect]:
     """Any form of modulation of a parameter `(*W)` as effects, whose signals are `(1 or T, B, *W)`."""
     if isinstance(value, Effect):
         effects = [value]
-    elif isinstance(value, list | tuple):
+    elif are_effects(value):
         effects = list(value)
     else:
         if not isinstance(value, Tensor | Real):
@@ -190,7 +190,6 @@ def _as_effects(base: Tensor, value: Modulated, num_steps: int) -> list[Effect]:
         effects = [Effect(tensor.reshape(*[1] * (2 - extra), *tensor.shape), "replace")]
 
     for effect in effects:
-        check_effect("a parameter is modulated by", effect)
         if len(effect.signal) not in (1, num_steps):
             raise ShapeError(f"a modulation has {len(effect.signal)} steps in time, but the signal has {num_steps}")
 
@@ -260,8 +259,7 @@ def refuse_hidden_state(module: nn.Module, who: str) -> None:
 
         if isinstance(child, nn.RNNBase | nn.RNNCellBase) and child in alone:
             raise ConfigError(
-                f"{who} would run torch's {what} without memory, each step alone; make it a "
-                "spikebridge.neurons.Stateful whose step calls a cell, h = cell(x_t, h)"
+                f"{who} would run torch's {what} without memory, each step alone; wrap it in spikebridge.neurons.Memory"
             )
 
         library = type(child).__module__.partition(".")[0]

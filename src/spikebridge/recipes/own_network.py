@@ -69,8 +69,8 @@ class OwnNetwork:
         """The result of a function, which gets the config of the run if it takes an argument without a default."""
         function = getattr(self.program, name, None)
         if not callable(function):
-            own = (one for one in vars(self.program).values() if callable(one))
-            known = [one.__name__ for one in own if one.__module__ == self.program.__name__]
+            own = self.program.__name__
+            known = [key for key, value in vars(self.program).items() if getattr(value, "__module__", None) == own]
             raise ConfigError(f"{self.file} has no function {name!r}, {purpose}; {did_you_mean(name, known)}")
 
         needed = [one for one in signature(function).parameters.values() if one.default is Parameter.empty]

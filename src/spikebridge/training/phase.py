@@ -20,7 +20,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from spikebridge.errors import ConfigError, did_you_mean, in_words, is_integer
+from spikebridge.errors import ConfigError, did_you_mean, in_words, is_integer, is_number
 from spikebridge.ops.modes import preserve_modes
 from spikebridge.training.batches import Batch, TrainingData
 
@@ -98,11 +98,11 @@ class Phase:
         self._check_schedules()
         if isinstance(self.train, str):
             raise ConfigError(f"phase {self.name!r}: train is a tuple of names; write train=({self.train!r},)")
-        if not self.train:
+        if not isinstance(self.train, list | tuple) or not self.train:
             raise ConfigError(f"phase {self.name!r} trains nothing: name parts, units or paths, or train=WHOLE")
         if not is_integer(self.epochs) or self.epochs < 1:
             raise ConfigError(f"phase {self.name!r} needs an integer of at least 1 epoch, but got {self.epochs}")
-        if self.clip is not None and not self.clip > 0:
+        if self.clip is not None and not (is_number(self.clip) and self.clip > 0):
             raise ConfigError(f"phase {self.name!r} needs clip > 0, but got {self.clip}; clip=None clips nothing")
 
         if self.scheduler_interval not in ("epoch", "step"):

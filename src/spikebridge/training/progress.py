@@ -33,9 +33,14 @@ class Progress:
 
     def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
         """The epoch is done: its row."""
+        self.say(_format_epoch(title, row))
 
     def end_phase(self, name: str, reason: str) -> None:
         """A callback has ended a phase early."""
+        self.say(f"{name} ends: {reason}")
+
+    def say(self, line: str) -> None:
+        """A line that stays, for each epoch."""
 
 
 class ProgressLines(Progress):
@@ -44,11 +49,8 @@ class ProgressLines(Progress):
     def __init__(self, stream: Any = None) -> None:
         self._stream = stream
 
-    def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
-        print(_format_epoch(title, row), file=self._stream or sys.stderr, flush=True)
-
-    def end_phase(self, name: str, reason: str) -> None:
-        print(f"{name} ends: {reason}", file=self._stream or sys.stderr, flush=True)
+    def say(self, line: str) -> None:
+        print(line, file=self._stream or sys.stderr, flush=True)
 
 
 class ProgressBars(Progress):
@@ -72,11 +74,8 @@ class ProgressBars(Progress):
     def step(self, values: Mapping[str, float]) -> None:
         self._bars.update(self._task, advance=1, loss=f"loss {values['loss']:.4g}")
 
-    def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
-        self._bars.console.print(_format_epoch(title, row), highlight=False, markup=False)
-
-    def end_phase(self, name: str, reason: str) -> None:
-        self._bars.console.print(f"{name} ends: {reason}", highlight=False, markup=False)
+    def say(self, line: str) -> None:
+        self._bars.console.print(line, highlight=False, markup=False)
 
 
 class _ProgressInNotebook(Progress):
@@ -101,11 +100,8 @@ class _ProgressInNotebook(Progress):
             bar = f'<progress value="{done}" max="{num_steps or 2 * done}"></progress>'
             self._draw(f"{title} {bar} {done}/{num_steps or '?'}  loss {values['loss']:.4g}")
 
-    def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
-        self._lines.append(_format_epoch(title, row))
-
-    def end_phase(self, name: str, reason: str) -> None:
-        self._lines.append(f"{name} ends: {reason}")
+    def say(self, line: str) -> None:
+        self._lines.append(line)
 
     def _draw(self, bar: str) -> None:
         self._show(f"<pre>{bar}\n{escape(chr(10).join(self._lines))}</pre>")

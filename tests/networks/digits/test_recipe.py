@@ -54,7 +54,7 @@ def test_evaluating_again_gives_the_same_accuracies(
     with caplog.at_level("INFO", "spikebridge"):
         again = digits.evaluate(Run.open(run.path))
 
-    assert "evaluating learned/seed-0 (3 of 6)" in caplog.messages
+    assert "evaluating learned/seed-0 (2 of 4)" in caplog.messages
     assert [row["accuracy %"] for row in again["networks"]] == [row["accuracy %"] for row in results["networks"]]
 
 
@@ -95,6 +95,27 @@ def test_a_frame_step_leaves_fewer_frames_and_the_same_number_of_answers() -> No
 
     outputs, _ = digits.build(config)["learned"](inputs, ticks=12)
     assert len(outputs["answer"]) == 4
+
+
+def test_a_run_of_the_last_release_opens_without_the_network_that_left(
+    trained: tuple[Run, dict[str, Any]], tmp_path: Path
+) -> None:
+    old = dataclasses.replace(QUICK, networks=("learned", "fixed"))
+    run = Run.create(tmp_path / "run", "digits", old)
+    for name in old.networks:
+        shutil.copytree(trained[0].path / "runs" / "learned", run.path / "runs" / name)
+
+    run.save_results(compare({name: [run.first_child(name).results()] for name in old.networks}))
+    again = digits.evaluate(Run.open(run.path))
+
+    assert [row["network"] for row in again["networks"]] == ["learned"]
+    # figures that were measured stay in the report
+    assert "fixed" in digits.report(run).read_text()
+
+    with pytest.raises(ConfigError, match=r"'fixed' of digits left the recipe; research/digits/variants.py"):
+        digits.train(old, run, quiet=True)
+    with pytest.raises(ConfigError, match="'modulation' of digits left"):
+        digits.build(dataclasses.replace(QUICK, networks=("modulation",)))
 
 
 @pytest.mark.parametrize(

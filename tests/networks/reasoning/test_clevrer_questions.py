@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from research.reasoning.what_if_texts import read_what_if_text, what_if_questions
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_program, read_question, read_questions
 from spikebridge.networks.reasoning.data.scene import Scene, object_tokens
-from spikebridge.networks.reasoning.data.what_if_texts import read_what_if_text, what_if_questions
 
 RED, BLUE, GRAY, CYAN = [
     ["red", "metal", "cube"],
@@ -35,7 +35,7 @@ def lines(path: Path, *questions: Any) -> Path:
 
 
 def test_questions_of_our_layout_are_read(tmp_path: Path) -> None:
-    count, why = read_questions(lines(tmp_path / "q.jsonl", COUNT, WHY)).questions
+    count, why = read_questions(lines(tmp_path / "q.jsonl", COUNT, WHY))
     assert (count.kind, count.subtype, count.answers, count.text) == ("descriptive", "count", ("2",), "How many?")
     assert why.programs == (("objects", "cube", "filter_shape", *WHY["program"]),)
     assert (why.choices[0].text, why.answers) == ("the cube", ("wrong",))
@@ -54,7 +54,7 @@ def test_the_original_layout_is_read_by_its_published_schema(tmp_path: Path) -> 
     path.write_text(
         json.dumps([{"scene_index": 10000, "video_filename": "video_10000.mp4", "questions": inner}], indent=1)
     )
-    first, second = read_questions(path).questions
+    first, second = read_questions(path)
 
     assert first.video == second.video == 10000
     assert first.program[:3] == ("events", "filter_start", "query_frame")
@@ -113,9 +113,6 @@ BAD = [
     ({**WHY, "choices": WHY["choices"] * 65}, "65 choices, but at most 64"),
     ({"scene_index": 1, "questions": [3]}, "question 1: a question is an object"),
     ({"scene_index": 1, "questions": 3}, "questions is a list"),
-    ({"video": 7, "removed": "redmetalcub", "collisions": []}, "in one word, but got 'redmetalcub'; did you mean 'red"),
-    ({"video": 7, "removed": "redmetalcube", "collisions": [[1, "redmetalcube"]]}, "collisions are"),
-    ({"video": 7, "removed": "redmetalcube", "collisions": [["1", "redmetalcube", "redmetalcube"]]}, "a frame as a"),
 ]  # fmt: skip
 
 
@@ -153,6 +150,25 @@ def what_if_scene() -> Scene:
 def text_without_red(*collisions: list[Any]) -> Any:
     return read_what_if_text({"video": 7, "question": "Without?", "removed": "redmetalcube",
                               "collisions": list(collisions)}, "here")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("plain", "message"),
+    [
+        (
+            {"video": 7, "removed": "redmetalcub", "collisions": []},
+            "in one word, but got 'redmetalcub'; did you mean 'red",
+        ),
+        ({"video": 7, "removed": "redmetalcube", "collisions": [[1, "redmetalcube"]]}, "collisions are"),
+        (
+            {"video": 7, "removed": "redmetalcube", "collisions": [["1", "redmetalcube", "redmetalcube"]]},
+            "a frame as a",
+        ),
+    ],
+)
+def test_a_what_if_text_that_cannot_be_is_refused(plain: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_what_if_text(plain, "here")
 
 
 def test_choices_are_the_observed_and_rolled_out_pairs_without_the_removed_object() -> None:

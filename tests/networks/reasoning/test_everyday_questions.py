@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research.reasoning.everyday_questions import outcome, written_questions
+from research.reasoning.training.paraphrases import sample_paraphrase
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.explain.ask import Observation, answer_question
@@ -17,7 +18,6 @@ from spikebridge.networks.reasoning.parsing._nearest import nearest_question
 from spikebridge.networks.reasoning.parsing.agreement import disagreement
 from spikebridge.networks.reasoning.parsing.parser import read_programs
 from spikebridge.networks.reasoning.parsing.vocabulary import Vocabulary
-from spikebridge.networks.reasoning.simulation.paraphrases import sample_paraphrase
 from spikebridge.pretrained.perception import shipped_parser
 
 pytestmark = pytest.mark.untyped

@@ -9,6 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from research.reasoning.training.parser import sample_texts, texts_of
+from research.reasoning.training.templates import sample_text
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
@@ -17,8 +19,6 @@ from spikebridge.networks.reasoning.parsing._grammar import Grammar
 from spikebridge.networks.reasoning.parsing.operators import DESCRIBE, OPERATORS, OperatorTable
 from spikebridge.networks.reasoning.parsing.parser import Parser, kind_of, read_question
 from spikebridge.networks.reasoning.parsing.vocabulary import TEXT_KINDS, Vocabulary
-from spikebridge.networks.reasoning.simulation.templates import sample_text
-from spikebridge.networks.reasoning.training.parser import sample_texts, texts_of
 from spikebridge.pretrained.perception import shipped_parser
 
 pytestmark = pytest.mark.untyped
@@ -145,7 +145,7 @@ def test_the_shipped_parser_reads_generated_texts_of_other_seeds() -> None:
 
 def test_the_shipped_parser_reads_real_questions(real_set: Callable[[str], tuple[Path, ...]]) -> None:
     (path,) = [path for path in real_set("clevrer") if path.name.startswith("questions_explanatory_real")]
-    texts = texts_of(read_questions(path).questions[:25])
+    texts = texts_of(read_questions(path)[:25])
     parsed = shipped_parser().parse([one.text for one in texts], [one.kind for one in texts])
     assert [one.program for one in parsed] == [text.program for text in texts]
 

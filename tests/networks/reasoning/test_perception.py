@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from research.reasoning.question_answering.generated_questions import uncertain_pairs
+from research.reasoning.training.detector import detection_loss
 from spikebridge.errors import ConfigError, DataError, ShapeError
-from spikebridge.networks.reasoning.perception.detector import Detections, Detector, Maps, detection_loss
+from spikebridge.networks.reasoning.perception.detector import Detections, Detector, Maps
 from spikebridge.networks.reasoning.perception.object_tracks import ObjectTracks, track_objects
 from spikebridge.networks.reasoning.perception.one_shot import LabeledPicture, imprinted_row, learn_value
 from spikebridge.networks.reasoning.perception.perceive import check_pictures, check_tracks, perceive, roll_out

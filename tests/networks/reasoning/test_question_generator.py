@@ -5,14 +5,10 @@ import pytest
 
 from research.reasoning.question_answering.generated_questions import generate_questions
 from research.reasoning.question_answering.videos import executor_answers
+from research.reasoning.training.templates import cause_question, collision_phrase, counterfactual_question
 from spikebridge.networks.reasoning.data.scene import KINDS, Question
 from spikebridge.networks.reasoning.graph.run import answer
-from spikebridge.networks.reasoning.simulation.templates import (
-    Reference,
-    cause_question,
-    collision_phrase,
-    counterfactual_question,
-)
+from spikebridge.networks.reasoning.simulation.templates import Reference
 from spikebridge.networks.reasoning.simulation.video import generate_video
 
 pytestmark = pytest.mark.untyped

@@ -36,7 +36,7 @@ def test_the_442_real_questions_are_answered_as_often_as_by_the_published_networ
     real_set: Callable[[str], tuple[Path, ...]], which: str
 ) -> None:
     files = {file.name: file for file in real_set("clevrer")}
-    questions = read_questions(files["questions_explanatory_real.jsonl.gz"]).questions
+    questions = read_questions(files["questions_explanatory_real.jsonl.gz"])
     name = {"noisy": "scenes_propnet.jsonl.gz", "near truth": "scenes_near_truth.jsonl.gz"}[which]
     videos = {question.video for question in questions}
     scenes = scenes_of(files[name], videos)

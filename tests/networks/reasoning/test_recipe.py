@@ -27,6 +27,7 @@ from spikebridge.networks.reasoning.training.labels import (
 )
 from spikebridge.networks.reasoning.training.units import collision_time_loss, threshold_kind
 from spikebridge.training import Run
+from spikebridge.training.run.config_io import from_plain, to_plain
 
 pytestmark = pytest.mark.untyped
 
@@ -91,8 +92,13 @@ WHY = {
 COUNT = {"video": 7, "question_type": "descriptive", "question_subtype": "count",
          "program": "objects metal filter_material count", "answer": 2}  # fmt: skip
 WRONG = {**COUNT, "question_subtype": "query_color", "program": "objects unique query_color", "answer": "red"}
-WITHOUT = {"video": 7, "question": "Without it?", "removed": "redmetalcube",
-           "collisions": [[90, "bluerubbersphere", "graymetalcylinder"]]}  # fmt: skip
+PAIR = "all_events objects blue filter_color unique filter_collision objects gray filter_color unique filter_collision"
+WITHOUT = {
+    "video": 7,
+    "question_type": "counterfactual",
+    "program": "all_events objects red filter_color unique filter_counterfact belong_to",
+    "choices": [{"choice": "both", "program": f"{PAIR} unique", "answer": "correct"}],
+}
 
 
 def files(folder: Path, scenes: list[Any], questions: list[Any], packed: bool = False) -> QuestionEvaluation:
@@ -125,16 +131,14 @@ def test_files_are_answered_by_every_preset_and_the_executor(
     assert results["num_scenes"] == 1  # the others are not asked about
 
 
-def test_what_if_texts_are_answered_with_and_without_the_causal_link(
+def test_what_if_questions_are_answered_with_and_without_the_causal_link(
     trained: tuple[Run, dict[str, Any]], tmp_path: Path
 ) -> None:
     # observed: blue meets gray at 30, before red could do anything; the roll-out without red forgot it
     scene = scene_line(collisions=[[30, 1, 2], [60, 0, 1]], counterfactual={"0": []})
-    nobody = scene_line(8, collisions=[], counterfactual={"0": []})
-    options = files(tmp_path, [scene, nobody], [WITHOUT, {**WITHOUT, "video": 8}])
+    options = files(tmp_path, [scene], [WITHOUT])
     causal = reasoning.evaluate(trained[0], None, options)
 
-    assert causal["num_texts_without_choices"] == 1
     assert causal["presets"]["compartment"]["counterfactual"]["per_option"] == 1
     assert causal["executor"]["counterfactual"]["per_option"] == 1
 
@@ -251,7 +255,6 @@ def test_made_questions_are_answered_as_the_executor_does() -> None:
         ({"epochs": 0}, "above 0"),
         ({"num_features": 12}, "multiple of 8"),
         ({"jitter": -1.0}, "jitter"),
-        ({"parts": ()}, "at least one part"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -263,6 +266,16 @@ def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:
     for name, preset in reasoning.PRESETS.items():
         run = Run.create(tmp_path / name, "reasoning", preset)
         assert Run.open(run.path).config_as(reasoning.Config) == preset
+
+
+def test_a_run_of_the_last_release_opens_with_its_parts(tmp_path: Path) -> None:
+    plain = {**to_plain(QUICK), "parts": ["detector", "parser"], "size": "quick"}
+    assert from_plain(reasoning.Config, plain) == QUICK
+
+    run = Run.create(tmp_path / "run", "reasoning", QUICK)
+    for act in (reasoning.evaluate, reasoning.report):
+        with pytest.raises(ConfigError, match="no trained collision unit; train one with spikebridge train reasoning"):
+            act(run)
 
 
 def test_the_example_fits_the_unit() -> None:

@@ -1,4 +1,4 @@
-"""The whole chain: pixels and words in, answers and pages out; the trainings of its parts at quick size."""
+"""The whole chain: pixels and words in, answers and pages out."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,6 @@ from spikebridge.networks.reasoning.simulation.files import write_video
 from spikebridge.networks.reasoning.simulation.render import render_frames
 from spikebridge.networks.reasoning.simulation.video import generate_video
 from spikebridge.pretrained.perception import shipped_detector, shipped_parser
-from spikebridge.training import Run
 
 pytestmark = pytest.mark.untyped
 
@@ -141,24 +140,3 @@ def test_a_question_with_one_answer_has_a_page_of_its_own(observation: Observati
     page = explanation_page(observation, answered)
     assert "object_memory" in page or "object[" in page
     assert "frame 0: the video begins" in page
-
-
-def test_the_recipe_trains_detector_and_parser_at_quick_size(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = str(tmp_path / "run")
-    words = ["train", "reasoning", "--preset", "quick", "--parts", "detector", "parser", "--out", out, "--quiet"]
-
-    assert run(words, capsys)[0] == 0
-
-    trained = Run.open(Path(out))
-    results = trained.results()
-
-    assert 0 <= results["detector"]["recall"] <= 1
-    assert set(results["parser"]) == {"num_parameters", "generated"}
-
-    rows = trained.children()["parser"].metrics.rows()
-    assert rows[-1]["loss"] < rows[0]["loss"]
-
-    page = (Path(out) / "report.html").read_text()
-    assert "The detector" in page and "The parser" in page

@@ -17,12 +17,14 @@ import pytest
 import torch
 from PIL import Image
 
+from research.sensing.baselines.evaluate import evaluate as evaluate_with_rivals
 from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.cli.main import main
 from spikebridge.data.events.events import make_events
 from spikebridge.data.events.files import write_events
 from spikebridge.data.recordings.recording import Inputs, Recording
 from spikebridge.data.simulation.render import render_recording
+from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import evaluate as sensing_evaluation
 from spikebridge.networks.sensing.evaluation.metrics import TrackingScore
@@ -470,12 +472,13 @@ def test_words_that_cannot_be_meant_are_refused(
     assert "expected two neighbouring frames with boxes" in refusal(capsys, "eval", run, "--data", copy)
 
 
-def test_a_baseline_without_its_package_is_refused_before_anything_is_measured(
-    saved: Path, run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_further_baselines_are_made_before_anything_is_measured(
+    saved: Path, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     monkeypatch.setattr(sensing_evaluation, "_evaluate_tracker", lambda *_: pytest.fail("something was measured"))
-    assert "install 'spikebridge[opencv]'" in refusal(capsys, "eval", run, "--data", saved, "--baselines", "hold,csrt")
+    with pytest.raises(ConfigError, match=r"install 'spikebridge\[opencv\]'"):
+        evaluate_with_rivals(Run.open(run), saved, sensing.Evaluation(baselines="hold,csrt"))
 
 
 def test_a_run_without_data_is_measured_on_generated_scenes(

@@ -103,7 +103,7 @@ class LabelledBatch(NamedTuple):
 
 
 class TaskSamples:
-    """The samples of one task: a subset of a data set, with permuted features.
+    """The samples of one task: a data set with permuted features.
 
     The tensors are shared by all tasks; a batch is selected, permuted and made floating-point when it is drawn.
 
@@ -112,7 +112,6 @@ class TaskSamples:
         labels: `(N,)`.
         batch_axis: the axis of the samples, 0 or 1.
         order: `(d,)`, the place of the data set's feature for each feature of the task; None leaves them.
-        subset: numbers of the samples that belong to the task; None for all.
 
     Raises:
         ShapeError: not one label a sample, a batch axis that is not 0 or 1, or an order that is no permutation.
@@ -130,7 +129,6 @@ class TaskSamples:
         labels: Int64[Tensor, " N"],
         batch_axis: int = 0,
         order: Int64[Tensor, " d"] | None = None,
-        subset: Int64[Tensor, " M"] | None = None,
     ) -> None:
         if batch_axis not in (0, 1) or inputs.ndim <= batch_axis or inputs.shape[batch_axis] != len(labels):
             shape = f"{len(labels)} labels, but batch_axis={batch_axis} and inputs of shape {tuple(inputs.shape)}"
@@ -147,10 +145,9 @@ class TaskSamples:
         self.labels = labels
         self.batch_axis = batch_axis
         self.order = order
-        self.subset = subset
 
     def __len__(self) -> int:
-        return len(self.labels if self.subset is None else self.subset)
+        return len(self.labels)
 
     def select(self, indices: Int64[Tensor, " B"]) -> LabelledBatch:
         """The samples of these numbers, in this order.
@@ -158,8 +155,7 @@ class TaskSamples:
         Args:
             indices: `(B,)`, from 0 to `len(self) - 1`.
         """
-        chosen = indices if self.subset is None else self.subset[indices]
-        chosen = chosen.to(self.inputs.device)
+        chosen = indices.to(self.inputs.device)
         x = self.inputs.index_select(self.batch_axis, chosen).flatten(self.batch_axis + 1)
         if self.order is not None:
             x = x.index_select(-1, self.order.to(x.device))

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, Manifest, PartRecord
+from spikebridge.deploy.bundle.manifest import ClockRecord, InputRecord, LinkRecord, Manifest, PartRecord
 from spikebridge.errors import DataError
 
 Values = NDArray[Any]
@@ -31,8 +31,8 @@ def check_consistency(manifest: Manifest, sample: Mapping[str, Values]) -> None:
         _check_sampled(manifest, link)
         _check_kernel_step(manifest, link)
 
-    for where, clock, shape in _signals(manifest):
-        _check_signal(manifest, sample, where, clock, shape)
+    for where, record in _signals(manifest):
+        _check_signal(manifest, sample, where, record)
 
     for link in manifest.links:
         _check_carried(link, sample)
@@ -132,20 +132,27 @@ def _check_kernel_step(manifest: Manifest, link: LinkRecord) -> None:
 
 
 def _check_signal(
-    manifest: Manifest, sample: Mapping[str, Values], where: str, clock: ClockRecord, shape: tuple[int, ...]
+    manifest: Manifest, sample: Mapping[str, Values], where: str, signal: InputRecord | PartRecord
 ) -> None:
-    # an input or a part has its shape and its number of values in the sample
+    # an input or a part has its shape, its dtype and its number of values in the sample
     if where not in sample:
         raise DataError(f"the sample has no tensor {where!r}, which the manifest names")
 
     kind, _, name = where.partition(".")
     values = sample[where]
-    if values.ndim < 2 or values.shape[2:] != shape:
+    if values.ndim < 2 or values.shape[2:] != signal.shape:
         raise DataError(
-            f"{name!r} gave values of shape {values.shape[2:]} on the sample, but the manifest says {shape}"
+            f"{name!r} gave values of shape {values.shape[2:]} on the sample, but the manifest says {signal.shape}"
+        )
+
+    # a bundle of an earlier version names no dtype, without which only flags give other numbers
+    if (values.dtype == "bool") != (signal.dtype == "bool"):
+        raise DataError(
+            f"{name!r} gave {values.dtype} on the sample, but the manifest says {signal.dtype}; export the bundle again"
         )
 
     record = manifest.sample
+    clock = signal.clock
     number = clock.count(record.ticks)
     # an input may be longer than the run
     has_too_many = len(values) > number and kind != "inputs"
@@ -183,9 +190,9 @@ def _ticks(clock: ClockRecord) -> str:
     return f"every {clock.period} ticks from tick {clock.phase}"
 
 
-def _signals(manifest: Manifest) -> Iterator[tuple[str, ClockRecord, tuple[int, ...]]]:
+def _signals(manifest: Manifest) -> Iterator[tuple[str, InputRecord | PartRecord]]:
     for name, entry in manifest.inputs.items():
-        yield f"inputs.{name}", entry.clock, entry.shape
+        yield f"inputs.{name}", entry
 
     for name, part in manifest.parts.items():
-        yield f"parts.{name}", part.clock, part.shape
+        yield f"parts.{name}", part

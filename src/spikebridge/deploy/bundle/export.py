@@ -14,7 +14,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import torch
 from safetensors.torch import save
@@ -25,6 +25,7 @@ from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle, file_name
 from spikebridge.deploy.bundle.consistency import is_spikes
 from spikebridge.deploy.bundle.manifest import (
     ClockRecord,
+    Dtype,
     FileRecord,
     InputRecord,
     LinkRecord,
@@ -269,14 +270,18 @@ class _BundleWriter:
         y = self.sample.signal(name)
         clock = clock_record(self.network.clock_of(name))
         is_spiking = side == "snn" and is_spikes(y)
-        return PartRecord(side=side, clock=clock, shape=tuple(y.shape[2:]), spikes=is_spiking, **fields)  # type: ignore[arg-type]
+        shape = tuple(y.shape[2:])
+        dtype = _dtype_name(y, f"part {name!r}")
+
+        return PartRecord(side=side, clock=clock, shape=shape, dtype=dtype, spikes=is_spiking, **fields)  # type: ignore[arg-type]
 
     def _link(self, route: Route) -> LinkRecord:
         link = route.link
         unit = self.network.unit_of(route)
         tensors: dict[str, Tensor] = {}
         record = None if unit is None else self._unit(route, unit, tensors)
-        shape = tuple(self.sample.carried(route).shape[2:])
+        carried = self.sample.carried(route)
+        shape = tuple(carried.shape[2:])
         initial: float | None = 0.0
 
         if isinstance(link, Transmission) and isinstance(link.initial, Tensor):
@@ -297,6 +302,7 @@ class _BundleWriter:
             source=link.source,
             target=link.part,
             shape=shape,
+            dtype=_dtype_name(carried, f"link {route.name!r}"),
             emits=clock_record(route.clock),
             held=link.held,
             delay=route.delay,
@@ -376,6 +382,15 @@ class _BundleWriter:
             raise ExportError(f"the unit of link {route.name!r} closes no window on the sample; give a longer one")
 
         return values
+
+
+def _dtype_name(values: Tensor, who: str) -> Any:
+    """The name of a signal's dtype in records; raises an `ExportError` for one that they do not have."""
+    name = str(values.dtype).removeprefix("torch.")
+    if name not in get_args(Dtype):
+        raise ExportError(f"{who} gives {name}; a bundle holds {', '.join(get_args(Dtype))}")
+
+    return name
 
 
 def _node_of_path(path: str) -> tuple[str, str]:

@@ -25,6 +25,7 @@ _MAX_STEPS = 1 << 20  # of a window or kernel
 _MAX_FLOAT32 = 3.4028234663852886e38
 
 Setting = int | float | bool | str | None
+Dtype = Literal["float32", "float64", "bool", "uint8", "int8", "int16", "int32", "int64"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class PartRecord:
     spikes: bool = False  # its output is spikes
     initial: str | None = None  # file with the state before the first tick, for an ONNX step
     notes: tuple[str, ...] = ()  # properties for which the format has no field, and why a part is not in NIR
+    dtype: Dtype = "float32"  # of its output; "bool" for flags
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
@@ -158,6 +160,7 @@ class LinkRecord:
     by: Literal["add", "multiply", "replace"] = "multiply"
     unit: UnitRecord | None = None
     numbers: str | None = None  # file of tensors
+    dtype: Dtype = "float32"  # of its values
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
@@ -275,6 +278,9 @@ class Manifest:
 
     def shape(self, signal: str) -> tuple[int, ...]:
         return self.inputs[signal].shape if signal in self.inputs else self.parts[signal].shape
+
+    def dtype(self, signal: str) -> Dtype:
+        return self.inputs[signal].dtype if signal in self.inputs else self.parts[signal].dtype
 
     def incoming(self, part: str | None) -> list[LinkRecord]:
         """The links to a part, in order."""

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,13 +29,12 @@ class _OnnxModule(nn.Module):
         session: OnnxSession,
         signals: list[str],
         into: Mapping[str, str] | None = None,
-        shape: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         self.session = session
         self.signals = signals
         self.into = dict(into or {})
-        self.shape = shape
+        self.empty: Tensor | None = None
 
     def counted(self, output: Tensor) -> dict[str, float]:
         return {"macs": count_macs(self.session.content, self.session.name) * len(output)}
@@ -45,17 +43,17 @@ class _OnnxModule(nn.Module):
         feed = dict(zip(self.signals, signals, strict=True)) | {self.into[name]: x for name, x in named.items()}
         first = next(iter(feed.values()))
         if len(first) == 0:
-            # not every operator takes an empty batch
-            return first.new_zeros((0, *self._output_shape(feed)))
+            return self._empty_output(feed)
 
         y = self.session.run({name: x.detach().numpy() for name, x in feed.items()})[0]
         return torch.from_numpy(y)
 
-    def _output_shape(self, feed: Mapping[str, Tensor]) -> tuple[int, ...]:
-        if self.shape is None:
-            zeros = {name: np.zeros((1, *x.shape[1:]), np.float32) for name, x in feed.items()}
-            self.shape = tuple(self.session.run(zeros)[0].shape[1:])
-        return self.shape
+    def _empty_output(self, feed: Mapping[str, Tensor]) -> Tensor:
+        if self.empty is None:
+            # not every operator takes an empty batch, but one sample shows shape and dtype
+            sample = {name: x.new_zeros((1, *x.shape[1:])).numpy() for name, x in feed.items()}
+            self.empty = torch.from_numpy(self.session.run(sample)[0])[:0]
+        return self.empty
 
 
 class _OnnxStepPart(Stateful):
@@ -134,7 +132,7 @@ def _part(bundle: Bundle, name: str) -> nn.Module:
     signals = [link.name for link in links if link.into is None]
     session = _session(bundle, record.file)
     if record.initial is None:
-        return _OnnxModule(session, signals, into, record.shape)
+        return _OnnxModule(session, signals, into)
 
     numbers = bundle.numbers(record.initial)
     initial = [torch.from_numpy(numbers[f"state.{i}"]) for i in range(len(numbers))]

@@ -16,6 +16,7 @@ from spikebridge.axes import Signal, Step, Windows
 from spikebridge.deploy.bundle.manifest import Setting, StageRecord, record_name
 from spikebridge.deploy.stages.discretizers import DISCRETIZERS, DiscretizerForm
 from spikebridge.deploy.stages.kernels import KERNELS, KernelForm
+from spikebridge.deploy.stages.neurons import NeuronForm
 from spikebridge.errors import ConfigError, DataError, ExportError
 from spikebridge.hybrid import FIR, Delay, Discretizer, Hold, HybridUnit, Kernel, Since, Sliding, Tumbling, Window
 from spikebridge.neurons.state import State
@@ -42,13 +43,15 @@ def discretizer_form(kind: type[nn.Module]) -> DiscretizerForm | None:
     return _form(kind, DISCRETIZERS, DiscretizerForm)
 
 
-def array_forms(stages: Iterable[type[nn.Module]]) -> dict[str, KernelForm | DiscretizerForm]:
+def array_forms(stages: Iterable[type[nn.Module]]) -> dict[str, KernelForm | DiscretizerForm | NeuronForm]:
     """The array forms of user-defined classes by record name, as the runners without torch take them."""
-    forms: dict[str, KernelForm | DiscretizerForm] = {}
+    forms: dict[str, KernelForm | DiscretizerForm | NeuronForm] = {}
     for kind in stages:
         form = vars(kind).get("array_form")
-        if not isinstance(form, KernelForm | DiscretizerForm):
-            raise ConfigError(f"{kind.__name__} needs a class attribute array_form, a KernelForm or DiscretizerForm")
+        if not isinstance(form, KernelForm | DiscretizerForm | NeuronForm):
+            raise ConfigError(
+                f"{kind.__name__} needs a class attribute array_form, a KernelForm, DiscretizerForm or NeuronForm"
+            )
         forms[record_name(kind)] = form
 
     return forms

@@ -1,5 +1,6 @@
 """The signals of every part and unit of a network on an input, and a check that all of them are active."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,12 +87,12 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
     empty = {name: x[:0] for name, x in inputs.items() if name in network.inputs}
     specs = infer_shapes(network, empty).links
     batch = next(iter(inputs.values())).shape[1]
-    values: dict[str, list[Tensor]] = {name: [torch.zeros(0, batch, *specs[name].shape)] for name in network.units}
+    values = {name: [torch.zeros(0, batch, *specs[name].shape, dtype=specs[name].dtype)] for name in network.units}
 
     def hook(name: str) -> Any:
         return lambda unit, arguments, result: values[name].append(result[0].detach())
 
-    with _all_outputs(network), torch.no_grad():
+    with _all_outputs(network), _own_units(network), torch.no_grad():
         # the hooks come after the initial state, whose computation may run units
         state = network.initial_state(inputs)
         with _hooks(network.units, hook):
@@ -151,6 +152,21 @@ def _hooks(modules: Any, hook: Any) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def _own_units(network: HybridNetwork) -> Iterator[None]:
+    """Inside, each link has a unit of its own, so that a hook knows the link whose values it is given."""
+    before = dict(network.units.items())
+    first: dict[int, str] = {}
+    for name, unit in before.items():
+        if first.setdefault(id(unit), name) != name:
+            network.units[name] = copy.deepcopy(unit)
+
+    try:
+        yield
+    finally:
+        network.units.update(before)
 
 
 @contextmanager

@@ -210,8 +210,16 @@ class _ExpressionFunctions:
         return _operation("({0} ? {1} : {2})", (condition, a, b), min(a.low, b.low), max(a.high, b.high))
 
     @staticmethod
-    def maximum(q: Expression, low: int) -> Expression:
-        return _operation(f"({{0}} > {low} ? {{0}} : {low})", (q,), max(q.low, low), max(q.high, low))
+    def maximum(first: _Operand, second: _Operand) -> Expression:
+        a = as_expression(first)
+        b = as_expression(second)
+        return _operation("({0} > {1} ? {0} : {1})", (a, b), max(a.low, b.low), max(a.high, b.high))
+
+    @staticmethod
+    def minimum(first: _Operand, second: _Operand) -> Expression:
+        a = as_expression(first)
+        b = as_expression(second)
+        return _operation("({0} < {1} ? {0} : {1})", (a, b), min(a.low, b.low), min(a.high, b.high))
 
     @staticmethod
     def clip(q: Expression, low: int, high: int | None) -> Expression:

@@ -8,7 +8,8 @@
 | `NAME.c` | weights as tables, one function a part and a unit, the step of one base tick |
 | `check.c` | a sample with the outputs of the integer model; a program that compares them |
 
-The files need `stdint.h` and `string.h` alone. There is no allocation and no float; a state is a struct of the caller.
+The files need `stdint.h` and `string.h` alone. There is no allocation; a state is a struct of the caller. There is no
+float, but in the header's functions that make the integers of an input.
 """
 
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from spikebridge.deploy.c.network import NetworkWriter, Port
 from spikebridge.deploy.c.source import array_definition, c_name, for_loop, indent
 from spikebridge.deploy.integer.bundle import integer_inputs, integers_of, sample_signals
 from spikebridge.deploy.integer.model import IntegerModel
+from spikebridge.deploy.stages.kernels import Forms
 from spikebridge.errors import ExportError
 
 _CHECK = "check.c"
@@ -94,9 +96,12 @@ def _bytes(kind: str, number: int) -> int:
     return number * np.dtype(kind.removesuffix("_t")).itemsize
 
 
-def bundle_sample(bundle: Bundle) -> tuple[IntegerModel, dict[str, NDArray[Any]], int]:
-    """The integer model of a bundle, its inputs on the sample of the bundle, and the ticks of the sample."""
-    model = integers_of(bundle)
+def bundle_sample(bundle: Bundle, stages: Forms = None) -> tuple[IntegerModel, dict[str, NDArray[Any]], int]:
+    """The integer model of a bundle, its inputs on the sample of the bundle, and the ticks of the sample.
+
+    `stages` are forms of user-defined stages and neurons by record name.
+    """
+    model = integers_of(bundle, stages)
     manifest = bundle.manifest
     quantized = bundle.numbers(None if manifest.integers is None else manifest.integers.sample)
     signals = sample_signals(manifest, quantized)
@@ -131,6 +136,8 @@ def _header(prefix: str, network: NetworkWriter) -> list[str]:
         "",
         *scales,
         "",
+        *_integer_function(prefix, network),
+        "",
         *_struct(f"{prefix}_input", [line for port in network.inputs for line in _port_fields(port)]),
         "",
         *_struct(f"{prefix}_output", [line for port in network.outputs for line in _output_fields(port)]),
@@ -144,6 +151,34 @@ def _header(prefix: str, network: NetworkWriter) -> list[str]:
         "/* One base tick. An input is read at the ticks of its clock alone, and clipped to the range of the model. */",
         f"void {prefix}_step({prefix}_state *s, const {prefix}_input *in, {prefix}_output *out);",
         "",
+        "#endif",
+    ]
+
+
+def _integer_function(prefix: str, network: NetworkWriter) -> list[str]:
+    """The integers of real values, as the model's `quantize` makes them."""
+    upper = prefix.upper()
+    macros = []
+    for port in network.inputs:
+        if port.scale is not None:
+            name = f"{upper}_{port.field.upper()}"
+            limits = f"{port.signal.low}, {port.signal.high}"
+            macros.append(f"#define {name}_INTEGER(x) {prefix}_integer((x), {name}_SCALE, {limits})")
+
+    return [
+        f"#ifndef {upper}_WITHOUT_FLOATS",
+        "/* The integer of a real input: the nearest, halves upwards, inside the range of the model. */",
+        f"static inline int32_t {prefix}_integer(double x, double scale, int32_t low, int32_t high) {{",
+        *indent(
+            [
+                "const double q = x / scale + 0.5;",
+                "if (!(q >= low)) return low;",
+                "if (q >= high) return high;",
+                "return (int32_t)q - ((int32_t)q > q);",
+            ]
+        ),
+        "}",
+        *macros,
         "#endif",
     ]
 

@@ -14,6 +14,7 @@ from spikebridge.deploy.c.units import UnitOutput, UnitWriter
 from spikebridge.deploy.integer.records import IntegerLinkRecord
 from spikebridge.deploy.runtime.links import LinkRunner
 from spikebridge.deploy.runtime.units import UnitRunner
+from spikebridge.deploy.stages.kernels import Forms
 from spikebridge.errors import ExportError
 
 _MAX_QUEUE = 1 << 16
@@ -27,7 +28,8 @@ class LinkContext:
     state: str  # the C type of the state
     fires: Callable[[ClockRecord], str]  # the condition that a clock has a sample at this tick
     clock: Callable[[str], ClockRecord]  # of an input or a part
-    masks: Mapping[str, str]  # C code of the flags of inputs that are masks
+    masks: Mapping[str, str]  # C code of the flags of inputs and parts that are masks
+    forms: Forms  # of user-defined stages
 
 
 class LinkOutput(NamedTuple):
@@ -161,7 +163,7 @@ class LinkWriter:
         if unit.clock(self.context.clock(record.source)) != record.emits:
             raise ExportError(f"link {record.name!r} emits at other ticks than its unit gives values")
 
-        writer = UnitWriter(self.context.source, self.name, record.unit, unit, self.numbers)
+        writer = UnitWriter(self.context.source, self.name, record.unit, unit, self.numbers, self.context.forms)
         return writer.write(x, "starts", context)
 
     def _passes_on(self) -> bool:

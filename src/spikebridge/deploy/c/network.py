@@ -103,7 +103,8 @@ class NetworkWriter:
 
     def _link(self, record: IntegerLinkRecord) -> LinkWriter:
         if record.name not in self._links:
-            context = LinkContext(self.source, self.state, self.fires, self.model.record.clock, self._masks)
+            model = self.model
+            context = LinkContext(self.source, self.state, self.fires, model.record.clock, self._masks, model.forms)
             numbers: Any = numbers_below(self.model.numbers, f"links/{record.name}/")
             runner = self.model.links[record.name]
             self._links[record.name] = LinkWriter(context, record, runner, numbers, self.expected.get(record.name))
@@ -139,7 +140,7 @@ class NetworkWriter:
 
         name = self.source.function_name(f"part_{part}")
         numbers = numbers_below(self.model.numbers, f"parts/{part}/")
-        program = ProgramWriter(self.source, name, record.parts[part].program, numbers)
+        program = ProgramWriter(self.source, name, record.parts[part].program, numbers, self.model.forms)
         out = program.write(inputs, effects)
         # the output lies in memory that the parts share, and readers may run at later ticks
         signal = self.source.state_array(f"out_{part}", out)
@@ -148,6 +149,8 @@ class NetworkWriter:
         self.source.functions += ["", f"static void {name}({self.state} *s) {{", *indent(body), "}"]
         self.lines += if_block(self.fires(clock), [f"{name}(s);"])
         self._signals[part] = signal
+        if record.is_mask(part):
+            self._masks[part] = f"{signal.code}[0]"
 
     def _write_outputs(self) -> None:
         record = self.model.record

@@ -15,7 +15,8 @@ from spikebridge.deploy.c.arithmetic import CArithmetic, Element, Expression
 from spikebridge.deploy.c.source import CArray, CSource, copy_loop, for_loop
 from spikebridge.deploy.c.steps import Place, write_function, write_step
 from spikebridge.deploy.integer.program import ELEMENTWISE, OperationRecord, ProgramRecord, rescaled_inputs, sizes_of
-from spikebridge.deploy.stages.neurons import LAYERS, effects_on
+from spikebridge.deploy.stages.kernels import Forms
+from spikebridge.deploy.stages.neurons import LAYERS, effects_on, layer_form
 from spikebridge.errors import ExportError
 
 _Numbers = Mapping[str, Any]
@@ -38,11 +39,19 @@ class ProgramWriter:
     `after` has the lines after the last use of the output, which may be a signal that is fed back.
     """
 
-    def __init__(self, source: CSource, function: str, record: ProgramRecord, numbers: Mapping[str, _Numbers]) -> None:
+    def __init__(
+        self,
+        source: CSource,
+        function: str,
+        record: ProgramRecord,
+        numbers: Mapping[str, _Numbers],
+        forms: Forms = None,
+    ) -> None:
         self.source = source
         self.function = function
         self.record = record
         self.numbers = numbers
+        self.forms = forms
         self.lines: list[str] = []
         self.after: list[str] = []
         self.operations = {operation.name: operation for operation in record.operations}
@@ -99,7 +108,7 @@ class ProgramWriter:
         numbers: _Numbers,
         effects: Mapping[str, Sequence[CEffect]],
     ) -> CArray:
-        form = LAYERS[operation.operation]
+        form = layer_form(operation.operation, operation.settings, self.forms)
         signals_by = {quantity: [(effect.signal, effect.by) for effect in own] for quantity, own in effects.items()}
         # a record has one link for a quantity
         flags = {quantity: own[0].present for quantity, own in effects.items() if own[0].present is not None}

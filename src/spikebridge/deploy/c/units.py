@@ -13,7 +13,7 @@ from spikebridge.deploy.integer.units import IntegerUnitRecord, nonlinearity_num
 from spikebridge.deploy.runtime.units import UnitRunner
 from spikebridge.deploy.stages.arithmetic import MAX_STEPS
 from spikebridge.deploy.stages.discretizers import INTEGER_DISCRETIZERS, DiscretizerForm
-from spikebridge.deploy.stages.kernels import KERNELS
+from spikebridge.deploy.stages.kernels import KERNELS, Forms, with_user_forms
 from spikebridge.errors import ExportError
 
 _STATEFUL = ("neuron", "delay", "previous")
@@ -39,6 +39,7 @@ class UnitWriter:
     record: IntegerUnitRecord
     runner: UnitRunner
     numbers: Mapping[str, Any]
+    forms: Forms = None
 
     def write(self, x: CArray, starts: str, context: CArray | None) -> UnitOutput:
         """Writes one step of the source; `starts` is the condition that a window of `Since` opens."""
@@ -131,9 +132,10 @@ class UnitWriter:
         return UnitOutput([*step.restart, *for_loop(length, body, "k")], values, length)
 
     def _kernel(self, record: StageRecord, x: CArray) -> WrittenStep:
-        form = KERNELS.get(record.name)
+        forms = with_user_forms(KERNELS, self.forms)
+        form = forms.get(record.name)
         if form is None:
-            known = ", ".join(KERNELS)
+            known = ", ".join(forms)
             raise ExportError(f"{self.function}: the kernel {record.name!r} has no C form; known are {known}")
 
         # a window of `Since` has no length
@@ -170,9 +172,10 @@ class UnitWriter:
         return output._replace(lines=[*output.lines, *for_loop(output.number, body, "k")], values=values)
 
     def _discretize(self, record: StageRecord, output: UnitOutput) -> UnitOutput:
-        form = _DISCRETIZERS.get(record.name)
+        forms = with_user_forms(_DISCRETIZERS, self.forms)
+        form = forms.get(record.name)
         if form is None:
-            known = ", ".join(_DISCRETIZERS)
+            known = ", ".join(forms)
             raise ExportError(f"{self.function}: the discretizer {record.name!r} has no C form; known are {known}")
 
         a = CArithmetic(record.settings, self.numbers.get("discretizer", {}))

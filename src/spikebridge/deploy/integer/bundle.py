@@ -121,7 +121,7 @@ class _IntegerPart:
 
     def __init__(self, model: IntegerModel, name: str) -> None:
         self.program = model.parts[name]
-        self.scale = model.record.scale(name)
+        self.record = model.record.parts[name]
         links = model.record.incoming(name)
         self.transmissions = {link.name: link for link in links if link.kind == "transmission"}
         self.modulations = {(str(link.node), str(link.quantity)): link for link in links if link.kind == "modulation"}
@@ -138,7 +138,7 @@ class _IntegerPart:
             integer_effects[key] = [(to_integers(link.name, x, link.gives), by) for x, by in signals]
 
         y, state = self.program.step(inputs, integer_effects, state)
-        return (y * self.scale).astype(np.float32), state
+        return (y != 0 if self.record.flags else (y * self.record.scale).astype(np.float32)), state
 
 
 class _IntegerUnit:

@@ -34,17 +34,18 @@ class IntegerModel(TickRunner):
     Args:
         record: parts, links and scales.
         numbers: integers, `parts/NAME/OPERATION/NUMBER` and `links/NAME/STAGE/NUMBER`.
-        stages: `KernelForm` and `DiscretizerForm` of user-defined stages by record name.
+        stages: `KernelForm`, `DiscretizerForm` and `NeuronForm` of user-defined stages and neurons by record name.
     """
 
     def __init__(self, record: IntegerRecord, numbers: Numbers, stages: Forms = None) -> None:
         self.record = record
         self.numbers = dict(numbers)
+        self.forms = dict(stages or {})
         _check_numbers(numbers)
 
         with fitting("a number"):
             parts = {
-                name: IntegerProgram(part.program, numbers_below(numbers, f"parts/{name}/"))
+                name: IntegerProgram(part.program, numbers_below(numbers, f"parts/{name}/"), stages)
                 for name, part in record.parts.items()
             }
             links = {link.name: _link_runner(record, link, numbers, stages) for link in record.links}
@@ -151,7 +152,7 @@ def _link_runner(record: IntegerRecord, link: IntegerLinkRecord, numbers: Number
         initial=link_numbers.get("initial"),
         context=None if link.context is None else link_numbers["context"],
         trigger=None if trigger is None else (trigger, record.clock(trigger)),
-        masked=trigger in record.inputs and record.inputs[str(trigger)].grid is None,
+        masked=record.is_mask(trigger),
     )
 
 

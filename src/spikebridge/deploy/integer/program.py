@@ -9,7 +9,8 @@ import numpy as np
 from spikebridge.deploy.bundle.manifest import Setting, check_shape
 from spikebridge.deploy.stages.arithmetic import IntegerArithmetic, Ints, check_ticks
 from spikebridge.deploy.stages.convolutions import convolution, windows
-from spikebridge.deploy.stages.neurons import LAYERS, QUANTITIES, effects_on
+from spikebridge.deploy.stages.kernels import Forms
+from spikebridge.deploy.stages.neurons import LAYERS, QUANTITIES, effects_on, layer_form
 from spikebridge.errors import DataError, did_you_mean
 
 _PREVIOUS = "previous"
@@ -85,12 +86,14 @@ def _check_operation(record: OperationRecord) -> None:
 class IntegerProgram:
     """A part, or the nonlinearity of a unit: its operations, with the integers of each."""
 
-    def __init__(self, record: ProgramRecord, numbers: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, record: ProgramRecord, numbers: Mapping[str, Mapping[str, Any]], forms: Forms = None) -> None:
         self.record = record
         self.arithmetics: dict[str, IntegerArithmetic] = {}
+        layers = [operation for operation in record.operations if operation.operation in LAYERS]
+        self.forms = {layer.name: layer_form(layer.operation, layer.settings, forms) for layer in layers}
         for operation in record.operations:
             constants = numbers.get(operation.name, {})
-            _check_layer(operation, constants)
+            _check_layer(operation, self.forms.get(operation.name), constants)
             self.arithmetics[operation.name] = IntegerArithmetic(operation.settings, constants)
 
     def step(self, inputs: Mapping[str, Ints], effects: Effects, state: _States | None) -> tuple[Ints, _States]:
@@ -111,7 +114,7 @@ class IntegerProgram:
                 values[name] = _FUNCTIONS[record.operation](a, sources)
                 continue
 
-            form = LAYERS[record.operation]
+            form = self.forms[name]
             layer_state = states.get(name)
             if layer_state is None and form.start is not None:
                 layer_state = form.start(a, sources)
@@ -123,9 +126,8 @@ class IntegerProgram:
         return values[self.record.output], after
 
 
-def _check_layer(record: OperationRecord, numbers: Mapping[str, Any]) -> None:
+def _check_layer(record: OperationRecord, form: Any, numbers: Mapping[str, Any]) -> None:
     """Raises a `DataError` for a layer without its settings or numbers, or with delays that cannot be."""
-    form = LAYERS.get(record.operation)
     settings = () if form is None else form.settings
     missing = [name for name in settings if name not in record.settings]
     missing += [name for name in _NUMBERS.get(record.operation, ()) if name not in numbers]

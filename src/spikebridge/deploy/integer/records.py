@@ -44,6 +44,7 @@ class IntegerPartRecord:
     clock: ClockRecord
     program: ProgramRecord
     scale: float
+    flags: bool = False  # its output is flags, 1 for true
 
     def __post_init__(self) -> None:
         if not 0 < self.scale < math.inf:
@@ -151,6 +152,12 @@ class IntegerRecord:
 
     def clock(self, signal: str) -> ClockRecord:
         return self.inputs[signal].clock if signal in self.inputs else self.parts[signal].clock
+
+    def is_mask(self, signal: str | None) -> bool:
+        """True for a signal of flags, an input or a part."""
+        if signal in self.inputs:
+            return self.inputs[signal].grid is None
+        return signal in self.parts and self.parts[signal].flags
 
     def incoming(self, part: str | None) -> list[IntegerLinkRecord]:
         """The links to a part; None: out of the model."""

@@ -5,10 +5,11 @@ state. Inputs are named after the links that lead to the part.
 """
 
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -233,12 +234,12 @@ def _library_translated_once() -> Iterator[None]:
 
 @contextmanager
 def _without_logs() -> Iterator[None]:
-    """Silences the exporter, whose notes are about torch, not about the network."""
+    """Silences the exporter, whose notes and graphs are about torch, not about the network."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 from spikebridge.deploy.quantization.quantizer import fixed_point_ratio, power, rescale
-from spikebridge.deploy.stages.arithmetic import DRAW_BITS, FRACTION, MAX_STEPS, IntegerArithmetic
+from spikebridge.deploy.stages.arithmetic import DRAW_BITS, FRACTION, MAX_STEPS, FloatArithmetic, IntegerArithmetic
+from spikebridge.errors import ExportError
 from spikebridge.hybrid.unit.discretizer import draw_uniform, straight_through
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 from spikebridge.ops.saturation import clip
+
+_MAX_FACTOR = 1 << 17  # of two states whose product, with a multiplier of 15 bits, is below 2^53
 
 
 def _unclipped(q: Tensor) -> Tensor:
@@ -46,6 +49,14 @@ class FakeIntegerArithmetic(IntegerArithmetic):
 
     def rescale(self, q: Tensor, ratio: str = "out.") -> Tensor:
         return rescale(q, self.ratios[ratio]) if ratio in self.ratios else q
+
+    def product(self, p: Tensor, q: Tensor) -> Tensor:
+        if self.settings["high"] >= _MAX_FACTOR:
+            raise ExportError(
+                f"a product of two states needs membranes of at most {_MAX_FACTOR.bit_length()} bits; give a QConfig "
+                f"with membranes={_MAX_FACTOR.bit_length()}"
+            )
+        return super().product(p, q)
 
     def bound(self, q: Tensor) -> Tensor:
         return self.clamp_state(q)
@@ -88,3 +99,22 @@ class FakeIntegerArithmetic(IntegerArithmetic):
 
     def _take(self, steps: Tensor, index: Tensor) -> Tensor:
         return torch.take_along_dim(steps, index, 1)
+
+
+@dataclass
+class ObservedArithmetic(FloatArithmetic):
+    """Floats of torch; every state is shown to `observe` before it would be clipped."""
+
+    xp: ClassVar[Any] = torch
+
+    observe: Callable[[Tensor], None]
+
+    def zeros(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        return like.new_zeros(shape)
+
+    def bound(self, q: Tensor) -> Tensor:
+        self.observe(q)
+        return q
+
+    def fire(self, v: Tensor, threshold: Tensor | float) -> Tensor:
+        return (v >= threshold).to(v.dtype)

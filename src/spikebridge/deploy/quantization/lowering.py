@@ -112,12 +112,15 @@ class _ModelWriter:
         for unit in self.units.values():
             stages.append(unit.quant_kernel and unit.quant_kernel.kernel)
             stages.append(unit.quant_discretizer and unit.quant_discretizer.inner)
+        for program in self.programs.values():
+            stages += [layer.layer for layer in program.layers.values()]
 
         return {type(stage) for stage in stages if "array_form" in vars(type(stage))}
 
     def _part(self, name: str, program: QuantProgram) -> IntegerPartRecord:
         clock = clock_record(self.network.clock_of(name))
-        return IntegerPartRecord(clock, self._program(f"parts/{name}/", program), float(program.out.scale))
+        record = self._program(f"parts/{name}/", program)
+        return IntegerPartRecord(clock, record, float(program.out.scale), program.gives_flags)
 
     def _link(self, route: Route) -> IntegerLinkRecord:
         link = route.link
@@ -332,9 +335,11 @@ def _check_weights(bundle: Bundle, sample: Mapping[str, NDArray[Any]], trace: Re
         if expected is None or expected.shape != tuple(y.shape):
             raise ExportError(f"{bundle.path} is the bundle of another network: it has no such part {name!r}")
 
-        difference = torch.from_numpy(expected.copy()) - y
+        # flags have no difference and no absolute value
+        values = y.double()
+        difference = torch.from_numpy(expected.astype("float64")) - values
         # the mean, since spikes may differ in a few places, where a sum lies on the threshold
-        if float(difference.abs().mean()) > _MAX_DIFFERENCE * max(1.0, float(y.abs().max())):
+        if float(difference.abs().mean()) > _MAX_DIFFERENCE * max(1.0, float(values.abs().max())):
             raise ExportError(
                 f"{bundle.path} holds other weights than those that were quantised: its part {name!r} gives another "
                 "signal on the sample; export and quantise the same run and network"

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from spikebridge.deploy.bundle.manifest import record_name
 from spikebridge.deploy.quantization.config import QConfig
-from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic
+from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic, ObservedArithmetic
 from spikebridge.deploy.quantization.layers import IntegerOp, QTensor, Settings, added, rescale_operations
 from spikebridge.deploy.quantization.quantizer import (
     FRACTION,
@@ -24,7 +25,7 @@ from spikebridge.deploy.quantization.quantizer import (
     state_scale,
     up_to_power_of_two,
 )
-from spikebridge.deploy.stages.neurons import QUANTITIES, membrane_start, membrane_step, under_effects
+from spikebridge.deploy.stages.neurons import MEMBRANE, QUANTITIES, NeuronForm, under_effects
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import Gain, Gate
 from spikebridge.hybrid.unit.finite_response import delayed
@@ -35,6 +36,7 @@ from spikebridge.neurons.surrogate import ARCTAN
 from spikebridge.ops.saturation import clip
 
 HEADROOM = 2.0  # of the range of a state over its largest value in calibration
+_MAX_DIFFERENCE = 0.05  # of the outputs of an array form; near a threshold the last bit of a sum decides
 _KNOWN = (LIF, IF, PLIF, Memoryless, Integrator, CubaLIF, AdaptiveLIF)
 _Effects = Mapping[str, Sequence[Effect]]
 
@@ -69,9 +71,10 @@ class QuantLayer(nn.Module):
         default = {"r": 1.0}.get(name, 0.0)
         return double(getattr(self.layer, name, default))
 
-    def integer_quantity(self, name: str) -> Tensor:
+    def to_integers(self, value: Tensor) -> Tensor:
+        """A quantity in the scale of the layer."""
         # one above the highest membrane, so that a threshold out of reach stays out of reach
-        return clip(round_ste(self.quantity(name) / self.scale), -self.high, self.high + 1)
+        return clip(round_ste(value / self.scale), -self.high, self.high + 1)
 
     def integer_effects(self, effects: _Effects) -> dict[str, list[tuple[Tensor, str]]]:
         integers: dict[str, list[tuple[Tensor, str]]] = {}
@@ -117,15 +120,10 @@ class QuantNeuron(QuantLayer):
     """A layer of neurons: `LIF`, `IF`, `PLIF`, `Memoryless`, `Integrator`, `CubaLIF` or `AdaptiveLIF`."""
 
     modulable = QUANTITIES
+    form = MEMBRANE
 
     def __init__(self, layer: Neuron, qconfig: QConfig, path: str) -> None:
         super().__init__(layer, qconfig, path)
-        if type(layer) not in _KNOWN:
-            raise ExportError(
-                f"{path!r} is a {type(layer).__name__}, which has no integer form; known are "
-                f"{', '.join(kind.__name__ for kind in _KNOWN)}"
-            )
-
         self.num_currents = 1
         self.largest = 0.0
         self.membranes = Quantizer(qconfig.membranes)
@@ -143,7 +141,7 @@ class QuantNeuron(QuantLayer):
         return not isinstance(self.layer, Integrator)
 
     def calibrate(self) -> None:
-        quantities = [float(self.quantity(name).abs().max()) for name in QUANTITIES]
+        quantities = [float(value.abs().max()) for value in self._quantities().values()]
         # a threshold has the scale of the membranes, so that they are compared as integers
         largest = max(self.largest, *quantities) or 1.0
         scale = state_scale(largest * HEADROOM, self.high, self.qconfig)
@@ -160,14 +158,14 @@ class QuantNeuron(QuantLayer):
         current = added([rescale(value.x, value.integer_scale * r / self.scale) for value in values])
         x = unflatten_time(current, batch)
         if state is None:
-            state = membrane_start(a, x.new_zeros(x.shape[1:]))
+            state = self.form.start(a, x.new_zeros(x.shape[1:]))
 
         # all steps of a quantity at once, then one step of it at a time
         modulated = under_effects(a, self.integer_effects(effects), x.ndim)
         outputs = []
         for t, x_t in enumerate(x.unbind(0)):
             quantities = self._quantities_at(modulated, t, x.ndim)
-            y_t, state = membrane_step(modulated.with_constants(quantities), x_t, state)
+            y_t, state = self.form.step(modulated.with_constants(quantities), x_t, state)
             outputs.append(y_t)
 
         y = torch.stack(outputs) if outputs else x.new_empty(x.shape)
@@ -175,11 +173,12 @@ class QuantNeuron(QuantLayer):
 
     def integers(self) -> dict[str, Tensor]:
         """Quantities in the membranes' scale, and decays in parts of 2^15."""
-        names = (*QUANTITIES, "jump") if isinstance(self.layer, AdaptiveLIF) else QUANTITIES
-        quantities = {name: self.integer_quantity(name) for name in names}
-        decays = {name: round_ste(double(decay) * 2**FRACTION) for name, decay in self._decays().items()}
+        quantities = self._quantities()
+        if isinstance(self.layer, AdaptiveLIF):
+            quantities["jump"] = self.quantity("jump")
 
-        return quantities | decays
+        integers = {name: self.to_integers(value) for name, value in quantities.items()}
+        return integers | {name: round_ste(double(decay) * 2**FRACTION) for name, decay in self._decays().items()}
 
     def counted(self, output: tuple[QTensor, Any]) -> dict[str, float]:
         number = output[0].x.numel()
@@ -192,6 +191,10 @@ class QuantNeuron(QuantLayer):
             numbers |= ratio_numbers(scale * r / self.scale, suffix=f"_{i}")
 
         return IntegerOp("neuron", self._settings(), numbers | self.effect_numbers(), self.out_scale)
+
+    def _quantities(self) -> dict[str, Tensor]:
+        """The quantities in the scale of the membranes."""
+        return {name: self.quantity(name) for name in QUANTITIES}
 
     def _settings(self) -> Settings:
         reset = getattr(self.layer, "reset", "zero")
@@ -212,7 +215,7 @@ class QuantNeuron(QuantLayer):
     @staticmethod
     def _quantities_at(a: FakeIntegerArithmetic, t: int, ndim: int) -> dict[str, Tensor]:
         # with an axis of time, a modulated quantity has one entry, or one a step
-        quantities = {name: a[name] for name in QUANTITIES}
+        quantities = {name: a[name] for name in QUANTITIES if name in a.constants}
         return {name: q[t if len(q) > 1 else 0] for name, q in quantities.items() if q.ndim == ndim}
 
     def _observe(self, x: Tensor, batch: int, state: Any, effects: _Effects) -> tuple[QTensor, Any]:
@@ -243,7 +246,8 @@ class QuantNeuron(QuantLayer):
         self._observe_value(charge)
 
     def _observe_value(self, x: Tensor) -> None:
-        self.largest = max(self.largest, float(x.abs().max()))
+        if x.numel():
+            self.largest = max(self.largest, float(x.abs().max()))
 
     def _clamp(self, v: Tensor) -> Tensor:
         # clipping would hide a value that is not finite
@@ -253,9 +257,86 @@ class QuantNeuron(QuantLayer):
     def _decays(self) -> dict[str, Tensor | float]:
         if isinstance(self.layer, Memoryless):
             return {"decay": torch.zeros(())}
+        return {name: value for name, value in self._arguments().items() if name.startswith("decay")}
 
-        arguments = self.layer.arguments({name: getattr(self.layer, name) for name in self.layer.modulable})
-        return {name: value for name, value in arguments.items() if name.startswith("decay")}
+    def _arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = self.layer.arguments({q: getattr(self.layer, q) for q in self.layer.modulable})
+        return arguments
+
+
+class QuantUserNeuron(QuantNeuron):
+    """A layer of user-defined neurons, by their array form."""
+
+    def __init__(self, layer: Neuron, form: NeuronForm, qconfig: QConfig, path: str) -> None:
+        super().__init__(layer, qconfig, path)
+        self.form = form
+        self.outputs = 0.0
+        self.differences = 0.0
+
+    @property
+    def spikes(self) -> bool:
+        return self.form.spikes
+
+    def calibrate(self) -> None:
+        if self.differences > _MAX_DIFFERENCE * self.outputs:
+            share = self.differences / max(self.outputs, 1.0)
+            raise ExportError(
+                f"{self.path!r}: the array form of {type(self.layer).__name__} gives other outputs than its step "
+                f"function, {share:.0%} of them on the stream of the calibration"
+            )
+
+        super().calibrate()
+
+    def ratios(self) -> dict[str, Tensor]:
+        # of the product of two states
+        return super().ratios() | {"state.": self.scale}
+
+    def _quantities(self) -> dict[str, Tensor]:
+        # the ratio of the input includes r
+        constants = self._constants().items()
+        return {name: double(value) for name, value in constants if name != "r" and not name.startswith("decay")}
+
+    def _constants(self) -> dict[str, Tensor]:
+        numbers = {name: x for name, x in self._arguments().items() if isinstance(x, Tensor | float | int)}
+        return {name: torch.as_tensor(value) for name, value in numbers.items()}
+
+    def _settings(self) -> Settings:
+        settings = {name: getattr(self.layer, name) for name in self.form.settings}
+        return {**settings, "form": record_name(type(self.layer)), "high": self.high, "spikes": self.spikes}
+
+    def _observe(self, x: Tensor, batch: int, state: Any, effects: _Effects) -> tuple[QTensor, Any]:
+        """The float layer beside its array form, which shows the states before they are reset."""
+        signal = unflatten_time(x, batch)
+        a = ObservedArithmetic(self._settings(), self._constants(), self._observe_value)
+        if state is None:
+            zeros = signal.new_zeros(signal.shape[1:])
+            state = (self.layer.initial_state(zeros), self.form.start(a, zeros))
+
+        before, arrays = state
+        y, after = self.layer(signal, before, **effects)
+        for t, (x_t, y_t) in enumerate(zip(signal.unbind(0), y.unbind(0), strict=True)):
+            effects_t = {name: [(e.signal[0], e.by) for e in own] for name, own in effects_at(effects, t).items()}
+            z_t, arrays = self.form.step(under_effects(a, effects_t, x_t.ndim), x_t, arrays)
+            self.outputs += float(y_t.abs().sum())
+            self.differences += float((z_t - y_t).abs().sum())
+
+        return QTensor(y.flatten(0, 1)), (after, arrays)
+
+
+def quant_neuron(layer: Neuron, qconfig: QConfig, path: str) -> QuantNeuron:
+    """A layer of neurons in fake integers; raises an `ExportError` for one without an integer form."""
+    kind = type(layer)
+    form = vars(kind).get("array_form")
+    if isinstance(form, NeuronForm):
+        return QuantUserNeuron(layer, form, qconfig, path)
+    if kind in _KNOWN:
+        return QuantNeuron(layer, qconfig, path)
+
+    known = ", ".join(known.__name__ for known in _KNOWN)
+    raise ExportError(
+        f"{path!r} is a {kind.__name__}, which has no integer form; known are {known}, and neurons of your own with a "
+        "NeuronForm as their array_form"
+    )
 
 
 class QuantFactor(QuantLayer):
@@ -288,7 +369,9 @@ class QuantFactor(QuantLayer):
             self.largest = max(self.largest, float(torch.as_tensor(factor).abs().max()))
             return QTensor((x * factor).flatten(0, 1)), None
 
-        a = FakeIntegerArithmetic({"high": self.high}, {self.name: self.integer_quantity(self.name)}, self.ratios())
+        a = FakeIntegerArithmetic(
+            {"high": self.high}, {self.name: self.to_integers(self.quantity(self.name))}, self.ratios()
+        )
         factor = under_effects(a, self.integer_effects(effects), x.ndim)[self.name]
 
         return QTensor((x * factor).flatten(0, 1), value.scale * self.scale), None
@@ -297,7 +380,7 @@ class QuantFactor(QuantLayer):
         return {"macs": output[0].x.numel()}
 
     def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
-        numbers: Numbers = {self.name: self.integer_quantity(self.name).long(), **self.effect_numbers()}
+        numbers: Numbers = {self.name: self.to_integers(self.quantity(self.name)).long(), **self.effect_numbers()}
         return IntegerOp("factor", {"quantity": self.name, "high": self.high}, numbers, scales[0] * self.scale)
 
 

@@ -26,8 +26,8 @@ from spikebridge.deploy.quantization.neurons import (
     QuantDelay,
     QuantFactor,
     QuantLayer,
-    QuantNeuron,
     effects_at,
+    quant_neuron,
     unflatten_time,
 )
 from spikebridge.deploy.quantization.quantizer import QParamsRecord, Quantizer
@@ -60,6 +60,7 @@ class QuantProgram(nn.Module):
         self.config = config
         self.inputs = graph.inputs
         self.observing = True
+        self.gives_flags = False
         self.steps: list[ProgramStep] = []
         self.operations = nn.ModuleDict()
         first = self._first_qconfig(graph)
@@ -198,10 +199,17 @@ class QuantProgram(nn.Module):
             if isinstance(self.operation(step.name), UnitDelay) and len(like):
                 after[step.name] = values[step.sources[0]].x
 
-        result = values[self.output]
-        y = result.x if result.scale is None else (result.x * result.scale).to(like.dtype)
+        return self._left(values[self.output], like), after
 
-        return y, after
+    def _left(self, result: QTensor, like: Tensor) -> Tensor:
+        if result.scale is None:
+            self.gives_flags = result.x.dtype == torch.bool
+            return result.x
+        if self.gives_flags:
+            return result.x != 0
+
+        y = result.x * result.scale
+        return y.to(like.dtype) if like.is_floating_point() else y.float()
 
     def _entered(self, name: str, x: Tensor) -> QTensor:
         if self.observing:
@@ -263,7 +271,7 @@ class QuantProgram(nn.Module):
             self._append(name, (source,), QuantDelay(module, qconfig, path), self.quantizers[source])
         else:
             # neurons add currents of any scale up themselves
-            neuron = QuantNeuron(module, self.qconfig(name), path)
+            neuron = quant_neuron(module, self.qconfig(name), path)
             spikes = Quantizer(1)
             spikes.set_qparams(_SPIKES)
             self._append(name, sources, neuron, spikes if neuron.spikes else None)

@@ -14,7 +14,7 @@ from spikebridge.deploy.bundle.stages import discretizer_form, kernel_form
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping
 from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic
 from spikebridge.deploy.quantization.layers import IntegerOp, QTensor, Settings
-from spikebridge.deploy.quantization.neurons import HEADROOM, QuantNeuron
+from spikebridge.deploy.quantization.neurons import HEADROOM, QuantNeuron, QuantUserNeuron, quant_neuron
 from spikebridge.deploy.quantization.program import QuantizedModule, QuantProgram
 from spikebridge.deploy.quantization.quantizer import (
     FRACTION,
@@ -165,9 +165,7 @@ class _QuantDiscretizer(Discretizer):
         form = discretizer_form(type(inner))
 
         if isinstance(inner, SpikingLayer):
-            if not isinstance(inner.layer, Neuron):
-                raise ExportError(f"{path!r} fires by a {type(inner.layer).__name__}; only a layer of neurons can be")
-            self.neuron = QuantNeuron(inner.layer, qconfig, f"{path}.layer")
+            self.neuron = _spiking_layer(inner.layer, qconfig, path)
         elif form is None:
             raise ExportError(f"{path!r} is a {type(inner).__name__}, a discretizer that has no integer form")
 
@@ -305,6 +303,14 @@ class _QuantDiscretizer(Discretizer):
         with torch.no_grad():
             spikes, _ = self.inner(self._levels().float().reshape(1, 1, 1, -1), length)
         return spikes[0, :, 0].T.double()
+
+
+def _spiking_layer(layer: Any, qconfig: QConfig, path: str) -> QuantNeuron:
+    neuron = quant_neuron(layer, qconfig, f"{path}.layer") if isinstance(layer, Neuron) else None
+    if neuron is None or isinstance(neuron, QuantUserNeuron):
+        raise ExportError(f"{path!r} fires by a {type(layer).__name__}; only a layer of the package's neurons can be")
+
+    return neuron
 
 
 class QuantizedUnit(HybridUnit):

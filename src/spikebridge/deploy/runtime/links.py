@@ -122,7 +122,7 @@ class LinkRunner:
         name, clock = self.trigger
         if state.triggered is not None:
             flags = signals.get(name)
-            triggered = state.triggered if flags is None else state.triggered | flags.reshape(len(flags))
+            triggered = state.triggered if flags is None else state.triggered | (flags.reshape(len(flags)) != 0)
             # a trigger waits for the next step of the source
             waiting = np.zeros_like(triggered) if self.source.fires(tick) else triggered
             return triggered, state._replace(triggered=waiting)
@@ -149,14 +149,18 @@ def open_link(
     if unit is None:
         unit = _unit(bundle, link, numbers, forms, open_session or OnnxSession)
 
+    context = None
+    if link.context is not None:
+        context = np.zeros(manifest.shape(link.context), manifest.dtype(link.context))
+
     return LinkRunner(
         link,
         manifest.clock(link.source),
         unit,
         initial=initial if starts_with_value else None,
-        context=None if link.context is None else np.zeros(manifest.shape(link.context), np.float32),
+        context=context,
         trigger=None if trigger is None else (trigger, manifest.clock(trigger)),
-        masked=trigger in manifest.inputs and manifest.inputs[trigger].dtype == "bool",
+        masked=trigger is not None and manifest.dtype(trigger) == "bool",
         shape=link.shape,
     )
 
@@ -169,7 +173,7 @@ def _initial_value(link: LinkRecord, numbers: Mapping[str, Values]) -> Values:
     if initial.shape != link.shape:
         raise DataError(f"link {link.name!r} carries {link.shape}, but its initial value has {initial.shape}")
 
-    return initial
+    return initial.astype(link.dtype)
 
 
 def _unit(

@@ -9,6 +9,7 @@ A stage or a neuron is written once, as a function of an arithmetic `a` and of a
 | arrays | numpy float32 | numpy int64 | torch float64, with integer values | expressions, with ranges |
 | `a.rescale(q, ratio)` | gain or unit of the stage | product and shift | the same, straight-through gradient | a call |
 | `a.leak(v, decay, rest)` | `rest + decay (v - rest)` | decay in parts of 2^15 | the same, straight-through | a call |
+| `a.product(p, q)` | `p q` | product, and a change of scale | the same | a call |
 | `a.bound(q)` | the value itself | clipped to the width of the state | the same, clipped values counted | a call |
 | `a.fire(v, threshold)` | `v >= threshold` | `v >= threshold` | the surrogate gradient | a comparison |
 """
@@ -97,6 +98,10 @@ class FloatArithmetic:
         if isinstance(rest, float | int) and rest == 0:
             return v if isinstance(decay, float) and decay == 1 else v * decay
         return rest + decay * (v - rest)
+
+    def product(self, p: Any, q: Any) -> Any:
+        """The product of two states of a neuron, in their scale."""
+        return p * q
 
     def charge(self, current: Any) -> Any:
         """The current times the resistance `r`; in integers the ratio of the input includes `r`."""
@@ -214,6 +219,9 @@ class IntegerArithmetic(FloatArithmetic):
 
     def leak(self, v: Any, decay: Any, rest: Any = 0) -> Any:
         return rest + (((v - rest) * decay + (1 << (FRACTION - 1))) >> FRACTION)
+
+    def product(self, p: Any, q: Any) -> Any:
+        return self.rescale(p * q, "state.")
 
     def charge(self, current: Any) -> Any:
         return current

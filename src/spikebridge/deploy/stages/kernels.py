@@ -98,10 +98,8 @@ def integer_kernel(name: str, settings: Settings, numbers: Settings, forms: Form
 
 
 def form_of(stage: str, name: str, forms: Mapping[str, Any], user_forms: Forms) -> Any:
-    """The form of a kernel or discretizer by record name, of the package or user-defined."""
-    kind = type(next(iter(forms.values())))
-    # user-defined forms of both stages come together
-    named = {**forms, **{key: form for key, form in (user_forms or {}).items() if isinstance(form, kind)}}
+    """The form of a kernel, discretizer or neuron by record name, of the package or user-defined."""
+    named = with_user_forms(forms, user_forms)
     if name not in named:
         raise DataError(
             f"there is no {stage} {name!r} here; known are {', '.join(named)}. "
@@ -109,6 +107,13 @@ def form_of(stage: str, name: str, forms: Mapping[str, Any], user_forms: Forms) 
         )
 
     return named[name]
+
+
+def with_user_forms(forms: Mapping[str, Any], user_forms: Forms) -> dict[str, Any]:
+    """Forms of the package, and the user-defined ones of the same kind."""
+    kind = type(next(iter(forms.values())))
+    # those of kernels, discretizers and neurons come together
+    return {**forms, **{name: form for name, form in (user_forms or {}).items() if isinstance(form, kind)}}
 
 
 def restart(carry: _Carry | None, fresh: _Carry, mask: NDArray[np.bool_]) -> _Carry:

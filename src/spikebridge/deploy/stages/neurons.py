@@ -8,9 +8,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from spikebridge.deploy.stages.kernels import delay_step, past_ticks
+from spikebridge.deploy.stages.kernels import Forms, delay_step, form_of, past_ticks
 
 QUANTITIES = ("v_threshold", "v_reset", "v_leak")
 Effects: TypeAlias = Mapping[str, Sequence[tuple[Any, str]]]  # by quantity: signals, and "add", "multiply", "replace"
@@ -103,15 +104,39 @@ def under_effects(a: Any, effects: Effects, ndim: int) -> Any:
     return a.with_constants({name: modulated(a, name, signals, ndim) for name, signals in effects.items()})
 
 
-def neuron_start(a: Any, currents: Sequence[Any]) -> MembraneState:
+@dataclass(frozen=True)
+class NeuronForm:
+    """A neuron in arrays, for fake integers, integers and C.
+
+    Attributes:
+        start: `state = start(a, current)`, a tuple of arrays, before the first step, for currents like these `(B, *N)`.
+        step: `y, state = step(a, current, state)`. Its constants are the torch class's `arguments`: `decay...` counts
+            parts of 2^15; any other has the scale of the state, and so has the current, times the quantity `r` if any.
+        spikes: whether the output is spikes; another one has the scale of the state.
+        settings: arguments that the step reads; an integer record holds them too.
+    """
+
+    start: Callable[[Any, Any], Any]
+    step: Callable[[Any, Any, Any], tuple[Any, Any]]
+    spikes: bool = True
+    settings: tuple[str, ...] = ()
+
+
+MEMBRANE = NeuronForm(membrane_start, membrane_step, settings=("reset", "refractory"))
+_NEURONS = {"Membrane": MEMBRANE}
+
+
+def neuron_start(a: Any, currents: Sequence[Any], form: NeuronForm = MEMBRANE) -> Any:
     """The state of a layer of neurons before its first step."""
-    return membrane_start(a, _total_current(a, currents))
+    return form.start(a, _total_current(a, currents))
 
 
-def neuron_step(a: Any, currents: Sequence[Any], state: MembraneState, effects: Effects) -> tuple[Any, MembraneState]:
+def neuron_step(
+    a: Any, currents: Sequence[Any], state: Any, effects: Effects, form: NeuronForm = MEMBRANE
+) -> tuple[Any, Any]:
     """One step of a layer of neurons, whose currents come in scales of their own."""
     current = _total_current(a, currents)
-    return membrane_step(under_effects(a, effects, current.ndim), current, state)
+    return form.step(under_effects(a, effects, current.ndim), current, state)
 
 
 def _total_current(a: Any, currents: Sequence[Any]) -> Any:
@@ -143,7 +168,19 @@ class _LayerForm:
 
 
 LAYERS: dict[str, _LayerForm] = {
-    "neuron": _LayerForm(neuron_step, neuron_start, ("high", "spikes", "reset", "refractory")),
+    "neuron": _LayerForm(neuron_step, neuron_start, ("high", "spikes", *MEMBRANE.settings)),
     "factor": _LayerForm(_factor_step, None, ("quantity", "high")),
     "delay": _LayerForm(_delay_layer, _delay_start, ("max_ticks",)),
 }
+
+
+def layer_form(operation: str, record_settings: Mapping[str, Any], forms: Forms = None) -> _LayerForm:
+    """The form of a layer by its operation; a neuron with the setting `form` is user-defined."""
+    name = record_settings.get("form")
+    if operation != "neuron" or name is None:
+        return LAYERS[operation]
+
+    form: NeuronForm = form_of("neuron", str(name), _NEURONS, forms)
+    return _LayerForm(
+        partial(neuron_step, form=form), partial(neuron_start, form=form), ("high", "spikes", *form.settings)
+    )

@@ -297,16 +297,6 @@ def window_starts_from_mask(
     return torch.stack(triggered[:-1]) if ticks else waiting.new_empty((0, len(waiting))), triggered[-1]
 
 
-def _check_flags(starts: Sequence[Any], x: Tensor) -> None:
-    """Raises if a list holds something else than True, False and flags `(B,)`."""
-    for flag in starts:
-        if type(flag) is bool:
-            continue
-        if not isinstance(flag, Tensor) or flag.dtype != torch.bool or flag.shape != x.shape[1:2]:
-            got = f"{flag.dtype} {tuple(flag.shape)}" if isinstance(flag, Tensor) else in_words(flag)
-            raise ShapeError(f"starts needs True, False or flags ({x.shape[1]},) for each step, but got {got}")
-
-
 def window_starts_from_argument(starts: Starts | None, x: Tensor) -> Iterable[bool | Tensor]:
     """The flags for a unit with the window `Since`, one a step: True, False, or one a sample `(B,)`."""
     if starts is None:
@@ -316,7 +306,11 @@ def window_starts_from_argument(starts: Starts | None, x: Tensor) -> Iterable[bo
     if len(starts) != len(x):
         raise ShapeError(f"starts has {len(starts)} steps, but the signal has {len(x)}")
     if not isinstance(starts, Tensor):
-        _check_flags(starts, x)
+        samples = x.shape[1:2]
+        if {*map(type, starts)} != {bool} and not all(
+            type(f) is bool or (isinstance(f, Tensor) and f.dtype == torch.bool and f.shape == samples) for f in starts
+        ):
+            raise ShapeError(f"starts needs True, False or flags {tuple(samples)} a step, but got {in_words(starts)}")
         return starts
 
     if starts.dtype != torch.bool or starts.ndim not in (1, 2) or starts.shape[1:] not in ((), x.shape[1:2]):

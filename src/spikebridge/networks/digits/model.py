@@ -2,9 +2,11 @@
 
 The what pathway reads frames at a low rate, the where pathway events at a high rate. A transmission unit turns the
 SNN's spikes into features of the read-out, a modulation unit turns the ANN's features into thresholds of the SNN (R.
-Zhao et al., Nature Communications 13:3427, 2022, Figs. 1 and 2). `VARIANTS` are this network with learned units, with
-fixed units, with one link only, and its ANN-only and SNN-only twins.
+Zhao et al., Nature Communications 13:3427, 2022, Figs. 1 and 2). `VARIANTS` are this network with both units, with the
+transmission alone, and its ANN-only and SNN-only twins.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +19,7 @@ from spikebridge.neurons import LIF, Sequential, Triangle
 
 VARIANTS = {
     "learned": "hybrid, both units learned",
-    "fixed": "hybrid, both units fixed: mean, identity",
     "transmission": "hybrid, the learned unit SNN -> ANN alone",
-    "modulation": "hybrid, the learned unit ANN -> SNN alone; the answer reads the SNN",
     "ann": "ANN on frames",
     "snn": "SNN on events",
 }
@@ -91,23 +91,25 @@ def what_where(
     links: list[Transmission | Modulation] = []
     if variant != "snn":
         inputs["frames"] = every(frame_every * dt)
-        parts["what"] = _what(hidden, sensor)
+        parts["what"] = what_pathway(hidden, sensor)
         links.append(Transmission("frames", "what"))
 
     if variant != "ann":
         inputs["events"] = every(dt)
-        parts["where"] = _where(hidden, sensor)
+        parts["where"] = where_pathway(hidden, sensor)
         links.append(Transmission("events", "where"))
 
-    if variant not in ("snn", "modulation"):
+    if variant != "snn":
         # the features of the last frame hold until the next one
         links.append(Transmission("what", "answer", held=True))
 
-    if variant != "ann":
-        links.append(Transmission("where", "answer", _transmission(variant, hidden, frame_period)))
+    if variant == "snn":
+        links.append(Transmission("where", "answer", HybridUnit(Tumbling(frame_period), Mean())))
+    elif variant != "ann":
+        links.append(Transmission("where", "answer", _learned_transmission(hidden, frame_period)))
 
-    if variant in ("learned", "modulation", "fixed"):
-        links.append(Modulation("what", "where.lif2.v_threshold", _modulation(variant, hidden), by="multiply"))
+    if variant == "learned":
+        links.append(Modulation("what", "where.lif2.v_threshold", learned_modulation(hidden), by="multiply"))
 
     parts["answer"] = Readout(hidden * sum(link.target == "answer" for link in links), num_classes)
     # the last window ends with the recording, so all events are used
@@ -116,20 +118,26 @@ def what_where(
     return HybridNetwork(dt=dt, inputs=inputs, parts=parts, links=links, outputs=["answer"], clocks=clocks)
 
 
-def parameter_matched(variant: str, hidden: int, **sizes: float | int) -> HybridNetwork:
-    """The variant with the number of parameters nearest to that of the learned hybrid with `hidden` features."""
+def parameter_matched(
+    build: Callable[[int], HybridNetwork], hidden: int, reference: Callable[[int], HybridNetwork]
+) -> HybridNetwork:
+    """The network with the number of parameters nearest to that of the reference with `hidden` features."""
+    # networks that are only counted draw no random numbers of the training
     with torch.random.fork_rng(devices=[]):
-        goal = num_parameters(what_where("learned", hidden, **sizes))  # type: ignore[arg-type]
+        goal = num_parameters(reference(hidden))
 
-    return match_parameters(lambda width: what_where(variant, width, **sizes), goal).network  # type: ignore[arg-type]
+    return match_parameters(build, goal).network
 
 
-def _what(hidden: int, sensor: int) -> nn.Module:
+def what_pathway(hidden: int, sensor: int) -> nn.Module:
+    """The ANN on frames."""
     flat = 8 * ((sensor + 1) // 2) ** 2
     return nn.Sequential(nn.Conv2d(1, 8, 5, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(flat, hidden), nn.ReLU())
 
 
-def _where(hidden: int, sensor: int) -> Sequential:
+def where_pathway(hidden: int, sensor: int) -> Sequential:
+    """The SNN on events."""
+
     def lif() -> LIF:
         return LIF(tau=0.05, surrogate=Triangle(1.0), learn=("tau",))
 
@@ -145,12 +153,8 @@ def _where(hidden: int, sensor: int) -> Sequential:
     return Sequential(conv=conv, lif1=lif(), flat=nn.Flatten(), fc=fc, lif2=lif())
 
 
-def _transmission(variant: str, hidden: int, window: int) -> HybridUnit:
-    """Spikes of a window to features."""
-    if variant not in ("learned", "transmission"):
-        return HybridUnit(Tumbling(window), Mean())
-
-    # training starts from the fixed unit
+def _learned_transmission(hidden: int, window: int) -> HybridUnit:
+    """Spikes of a window to features; training starts from the mean."""
     identity = nn.Linear(hidden, hidden)
     nn.init.eye_(identity.weight)
     nn.init.zeros_(identity.bias)
@@ -158,12 +162,8 @@ def _transmission(variant: str, hidden: int, window: int) -> HybridUnit:
     return HybridUnit(Tumbling(window), FIR(window, (hidden,)), identity)
 
 
-def _modulation(variant: str, hidden: int) -> HybridUnit:
-    """Features to factors of thresholds."""
-    if variant == "fixed":
-        return HybridUnit(nonlinearity=ThresholdFactor())
-
-    # training starts with the factor 1
+def learned_modulation(hidden: int) -> HybridUnit:
+    """Features to factors of thresholds; training starts with the factor 1."""
     linear = nn.Linear(hidden, hidden)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)

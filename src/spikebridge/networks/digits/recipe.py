@@ -1,6 +1,6 @@
 """Digits with a what and a where pathway: an ANN on noisy frames and an SNN on events, linked by hybrid units.
 
-    spikebridge train digits --preset default      # six networks, three seeds, one table, one report
+    spikebridge train digits --preset default      # four networks, three seeds, one table, one report
     spikebridge train digits --preset quick        # the same in seconds
     spikebridge train digits --camera.noise 1.0 --camera.frame-step 4 --networks learned ann
 
@@ -12,15 +12,14 @@ the read-out; a modulation unit turns the ANN's features into thresholds of the 
 | network | parts | unit SNN -> ANN | unit ANN -> SNN thresholds |
 |---|---|---|---|
 | learned | ANN, SNN | learned FIR kernel, learned map | learned map |
-| fixed | ANN, SNN | mean, identity | identity |
 | transmission | ANN, SNN | learned FIR kernel, learned map | none |
-| modulation | ANN, SNN | mean, identity; the read-out uses the SNN only | learned map |
 | ann | ANN on frames | - | - |
 | snn | SNN on events | mean, identity | - |
 """
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spikebridge._moved import left_networks, refuse_left_networks
 from spikebridge.analysis.summary import num_parameters
 from spikebridge.data.catalog import refuse_data_folder
 from spikebridge.data.images.digits import load_digits
@@ -45,7 +45,7 @@ from spikebridge.data.simulation.saccades import (
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits import report as report_page
-from spikebridge.networks.digits.model import VARIANTS, parameter_matched
+from spikebridge.networks.digits.model import VARIANTS, parameter_matched, what_where
 from spikebridge.ops.modes import evaluating
 from spikebridge.training.batches import Batches
 from spikebridge.training.loop import fit
@@ -143,14 +143,42 @@ class Config:
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        check_chosen("network", self.networks, VARIANTS)
+        self.check_networks()
         check_minimum(self, seed=0, num_train=1, devices=1, nodes=1)
         check_positive(self, ("num_seeds", "hidden", "epochs", "batch_size", "lr"))
+
+    def check_networks(self) -> None:
+        """Raises if a chosen network does not exist; a subclass may have others."""
+        check_chosen("network", self.networks, [*VARIANTS, *left_networks("digits", self.networks)])
+
+    @property
+    def available(self) -> tuple[str, ...]:
+        """The chosen networks without those that left the recipe; a subclass may have others."""
+        names = tuple(name for name in self.networks if name in VARIANTS)
+        if not names:
+            refuse_left_networks("digits", self.networks)
+
+        return names
+
+    def network(self, name: str) -> HybridNetwork:
+        """A network of the comparison, untrained, with as many parameters as the learned hybrid to within 5 %."""
+        return parameter_matched(self.builder(name), self.hidden, self.builder("learned"))
+
+    def builder(self, name: str) -> Callable[[int], HybridNetwork]:
+        """A function that builds a network from the features of a pathway; a subclass may have others."""
+        return partial(what_where, name, **self.sizes)
 
     @property
     def sensor(self) -> int:
         """Height and width of the camera [px]."""
         return 16 if self.dataset == "digits" else 34
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Times and sizes that all networks share."""
+        period = self.camera.frame_period
+        frame_every = period * self.camera.frame_step
+        return {"dt": self.camera.dt, "frame_period": period, "frame_every": frame_every, "sensor": self.sensor}
 
 
 PRESETS = {
@@ -163,24 +191,13 @@ PRESETS = {
 
 def build(config: Config) -> dict[str, HybridNetwork]:
     """Every network of the comparison, untrained, with equal numbers of parameters to within 5 %."""
-    return {name: _network(config, name) for name in config.networks}
-
-
-def _network(config: Config, name: str) -> HybridNetwork:
-    return parameter_matched(
-        name,
-        config.hidden,
-        dt=config.camera.dt,
-        frame_period=config.camera.frame_period,
-        frame_every=config.camera.frame_period * config.camera.frame_step,
-        sensor=config.sensor,
-    )
+    return {name: config.network(name) for name in config.available}
 
 
 def _seeded(config: Config, name: str, seed: int) -> HybridNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _network(config, name)
+        return config.network(name)
 
 
 def recordings(config: Config, data: Path | None = None) -> tuple[HybridRecording, HybridRecording]:
@@ -255,6 +272,7 @@ def objective(network: HybridNetwork, batch: dict[str, Tensor], *, config: Confi
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network with every seed, scores them, and writes the table."""
+    refuse_left_networks("digits", [name for name in config.networks if name not in config.available])
     training, scored = recordings(config)
     data = noisy_batches(config, training)
 
@@ -338,15 +356,20 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
 
 def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
     """Scores the trained networks of a run again."""
-    config = run.config_as(Config)
+    return evaluate_networks(run, run.config_as(Config), data)
+
+
+def evaluate_networks(run: Run, config: Config, data: Path | None) -> dict[str, Any]:
+    """Scores the networks of a run that the recipe has."""
     _, scored = recordings(config, data)
     scores: dict[str, list[dict[str, Any]]] = {}
-    children = run.children()
+    # networks that left the recipe keep their folder
+    children = {path: run for path, run in run.children().items() if path.partition("/")[0] in config.available}
 
     for number, (path, child) in enumerate(children.items(), start=1):
         _log.info("evaluating %s (%d of %d)", path, number, len(children))
         name = path.partition("/")[0]
-        network = _network(config, name)
+        network = config.network(name)
         # other precisions keep their weights in single precision
         if config.precision == "64-true":
             network.double()
@@ -354,12 +377,17 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
         child.load_weights(network)
         scores.setdefault(name, []).append(score(network, config, scored))
 
-    return report_page.compare({name: scores[name] for name in config.networks})
+    return report_page.compare({name: scores[name] for name in config.available})
 
 
 def report(run: Run) -> Path:
     """Writes report.html: the table, comparisons, accuracy over time, drawings of the networks."""
     config = run.config_as(Config)
+    return write_report(run, config, reproduce_command("digits", config))
+
+
+def write_report(run: Run, config: Config, command: str) -> Path:
+    """Writes the report of the networks of a run that the recipe has."""
     camera = config.camera
     facts = {
         "seeds": f"{config.seed} to {config.seed + config.num_seeds - 1}",
@@ -371,4 +399,4 @@ def report(run: Run) -> Path:
         "epochs": config.epochs,
     }
 
-    return report_page.write(run, facts, build(config), example(config), reproduce_command("digits", config))
+    return report_page.write(run, facts, build(config), example(config), command)

@@ -177,7 +177,8 @@ def _inside(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor])
 
 
 def _drawn(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> Section:
-    pictures = [Picture(draw_network(network), f"{name}: {VARIANTS[name]}") for name, network in networks.items()]
+    captions = {name: f"{name}: {VARIANTS[name]}" if name in VARIANTS else name for name in networks}
+    pictures = [Picture(draw_network(network), captions[name]) for name, network in networks.items()]
     first = next(iter(networks.values()))
     summary = summarize(first, {name: inputs[name] for name in first.inputs})
     tables = [Table(summary.parts, summary.title), *([Table(summary.links, "Its links")] if summary.links else [])]

@@ -1,6 +1,6 @@
 """Many tasks without forgetting: an ANN that measures the similarity of tasks opens and closes the neurons of an SNN.
 
-    spikebridge train modulation                      # digits, 20 tasks, HMN and its twins
+    spikebridge train modulation                      # digits, 20 tasks, HMN and its rivals
     spikebridge train modulation --preset quick       # 4 tasks, in seconds
 
 Each task permutes the pixels of the same images; permutations of a group are similar. Hybrid units turn the training
@@ -75,7 +75,7 @@ def build(config: Config) -> dict[str, HybridNetwork]:
 def trained(run: Run) -> dict[str, HybridNetwork]:
     """HMN as a hybrid network, with the weights of a run."""
     branch, gating = _parts(run.config_as(Config))
-    load_networks(find_trial(run, "hmn"), branch, gating)
+    load_networks(find_trial(run), branch, gating)
     return {"hmn": hybrid_modulation_network(branch, gating)}
 
 
@@ -137,8 +137,8 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
     """Scores the trained HMN of a run on its own test images, or on those of a file."""
     config = run.config_as(Config)
     options = options or Evaluation()
-    child = find_trial(run, options.method)
-    settings = config.trial(options.method)
+    child = find_trial(run)
+    settings = config.trial("hmn")
 
     if data is None or data.is_dir():
         train, scored = recordings(config, data)

@@ -6,6 +6,7 @@ from typing import Any
 
 from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.report import Section, Table, write_report
+from spikebridge.networks.reasoning.training.trained_units import seeds_of
 from spikebridge.training.run.run import Run
 
 _METHOD = (
@@ -20,22 +21,18 @@ _METHOD = (
 
 def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
     """Writes report.html into a finished run; the command reproduces it."""
+    # a run of the last release may have trained other parts alone
+    seeds_of(run)
     results = run.results()
-    sections = []
-
-    if "collisions" in results:
-        by_source = Table(results["collisions"], f"{results['questions']}, by source of the collisions.")
-        thresholds = Table(_thresholds(run), "Options judged rightly at each threshold, on validation videos.")
-        units = Table(results["units"], "On validation videos; late is the share of frames off by more than 2.5.")
-        sections += [Section("Result", "", [by_source]), Section("The units", "", [units, thresholds])]
-
-    for part in ("detector", "parser"):
-        if part in results:
-            numbers = {name: value for name, value in results[part].items() if isinstance(value, int | float)}
-            sections.append(Section(f"The {part}", "", [Table([numbers])]))
-
-    sections.append(learning_curves({path: child.metrics.rows() for path, child in run.children().items()}))
-    sections.append(Section("How it was measured", _METHOD))
+    by_source = Table(results["collisions"], f"{results['questions']}, by source of the collisions.")
+    thresholds = Table(_thresholds(run), "Options judged rightly at each threshold, on validation videos.")
+    units = Table(results["units"], "On validation videos; late is the share of frames off by more than 2.5.")
+    sections = [
+        Section("Result", "", [by_source]),
+        Section("The units", "", [units, thresholds]),
+        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
+        Section("How it was measured", _METHOD),
+    ]
     facts = {name: config[name] for name in ("scenes", "num_validation", "num_features", "epochs", "jitter")}
     facts |= run.versions()
 
@@ -46,9 +43,6 @@ def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
 
 def _lead(results: Mapping[str, Any]) -> str:
     """The main result in one sentence."""
-    if "collisions" not in results:
-        return ""
-
     share = {row["from"]: row["per option %"] for row in results["collisions"]}
     return (
         f"From learned collisions the graph judges {share['learned']:.2f} % of the options rightly, "

@@ -2,15 +2,14 @@
 
     spikebridge train reasoning                    # collision and presence units, on real scenes if they exist
     spikebridge train reasoning --preset quick     # on generated scenes, in seconds
-    spikebridge train reasoning --parts collisions detector parser
     spikebridge eval reasoning --scenes scenes.jsonl.gz --questions questions.jsonl.gz --collisions learned --json
 
     pictures --detector, tracker--> scene --collision and presence units--> events --+
     words --parser--> program --hybrid unit--> spike trains --> spiking graph --> answer, causes
 
 Nothing is trained inside the graph. The hybrid units that detect collisions, entrances, exits and motion are trained
-alone, each on its own objective, and so are, on request, the detector of generated videos and the question parser. The
-same questions are answered with collisions from four sources:
+alone, each on its own objective; the detector and the question parser come with the package. The same questions are
+answered with collisions from four sources:
 
 | collisions | source |
 |---|---|
@@ -27,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -42,14 +41,12 @@ from spikebridge.networks.reasoning.evaluation.evaluate import evaluate_files
 from spikebridge.networks.reasoning.events.collision_inputs import candidate_pairs, signals
 from spikebridge.networks.reasoning.events.collision_unit import CollisionUnit
 from spikebridge.networks.reasoning.events.presence_unit import PresenceUnit
-from spikebridge.networks.reasoning.training.detector import DETECTORS, train_detector
 from spikebridge.networks.reasoning.training.labels import (
     Split,
     cause_questions,
     generated_split,
     real_split,
 )
-from spikebridge.networks.reasoning.training.parser import PARSERS, train_parser
 from spikebridge.networks.reasoning.training.trained_units import learned_reader
 from spikebridge.networks.reasoning.training.units import (
     choose_rule,
@@ -62,15 +59,13 @@ from spikebridge.training.loop import fit
 from spikebridge.training.phase import Phase
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
-from spikebridge.training.settings import Settings, check_chosen, check_minimum, check_positive
+from spikebridge.training.settings import Settings, check_minimum, check_positive
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings of the reasoning recipe."""
 
-    parts: tuple[Literal["collisions", "detector", "parser"], ...] = ("collisions",)
-    """Parts to train: the units for collisions, presence and motion; the object detector; the question parser."""
     scenes: Literal["auto", "real", "generated"] = "auto"
     """real: CLEVRER scenes in SPIKEBRIDGE_DATA; auto: real if they are found, else generated."""
     num_videos: int = 400
@@ -91,8 +86,9 @@ class Config:
     """Highest learning rate of a one-cycle schedule."""
     jitter: float = 0.3
     """Largest standard deviation of the position noise in training [px]."""
-    size: Literal["quick", "default"] = "default"
-    """Size of the detector and the parser, if they are trained."""
+
+    # the detector and the parser have trainings of their own; an old run folder names the parts that it trained
+    REMOVED_FIELDS: ClassVar[dict[str, Any]] = {"parts": ..., "size": ...}
 
     def __post_init__(self) -> None:
         """Refuses settings out of range."""
@@ -104,11 +100,9 @@ class Config:
         if not 0 <= self.jitter < math.inf:
             raise ConfigError(f"jitter needs to be 0 px or more, but got {self.jitter}")
 
-        check_chosen("part", self.parts, ("collisions", "detector", "parser"))
-
 
 PRESETS = {
-    "quick": Config(scenes="generated", num_videos=32, num_features=16, epochs=16, batch_size=32, size="quick"),
+    "quick": Config(scenes="generated", num_videos=32, num_features=16, epochs=16, batch_size=32),
     "default": Config(),
     "three": Config(scenes="real", num_seeds=3),
 }
@@ -131,24 +125,10 @@ def example(config: Config) -> dict[str, Tensor]:
 
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
-    """Trains the chosen parts, scores them, and compares the sources of collisions."""
-    results: dict[str, Any] = {}
-    if "collisions" in config.parts:
-        results |= _train_units(config, run, quiet)
-
-    if "detector" in config.parts:
-        child = run.child("detector")
-        if not child.finished:
-            train_detector(DETECTORS[config.size], child, quiet)
-        results["detector"] = child.results()
-
-    if "parser" in config.parts:
-        child = run.child("parser")
-        if not child.finished:
-            train_parser(PARSERS[config.size], child, quiet)
-        results["parser"] = child.results()
-
+    """Trains the units, scores them, and compares the sources of collisions."""
+    results = _train_units(config, run, quiet)
     run.save_results(results)
+
     return results
 
 

@@ -49,11 +49,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _migrate(kind: Any, fields: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:
-    # removed fields: a config of an earlier version may hold the value that stood for their absence
+    # removed fields: a config of an earlier version may hold the value that stood for their absence; `...` is any
     removed: dict[str, Any] = getattr(kind, "REMOVED_FIELDS", {})
     values = _grouped(kind, fields, value)
 
-    return {name: item for name, item in values.items() if name not in removed or item != removed[name]}
+    return {name: item for name, item in values.items() if name not in removed or removed[name] not in (..., item)}
 
 
 def _added_fields(kind: Any) -> Collection[str]:

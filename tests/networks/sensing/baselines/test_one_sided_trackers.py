@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from research.sensing.baselines.opencv import OpenCVTracker
+from research.sensing.baselines.snn_only import EventTracker
 from research.sensing.variants.rotating_disk import RotatingDisk
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.simulation.moving_objects import MovingObjects
@@ -16,8 +18,6 @@ from spikebridge.data.simulation.render import render_recording
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox, fit_kalman
-from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
-from spikebridge.networks.sensing.baselines.snn_only import EventTracker
 from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation
 from spikebridge.networks.sensing.model.boxes import box_center
 from spikebridge.networks.sensing.model.sensing import Sensing

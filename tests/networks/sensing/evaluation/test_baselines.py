@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from research.sensing.baselines.evaluate import events_alone, without_memory
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing.evaluation.baselines import baseline, baseline_names, without_memory
+from spikebridge.networks.sensing.evaluation._baselines import baseline_names
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
@@ -38,9 +39,11 @@ def test_names_are_those_of_baselines_and_of_networks_of_the_run() -> None:
     assert baseline_names("none", ["learned"]) == []
     with pytest.raises(ConfigError, match="did you mean 'kalman'"):
         baseline_names("kalmann", ["learned"])
+    with pytest.raises(ConfigError, match=r"csrt of sensing left the package; research/sensing/baselines"):
+        baseline_names("csrt", ["learned"])
 
 
 def test_a_network_without_an_snn_has_no_tracker_of_events() -> None:
     frames_alone = SensingTracker(Sensing(DT, SensingOptions(unit="none")).eval(), TrackerOptions(crop=48))
     with pytest.raises(ConfigError, match="needs a network with an SNN"):
-        baseline("events", frames_alone, [], 0.0, 0, lambda name: frames_alone)
+        events_alone(frames_alone)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spikebridge.data.images.labelled import read_digit_file
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.modulation.config import METHODS, TrialSettings
+from spikebridge.networks.modulation.config import TrialSettings
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
 from spikebridge.networks.modulation.evaluation.inference import InferredTasks
 from spikebridge.networks.modulation.evaluation.scores import density_report
@@ -34,8 +34,6 @@ _SNAPSHOTS = "weights_snapshots.safetensors"
 class Evaluation:
     """Options of an evaluation."""
 
-    method: str = "hmn"
-    """The method of the run to evaluate; it must have hybrid units."""
     num_samples: int = 1
     """Unlabelled images of a task from which the task is inferred."""
     direct_samples: int = 20
@@ -81,18 +79,13 @@ def _halved(value: Tensor) -> Tensor:
     return value if value.dtype == torch.float64 else value.half()
 
 
-def find_trial(run: Run, method: str) -> Run:
-    """The run of the first seed of a method with hybrid units."""
-    with_units = [name for name, one in METHODS.items() if one.has_unit]
-    trials = {
-        path.partition("/")[0]: child
-        for path, child in run.children().items()
-        if path.partition("/")[0] in with_units and (child.path / _WEIGHTS).is_file()
-    }
-    if method not in trials:
-        raise ConfigError(f"the run has no weights of {method!r} to evaluate; it has {', '.join(trials) or 'none'}")
+def find_trial(run: Run) -> Run:
+    """The run of the first seed of HMN, the method with hybrid units."""
+    for path, child in run.children().items():
+        if path.startswith("hmn/") and (child.path / _WEIGHTS).is_file():
+            return child
 
-    return trials[method]
+    raise ConfigError(f"{run.path} has no weights of 'hmn', the method to evaluate; train it with --methods hmn")
 
 
 def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, Tensor]:

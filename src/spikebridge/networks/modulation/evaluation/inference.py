@@ -13,7 +13,6 @@ from spikebridge.networks.modulation.model.gating import Gating
 from spikebridge.networks.modulation.model.task_inference import (
     GateTable,
     GaussianPrototypes,
-    TaskEstimate,
     means_of,
     prototype_features,
 )
@@ -91,13 +90,13 @@ class GivenTasks:
         return self.sequence.test.permuted(self.sequence.permutations[task])
 
     @torch.no_grad()
-    def _with_estimates(self, infer: Callable[[Tensor], TaskEstimate], num_samples: int) -> InferenceScore:
+    def _with_estimates(self, infer: Callable[[Tensor], Tensor], num_samples: int) -> InferenceScore:
         group = torch.tensor(self.sequence.group)
         rows = []
 
         for k in range(len(self.parts)):
             x = self.test_inputs(k)
-            task = infer(x).task
+            task = infer(x)
             # samples left over at the end have no estimate
             each = task.repeat_interleave(num_samples)
             accuracy = self.accuracy_with_tasks(x[:, : len(each)], each)
@@ -180,6 +179,6 @@ class InferredTasks(GivenTasks):
         rows = []
         for k in range(len(self.parts)):
             features = prototype_features(self.gating.preactivations(self.test_inputs(k)))
-            rows.append(torch.bincount(self.prototypes.infer_task(features).task, minlength=len(self.parts)))
+            rows.append(torch.bincount(self.prototypes.infer_task(features), minlength=len(self.parts)))
 
         return torch.stack(rows)

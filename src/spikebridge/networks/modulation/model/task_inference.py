@@ -12,7 +12,6 @@ mixed tasks.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -21,53 +20,41 @@ from torch import Tensor
 from spikebridge.errors import ConfigError, ShapeError
 
 
-class TaskEstimate(NamedTuple):
-    """For each query: the task, its score, the margin to the second best, and whether the task is new."""
-
-    task: Int64[Tensor, " Q"]
-    similarity: Float[Tensor, " Q"]
-    margin: Float[Tensor, " Q"]
-    is_new: Bool[Tensor, " Q"]
-
-
 class GateTable:
     """Stored gates, one row for each task: one bit for each hidden neuron and task.
 
     Args:
         gates: `(K, C)` for each hidden layer.
-        new_below: a query with a lower cosine is a new task; None for no threshold.
 
     Raises:
         ShapeError: layers with different numbers of tasks.
 
     Example:
-        >>> table = GateTable([torch.tensor([[True, False], [False, True]])], new_below=0.5)
-        >>> estimate = table.infer_task([torch.tensor([[3.0, 0.1], [-1.0, -1.0]])])
-        >>> estimate.task.tolist(), estimate.is_new.tolist()
-        ([0, 0], [False, True])
+        >>> table = GateTable([torch.tensor([[True, False], [False, True]])])
+        >>> table.infer_task([torch.tensor([[3.0, 0.1], [-1.0, 2.0]])]).tolist()
+        [0, 1]
     """
 
-    def __init__(self, gates: Sequence[Bool[Tensor, "K _"]], new_below: float | None = None) -> None:
+    def __init__(self, gates: Sequence[Bool[Tensor, "K _"]]) -> None:
         if not gates or len({len(layer) for layer in gates}) != 1:
             raise ShapeError(
                 f"a table needs one row for each task in each layer, but got {[len(layer) for layer in gates]}"
             )
 
         self.gates = [layer.bool() for layer in gates]
-        self.new_below = new_below
         rows = torch.cat(self.gates, 1).float()
         self._directions = rows / rows.norm(dim=1, keepdim=True).clamp(min=1)
 
     def __len__(self) -> int:
         return len(self._directions)
 
-    def infer_task(self, preactivations: Sequence[Float[Tensor, "Q _"]]) -> TaskEstimate:
+    def infer_task(self, preactivations: Sequence[Float[Tensor, "Q _"]]) -> Int64[Tensor, " Q"]:
         """The task whose gate has the highest cosine with the preactivations; ties go to the lower number.
 
         Args:
             preactivations: one row for each query, a sample or the mean of samples of one task, for each hidden layer.
         """
-        return _estimate(self.cosines(preactivations), self.new_below)
+        return _best_task(self.cosines(preactivations))
 
     def cosines(self, preactivations: Sequence[Float[Tensor, "Q _"]]) -> Float[Tensor, "Q K"]:
         """The cosine of each query with each task's gate."""
@@ -93,7 +80,7 @@ class GaussianPrototypes:
     Example:
         >>> equal, opposite = torch.tensor([[1.0, 0.9], [0.9, 1.0]]), torch.tensor([[1.0, -0.9], [-0.9, 1.0]])
         >>> table = GaussianPrototypes(torch.zeros(2, 2), torch.stack([equal, opposite]))  # one mean for both tasks
-        >>> table.infer_task(torch.tensor([[2.0, 1.5], [-1.0, 1.0]])).task.tolist()
+        >>> table.infer_task(torch.tensor([[2.0, 1.5], [-1.0, 1.0]])).tolist()
         [0, 1]
     """
 
@@ -144,12 +131,9 @@ class GaussianPrototypes:
 
         return torch.stack(columns, 1)
 
-    def infer_task(self, x: Float[Tensor, "S r"], num_samples: int = 1) -> TaskEstimate:
-        """The most likely task of every `num_samples` samples, which belong to one task.
-
-        Similarity and margin are log-likelihoods of one sample.
-        """
-        return _estimate(means_of(self.log_likelihoods(x), num_samples), None)
+    def infer_task(self, x: Float[Tensor, "S r"], num_samples: int = 1) -> Int64[Tensor, " Q"]:
+        """The most likely task of every `num_samples` samples, which belong to one task."""
+        return _best_task(means_of(self.log_likelihoods(x), num_samples))
 
 
 def prototype_features(preactivations: Sequence[Float[Tensor, "S _"]], number: int = 64) -> Float[Tensor, "S r"]:
@@ -172,14 +156,6 @@ def means_of(values: Float[Tensor, "S C"], num_samples: int) -> Float[Tensor, "Q
     return values[:whole].unflatten(0, (-1, num_samples)).mean(1)
 
 
-def _estimate(score: Tensor, new_below: float | None) -> TaskEstimate:
-    best, task = score.max(1)
+def _best_task(score: Float[Tensor, "Q K"]) -> Int64[Tensor, " Q"]:
     # max takes any of equal scores, but ties go to the lowest number
-    task = (score == best[:, None]).int().argmax(1)
-    if score.shape[1] == 1:
-        margin = torch.full_like(best, torch.inf)
-    else:
-        margin = best - score.scatter(1, task[:, None], -torch.inf).amax(1)
-
-    is_new = torch.zeros_like(best, dtype=torch.bool) if new_below is None else best < new_below
-    return TaskEstimate(task, best, margin, is_new)
+    return (score == score.amax(1, keepdim=True)).int().argmax(1)

@@ -54,7 +54,7 @@ def run_trial(settings: TrialSettings, sequence: TaskSequence, run: Run | None =
     child = None if run is None else run.child("tasks")
     snapshots = None
 
-    if settings.config.snapshots and settings.method.gates == "learned" and gates is not None and child is not None:
+    if settings.config.snapshots and settings.method.has_unit and gates is not None and child is not None:
         snapshots = Snapshots(branch, gates, child.path / "snapshots")
         method = replace(method, measure=snapshots)
 

@@ -40,11 +40,10 @@ Signals: TypeAlias = Float[Tensor, "P n C"]
 def make_gating(
     settings: TrialSettings, sequence: TaskSequence, run: Run | None = None, quiet: bool = True
 ) -> tuple[Gating, dict[str, Any]]:
-    """The units of a method, trained if they are learned, and notes on their training."""
-    network = settings.config.network
-    gating = build_gating(network, sequence.train.inputs.shape[-1])
+    """The trained units, and notes on their training."""
+    gating = build_gating(settings.config.network, sequence.train.inputs.shape[-1])
     initialise_gating(gating, settings.seed, sequence)
-    notes = train_gating(gating, settings, sequence, run, quiet) if settings.method.gates == "learned" else {}
+    notes = train_gating(gating, settings, sequence, run, quiet)
 
     return gating.eval(), notes
 

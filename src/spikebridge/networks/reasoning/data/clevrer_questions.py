@@ -1,10 +1,9 @@
-"""Question files of CLEVRER: ours with one question per line, the original layout, and what-if texts.
+"""Question files of CLEVRER: ours with one question per line, and the original layout.
 
 | layout | keys |
 |---|---|
 | ours, JSON lines | `video`, `question`, `question_type`, `program`, and `answer` or `choices` |
 | original, JSON | `scene_index` and `questions`, each as above with a `question_id` and without `video` |
-| what-if texts, JSON lines | as in `what_if_texts.py` |
 
 A choice has `choice`, `program` and `answer` (correct or wrong). Tokens of the original files are renamed. The original
 layout was tested only on small files of our own, written by the published schema.
@@ -12,13 +11,12 @@ layout was tested only on small files of our own, written by the published schem
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from spikebridge.data.io.json_stream import json_objects
 from spikebridge.errors import DataError, did_you_mean
 from spikebridge.networks.reasoning.data.clevrer_scenes import video_name
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, KINDS, Choice, Question
-from spikebridge.networks.reasoning.data.what_if_texts import WhatIfText, read_what_if_text
 
 # The vocabulary of CLEVRER's programs.
 _TOKENS = (
@@ -48,14 +46,7 @@ _JUDGMENTS = {"correct": "correct", "wrong": "wrong", "true": "correct", "false"
 _KEYS = ("video", "question", "question_type", "question_subtype", "program", "answer", "choices", "question_id")
 
 
-class QuestionFile(NamedTuple):
-    """The contents of a question file."""
-
-    questions: list[Question]
-    what_if_texts: list[WhatIfText]
-
-
-def read_questions(path: Path, extra: Sequence[str] = ()) -> QuestionFile:
+def read_questions(path: Path, extra: Sequence[str] = ()) -> list[Question]:
     """The questions of a file.
 
     Args:
@@ -66,25 +57,20 @@ def read_questions(path: Path, extra: Sequence[str] = ()) -> QuestionFile:
         DataError: with the place: a file that is missing or damaged, a question without a program, an unknown token,
             type or answer, an answer of another kind than the question, or a question or choice that is listed twice.
     """
-    content = QuestionFile([], [])
+    questions = []
     place_of: dict[Any, str] = {}
 
     for place, plain in _documents(path):
-        if "removed" in plain and "program" not in plain:
-            text = read_what_if_text(plain, place)
-            key: Any = text
-            content.what_if_texts.append(text)
-        else:
-            question = read_question(plain, place, extra)
-            choices = tuple((choice.program, choice.text) for choice in question.choices)
-            key = (question.video, question.kind, question.text, question.program, choices)
-            content.questions.append(question)
+        question = read_question(plain, place, extra)
+        choices = tuple((choice.program, choice.text) for choice in question.choices)
+        key = (question.video, question.kind, question.text, question.program, choices)
+        questions.append(question)
 
         if key in place_of:
             raise DataError(f"{place}: the same question as {place_of[key]}; leave one out")
         place_of[key] = place
 
-    return content
+    return questions
 
 
 def _documents(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

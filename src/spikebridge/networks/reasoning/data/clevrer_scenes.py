@@ -4,7 +4,7 @@
 |---|---|
 | ours, JSON lines | `video`, `objects`, `collisions`, `trajectory`, `counterfactual`: `{removed: [[frame, a, b]]}` |
 | original annotation, JSON | `scene_index`, `object_property`, `motion_trajectory`, `collision` |
-| old simulated scenes, JSON or pickle | `objects`, `predictions` with `what_if`, `trajectory`, `collisions` |
+| old simulated scenes, JSON | `objects`, `predictions` with `what_if`, `trajectory`, `collisions` |
 
 Each may be compressed with gzip, be in a list, or in a folder with one file for each scene. The last two are read by
 their published schema and were tested only on small files of our own. Nothing is clipped, dropped or guessed.
@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from spikebridge.data.io.json_stream import json_objects
-from spikebridge.data.io.restricted_pickle import read_restricted_pickle
-from spikebridge.data.io.safe_open import open_binary
 from spikebridge.errors import DataError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import Scene
 
@@ -28,7 +26,8 @@ _PIXELS_PER_UNIT = 40.0
 _OFFSET = 75.0
 
 _EXPECTED = "scenes"
-_SUFFIXES = (".json", ".jsonl", ".gz", ".p", ".pkl", ".pickle")
+_SUFFIXES = (".json", ".jsonl", ".gz")
+_PICKLES = (".p", ".pkl", ".pickle")
 _OURS = ("video", "objects", "collisions", "trajectory", "counterfactual")
 _ORIGINAL = ("scene_index", "video_filename", "object_property", "motion_trajectory", "collision")
 _SIMULATED = ("objects", "predictions", "video", "scene_index", "video_index")
@@ -72,30 +71,22 @@ def read_scene(plain: Mapping[str, Any], place: str, video: int | str | None = N
 def _documents(path: Path) -> Iterator[tuple[str, Mapping[str, Any], int | None]]:
     """Place, plain values and number by file name of every scene below a path."""
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES)
+        files = sorted(file for file in path.rglob("*") if file.suffix in (*_SUFFIXES, *_PICKLES))
         if not files:
             raise DataError(f"{path}: expected a folder of scenes, but it has no {', '.join(_SUFFIXES)} file")
     else:
         files = [path]
 
     for file in files:
+        if file.suffix in _PICKLES:
+            raise DataError(
+                f"{file}: pickled scenes are not read; research/reasoning/pickled_scenes.py writes them as JSON lines"
+            )
+
         # files of a folder may have the number of the video only in their name
         number = re.search(r"(\d+)\D*$", file.name.partition(".")[0])
         default = int(number[1]) if number else None
-
-        if _is_pickle(file):
-            value = read_restricted_pickle(file)
-            scenes = value if isinstance(value, list) else [value]
-            yield from ((f"{file}, entry {i}", plain, default) for i, plain in enumerate(scenes, start=1))
-        else:
-            yield from ((place, plain, default) for place, plain in json_objects(file, _EXPECTED))
-
-
-def _is_pickle(file: Path) -> bool:
-    with open_binary(file, _EXPECTED) as content:
-        first = content.read(1)
-    # protocol 2 and later begin with 0x80, older ones of a dict or list with "(", "}" or "]"
-    return first == b"\x80" or (file.suffix in (".p", ".pkl", ".pickle") and first in (b"(", b"}", b"]"))
+        yield from ((place, plain, default) for place, plain in json_objects(file, _EXPECTED))
 
 
 def _ours(plain: Mapping[str, Any], place: str, video: int | str | None) -> Scene:

@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 
 def compare(run: Run, split: Split, real: bool, data: Path | None = None) -> dict[str, Any]:
     """One row of `collisions` for each source and one of `units` for each seed, on test videos."""
+    seeds = trained_units.seeds_of(run)
     questions = _questions(split, real, data)
     noisy, near = split.test
     _log.info("answering with the collisions of the scenes and of the rule")
@@ -30,7 +31,7 @@ def compare(run: Run, split: Split, real: bool, data: Path | None = None) -> dic
     ]
 
     _log.info("answering with the learned collisions")
-    readers = {seed: trained_units.learned_reader(run, seed) for seed in trained_units.seeds_of(run)}
+    readers = {seed: trained_units.learned_reader(run, seed) for seed in seeds}
     detections = [detection_scores(reader.unit, split.test) for reader in readers.values()]
     # the answers are averaged over the seeds, so the detections are, too
     mean = {name: fmean(row[name] for row in detections) for name in detections[0]}
@@ -52,7 +53,7 @@ def _questions(split: Split, real: bool, data: Path | None) -> list[Question]:
         return cause_questions(split.test.reference, seed=1)
 
     path = next(path for path in find_files("clevrer", data) if path.name == "questions_explanatory_real.jsonl.gz")
-    return read_questions(path).questions
+    return read_questions(path)
 
 
 def _unit_row(seed: int, settings: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import KINDS, Question, Scene
-from spikebridge.networks.reasoning.data.what_if_texts import what_if_questions
 from spikebridge.networks.reasoning.graph.layout import PRESETS, preset_of
 from spikebridge.networks.reasoning.scores import score, score_executor
 from spikebridge.networks.reasoning.training.trained_units import fixed_reader, learned_reader
@@ -25,17 +24,15 @@ class QuestionEvaluation:
     """Files to evaluate, source of the collisions, and presets."""
 
     scenes: Path | None = None
-    """A file or folder of scenes: JSON lines, CLEVRER annotations or pickles, plain or gzipped."""
+    """A file or folder of scenes: JSON lines or CLEVRER annotations, plain or gzipped."""
     questions: Path | None = None
-    """A file of questions about the scenes with known answers, or of what-if questions in English."""
+    """A file of questions about the scenes with known answers."""
     collisions: Literal["baked", "learned", "rule"] = "baked"
     """baked: those of the scene file; learned: detected by the trained unit; rule: detected by the fixed rule."""
     causal: bool = True
     """Keep events that do not depend on the removed object in counterfactuals."""
     presets: tuple[str, ...] = tuple(PRESETS)
     """Presets of the reasoning graph to evaluate."""
-    seed: int = 0
-    """Seed of the answer options of what-if questions."""
 
     def __post_init__(self) -> None:
         for name in self.presets:
@@ -51,7 +48,7 @@ def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
     start = time.perf_counter()
     _log.info("reading scenes and questions")
     scenes = read_scenes(options.scenes)
-    questions, texts = _read_questions(options.questions, scenes, options.seed)
+    questions = _read_questions(options.questions, scenes)
     # worlds of videos without a question would only take time
     videos = {question.video for question in questions}
     scenes = [scene for scene in scenes if scene.video in videos]
@@ -72,32 +69,27 @@ def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
     return {
         "collisions": options.collisions,
         "num_scenes": len(scenes),
-        **texts,
         "seconds": {"reading": round(middle - start, 2), "answering": round(end - middle, 2)},
         "presets": presets,
         "executor": executor,
     }
 
 
-def _read_questions(path: Path, scenes: Sequence[Scene], seed: int) -> tuple[list[Question], dict[str, Any]]:
-    """The questions of a file, with choices by rule for what-if texts, and the number of texts without choices."""
-    file = read_questions(path)
-    scene_of = {scene.video: scene for scene in scenes}
-    for number, question in enumerate(file.questions, start=1):
-        if question.video not in scene_of:
-            videos = ", ".join(str(video) for video in list(scene_of)[:5])
+def _read_questions(path: Path, scenes: Sequence[Scene]) -> list[Question]:
+    """The questions of a file, each about one of the scenes."""
+    questions = read_questions(path)
+    videos = {scene.video: None for scene in scenes}
+    for number, question in enumerate(questions, start=1):
+        if question.video not in videos:
             raise DataError(
                 f"{path}: question {number} is about video {question.video}, but there is no scene of it among "
-                f"{len(scene_of)} ({videos}, ...)"
+                f"{len(videos)} ({', '.join(map(str, list(videos)[:5]))}, ...)"
             )
 
-    what_if = what_if_questions(file.what_if_texts, scene_of, seed)
-    questions = [*file.questions, *what_if]
     if not any(answer is not None for question in questions for answer in question.answers):
         raise DataError(f"{path}: expected questions with known answers to compare with, but there are none")
 
-    num_texts = len(file.what_if_texts)
-    return questions, {"num_texts_without_choices": num_texts - len(what_if)} if num_texts else {}
+    return questions
 
 
 def read_collisions(run: Run, scenes: Sequence[Scene], collisions: str, kind: str) -> list[Scene]:

@@ -62,7 +62,7 @@ def real_split(num_validation: int, seed: int, data: Path | None = None) -> Spli
 
 
 def _videos_of(path: Path) -> set[int | str]:
-    return {question.video for question in read_questions(path).questions}
+    return {question.video for question in read_questions(path)}
 
 
 @lru_cache(maxsize=2)  # generation takes longer than training on a few videos

@@ -14,7 +14,7 @@ def seeds_of(run: Run) -> list[int]:
     """The seeds of the trained units of a run; raises `ConfigError` for a run without trained units."""
     names = [name for name, child in run.children().items() if name.startswith("thresholds/seed-") and child.finished]
     if not names:
-        raise ConfigError(f"{run.path} has no trained collision unit; train it with --parts collisions")
+        raise ConfigError(f"{run.path} has no trained collision unit; train one with spikebridge train reasoning")
 
     return sorted(int(name.rpartition("-")[2]) for name in names)
 

@@ -1,1 +1,1 @@
-"""Trackers that a network is compared with: motion alone, frames alone, events alone, and those of OpenCV."""
+"""Trackers that a network is compared with: motion alone, and frames alone."""

@@ -41,6 +41,8 @@ class _FrameState(NamedTuple):
 class FrameTracker:
     """The ANN of a sensing network detects the target at frames; no event ever reaches it."""
 
+    reads_events = False
+
     def __init__(self, tracker: SensingTracker, between: Literal["hold", "constant_velocity"] = "hold") -> None:
         self.tracker = tracker
         self.between: Any = StaticBox() if between == "hold" else ConstantVelocity()

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
-from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
 from spikebridge.networks.sensing.data import RecordingPart
 from spikebridge.networks.sensing.evaluation.metrics import target_speed
 from spikebridge.networks.sensing.evaluation.protocols import DECLARED, interframe, one_pass_evaluation, streaming
@@ -48,7 +46,7 @@ def streaming_declared(part: RecordingPart, tracker: Tracker, latency: str) -> T
     if isinstance(tracker, SensingTracker):
         tracker = tracker.with_options(synchronous=True)
 
-    reads_events = not isinstance(tracker, FrameTracker | OpenCVTracker)
+    reads_events = getattr(tracker, "reads_events", True)
     return streaming(part.recording, tracker, part.frames, DECLARED[latency].of(reads_events))
 
 

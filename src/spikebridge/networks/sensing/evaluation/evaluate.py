@@ -1,7 +1,7 @@
 """`spikebridge eval sensing`: a trained network and baselines on any recording, in any protocol.
 
     spikebridge eval sensing --data FOLDER --protocol A --json
-    spikebridge eval RUN --protocol C --baselines hold,ann_hold,csrt --split all
+    spikebridge eval RUN --protocol C --baselines hold,ann_hold --split all
 
 | protocol | given boxes | further options | additional results |
 |---|---|---|---|
@@ -18,10 +18,11 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -38,7 +39,7 @@ from spikebridge.networks.sensing.data import (
     labelled_part,
     subsample_part,
 )
-from spikebridge.networks.sensing.evaluation.baselines import baseline, baseline_names
+from spikebridge.networks.sensing.evaluation._baselines import baseline, baseline_names
 from spikebridge.networks.sensing.evaluation.benchmark import streaming_declared, target_speeds
 from spikebridge.networks.sensing.evaluation.metrics import error_by_speed
 from spikebridge.networks.sensing.evaluation.protocols import at_frames, interframe, reset_every, streaming
@@ -71,8 +72,8 @@ class TrackingEvaluation:
     protocol: Literal["A", "B", "C", "D", "E"] = "A"
     """A: between frames; B: a box at every N-th frame; C: only the first box; D: fewer frames; E: with latency."""
     baselines: str = "hold,constant_velocity"
-    """Comma-separated: hold, constant_velocity, kalman, ann_hold, ann_constant_velocity, events, decay_0, kcf, csrt
-    or other networks of the run; `none` for no baseline."""
+    """Comma-separated: hold, constant_velocity, kalman, ann_hold, ann_constant_velocity or other networks of the run;
+    `none` for no baseline."""
     recording: str | None = None
     """The name of the recording's folder, if the data folder holds several recordings."""
     split: Literal["auto", "train", "validation", "test", "all"] = "auto"
@@ -135,10 +136,12 @@ def evaluate_recording(
     data: Path | None,
     options: TrackingEvaluation,
     load: Callable[[str | None, int | None], SensingTracker],
+    others: Mapping[str, Callable[[SensingTracker], Tracker]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """All figures of a network and of baselines on a recording, or on generated scenes.
 
-    `load` gives a tracker of the run by the network's name and its training seed, the first ones without them.
+    `load` gives a tracker of the run by the network's name and its training seed, the first ones without them; `others`
+    make further baselines from that of the network.
     """
 
     def load_tracker(name: str | None) -> SensingTracker:
@@ -147,7 +150,8 @@ def evaluate_recording(
         )
 
     tracker = load_tracker(options.network)
-    names = baseline_names(options.baselines, sorted({path.partition("/")[0] for path in run.children()}))
+    networks = sorted({path.partition("/")[0] for path in run.children()})
+    names = baseline_names(options.baselines, [*networks, *others])
     _log.info("reading the recording")
 
     with warnings.catch_warnings(record=True) as caught:
@@ -159,12 +163,17 @@ def evaluate_recording(
     messages += [text for part in parts for text in _suitability_warnings(part)]
 
     # all trackers first: a missing package is reported before minutes of work
-    others = {name: baseline(name, tracker, parts, options.box_noise, options.seed, load_tracker) for name in names}
+    trackers = {
+        name: others[name](tracker)
+        if name in others
+        else baseline(name, tracker, parts, options.box_noise, options.seed, load_tracker)
+        for name in names
+    }
     for text in messages:
         print(f"warning: {printable(text)}", file=sys.stderr)
 
     results = _evaluate_tracker(parts, rates, tracker, options, "network")
-    baselines = {name: _evaluate_tracker(parts, rates, other, options, name) for name, other in others.items()}
+    baselines = {name: _evaluate_tracker(parts, rates, other, options, name) for name, other in trackers.items()}
     recording, frames = parts[0]
 
     return {

@@ -1,4 +1,4 @@
-"""The page of the sensing recipe: results, error by bin, frame rate and speed, an animation, cost, and the networks."""
+"""The page of the sensing recipe: results, error by bin, an animation, cost, and the networks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +11,8 @@ from spikebridge.analysis.plots.figures import accuracy_lines, draw_network, to_
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.sensing.data import RecordingPart
+from spikebridge.networks.sensing.report._figures import cost_rows, moving_pictures
 from spikebridge.networks.sensing.report.animation import animation_svg
-from spikebridge.networks.sensing.report.figures import cost_rows, figures, moving_pictures
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.run import Run
 
@@ -25,15 +25,6 @@ _MEASURED = (
     "axis. In the closed loop (protocol C) the first box alone is given.",
     "Networks are trained on the first part of a recording, or on scenes of their own seeds; settings were chosen on "
     "the second part, figures are of the third.",
-)
-_RATES = (
-    "How many frames are needed? The same weights at every rate, on at most 60 frames spread over what is scored. The "
-    "Kalman filter's noise was fitted on these very boxes, its best case; “events” is the network's SNN alone."
-)
-_SPEEDS = (
-    "The question of the paper (Fig. 2c): an ANN that detects the target well but late, or a hybrid that is in time? "
-    "Thirds of the answers by the target's speed, from the first box alone. Streaming counts at each moment the newest "
-    "answer that was there, with the times that the paper's chip takes: 1 / 541 s a frame, 1 / 5952 s a bin."
 )
 _COST = (
     "One frame and the bins up to the next, counted on a generated scene; energy by the 45 nm model of 4.6 pJ a "
@@ -61,17 +52,14 @@ def write(
         run.first_child(name).load_weights(network)
 
     first = next(iter(networks))
-    measured = figures(run, first, tracker, scored)
     sections = [
         Section("Result", "", [Table(results["trackers"], f"On {results['recording']}; all distances in pixels.")]),
-        *_frame_rates(measured["by frame rate"]),
         Section(
             "Error by bin",
             "",
             [Table(results["distance by bin"], "Mean distance in pixels, bins after a frame.")],
             [_by_bin(results["distance by bin"])],
         ),
-        *_speeds(measured["by speed"]),
         learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
         _animation(tracker, scored[0]),
         *_cost(cost_rows(networks[first], inputs)),
@@ -98,33 +86,10 @@ def _lead(results: Mapping[str, Any]) -> str:
     )
 
 
-def _frame_rates(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
-    """Error against frame rate, if there is more than one rate."""
-    if len(rows) < 2:
-        return []
-
-    names = [name for name in rows[0] if name not in ("frames a second", "starts")]
-    lines = {_readable(name): [row[name] for row in rows] for name in names}
-    rates = [row["frames a second"] for row in rows]
-    figure = accuracy_lines(rates, lines, "frames a second", _DISTANCE)
-    # rates double from one place to the next
-    axes = figure.axes[0]
-    axes.set(xscale="log", yscale="log", xticks=rates, xticklabels=[f"{rate:g}" for rate in rates])
-    axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
-    picture = Picture(to_svg(figure, "Error against frame rate"), "Mean distance between frames (protocol A).")
-    table = Table([{_readable(key): value for key, value in row.items()} for row in rows])
-
-    return [Section("Error against frame rate", _RATES, [table], [picture])]
-
-
 def _by_bin(rows: Sequence[Mapping[str, Any]]) -> Picture:
     lines = {row["tracker"]: [value for name, value in row.items() if name != "tracker"] for row in rows}
     bins = [int(name) for name in rows[0] if name != "tracker"]
     return Picture(to_svg(accuracy_lines(bins, lines, "bins since the frame", _DISTANCE), "Error by bin"))
-
-
-def _speeds(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
-    return [Section("Error against the target's speed", _SPEEDS, [Table(rows)])] if rows else []
 
 
 def _animation(tracker: SensingTracker, part: RecordingPart) -> Section:
@@ -161,10 +126,6 @@ def _ablation(rows: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> lis
     ]
 
     return [Section("Ablation", "Equal training, equal seeds.", [Table(table, marked=[0])])]
-
-
-def _readable(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def time_constants(networks: Mapping[str, HybridNetwork]) -> list[dict[str, Any]]:

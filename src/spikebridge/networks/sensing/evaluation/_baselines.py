@@ -6,42 +6,22 @@
 | `constant_velocity` | extrapolates the last two given boxes |
 | `kalman` | a Kalman filter with constant velocity, its noise fitted on boxes of the same recording |
 | `ann_hold`, `ann_constant_velocity` | the network's ANN only, with the detector at frames |
-| `events` | the network's SNN only, with a template of its features |
-| `decay_0` | the network itself with membranes that are reset in every bin |
-| `kcf`, `csrt` | trackers of OpenCV on brightened frames (extra `opencv`) |
 | a network of the run | another one of the run, such as `none` or `fixed` |
 """
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from typing import Any
 
-import torch
-
+from spikebridge._moved import moved
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox, fit_kalman
-from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
-from spikebridge.networks.sensing.baselines.snn_only import EventTracker
 from spikebridge.networks.sensing.evaluation.protocols import add_box_noise
 from spikebridge.networks.sensing.evaluation.runner import Tracker
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
-from spikebridge.neurons import LIF, Integrator
 
-_BASELINES = (
-    "hold",
-    "constant_velocity",
-    "kalman",
-    "ann_hold",
-    "ann_constant_velocity",
-    "events",
-    "decay_0",
-    "kcf",
-    "csrt",
-)
-# a time constant that leaves nothing after a bin [bins]
-_SHORT_TAU = 1e-3
+_BASELINES = ("hold", "constant_velocity", "kalman", "ann_hold", "ann_constant_velocity")
 
 
 def baseline_names(words: str, networks: Sequence[str]) -> list[str]:
@@ -52,6 +32,8 @@ def baseline_names(words: str, networks: Sequence[str]) -> list[str]:
 
     for name in names:
         if name not in _BASELINES and name not in networks:
+            if line := moved("choices", f"sensing.baselines.{name}"):
+                raise ConfigError(line)
             raise ConfigError(f"no baseline {name!r}: {did_you_mean(name, [*_BASELINES, *networks])}")
 
     return list(dict.fromkeys(names))
@@ -78,24 +60,10 @@ def baseline(
         "kalman": lambda: _fitted_kalman(recordings, noise_px, seed),
         "ann_hold": lambda: FrameTracker(at_frames, "hold"),
         "ann_constant_velocity": lambda: FrameTracker(at_frames, "constant_velocity"),
-        "events": lambda: EventTracker(network.sensing, network.options.crop),
-        "decay_0": lambda: without_memory(network),
-        "kcf": lambda: OpenCVTracker("kcf"),
-        "csrt": lambda: OpenCVTracker("csrt"),
     }
 
     tracker: Tracker = makers[name]() if name in makers else load(name)
     return tracker
-
-
-def without_memory(network: SensingTracker) -> SensingTracker:
-    """A copy of the tracker with a decay of 0: membranes are reset in every bin."""
-    other = SensingTracker(deepcopy(network.sensing), network.options)
-    for module in other.sensing.modules():
-        if isinstance(module, LIF | Integrator):
-            module.tau = torch.full_like(torch.as_tensor(module.tau), _SHORT_TAU * float(module.dt or 1))
-
-    return other
 
 
 def _fitted_kalman(recordings: Sequence[tuple[Recording, range]], noise_px: float, seed: int) -> Tracker:

@@ -20,9 +20,10 @@ from typing import NamedTuple
 
 from numpy.random import Generator
 
+from research.reasoning.training.templates import SampledText, sample_reference
 from spikebridge.data.io.json_text import read_json
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
-from spikebridge.networks.reasoning.simulation.templates import Phrase, Reference, SampledText, choose, sample_reference
+from spikebridge.networks.reasoning.simulation.templates import Phrase, Reference, choose
 
 _DATA = read_json(Path(__file__).with_suffix(".json"), "wordings of questions")
 _FIELD = re.compile(r"{(\w+)}")

@@ -10,10 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from spikebridge.data.io.json_stream import json_objects
 from spikebridge.errors import DataError, did_you_mean
 from spikebridge.networks.reasoning.data.clevrer_scenes import video_name
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Choice, Question, Scene, object_tokens
@@ -32,6 +34,11 @@ class WhatIfText:
     text: str
     removed: _Triple
     collisions: tuple[tuple[int, _Triple, _Triple], ...]
+
+
+def read_what_if_texts(path: Path) -> list[WhatIfText]:
+    """The texts of a file of JSON lines."""
+    return [read_what_if_text(plain, place) for place, plain in json_objects(path, "what-if texts")]
 
 
 def read_what_if_text(plain: Mapping[str, Any], place: str) -> WhatIfText:

@@ -1,6 +1,6 @@
 """Trains the question parser of the reasoning network on texts with programs, in minutes on one core.
 
-    python -m spikebridge.networks.reasoning.training.parser --out runs/reasoning_parser
+    python research/reasoning/training/parser.py --out runs/reasoning_parser
 
 It is trained on generated texts, and on 564 real training questions of CLEVRER if `SPIKEBRIDGE_DATA` has them. It is
 tested on 442 other real questions, and on 7476 real texts of what-if questions.
@@ -18,13 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from research.reasoning.training.paraphrases import sample_paraphrase
+from research.reasoning.training.templates import SampledText, sample_text
+from research.reasoning.what_if_texts import read_what_if_texts
 from spikebridge.data.catalog import find_files
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Question
 from spikebridge.networks.reasoning.parsing.parser import Parser
-from spikebridge.networks.reasoning.simulation.paraphrases import sample_paraphrase
-from spikebridge.networks.reasoning.simulation.templates import SampledText, sample_text
 from spikebridge.ops.modes import evaluating
 from spikebridge.training.batches import Batches
 from spikebridge.training.loop import fit
@@ -82,7 +83,7 @@ def train_parser(config: ParserConfig, run: Run, quiet: bool = False) -> dict[st
     texts = sample_texts(config.seed, config.num_texts)
     real = _real_texts(config)
     if real:
-        texts += texts_of(read_questions(real["train"]).questions)
+        texts += texts_of(read_questions(real["train"]))
 
     phase = Phase(
         "parser",
@@ -154,7 +155,7 @@ def _score_parser(parser: Parser, real: dict[str, Path], num_texts: int) -> dict
         # seeds below 1000 train
         results["generated"] = float(np.mean(_correct(parser, sample_texts(1000, num_texts))))
         if real:
-            questions = read_questions(real["test"]).questions
+            questions = read_questions(real["test"])
             right = _correct(parser, texts_of(questions))
             results["real_texts"] = _share(right)
 
@@ -164,7 +165,7 @@ def _score_parser(parser: Parser, real: dict[str, Path], num_texts: int) -> dict
             results["real_questions"] = _share(whole)
 
             # these have no programs: an object removed by values of the removed one counts as correct
-            texts = read_questions(real["what_if"]).what_if_texts
+            texts = read_what_if_texts(real["what_if"])
             parsed = parser.parse([text.text for text in texts], ["question"] * len(texts))
             pairs = zip(parsed, texts, strict=True)
             results["removed_objects"] = _share([_removes(one.program, text.removed) for one, text in pairs])

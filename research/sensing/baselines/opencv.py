@@ -37,6 +37,8 @@ class _OpenCVState(NamedTuple):
 class OpenCVTracker:
     """A tracker of OpenCV, which looks around its own last box."""
 
+    reads_events = False
+
     def __init__(self, kind: _Kind) -> None:
         if kind not in get_args(_Kind):
             close = did_you_mean(kind, get_args(_Kind))

@@ -1,15 +1,22 @@
-"""An unpickler for plain values that refuses every global: nothing is imported and nothing is executed.
+"""Writes pickled scenes as JSON lines, which `spikebridge eval reasoning --scenes` and `spikebridge ask` read.
 
-The instructions of the pickle are interpreted here. Only those that build lists, dicts, tuples, texts and numbers are
-carried out; every other instruction is refused.
+    python research/reasoning/pickled_scenes.py FILE_OR_FOLDER scenes.jsonl
+
+Nothing is imported and nothing is executed: the instructions of a pickle are interpreted here. Only those that build
+lists, dicts, tuples, texts and numbers are carried out; every other instruction is refused. A scene without a number of
+its video gets that of its file.
 """
 
+import argparse
+import json
 import pickletools
+import re
 from collections.abc import Callable
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import DataError
 
@@ -20,6 +27,8 @@ _MAX_SHARING = 4  # values of the whole tree per instruction; a shared value cou
 _MAX_CHARACTERS = 2**26  # of all texts, counted in the same way
 _MAX_INTEGER_BITS = 4000
 
+SUFFIXES = (".p", ".pkl", ".pickle")
+NUMBERS = ("video", "scene_index", "video_index")
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
 _WITH_VALUE = {
@@ -187,3 +196,33 @@ def _check_tree(value: Any, max_values: int, place: str) -> None:
             return
 
     raise DataError(f"{place}: a pickle that nests deeper than {_MAX_DEPTH} levels is not read.")
+
+
+def convert(source: Path, target: Path) -> int:
+    """Writes the scenes of a pickle, or of all pickles of a folder, as JSON lines; returns their number."""
+    files = sorted(file for file in source.rglob("*") if file.suffix in SUFFIXES) if source.is_dir() else [source]
+    lines = []
+
+    for file in files:
+        value = read_restricted_pickle(file)
+        number = re.search(r"(\d+)\D*$", file.stem)
+        for scene in value if isinstance(value, list) else [value]:
+            has_number = not isinstance(scene, dict) or any(key in scene for key in NUMBERS)
+            own = {} if has_number or number is None else {"video": int(number[1])}
+            lines.append(json.dumps({**scene, **own} if own else scene))
+
+    write_text(target, "".join(f"{line}\n" for line in lines))
+    return len(lines)
+
+
+def main() -> None:
+    """Converts, and prints the number of scenes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    options = parser.parse_args()
+    print(f"{convert(options.source, options.target)} scenes")
+
+
+if __name__ == "__main__":
+    main()

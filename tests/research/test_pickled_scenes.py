@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikebridge.data.io.restricted_pickle import read_restricted_pickle, restricted_unpickle
+from research.reasoning.pickled_scenes import convert, read_restricted_pickle, restricted_unpickle
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 
@@ -74,7 +74,7 @@ def test_numbers_without_end_are_refused() -> None:
 
 
 def test_a_file_past_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spikebridge.data.io.restricted_pickle.MAX_BYTES", 10)
+    monkeypatch.setattr("research.reasoning.pickled_scenes.MAX_BYTES", 10)
     (tmp_path / "big.p").write_bytes(pickle.dumps("x" * 50))
     with pytest.raises(DataError, match="at most 10 bytes"):
         read_restricted_pickle(tmp_path / "big.p")
@@ -86,8 +86,12 @@ def test_an_old_scene_is_read_from_a_pickle(tmp_path: Path, protocol: int) -> No
     runs = [{"what_if": -1, "trajectory": [{"frame_index": 0, "objects": [{"id": 0, "x": 1.0, "y": 2.0}]}],
              "collisions": []}]  # fmt: skip
     (tmp_path / "sim_00005.p").write_bytes(pickle.dumps({"objects": objects, "predictions": runs}, protocol))
-    (scene,) = read_scenes(tmp_path)
+    with pytest.raises(DataError, match="pickled scenes are not read"):
+        read_scenes(tmp_path)
 
+    assert convert(tmp_path, tmp_path / "scenes.jsonl") == 1
+
+    (scene,) = read_scenes(tmp_path / "scenes.jsonl")
     assert (scene.video, scene.positions.tolist()) == (5, [[[1.0, 2.0]]])
 
 
@@ -97,8 +101,10 @@ def test_a_roll_out_that_diverged_is_flagged_in_a_pickle_too(tmp_path: Path) -> 
              "collisions": []}]  # fmt: skip
     (tmp_path / "sim_00005.p").write_bytes(pickle.dumps({"objects": objects, "predictions": runs}))
 
+    convert(tmp_path, tmp_path / "scenes.jsonl")
+
     with pytest.raises(DataError, match="has diverged"):
-        read_scenes(tmp_path)
+        read_scenes(tmp_path / "scenes.jsonl")
 
 
 def shared(kind: type, depth: int = 40) -> Any:

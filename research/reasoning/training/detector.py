@@ -1,6 +1,6 @@
 """Trains the detector of the reasoning network on pictures of generated videos, in minutes on one core.
 
-python -m spikebridge.networks.reasoning.training.detector --out runs/reasoning_detector
+python research/reasoning/training/detector.py --out runs/reasoning_detector
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
-from spikebridge.networks.reasoning.perception.detector import Detector, detect, detection_loss
+from spikebridge.networks.reasoning.perception.detector import STRIDE, Detector, Maps, detect
 from spikebridge.networks.reasoning.simulation.render import render_frames
 from spikebridge.networks.reasoning.simulation.video import NUM_OBSERVED_FRAMES, RollingVideo, generate_video, in_view
 from spikebridge.ops.modes import evaluating
@@ -48,6 +49,50 @@ DETECTORS = {
     "quick": DetectorConfig(num_videos=12, num_pictures=4, num_features=8, epochs=2, num_scored=1),
     "default": DetectorConfig(),
 }
+
+
+def detection_loss(
+    maps: Maps, truths: Float[Tensor, "B K 7"], is_object: Float[Tensor, "B K"]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss as a mean over pictures, and its parts: centres (focal), offset and size (L1), attributes.
+
+    A row of `truths` has x, y, width and height of an object [px], and the numbers of colour, material and shape.
+    """
+    cells = truths[..., :2] / STRIDE
+    column = cells[..., 0].long().clamp(0, maps.centre.shape[2] - 1)
+    row = cells[..., 1].long().clamp(0, maps.centre.shape[1] - 1)
+    # rows of pictures with fewer objects are empty
+    num_objects = is_object.sum().clamp(min=1)
+    losses = {"centre": _centre_loss(maps.centre, row, column, is_object) / num_objects}
+
+    # the other maps are valid only at the cells of centres
+    picture, number = is_object.nonzero(as_tuple=True)
+    at = (picture, slice(None), row[picture, number], column[picture, number])
+    truth = truths[picture, number]
+    middle = torch.stack([column, row], -1)[picture, number] + 0.5
+    losses["place"] = (maps.place[at] - (cells[picture, number] - middle)).abs().sum() / num_objects
+    losses["size"] = (maps.size[at] - truth[:, 2:4] / STRIDE).abs().sum() / num_objects
+
+    for k, name in enumerate(ATTRIBUTES):
+        entropy = F.cross_entropy(getattr(maps, name)[at], truth[:, 4 + k].long(), reduction="sum")
+        losses[name] = entropy / num_objects
+
+    weights = {"place": 2.0, "size": 0.2}
+    return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum(), losses
+
+
+def _centre_loss(centre: Float[Tensor, "B h w"], row: Tensor, column: Tensor, is_object: Tensor) -> Tensor:
+    """Focal loss with soft surroundings, exponents 2 and 4 (H. Law and J. Deng, ECCV 2018, eq. 1)."""
+    rows = torch.arange(centre.shape[1])[:, None]
+    columns = torch.arange(centre.shape[2])
+    away = (rows - row[..., None, None]).square() + (columns - column[..., None, None]).square()
+    near = (torch.exp(-away / (2 * 0.8**2)) * is_object[..., None, None]).amax(1)
+
+    p = centre.sigmoid().clamp(1e-4, 1 - 1e-4)
+    hit = ((1 - p).square() * p.log() * (near == 1)).sum()
+    miss = ((1 - near).pow(4) * p.square() * (1 - p).log() * (near != 1)).sum()
+
+    return -(hit + miss)
 
 
 def train_detector(config: DetectorConfig, run: Run, quiet: bool = False) -> dict[str, Any]:

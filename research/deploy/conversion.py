@@ -1,0 +1,187 @@
+"""Conversion of two ANNs: score and energy of every choice of spiking layers and steps.
+
+    python research/deploy/conversion.py [--seeds 3]     # writes results/conversion.json
+
+`digits` is the ANN of the digits recipe, trained as `spikebridge train digits --networks ann` does it; the score is the
+accuracy on single noisy frames. `detector` is the convolutional body of the shipped target detector; the score is the
+overlap of its boxes on generated scenes. Thresholds, and the choice of layers and steps, come from the validation part,
+the table from the test part.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge import load_pretrained
+from spikebridge.analysis import Conversion, count_cost, energy, hardware_profile, hybridise
+from spikebridge.networks.digits import recipe as digits
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.data import generated_parts
+from spikebridge.networks.sensing.training.detector_samples import detector_samples
+from spikebridge.networks.sensing.training.objectives import detection_objective
+from spikebridge.ops.modes import evaluating
+from spikebridge.training import fit
+from spikebridge.training.run.environment import describe_environment
+
+RESULTS = Path(__file__).parent / "results" / "conversion.json"
+STEPS = {"digits": (1, 2, 3, 4, 6, 8, 12, 16), "detector": (2, 4, 8, 16, 24, 32)}
+ALLOWED_LOSS = 0.005  # of a score, for two networks to count as equal
+NUM_SCENES = 12
+NUM_SAMPLES = 192
+
+
+class Fixed(nn.Module):
+    """A module that gives the same output for any input."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output
+
+
+@dataclass(frozen=True)
+class Task:
+    """An ANN with examples of one split, and the score of its outputs for them."""
+
+    ann: nn.Sequential
+    inputs: Tensor
+    score: Callable[[Tensor], float]
+
+
+def digits_task(split: str, seed: int, ann: nn.Sequential | None = None) -> Task:
+    """The ANN of the digits on single frames."""
+    config = digits.Config(networks=("ann",), num_seeds=1)
+    frames, labels = frames_of(config, split, seed)
+    return Task(ann or trained_ann(config, seed), frames, lambda y: (y.argmax(-1) == labels).float().mean().item())
+
+
+def detector_task(split: str, seed: int, ann: nn.Sequential | None = None) -> Task:
+    """The body of the shipped target detector on pairs of frames of generated scenes."""
+    detector = load_pretrained("sensing").detector.eval()
+    body = detector.body
+    data = detector_samples(generated_parts(split, NUM_SCENES), seed=seed)
+    indices = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:NUM_SAMPLES]
+    batch = data.select(indices)
+
+    def overlap(layers: nn.Module) -> float:
+        detector.body = layers
+        # the same noise of boxes and pictures for all
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            _, metrics = detection_objective(detector, batch, box_noise=1.0, template_rate=sensing.TEMPLATE_RATE)
+        return metrics["overlap"].item()
+
+    inputs: list[Tensor] = []
+    handle = body.register_forward_pre_hook(lambda module, arguments: inputs.append(arguments[0]))
+    overlap(body)
+    handle.remove()
+
+    return Task(ann or body, inputs[0], lambda y: overlap(Fixed(y)))
+
+
+TASKS = {"digits": digits_task, "detector": detector_task}
+
+
+def trained_ann(config: digits.Config, seed: int) -> nn.Sequential:
+    """The ANN as layers in a row, trained on the noisy frames of recordings."""
+    torch.manual_seed(seed)
+    network = digits.build(config)["ann"]
+    training, _ = digits.recordings(config)
+    fit(
+        network,
+        [digits._phase(config, "ann", seed)],
+        digits.noisy_batches(config, training),
+        settings=digits._settings(config, seed, quiet=True),
+    )
+
+    return nn.Sequential(*network.parts["what"], network.parts["answer"].linear).eval()
+
+
+def frames_of(config: digits.Config, split: str, seed: int) -> tuple[Tensor, Tensor]:
+    """Noisy frames of the recordings of a split, each alone, and their labels."""
+    _, scored = digits.recordings(replace(config, split=split))
+    generator = torch.Generator().manual_seed(seed)
+    frames = digits.with_noise(config.camera, scored.frames, scored.events, generator)["frames"]
+    return frames.flatten(0, 1), scored.labels.repeat(len(frames))
+
+
+def measured(one: Conversion, task: Task) -> dict[str, Any]:
+    """Score and energy on examples that took no part in the choice."""
+    inputs: Any = task.inputs if one.layers == 0 else {"x": task.inputs.unsqueeze(0)}
+    with torch.no_grad(), evaluating(one.network):
+        outputs = one.network(inputs)
+    y = outputs if one.layers == 0 else outputs[0]["ann"][0]
+    joules = energy(count_cost(one.network, inputs), hardware_profile()).total
+
+    return {
+        "layers": one.layers,
+        "steps": one.steps,
+        "score": task.score(y),
+        "nanojoules": 1e9 * joules,
+        "score_in_choice": one.score,
+    }
+
+
+def run(name: str, seed: int) -> dict[str, Any]:
+    """The front of one seed, and of it the ANN and the cheapest network that is as good."""
+    choice = TASKS[name]("validation", seed)
+    unseen = TASKS[name]("test", 1000 + seed, choice.ann)
+    front = hybridise(choice.ann, choice.inputs, choice.score, steps=STEPS[name])
+    (ann,) = hybridise(choice.ann, choice.inputs, choice.score, steps=())
+    rows = [measured(one, unseen) for one in front]
+    whole = measured(ann, unseen)
+    is_spiking = [row for row in rows if row["layers"] == max(row["layers"] for row in rows)]
+
+    return {
+        "task": name,
+        "seed": seed,
+        "ann": whole,
+        "equal": next((row for row in rows if row["score_in_choice"] >= ann.score - ALLOWED_LOSS), whole),
+        "most_spiking": max(is_spiking, key=lambda row: row["score_in_choice"]),
+        "front": rows,
+    }
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    seeds = parser.parse_args().seeds
+    torch.set_num_threads(1)
+    runs = []
+    for name in TASKS:
+        for seed in range(seeds):
+            one = run(name, seed)
+            runs.append(one)
+            print(f"{name}, seed {seed}")
+            for row in [one["ann"], *one["front"]]:
+                print(
+                    f"  {row['layers']} layers, {row['steps']:2} steps: {row['score']:.3f} "
+                    f"({row['score_in_choice']:.3f} in the choice), {row['nanojoules']:9.1f} nJ",
+                    flush=True,
+                )
+
+    ratios = {
+        name: [one["ann"]["nanojoules"] / one["equal"]["nanojoules"] for one in runs if one["task"] == name]
+        for name in TASKS
+    }
+    for name, values in ratios.items():
+        print(
+            f"{name}: the ANN needs {statistics.mean(values):.2f} times the energy of the network within half a point"
+        )
+
+    record = {"runs": runs, "ratios": ratios, "environment": describe_environment(threads=1)}
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
