@@ -229,6 +229,8 @@ def losses(*names: str) -> Callable[..., Any]:
         ({"optimizer": TWO | {"": TWO["actor"]}}, "'actor.weight' belongs to 'actor' and '' of its optimizers, but"),
         ({"optimizer": TWO | {"trunk": TWO["actor"]}}, "nothing of its optimizer 'trunk': name it in train, too"),
         ({"optimizer": TWO | {"crtic": TWO["actor"]}}, "nothing is called 'crtic' in Pair: did you mean 'critic'"),
+        ({"optimizer": {1: TWO["actor"]}}, r"names its optimizers by words, but got \[1\]"),
+        ({"objective": lambda module, batch: {1: module.actor.weight.sum()}}, "gave losses called 1, but"),
         ({"optimizer": {}}, "optimizer as a function, .*but got the dict"),
         ({"optimizer": TWO | {"critic": 0.1}}, "optimizer as a function, .*but got 0.1"),
         ({"optimizer": TWO | {"critic": lambda p: p}}, "has one Optimizer, but a list was made"),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from spikebridge.errors import ConfigError, ShapeError, did_you_mean
+from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words, is_integer, is_number
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,12 @@ class StackSamples:
     pad: Mapping[Any, float] | None = None
 
     def __post_init__(self) -> None:
-        names = self._names()
+        names = self._names() if isinstance(self.batch, Mapping | tuple | list) else {"": None}
+        if not all(is_integer(axis) for axis in names.values()):
+            raise ConfigError(f"StackSamples needs batch as axes, {{'x': 1}} or (1, 0), but got {in_words(self.batch)}")
+        if self.pad is not None and not (isinstance(self.pad, Mapping) and all(map(is_number, self.pad.values()))):
+            raise ConfigError(f"StackSamples needs pad as numbers by part, {{'x': 0.0}}, but got {in_words(self.pad)}")
+
         for name in self.pad or ():
             if name not in names:
                 raise ConfigError(f"there is no part {name!r} to pad: {did_you_mean(str(name), map(str, names))}")

@@ -10,7 +10,7 @@ from spikebridge.neurons.state import map_tensors
 from spikebridge.ops.modes import evaluating
 from spikebridge.training.batches import TrainingData
 from spikebridge.training.loader import naming_collate, open_source
-from spikebridge.training.objective import read_result, refuse_other_metrics
+from spikebridge.training.phase import read_result, refuse_other_metrics
 from spikebridge.training.rng import preserve_rng_state
 
 

@@ -40,9 +40,8 @@ from spikebridge.training.distributed import (
     start_fabric,
 )
 from spikebridge.training.loader import BatchSource, open_source
-from spikebridge.training.objective import check_number, refuse_other_metrics
 from spikebridge.training.optimizers import divide_parameters, learning_rates, make_optimizer, make_schedulers
-from spikebridge.training.phase import Phase, check_phases, find, trainable_only
+from spikebridge.training.phase import Phase, check_number, check_phases, find, refuse_other_metrics, trainable_only
 from spikebridge.training.progress import Progress, choose_progress
 from spikebridge.training.resume import Interrupt, ResumableLoop
 from spikebridge.training.rng import preserve_rng_state, seed_rng, shared_generator

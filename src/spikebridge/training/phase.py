@@ -13,9 +13,10 @@ three ways of the framework (Zhao et al. 2022, Fig. 1e) to train a hybrid unit a
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -23,6 +24,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from spikebridge.errors import ConfigError, did_you_mean, in_words, is_integer, is_number
 from spikebridge.ops.modes import preserve_modes
 from spikebridge.training.batches import Batch, TrainingData
+
+Loss: TypeAlias = Tensor | Mapping[str, Tensor]
+Result: TypeAlias = Loss | tuple[Loss, dict[str, Any]] | tuple[Loss, dict[str, Any], Any]
+"""A loss, or a loss and metrics, or these and the activity for `Phase.gradients`; all are means over the samples."""
+
+_COLUMNS = ("kind", "phase", "epoch", "step", "lr", "loss")  # of a row, besides metrics
 
 _Optimizer: TypeAlias = Callable[[Iterable[Parameter]], Optimizer]
 _Schedule: TypeAlias = Callable[[Optimizer], LRScheduler]
@@ -95,7 +102,7 @@ class Phase:
                         f"phase {self.name!r} needs its {name} as a function{form}, but got {in_words(one)}"
                     )
 
-        self._check_schedules()
+        self._check_names()
         if isinstance(self.train, str):
             raise ConfigError(f"phase {self.name!r}: train is a tuple of names; write train=({self.train!r},)")
         if not isinstance(self.train, list | tuple) or not self.train:
@@ -128,11 +135,74 @@ class Phase:
             return self.scheduler
         return {} if self.scheduler is None else dict.fromkeys(self.optimizers, self.scheduler)
 
-    def _check_schedules(self) -> None:
+    def _check_names(self) -> None:
+        if not all(isinstance(name, str) for name in self.optimizers):
+            raise ConfigError(f"phase {self.name!r} names its optimizers by words, but got {list(self.optimizers)}")
+
         for name in self.schedulers:
             if name not in self.optimizers:
                 near = did_you_mean(name, self.optimizers) if isinstance(self.optimizer, Mapping) else "it has only one"
                 raise ConfigError(f"phase {self.name!r}: scheduler names {name!r}, which is no optimizer: {near}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of an objective in one form; a loss without a name is called `""`."""
+
+    losses: dict[str, Tensor]
+    metrics: dict[str, Any]
+    activity: Any
+
+    @property
+    def loss(self) -> Tensor:
+        """The sum of all losses."""
+        first, *others = self.losses.values()
+        return sum(others, start=first)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Loss, single losses and metrics by the names of their columns."""
+        single = {f"loss/{name}": loss for name, loss in self.losses.items() if name}
+        return {"loss": self.loss, **single, **self.metrics}
+
+
+def read_result(result: Any, objective: str) -> Outcome:
+    """Losses, metrics and activity of a result; a `ConfigError` names the objective that gave something else."""
+    parts = result if isinstance(result, tuple) and len(result) in (2, 3) else (result, {})
+    loss, metrics, *activity = parts
+    losses = dict(loss) if isinstance(loss, Mapping) and loss else {"": loss}
+    for one in losses.values():
+        if not isinstance(one, Tensor) or one.ndim != 0 or not isinstance(metrics, dict):
+            form = tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__
+            raise ConfigError(
+                f"{objective} must give one number, or one for each optimizer by name, or that and a dict of metrics, "
+                f"but gave {form}"
+            )
+
+    own = (*_COLUMNS, *(f"loss/{name}" for name in losses))
+    for name, value in metrics.items():
+        if name in own:
+            raise ConfigError(f"{objective} has a metric called {name!r}; that name is the {name}'s own")
+        check_number(value, f"the metric {name!r} of {objective}")
+
+    return Outcome(losses, metrics, activity[0] if activity else None)
+
+
+def check_number(value: Any, what: str) -> None:
+    """Raises a `ConfigError` where a metric is not one number; of a tensor it reads no value."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ConfigError(f"{what} must be one number, but is a tensor {tuple(value.shape)}")
+    elif not isinstance(value, Real) and getattr(value, "size", None) != 1:
+        raise ConfigError(f"{what} must be one number, but is {in_words(value)}")
+
+
+def refuse_other_metrics(metrics: Mapping[str, Any], before: Mapping[str, Any], objective: str) -> None:
+    """Raises a `ConfigError` where an objective gives other metrics than before, whose means would lack samples."""
+    if before and metrics.keys() != before.keys():
+        raise ConfigError(
+            f"{objective} gave {', '.join(metrics)}, but {', '.join(before)} before; give the same at every step"
+        )
 
 
 def check_phases(phases: Sequence[Phase]) -> tuple[Phase, ...]:

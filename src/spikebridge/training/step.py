@@ -18,9 +18,8 @@ from spikebridge.ops.checks import checks, is_finite
 from spikebridge.training.callbacks.monitor import metric_of
 from spikebridge.training.distributed import call_objective
 from spikebridge.training.loader import BatchSource, LoadedBatch, naming_collate
-from spikebridge.training.objective import Result, read_result, refuse_other_metrics
 from spikebridge.training.optimizers import SeveralOptimizers, parameters_of
-from spikebridge.training.phase import Phase
+from spikebridge.training.phase import Phase, Result, read_result, refuse_other_metrics
 from spikebridge.training.rng import preserve_rng_state
 from spikebridge.training.run.metrics import Row
 
@@ -171,7 +170,7 @@ def _backward(fabric: "Fabric", stage: Stage, losses: dict[str, Tensor], factor:
         shares = {"": None}
     if losses.keys() != shares.keys():
         raise ConfigError(
-            f"the objective of {where} gave losses called {', '.join(losses)}, but the optimizers of the phase are "
+            f"the objective of {where} gave losses called {', '.join(map(str, losses))}, but the optimizers are "
             f"called {', '.join(members) or 'nothing: there is one'}; give one loss, or one for each by its name"
         )
 
