@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
-from spikebridge.training import Batches, Phase, Run, Settings, evaluate, fit
+from spikebridge.training import Batches, Phase, Run, Settings, TimeSlices, evaluate, fit
 from spikebridge.training.run.checkpoint import load_checkpoint, save_checkpoint
 
 Make = Callable[..., Any]
@@ -152,6 +152,21 @@ def test_gradients_of_ones_own_come_beside_those_of_the_loss(
     scale = 5 / math.sqrt(68) / 4
     assert pair.weights == pytest.approx([1.0, 8 * scale, 2 * scale])
     assert kept.item() == -2.0
+
+
+def test_every_slice_is_a_step_of_each_optimizer_with_the_rule(both: Make, settings: Make) -> None:
+    data = Batches({"x": torch.ones(2, 4, 1), "y": torch.full((4, 1), 8.0)}, batch={"x": 1, "y": 0})
+
+    def objective(module: nn.Module, piece: dict[str, Tensor], state: Any) -> Any:
+        return (errors(module, piece), {}, torch.full((1, 1), -2.0)), state
+
+    pair = Pair()
+    cut = both(objective=objective, slices=TimeSlices({"x": 1}), gradients=hebb)
+    (row,) = fit(pair, [cut], data, settings=settings())
+
+    # the actor has -16 + 8, then -12 + 8, times 1/4; the critic -2 twice, times 1/8
+    assert pair.weights == [1.0, 3.0, 0.5]
+    assert row["loss/actor"] == (64 + 36) / 2
 
 
 def test_a_local_rule_needs_no_loss_of_parameters(data: Batches, both: Make, settings: Make) -> None:
