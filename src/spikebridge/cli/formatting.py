@@ -6,6 +6,8 @@ from typing import Any
 
 from spikebridge.recipes.outline import Listing
 
+_MAX_ANSWERS = 10  # in a line
+
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Rows under the names of the first row; numbers to the right, words to the left."""
@@ -50,6 +52,8 @@ def _value_text(value: Any, column: str = "") -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_value_text(item)}" for name, item in value.items()) or "-"
     if isinstance(value, list | tuple):
         return ", ".join(_value_text(item) for item in value) or "-"
 
@@ -84,6 +88,18 @@ def facts(values: dict[str, Any], indent: str = "") -> str:
             lines.append(f"{indent}{name:<{width}}  {_value_text(value)}")
 
     return "\n".join(lines)
+
+
+def final_answers(answers: Sequence[dict[str, Any]]) -> str:
+    """The last line about a stream of samples: the answers of its windows or utterances, in the order of time."""
+    if not answers:
+        return "no answer: there was only silence or steady noise"
+
+    shown = [f"{one['answer']} ({100 * one['share']:.0f} %)" for one in answers[-_MAX_ANSWERS:]]
+    if len(answers) == 1:
+        return f"the answer was {shown[0]}"
+
+    return f"the answers were {', '.join(shown)}; the last answer was {answers[-1]['answer']}"
 
 
 def listing(recipes: Sequence[Listing], blocks: dict[str, list[Listing]]) -> str:

@@ -56,7 +56,7 @@ class Train(Command):
     quiet: Flag = False
     """Show no progress."""
     logger: _Loggers = ()
-    """Send the rows of metrics.jsonl to tensorboard, wandb or mlflow too; each needs its extra: spikebridge[wandb]."""
+    """Send the rows of metrics.jsonl to tensorboard, wandb or mlflow too; each needs the extra of its name."""
 
     @classmethod
     def specialize(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:

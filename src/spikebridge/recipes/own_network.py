@@ -97,4 +97,4 @@ def report_training(run: Run, network: Any = None) -> Path:
     if isinstance(network, HybridNetwork):
         sections.append(Section("Network", pictures=[Picture(draw_network(network))]))
 
-    return write_report(run.path / "report.html", run.recipe, sections, run.versions())
+    return write_report(run.file("report.html"), run.recipe, sections, run.versions())

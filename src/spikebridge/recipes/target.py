@@ -66,7 +66,7 @@ class Target:
         """A sentence about a training that did not happen or did not end; None for a finished run."""
         if self.run is None:
             return f"untrained: {self.word} has no trained weights, so its networks are checked as they are built"
-        if self.run.finished or (isinstance(self.recipe, OwnNetwork) and (self.run.path / _WEIGHTS).exists()):
+        if self.run.finished or (isinstance(self.recipe, OwnNetwork) and self.run.file(_WEIGHTS).exists()):
             return None
 
         # a folder that was only begun has settings alone
@@ -133,7 +133,7 @@ class Target:
             return name, networks[name], self._run_of(name) or run
 
         name, network = next(iter(self.networks(name).items()))
-        trained = self._run_of(name) or (run if (run.path / _WEIGHTS).exists() else None)
+        trained = self._run_of(name) or (run if run.file(_WEIGHTS).exists() else None)
         if trained is None:
             raise ConfigError(f"{self.word} has no weights of {name!r}; train it first")
 

@@ -134,7 +134,7 @@ def fit(
             rows = _PhaseLoop(fabric, module, plan, settings, run, observers, interrupt).fit()
 
         # those that are there are the program's own
-        if run is not None and not (run.path / "weights.safetensors").exists():
+        if run is not None and not run.file("weights.safetensors").exists():
             run.save_weights(module)
         return rows
 

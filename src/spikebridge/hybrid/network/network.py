@@ -13,6 +13,7 @@ from weakref import ReferenceType, ref
 import torch
 from torch import Tensor, nn
 
+from spikebridge._notebook import notebook_html
 from spikebridge.errors import (
     ConfigError,
     DataError,
@@ -179,6 +180,10 @@ class HybridNetwork(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         # a copy begins without a stream, and a weak reference cannot be pickled
         return {**self.__dict__, "_stream": None}
+
+    def _repr_html_(self) -> str | None:
+        """The diagram, for a notebook."""
+        return notebook_html("network_html", self)
 
     @property
     def routes(self) -> list[Route]:

@@ -180,12 +180,12 @@ class BestWeights(Callback):
         if training.run is None:
             self._kept = {name: cpu_copy(tensor) for name, tensor in weights.items()}
         elif training.writes:
-            save_weights(training.run.path / _BEST, weights)
+            save_weights(training.run.file(_BEST), weights)
 
     def on_fit_end(self, training: Training) -> None:
         if not (self.restore and training.finished) or self._best.value is None:
             return
-        kept = self._kept if training.run is None else read_weights(training.run.path / _BEST)
+        kept = self._kept if training.run is None else read_weights(training.run.file(_BEST))
         if kept is not None:
             load_exactly(kept, training.module)
 
