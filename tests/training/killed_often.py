@@ -50,7 +50,7 @@ def kill(path: Path, num_steps: int, patience: float) -> bool:
 
 
 def kill_often(folder: Path) -> None:
-    # together 13 of 20 steps and at most one more a kill: the last one hits the second phase, and none comes too late
+    # together 13 of 24 steps and at most one more a kill: the last one hits a later phase, and none comes too late
     moments = random.Random()
     steps = (0, 1, 2, 3, 3, 4)
     killed = sum(kill(folder / "killed", num_steps, moments.uniform(0, DELAY)) for num_steps in steps)

@@ -65,7 +65,7 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_bits(tmp_path: P
     for file in ("weights.safetensors", "metrics.jsonl"):
         assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
-    assert len(Run.open(tmp_path / "killed").metrics.rows()) == 5
+    assert len(Run.open(tmp_path / "killed").metrics.rows()) == 7
 
 
 def test_two_processes_started_by_the_settings_compute_what_one_does(

@@ -76,6 +76,17 @@ class OnWhole:
         return nn.functional.cross_entropy(y, batch["label"]), {"accuracy": accuracy}
 
 
+def on_parts(module: Any, batch: Any) -> Any:
+    y, h = module(batch["x"])
+    loss = nn.functional.cross_entropy(y, batch["label"])
+    return {"front": loss + h.square().mean(), "back": loss}, {}, y.detach().mean(dim=0)
+
+
+def level(module: Any, batch: Any, activity: Tensor) -> None:
+    """A rule beside back-propagation: keeps the mean output low."""
+    module.back.bias.grad += 0.1 * activity
+
+
 def main(path: str, devices: int, dropout: float, delay: float, die_at: int = 0) -> None:
     config = Config()
     torch.set_num_threads(1)
@@ -88,9 +99,12 @@ def main(path: str, devices: int, dropout: float, delay: float, die_at: int = 0)
     data = Slow(tensors, batch={"x": 1, "label": 0}, augment=noisy)
     data.delay = delay
     adam = partial(torch.optim.Adam, lr=0.02)
+    sgd = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
     decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+    two = {"front": adam, "back": sgd}
     phases = [
         Phase("whole", ("",), OnWhole(die_at), 3, adam, scheduler=decay, clip=0.5),
+        Phase("parts", ("",), on_parts, 2, two, decay, gradients=level, accumulate=2, clip=0.5),
         Phase("slices", ("front",), on_slices, 2, adam, slices=TimeSlices({"x": 2})),
     ]
 

@@ -10,7 +10,7 @@ from spikebridge.neurons.state import map_tensors
 from spikebridge.ops.modes import evaluating
 from spikebridge.training.batches import TrainingData
 from spikebridge.training.loader import naming_collate, open_source
-from spikebridge.training.phase import loss_and_metrics, refuse_other_metrics
+from spikebridge.training.phase import read_result, refuse_other_metrics
 from spikebridge.training.rng import preserve_rng_state
 
 
@@ -23,12 +23,13 @@ def evaluate(
 
     Args:
         module: any module; batches are moved to its device.
-        objective: as in `Phase`: `(module, batch) -> loss` or `-> (loss, {name: number})`, means over the batch.
+        objective: as in `Phase`: `(module, batch) -> loss` or `-> (loss, {name: number})`, means over the batch;
+            `loss` may be several by name.
         data: in any form that `fit` takes.
         batch_size: samples of a batch, where the data do not bring their own.
 
     Returns:
-        `loss` and the metrics: means over the samples.
+        `loss` (of several the sum, and `loss/NAME`) and the metrics: means over the samples.
 
     Raises:
         DataError: the data set raises an error.
@@ -48,8 +49,7 @@ def evaluate(
         for batch in source.epoch(0, 0, 0):
             with naming_collate(source):
                 result = objective(module, map_tensors(lambda tensor: tensor.to(device), batch.data))
-            loss, metrics = loss_and_metrics(result, "the objective")
-            values = {"loss": loss, **metrics}
+            values = read_result(result, "the objective").values
             refuse_other_metrics(values, sums, "the objective")
 
             for name, value in values.items():

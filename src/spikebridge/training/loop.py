@@ -23,8 +23,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from spikebridge.errors import ConfigError, in_words
 from spikebridge.ops.modes import evaluating
@@ -42,6 +40,7 @@ from spikebridge.training.distributed import (
     start_fabric,
 )
 from spikebridge.training.loader import BatchSource, open_source
+from spikebridge.training.optimizers import divide_parameters, learning_rates, make_optimizer, make_schedulers
 from spikebridge.training.phase import Phase, check_number, check_phases, find, refuse_other_metrics, trainable_only
 from spikebridge.training.progress import Progress, choose_progress
 from spikebridge.training.resume import Interrupt, ResumableLoop
@@ -93,7 +92,7 @@ def fit(
 
     Returns:
         The rows, as in metrics.jsonl: one an epoch with kind, phase, epoch, step, lr, loss and metrics; `lr` is that of
-        the first group of parameters, `lr/1` that of the second.
+        the first group of parameters, `lr/1` that of the second, `lr/NAME` that of an optimizer by name.
 
     Raises:
         ConfigError: phases, names or settings that cannot be meant, a checkpoint of another network or training, or a
@@ -120,8 +119,7 @@ def fit(
     phases = check_phases(phases)
     _check_kinds(module, settings, run, validate)
     for phase in phases:
-        for name in phase.train:
-            find(module, name)
+        _check_phase(phase, module, settings)
     callbacks = check_callbacks(callbacks)
 
     # the lock comes before other processes, so that none is left behind where the run is in use
@@ -199,6 +197,7 @@ class _PhaseLoop(ResumableLoop):
         ]
 
         accumulate = [phase.accumulate for phase, _ in plan]
+        optimizers = [list(phase.optimizers) for phase, _ in plan]
         identity = {
             "seed": settings.seed,
             "batch_size": settings.batch_size,
@@ -206,6 +205,7 @@ class _PhaseLoop(ResumableLoop):
             "phases": [[phase.name, list(phase.train), phase.epochs] for phase, _ in plan],
             "num_samples": [source.num_samples for _, source in self.plan],
             "accumulate": accumulate if max(accumulate) > 1 else None,
+            "optimizers": optimizers if any(isinstance(phase.optimizer, Mapping) for phase, _ in plan) else None,
             "num_batches": _num_batches_of_loaders([source for _, source in self.plan], settings.batch_size),
         }
 
@@ -257,18 +257,21 @@ class _PhaseLoop(ResumableLoop):
         # a sharding strategy takes a module apart for good, so it gets a copy and the weights are brought back
         network = copy.deepcopy(self.module) if is_sharded else self.module
         with trainable_only(network, phase.train):
-            # the parameters of the phase get an optimizer of their own
+            owners = divide_parameters(phase, network)
             host = self.fabric.setup_module(ModuleHost(network))
-            optimizer = phase.make("optimizer", [p for p in host.parameters() if p.requires_grad], Optimizer)
-            scheduler = None if phase.scheduler is None else phase.make("scheduler", optimizer, LRScheduler)
+            state = None if saved is None else saved["optimizer"]
+
+            # the parameters of the phase get an optimizer of their own
+            trained = [parameter for parameter in host.parameters() if parameter.requires_grad]
+            optimizer = make_optimizer(phase, network, trained, owners, state)
+            schedulers = make_schedulers(phase, optimizer)
             driven = self.fabric.setup_optimizers(optimizer)
-            stage = Stage(phase, source, network, host, optimizer, driven, scheduler)
+            stage = Stage(phase, source, network, host, optimizer, driven, schedulers)
 
             # a checkpoint in the middle of the phase has their states
-            if saved is not None and saved["optimizer"] is not None:
-                scatter_optimizer_state(host, optimizer, saved["optimizer"])
-                if scheduler is not None:
-                    scheduler.load_state_dict(saved["scheduler"])
+            if saved is not None and state is not None:
+                scatter_optimizer_state(host, optimizer, state)
+                stage.load_schedules(saved["scheduler"])
 
             self.training.weights = lambda: gather_weights(host, network)
             number = self.position.phase
@@ -340,9 +343,7 @@ class _PhaseLoop(ResumableLoop):
 
     def _row(self, kind: str, stage: Stage, values: Mapping[str, float]) -> Row:
         at = self.position
-        # groups after the first have columns of their own
-        rates = [float(group["lr"]) for group in stage.optimizer.param_groups]
-        lr = {f"lr/{number}" if number else "lr": rate for number, rate in enumerate(rates)}
+        lr = learning_rates(stage.optimizer)
         return {"kind": kind, "phase": stage.phase.name, "epoch": at.epoch + 1, "step": at.step, **lr, **values}
 
     def _is_due(self) -> bool:
@@ -362,11 +363,32 @@ class _PhaseLoop(ResumableLoop):
         return {
             "weights": gather_weights(stage.host, stage.network),
             "optimizer": gather_optimizer_state(stage.host, stage.optimizer) if has_begun else None,
-            "scheduler": stage.scheduler.state_dict() if has_begun and stage.scheduler is not None else None,
+            "scheduler": stage.state_of_schedules() if has_begun else None,
             "precision": dict(self.fabric.strategy.precision.state_dict()),
             "generators": gather_rng_states(self.fabric),
             "draws": self.draws.get_state(),
         }
+
+
+def _check_phase(phase: Phase, module: nn.Module, settings: Settings) -> None:
+    """Raises a `ConfigError` where a phase does not fit the network or the way it is trained."""
+    for name in phase.train:
+        find(module, name)
+
+    is_several = isinstance(phase.optimizer, Mapping)
+    if is_several:
+        with trainable_only(module, phase.train):
+            divide_parameters(phase, module)
+
+    has_rule = phase.gradients is not None
+    if settings.strategy == "fsdp" and (is_several or has_rule):
+        needs = "several optimizers or gradients of its own, which need whole parameters: strategy='ddp'"
+    elif settings.precision == "16-mixed" and has_rule:
+        needs = "gradients of its own, which precision='16-mixed' would not scale: 'bf16-mixed'"
+    else:
+        return
+
+    raise ConfigError(f"phase {phase.name!r} has {needs}")
 
 
 def _check_kinds(module: Any, settings: Any, run: Any, validate: Any) -> None:

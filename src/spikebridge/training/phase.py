@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -25,12 +25,14 @@ from spikebridge.errors import ConfigError, did_you_mean, in_words, is_integer, 
 from spikebridge.ops.modes import preserve_modes
 from spikebridge.training.batches import Batch, TrainingData
 
-T = TypeVar("T")
-Result: TypeAlias = Tensor | tuple[Tensor, dict[str, Any]]
-"""A loss, or a loss and metrics; all are means over the samples of the batch."""
+Loss: TypeAlias = Tensor | Mapping[str, Tensor]
+Result: TypeAlias = Loss | tuple[Loss, dict[str, Any]] | tuple[Loss, dict[str, Any], Any]
+"""A loss, or a loss and metrics, or these and the activity for `Phase.gradients`; all are means over the samples."""
 
 _COLUMNS = ("kind", "phase", "epoch", "step", "lr", "loss")  # of a row, besides metrics
 
+_Optimizer: TypeAlias = Callable[[Iterable[Parameter]], Optimizer]
+_Schedule: TypeAlias = Callable[[Optimizer], LRScheduler]
 _OPTIMIZER = "such as partial(torch.optim.Adam, lr=1e-3), which gets the trained parameters"
 WHOLE = ("",)
 """The name of everything: `train=WHOLE`."""
@@ -49,8 +51,10 @@ class Phase:
             state) -> (loss, state)` or `-> ((loss, {name: number}), state)`; the first slice's state is None.
         epochs: passes over the data, at least 1.
         optimizer: makes the optimizer from the trained parameters, e.g. `partial(torch.optim.Adam, lr=1e-3)`. It steps
-            without a closure, so LBFGS cannot be used.
-        scheduler: makes the schedule of the learning rate from the optimizer.
+            without a closure, so LBFGS cannot be used. Several are a mapping from names, as those of `train`:
+            `{"actor": partial(Adam, lr=1e-4), "critic": partial(Adam, lr=1e-3)}`; each parameter belongs to one. The
+            objective may then give `{name: loss}`; each loss trains the parameters of its optimizer alone.
+        scheduler: makes the schedule of the learning rate from each optimizer; or a mapping from their names.
         scheduler_interval: the schedule steps after every `"epoch"` or after every `"step"` of the optimizer.
         scheduler_metric: the number of the epoch's row that `ReduceLROnPlateau` watches, e.g. `"validation/loss"`.
         clip: the largest norm of the whole gradient; None leaves it as it is.
@@ -58,6 +62,9 @@ class Phase:
         slices: cuts a batch in time (see `TimeSlices`): truncated back-propagation through time, one step of the
             optimizer a slice, no gradient from one slice into the one before.
         data: samples of this phase alone, in any form that `fit` takes; None takes those of the training.
+        gradients: `(module, batch, activity) -> None`, called without gradients after the backward pass: writes or adds
+            to `.grad` of the trained parameters, means over the samples of this batch, which are 0 where the loss gives
+            none. `activity` is the third item of the objective's result, `(loss, metrics, activity)`, or None.
 
     Raises:
         ConfigError: nothing to train, a number out of range, or slices whose gradients are to be accumulated.
@@ -74,24 +81,28 @@ class Phase:
     train: tuple[str, ...]
     objective: Callable[..., Any]
     epochs: int
-    optimizer: Callable[[Iterable[Parameter]], Optimizer]
-    scheduler: Callable[[Optimizer], LRScheduler] | None = None
+    optimizer: _Optimizer | Mapping[str, _Optimizer]
+    scheduler: _Schedule | Mapping[str, _Schedule] | None = None
     scheduler_interval: Literal["epoch", "step"] = "epoch"
     scheduler_metric: str = "loss"
     clip: float | None = None
     accumulate: int = 1
     slices: Callable[[Batch], Iterable[Batch]] | None = None
     data: TrainingData | None = None
+    gradients: Callable[[nn.Module, Batch, Any], None] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("objective", "optimizer", "scheduler", "slices"):
+        for name in ("objective", "optimizer", "scheduler", "slices", "gradients"):
             value = getattr(self, name)
-            if not callable(value) and (value is not None or name in ("objective", "optimizer")):
-                form = f", {_OPTIMIZER}" if name == "optimizer" else ""
-                raise ConfigError(
-                    f"phase {self.name!r} needs its {name} as a function{form}, but got {in_words(value)}"
-                )
+            is_several = isinstance(value, Mapping) and name in ("optimizer", "scheduler")
+            for one in (is_several and value.values()) or [value]:
+                if not callable(one) and (one is not None or is_several or name in ("objective", "optimizer")):
+                    form = f", {_OPTIMIZER}" if name == "optimizer" else ""
+                    raise ConfigError(
+                        f"phase {self.name!r} needs its {name} as a function{form}, but got {in_words(one)}"
+                    )
 
+        self._check_names()
         if isinstance(self.train, str):
             raise ConfigError(f"phase {self.name!r}: train is a tuple of names; write train=({self.train!r},)")
         if not isinstance(self.train, list | tuple) or not self.train:
@@ -112,31 +123,69 @@ class Phase:
         if self.accumulate > 1 and self.slices is not None:
             raise ConfigError(f"phase {self.name!r}: every slice makes a step, so accumulate must be 1 with slices")
 
-    def make(self, name: str, argument: Any, kind: type[T]) -> T:
-        """The optimizer or the scheduler that a function of the user's makes."""
-        try:
-            made = getattr(self, name)(argument)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"the {name} of phase {self.name!r} cannot be made: {error}") from error
+    @property
+    def optimizers(self) -> Mapping[str, _Optimizer]:
+        """The functions that make the optimizers, by name; one that has no name is called `""`."""
+        return self.optimizer if isinstance(self.optimizer, Mapping) else {"": self.optimizer}
 
-        if not isinstance(made, kind):
-            raise ConfigError(f"phase {self.name!r} has one {kind.__name__}, but {in_words(made)} was made")
-        return made
+    @property
+    def schedulers(self) -> Mapping[str, _Schedule]:
+        """The functions that make the schedules, by the name of their optimizer."""
+        if isinstance(self.scheduler, Mapping):
+            return self.scheduler
+        return {} if self.scheduler is None else dict.fromkeys(self.optimizers, self.scheduler)
+
+    def _check_names(self) -> None:
+        if not all(isinstance(name, str) for name in self.optimizers):
+            raise ConfigError(f"phase {self.name!r} names its optimizers by words, but got {list(self.optimizers)}")
+
+        for name in self.schedulers:
+            if name not in self.optimizers:
+                near = did_you_mean(name, self.optimizers) if isinstance(self.optimizer, Mapping) else "it has only one"
+                raise ConfigError(f"phase {self.name!r}: scheduler names {name!r}, which is no optimizer: {near}")
 
 
-def loss_and_metrics(result: Any, objective: str) -> tuple[Tensor, dict[str, Any]]:
-    """Loss and metrics of an objective's result; a `ConfigError` names the objective that gave something else."""
-    loss, metrics = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
-    if not isinstance(loss, Tensor) or loss.ndim != 0 or not isinstance(metrics, dict):
-        form = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise ConfigError(f"{objective} must give one number, or that and a dict of metrics, but gave {form}")
+@dataclass(frozen=True)
+class Outcome:
+    """The result of an objective in one form; a loss without a name is called `""`."""
 
+    losses: dict[str, Tensor]
+    metrics: dict[str, Any]
+    activity: Any
+
+    @property
+    def loss(self) -> Tensor:
+        """The sum of all losses."""
+        first, *others = self.losses.values()
+        return sum(others, start=first)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Loss, single losses and metrics by the names of their columns."""
+        single = {f"loss/{name}": loss for name, loss in self.losses.items() if name}
+        return {"loss": self.loss, **single, **self.metrics}
+
+
+def read_result(result: Any, objective: str) -> Outcome:
+    """Losses, metrics and activity of a result; a `ConfigError` names the objective that gave something else."""
+    parts = result if isinstance(result, tuple) and len(result) in (2, 3) else (result, {})
+    loss, metrics, *activity = parts
+    losses = dict(loss) if isinstance(loss, Mapping) and loss else {"": loss}
+    for one in losses.values():
+        if not isinstance(one, Tensor) or one.ndim != 0 or not isinstance(metrics, dict):
+            form = tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__
+            raise ConfigError(
+                f"{objective} must give one number, or one for each optimizer by name, or that and a dict of metrics, "
+                f"but gave {form}"
+            )
+
+    own = (*_COLUMNS, *(f"loss/{name}" for name in losses))
     for name, value in metrics.items():
-        if name in _COLUMNS:
+        if name in own:
             raise ConfigError(f"{objective} has a metric called {name!r}; that name is the {name}'s own")
         check_number(value, f"the metric {name!r} of {objective}")
 
-    return loss, metrics
+    return Outcome(losses, metrics, activity[0] if activity else None)
 
 
 def check_number(value: Any, what: str) -> None:

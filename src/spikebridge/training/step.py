@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -16,7 +18,8 @@ from spikebridge.ops.checks import checks, is_finite
 from spikebridge.training.callbacks.monitor import metric_of
 from spikebridge.training.distributed import call_objective
 from spikebridge.training.loader import BatchSource, LoadedBatch, naming_collate
-from spikebridge.training.phase import Phase, Result, loss_and_metrics, refuse_other_metrics
+from spikebridge.training.optimizers import SeveralOptimizers, parameters_of
+from spikebridge.training.phase import Phase, Result, read_result, refuse_other_metrics
 from spikebridge.training.rng import preserve_rng_state
 from spikebridge.training.run.metrics import Row
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """A phase that is set up: network and host, data, the optimizer and its Fabric wrapper."""
+    """A phase that is set up: network and host, data, the optimizer, its Fabric wrapper, schedules."""
 
     phase: Phase
     source: BatchSource
@@ -34,7 +37,33 @@ class Stage:
     host: Any
     optimizer: Optimizer
     driven: Any
-    scheduler: LRScheduler | None
+    schedulers: dict[str, LRScheduler]  # by the name of their optimizer
+
+    @property
+    def trained(self) -> list[Parameter]:
+        """The parameters of all optimizers."""
+        return parameters_of(self.optimizer)
+
+    @property
+    def averages(self) -> bool:
+        """True where the step itself averages gradients over processes, since there are several backward passes."""
+        return isinstance(self.optimizer, SeveralOptimizers) or self.phase.gradients is not None
+
+    def without_exchange(self, fabric: "Fabric", is_last: bool = True) -> AbstractContextManager[Any]:
+        """Inside, a backward pass exchanges no gradients where a later one does, or the step."""
+        waits = self.averages or not is_last
+        return fabric.no_backward_sync(self.host, enabled=waits and fabric.world_size > 1)
+
+    def state_of_schedules(self) -> dict[str, Any] | None:
+        """The states of the schedules by optimizer, or that of the only one."""
+        states = {name: scheduler.state_dict() for name, scheduler in self.schedulers.items()}
+        return states if isinstance(self.optimizer, SeveralOptimizers) else states.get("")
+
+    def load_schedules(self, state: dict[str, Any] | None) -> None:
+        """Restores what `state_of_schedules` gave."""
+        states: Any = state if isinstance(self.optimizer, SeveralOptimizers) else {"": state}
+        for name, scheduler in self.schedulers.items():
+            scheduler.load_state_dict(states[name])
 
 
 def take_step(fabric: "Fabric", stage: Stage, batches: Sequence[LoadedBatch], where: str) -> dict[str, float]:
@@ -61,10 +90,11 @@ def _step_batches(fabric: "Fabric", stage: Stage, batches: Sequence[LoadedBatch]
 
     for number, (data, num_samples, weight) in enumerate(batches, start=1):
         # processes exchange gradients once a step
-        with fabric.no_backward_sync(stage.host, enabled=number < len(batches) and fabric.world_size > 1):
-            result = call_objective(fabric, stage.host, stage.phase.objective, fabric.to_device(data))
+        with stage.without_exchange(fabric, is_last=number == len(batches)):
+            batch = fabric.to_device(data)
+            result = call_objective(fabric, stage.host, stage.phase.objective, batch)
             share = num_samples / total
-            values = _backward(fabric, result, weight, share, where)
+            values = _add_gradient(fabric, stage, batch, result, weight, share, where)
 
         refuse_other_metrics(values, means, f"the objective of {where}")
         for name, value in values.items():
@@ -81,13 +111,15 @@ def _step_slices(fabric: "Fabric", stage: Stage, batch: LoadedBatch, where: str)
     steps = []
 
     for piece in phase.slices(fabric.to_device(batch.data)) if phase.slices is not None else ():
-        answer = call_objective(fabric, stage.host, phase.objective, piece, state)
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            raise ConfigError(f"the objective of {where} works on slices, so it must give (loss, state)")
+        with stage.without_exchange(fabric):
+            answer = call_objective(fabric, stage.host, phase.objective, piece, state)
+            if not isinstance(answer, tuple) or len(answer) != 2:
+                raise ConfigError(f"the objective of {where} works on slices, so it must give (loss, state)")
 
-        result, state = answer
-        stage.driven.zero_grad()
-        steps.append(_backward(fabric, result, batch.weight, 1.0, where))
+            result, state = answer
+            stage.driven.zero_grad()
+            steps.append(_add_gradient(fabric, stage, piece, result, batch.weight, 1.0, where))
+
         _update(fabric, stage, where)
         refuse_other_metrics(steps[-1], steps[0], f"the objective of {where}")
         state = detach(state)
@@ -98,23 +130,75 @@ def _step_slices(fabric: "Fabric", stage: Stage, batch: LoadedBatch, where: str)
     return {name: sum(values[name] for values in steps) / len(steps) for name in steps[0]}
 
 
-def _backward(fabric: "Fabric", result: Result, weight: float, share: float, where: str) -> dict[str, float]:
+def _add_gradient(
+    fabric: "Fabric", stage: Stage, batch: Any, result: Result, weight: float, share: float, where: str
+) -> dict[str, float]:
     """Adds the gradient of one batch, which is `share` of the step's samples."""
-    loss, metrics = loss_and_metrics(result, f"the objective of {where}")
-    if not loss.requires_grad:
-        raise ConfigError(
-            f"the loss of {where} depends on nothing that the phase trains; name what it depends on in train"
-        )
-
-    values = _global_means(fabric, {"loss": loss, **metrics}, weight)
+    outcome = read_result(result, f"the objective of {where}")
+    values = _global_means(fabric, outcome.values, weight)
     if not math.isfinite(values["loss"]):
         raise DataError(_diverged(f"the loss is {values['loss']}", where))
 
-    fabric.backward(loss * (weight * share))
+    rule = stage.phase.gradients
+    if rule is None:
+        _backward(fabric, stage, outcome.losses, weight * share, where)
+        return values
+
+    # a rule of the user's sees the gradient of this batch alone
+    before = [parameter.grad for parameter in stage.trained]
+    stage.driven.zero_grad()
+    _backward(fabric, stage, outcome.losses, 1.0, where)
+    for parameter in stage.trained:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    with torch.no_grad():
+        rule(stage.network, batch, outcome.activity)
+
+    for parameter, earlier in zip(stage.trained, before, strict=True):
+        # a new tensor: the rule may have given one that it keeps
+        own = None if parameter.grad is None else parameter.grad * (weight * share)
+        parameter.grad = own if earlier is None else earlier if own is None else earlier + own
+
     return values
 
 
+def _backward(fabric: "Fabric", stage: Stage, losses: dict[str, Tensor], factor: float, where: str) -> None:
+    """Adds the gradients of losses, of several by name each to the parameters of its optimizer alone."""
+    members = stage.optimizer.members if isinstance(stage.optimizer, SeveralOptimizers) else {}
+    shares: dict[str, Any] = {name: parameters_of(member) for name, member in members.items()}
+    if losses.keys() == {""}:
+        shares = {"": None}
+    if losses.keys() != shares.keys():
+        raise ConfigError(
+            f"the objective of {where} gave losses called {', '.join(map(str, losses))}, but the optimizers are "
+            f"called {', '.join(members) or 'nothing: there is one'}; give one loss, or one for each by its name"
+        )
+
+    for number, (name, parameters) in enumerate(shares.items(), start=1):
+        loss = losses[name]
+        if loss.requires_grad:
+            fabric.backward(loss * factor, inputs=parameters, retain_graph=number < len(shares))
+
+        reached = loss.requires_grad if parameters is None else any(p.grad is not None for p in parameters)
+        if not reached and stage.phase.gradients is None:
+            what = f"the loss {name!r} of {where}" if name else f"the loss of {where}"
+            who = "its optimizer" if name else "the phase"
+            raise ConfigError(f"{what} depends on nothing that {who} trains; name what it depends on in train")
+
+
+def _average(fabric: Any, parameters: Sequence[Parameter]) -> None:
+    """Averages gradients over the processes; one that no process has stays none."""
+    has = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=fabric.device)
+    for parameter, number in zip(parameters, fabric.all_reduce(has, reduce_op="sum").tolist(), strict=True):
+        if number > 0:
+            own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = fabric.all_reduce(own, reduce_op="mean")
+
+
 def _update(fabric: "Fabric", stage: Stage, where: str) -> None:
+    if stage.averages and fabric.world_size > 1:
+        _average(fabric, stage.trained)
+
     norm: Any = fabric.clip_gradients(
         stage.host, stage.driven, max_norm=stage.phase.clip or math.inf, error_if_nonfinite=False
     )
@@ -128,19 +212,16 @@ def _update(fabric: "Fabric", stage: Stage, where: str) -> None:
 
 
 def step_scheduler(stage: Stage, row: Row | None) -> None:
-    """One step of the schedule of the learning rate; a row is there at the end of an epoch, for one that watches it."""
+    """One step of the schedules of the learning rates; a row is there at the end of an epoch, for one to watch."""
     phase = stage.phase
-    scheduler = stage.scheduler
-    if scheduler is None:
-        return
-
     try:
-        if not isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step()
-        elif row is None:
-            raise ConfigError(f"phase {phase.name!r}: ReduceLROnPlateau watches epochs; scheduler_interval='epoch'")
-        else:
-            scheduler.step(metric_of(row, phase.scheduler_metric, f"the schedule of phase {phase.name!r}"))
+        for scheduler in stage.schedulers.values():
+            if not isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step()
+            elif row is None:
+                raise ConfigError(f"phase {phase.name!r}: ReduceLROnPlateau watches epochs; scheduler_interval='epoch'")
+            else:
+                scheduler.step(metric_of(row, phase.scheduler_metric, f"the schedule of phase {phase.name!r}"))
     except ConfigError:
         raise
     except ValueError as error:

@@ -138,6 +138,7 @@ class Gaussian(_FiniteResponse):
         if float(torch.as_tensor(delay).min()) < 0:
             raise ConfigError(f"Gaussian needs delay >= 0 s, since a kernel is causal, but got {delay}")
         self._reach = float((torch.as_tensor(delay) + 4 * torch.as_tensor(sigma)).max())  # [s]
+        self.rate_scales = {"delay": self._reach}
 
     @property
     def uses_dt(self) -> bool:
@@ -201,7 +202,7 @@ class Delay(_FiniteResponse):
         sigma: standard deviation of the Gaussian in training [s]; half of `max_delay` if None.
         dt: step of the clock [s]; None where a network binds it.
         keep: give out every step of a window; without a window every step is given out.
-        learn: `("delay",)` to train it.
+        learn: `("delay",)` to train it; `fit` multiplies the learning rate by `max_delay`, the range of the parameter.
 
     Raises:
         ConfigError: a delay outside 0 to `max_delay`, or nothing to learn in between.
@@ -246,6 +247,7 @@ class Delay(_FiniteResponse):
 
         self.max_delay = float(max_delay)
         super().__init__(keep, dt, learn, delay=delay, sigma=(self.max_delay / 2 or 1.0) if sigma is None else sigma)
+        self.rate_scales = {"delay": self.max_delay}
         self.first_sigma = float(torch.as_tensor(self.sigma))
 
     @property
