@@ -2,7 +2,8 @@
 
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -12,8 +13,19 @@ from spikebridge.errors import ConfigError, in_words, is_integer
 N = TypeVar("N", bound=nn.Module)
 
 
-class Twin(NamedTuple, Generic[N]):
-    """A network of the width at which its number of parameters is nearest to the target."""
+@dataclass(frozen=True)
+class Twin(Generic[N]):
+    """A network of the width at which its number of parameters is nearest to the target.
+
+    Args:
+        network: the network.
+        width: the width that it was built with.
+        num_parameters: its trainable parameters.
+
+    Example:
+        >>> Twin(nn.Linear(2, 3), width=2, num_parameters=9).width
+        2
+    """
 
     network: N
     width: int
