@@ -3,7 +3,7 @@
 from spikebridge.hybrid.clock import Clock, Every, Ticks, every, ticks
 from spikebridge.hybrid.modulation import Gain, Gate, GateModulation, ThresholdModulation, modulable_paths
 from spikebridge.hybrid.network.compiled import CompiledNetwork
-from spikebridge.hybrid.network.link import Modulation, Transmission, Wake
+from spikebridge.hybrid.network.link import Initialisation, Modulation, Transmission, Wake
 from spikebridge.hybrid.network.network import HybridNetwork, NetworkState
 from spikebridge.hybrid.unit.discretizer import (
     Bernoulli,
@@ -47,6 +47,7 @@ __all__ = [
     "Hold",
     "HybridNetwork",
     "HybridUnit",
+    "Initialisation",
     "Integrate",
     "Kernel",
     "Last",
