@@ -37,7 +37,9 @@ def check_kinds(**arguments: Any) -> None:
         )
 
     if isinstance(links, str | Mapping) or not isinstance(links, Iterable):
-        raise ConfigError(f"links is a list of Transmission, Modulation, Initialisation and Wake, but got {in_words(links)}")
+        raise ConfigError(
+            f"links is a list of Transmission, Modulation, Initialisation and Wake, but got {in_words(links)}"
+        )
     if isinstance(outputs, str):
         raise ConfigError(f"outputs is a list of parts, but got {outputs!r}; did you mean [{outputs!r}]?")
     if not isinstance(outputs, Iterable):

@@ -113,7 +113,9 @@ def make_plan(
     wakes = _wakes_by_part(links)
     check_setters(links, parts)
     flags = {wake.awake for wake in wakes.values()}
-    states = states_read(parts, [s for s in (*(n for link in links for n in sources_of(link)), *outputs) if s not in flags])
+    states = states_read(
+        parts, [s for s in (*(n for link in links for n in sources_of(link)), *outputs) if s not in flags]
+    )
     read = {signal for paths in states.values() for signal in paths}
     signals = _signals_of_parts(parts, links, outputs, flags | read)
     names = _name_links(links)
@@ -235,7 +237,11 @@ def _skipped(link: Link, wakes: Mapping[str, Wake], parts: Mapping[str, nn.Modul
     if wake is None or wake.asleep != "none" or link.source == wake.awake:
         return None
 
-    if not isinstance(link, Transmission | Wake) or not link.held or (link.unit is not None and link.unit.window is not None):
+    if (
+        not isinstance(link, Transmission | Wake)
+        or not link.held
+        or (link.unit is not None and link.unit.window is not None)
+    ):
         needs = (
             "a window counts ticks" if link.unit is not None and link.unit.window is not None else "it needs a value"
         )
@@ -280,7 +286,9 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
     signals = [*inputs, *parts]
     for link in links:
         if not isinstance(link, Link):
-            raise ConfigError(f"a link is a Transmission, a Modulation, an Initialisation or a Wake, but got {in_words(link)}")
+            raise ConfigError(
+                f"a link is a Transmission, a Modulation, an Initialisation or a Wake, but got {in_words(link)}"
+            )
         for role, read in (("source", link.source), ("context", link.context), ("trigger", trigger_of(link))):
             if read is not None and (owner_of(read, parts) not in signals or read.endswith(".")):
                 raise ConfigError(f"the {role} of {describe(link)} is no signal: {did_you_mean(read, signals)}")
@@ -305,9 +313,7 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
 def _name_links(links: Sequence[Link]) -> dict[str, Link]:
     names: dict[str, Link] = {}
     unnamed = [
-        (link.source, link.part)
-        for link in links
-        if link.name is None and isinstance(link, Transmission | Modulation)
+        (link.source, link.part) for link in links if link.name is None and isinstance(link, Transmission | Modulation)
     ]
     for source, part in unnamed:
         if (count := unnamed.count((source, part))) > 1:

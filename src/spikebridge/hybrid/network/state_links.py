@@ -33,7 +33,7 @@ class StatePorts:
         return route.clock.between(before + 1 - route.delay, tick + 1 - route.delay) > 0
 
 
-def is_state(part: nn.Module, path: str) -> bool:
+def _is_state(part: nn.Module, path: str) -> bool:
     """True if a path in a part leads to a state, and not to one of several outputs."""
     head, dot, _ = path.partition(".")
     return isinstance(part, Neuron) or bool(dot and isinstance(part._modules.get(head), Stateful))
@@ -44,8 +44,8 @@ def states_read(parts: Mapping[str, nn.Module], signals: Sequence[str]) -> dict[
     found: dict[str, dict[str, str]] = {}
     for signal in signals:
         name, _, path = signal.partition(".")
-        if path and name in parts and is_state(parts[name], path):
-            check_state_path(parts[name], name, path)
+        if path and name in parts and _is_state(parts[name], path):
+            _check_state_path(parts[name], name, path)
             found.setdefault(name, {})[signal] = path
 
     return found
@@ -64,10 +64,10 @@ def check_setters(links: Sequence[Link], parts: Mapping[str, nn.Module]) -> None
                 "values in one part, or set it from one of them with the other as context="
             )
         setters[link.target] = link
-        check_state_path(parts[link.part], link.part, link.path)
+        _check_state_path(parts[link.part], link.part, link.path)
 
 
-def check_state_path(part: nn.Module, name: str, path: str) -> None:
+def _check_state_path(part: nn.Module, name: str, path: str) -> None:
     """Raises if a part has no state at a path."""
     paths = list(_state_paths(part))
     if not any(fnmatchcase(path, known) for known in paths):
@@ -85,8 +85,8 @@ def _state_paths(module: nn.Module, prefix: str = "") -> Iterator[str]:
         fields = _fields_of(module)
         yield from [f"{prefix}*"] if fields is None else []
         for field in fields or ():
-            layer = module._modules.get(field)
-            yield from _state_paths(layer, f"{prefix}{field}.") if layer is not None else [prefix + field]
+            inner = module._modules.get(field)
+            yield from _state_paths(inner, f"{prefix}{field}.") if inner is not None else [prefix + field]
 
 
 def _fields_of(layer: Stateful) -> Sequence[str] | None:
@@ -114,12 +114,12 @@ def state_at(module: nn.Module, state: State, path: str) -> Tensor:
     return value
 
 
-def with_state_at(module: nn.Module, state: Any, path: str, value: Tensor) -> State:
+def _with_state_at(module: nn.Module, state: Any, path: str, value: Tensor) -> State:
     """The state of a module in which the one at a path is a value."""
     name, _, rest = path.partition(".")
     new: Any = value
     if rest:
-        new = with_state_at(module._modules[name], _inside(module, state, name, path), rest, value)  # type: ignore[arg-type]
+        new = _with_state_at(module._modules[name], _inside(module, state, name, path), rest, value)  # type: ignore[arg-type]
     if isinstance(module, Sequential):
         names = list(module._modules)
         return SequentialState(tuple(new if n == name else s for n, s in zip(names, state.layers, strict=True)))
@@ -142,8 +142,8 @@ def check_value(part: nn.Module, state: State, route: Route, spec: SignalSpec) -
     shape = state_at(part, state, route.path).shape[1:]
     if shape != spec.shape:
         raise ShapeError(
-            f"{describe(route.link)} brings values of shape {tuple(spec.shape)}, but the state has {tuple(shape)}; give "
-            "it a unit, or a part before it, with that output"
+            f"{describe(route.link)} brings values of shape {tuple(spec.shape)}, but the state has {tuple(shape)}; "
+            "give it a unit, or a part before it, with that output"
         )
 
 
@@ -156,6 +156,6 @@ def set_states(
         new = value.to(before.dtype)
         if samples is not None:
             new = torch.where(samples.reshape(-1, *[1] * (new.ndim - 1)), new, before)
-        state = with_state_at(part, state, path, new)
+        state = _with_state_at(part, state, path, new)
 
     return state
