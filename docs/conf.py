@@ -22,6 +22,8 @@ myst_substitutions = {"version": release}
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"spikebridge {release}"
+# the licence is in the repository; a line without a year and a holder would be empty
+html_show_copyright = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 # fields of records stand once, not also as "Attributes" of their docstring
@@ -57,8 +59,9 @@ def write_gallery():
         (GALLERY / f"{name}.svg").write_text(picture, encoding="utf-8")
         cards.append(f"[![{title}]({name}.svg)]({name}.md) [{title}]({name}.md)")
 
-    rows = [cards[start : start + 3] for start in range(0, len(cards), 3)]
-    table = ["| | | |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    # two in a row can be seen on a phone
+    rows = [cards[start : start + 2] for start in range(0, len(cards), 2)]
+    table = ["| | |", "|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     (GALLERY / "cards.txt").write_text("\n".join(table) + "\n", encoding="utf-8")
 
 

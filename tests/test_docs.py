@@ -78,6 +78,14 @@ def test_the_readme_is_short_and_its_code_narrow() -> None:
     assert [line for line in code if len(line) > MAX_README_WIDTH] == []
 
 
+def test_no_text_installs_the_package_by_a_name_that_is_not_published() -> None:
+    files = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.py"), *(ROOT / "research").rglob("*.md")]
+    by_name = re.compile(r"spikebridge\[\w|pip install '?spikebridge\b")
+    texts = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *files]
+
+    assert [str(path) for path in texts if by_name.search(path.read_text(encoding="utf-8"))] == []
+
+
 def test_blocks_share_their_names_and_a_wrong_number_is_reported() -> None:
     page = "```python\nx = 1\n```\n\n```python\n>>> x + 1\n{}\n```\n"
     assert run_page(page.format(2), "page") == ""

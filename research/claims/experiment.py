@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from research.digits import variants
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.simulation.saccades import HybridRecording
 from spikebridge.hybrid import HybridNetwork
@@ -37,7 +38,8 @@ def spread(values: Sequence[float], digits: int = 4) -> dict[str, Any]:
 
 def digits_network(variant: str, config: digits.Config) -> HybridNetwork:
     """An untrained what/where network."""
-    return digits.build(replace(config, networks=(variant,)))[variant]
+    settings = {field.name: getattr(config, field.name) for field in fields(config)}
+    return digits.build(variants.Config(**{**settings, "networks": (variant,)}))[variant]
 
 
 def digits_accuracy(network: HybridNetwork, config: digits.Config, scored: HybridRecording) -> float:

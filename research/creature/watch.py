@@ -1,10 +1,11 @@
 """Shows a generated scene of rolling objects to a creature of three networks, which answers questions meanwhile.
 
-    python research/creature/watch.py runs/creature.safetensors --train    # trains for three minutes of one core
+    python research/creature/watch.py runs/creature.safetensors --train    # trains first
     python research/creature/watch.py runs/creature.safetensors --ask "How many metal objects are there?"
     python research/creature/watch.py runs/creature.safetensors --page scene.html
 
-Without --ask, questions are typed on standard input while the scene runs.
+No weights are shipped. A training takes three minutes of a core of its own and shows its progress; where other programs
+use the core, it takes as many times longer. Without --ask, questions are typed on standard input while the scene runs.
 """
 
 import argparse

@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 
+from research.digits import variants as digits
 from spikebridge.deploy import IntegerModel, integer_model, quantize
 from spikebridge.deploy.c.export import WrittenC, write_c
-from spikebridge.networks.digits import recipe as digits
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "c_model.json"

@@ -108,6 +108,8 @@ def in_words(value: object) -> str:
         return repr(value)
     if isinstance(value, list | tuple | dict | set):
         return f"the {kind} {text}" if len(text := repr(value)) < 60 and "\n" not in text else f"a {kind}"
+    if getattr(value, "is_nested", False):
+        return "a nested tensor (to_padded_tensor(0.0) makes a dense one)"
     if callable(value) and hasattr(value, "__name__"):
         return f"the function {value.__name__}"
 
@@ -189,12 +191,22 @@ def import_extra(
     Example:
         >>> import_extra("nothing_like_it", "nir", "NIR files need")
         Traceback (most recent call last):
-        spikebridge.errors.ConfigError: NIR files need the package nothing_like_it: pip install 'spikebridge[nir]'
+        spikebridge.errors.ConfigError: NIR files need the package nothing_like_it: pip install -e '.[nir]' in the ...
     """
     try:
         return import_module(module)
     except ImportError:
-        raise error(f"{purpose} the package {module}: pip install 'spikebridge[{extra}]'{advice}") from None
+        raise error(f"{purpose} the package {module}: {install_command(extra)}{advice}") from None
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra of this package, which is installed from its sources.
+
+    Example:
+        >>> install_command("nir")
+        "pip install -e '.[nir]' in the clone of spikebridge"
+    """
+    return f"pip install -e '.[{extra}]' in the clone of spikebridge"
 
 
 def check_named(inputs: object) -> None:

@@ -1,7 +1,8 @@
 """Drawings of networks: well-formed, complete, and nothing lies on anything else."""
 
 import re
-from itertools import combinations
+from collections.abc import Callable
+from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from spikebridge.analysis.plots.boxes import Box, LinkLabel, text_width
-from spikebridge.analysis.plots.layout import layout_network, spread
+from spikebridge.analysis.plots._list_layout import layout_list
+from spikebridge.analysis.plots.boxes import Box, LinkLabel, link_label, network_boxes, text_width
+from spikebridge.analysis.plots.layout import Layout, layout_graph, spread
 from spikebridge.analysis.plots.network_diagram import draw_network
+from spikebridge.analysis.report import Picture
 from spikebridge.hybrid import (
     Bernoulli,
     Exponential,
@@ -82,6 +85,11 @@ def words(svg: str) -> list[str]:
     return [text.text or "" for text in texts]
 
 
+def layout_network(network: HybridNetwork, layout: Callable[..., Layout] = layout_graph) -> Layout:
+    boxes = network_boxes(network)
+    return layout(list(boxes.values()), [link_label(network, route, boxes) for route in network.routes])
+
+
 def edges(thing: Box | LinkLabel) -> tuple[float, float, float, float]:
     return thing.x, thing.y - thing.height / 2, thing.x + thing.width, thing.y + thing.height / 2
 
@@ -116,6 +124,40 @@ def test_everything_lies_inside_the_picture(build: type) -> None:
 
     assert size[0] >= layout.right - layout.left + 40
     assert size[1] >= layout.bottom - layout.top + 40
+
+
+@every_network
+def test_the_list_of_a_phone_names_everything_and_covers_nothing(build: type) -> None:
+    network = build()
+    layout = layout_network(network, layout_list)
+    things = [*layout.boxes, *layout.labels]
+
+    assert [(a, b) for a, b in combinations(things, 2) if overlap(a, b)] == []
+    assert max(edges(thing)[2] for thing in things) <= layout.right <= 340
+    # every link leads down to its target, and names its source
+    for wire in layout.wires:
+        assert wire.points[-1][1] == edges(wire.label.target)[1] > wire.points[0][1]
+
+    narrow = words(draw_network(network).narrow)
+    assert narrow.count("modulation") == (1 if "modulation" in words(draw_network(network)) else 0)
+    assert sum(text.startswith("from ") for text in narrow) == len(network.routes)
+
+
+def test_a_network_wider_than_a_page_is_a_list_there_too() -> None:
+    parts = {f"part{k}": nn.Linear(8, 8) for k in range(9)}
+    names = ["x", *parts]
+    chain = HybridNetwork(
+        dt=DT,
+        inputs={"x": every(DT)},
+        parts=parts,
+        links=[Transmission(a, b, HybridUnit(None, Mean())) for a, b in pairwise(names)],
+        outputs=["part8"],
+    )
+    short = Picture(draw_network(alone()))
+    long = Picture(draw_network(chain))
+
+    assert short.forms == (short.svg, draw_network(alone()).narrow)
+    assert long.forms == ("", draw_network(chain).narrow)
 
 
 @every_network

@@ -16,7 +16,18 @@ import torch
 
 from spikebridge.analysis.comparison import RunRecord, compare_runs
 from spikebridge.analysis.learning_curves import learning_curves
+from spikebridge.analysis.pick_box import _page, pick_box
+from spikebridge.analysis.plots.figures import (
+    accuracy_bars,
+    accuracy_lines,
+    confusion_matrix,
+    membrane_traces,
+    raster,
+    to_svg,
+    unit_kernels,
+)
 from spikebridge.analysis.plots.network_diagram import draw_network
+from spikebridge.analysis.plots.series import marked_signal
 from spikebridge.analysis.replay.lanes import Spikes, Traces
 from spikebridge.analysis.replay.live_view import LiveView
 from spikebridge.analysis.replay.network import record_network
@@ -25,6 +36,7 @@ from spikebridge.analysis.report import Picture, Section, Table, render_report
 from spikebridge.data.events.binned import bin_sparse
 from spikebridge.data.events.events import make_events
 from spikebridge.data.recordings.recording import Recording
+from spikebridge.hybrid import Exponential, HybridUnit
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.explain.explain import explain
 from spikebridge.networks.reasoning.explain.page import as_html
@@ -36,6 +48,7 @@ pytestmark = pytest.mark.untyped
 
 PHONE = {"width": 390, "height": 800}
 DESKTOP = {"width": 1200, "height": 900}
+READABLE = Path(__file__).with_name("readable.js").read_text(encoding="utf-8")
 EVIL = '<script>alert("x")</script>'
 
 
@@ -93,9 +106,20 @@ class Visit:
         """The text next to the slider."""
         return self.text("output")
 
-    def overflow(self) -> int:
-        """By how many pixels the page is wider than the window."""
-        return int(self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+    def unreadable(self) -> list[str]:
+        """Text below 11 px or of a contrast below 4.5, charts that are cut, and a page wider than its window."""
+        size = self.page.viewport_size
+        self.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        # the whole page, since only what is in the window can be asked what lies below it
+        height = self.page.evaluate("document.documentElement.scrollHeight")
+        self.page.set_viewport_size({"width": size["width"], "height": height})
+        faults = []
+        for scheme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=scheme)
+            faults += [f"{scheme}, {line}" for line in self.page.evaluate(READABLE)]
+
+        self.page.set_viewport_size(size)
+        return faults
 
 
 @pytest.fixture
@@ -192,7 +216,33 @@ def comparison_page() -> str:
     return render_report("Comparison", compare_runs(runs))
 
 
+def charts_page() -> str:
+    draw = np.random.default_rng(0)
+    spikes = draw.random((60, 8)) < 0.2
+    names = ["a network", "another one with a long name", "snn"]
+    figures = [
+        accuracy_bars({name: draw.normal(90, 2, 3) for name in names}),
+        accuracy_lines(
+            range(9), {name: draw.normal(90, 2, (9, 3)) for name in names}, "epoch", validation={"snn": range(9)}
+        ),
+        confusion_matrix(draw.integers(0, 90, (10, 10)) + 500 * np.eye(10), range(10)),
+        confusion_matrix(draw.integers(0, 90, (13, 13)), range(13)),
+        confusion_matrix(draw.integers(0, 90, (6, 6)), ["walking upstairs", "b", "c", "d", "e", "f"]),
+        raster(spikes, DT, "A title that is longer than the picture is wide"),
+        membrane_traces(draw.random((60, 3)), DT, spikes[:, :3], 1.0),
+        unit_kernels({"unit": HybridUnit(None, Exponential(0.01, dt=0.001))}),
+        marked_signal(draw.random(99), 100, {"true beats": np.array([10]), "detected beats": np.array([40])}, "mV"),
+    ]
+    return render_report("Charts", [Section("Charts", pictures=[Picture(to_svg(figure)) for figure in figures])])
+
+
+def box_page() -> str:
+    return _page(np.full((48, 64), 90, np.uint8), np.array([4.0, 5.0, 10.0, 8.0])).decode()
+
+
 PAGES = {
+    "charts": charts_page,
+    "box": box_page,
     "network": network_page,
     "graph": graph_page,
     "track": square_page,
@@ -204,13 +254,15 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_fits_a_phone(name: str, visit: Callable[..., Visit]) -> None:
-    for scheme in ("light", "dark"):
-        seen = visit(PAGES[name](), PHONE, color_scheme=scheme)
-        assert seen.overflow() <= 0
-        background = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert background == ("rgb(243, 245, 248)" if scheme == "light" else "rgb(13, 17, 23)")
+def test_every_page_is_readable_on_a_phone_and_on_a_desk_in_both_schemes(visit: Callable[..., Visit]) -> None:
+    faults = {}
+    for name, page in PAGES.items():
+        seen = visit(page(), PHONE)
+        faults[f"{name} on a phone"] = seen.unreadable()
+        seen.page.set_viewport_size(DESKTOP)
+        faults[f"{name} on a desk"] = seen.unreadable()
+
+    assert {name: lines for name, lines in faults.items() if lines} == {}
 
 
 def test_the_slider_and_the_keys_move_the_cursor(visit: Callable[..., Visit]) -> None:
@@ -228,6 +280,75 @@ def test_the_slider_and_the_keys_move_the_cursor(visit: Callable[..., Visit]) ->
 
     seen.page.locator(".forth").click()
     assert seen.step.startswith("tick 1 ·")
+
+
+def test_keys_need_no_click(visit: Callable[..., Visit]) -> None:
+    seen = visit(network_page())
+    for key, step in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
+        seen.page.keyboard.press(key)
+        assert seen.step.startswith(f"tick {step} ·")
+
+    # space plays and pauses without focus and on the slider, and the page stays where it is
+    for element in (None, "input[type=range]"):
+        if element is not None:
+            seen.page.locator(element).focus()
+
+        for label in ("pause", "play"):
+            seen.page.keyboard.press("Space")
+            assert seen.page.locator(".play").get_attribute("aria-label") == label
+
+    assert seen.page.evaluate("scrollY") == 0
+
+    # on a button space presses it
+    seen.page.locator(".play").focus()
+    seen.page.keyboard.press("Space")
+    assert seen.page.locator(".play").get_attribute("aria-label") == "pause"
+
+
+def test_keys_of_a_page_with_two_replays_go_to_the_one_in_view(visit: Callable[..., Visit]) -> None:
+    lane = Spikes("a", np.zeros((9, 64)))
+    replays = [Replay(name, [lane, lane, lane]) for name in ("first", "second")]
+    seen = visit(render_report("x", [Section("A", replays=replays)]), {"width": 390, "height": 500})
+    seen.page.keyboard.press("ArrowRight")
+    seen.page.evaluate("scrollTo({ top: document.body.scrollHeight, behavior: 'instant' })")
+    seen.page.keyboard.press("ArrowRight")
+    seen.page.keyboard.press("ArrowRight")
+
+    assert seen.page.locator("output").all_inner_texts() == ["step 1", "step 2"]
+
+
+def test_the_controls_never_cover_the_film(visit: Callable[..., Visit]) -> None:
+    seen = visit(square_page(), PHONE)
+    for top in range(0, 900, 150):
+        seen.page.evaluate(f"scrollTo({{ top: {top}, behavior: 'instant' }})")
+        film, controls = (seen.page.locator(name).bounding_box() for name in (".film", ".controls"))
+        assert controls["y"] >= film["y"] + film["height"]
+
+
+def test_a_folded_section_opens_from_the_contents(visit: Callable[..., Visit]) -> None:
+    sections = [Section(name, "x", folded=name == "Inside") for name in ("A", "B", "Inside")]
+    seen = visit(render_report("x", sections))
+    assert not seen.page.locator("#inside").is_visible()
+
+    seen.page.locator("nav a", has_text="Inside").click()
+    assert seen.page.locator("#inside").is_visible()
+
+
+def test_a_box_is_drawn_with_keys_alone(browser: Any) -> None:
+    context = browser.new_context(viewport=PHONE)
+    page = context.new_page()
+    keys = ["ArrowRight", "ArrowRight", "ArrowUp", "Shift+ArrowDown", "Enter"]
+
+    def draw(address: str) -> bool:
+        page.goto(address)
+        for key in keys:
+            page.keyboard.press(key)
+        return True
+
+    box = pick_box(np.full((48, 64), 90, np.uint8), np.array([4.0, 5.0, 10.0, 8.0]), open_page=draw)
+    assert box.tolist() == [6, 4, 10, 9]
+
+    context.close()
 
 
 def test_the_numbers_of_a_step_stand_beside_the_names(visit: Callable[..., Visit]) -> None:
@@ -365,7 +486,7 @@ def test_a_live_page_follows_the_stream_and_stops_with_it(browser: Any) -> None:
         view.add(6, {"answer": [0.5, 0.5], "spikes": [0, 0, 0]})
         seen.wait(".state", lambda state: state.inner_text() == "live, bin 6")
 
-        assert seen.overflow() <= 0
+        assert seen.unreadable() == []
 
         origin = view.address
 

@@ -77,6 +77,17 @@ def test_a_trace_is_broken_where_there_is_no_value() -> None:
     assert Traces("v", {"0": [0.0, 1.0]}, steps=True).paths(stride=1) == ["M0 100.0H1V0.0H2"]
 
 
+def test_a_value_between_steps_without_one_is_a_dot() -> None:
+    nan = np.nan
+    lane = Traces("v", {"frames alone": [0.0, nan, nan, 1.0], "every": [0.0, 1.0, nan, 0.5]})
+    assert lane.points(stride=1) == ["M0.5 100.0h0M3.5 0.0h0", "M3.5 50.0h0"]
+    assert lane.points(stride=2) == ["", ""]  # neighbours, of which the line is enough
+    assert Traces("v", {"0": [0.0, nan]}, steps=True).points(stride=1) == [""]  # held, which is a line
+
+    html = Replay("x", [lane]).html()
+    assert re.findall(r'class="trace point series-(\d)"', html) == ["0", "1"]
+
+
 def test_parts_of_different_lengths_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"different numbers of steps: \{'a': 2, 'b': 3\}"):
         Replay("x", [Spikes("a", np.zeros((2, 1))), Traces("b", {"0": [1, 2, 3]})])
@@ -209,6 +220,28 @@ def test_a_live_view_shows_the_newest_bins() -> None:
     with LiveView("a network", dt=0.01) as view:
         view.add(0, {"answer": [0.5, 0.5]})
         assert view.replay().summary == "1 bin, 0.01 s"
+
+
+def test_a_live_view_has_the_bins_and_times_of_the_stream() -> None:
+    with LiveView("a network", dt=0.01) as view:
+        for bin_ in (100, 101, 104):
+            view.add(bin_, {"answer": [bin_, 1.0]})
+
+        close = view.replay()
+        for bin_ in range(1000, 241_000, 1000):
+            view.add(bin_, {"answer": [bin_, 1.0]})
+
+        far = view.replay()
+
+    # few skipped bins have a column each
+    assert data_of(close.html())["numbers"] == [100, 101, 102, 103, 104]
+    assert close.summary == "5 bins, 0.05 s"
+    assert [words for _, words in close._marks()][::4] == ["1000 ms", "1050 ms"]
+
+    # of many the shown ones stand side by side, at their own times
+    assert data_of(far.html())["numbers"] == list(range(1000, 241_000, 1000))
+    assert far.summary == "240 of 239,001 bins, 2,390 s"
+    assert [words for _, words in far._marks()] == ["10 s", "610 s", "1210 s", "1810 s", "2400 s"]
 
 
 def test_only_the_chosen_layers_are_shown(network: HybridNetwork, inputs: dict[str, Tensor]) -> None:

@@ -26,13 +26,46 @@ def test_each_metric_has_a_figure_with_a_line_a_network() -> None:
         }
     )
 
-    assert [picture.caption for picture in section.pictures] == ["loss", "accuracy", "lr"]
+    # the learning rate is a setting and has no figure
+    assert [picture.caption for picture in section.pictures] == ["loss", "accuracy"]
 
-    loss, accuracy, _ = (picture.svg for picture in section.pictures)
+    loss, accuracy = (picture.svg for picture in section.pictures)
     assert "<title>ann: 3 ± 1.4 at 1</title>" in loss
     assert "<title>ann: 2 ± 1.4 at 2</title>" in loss
     assert "<title>snn: 8 at 2</title>" in loss
     assert "snn" not in accuracy
+
+
+def test_training_and_validation_share_a_figure() -> None:
+    rows = epochs(2.0, 1.0, **{"validation/loss": 3.0, "validation/f1": 0.5})
+    loss, f1 = learning_curves({"a": rows}).pictures
+    assert (loss.caption, f1.caption) == ("loss", "validation/f1")
+
+    figure = accuracy_lines([1, 2], {"a": [2.0, 1.0]}, "epoch", validation={"a": [3.0, 3.0]})
+    trained, validated = figure.axes[0].lines
+    assert trained.get_color() == validated.get_color()
+    assert (trained.get_linestyle(), validated.get_linestyle()) == ("-", "--")
+    assert ">training<" in loss.svg and ">validation<" in loss.svg
+    assert ">training<" not in f1.svg
+
+
+def test_a_network_has_one_colour_in_all_figures_of_a_report() -> None:
+    order = ["hybrid", "ann", "snn"]
+    colours = [
+        {line.get_label(): line.get_color() for line in figure.axes[0].lines}
+        for figure in (
+            accuracy_lines([0], {name: [1.0] for name in names}, "x", order=order)
+            for names in (["ann", "snn"], ["snn", "hybrid"], ["ann", "kalman", "hybrid"])
+        )
+    ]
+    whole = {name: colour for shown in colours for name, colour in shown.items()}
+
+    assert len(set(whole.values())) == 4
+    assert all(whole[name] == colour for shown in colours for name, colour in shown.items())
+
+    curves = learning_curves({"ann/seed-0": epochs(1.0), "hybrid/seed-0": epochs(1.0)}, order).pictures[0].svg
+    # the legend has the order of the report, too
+    assert curves.index(">hybrid<") < curves.index(">ann<")
 
 
 def test_rows_of_steps_are_drawn_where_there_is_no_epoch() -> None:

@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikebridge.analysis import count_cost, diagnose, energy, hardware_profile, summarize
+from spikebridge.analysis import Standby, count_cost, diagnose, energy, hardware_profile, summarize
 from spikebridge.analysis.plots.network_diagram import draw_network
 from spikebridge.analysis.replay.network import record_network
-from spikebridge.analysis.waking import Standby
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork, Transmission, Wake, every
 from spikebridge.neurons import LIF, Sequential

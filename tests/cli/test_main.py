@@ -539,7 +539,9 @@ def test_a_logger_that_is_not_there_is_refused_before_a_folder_is_made(
         monkeypatch.setattr("spikebridge.training.callbacks.loggers.find_spec", lambda name: None)
 
     line = refused("train", "./my.py", "--logger", name)
-    expected = "did you mean 'tensorboard'" if installed else "the logger wandb is not installed: pip install 'spike"
+    expected = (
+        "did you mean 'tensorboard'" if installed else "the logger wandb is not installed: pip install -e '.[wandb"
+    )
 
     assert expected in line
     assert not (here / "runs").exists()

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.deploy import adapt
+from spikebridge.deploy.adapters.libraries import _ADAPTERS
 from spikebridge.errors import ConfigError
-from spikebridge.hybrid import HybridNetwork, Transmission, every
+from spikebridge.hybrid import HybridNetwork, HybridUnit, Transmission, every
 from spikebridge.neurons import LIF, Sequential, Stateful, detach, select
 from spikebridge.neurons.state import tensors_of
+from spikebridge.neurons.stateless import SPIKING_LIBRARIES
 
 N = 5
 
@@ -257,6 +259,30 @@ def test_layers_of_two_libraries_stand_in_a_row_once_each_is_adapted() -> None:
 
     row = Sequential(adapt(mixed[0]), adapt(mixed[1]))
     assert row(signal())[0].shape == (12, 4, 4)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_module_with_a_hidden_state_is_no_part_until_it_is_adapted(name: str) -> None:
+    module = MAKERS[name]()
+    inputs: Any = {"dt": 0.001, "inputs": {"x": every(0.001)}, "links": [Transmission("x", "p")], "outputs": ["p"]}
+    for part in (module, nn.Sequential(nn.Identity(), module)):
+        with pytest.raises(
+            ConfigError, match=r"part 'p' holds the .* of \w+, whose state .*spikebridge\.deploy\.adapt"
+        ):
+            HybridNetwork(parts={"p": part}, **inputs)
+        with pytest.raises(ConfigError, match=r"layer '0' holds the"):
+            Sequential(part)
+        with pytest.raises(ConfigError, match=r"'nonlinearity' holds the"):
+            HybridUnit(None, None, part)
+
+    HybridNetwork(parts={"p": adapt(module)}, **inputs)
+
+
+def test_layers_of_a_spiking_library_that_keep_no_state_are_parts_as_they_are() -> None:
+    assert set(SPIKING_LIBRARIES) == set(_ADAPTERS)
+    pool = library("sinabs.layers").SumPool2d(2)
+    conv = library("spikingjelly.activation_based.layer").Conv2d(1, 1, 3)
+    assert Sequential(conv, pool)(torch.ones(2, 1, 1, 6, 6))[0].shape == (2, 1, 1, 2, 2)
 
 
 def test_what_cannot_be_adapted_is_refused_with_the_remedy() -> None:

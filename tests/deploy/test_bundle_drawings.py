@@ -22,6 +22,8 @@ def test_every_file_but_the_sample_stands_in_the_picture(small: Bundle, spiking:
 
         assert drawn <= set(texts)
         assert {*bundle.manifest.inputs, *bundle.manifest.parts} <= set(texts)
+        # a notebook shows the same picture
+        assert svg in str(bundle._repr_html_())
 
 
 def test_links_between_the_sides_are_marked_and_no_others(small: Bundle) -> None:

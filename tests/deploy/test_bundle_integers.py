@@ -168,7 +168,7 @@ def operation(plain: dict[str, Any], part: str = "answer") -> dict[str, Any]:
         (lambda plain: plain["inputs"]["frames"].update(grid={"scale": 0.0, "low": 0, "high": 1}), "a grid needs a"),
         (
             lambda plain: plain["inputs"]["frames"].update(grid={"scale": 1.0, "low": 0, "high": 2**70}),
-            "a grid needs",
+            "grid.high should be int",
         ),
         (
             lambda plain: operation(plain)["settings"].update(padding_0=2**40),

@@ -18,7 +18,7 @@ from spikebridge.deploy.bundle.rebuild import rebuild
 from spikebridge.deploy.onnx import writer as onnx_writer
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
-from spikebridge.deploy.run import read_arrays, run_bundle, write_arrays
+from spikebridge.deploy.run import output_row, read_arrays, run_bundle, write_arrays
 from spikebridge.errors import ConfigError, DataError, ExportError, ShapeError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Sum, Transmission, every, ticks
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, Izhikevich, Sequential
@@ -167,9 +167,26 @@ def test_recordings_go_from_file_to_file(spiking: Bundle, tmp_path: Path) -> Non
     with pytest.raises(DataError, match="damaged"):
         read_arrays(tmp_path / "cut.npz")
 
-    write_arrays(tmp_path / "none.npz", {"events": np.ones((0, 1, 3), np.float32)})
-    with pytest.raises(DataError, match="has no samples"):
-        run_bundle(spiking, tmp_path / "none.npz")
+    for shape in ((0, 1, 3), (4, 0, 3)):
+        write_arrays(tmp_path / "none.npz", {"events": np.ones(shape, np.float32)})
+        with pytest.raises(DataError, match=r"has no samples; expected arrays \(T, B, ...\) with T and B of 1 or more"):
+            run_bundle(spiking, tmp_path / "none.npz")
+
+
+def test_a_recording_shorter_than_the_first_window_is_reported(
+    spiking: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_arrays(tmp_path / "short.npz", {"events": np.ones((1, 1, 3), np.float32)})
+    assert main(["run", str(spiking.path), "--input", str(tmp_path / "short.npz")]) == 0
+    assert "short.npz is shorter than the first window: no value of second" in capsys.readouterr().out
+
+
+def test_the_last_value_of_classes_is_shown_with_their_names() -> None:
+    y = np.array([[[9.0, 0, 0, 0]], [[0.5, -1, 3, 2]]])
+    named = output_row("answer", y, ("ann", "ben", "cleo", "dora"))
+
+    assert list(named["last"].items()) == [("cleo", 3.0), ("dora", 2.0), ("ann", 0.5)]
+    assert output_row("answer", y, ("ann", "ben"))["last"] == [0.5, -1, 3, 2]
 
 
 @pytest.mark.parametrize(("name", "words"), [("x.txt", "should end in"), ("missing/x.npz", "there is no folder")])
@@ -204,6 +221,7 @@ def swap(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
     [
         (escape("../first.nir"), "leads out of the bundle"),
         (escape("/etc/passwd"), "leads out of the bundle"),
+        (escape("first\0.nir"), "leads out of the bundle"),
         (escape("snn/lost.nir"), "is missing"),
         (swap("version", value=2), "of version 2, but this program reads version 1"),
         (swap("schema", value="other"), "not the manifest of a spikebridge bundle"),
@@ -272,7 +290,7 @@ def test_a_link_out_of_the_folder_is_refused(copied: Copied, tmp_path: Path) -> 
     file.unlink()
     file.symlink_to(tmp_path / "elsewhere.nir")
 
-    with pytest.raises(DataError, match="leads out of the bundle"):
+    with pytest.raises(DataError, match="leads out of"):
         Bundle.open(path)
 
 

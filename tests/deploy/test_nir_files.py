@@ -78,3 +78,13 @@ def test_a_heap_of_texts_without_end_is_refused(tmp_path: Path) -> None:
     for place, size in ((heap + 24, 2**64 - 16), (heap + 8, 2**40)):
         (tmp_path / "a.nir").write_bytes(content[:place] + size.to_bytes(8, "little") + content[place + 8 :])
         assert f"heap of texts at byte {heap}" in refusal(tmp_path / "a.nir")
+
+
+def test_the_groups_of_a_file_are_counted_before_they_take_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spikebridge.deploy.nir.file._MAX_OBJECTS", 30)
+    with new_file(tmp_path / "a.nir") as file:
+        for number in range(31):
+            file.create_group(f"node/nodes/{number}")
+    assert "has more than 30 groups and arrays; join layers, or split the network" in refusal(tmp_path / "a.nir")

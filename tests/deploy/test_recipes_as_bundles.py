@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from research.digits import variants
 from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, compare_bundle, export
 from spikebridge.networks.digits import recipe as digits
@@ -43,7 +44,7 @@ def compared(network: Any, example: dict[str, Any], path: Path) -> Bundle:
 @pytest.mark.parametrize("name", ["fixed", "snn", "ann"])
 def test_networks_of_the_digits_recipe(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    config = digits.PRESETS["quick"]
+    config = variants.PRESETS["quick"]
     compared(stirred(digits.build(config)[name]), digits.example(config), tmp_path / "b")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spikebridge.deploy import Bundle, compare_bundle, export, quantize
 from spikebridge.deploy.runtime.runner import Runner
-from spikebridge.errors import DataError, ExportError
+from spikebridge.errors import DataError, ExportError, ShapeError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, Wake, every, ticks
 from spikebridge.neurons import LIF, Sequential
 
@@ -67,6 +67,32 @@ def test_a_runner_calls_a_part_for_the_awake_rows(bundle: Bundle) -> None:
     outputs = runner.run({name: x.numpy() for name, x in inputs_of(batch=5).items()})
     assert sum(rows) == outputs["eye.awake"].sum()
     assert 0 not in rows
+
+
+def test_a_runner_needs_no_input_of_a_part_that_is_asleep(bundle: Bundle) -> None:
+    runner = Runner(bundle)
+    inputs = {name: x.numpy() for name, x in inputs_of(batch=1).items()}
+    inputs["events"][6:18] = 0
+    expected = runner.run(inputs)
+    state = runner.start(1)
+    left_out = 0
+    for tick in range(24):
+        now = {"events": inputs["events"][tick]}
+        if tick % 2:
+            now["frames"] = inputs["frames"][tick // 2]
+        if tick % 2 and not expected["eye.awake"][tick // 2].any():
+            del now["frames"]
+            left_out += 1
+
+        outputs, after = runner.step(now, state)
+        if tick % 2:
+            np.testing.assert_array_equal(outputs["eye"], expected["eye"][tick // 2])
+        if tick % 2 and "frames" in now:
+            with pytest.raises(ShapeError, match=r"'frames' has no sample at tick .*, but part 'eye' is awake"):
+                runner.step({"events": now["events"]}, state)
+        state = after
+
+    assert left_out > 0
 
 
 def test_nan_in_a_flag_of_a_bundle_is_refused(bundle: Bundle) -> None:

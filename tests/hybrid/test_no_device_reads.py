@@ -90,7 +90,7 @@ def test_no_network_reads_a_number(trigger: torch.dtype, training: bool) -> None
     assert reads_of(lambda: network.step(first, state)) == 0
     assert reads_of(lambda: network.step({"events": first["events"]}, after)) == 0
 
-    _, state = network({name: x[:3] if name == "events" else x[:1] for name, x in inputs.items()})
+    _, state = network({name: x[:3] if name == "events" else x[:1] for name, x in inputs.items()}, ticks=3)
     assert reads_of(lambda: network({"events": inputs["events"][3:4]}, state)) == 0
 
 

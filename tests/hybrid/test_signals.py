@@ -34,7 +34,7 @@ def signal(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_an_output_without_a_tick_is_empty(exact: bool) -> None:
-    network = fast_and_slow()
+    network = fast_and_slow().eval()
     outputs, state = network({"x": signal(2, 4, 2)}, exact=exact)
 
     assert {name: tuple(y.shape) for name, y in outputs.items()} == {"fast": (2, 4, 2), "slow": (0, 4, 5)}
@@ -67,7 +67,7 @@ def test_empty_outputs_have_the_dtype_of_their_stream() -> None:
 
 
 def test_a_stream_of_empty_outputs_adds_up_to_the_whole() -> None:
-    network = fast_and_slow()
+    network = fast_and_slow().eval()
     x = signal(9, 4, 2)
     whole, _ = network({"x": x})
     state = None

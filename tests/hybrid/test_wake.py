@@ -87,8 +87,15 @@ def test_a_plain_part_is_called_once_for_the_awake_rows() -> None:
 )
 def test_the_state_at_waking(state: str, replay: int, expected: list[float]) -> None:
     part = Integrator(1 / torch.log(torch.tensor(2.0)).item())
-    outputs, _ = network_of(part, state=state, replay=replay)({"flags": FLAGS, "x": X})
+    network = network_of(part, state=state, replay=replay)
+    inputs = {"flags": FLAGS, "x": X}
+    outputs, _ = network(inputs)
     assert outputs["eye"].flatten().tolist() == pytest.approx(expected, abs=1e-6)
+
+    at = network.initial_state(inputs)
+    for t, value in enumerate(expected):
+        row, at = network.step({name: x[t] for name, x in inputs.items()}, at)
+        assert row["eye"].item() == pytest.approx(value, abs=1e-6)
 
 
 def test_a_flag_keeps_a_part_awake_for_its_stay() -> None:

@@ -154,7 +154,7 @@ CALLS: list[tuple[str, Callable[[], Any], str]] = [
     ("a name with a dot", lambda: net(parts={"a.b": nn.Identity()}), r"a part cannot be called 'a\.b'"),
     ("a spiking layer in a plain container", lambda: net(nn.Sequential(lif)), r"'p' is a plain Sequential.*neurons\.Sequential"),
     ("a part without an input", lambda: two(T("x", "a")), r"part 'b' has no input"),
-    ("a recurrent layer of torch", lambda: run(nn.LSTM(3, 3)), r"part .p..*LSTM"),
+    ("a recurrent layer of torch", lambda: run(nn.LSTM(3, 3)), r"part .p. would run torch.s LSTM without memory.*neurons\.Memory"),
     ("an input and a part of one name", lambda: net(parts={"x": nn.Identity()}, outputs=["x"]), r"inputs and parts need different names"),
     # links
     ("a link without brackets", lambda: net(links=T("x", "p")), r"links.*Transmission.*links=\[\.\.\.\]"),
@@ -340,6 +340,22 @@ CALLS: list[tuple[str, Callable[[], Any], str]] = [
     ("a clock that a hold does not divide", lambda: net(None, T("x", "p", HybridUnit(Hold(2)))), r"gives 2 values every 1 base ticks"),
     ("a negative closing", lambda: ThresholdModulation(-1.0), r"v_t > 0"),
     ("a closing as text", lambda: ThresholdModulation("1"), r"v_t > 0.*'1'"),
+    # recurrent layers, states and signals of another kind
+    ("a recurrent cell in a row", lambda: net(nn.Sequential(nn.Linear(3, 3), nn.GRUCell(3, 3))), r"GRUCell at '1' without memory"),
+    ("a recurrent cell as nonlinearity", lambda: HybridUnit(None, None, nn.RNNCell(3, 3)), r"RNNCell without memory"),
+    ("numbers in a list as thresholds", lambda: lif(ones(3, 1, 1), v_threshold=[1.0, 2.0]), r"LIF takes a number, a tensor or an Effect for v_threshold, but got \[1\.0, 2\.0\]"),
+    ("numbers in a list as a weight", lambda: Sequential(fc=nn.Linear(3, 3))(ones(3, 1, 3), **{"fc.weight": [1.0]}), r"modulated by a number, a tensor or an Effect, but got \[1\.0\]"),
+    ("an array of flags", lambda: HybridUnit(Since("f"), Sum(keep=True))(ones(2, 1, 1), starts=(ones(2) > 0).numpy()), r"starts needs flags.*ndarray"),
+    ("integers as flags", lambda: HybridUnit(Since("f"), Sum(keep=True))(ones(2, 1, 1), starts=[1, 0]), r"starts needs True, False.*got the list \[1, 0\]"),
+    ("flags of another batch", lambda: HybridUnit(Since("f"), Sum(keep=True))(ones(2, 1, 1), starts=[True, ones(3) > 0]), r"flags \(1,\) a step, but got"),
+    ("a nested signal", lambda: run(x=torch.nested.nested_tensor([ones(3, 2)], layout=torch.jagged)), r"input 'x' needs a signal.*nested.*to_padded_tensor"),
+    ("a nested signal of a layer", lambda: lif(torch.nested.nested_tensor([ones(3, 2)], layout=torch.jagged)), r"LIF needs a signal.*nested"),
+    ("integers into weights", lambda: run(nn.Linear(3, 3), ones(4, 2, 3, dtype=torch.int64)), r"keeps torch\.float32.*\.double\(\)\)$"),
+    ("a signal without batch into weights", lambda: run(nn.Linear(3, 3), ones(4, 3)), r"lacks the batch: give x\.unsqueeze\(1\)"),
+    ("a smaller batch with a state", lambda: net()({"x": ones(4, 1, 3)}, net()({"x": ones(4, 2, 3)})[1]), r"batch of 1, but the stream has 2.*neurons\.select"),
+    ("the batch first with a state", lambda: net()({"x": ones(2, 4, 3)}, net()({"x": ones(4, 2, 3)})[1]), r"batch of 4, but the stream has 2|transpose"),
+    ("two inputs of unlike length", lambda: net(Add(), T("x", "p"), T("y", "p"), inputs={**X, "y": every(0.001)})({"x": ones(4, 2, 3), "y": ones(5, 2, 3)}), r"'y' has 4 samples.*5 were given; the shortest input is 'x', whose 4 last to tick 3"),
+    ("a period of four digits", lambda: net(inputs={"x": every(0.0333)}), r"33\.3 base steps.*for example dt=0\.0001$"),
 ]  # fmt: skip
 
 
@@ -347,6 +363,34 @@ CALLS: list[tuple[str, Callable[[], Any], str]] = [
 def test_a_wrong_call_says_what_to_do(call: Callable[[], Any], says: str) -> None:
     with pytest.raises(SpikebridgeError, match=rf"(?s){says}"):
         call()
+
+
+@pytest.mark.parametrize("kept", ["part", "unit"])
+def test_a_state_made_in_inference_mode_names_the_mode_in_training(kept: str) -> None:
+    unit = HybridUnit(None, Exponential(0.01, keep=True, learn="tau")) if kept == "unit" else None
+    part = Sequential(fc=nn.Linear(3, 3), lif=PLIF()) if kept == "part" else nn.Linear(3, 3)
+    network = net(part, T("x", "p", unit))
+    x = {"x": ones(4, 2, 3)}
+    with torch.inference_mode():
+        _, state = network(x)
+
+    with pytest.raises(SpikebridgeError, match=r"made in torch\.inference_mode\(\).*no_grad"):
+        network(x, state)
+
+    with torch.no_grad():
+        _, state = network(x)
+    network(x, state)[0]["p"].sum().backward()
+
+
+def test_a_training_stream_shorter_than_a_window_is_warned_of() -> None:
+    network = two(T("x", "a"), T("a", "b", HybridUnit(Tumbling(10), Mean())))
+    with pytest.warns(
+        UserWarning, match=r"the 4 ticks .* too short for a value of 'b'.* closes at tick 9; give 10 ticks"
+    ):
+        network({"x": ones(4, 2, 3)})
+
+    network({"x": ones(10, 2, 3)})
+    network.eval()({"x": ones(4, 2, 3)})
 
 
 def test_there_are_enough_of_them() -> None:

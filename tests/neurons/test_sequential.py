@@ -154,8 +154,12 @@ def test_a_layer_that_swallows_the_batch_is_refused():
 
 
 def test_a_layer_that_gives_a_tuple_is_refused():
-    with pytest.raises(ShapeError, match="a part gives one tensor, but GRU gave tuple; wrap it"):
-        Sequential(nn.GRU(4, 4), IF())(torch.zeros(3, 2, 4))
+    class Pair(nn.Module):
+        def forward(self, x):
+            return x, x
+
+    with pytest.raises(ShapeError, match="a part gives one tensor, but Pair gave tuple; wrap it"):
+        Sequential(Pair(), IF())(torch.zeros(3, 2, 4))
 
 
 def test_recurrent_takes_a_layer_and_a_plain_weight():

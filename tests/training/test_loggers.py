@@ -138,7 +138,7 @@ def test_a_logger_that_is_not_installed_is_named_before_the_training(
     train: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr("spikebridge.training.callbacks.loggers.find_spec", lambda name: None)
-    message = rf"the logger {name} is not installed: pip install 'spikebridge\[{name}\]'"
+    message = rf"the logger {name} is not installed: pip install -e '\.\[{name}\]'"
     with pytest.raises(ConfigError, match=message):
         check_loggers((name,))
 
@@ -148,7 +148,7 @@ def test_a_logger_that_is_not_installed_is_named_before_the_training(
 
 def test_a_package_that_cannot_be_imported_is_named(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ConfigError, match=r"pip install 'spikebridge\[tensorboard\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[tensorboard\]'"):
         train(tensorboard=True)
 
 

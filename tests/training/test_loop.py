@@ -3,9 +3,11 @@
 import io
 import os
 import signal
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +15,8 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import ConfigError, DataError, ShapeError
+from spikebridge.hybrid import HybridNetwork, Transmission, every
 from spikebridge.training import (
     Batches,
     BestWeights,
@@ -21,6 +24,7 @@ from spikebridge.training import (
     Progress,
     Run,
     Settings,
+    StackSamples,
     TimeSlices,
     evaluate,
     fit,
@@ -397,8 +401,11 @@ def test_a_torchrun_that_restarts_with_old_addresses_is_warned_of(
 def test_a_device_that_is_not_there_is_refused(line: nn.Linear, data: Batches, phase: Make, where: Any) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(ConfigError, match="this machine cannot train with"):
+    with pytest.raises(ConfigError, match=r"^this machine cannot train with [^\n]*: [^\n]*$") as refused:
         fit(line, [phase()], data, settings=Settings(**where, quiet=True))
+
+    assert all(f"{name}='{value}'" in str(refused.value) for name, value in where.items())
+    assert "Settings" not in str(refused.value)
 
 
 class Leak(nn.Module):
@@ -581,3 +588,132 @@ def test_a_phase_is_frozen(phase: Make) -> None:
     made: Phase = phase()
     with pytest.raises(AttributeError):
         made.epochs = 3  # type: ignore[misc]
+
+
+def test_a_notebook_shows_a_bar_and_the_epochs_in_one_place(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[str] = []
+    handle = SimpleNamespace(update=pages.append)
+
+    def display(page: str, display_id: bool) -> Any:
+        pages.append(page)
+        return handle
+
+    cell = SimpleNamespace(kernel=object())
+    notebook = SimpleNamespace(get_ipython=lambda: cell, display=SimpleNamespace(HTML=str, display=display))
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    assert type(choose_progress(quiet=True)) is Progress
+
+    fit(line, [phase(name="a<b", epochs=3)], data, settings=settings(quiet=False))
+    assert '<progress value="1" max="' in pages[1]
+    assert "a&lt;b 1/3" in pages[1]
+    assert all(f"a&lt;b {epoch}/3  lr" in pages[-1] for epoch in (1, 2, 3))
+    assert "<progress" not in pages[-1]
+
+    cell.kernel = None  # IPython in a terminal
+    assert isinstance(choose_progress(quiet=False, console=None), ProgressLines | ProgressBars)
+
+
+def sgd(lr: float) -> Callable[..., torch.optim.Optimizer]:
+    return partial(torch.optim.SGD, lr=lr)
+
+
+weight = nn.Parameter(torch.zeros(1))
+PHASES: list[tuple[str, dict[str, Any], str]] = [
+    ("a made optimizer", {"optimizer": torch.optim.SGD([weight], lr=0.1)}, "optimizer as a function, .*but got a SGD"),
+    ("a name", {"optimizer": "adam"}, "optimizer as a function, .*'adam'"),
+    ("a list of functions", {"optimizer": [sgd(0.1)]}, "optimizer as a function"),
+    ("a list of optimizers", {"optimizer": lambda p: [sgd(0.1)(p)]}, "has one Optimizer, but a list was made"),
+    ("no optimizer", {"optimizer": lambda p: None}, "has one Optimizer, but None was made"),
+    ("an unknown setting", {"optimizer": partial(torch.optim.SGD, rate=0.1)}, "optimizer .* cannot be made:.*'rate'"),
+    ("a rate below 0", {"optimizer": sgd(-1.0)}, "optimizer .* cannot be made: Invalid learning rate"),
+    ("a number as schedule", {"scheduler": 0.9}, "scheduler as a function, but got 0.9"),
+    ("a factor as schedule", {"scheduler": lambda o: 0.9}, "has one LRScheduler, but 0.9 was made"),
+    ("a loss by name", {"objective": "mse"}, "objective as a function, but got 'mse'"),
+    ("a number of steps as slices", {"slices": 5}, "slices as a function, but got 5"),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), [pytest.param(c, s, id=name) for name, c, s in PHASES])
+def test_a_part_of_a_phase_of_another_kind_is_one_line(
+    changes: dict[str, Any], says: str, line: nn.Linear, data: Batches, phase: Make, settings: Make
+) -> None:
+    with pytest.raises(ConfigError, match=f"phase 'line'.*{says}|{says}"):
+        fit(line, [phase(**changes)], data, settings=settings())
+
+
+def test_an_argument_of_another_kind_is_one_line(line: nn.Linear, data: Batches, phase: Make, settings: Make) -> None:
+    for arguments, says in [
+        ((line, phase(), data), "phases is a list, .* but got a Phase"),
+        ((line, {"line": phase()}, data), "phases is a list, .* but got a dict"),
+        ((line, ["line"], data), "phases is a list, .* but got the list .'line'."),
+        (([line], [phase()], data), "fit needs its module as Module, but got the list"),
+        ((nn.Linear, [phase()], data), "the class Linear"),
+    ]:
+        with pytest.raises(ConfigError, match=says):
+            fit(*arguments, settings=settings())  # type: ignore[arg-type]
+
+    for keywords, says in [
+        ({"settings": {"seed": 1}}, "settings as Settings, but got the dict"),
+        ({"run": "runs/a"}, "fit needs its run as .*Run . None, but got 'runs/a'"),
+        ({"validate": 0.5}, "validate is a function.*0.5"),
+    ]:
+        with pytest.raises(ConfigError, match=says):
+            fit(line, [phase()], data, **keywords)
+
+
+def test_every_group_of_parameters_has_its_learning_rate_in_the_rows(
+    data: Batches, phase: Make, settings: Make
+) -> None:
+    network = nn.Linear(1, 1)
+    groups = lambda p: torch.optim.SGD([{"params": p[:1]}, {"params": p[1:], "lr": 0.125}], lr=0.25)  # noqa: E731
+    halved = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+    rows = fit(network, [phase(epochs=2, optimizer=groups, scheduler=halved)], data, settings=settings())
+    assert [(row["lr"], row["lr/1"]) for row in rows] == [(0.25, 0.125), (0.125, 0.0625)]
+
+
+class Frames(torch.utils.data.Dataset[Any]):
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"x": torch.ones(5, 3), "late": torch.ones(2, 3)}
+
+
+def test_the_default_collate_is_named_where_shapes_do_not_fit(phase: Make, settings: Make) -> None:
+    links = [Transmission("x", "part")]
+    network = HybridNetwork(
+        dt=0.001, inputs={"x": every(0.001)}, parts={"part": nn.Linear(4, 1)}, links=links, outputs=["part"]
+    )
+
+    def loss(module: nn.Module, batch: Any) -> Tensor:
+        return module({"x": batch["x"]})[0]["part"].sum()
+
+    loader = torch.utils.data.DataLoader(Frames(), batch_size=2)
+    says = r"puts the batch first.*collate_fn=StackSamples\(\.\.\.\) of spikebridge\.training"
+    with pytest.raises(ShapeError, match=says):
+        fit(network, [phase(objective=loss)], loader, settings=settings())
+    with pytest.raises(ShapeError, match=says):
+        evaluate(network, loss, loader)
+
+    stacked = torch.utils.data.DataLoader(Frames(), batch_size=2, collate_fn=StackSamples({"x": 1, "late": 1}))
+    with pytest.raises(ShapeError) as refused:
+        evaluate(network, loss, stacked)
+    assert "collate_fn" not in str(refused.value)
+
+
+def test_fit_leaves_weights_in_the_run_and_those_of_the_program_as_they_are(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make, tmp_path: Path
+) -> None:
+    run = Run.create(tmp_path / "run", "line", {})
+    fit(line, [phase()], data, settings=settings(), run=run)
+    kept = nn.Linear(1, 1, bias=False)
+    run.load_weights(kept)
+    assert torch.equal(kept.weight, line.weight)
+
+    own = nn.Linear(1, 1, bias=False)
+    run.save_weights(own)
+    fit(line, [phase()], data, settings=settings(), run=run)
+    run.load_weights(kept)
+    assert torch.equal(kept.weight, own.weight)

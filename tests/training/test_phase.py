@@ -51,6 +51,26 @@ def test_a_thing_without_parameters_cannot_be_trained() -> None:
         pass
 
 
+@pytest.mark.parametrize("name", ["", "what", "parts.what", "parts"])
+def test_what_was_frozen_before_stays_frozen_in_a_named_part(name: str) -> None:
+    network = Hybrid()
+    network.parts["what"][0].weight.requires_grad_(False)
+    with trainable_only(network, [name]):
+        assert "parts.what.0.weight" not in trained(network)
+        assert "parts.what.0.bias" in trained(network)
+
+    with trainable_only(network, [name, "what.0.weight"]):
+        assert "parts.what.0.weight" in trained(network)
+    assert not network.parts["what"][0].weight.requires_grad
+
+
+@pytest.mark.parametrize("name", ["", "where", "units.what_to_where"])
+def test_a_part_that_is_frozen_as_a_whole_cannot_be_trained(name: str) -> None:
+    network = Hybrid().requires_grad_(False)
+    with pytest.raises(ConfigError, match=r"is frozen: none of .*requires_grad_\(\)"), trainable_only(network, [name]):
+        pass
+
+
 def test_what_is_not_named_is_frozen_and_in_eval_mode() -> None:
     network = Hybrid()
     with trainable_only(network, ["where", "what_to_where"]):

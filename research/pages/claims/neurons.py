@@ -55,9 +55,12 @@ def draw_orders() -> None:
 
     rows = load(NAME)["orders"]
     series = {f"{row['neuron']}, order {row['order']:.2f}": row["off_ms"] for row in rows}
-    figure = accuracy_lines(np.array(rows[0]["steps_ms"]), series, "step [ms]", "spike times off by [ms]")
+    steps = rows[0]["steps_ms"]
+    figure = accuracy_lines(np.array(steps), series, "step [ms]", "spike times off by [ms]")
+    axes = figure.axes[0]
     # an order is a slope of logarithms
-    figure.axes[0].set(xscale="log", yscale="log")
+    axes.set(xscale="log", yscale="log", xticks=steps, xticklabels=[f"{step:g}" for step in steps])
+    axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     save_figure("neuron-models", figure)
 
 

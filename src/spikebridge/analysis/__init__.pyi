@@ -1,13 +1,12 @@
-from .activity import membrane_trace, record_activity
+from .activity import Waking, membrane_trace, record_activity
 from .chips import Chip, measure_load, place, simulate
 from .conversion import Conversion, convert, hybridise
 from .cost import Cost, Operations, count_cost
 from .doctor.doctor import diagnose
-from .energy import Energy, energy, hardware_profile
+from .energy import Energy, Standby, energy, hardware_profile
 from .latency import measure_steps
 from .neurobench import neurobench
 from .summary import summarize
-from .waking import Standby, Waking
 
 __all__ = [
     "Chip",

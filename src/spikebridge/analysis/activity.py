@@ -1,7 +1,8 @@
-"""Activity of the layers of a network on real inputs: spikes, rates, sizes of activations, membranes."""
+"""Activity of a network on real inputs: spikes, rates, sizes of activations, membranes, and wakes of parts."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 
 from spikebridge.analysis.hooks import Call, is_layer, trace_calls, unwrap_vmap
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid import Discretizer, HybridNetwork
+from spikebridge.hybrid import Discretizer, HybridNetwork, Wake
+from spikebridge.hybrid.network.link import wake_of
+from spikebridge.hybrid.network.wake import AWAKE
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.base import split_in_time
 from spikebridge.ops.modes import evaluating
@@ -187,3 +190,64 @@ def spikes_of_part(
         hook.remove()
 
     return torch.cat(pieces)
+
+
+@dataclass(frozen=True)
+class Waking:
+    """The recorded wakes of a part, as means over the samples of a run.
+
+    Args:
+        share: of its ticks awake.
+        num_wakes: wakes a sample, counting one at its first tick.
+        num_replayed: samples run over again at waking.
+        seconds: length of the run [s].
+    """
+
+    share: float
+    num_wakes: float
+    num_replayed: float
+    seconds: float
+
+    @property
+    def wakes_an_hour(self) -> float:
+        """Wakes in an hour of signal."""
+        return 3600 * self.num_wakes / self.seconds
+
+
+def with_flags(network: HybridNetwork) -> HybridNetwork:
+    """The network, sharing its modules, with "part.awake" of every part that has a wake among its outputs."""
+    flags = [wake_of(route).awake for route in network.plan.wakes.values()]
+    missing = [name for name in flags if name not in network.outputs]
+    if not missing:
+        return network
+
+    watched = copy(network)
+    watched.outputs = (*network.outputs, *missing)
+    return watched
+
+
+def wakes_of(network: HybridNetwork, outputs: Mapping[str, Tensor], seconds: float) -> dict[str, Waking]:
+    """The wakes by part, from the outputs of a run of `with_flags(network)` of some length [s]."""
+    wakes = {}
+    for part, route in network.plan.wakes.items():
+        wake = wake_of(route)
+        mask = outputs[wake.awake][:, :, 0] >= AWAKE
+        if mask.numel():
+            wakes[part] = _waking(wake, mask, seconds)
+
+    return wakes
+
+
+def _waking(wake: Wake, mask: Tensor, seconds: float) -> Waking:
+    num_wakes = 0
+    num_replayed = 0
+    for flags in mask.T.tolist():
+        asleep = 0
+        for tick, awake in enumerate(flags):
+            if awake and (asleep or tick == 0):
+                num_wakes += 1
+                num_replayed += min(wake.replay, tick if wake.state == "reset" else asleep)
+            asleep = 0 if awake else asleep + 1
+
+    batch = mask.shape[1]
+    return Waking(float(mask.double().mean()), num_wakes / batch, num_replayed / batch, seconds)

@@ -8,6 +8,7 @@ import numpy as np
 
 from spikebridge.analysis.learning_curves import Rows, learning_curves
 from spikebridge.analysis.report import Section, Table
+from spikebridge.data.io.records import is_plain_number
 from spikebridge.errors import ConfigError, ShapeError
 
 _MAX_ROWS = 400
@@ -89,7 +90,7 @@ def _differing(title: str, runs: Mapping[str, Mapping[str, Any]]) -> list[dict[s
 def flat_numbers(results: Any, path: str = "") -> Iterator[tuple[str, float]]:
     """The numbers of nested results by path; a row of a table is named by its first text."""
     for name, value in _flat(results, path, " / "):
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if is_plain_number(value):
             yield name, value
 
 

@@ -30,8 +30,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from spikebridge.analysis.activity import Waking, wakes_of, with_flags
 from spikebridge.analysis.hooks import Call, CallStack, Inputs, check_inputs, is_layer, trace_calls, unwrap_vmap
-from spikebridge.analysis.waking import Waking, wakes_of, with_flags
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUnit, Kernel
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
@@ -309,7 +309,9 @@ def _counted(network: nn.Module, run: Callable[[], _Counts], alone: bool = False
 
     # only now it is known which signals were spikes over the whole run
     for (path, _), product in products.counts.items():
-        layers[path] += Operations(synops=product.synops) if product.spikes_only else Operations(macs=product.macs)
+        # zeros alone are a silent spike train only where something spikes
+        are_spikes = product.spikes_only and (product.synops > 0 or _gets_spikes(network, path))
+        layers[path] += Operations(synops=product.synops) if are_spikes else Operations(macs=product.macs)
 
     if num_samples == 0:
         raise ShapeError("a cost is a mean over samples, but the inputs hold none; give at least one")
@@ -318,6 +320,25 @@ def _counted(network: nn.Module, run: Callable[[], _Counts], alone: bool = False
     parts, links = _by_owner(network, means)
 
     return Cost(parts, links, means, num_samples, seconds, wakes)
+
+
+def _gets_spikes(network: nn.Module, path: str) -> bool:
+    """True if the owner of a module, a part or a unit of a hybrid network or the whole module, or its source spikes."""
+    if not isinstance(network, HybridNetwork):
+        return _spikes(network)
+
+    owner = next((name for name in path.split(".") if name in network.parts or name in network.units), "")
+    routes = [route for route in network.routes if owner in (route.name, route.link.part)]
+    units = [unit for route in routes if (unit := network.unit_of(route)) is not None]
+    sources = {source.partition(".")[0] for route in routes for source in route.sources}
+    parts = [part for name, part in network.parts.items() if name == owner or name in sources]
+
+    return any(_spikes(module) for module in (*parts, *units))
+
+
+def _spikes(module: nn.Module) -> bool:
+    layers = (layer for layer in module.modules() if is_layer(layer) and not isinstance(layer, Kernel))
+    return any(isinstance(layer, Stateful | Discretizer) for layer in layers)
 
 
 @contextmanager

@@ -10,10 +10,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from spikebridge.analysis.activity import Waking
 from spikebridge.analysis.cost import Cost, Operations
 from spikebridge.analysis.templates import resource_text
-from spikebridge.analysis.waking import Standby
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.errors import ConfigError, did_you_mean, is_number
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,29 @@ class HardwareProfile:
     def __post_init__(self) -> None:
         if not self.mac > 0 or not self.ac > 0:
             raise ConfigError(f"the profile {self.name!r} needs prices above 0 J, but got mac={self.mac}, ac={self.ac}")
+
+
+@dataclass(frozen=True)
+class Standby:
+    """Energy of a part besides its operations; the values are settings, with their source.
+
+    Args:
+        start_up: energy of a wake [J].
+        asleep: power asleep [W].
+        awake: power awake, without its operations [W].
+        source: a data sheet or a measurement.
+    """
+
+    start_up: float = 0.0
+    asleep: float = 0.0
+    awake: float = 0.0
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("start_up", "asleep", "awake"):
+            value = getattr(self, name)
+            if not is_number(value) or not 0 <= value < float("inf"):
+                raise ConfigError(f"Standby needs {name}= of 0 or more, but got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -59,6 +82,12 @@ def joules(operations: Operations, profile: HardwareProfile) -> float:
     return num_macs * profile.mac + num_acs * profile.ac
 
 
+def _standby_energy(waking: Waking, standby: Standby) -> float:
+    """The energy of a part besides its operations [J a sample]."""
+    power = waking.share * standby.awake + (1 - waking.share) * standby.asleep
+    return waking.num_wakes * standby.start_up + waking.seconds * power
+
+
 def energy(cost: Cost, profile: HardwareProfile, standby: Mapping[str, Standby] | None = None) -> Energy:
     """The energy of a counted run.
 
@@ -79,7 +108,7 @@ def energy(cost: Cost, profile: HardwareProfile, standby: Mapping[str, Standby] 
     for name, one in (standby or {}).items():
         if name not in cost.wakes:
             raise ConfigError(f"standby has {name!r}, which has no wake; {did_you_mean(name, cost.wakes)}")
-        parts[name] += cost.wakes[name].standby_energy(one)
+        parts[name] += _standby_energy(cost.wakes[name], one)
 
     return Energy(
         parts,

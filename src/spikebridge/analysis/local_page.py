@@ -10,10 +10,14 @@ from spikebridge.data.io.number_text import parse_port
 from spikebridge.errors import ConfigError
 
 _POLL_SECONDS = 0.05
+_MAX_CONNECTIONS = 16  # at a time; a browser opens up to six
+_SILENCE_SECONDS = 10.0  # after which a connection without a request, or a browser that takes nothing, is closed
 
 
 class PageRequest(BaseHTTPRequestHandler):
     """A request of the browser."""
+
+    timeout = _SILENCE_SECONDS
 
     def do_GET(self) -> None:
         self.get()
@@ -46,6 +50,28 @@ class PageRequest(BaseHTTPRequestHandler):
         """Logs nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    """A server with a bounded number of threads; a connection above it is closed at once."""
+
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], requests: type[PageRequest]) -> None:
+        self._free = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        super().__init__(address, requests)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+
 class LocalPage:
     """A server of one page; port 0 takes a free one. `requests` makes the handler of requests from the secret path."""
 
@@ -54,7 +80,7 @@ class LocalPage:
         path = f"/{secrets.token_urlsafe(16)}/"
 
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), requests(path))
+            self._server = _Server(("127.0.0.1", port), requests(path))
         except OSError as error:
             why = f"is not available ({error.strerror}); take another one"
             raise ConfigError(f"port {port} of this machine {why}") from None

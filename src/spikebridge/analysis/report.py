@@ -10,9 +10,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from spikebridge._notebook import notebook_html
 from spikebridge.analysis.replay.replay import Replay
-from spikebridge.analysis.templates import page_template, resource_text
-from spikebridge.data.io.atomic import write_text
+from spikebridge.analysis.templates import Drawing, page_template, resource_text
+from spikebridge.data.io.atomic import make_parents, write_text
 from spikebridge.errors import ConfigError
 
 _NUMBER = re.compile(r"^[-+±~<>≤≥]?\s*\d")
@@ -45,6 +46,16 @@ class Picture:
     svg: str
     caption: str = ""
 
+    @property
+    def forms(self) -> tuple[str, str]:
+        """The pictures of a wide page and of a phone; the first is empty if the second serves both."""
+        if not isinstance(self.svg, Drawing):
+            return self.svg, ""
+        if 'class="sb-figure"' in self.svg[: self.svg.find(">")] or self.svg.is_too_wide:
+            return "", self.svg.narrow or self.svg
+
+        return self.svg, self.svg.narrow
+
 
 @dataclass(frozen=True)
 class Section:
@@ -53,10 +64,14 @@ class Section:
     heading: str
     text: str | Sequence[str] = ()  # one paragraph, or several
     tables: Sequence[Table] = ()
-    pictures: Sequence[Picture] = ()  # at page width
+    pictures: Sequence[Picture] = ()  # charts two in a row, others at page width
     thumbnails: Sequence[Picture] = ()  # small, several in a row
     replays: Sequence[Replay] = ()
     folded: bool = False  # closed at first
+
+    def _repr_html_(self) -> str | None:
+        """The section, for a notebook."""
+        return notebook_html("section_html", self)
 
     @property
     def paragraphs(self) -> list[str]:
@@ -111,7 +126,7 @@ def write_report(
     path = Path(path)
     # first, so that an error leaves an older report as it is
     html = render_report(title, sections, facts, command, lead)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_parents(path)
     write_text(path, html)
 
     return path

@@ -42,11 +42,11 @@ class Track(RunCommand):
     out: File = None
     """Write the boxes to this CSV file, with the columns t_us,x,y,w,h,confidence,lost."""
     animation: File = None
-    """Write an animation of boxes, frames and events (.webp, .gif, .mp4); .mp4 needs spikebridge[video]."""
+    """Write an animation of boxes, frames and events (.webp, .gif, .mp4); .mp4 needs the extra video."""
     page: File = None
     """Write an .html page to replay the track: frames, events, boxes, error and confidence over time."""
     viewer: File = None
-    """Write an .rrd file of the Rerun viewer, for long recordings; needs spikebridge[viewer]."""
+    """Write an .rrd file of the Rerun viewer, for long recordings; needs the extra viewer."""
     repair: Flag = False
     """Drop events outside the sensor and sort events by time, instead of refusing the recording."""
     event_offset: Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: estimated)")] = None

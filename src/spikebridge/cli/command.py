@@ -20,7 +20,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from spikebridge.cli.words import parser_refusal, unknown_option
-from spikebridge.data.io.atomic import check_target, write_text
+from spikebridge.data.io.atomic import check_target, make_parents, write_text
 from spikebridge.data.io.number_text import parse_integer, parse_real
 from spikebridge.errors import ConfigError
 from spikebridge.recipes.target import OwnRecipe
@@ -79,8 +79,8 @@ class RunCommand(Command):
     """The options of commands that open a run."""
 
     recipe: File = None
-    """The recipe file of your own that made the run (default: the recipe of the package). It is executed; a run folder
-    never names code to execute."""
+    """The recipe file of your own that made the run, or FILE.py:FUNCTION, which builds the network of a training with
+    `fit` (default: the recipe of the package). It is executed; a run folder never names code to execute."""
     edited: Flag = False
     """Accept a recipe file that was edited after the run was started."""
 
@@ -235,5 +235,5 @@ def check_data(path: Path | None) -> None:
 def write_file(path: Path, text: str) -> None:
     """Writes a file of text in whole or not at all; its folder is made, too."""
     check_target(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_parents(path)
     write_text(path, text)

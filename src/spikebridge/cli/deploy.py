@@ -20,8 +20,8 @@ from spikebridge.cli.command import (
     check_data,
 )
 from spikebridge.errors import ConfigError
-from spikebridge.recipes.bundle import export_target, is_bundle, load_of_bundle, open_bundle
-from spikebridge.recipes.live import inputs_from_samples
+from spikebridge.recipes.bundle import class_names, export_target, is_bundle, load_of_bundle, open_bundle
+from spikebridge.recipes.live import run_samples
 from spikebridge.recipes.messages import status
 from spikebridge.recipes.target import resolve_target
 
@@ -162,7 +162,7 @@ class RunBundle(Command):
     def execute(self) -> CommandResult:
         """Runs it; numpy, onnxruntime and nir are all it needs."""
         from spikebridge.deploy.bundle.bundle import Bundle
-        from spikebridge.deploy.run import check_destination, run_bundle, write_arrays
+        from spikebridge.deploy.run import check_destination, output_row, run_bundle, write_arrays
 
         if self.out is not None:
             check_destination(self.out)
@@ -170,22 +170,25 @@ class RunBundle(Command):
         # samples of a sensor pass the front end of the recipe; other files hold the inputs themselves
         bundle = Bundle.open(self.bundle)
         inputs = None
+        answers = None
         if self.input is not None and self.input.suffix.lower() == ".wav":
-            inputs = inputs_from_samples(bundle, self.input)
+            inputs, answers = run_samples(bundle, self.input, self.integers)
 
         ran = run_bundle(bundle, self.input, status, integers=self.integers, inputs=inputs)
         if self.out is not None:
             write_arrays(self.out, ran.outputs)
 
-        outputs = [
-            {"output": name, "values": len(y), "shape": list(y.shape[2:]), "last": y[-1, 0].ravel()[:8].tolist()}
-            for name, y in ran.outputs.items()
-        ]
-
+        names = class_names(bundle)
+        outputs = [output_row(name, y, names) for name, y in ran.outputs.items()]
         data = {"bundle": self.bundle, "ticks": ran.ticks, "ticks_per_second": ran.ticks_per_second, "outputs": outputs}
-        text = f"{formatting.table(outputs)}\n\n{ran.ticks} ticks, {ran.ticks_per_second:.0f} a second"
+        lines = [formatting.table(outputs), f"{ran.ticks} ticks, {ran.ticks_per_second:.0f} a second"]
+        if silent := [name for name in bundle.manifest.outputs if name not in ran.outputs]:
+            lines.append(f"{self.input} is shorter than the first window: no value of {', '.join(silent)}")
+        if answers is not None:
+            lines.append(formatting.final_answers(answers))
+            data["answers"] = answers
 
-        return CommandResult(data | ({"out": self.out} if self.out is not None else {}), text)
+        return CommandResult(data | ({"out": self.out} if self.out is not None else {}), "\n\n".join(lines))
 
 
 @dataclass(frozen=True, kw_only=True)

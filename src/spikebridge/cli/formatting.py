@@ -1,9 +1,12 @@
 """Results as text for a terminal: plain columns."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from spikebridge.recipes.outline import Listing
+
+_MAX_ANSWERS = 10  # in a line
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -27,6 +30,17 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def without_markdown(text: str) -> str:
+    """A text for a terminal: tables of Markdown in plain columns."""
+    return re.sub(r"(?m)^\|.*\n(?:\|.*(?:\n|$))+", lambda found: _columns(found[0]), text)
+
+
+def _columns(markdown: str) -> str:
+    names, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines()]
+    lines = table([dict(zip(names, row, strict=False)) for row in rows]).splitlines()
+    return "".join(f"    {line}\n" for line in lines)
+
+
 def _value_text(value: Any, column: str = "") -> str:
     """A value as text with four significant digits; None is a dash, the standard deviation ("sd") of one seed "n/a"."""
     if value is None and column.split(" ")[0] == "sd":
@@ -38,6 +52,8 @@ def _value_text(value: Any, column: str = "") -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_value_text(item)}" for name, item in value.items()) or "-"
     if isinstance(value, list | tuple):
         return ", ".join(_value_text(item) for item in value) or "-"
 
@@ -72,6 +88,18 @@ def facts(values: dict[str, Any], indent: str = "") -> str:
             lines.append(f"{indent}{name:<{width}}  {_value_text(value)}")
 
     return "\n".join(lines)
+
+
+def final_answers(answers: Sequence[dict[str, Any]]) -> str:
+    """The last line about a stream of samples: the answers of its windows or utterances, in the order of time."""
+    if not answers:
+        return "no answer: there was only silence or steady noise"
+
+    shown = [f"{one['answer']} ({100 * one['share']:.0f} %)" for one in answers[-_MAX_ANSWERS:]]
+    if len(answers) == 1:
+        return f"the answer was {shown[0]}"
+
+    return f"the answers were {', '.join(shown)}; the last answer was {answers[-1]['answer']}"
 
 
 def listing(recipes: Sequence[Listing], blocks: dict[str, list[Listing]]) -> str:

@@ -24,6 +24,9 @@ _Sensor = Annotated[str | None, arg(metavar="WxH", help_behavior_hint="(default:
 _Seconds = Annotated[float | None, arg(metavar="SECONDS", help_behavior_hint="(default: to the end)")]
 
 
+_MANY_SKIPPED = 0.1  # share of the bins
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunLive(RunCommand):
     """Run a network on a live stream of events or samples; the outputs are printed as JSON lines."""
@@ -39,7 +42,7 @@ class RunLive(RunCommand):
     input. For a network of `signals`."""
     events: _Events = ""
     """The folder of a recording or a file of events (played in real time); `-`: lines from standard input;
-    `tcp:PORT`: lines from a local TCP client; `camera`: a connected event camera (needs spikebridge[camera])."""
+    `tcp:PORT`: lines from a local TCP client; `camera`: a connected event camera (needs the extra camera)."""
     frames: _Frames = None
     """A separate source of frames: `-`, `tcp:PORT`, `camera`; or, with a file of events, a folder with frames.csv."""
     init: _Init = None
@@ -60,6 +63,8 @@ class RunLive(RunCommand):
     """Play a recording in a loop."""
     speed: Annotated[float, arg(metavar="FACTOR")] = 1.0
     """Playback speed of a recording."""
+    reconnect: bool = True
+    """Of `tcp:PORT`: after the end of a sender wait for the next one; the gap is reported."""
     allow_truncated: Flag = False
     """Accept a file of events that ends inside a packet, and take the whole events before."""
     view: Flag = False
@@ -68,12 +73,13 @@ class RunLive(RunCommand):
     """The port of the page on the loopback address."""
 
     def execute(self) -> CommandResult:
-        """Steps at every bin; the last line is the summary."""
+        """Steps at every bin; then comes the summary, and for samples the answer."""
         self._check()
         step, source = self._open_signal() if self.signal else self._open_events()
         from spikebridge.deploy.streaming.loop import Live
 
         stopped = False
+        num_outputs = 0
         with ExitStack() as stack:
             view = self._open_view(stack, source) if self.view else None
             watched = step if view is None else view.watching(step)
@@ -81,6 +87,7 @@ class RunLive(RunCommand):
 
             try:
                 for answer in stream:
+                    num_outputs += bool(answer.output)
                     if view is not None:
                         view.add(answer)
                     if not self.json and answer.output:
@@ -89,7 +96,7 @@ class RunLive(RunCommand):
             except KeyboardInterrupt:
                 stopped = True
 
-        return self._summarize(stream, source, step, stopped)
+        return self._summarize(stream, source, step, num_outputs, stopped)
 
     def _check(self) -> None:
         """Refuses options that do not fit together."""
@@ -124,6 +131,7 @@ class RunLive(RunCommand):
             sys.stdin.buffer if "-" in (self.events, self.frames) else None,
             self.allow_truncated,
             print_status,
+            self.reconnect,
         )
         return step, source.open(request)
 
@@ -150,10 +158,11 @@ class RunLive(RunCommand):
 
         return _View(view)
 
-    def _summarize(self, stream: Any, source: Any, step: Any, stopped: bool) -> CommandResult:
+    def _summarize(self, stream: Any, source: Any, step: Any, num_outputs: int, stopped: bool) -> CommandResult:
         # a recording is its own source, a stream of lines has one
         origin = getattr(source, "source", source)
         counters = [(step, "num_unseen"), (origin, "num_bad"), (origin, "num_late"), (origin, "num_dropped")]
+        counters += [(origin, "num_gaps")] if "tcp:" in f"{self.events}{self.frames}" else []
         counts = {name: getattr(one, name) for one, name in counters if hasattr(one, name)}
 
         bad = getattr(origin, "first_error", "") and f"{origin.num_bad} bad packets, the first: {origin.first_error}"
@@ -166,8 +175,32 @@ class RunLive(RunCommand):
 
         summary = stream.summary() | counts
         status(formatting.facts(summary))
+        self._advise(stream, num_outputs)
 
-        return CommandResult(summary, json.dumps({"summary": summary}), code=130 if stopped else 0)
+        code = 130 if stopped else 0
+        line = json.dumps({"summary": summary})
+        if not self.signal:
+            return CommandResult(summary, line, code)
+
+        answers = step.finish()
+        last = answers[-1] if answers else {"answer": None, "share": None}
+        final = {"the answer was": last["answer"], "share": last["share"]}
+        if len(answers) > 1:
+            final["all answers"] = [one["answer"] for one in answers]
+
+        return CommandResult(summary | {"answers": answers}, f"{line}\n{json.dumps(final)}", code)
+
+    def _advise(self, stream: Any, num_outputs: int) -> None:
+        """Says what a stream without outputs, or with many skipped bins, needs."""
+        if not num_outputs:
+            print_status(f"no output: {stream.num_bins} bins are shorter than the first window of the network")
+
+        if stream.num_skipped > _MANY_SKIPPED * stream.num_bins and not is_bundle(self.target) and not self.init:
+            network = f" --network {self.network}" if self.network else ""
+            print_status(
+                f"{stream.num_skipped} of {stream.num_bins} bins were skipped; a step of a bundle takes less time: "
+                f"`spikebridge export {self.target}{network} --out live.bundle`, then `spikebridge live live.bundle`"
+            )
 
 
 class _View:

@@ -13,6 +13,7 @@ from spikebridge._moved import moved
 from spikebridge.cli import formatting
 from spikebridge.cli.command import SETTINGS, Command, CommandResult, Flag, Folder, Name, Recipe, parse_command
 from spikebridge.cli.train import Train
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.errors import ConfigError
 from spikebridge.recipes.load import load_recipe
 from spikebridge.recipes.messages import status
@@ -61,15 +62,15 @@ class SweepCommand(Command):
     minimize: Name = None
     """The number in the results whose lowest value is the best."""
     search: Literal["optuna"] | None = None
-    """Search with Optuna instead of training every combination; needs the extra spikebridge[tune]."""
+    """Search with Optuna instead of training every combination; needs the extra tune."""
     trials: int = 20
     """Trainings of a search, together with those that are in the folder already."""
     pruning: bool = True
     """Stop trials of a search whose metrics fall behind the median of the others."""
     scheduler: _Address = None
-    """Train on the workers of a Dask cluster; needs the extra spikebridge[cluster]."""
+    """Train on the workers of a Dask cluster; needs the extra cluster."""
     slurm: Flag = False
-    """Train each cell as a job of Slurm; needs the extra spikebridge[cluster]."""
+    """Train each cell as a job of Slurm; needs the extra cluster."""
     slurm_option: _Options = ()
     """A parameter of submitit, such as timeout_min=60 or slurm_partition=gpu; can be repeated."""
     quiet: Flag = False
@@ -97,6 +98,8 @@ class SweepCommand(Command):
         sweep = Sweep(folder, self.recipe, to_plain(config), objective, progress, self.threads)
         sweep.begin(self.preset, self.search, self.resume)
 
+        from spikebridge.recipes.sweep.executors import LostSchedulerError
+
         try:
             with lock_folder(folder):
                 # a search has an objective, else `_check` has refused it
@@ -112,6 +115,11 @@ class SweepCommand(Command):
                 return self._result(folder, sweep.finish(self._command(folder)))
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped; `{self._command(folder)} --resume` resumes") from None
+        except LostSchedulerError as error:
+            raise LostSchedulerError(
+                f"{error} after {len(sweep.results)} cells; start another one with its workers, then "
+                f"`{self._command(folder)} --resume` resumes, with the new address"
+            ) from None
 
     def _check(self) -> None:
         """Refuses options that do not fit together."""
@@ -178,7 +186,7 @@ class SweepCommand(Command):
         if self.scheduler is not None:
             return executors.dask_workers(self.scheduler, self.workers)
         if self.slurm:
-            return executors.slurm_workers(folder / "jobs", self.slurm_option, self.workers)
+            return executors.slurm_workers(inside(folder, "jobs"), self.slurm_option, self.workers)
 
         return executors.local_workers(self.workers, self.recipe)
 

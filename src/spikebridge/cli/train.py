@@ -29,9 +29,11 @@ from spikebridge.cli.words import refuse_misspelt
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.recipes import target as targets
 from spikebridge.recipes.load import RECIPES, load_recipe, recipe_file
+from spikebridge.recipes.own_network import is_fitted, report_training
 from spikebridge.recipes.recipe import defines
 from spikebridge.recipes.target import OwnRecipe
 from spikebridge.recipes.training import initial_settings, run_folder, train_recipe
+from spikebridge.training.run.run import Run
 
 _Loggers = Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="(default: none)")]
 _DataPath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: $SPIKEBRIDGE_DATA)")]
@@ -54,7 +56,7 @@ class Train(Command):
     quiet: Flag = False
     """Show no progress."""
     logger: _Loggers = ()
-    """Send the rows of metrics.jsonl to tensorboard, wandb or mlflow too; each needs its extra: spikebridge[wandb]."""
+    """Send the rows of metrics.jsonl to tensorboard, wandb or mlflow too; each needs the extra of its name."""
 
     @classmethod
     def specialize(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:
@@ -77,7 +79,7 @@ class Train(Command):
             resumed = Path(option_value(rest, "out") or run_folder(word, resume=True))
 
         form = add_settings(cls, "recipe", word, initial_settings(recipe, word, option_value(rest, "preset"), resumed))
-        form.__doc__ = recipe.__doc__
+        form.__doc__ = formatting.without_markdown(recipe.__doc__ or "")
 
         return form, program, rest
 
@@ -165,8 +167,11 @@ class Report(RunCommand):
         if self.out is not None:
             raise ConfigError("--out names the file of a comparison; the report of one run is written into its folder")
 
-        target = targets.open_run(self.runs[0], self.own)
-        report = target.recipe.report(target.trained_run())
+        if self.recipe is None and is_fitted(self.runs[0]):
+            report = report_training(Run.open(self.runs[0]))
+        else:
+            target = targets.open_run(self.runs[0], self.own)
+            report = target.recipe.report(target.trained_run())
 
         return CommandResult({"report": report}, f"report: {report}")
 

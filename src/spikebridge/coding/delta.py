@@ -1,12 +1,10 @@
 """Delta: a spike is a change (send on delta; M. Miskowicz, Sensors 6, 2006). A constant signal sends no spikes."""
 
-import math
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.coding.coder import Decoder, Encoder
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, in_words, is_positive
 from spikebridge.hybrid import SignedDelta, Sum
 from spikebridge.hybrid.unit.window import checked_integer
 
@@ -79,6 +77,6 @@ class DeltaEncoder(Encoder):
 
 
 def _checked(name: str, quantum: float) -> float:
-    if not 0 < quantum < math.inf:
-        raise ConfigError(f"{name} needs a finite quantum > 0, but got {quantum}")
+    if not is_positive(quantum):
+        raise ConfigError(f"{name} needs a finite quantum > 0, but got {in_words(quantum)}")
     return quantum

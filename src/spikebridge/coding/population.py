@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from spikebridge.coding.coder import Decoder, Encoder
 from spikebridge.coding.rate import EvenlySpaced
-from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.errors import ConfigError, ShapeError, in_words, is_number
 from spikebridge.hybrid import Hold, Mean, Tumbling
 from spikebridge.hybrid.unit.window import checked_integer
 from spikebridge.ops.saturation import saturate
@@ -35,8 +35,10 @@ class Tuning(nn.Module):
 
     def __init__(self, num_neurons: int, low: float, high: float) -> None:
         super().__init__()
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ConfigError(f"a population needs a finite range with low < high, but got low={low}, high={high}")
+        if not (is_number(low) and is_number(high) and -math.inf < low < high < math.inf):
+            raise ConfigError(
+                f"a population needs a finite range with low < high, but got low={in_words(low)}, high={in_words(high)}"
+            )
 
         self.num_neurons = checked_integer("a population", "num_neurons", num_neurons, minimum=2)
         self.low = low

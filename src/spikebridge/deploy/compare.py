@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spikebridge._notebook import notebook_html
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ClockRecord, Manifest
 from spikebridge.deploy.bundle.rebuild import rebuild
@@ -81,6 +82,40 @@ class Comparison:
     def passed(self) -> bool:
         """True if every level is within its tolerance."""
         return all(row.passed is not False for row in self.rows)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """A row for each level: the part or link that differs most, and whether all of them are within tolerance."""
+        levels: dict[str, list[ComparisonRow]] = {}
+        for row in self.rows:
+            levels.setdefault(row.level, []).append(row)
+
+        return [_worst(level, rows) for level, rows in levels.items()]
+
+    def __str__(self) -> str:
+        rows = self.summary()
+        if not rows:
+            return "nothing was compared"
+
+        lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+    def _repr_html_(self) -> str | None:
+        """The summary, for a notebook."""
+        return notebook_html("comparison_html", "Comparison with the trained network", self.summary())
+
+
+def _worst(level: str, rows: Sequence[ComparisonRow]) -> dict[str, Any]:
+    worst = max(rows, key=lambda row: (row.passed is False, row.share or 0.0, row.largest))
+    judged = [row.passed for row in rows if row.passed is not None]
+    return {
+        "level": level,
+        "compared": len(rows),
+        "passed": "stated" if not judged else "yes" if all(judged) else "no",
+        "differs most": worst.name,
+        "by": f"{worst.largest:.3g}",
+        "of": f"{worst.largest_value:.3g}",
+    }
 
 
 def compare_bundle(

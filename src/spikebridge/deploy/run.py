@@ -1,7 +1,7 @@
 """Running a bundle from file to file: a recording in, the outputs and the rate out. No torch is needed."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ Values = NDArray[Any]
 _REPORT_EVERY = 1.0  # seconds
 _MAX_BYTES = 4 << 30  # of all input arrays
 _SUFFIXES = (".npz", ".safetensors")
+_MAX_VALUES = 8  # of an output in its row
+_MAX_CLASSES = 3
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ def run_bundle(
         inputs = read_arrays(file) if inputs is None else inputs
         # a recording runs to its end, and the sample as long as the trained network ran
         ticks = runner.count_ticks(inputs)
-        if ticks == 0:
-            raise DataError(f"{file} has no samples; expected at least one sample of an input")
+        if ticks == 0 or any(0 in x.shape[:2] for x in inputs.values()):
+            raise DataError(f"{file} has no samples; expected arrays (T, B, ...) with T and B of 1 or more")
 
     started = time.perf_counter()
     reported = started
@@ -92,6 +94,17 @@ def read_arrays(file: Path) -> dict[str, Values]:
         raise
     except (SafetensorError, ValueError, OSError, KeyError, TypeError) as error:
         raise DataError(f"{file} is damaged: {error}") from None
+
+
+def output_row(name: str, y: Values, classes: Sequence[str] = ()) -> dict[str, Any]:
+    """An output `(K, B, *M)` as a row of a table: its last value, with the names of classes the largest ones first."""
+    last = y[-1, 0].ravel()
+    row: dict[str, Any] = {"output": name, "values": len(y), "shape": list(y.shape[2:])}
+    if len(last) == len(classes):
+        order = np.argsort(-last, kind="stable")[:_MAX_CLASSES]
+        return row | {"last": {classes[place]: float(last[place]) for place in order}}
+
+    return row | {"last": last[:_MAX_VALUES].tolist()}
 
 
 def check_destination(file: Path) -> None:

@@ -5,6 +5,7 @@ from spikebridge.hybrid.modulation import Gain, Gate, GateModulation, ThresholdM
 from spikebridge.hybrid.network.compiled import CompiledNetwork
 from spikebridge.hybrid.network.link import Initialisation, Modulation, Transmission, Wake
 from spikebridge.hybrid.network.network import HybridNetwork, NetworkState
+from spikebridge.hybrid.twins import Twin, match_parameters
 from spikebridge.hybrid.unit.discretizer import (
     Bernoulli,
     Burst,
@@ -66,9 +67,11 @@ __all__ = [
     "Ticks",
     "Transmission",
     "Tumbling",
+    "Twin",
     "Wake",
     "Window",
     "every",
+    "match_parameters",
     "modulable_paths",
     "narrow_delays",
     "ticks",

@@ -63,10 +63,17 @@ def _in_ticks(seconds: float, dt: float, what: str, minimum: int) -> int:
         raise ConfigError(
             f"{what} is {seconds:.{digits}g} s, which is {ticks:.{digits}g} base steps of {dt:g} s, but must be an "
             f"integer{' of at least 1' if minimum else ''}; choose a base step that divides every clock, for "
-            f"example dt={format_seconds(seconds / max(1, math.ceil(ticks)))}"
+            f"example dt={_dividing_step(seconds, dt, max(1, math.ceil(ticks)))}"
         )
 
     return count
+
+
+def _dividing_step(seconds: float, dt: float, count: int) -> str:
+    """A step that divides a time, as a program can state it: its `count`-th part, or a shorter one of fewer digits."""
+    part = format_seconds(seconds / count)
+    decimal = math.gcd(round(seconds * 1e9), round(dt * 1e9)) / 1e9  # of whole nanoseconds
+    return format_seconds(decimal) if len(part) > 12 and decimal * 1000 >= dt else part
 
 
 def every(period: float, phase: float = 0.0) -> Every:
@@ -213,6 +220,11 @@ def clocks_in_ticks(periods: Mapping[str, Every], dt: float) -> dict[str, Clock]
     return {name: period.clock(dt, name) for name, period in periods.items()}
 
 
+def _end(clock: Clock, count: int, start: int) -> int:
+    """The tick before which an input lasts: that of the first sample that it lacks."""
+    return clock.phase + (clock.count(start) + count) * clock.period
+
+
 def count_ticks(
     clocks: Mapping[str, Clock], counts: Mapping[str, int], start: int, ticks: int | None, dt: float
 ) -> int:
@@ -221,18 +233,18 @@ def count_ticks(
     `counts` holds the samples of each input; with `ticks=None` they decide, the most ticks that need no more of them.
     """
     if ticks is None:
-        # an input lasts to before the tick of the first sample that it lacks
-        after = [clock.phase + (clock.count(start) + counts[name]) * clock.period for name, clock in clocks.items()]
-        ticks = max(0, min(after) - start)
+        ticks = max(0, min(_end(clock, counts[name], start) for name, clock in clocks.items()) - start)
     elif isinstance(ticks, bool) or not isinstance(ticks, int) or ticks < 0:
         raise ConfigError(f"ticks must be an integer, 0 or more, but got {ticks!r}")
 
     for name, clock in clocks.items():
         expected = clock.between(start, start + ticks)
         if counts[name] != expected:
+            end, short = min((_end(other, counts[one], start), one) for one, other in clocks.items())
             raise ShapeError(
                 f"input {name!r} has {expected} samples in the {ticks} ticks from tick {start} ({clock.describe(dt)}), "
-                f"but {counts[name]} were given"
+                f"but {counts[name]} were given; the shortest input is {short!r}, whose {counts[short]} last to tick "
+                f"{end - 1}"
             )
 
     return ticks

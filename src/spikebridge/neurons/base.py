@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
-from spikebridge.neurons.quantity import By, Effect, Modulated, Quantified
+from spikebridge.neurons.quantity import By, Effect, Modulated, Quantified, are_effects
 from spikebridge.neurons.state import State, allow_states_of, check_state, join_tensors, map_tensors
 
 # the output of a layer: one tensor, or several by name in a dict or a NamedTuple, as of the last layer of a row
@@ -194,7 +194,7 @@ def split_in_time(
     constant: dict[str, Any] = {}
 
     for name, value in modulation.items():
-        if isinstance(value, Effect | list | tuple):
+        if isinstance(value, Effect) or are_effects(value):
             effects = [value] if isinstance(value, Effect) else value
             columns = [unbind_time(name, effect.signal, num_steps) for effect in effects]
             varying[name] = [
@@ -221,8 +221,8 @@ def unbind_time(name: str, value: Tensor, num_steps: int) -> Sequence[Tensor]:
 
 def refuse_timeless(layer: nn.Module, x: Tensor) -> None:
     """Raises if a signal lacks time or batch."""
-    if not isinstance(x, Tensor) or x.ndim < 2:
-        actual = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
+    if not isinstance(x, Tensor) or x.is_nested or x.ndim < 2:
+        actual = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) and not x.is_nested else in_words(x)
         raise ShapeError(f"{type(layer).__name__} needs a signal (T, B, *N), but got {actual}")
 
 

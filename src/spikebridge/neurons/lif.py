@@ -17,7 +17,7 @@ from spikebridge.axes import Step
 from spikebridge.errors import ConfigError, did_you_mean, in_words, is_number
 from spikebridge.neurons.dt import required_dt
 from spikebridge.neurons.neuron import Neuron
-from spikebridge.neurons.quantity import Names, Quantity, Value, names_to_learn
+from spikebridge.neurons.quantity import Names, Quantity, Value, names_to_learn, warn_of_milliseconds
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate, check_surrogate
 from spikebridge.ops.precision import state_dtype, zero_state
 
@@ -235,6 +235,7 @@ class LIF(FiringNeuron):
             raise ConfigError(f"{type(self).__name__} needs a refractory time >= 0 s, but got {in_words(refractory)}")
 
         self.refractory_time = float(refractory)
+        warn_of_milliseconds(self, "refractory", self.refractory_time)
         # a refractory time that dt cannot hold is refused here, not at the first call
         if dt is not None:
             _ = self.refractory
@@ -253,6 +254,9 @@ class LIF(FiringNeuron):
             )
 
         return round(self.refractory_time / dt)
+
+    def _times(self) -> dict[str, Any]:
+        return {**super()._times(), "refractory": getattr(self, "refractory_time", None)}
 
     def initial_state(self, x_t: Tensor) -> LIFState:
         return LIFState(

@@ -169,9 +169,13 @@ class DiagonalStateSpace(Stateful):
             if not is_integer(number) or number < 1:
                 raise ConfigError(f"DiagonalStateSpace needs {name} as an integer above 0, but got {in_words(number)}")
 
+        is_pair = isinstance(tau, list | tuple) and len(tau) == 2 and all(map(is_positive, tau))
+        if not is_pair or tau[0] > tau[1]:
+            raise ConfigError(
+                f"DiagonalStateSpace needs tau as two times [s], 0 < shortest <= longest, but got {in_words(tau)}"
+            )
+
         shortest, longest = tau
-        if not (is_positive(shortest) and is_positive(longest) and shortest <= longest):
-            raise ConfigError(f"DiagonalStateSpace needs tau as two times [s], 0 < shortest <= longest, but got {tau}")
 
         scales = torch.logspace(math.log10(shortest), math.log10(longest), features).unsqueeze(1)
         numbers = torch.arange(modes)

@@ -250,7 +250,7 @@ class Neuron(Stateful):
     ) -> tuple[Tensor, State, dict[str, Any]]:
         """A signal in working precision, the state before it, and the arguments of the step function."""
         # asked here first, so that a right call enters no other file
-        if not isinstance(x, Tensor) or x.ndim < 2:
+        if not isinstance(x, Tensor) or x.is_nested or x.ndim < 2:
             refuse_timeless(self, x)
         if not x.is_floating_point():
             raise ShapeError(f"{type(self).__name__} needs a floating signal, but got {x.dtype}; use x.float()")

@@ -8,11 +8,12 @@ float, without a read back from a device, and is saved and loaded to the bit.
 """
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, TypeGuard, get_args
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,11 @@ class Effect:
             ) from None
 
 
+def are_effects(value: object) -> TypeGuard[Sequence[Effect]]:
+    """True for a list of effects; numbers in a list are none."""
+    return isinstance(value, list | tuple) and all(isinstance(item, Effect) for item in value)
+
+
 Modulated: TypeAlias = Tensor | float | int | Effect | Sequence[Effect] | None  # None is no modulation
 
 
@@ -134,6 +140,29 @@ def refuse_other_place(has: str, value: Tensor, needs: str, signal: Tensor) -> N
         raise ShapeError(
             f"{has} {value.dtype} on {value.device}{needs} {signal.dtype} on {signal.device}; move one of them with "
             ".to()"
+        )
+
+
+_TIMES = ("tau", "delay", "sigma")  # the beginnings of the names of times [s]
+_LONG = 1.0  # s
+_LONG_IN_STEPS = 1000
+_OWN_UNIT = 0.1  # s: a longer step counts time in a unit of the user's own, such as dt=1.0
+
+
+def warn_of_milliseconds(layer: nn.Module, name: str, value: Any) -> None:
+    """Warns of a time [s] that is long for the clock of its layer: it may have been meant in milliseconds."""
+    dt = getattr(layer, "dt", None)
+    if value is None or dt is None or dt >= _OWN_UNIT:
+        return
+    if isinstance(value, Tensor) and (_are_hidden(value) or not value.is_cpu or not value.numel()):
+        return
+
+    longest = float(value.detach().max() if isinstance(value, Tensor) else value)
+    if min(_LONG, _LONG_IN_STEPS * dt) < longest < math.inf:
+        warnings.warn(
+            f"{type(layer).__name__} has {name}={longest:g} s, {longest / dt:.6g} steps of {dt:g} s; times are in "
+            f"seconds: {longest:g} ms is {name}={longest / 1000:g}",
+            stacklevel=2,
         )
 
 
@@ -221,6 +250,9 @@ class Quantity:
         for kept in _KEPT:
             layer.__dict__.pop(kept, None)
 
+        if self.name.startswith(_TIMES):
+            warn_of_milliseconds(layer, self.name, value)
+
     def check(self, layer: nn.Module, value: Any) -> None:
         """Raises if a value to keep is not a number, or not positive and has to be."""
         who = type(layer).__name__
@@ -264,7 +296,7 @@ class Quantity:
             resolved = upcast(value)
         elif isinstance(value, Effect):
             resolved = value.upcast().on(getattr(layer, self.name), ndim)
-        elif isinstance(value, list | tuple):
+        elif are_effects(value):
             resolved = getattr(layer, self.name)
             for effect in value:
                 resolved = effect.upcast().on(resolved, ndim)
@@ -320,6 +352,13 @@ class Quantified(nn.Module):
             quantity.set(self, value)
         else:
             super().__setattr__(name, value)
+            if name == "dt":
+                for time, seconds in self._times().items():
+                    warn_of_milliseconds(self, time, seconds)
+
+    def _times(self) -> dict[str, Any]:
+        """The time constants and other times [s] by name, None before they are set."""
+        return {name: getattr(self, name, None) for name in self.modulable if name.startswith(_TIMES)}
 
     def store_quantities(self, learn: Names, quantities: Mapping[str, Value]) -> None:
         """Stores quantities by name: numbers, buffers, or parameters for those named in `learn`."""

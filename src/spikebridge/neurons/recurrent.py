@@ -48,7 +48,7 @@ class Recurrent(Stateful):
                 f"Recurrent needs a plain module as its weight, but got the stateful {type(weight).__name__}"
             )
 
-        refuse_hidden_state(weight, "weight")
+        refuse_hidden_state(weight, "'weight'")
         self.layer = layer
         self.weight = weight
 

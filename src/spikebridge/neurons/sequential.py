@@ -81,7 +81,7 @@ class Sequential(Stateful):
                     f"a layer cannot be called {name!r}; the name is taken or holds a dot, choose another"
                 )
 
-            refuse_hidden_state(layer, name)
+            refuse_hidden_state(layer, f"layer {name!r}")
             self.add_module(name, layer)
 
         # last, so that a row that cannot be built binds nothing

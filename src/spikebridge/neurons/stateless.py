@@ -6,6 +6,7 @@ A module gives one tensor, or several by name: a dict or a NamedTuple of tensors
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from inspect import signature
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -16,7 +17,14 @@ from torch.func import functional_call
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
 from spikebridge.neurons.base import Stateful, split_in_time
-from spikebridge.neurons.quantity import Effect, Modulated, broadcasts, refuse_ambiguous, refuse_other_place
+from spikebridge.neurons.quantity import (
+    Effect,
+    Modulated,
+    are_effects,
+    broadcasts,
+    refuse_ambiguous,
+    refuse_other_place,
+)
 from spikebridge.neurons.state import join_tensors, map_tensors
 from spikebridge.ops.precision import SINGLE_OR_HALF, cast_for, complete_autocast, is_autocast
 
@@ -170,7 +178,7 @@ def _as_effects(base: Tensor, value: Modulated, num_steps: int) -> list[Effect]:
     """Any form of modulation of a parameter `(*W)` as effects, whose signals are `(1 or T, B, *W)`."""
     if isinstance(value, Effect):
         effects = [value]
-    elif isinstance(value, list | tuple):
+    elif are_effects(value):
         effects = list(value)
     else:
         if not isinstance(value, Tensor | Real):
@@ -234,17 +242,41 @@ def _refuse_running_statistics(module: nn.Module) -> None:
             )
 
 
-def refuse_hidden_state(module: nn.Module, name: str) -> None:
-    """Raises if a plain module holds a stateful one: its state could not be threaded."""
+def refuse_hidden_state(module: nn.Module, who: str) -> None:
+    """Raises if a plain module is or holds a layer with a state: it would be lost, or leak from call to call."""
     if isinstance(module, Stateful):
         return
 
+    # inside of a module of the user's own, torch's recurrent layers may run over an axis that is not time
+    alone = {module, *(layer for row in module.modules() if isinstance(row, nn.Sequential) for layer in row)}
     for path, child in module.named_modules():
+        what = f"{type(child).__name__}{f' at {path!r}' if path else ''}"
         if isinstance(child, Stateful):
             raise ConfigError(
-                f"{name!r} is a plain {type(module).__name__}, but holds the stateful {type(child).__name__} at "
-                f"{path!r}, whose state it cannot carry; use spikebridge.neurons.Sequential, or make it a Stateful"
+                f"{who} is a plain {type(module).__name__}, but holds the stateful {what}, whose state it cannot "
+                "carry; use spikebridge.neurons.Sequential, or make it a Stateful"
             )
+
+        if isinstance(child, nn.RNNBase | nn.RNNCellBase) and child in alone:
+            raise ConfigError(
+                f"{who} would run torch's {what} without memory, each step alone; wrap it in spikebridge.neurons.Memory"
+            )
+
+        library = type(child).__module__.partition(".")[0]
+        if library in SPIKING_LIBRARIES and _keeps_state(child):
+            raise ConfigError(
+                f"{who} holds the {what} of {library}, whose state would be shared by all streams; make it a part "
+                "with spikebridge.deploy.adapt(module)"
+            )
+
+
+SPIKING_LIBRARIES = ("spikingjelly", "snntorch", "norse", "sinabs")  # whose modules `deploy.adapt` makes parts of
+
+
+def _keeps_state(module: Any) -> bool:
+    """True if a module of a spiking library has a state, inside or as an argument of its forward."""
+    is_marked = hasattr(module, "init_hidden") or hasattr(module, "is_state_initialised")
+    return is_marked or bool(getattr(module, "_memories", ())) or "state" in signature(module.forward).parameters
 
 
 @contextmanager

@@ -10,9 +10,11 @@ and the token are those of `huggingface_hub` (`HF_ENDPOINT`, `HF_TOKEN`, `hf aut
 """
 
 import json
+import logging
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +22,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from spikebridge.data.io.atomic import atomic_folder, check_new, is_disk_full, write_text
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import read_json
+from spikebridge.data.io.records import is_plain_number
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle, digest_of, leads_out
 from spikebridge.errors import ConfigError, DataError, import_extra
 from spikebridge.pretrained.network import network_of_run
@@ -97,18 +101,19 @@ def _names(folder: Path) -> list[str]:
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder} is neither a run folder nor a bundle")
 
-    folders = [folder, *(child.path for child in Run.open(folder).children().values())]
-    paths = [path / name for path in folders for name in _RUN_FILES if (path / name).is_file()]
-    if not any(path.name == "weights.safetensors" for path in paths):
+    run = Run.open(folder)
+    runs = {"": run, **{f"runs/{name}/": child for name, child in run.children().items()}}
+    names = [f"{place}{name}" for place, one in runs.items() for name in _RUN_FILES if one.file(name).is_file()]
+    if not any(name.endswith("weights.safetensors") for name in names):
         raise ConfigError(f"{folder} has no weights; train it first")
 
-    return [path.relative_to(folder).as_posix() for path in paths]
+    return names
 
 
 def _copy_files(names: Iterable[str], source: Path, target: Path) -> None:
     for name in names:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, target / name)
+        shutil.copyfile(inside(source, name), target / name)
 
 
 def _checked_names(folder: Path, where: str) -> list[str]:
@@ -116,7 +121,7 @@ def _checked_names(folder: Path, where: str) -> list[str]:
     if not (folder / _FILES).is_file():
         raise DataError(f"{where} has no {_FILES}, so it was not pushed by spikebridge; expected a run or a bundle")
 
-    listed: Any = read_json(folder / _FILES, "the list of files of a repository")
+    listed: Any = read_json(inside(folder, _FILES), "the list of files of a repository")
     digests = listed.get("sha256") if isinstance(listed, dict) and listed.get("format") == _FORMAT else None
     if not isinstance(digests, dict) or len(digests) > _MAX_FILES:
         raise DataError(f"{where}: {_FILES} is not a list of files")
@@ -125,8 +130,8 @@ def _checked_names(folder: Path, where: str) -> list[str]:
         # the list comes from the hub: a name in it may be anything
         if leads_out(name):
             raise DataError(f"{where}: the file {name!r} leads out of the folder")
-        path = folder / name
-        if folder.resolve() not in path.resolve().parents or not path.is_file():
+        path = inside(folder, name)
+        if not path.is_file():
             raise DataError(f"{where}: {name} is missing")
         if digest_of(path) != digest:
             raise DataError(f"{where}: {name} is damaged or was changed: its SHA-256 is not the one in {_FILES}")
@@ -137,7 +142,9 @@ def _checked_names(folder: Path, where: str) -> list[str]:
 def _model_page(folder: Path, repository: str) -> str:
     """The model card of a run or bundle: data, licence, command, energy, figures."""
     record = _record(folder)
-    recipe = record.get("recipe", "unknown")
+    config = record.get("config")
+    environment = record.get("environment")
+    recipe = _field(record, "recipe", "unknown")
     figures = dict(_numbers(record.get("results")))
     energy = {key: value for key, value in figures.items() if "energy" in key.lower() or key.lower().endswith("nj")}
     kind = "bundle" if (folder / MANIFEST).is_file() else "run"
@@ -155,10 +162,10 @@ def _model_page(folder: Path, repository: str) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| data | {(record.get('config') or {}).get('dataset', 'see the recipe')} |",
+        f"| data | {_field(config, 'dataset', 'see the recipe')} |",
         f"| licence of the weights | {_licence(folder)} |",
         f"| command | `spikebridge train {recipe}` with `config.json` |",
-        f"| revision | {(record.get('environment') or {}).get('git_revision', 'unknown')} |",
+        f"| revision | {_field(environment, 'git_revision', 'unknown')} |",
         "",
     ]
     for title, values in (("Energy", energy), ("Figures", figures)):
@@ -174,14 +181,19 @@ def _record(folder: Path) -> dict[str, Any]:
         return dict(Bundle.open(folder).manifest.card)
 
     run = Run.open(folder)
-    environment = run.environment() if (folder / "environment.json").is_file() else {}
+    environment = run.environment() if run.file("environment.json").is_file() else {}
     results = run.results() if run.finished else {}
     return {"recipe": run.recipe, "config": run.config, "environment": environment, "results": results}
 
 
 def _licence(folder: Path) -> str:
-    card: Any = read_json(folder / "card.json", "a model card") if (folder / "card.json").is_file() else {}
-    return _cell(str(card.get("weights_licence", "not stated: see the licence of the data")))
+    file = inside(folder, "card.json")
+    card: Any = read_json(file, "a model card") if file.is_file() else {}
+    return _field(card, "weights_licence", "not stated: see the licence of the data")
+
+
+def _field(fields: Any, name: str, missing: str) -> str:
+    return _cell(str(fields.get(name, missing) if isinstance(fields, dict) else missing))
 
 
 def _numbers(node: Any, path: str = "") -> Iterator[tuple[str, float]]:
@@ -189,7 +201,7 @@ def _numbers(node: Any, path: str = "") -> Iterator[tuple[str, float]]:
     if isinstance(node, dict):
         for key, value in node.items():
             yield from _numbers(value, f"{path}{key} ")
-    elif isinstance(node, int | float) and not isinstance(node, bool):
+    elif is_plain_number(node):
         yield path.strip(), float(node)
 
 
@@ -229,15 +241,35 @@ def _chosen_upload(api: Any, repository: str) -> Iterator[None]:
 
 @contextmanager
 def _one_line(repository: str) -> Iterator[None]:
-    """Failures of a hub, of the store of its large files, or of the way there, as one line."""
+    """Failures of a hub, of the store of its large files, or of the way there, as one line; its client says nothing."""
     try:
-        yield
+        with _quiet():
+            yield
     except (ConfigError, DataError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and is_disk_full(error):
             raise
         raise DataError(f"{_PREFIX}{repository}: {_reason(error)}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A block in which the client of a hub shows no bars, logs nothing and warns of nothing."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    had_bars = not are_progress_bars_disabled()
+    with warnings.catch_warnings(action="ignore"):
+        disable_progress_bars()
+        log.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            log.setLevel(level)
+            if had_bars:
+                enable_progress_bars()
 
 
 def _reason(error: BaseException) -> str:

@@ -60,7 +60,7 @@ def model_card(name: str) -> ModelCard:
         spikebridge.errors.ConfigError: no pretrained network 'sensin': did you mean 'sensing'? Known: ...
     """
     run = _run(name)
-    written: Any = read_json(run.path / "card.json", "the card of a pretrained network")
+    written: Any = read_json(run.file("card.json"), "the card of a pretrained network")
     files = sorted(run.path.rglob("*.safetensors"))
     results = run.results()
     known = {one.name: one for one in DATA_SETS}

@@ -24,7 +24,8 @@ def network_of_run(run: Run, name: str, seed: int | None = None) -> "nn.Module":
     recipe = import_module(f"spikebridge.networks.{run.recipe}.recipe")
     trained = trained_runs(run)
     first, untrained = next(iter(recipe.build(run.config_as(recipe.Config)).items()))
-    seeds = {int(path.rpartition("-")[2]): child for path, child in trained.items() if path.startswith(f"{first}/")}
+    numbers = {path.removeprefix(f"{first}/seed-"): child for path, child in trained.items()}
+    seeds = {int(number): child for number, child in numbers.items() if number.isdecimal()}
     check_seed(name, seed, seeds)
     network: nn.Module = untrained
 
@@ -41,7 +42,7 @@ def network_of_run(run: Run, name: str, seed: int | None = None) -> "nn.Module":
 
 def trained_runs(run: Run) -> dict[str, Run]:
     """The inner runs with weights, by their path, such as "learned/seed-0"."""
-    return {path: child for path, child in run.children().items() if (child.path / "weights.safetensors").is_file()}
+    return {path: child for path, child in run.children().items() if child.file("weights.safetensors").is_file()}
 
 
 def check_seed(name: str, seed: int | None, seeds: dict[int, Run]) -> None:

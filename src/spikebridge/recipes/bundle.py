@@ -43,7 +43,7 @@ def export_target(
         "network": name,
         "config": run.config,
         "results": run.results() if run.finished else {},
-        "environment": run.environment() if (run.path / "environment.json").is_file() else {},
+        "environment": run.environment() if run.file("environment.json").is_file() else {},
     }
 
     bundle = export(
@@ -54,6 +54,15 @@ def export_target(
         progress=progress,
     )
     return name, bundle
+
+
+def class_names(bundle: "Bundle") -> tuple[str, ...]:
+    """The names of the classes of a bundle's network; none where its record has no names."""
+    results = bundle.manifest.card.get("results")
+    names = results.get("classes") if isinstance(results, dict) else None
+    is_named = isinstance(names, list) and all(isinstance(name, str) for name in names)
+
+    return tuple(names) if is_named and names else ()
 
 
 def load_of_bundle(bundle: "Bundle") -> "NetworkLoad":

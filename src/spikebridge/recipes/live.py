@@ -12,6 +12,7 @@ from spikebridge.recipes.target import OwnRecipe, Target, resolve_target
 
 if TYPE_CHECKING:
     from spikebridge.deploy.bundle.bundle import Bundle
+    from spikebridge.deploy.streaming.samples import SampleSteps
 
 
 def run_tracker(target: Target, network: str | None = None) -> Any:
@@ -77,52 +78,57 @@ def _tracker_steps(tracker: Any) -> Any:
 
 def sample_steps(word: str, network: str | None, own: OwnRecipe, integers: bool) -> Any:
     """The step function `answer, state = step(blocks, state)` of a stream of samples, and its `SampleRequest`."""
-    import numpy as np
-
     from spikebridge.data.streams.samples import SampleRequest
-    from spikebridge.deploy.streaming.samples import SampleSteps
 
     if is_bundle(word):
-        from spikebridge.deploy.streaming.network import bundle_advance
-
-        bundle = open_bundle(word, own, network)
-        reader = _reader_of_bundle(bundle)
-        steps = SampleSteps(reader, frozenset(bundle.manifest.inputs), bundle_advance(bundle, integers=integers))
+        steps = _bundle_sample_steps(open_bundle(word, own, network), integers)
     else:
+        from spikebridge.deploy.streaming.samples import SampleSteps
+
         _, trained, run = resolve_target(word, own, network).trained_network(network)
         reader = _sample_reader(word, run.recipe, run.config, run.results() if run.finished else {})
         from spikebridge.deploy.streaming.torch_network import network_advance
 
         steps = SampleSteps(reader, frozenset(trained.inputs), network_advance(trained))
 
-    # one step of silence, so that libraries are loaded before the stream begins
-    front = reader.front_end
-    steps([np.zeros((front.block, front.num_channels), np.float32)], None)
+    steps.warm_up()
+    front = steps.reader.front_end
 
     return steps, SampleRequest(front.rate_hz, front.num_channels, front.block)
 
 
-def inputs_from_samples(bundle: "Bundle", file: Path) -> dict[str, Any]:
-    """The inputs of a bundle from a file of samples, through the front end of its recipe; zeros fill the end."""
+def run_samples(bundle: "Bundle", file: Path, integers: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The inputs of a bundle from a file of samples, through the front end of its recipe, and the answers of `live`.
+
+    Zeros fill the end.
+    """
     import numpy as np
 
     from spikebridge.data.signals.files import read_series
     from spikebridge.data.streams.samples import SampleReplay, SampleRequest
 
-    front = _reader_of_bundle(bundle).front_end
+    steps = _bundle_sample_steps(bundle, integers)
+    front = steps.reader.front_end
     series = read_series(file)
     if len(series) != 1:
         raise DataError(f"{file}: expected one series, but there are {len(series)}; `live --signal` plays all of them")
 
     replay = SampleReplay(series, SampleRequest(front.rate_hz, front.num_channels, front.block), name=str(file))
-    inputs, _ = front.advance(np.concatenate(replay.inputs(0, replay.num_blocks)), front.initial_state())
+    blocks = replay.inputs(0, replay.num_blocks)
+    inputs, _ = front.advance(np.concatenate(blocks), front.initial_state())
+    steps(blocks, None)
 
-    return {name: x for name, x in inputs.items() if name in bundle.manifest.inputs}
+    return {name: x for name, x in inputs.items() if name in bundle.manifest.inputs}, steps.finish()
 
 
-def _reader_of_bundle(bundle: "Bundle") -> Any:
+def _bundle_sample_steps(bundle: "Bundle", integers: bool) -> "SampleSteps":
+    from spikebridge.deploy.streaming.network import bundle_advance
+    from spikebridge.deploy.streaming.samples import SampleSteps
+
     card = bundle.manifest.card
-    return _sample_reader(f"{bundle.path}", str(card.get("recipe")), card.get("config"), card.get("results"))
+    reader = _sample_reader(f"{bundle.path}", str(card.get("recipe")), card.get("config"), card.get("results"))
+
+    return SampleSteps(reader, frozenset(bundle.manifest.inputs), bundle_advance(bundle, integers=integers))
 
 
 def _sample_reader(word: str, recipe: str, config: Any, results: Any) -> Any:

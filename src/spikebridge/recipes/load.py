@@ -19,6 +19,7 @@ RECIPES = ("digits", "modulation", "reasoning", "sensing", "signals")
 _NETWORKS = Path(__file__).resolve().parent.parent / "networks"
 _MAX_BYTES = 2**24  # of a recipe file
 _MODULE = "spikebridge_recipe_"
+_folders: list[str] = []  # of recipe files, in sys.path too, the last one first
 
 
 def recipe_file(word: str) -> Path:
@@ -51,7 +52,14 @@ def load_recipe(word: str) -> Recipe:
     if not path.is_file():
         raise ConfigError(f"no recipe file {word}; `spikebridge copy RECIPE {word}` makes one to edit")
 
-    return checked_recipe(_run_file(path.resolve(), path.stat().st_mtime_ns), word)
+    return checked_recipe(load_program(path), word)
+
+
+def load_program(path: Path) -> ModuleType:
+    """Runs a Python file of the user's, once for each version of it; a `ConfigError` where it cannot be loaded."""
+    if not path.is_file():
+        raise ConfigError(f"there is no program {path}")
+    return _run_file(path.resolve(), path.stat().st_mtime_ns)
 
 
 # once for each version of the file: a second run would make a second class of each name
@@ -61,6 +69,7 @@ def _run_file(path: Path, changed: int) -> ModuleType:
     module.__file__ = str(path)
     # dataclasses look their module up by its name while the file runs
     sys.modules[module.__name__] = module
+    _make_importable(path.parent)
 
     try:
         # compiled here, since an import takes kept bytecode for that of a file edited within the same second
@@ -71,6 +80,20 @@ def _run_file(path: Path, changed: int) -> ModuleType:
         raise ConfigError(f"{path} cannot be loaded: {error}") from error
 
     return module
+
+
+def _make_importable(folder: Path) -> None:
+    """Makes the modules beside a recipe file importable, as Python does for a program."""
+    # a module of the same name beside another recipe is forgotten, or it would be taken for this one's
+    others = [one for one in _folders if one != str(folder)]
+    for name, module in list(sys.modules.items()) if others else ():
+        beside = str(Path(getattr(module, "__file__", None) or ".").parent) in others
+        if beside and not name.startswith(_MODULE) and "." not in name:
+            del sys.modules[name]
+
+    # behind the packages, of which a file of the same name hides none
+    sys.path[:] = [*(one for one in sys.path if one not in _folders), str(folder), *others]
+    _folders[:] = [str(folder), *others]
 
 
 def recipe_digest(word: str) -> str | None:

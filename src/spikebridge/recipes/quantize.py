@@ -23,6 +23,7 @@ from spikebridge.deploy.quantization.report import memory, quantized_paths, satu
 from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.pretrained.network import trained_runs
+from spikebridge.recipes.own_network import OwnNetwork
 from spikebridge.recipes.recipe import Recipe, defines
 from spikebridge.training.run.run import Run
 
@@ -128,7 +129,8 @@ def _quantized(
     if options.num_calibration < 1:
         raise ConfigError(f"scales are chosen on 1 sample at least, but got {options.num_calibration}")
 
-    children = _trained_children(run, options.network)
+    own = recipe.function if isinstance(recipe, OwnNetwork) else None
+    children = _trained_children(run, options.network) if own is None else {own: run}
     config = run.config_as(recipe.Config)
     signals = recipe.calibration(config, options.num_calibration, options.data)
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from spikebridge._moved import moved
 from spikebridge.errors import ConfigError, did_you_mean
@@ -14,6 +14,7 @@ from spikebridge.pretrained import shipped_run
 from spikebridge.pretrained.network import trained_runs
 from spikebridge.recipes.load import RECIPES, load_recipe, recipe_digest
 from spikebridge.recipes.outline import network_names
+from spikebridge.recipes.own_network import OwnNetwork, is_fitted, is_own_network
 from spikebridge.recipes.recipe import Recipe, default_settings, defines
 from spikebridge.recipes.training import resume_command
 from spikebridge.training.run.run import Run
@@ -47,7 +48,9 @@ class Target:
     def trained_run(self) -> Run:
         """The run with its weights."""
         if self.run is None:
-            raise ConfigError(f"{self.word} has no trained weights; train it first: spikebridge train {self.word}")
+            own = isinstance(self.recipe, OwnNetwork)
+            hint = f"give the run folder and --recipe {self.word}" if own else f"spikebridge train {self.word}"
+            raise ConfigError(f"{self.word} has no trained weights; train it first: {hint}")
 
         return self.run
 
@@ -63,7 +66,7 @@ class Target:
         """A sentence about a training that did not happen or did not end; None for a finished run."""
         if self.run is None:
             return f"untrained: {self.word} has no trained weights, so its networks are checked as they are built"
-        if self.run.finished:
+        if self.run.finished or (isinstance(self.recipe, OwnNetwork) and self.run.file(_WEIGHTS).exists()):
             return None
 
         # a folder that was only begun has settings alone
@@ -130,7 +133,7 @@ class Target:
             return name, networks[name], self._run_of(name) or run
 
         name, network = next(iter(self.networks(name).items()))
-        trained = self._run_of(name) or (run if (run.path / _WEIGHTS).exists() else None)
+        trained = self._run_of(name) or (run if run.file(_WEIGHTS).exists() else None)
         if trained is None:
             raise ConfigError(f"{self.word} has no weights of {name!r}; train it first")
 
@@ -140,7 +143,8 @@ class Target:
     def _run_of(self, network: str) -> Run | None:
         """The run that trained a network: the inner run of its name, or the first one under it (a seed)."""
         runs = {} if self.run is None else trained_runs(self.run)
-        return next((run for path, run in runs.items() if f"{path}/".startswith(f"{network}/")), None)
+        inner = next((run for path, run in runs.items() if f"{path}/".startswith(f"{network}/")), None)
+        return self.run if inner is None and isinstance(self.recipe, OwnNetwork) else inner
 
 
 def resolve_target(word: str, own: OwnRecipe = _PACKAGED, network: str | None = None) -> Target:
@@ -153,7 +157,7 @@ def resolve_target(word: str, own: OwnRecipe = _PACKAGED, network: str | None = 
     if network is not None and names and network not in names:
         raise ConfigError(_unknown_network(word, recipe, network, names))
 
-    module = load_recipe(recipe)
+    module = _loaded(recipe)
     return Target(word, module, default_settings(module)) if run is None else _with_run(word, module, run)
 
 
@@ -163,7 +167,12 @@ def open_run(path: Path, own: OwnRecipe = _PACKAGED) -> Target:
         raise ConfigError(f"there is no run folder {path}; `spikebridge train RECIPE --out {path}` makes one")
 
     run = Run.open(path)
-    return _with_run(str(path), load_recipe(_recipe_of_run(run, own)), run)
+    return _with_run(str(path), _loaded(_recipe_of_run(run, own)), run)
+
+
+def _loaded(word: str) -> Recipe:
+    """The recipe of a name or file, or of a function that builds one network."""
+    return cast(Recipe, OwnNetwork(word)) if is_own_network(word) else load_recipe(word)
 
 
 def recipe_word(word: str, own: OwnRecipe = _PACKAGED) -> str:
@@ -181,7 +190,7 @@ def _resolved(word: str, own: OwnRecipe) -> tuple[str, Run | None]:
 
     # parts of a recipe are shipped under names of their own, such as sensing_research
     shipped = shipped_run(word)
-    if word in RECIPES or Path(word).suffix == ".py":
+    if word in RECIPES or Path(word).suffix == ".py" or is_own_network(word):
         return word, shipped
     if shipped is not None and shipped.recipe in RECIPES:
         return shipped.recipe, shipped
@@ -222,6 +231,12 @@ def _recipe_of_run(run: Run, own: OwnRecipe) -> str:
             raise ConfigError(f"{run.path} is a run of the recipe {run.recipe!r} of the package; leave --recipe out")
         return run.recipe
 
+    if is_fitted(run.path) and not is_own_network(str(own.recipe)):
+        raise ConfigError(
+            f"{run.path} is a training of a program of yours, {run.recipe!r}; name the function that builds its "
+            f"network: --recipe {own.recipe or 'FILE.py'}:FUNCTION"
+        )
+
     if own.recipe is None:
         raise ConfigError(
             f"{run.path} is a run of {run.recipe!r}, which is no recipe of the package ({', '.join(RECIPES)}); if it "
@@ -232,7 +247,8 @@ def _recipe_of_run(run: Run, own: OwnRecipe) -> str:
     if word in RECIPES:
         raise ConfigError(f"{run.path} is a run of {run.recipe!r}, not of the recipe {word!r} of the package")
 
-    _check_digest(run, word, own.edited)
+    if not is_own_network(word):
+        _check_digest(run, word, own.edited)
     return word
 
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from spikebridge.errors import ConfigError, ShapeError, did_you_mean
+from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words, is_integer
 from spikebridge.training.rng import derive_seed
 
 Batch: TypeAlias = Any
@@ -69,6 +69,8 @@ class Batches:
         *,
         prefetch: bool = False,
     ) -> None:
+        if not isinstance(tensors, Mapping) or not isinstance(batch, Mapping):
+            raise ConfigError("Batches needs tensors and batch by name: Batches({'x': x}, batch={'x': 1})")
         for name in tensors.keys() ^ batch.keys():
             what, where = ("an axis", tensors) if name in batch else ("a tensor", batch)
             raise ConfigError(
@@ -76,6 +78,8 @@ class Batches:
             )
 
         for name, tensor in tensors.items():
+            if not isinstance(tensor, Tensor) or not is_integer(batch[name]):
+                raise ConfigError(f"{name!r} needs a tensor and its axis of samples, but got {in_words(tensor)}")
             if not 0 <= batch[name] < tensor.ndim:
                 raise ShapeError(f"{name!r} has no axis {batch[name]}: its shape is {tuple(tensor.shape)}")
 
@@ -187,8 +191,9 @@ class TimeSlices:
     lengths: Mapping[str, int]
 
     def __post_init__(self) -> None:
-        if not self.lengths or min(self.lengths.values()) < 1:
-            raise ConfigError(f"slices need signals and at least 1 sample of each, but got {dict(self.lengths)}")
+        lengths = self.lengths.values() if isinstance(self.lengths, Mapping) else ()
+        if not lengths or not all(is_integer(length) and length > 0 for length in lengths):
+            raise ConfigError(f"slices need signals and at least 1 sample of each, but got {in_words(self.lengths)}")
 
     def __call__(self, batch: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         for name in self.lengths:

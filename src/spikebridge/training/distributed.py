@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+_OF_THE_MACHINE = ("accelerator", "devices", "nodes", "strategy", "precision")
 _log = logging.getLogger(__name__)
 
 
@@ -45,7 +46,9 @@ def start_fabric(settings: Settings) -> "Fabric":
 
         fabric.launch()
     except (ValueError, RuntimeError, TypeError) as error:
-        raise ConfigError(f"this machine cannot train with {settings}: {error}") from error
+        chosen = ", ".join(f"{name}={getattr(settings, name)!r}" for name in _OF_THE_MACHINE)
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"this machine cannot train with {chosen}: {reason}") from error
 
     if fabric.world_size > 1:
         atexit.register(_leave)

@@ -9,7 +9,7 @@ from torch import nn
 from spikebridge.neurons.state import map_tensors
 from spikebridge.ops.modes import evaluating
 from spikebridge.training.batches import TrainingData
-from spikebridge.training.loader import open_source
+from spikebridge.training.loader import naming_collate, open_source
 from spikebridge.training.phase import loss_and_metrics, refuse_other_metrics
 from spikebridge.training.rng import preserve_rng_state
 
@@ -44,8 +44,10 @@ def evaluate(
     num_samples = 0
 
     with preserve_rng_state(), evaluating(module):
-        for batch in open_source(data, batch_size, shuffle=False).epoch(0, 0, 0):
-            result = objective(module, map_tensors(lambda tensor: tensor.to(device), batch.data))
+        source = open_source(data, batch_size, shuffle=False)
+        for batch in source.epoch(0, 0, 0):
+            with naming_collate(source):
+                result = objective(module, map_tensors(lambda tensor: tensor.to(device), batch.data))
             loss, metrics = loss_and_metrics(result, "the objective")
             values = {"loss": loss, **metrics}
             refuse_other_metrics(values, sums, "the objective")

@@ -13,15 +13,16 @@ the middle of an epoch; so a training resumes with the same bits. A `DataLoader`
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, default_collate
 
-from spikebridge.errors import ConfigError, DataError, SpikebridgeError
+from spikebridge.errors import ConfigError, DataError, ShapeError, SpikebridgeError
 from spikebridge.training.batches import Batch, Batches, Dataset, check_dataset, epoch_order, shard
 from spikebridge.training.rng import derive_seed, get_rng_state, preserve_rng_state, seed_rng, set_rng_state
 from spikebridge.training.worker import (
@@ -89,6 +90,20 @@ def open_source(
         raise ConfigError("an iterable data set cannot be shared by several processes; give a map-style one")
 
     return _StreamedBatches(data)
+
+
+@contextmanager
+def naming_collate(source: BatchSource) -> Iterator[None]:
+    """Adds to errors of shapes that batches of torch's own `collate_fn` are not time first."""
+    try:
+        yield
+    except ShapeError as error:
+        if not isinstance(source, _Loader) or source.loader.collate_fn is not default_collate:
+            raise
+        raise ShapeError(
+            f"{error}; the data loader puts the batch first, where signals are time first, (T, B, *N): give it "
+            "collate_fn=StackSamples(...) of spikebridge.training"
+        ) from error
 
 
 def _is_map_style(data: Any) -> bool:

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from spikebridge.errors import ConfigError, in_words
 from spikebridge.ops.modes import evaluating
@@ -90,7 +92,8 @@ def fit(
         callbacks: are called at four moments, in this order: early stopping, best weights, loggers, your own.
 
     Returns:
-        The rows, as in metrics.jsonl: one an epoch with kind, phase, epoch, step, lr, loss and metrics.
+        The rows, as in metrics.jsonl: one an epoch with kind, phase, epoch, step, lr, loss and metrics; `lr` is that of
+        the first group of parameters, `lr/1` that of the second.
 
     Raises:
         ConfigError: phases, names or settings that cannot be meant, a checkpoint of another network or training, or a
@@ -115,6 +118,7 @@ def fit(
     """
     # refuse mistakes before anything is started
     phases = check_phases(phases)
+    _check_kinds(module, settings, run, validate)
     for phase in phases:
         for name in phase.train:
             find(module, name)
@@ -129,7 +133,12 @@ def fit(
 
         with preserve_rng_state(), progress, Interrupt(active=run is not None and fabric.world_size == 1) as interrupt:
             observers = _Observers(validate, progress, callbacks)
-            return _PhaseLoop(fabric, module, plan, settings, run, observers, interrupt).fit()
+            rows = _PhaseLoop(fabric, module, plan, settings, run, observers, interrupt).fit()
+
+        # those that are there are the program's own
+        if run is not None and not run.file("weights.safetensors").exists():
+            run.save_weights(module)
+        return rows
 
 
 @dataclass(frozen=True)
@@ -250,8 +259,8 @@ class _PhaseLoop(ResumableLoop):
         with trainable_only(network, phase.train):
             # the parameters of the phase get an optimizer of their own
             host = self.fabric.setup_module(ModuleHost(network))
-            optimizer = phase.optimizer([parameter for parameter in host.parameters() if parameter.requires_grad])
-            scheduler = None if phase.scheduler is None else phase.scheduler(optimizer)
+            optimizer = phase.make("optimizer", [p for p in host.parameters() if p.requires_grad], Optimizer)
+            scheduler = None if phase.scheduler is None else phase.make("scheduler", optimizer, LRScheduler)
             driven = self.fabric.setup_optimizers(optimizer)
             stage = Stage(phase, source, network, host, optimizer, driven, scheduler)
 
@@ -331,8 +340,10 @@ class _PhaseLoop(ResumableLoop):
 
     def _row(self, kind: str, stage: Stage, values: Mapping[str, float]) -> Row:
         at = self.position
-        lr = float(stage.optimizer.param_groups[0]["lr"])
-        return {"kind": kind, "phase": stage.phase.name, "epoch": at.epoch + 1, "step": at.step, "lr": lr, **values}
+        # groups after the first have columns of their own
+        rates = [float(group["lr"]) for group in stage.optimizer.param_groups]
+        lr = {f"lr/{number}" if number else "lr": rate for number, rate in enumerate(rates)}
+        return {"kind": kind, "phase": stage.phase.name, "epoch": at.epoch + 1, "step": at.step, **lr, **values}
 
     def _is_due(self) -> bool:
         every = self.settings.checkpoint_every
@@ -356,6 +367,16 @@ class _PhaseLoop(ResumableLoop):
             "generators": gather_rng_states(self.fabric),
             "draws": self.draws.get_state(),
         }
+
+
+def _check_kinds(module: Any, settings: Any, run: Any, validate: Any) -> None:
+    """Raises a `ConfigError` where an argument of `fit` is of another kind."""
+    kinds = {"module": (module, nn.Module), "settings": (settings, Settings), "run": (run, Run | None)}
+    for name, (value, kind) in kinds.items():
+        if not isinstance(value, kind):
+            raise ConfigError(f"fit needs its {name} as {getattr(kind, '__name__', kind)}, but got {in_words(value)}")
+    if validate is not None and not callable(validate):
+        raise ConfigError(f"validate is a function that measures the module, but got {in_words(validate)}")
 
 
 def _check_measures(measured: Any) -> None:

@@ -14,22 +14,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from spikebridge.errors import ConfigError, did_you_mean, in_words, is_integer
+from spikebridge.errors import ConfigError, did_you_mean, in_words, is_integer, is_number
 from spikebridge.ops.modes import preserve_modes
 from spikebridge.training.batches import Batch, TrainingData
 
+T = TypeVar("T")
 Result: TypeAlias = Tensor | tuple[Tensor, dict[str, Any]]
 """A loss, or a loss and metrics; all are means over the samples of the batch."""
 
 _COLUMNS = ("kind", "phase", "epoch", "step", "lr", "loss")  # of a row, besides metrics
 
+_OPTIMIZER = "such as partial(torch.optim.Adam, lr=1e-3), which gets the trained parameters"
 WHOLE = ("",)
 """The name of everything: `train=WHOLE`."""
 
@@ -40,7 +42,8 @@ class Phase:
 
     Args:
         name: name of the phase in rows and messages; unique.
-        train: parts and units of a hybrid network by name, or submodules and parameters by dotted path.
+        train: parts and units of a hybrid network by name, or submodules and parameters by dotted path. Parameters of
+            a part that were frozen, `requires_grad_(False)`, stay so, unless they are named themselves.
         objective: `(module, batch) -> loss` or `-> (loss, {name: number})`. The loss is a mean over the samples, so
             that a batch split over processes gives the gradient of the whole. With `slices` it is `(module, slice,
             state) -> (loss, state)` or `-> ((loss, {name: number}), state)`; the first slice's state is None.
@@ -81,13 +84,21 @@ class Phase:
     data: TrainingData | None = None
 
     def __post_init__(self) -> None:
+        for name in ("objective", "optimizer", "scheduler", "slices"):
+            value = getattr(self, name)
+            if not callable(value) and (value is not None or name in ("objective", "optimizer")):
+                form = f", {_OPTIMIZER}" if name == "optimizer" else ""
+                raise ConfigError(
+                    f"phase {self.name!r} needs its {name} as a function{form}, but got {in_words(value)}"
+                )
+
         if isinstance(self.train, str):
             raise ConfigError(f"phase {self.name!r}: train is a tuple of names; write train=({self.train!r},)")
-        if not self.train:
+        if not isinstance(self.train, list | tuple) or not self.train:
             raise ConfigError(f"phase {self.name!r} trains nothing: name parts, units or paths, or train=WHOLE")
         if not is_integer(self.epochs) or self.epochs < 1:
             raise ConfigError(f"phase {self.name!r} needs an integer of at least 1 epoch, but got {self.epochs}")
-        if self.clip is not None and not self.clip > 0:
+        if self.clip is not None and not (is_number(self.clip) and self.clip > 0):
             raise ConfigError(f"phase {self.name!r} needs clip > 0, but got {self.clip}; clip=None clips nothing")
 
         if self.scheduler_interval not in ("epoch", "step"):
@@ -100,6 +111,17 @@ class Phase:
             raise ConfigError(f"phase {self.name!r}: accumulate should be at least 1 batch, but is {self.accumulate}")
         if self.accumulate > 1 and self.slices is not None:
             raise ConfigError(f"phase {self.name!r}: every slice makes a step, so accumulate must be 1 with slices")
+
+    def make(self, name: str, argument: Any, kind: type[T]) -> T:
+        """The optimizer or the scheduler that a function of the user's makes."""
+        try:
+            made = getattr(self, name)(argument)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"the {name} of phase {self.name!r} cannot be made: {error}") from error
+
+        if not isinstance(made, kind):
+            raise ConfigError(f"phase {self.name!r} has one {kind.__name__}, but {in_words(made)} was made")
+        return made
 
 
 def loss_and_metrics(result: Any, objective: str) -> tuple[Tensor, dict[str, Any]]:
@@ -136,6 +158,8 @@ def refuse_other_metrics(metrics: Mapping[str, Any], before: Mapping[str, Any], 
 
 def check_phases(phases: Sequence[Phase]) -> tuple[Phase, ...]:
     """The phases, if there are any and each has a name of its own; else a `ConfigError`."""
+    if isinstance(phases, Phase) or not isinstance(phases, Sequence) or not all(isinstance(p, Phase) for p in phases):
+        raise ConfigError(f"phases is a list, [Phase(...), ...], but got {in_words(phases)}")
     if not phases:
         raise ConfigError("training needs at least one phase")
 
@@ -172,18 +196,28 @@ def _everything(module: nn.Module) -> Iterator[tuple[str, nn.Module | Parameter]
 @contextmanager
 def trainable_only(module: nn.Module, names: Iterable[str]) -> Iterator[None]:
     """Trains the named parts and freezes the rest inside the block; modes and flags are restored afterwards."""
-    # named parameters get gradients, also those that were frozen before; a parameter named by its path does not change
+    # in a part, what was frozen before stays frozen; a parameter named by its own path is trained, and does not change
     # the mode of its module
     chosen = [(name, find(module, name)) for name in names]
+    trained = []
     for name, part in chosen:
-        if isinstance(part, nn.Module) and next(part.parameters(), None) is None:
+        inside = list(part.parameters()) if isinstance(part, nn.Module) else [part]
+        own = [parameter for parameter in inside if parameter.requires_grad or parameter is part]
+        trained += own
+        if not inside:
             raise ConfigError(f"{name!r} has no parameters, so it cannot be trained: leave it out of the phase")
+        if not own:
+            raise ConfigError(
+                f"{name or 'the network'!r} is frozen: none of its parameters requires a gradient; call "
+                "requires_grad_(), or leave it out of the phase"
+            )
 
     before = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
     with preserve_modes(module):
         module.eval().requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
         for _, part in chosen:
-            part.requires_grad_(True)
             if isinstance(part, nn.Module):
                 part.train()
 

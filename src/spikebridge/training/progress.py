@@ -1,12 +1,19 @@
-"""Progress of a training on stderr: bars on a terminal, one line an epoch elsewhere, nothing with `quiet`."""
+"""Progress of a training: bars on a terminal and in a notebook, one line an epoch elsewhere, nothing with `quiet`."""
 
 import sys
-from collections.abc import Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from html import escape
+from itertools import count
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+_PAUSE = 0.2  # s between two changes of a page
+_MAX_LINES = 20
 
 
 class Progress:
@@ -26,9 +33,14 @@ class Progress:
 
     def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
         """The epoch is done: its row."""
+        self.say(_format_epoch(title, row))
 
     def end_phase(self, name: str, reason: str) -> None:
         """A callback has ended a phase early."""
+        self.say(f"{name} ends: {reason}")
+
+    def say(self, line: str) -> None:
+        """A line that stays, for each epoch."""
 
 
 class ProgressLines(Progress):
@@ -37,11 +49,8 @@ class ProgressLines(Progress):
     def __init__(self, stream: Any = None) -> None:
         self._stream = stream
 
-    def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
-        print(_format_epoch(title, row), file=self._stream or sys.stderr, flush=True)
-
-    def end_phase(self, name: str, reason: str) -> None:
-        print(f"{name} ends: {reason}", file=self._stream or sys.stderr, flush=True)
+    def say(self, line: str) -> None:
+        print(line, file=self._stream or sys.stderr, flush=True)
 
 
 class ProgressBars(Progress):
@@ -65,11 +74,48 @@ class ProgressBars(Progress):
     def step(self, values: Mapping[str, float]) -> None:
         self._bars.update(self._task, advance=1, loss=f"loss {values['loss']:.4g}")
 
-    def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
-        self._bars.console.print(_format_epoch(title, row), highlight=False, markup=False)
+    def say(self, line: str) -> None:
+        self._bars.console.print(line, highlight=False, markup=False)
 
-    def end_phase(self, name: str, reason: str) -> None:
-        self._bars.console.print(f"{name} ends: {reason}", highlight=False, markup=False)
+
+class _ProgressInNotebook(Progress):
+    """A bar for the running epoch under the cell, with a line for each of the last epochs."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._lines: deque[str] = deque(maxlen=_MAX_LINES)
+        self._next = 0.0  # monotonic time of the next change [s]
+
+    def __exit__(self, *error: object) -> None:
+        self._draw("")
+
+    def begin_epoch(self, title: str, num_steps: int | None, done: int) -> None:
+        self._epoch = (escape(title), num_steps, count(done + 1))
+
+    def step(self, values: Mapping[str, float]) -> None:
+        title, num_steps, steps = self._epoch
+        done = next(steps)
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _PAUSE
+            bar = f'<progress value="{done}" max="{num_steps or 2 * done}"></progress>'
+            self._draw(f"{title} {bar} {done}/{num_steps or '?'}  loss {values['loss']:.4g}")
+
+    def say(self, line: str) -> None:
+        self._lines.append(line)
+
+    def _draw(self, bar: str) -> None:
+        self._show(f"<pre>{bar}\n{escape(chr(10).join(self._lines))}</pre>")
+
+
+def _notebook_display() -> Callable[[str], None] | None:
+    """A function that shows HTML under the running cell in place of the HTML before; None outside of a notebook."""
+    ipython: Any = sys.modules.get("IPython")
+    if ipython is None or getattr(ipython.get_ipython(), "kernel", None) is None:
+        return None
+
+    page = ipython.display
+    handle = page.display(page.HTML(""), display_id=True)
+    return lambda html: handle.update(page.HTML(html))
 
 
 def _format_epoch(title: str, row: Mapping[str, Any]) -> str:
@@ -78,9 +124,12 @@ def _format_epoch(title: str, row: Mapping[str, Any]) -> str:
 
 
 def choose_progress(quiet: bool, console: Console | None = None) -> Progress:
-    """Bars on a terminal, lines elsewhere, nothing with `quiet`."""
-    console = console or Console(stderr=True)
+    """Bars on a terminal and in a notebook, lines elsewhere, nothing with `quiet`."""
     if quiet:
         return Progress()
+    if console is None and (show := _notebook_display()) is not None:
+        return _ProgressInNotebook(show)
+
+    console = console or Console(stderr=True)
 
     return ProgressBars(console) if console.is_terminal else ProgressLines()

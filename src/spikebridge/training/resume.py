@@ -98,7 +98,7 @@ class ResumableLoop:
             tree = {"identity": self.identity, "position": asdict(self.position), **state()}
             tree["callbacks"] = states_of(self.callbacks)
             if self.run.writes:
-                save_checkpoint(self.run.checkpoint, self.position.step, tree)
+                save_checkpoint(self.run.checkpoint, self.position.step, tree, self.run.root)
 
         if self.interrupt.asked:
             raise KeyboardInterrupt(
@@ -107,7 +107,7 @@ class ResumableLoop:
 
     def resume(self) -> dict[str, Any] | None:
         """The state of the newest checkpoint, None where there is none; weights, counters and rows are restored."""
-        saved = None if self.run is None else load_checkpoint(self.run.checkpoint)
+        saved = None if self.run is None else load_checkpoint(self.run.checkpoint, self.run.root)
         if saved is not None and self.run is not None:
             _check_identity(saved["identity"], self.identity, self.run.checkpoint)
             check_compatible(saved["weights"], self.module, str(self.run.checkpoint))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal
 
-from spikebridge.errors import ConfigError, did_you_mean, is_positive
+from spikebridge.errors import ConfigError, did_you_mean, is_number, is_positive
 
 
 def check_minimum(settings: object, group: str = "", /, **minima: float) -> None:
@@ -15,7 +15,7 @@ def check_minimum(settings: object, group: str = "", /, **minima: float) -> None
         value = getattr(settings, name)
         if value is None:
             continue
-        if not value >= minimum:
+        if not is_number(value) or not value >= minimum:
             raise ConfigError(f"{_path(group, name)} should be at least {minimum}, but is {value}")
         if isinstance(minimum, int) and not isinstance(value, Integral):
             raise ConfigError(f"{_path(group, name)} should be an integer, but is {value}")

@@ -15,7 +15,7 @@ from spikebridge.neurons.state import detach
 from spikebridge.ops.checks import checks, is_finite
 from spikebridge.training.callbacks.monitor import metric_of
 from spikebridge.training.distributed import call_objective
-from spikebridge.training.loader import BatchSource, LoadedBatch
+from spikebridge.training.loader import BatchSource, LoadedBatch, naming_collate
 from spikebridge.training.phase import Phase, Result, loss_and_metrics, refuse_other_metrics
 from spikebridge.training.rng import preserve_rng_state
 from spikebridge.training.run.metrics import Row
@@ -44,9 +44,10 @@ def take_step(fabric: "Fabric", stage: Stage, batches: Sequence[LoadedBatch], wh
     origin of NaN or infinity, and leaves the network as it was before the step.
     """
     try:
-        if stage.phase.slices is not None:
-            return _step_slices(fabric, stage, batches[0], where)
-        return _step_batches(fabric, stage, batches, where)
+        with naming_collate(stage.source):
+            if stage.phase.slices is not None:
+                return _step_slices(fabric, stage, batches[0], where)
+            return _step_batches(fabric, stage, batches, where)
     except DataError as error:
         origin = _origin(fabric, stage, batches)
         raise DataError(f"{error}; {origin}") if origin else error from None

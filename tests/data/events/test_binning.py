@@ -128,6 +128,16 @@ def test_padding_is_zeros_after_each_sample(lengths):
 
 
 @pytest.mark.parametrize("join", [collate, collate_padded])
+def test_samples_that_are_no_tensors_are_named(join) -> None:
+    with pytest.raises(ShapeError, match=r"samples as tensors.*a dict.*collate each of its tensors"):
+        join([{"events": torch.zeros(3, 40, 40), "label": torch.zeros(2)}])
+    with pytest.raises(ShapeError, match=r"samples as tensors.*a nested tensor"):
+        join([torch.nested.nested_tensor([torch.zeros(2, 2)], layout=torch.jagged)])
+    with pytest.raises(ShapeError, match=r"samples as tensors.*ndarray"):
+        join([np.zeros((2, 2))])
+
+
+@pytest.mark.parametrize("join", [collate, collate_padded])
 def test_samples_that_do_not_fit_are_refused(join):
     with pytest.raises(ShapeError, match="at least one sample"):
         join([])

@@ -248,7 +248,10 @@ def test_without_the_package_the_error_names_the_extra(tmp_path, monkeypatch, su
     )
     monkeypatch.setitem(sys.modules, package, None)
 
-    with pytest.raises(ConfigError, match=rf"{package}: pip install 'spikebridge\[{package}\]', or turn the file into"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"{package}: pip install -e '\.\[{package}\]' in the clone of spikebridge, or turn the file into",
+    ):
         read_events(path, HEIGHT, WIDTH)
 
 

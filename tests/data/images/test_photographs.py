@@ -73,6 +73,6 @@ def test_without_scikit_image_the_extra_is_named_in_one_line(
     assert main(["data", "make", "moving-object", str(tmp_path / "made"), "--family", "photographs"]) != 0
 
     error = capsys.readouterr().err
-    assert "pip install 'spikebridge[photographs]'" in error and len(error.strip().splitlines()) == 1
+    assert "pip install -e '.[photographs]'" in error and len(error.strip().splitlines()) == 1
 
     load_photographs.cache_clear()

@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 import spikebridge
-from spikebridge.data.io.atomic import append_text, atomic_folder, atomic_write, is_disk_full, is_temporary, write_text
+from spikebridge.data.io.atomic import (
+    append_text,
+    atomic_folder,
+    atomic_write,
+    is_disk_full,
+    is_temporary,
+    make_parents,
+    write_text,
+)
 from spikebridge.errors import ConfigError
 
 ROOT = Path(spikebridge.__file__).parent
@@ -229,3 +237,22 @@ def test_every_other_way_to_write_is_found(text: str) -> None:
 @pytest.mark.parametrize("text", ["path.open('rb')", "'a'.replace('b', 'c')", "write_text(path, 'a')", "x.copy()"])
 def test_what_writes_no_file_is_not_found(text: str) -> None:
     assert not list(writes(ast.parse(text)))
+
+
+def test_a_row_that_finds_no_space_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(number: int) -> None:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError) as raised:
+        append_text(tmp_path / "metrics.jsonl", "{}")
+    assert raised.value.filename == str(tmp_path / "metrics.jsonl")
+
+
+def test_a_folder_that_is_made_for_a_file_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_parents(tmp_path / "a.txt")
+    assert not caplog.messages
+
+    with atomic_folder(tmp_path / "misspelt" / "deep" / "new"):
+        pass
+    assert caplog.messages == [f"made the folder {tmp_path / 'misspelt' / 'deep'}"]

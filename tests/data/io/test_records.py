@@ -1,7 +1,7 @@
 """Plain values of JSON as dataclasses."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pytest
 
@@ -59,3 +59,44 @@ def test_a_value_of_another_type_is_refused_by_name(change: dict[str, Any], mess
 def test_a_record_that_is_no_object_is_refused() -> None:
     with pytest.raises(DataError, match=r"record should be the fields of Outer, but is \[1.0\]"):
         RecordReader().read(Outer, [1.0], "record")
+
+
+class Row(TypedDict):
+    name: str
+    score: NotRequired[float | None]
+
+
+class Table(TypedDict):
+    rows: Annotated[list[Row], "rows"]
+    counts: Annotated[list[list[int]], "rows", "rows"]
+
+
+def test_a_typed_dict_keeps_what_it_does_not_name() -> None:
+    plain = {"rows": [{"name": "a", "score": 1, "more": [1]}], "counts": [[2]], "else": None}
+    read = RecordReader().read(Table, plain, "table")
+    assert read == plain and isinstance(read["rows"][0]["score"], float)
+    assert RecordReader().read(Row, {"name": "a"}, "row") == {"name": "a"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": []}, "table.rows should have one or more rows, but has 0"),
+        ({"rows": [{}]}, r"table.rows\[0\] lacks 'name'"),
+        ({"rows": [[]]}, r"table.rows\[0\] should be an object, but is \[\]"),
+        ({"rows": [{"name": "a", "score": "1"}]}, r"table.rows\[0\].score should be float \| None, but is '1'"),
+        ({"counts": [[1, 2]]}, "table.counts should have 1 rows, but has 2"),
+        ({"counts": [[1], [2]]}, "table.counts should have 1 rows, but has 2"),
+        ({"counts": [[10**400]]}, r"table.counts\[0\]\[0\] should be int, but is 1000"),
+        ({"counts": 3}, "table.counts should be .*, but is 3"),
+    ],
+)
+def test_fields_and_lengths_of_a_typed_dict_are_checked(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        RecordReader().read(Table, {"rows": [{"name": "a"}], "counts": [[2]], **change}, "table")
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 2**63])
+def test_an_integer_of_any_length_is_no_number(value: int) -> None:
+    with pytest.raises(DataError, match=r"record\.dt should be float, but is -?[0-9]"):
+        RecordReader().read(Outer, {"dt": value}, "record")

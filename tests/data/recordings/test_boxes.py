@@ -7,7 +7,9 @@ from spikebridge.data.recordings.recording import parse_box, read_boxes, valid_b
 from spikebridge.errors import ConfigError, DataError
 
 
-@pytest.mark.parametrize("text", ["11,21,5,6\n2,3,4,5\n", "11\t21\t5\t6\r\n2\t3\t4\t5", "11 21 5 6\n 2 3, 4;5 \n\n\n"])
+@pytest.mark.parametrize(
+    "text", ["11,21,5,6\n2,3,4,5\n", "11\t21\t5\t6\r\n2\t3\t4\t5\r\n", "11 21 5 6\n 2 3, 4;5 \n\n\n"]
+)
 def test_commas_tabs_and_spaces_are_read_alike_and_counted_from_one(tmp_path, text):
     path = tmp_path / "boxes.txt"
     path.write_bytes(text.encode())
@@ -27,9 +29,9 @@ def test_a_polygon_becomes_the_box_around_it(tmp_path):
     [
         ("", "the file is empty"),
         ("\n \n", "expected boxes, but the file holds none"),
-        ("1,2,3,4\n1,2,3", r"line 2: expected 4 numbers x,y,w,h or 8 numbers of a polygon, but found '1,2,3'"),
+        ("1,2,3,4\n1,2,3\n", r"line 2: expected 4 numbers x,y,w,h or 8 numbers of a polygon, but found '1,2,3'"),
         ("1,2,3,four", "line 1: expected 4 numbers"),
-        ("1,2,3,4\n\n5,6,7,8", "line 2: expected 4 numbers"),
+        ("1,2,3,4\n\n5,6,7,8\n", "line 2: expected 4 numbers"),
     ],
 )
 def test_a_line_that_is_no_box_is_named(tmp_path, text, message):
@@ -44,7 +46,7 @@ def test_a_line_that_is_no_box_is_named(tmp_path, text, message):
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     path = tmp_path / "boxes.txt"
     path.write_bytes(bytes(range(128, 256)))
-    with pytest.raises(DataError, match="line 1: expected 4 numbers"):
+    with pytest.raises(DataError, match="byte 0: expected a text file of boxes in UTF-8"):
         read_boxes(path)
 
 
@@ -77,3 +79,18 @@ def test_four_words_are_a_box():
 def test_words_that_are_no_box_are_refused(words):
     with pytest.raises(ConfigError, match=r"expected a box x,y,w,h: four numbers in pixels with w and h above 0"):
         parse_box(words)
+
+
+@pytest.mark.parametrize("words", ["10,10,1e-300,1", "10,10,1,1e-9", "10,10,1e300,1", "-1e300,10,1,1"])
+def test_a_box_of_no_size_a_camera_has_is_refused(words):
+    with pytest.raises(ConfigError, match=r"with w and h above 0\.01, but got"):
+        parse_box(words)
+
+    assert np.isnan(valid_boxes(np.array([[float(word) for word in words.split(",")]]), 20, 20)).all()
+
+
+def test_a_last_line_without_an_end_may_be_cut_in_its_number(tmp_path):
+    path = tmp_path / "boxes.txt"
+    path.write_text("1,2,3,4.5\n1,2,3,4.2")
+    with pytest.warns(UserWarning, match="boxes.txt: the last line has no end of line; was the file cut"):
+        assert len(read_boxes(path)) == 2

@@ -1,5 +1,6 @@
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -249,4 +250,39 @@ def test_a_table_of_boxes_that_is_none_is_refused(tmp_path, content):
     folder = write_folder(tmp_path / "mine")
     (folder / "boxes.csv").write_bytes(content)
     with pytest.raises(DataError, match=r"boxes\.csv"):
+        load_recording_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"frames.csv": f"file,t_us\n0.png,{START}\n1.png,{START + 3_600_000_000}\n"}, "a pause of 60 minutes"),
+        ({"frames.csv": f"file,t_us\n0.png,{START - 600_000_000}\n1.png,{START + 10_000}\n"}, "a pause of 10 minutes"),
+        ({"boxes.csv": f"t_us,x,y,w,h\n{START},1,1,2,3\n{START + 600_000_000},1,1,2,3\n"}, "a pause of 10 minutes"),
+    ],
+)
+def test_a_pause_of_minutes_is_a_damaged_time(tmp_path, changes, words):
+    with (
+        warnings.catch_warnings(),
+        pytest.raises(DataError, match=f"{words}.*Is a time damaged, or not in microseconds"),
+    ):
+        # events that end long before the frames
+        warnings.simplefilter("ignore")
+        load_recording_folder(write_folder(tmp_path / "mine", **changes))
+
+
+def test_a_camera_that_records_all_the_time_may_wait_for_minutes(tmp_path):
+    folder = write_folder(
+        tmp_path / "mine", **{"frames.csv": f"file,t_us\n0.png,{START}\n1.png,{START + 90_000_000}\n"}
+    )
+    t = START + 90_000 * np.arange(1001)
+    write_events(folder / "events.npz", make_events(t=t, x=t * 0, y=t * 0, p=t * 0), 6, 8)
+    assert load_recording_folder(folder, dt=0.01).num_bins == 9001
+
+
+@pytest.mark.parametrize("name", ["frames.csv", "boxes.csv"])
+def test_a_table_without_its_last_end_of_line_may_be_cut(tmp_path, name):
+    folder = write_folder(tmp_path / "mine")
+    (folder / name).write_text((folder / name).read_text().removesuffix("\n"))
+    with pytest.warns(UserWarning, match=f"{name}: the last line has no end of line; was the file cut"):
         load_recording_folder(folder)

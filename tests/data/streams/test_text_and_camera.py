@@ -193,6 +193,54 @@ def test_a_sender_on_this_machine_is_heard(tmp_path: Path) -> None:
         start_socket_reader(taken.getsockname()[1], stream)
 
 
+@pytest.mark.parametrize("clock", [0, 2_500, 9_000_000_000], ids=["from zero", "the same", "another"])
+@pytest.mark.parametrize("gap", [0.002, 0.5, 3600.0])
+def test_a_sender_that_comes_back_continues_the_stream_whatever_its_clock(clock: int, gap: float) -> None:
+    stream = EventBinner(0.001, 4, 6, frames=FrameOptions(required=False))
+    stream.add(make_events([100, 1_500, 2_100], [1, 1, 1], [1, 1, 1], [1, 1, 1]))
+    complete = stream.wait(0)
+    assert complete == 2
+
+    stream.resume(gap)
+    stream.add(make_events([clock, clock + 1_000], [2, 3], [2, 2], [0, 0]))
+    stream.add(make_events([clock + 2_000], [4], [3], [0]))
+    stream.end()
+
+    found = []
+    bins = 0
+    while (complete := stream.wait(bins)) is not None:
+        found += [(bin_, len(stream.inputs(bin_, bin_ + 1)["events"].x)) for bin_ in range(bins, complete)]
+        bins = complete
+
+    assert sum(number for _, number in found) == 6
+    assert (stream.num_bad, stream.num_late, stream.num_gaps) == (0, 0, 1)
+    # at most a second of empty bins; times that continue stay
+    assert bins <= 3 + 1000 + 3
+    if clock == 2_500:
+        assert [number for _, number in found] == [1, 1, 2, 1, 1]
+
+
+def test_a_camera_program_that_restarts_finds_the_stream_waiting() -> None:
+    reported: list[str] = []
+    stream = EventBinner(0.001, 4, 6, frames=FrameOptions(required=False))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    start_socket_reader(port, stream, reconnect=True, report=reported.append)
+    for number in (1, 2, 3):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"0,1,1,1\n1500,1,1,1\n")
+
+        limit = time.monotonic() + 10
+        while sum("is gone" in line for line in reported) < number:
+            assert time.monotonic() < limit
+            time.sleep(0.005)
+
+    assert stream.num_gaps == 2
+    assert sum("is back after" in line for line in reported) == 2
+    assert stream.num_late == stream.num_bad == 0
+
+
 def test_a_stream_that_breaks_off_is_counted_and_ends() -> None:
     class Broken(io.RawIOBase):
         def read(self, size: int = -1) -> bytes:
@@ -281,7 +329,7 @@ def test_a_camera_is_read_through_dv_processing(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_is_missing_for_a_camera_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dv_processing", None)
-    with pytest.raises(ConfigError, match=r"pip install 'spikebridge\[camera\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[camera\]'"):
         open_camera()
 
     def nothing() -> None:

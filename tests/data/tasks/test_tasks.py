@@ -162,6 +162,14 @@ def test_samples_that_do_not_fit_are_refused() -> None:
         TaskSamples(torch.zeros(2, 6), torch.arange(3))
 
 
+@pytest.mark.parametrize(
+    "order", [torch.arange(5), torch.arange(7), torch.zeros(6, dtype=torch.int64), torch.arange(6) + 1]
+)
+def test_an_order_that_is_no_permutation_of_the_features_is_refused(order: torch.Tensor) -> None:
+    with pytest.raises(ShapeError, match=r"order needs each of the 6 features of a sample once"):
+        TaskSamples(torch.zeros(3, 2, 3), torch.arange(3), order=order)
+
+
 def write(path, **changed):
     draw = np.random.default_rng(0)
     arrays = {"images": draw.integers(0, 256, (6, 28, 28), dtype=np.uint8), "labels": np.arange(6)} | changed

@@ -209,5 +209,5 @@ def test_settings_that_cannot_be_meant_are_refused(monkeypatch: pytest.MonkeyPat
         RollingTable(-1.0)
 
     monkeypatch.setitem(sys.modules, "pymunk", None)
-    with pytest.raises(ConfigError, match=r"pip install 'spikebridge\[videos\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[videos\]'"):
         RollingTable(0.0)

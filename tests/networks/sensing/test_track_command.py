@@ -205,7 +205,7 @@ def test_a_track_is_written_for_the_viewer(
 
     monkeypatch.setitem(sys.modules, "rerun", None)
     assert main(words) == 2
-    assert "install 'spikebridge[viewer]'" in capsys.readouterr().err
+    assert "install -e '.[viewer]'" in capsys.readouterr().err
 
 
 def test_the_first_box_can_be_an_option(saved: Path, run: str, tmp_path: Path) -> None:
@@ -398,7 +398,7 @@ def test_fewer_frames_begin_where_a_box_is_known_and_too_few_are_left_out(
     path = copy / "boxes.csv"
     first, *rows = path.read_text().splitlines()
     # frames 4 and later have a box; of every fourth frame these are 4 and 8
-    path.write_text("\n".join([first, *(row for row in rows if int(row.split(",")[0]) >= START + 99_000)]))
+    path.write_text("\n".join([first, *(row for row in rows if int(row.split(",")[0]) >= START + 99_000), ""]))
 
     assert main(["eval", run, "--data", str(copy), "--protocol", "D", "--baselines", "hold", "--json"]) == 0
 
@@ -477,7 +477,7 @@ def test_further_baselines_are_made_before_anything_is_measured(
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     monkeypatch.setattr(sensing_evaluation, "_evaluate_tracker", lambda *_: pytest.fail("something was measured"))
-    with pytest.raises(ConfigError, match=r"install 'spikebridge\[opencv\]'"):
+    with pytest.raises(ConfigError, match=r"install -e '\.\[opencv\]'"):
         evaluate_with_rivals(Run.open(run), saved, sensing.Evaluation(baselines="hold,csrt"))
 
 

@@ -19,6 +19,7 @@ from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.sets import generated_gestures, load_series, with_classes
 from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.networks.signals.report import compare
+from spikebridge.networks.signals.tasks import classify
 from spikebridge.networks.signals.tasks.classify import evaluate_file
 from spikebridge.networks.signals.training.train import (
     answers,
@@ -183,7 +184,7 @@ def test_a_comparison_is_made_in_pairs_of_people() -> None:
         return {
             "per_group": people,
             "parameters": 1,
-            "accuracy_by_answer": [0.5],
+            "accuracy_by_answer": [0.01 * number for number in range(1, 36)],
             **{f"{k}_per_second": v for k, v in costs.items()},
         }
 
@@ -193,6 +194,15 @@ def test_a_comparison_is_made_in_pairs_of_people() -> None:
     # both people gain 10 points, although they differ by 30
     assert against["ann"] == {"network": "ann", "points": 10.0, "sd": 0.0, "it is": "ahead"}
     assert against["snn"]["it is"] == "level"
+
+    # 35 answers are seven columns, with the last one
+    answers = {name: value for name, value in results["accuracy by answer"][0].items() if name != "network"}
+    assert answers == {str(number): float(number) for number in range(5, 36, 5)}
+
+
+@pytest.mark.parametrize(("folds", "people"), [((), "no estimate for others"), ((0,), "left out of the training")])
+def test_results_say_whether_the_people_were_in_the_training(folds: tuple[int, ...], people: str) -> None:
+    assert people in classify._scored_on(dataclasses.replace(QUICK, folds=folds))
 
 
 @pytest.mark.parametrize(

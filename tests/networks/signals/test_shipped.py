@@ -1,6 +1,7 @@
 """The shipped weights of spoken digits and of the watch, on a few series of the real sets."""
 
 import json
+import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from spikebridge.analysis.summary import num_parameters
 from spikebridge.cli.main import main
+from spikebridge.data.signals.files import read_series
 from spikebridge.networks.signals import recipe as signals
 from spikebridge.pretrained.models import load_pretrained
 
@@ -58,8 +60,9 @@ def test_a_shared_set_is_recognised_and_its_weights_are_taken(
 ) -> None:
     results = evaluated(capsys, files[name])
     assert results["dataset"] == name
-    # these people were trained on
+    # these people were trained on, and the result says so
     assert results["accuracy"] > 0.85
+    assert set(results["trained on"]) == set(results["per_group"])
     assert len(results["per_group"]) >= 5
     assert min(results["per_group"].values()) > 0.6
 
@@ -98,6 +101,26 @@ def test_beats_of_a_file_are_scored_by_the_shipped_detector(
     assert results["beats"] == len(beats)
     assert results["errors"] <= 1
     assert results["accuracy"] > 0.98
+
+
+def test_spoken_words_with_silence_between_them_end_in_their_own_answers(
+    tmp_path: Path, real_set: Callable[[str], tuple[Path, ...]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = real_set("spoken_digits")
+    series = read_series(path)
+    chosen = [int(np.flatnonzero(series.label == label)[0]) for label in (7, 2)]
+    silence = np.zeros(round(0.8 * series.rate_hz), np.float32)
+    sound = np.concatenate([piece for place in chosen for piece in (series[place][:, 0], silence)])
+    with wave.open(str(tmp_path / "words.wav"), "wb") as file:
+        file.setparams((1, 2, round(series.rate_hz), 0, "NONE", ""))
+        file.writeframes((32767 * sound).astype("<i2").tobytes())
+
+    assert main(["live", "signals", "--signal", str(tmp_path / "words.wav"), "--speed", "1000"]) == 0
+
+    *_, summary, last = capsys.readouterr().out.splitlines()
+    assert json.loads(summary)["summary"]["num_bins"] > 80
+    assert json.loads(last)["the answer was"] == "2"
+    assert json.loads(last)["all answers"] == ["7", "2"]
 
 
 @pytest.mark.parametrize(("name", "dataset"), [("signals", "spoken_digits"), ("signals_watch", "watch")])

@@ -32,7 +32,7 @@ VOICE = dataclasses.replace(
 @pytest.mark.parametrize("config", [VOICE, signals.PRESETS["watch"]], ids=["voice", "motion"])
 @pytest.mark.parametrize("name", ["learned", "ann", "snn"])
 def test_the_answers_of_a_stream_are_those_of_the_whole_window(config: signals.Config, name: str) -> None:
-    reader = sample_reader(to_plain(config), {})
+    reader = dataclasses.replace(sample_reader(to_plain(config), {}), activity=None)
     sensor = reader.front_end
 
     assert isinstance(sensor, Sensor)
@@ -63,6 +63,15 @@ def test_the_answers_of_a_stream_are_those_of_the_whole_window(config: signals.C
 
     together, _ = steps([x[start : start + sensor.block] for start in range(0, length, sensor.block)], None)
     assert together["answer"] == answers[reader.window - 1]["answer"]
+
+
+def test_only_a_voice_has_utterances_and_their_times_are_those_of_the_run() -> None:
+    reader = sample_reader(to_plain(VOICE), {"hangover_seconds": 0.3, "shortest_seconds": 0.1})
+    activity = reader.activity
+
+    assert activity is not None
+    assert (activity.hangover, activity.shortest) == (15, 5)
+    assert sample_reader(to_plain(signals.PRESETS["watch"]), {}).activity is None
 
 
 @pytest.mark.parametrize(

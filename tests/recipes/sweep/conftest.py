@@ -15,6 +15,7 @@ RECIPE = '''"""A recipe that trains nothing."""
 
 import os
 import signal
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class Config:
     group: Group = Group()
     fail: str = "never"
     epochs: int = 3
+    pause: float = 0.0
     seed: int = 0
     num_seeds: int = 5
 
@@ -50,6 +52,7 @@ PRESETS = {"default": Config(), "long": Config(epochs=6)}
 
 def train(config, run, quiet=False):
     first = run.path / "first"
+    time.sleep(config.pause)
     if config.fail == "disk":
         raise OSError(28, "No space left on device", "weights")
     if config.fail == "raise":

@@ -7,8 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import pytest
 
 from spikebridge.cli.main import main
 from spikebridge.errors import ConfigError
-from spikebridge.recipes.sweep import executors, local
-from spikebridge.recipes.sweep.executors import slurm_workers
+from spikebridge.recipes.sweep import cell, executors, local
+from spikebridge.recipes.sweep.executors import Workers, slurm_workers
 from spikebridge.recipes.sweep.local import LocalExecutor
+from spikebridge.training.run.lock import FolderInUseError
+from tests.recipes.sweep.conftest import in_place
 
 pytestmark = pytest.mark.untyped
 
@@ -94,35 +97,34 @@ def test_a_killed_process_leaves_no_thread_that_waits_for_it() -> None:
     assert not any(thread.is_alive() for thread in left)
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[str]:
-    """A Dask cluster of two worker processes on loopback."""
+@contextmanager
+def dask_cluster(folder: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """The address and the scheduler of a Dask cluster with two worker processes on loopback."""
     pytest.importorskip("distributed")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    file = tmp_path / "scheduler.json"
+    folder.mkdir()
+    file = folder / "scheduler.json"
     common: dict[str, Any] = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     here = ["--host", "127.0.0.1", "--scheduler-file", str(file)]
     start = [sys.executable, "-m", "distributed.cli.dask_scheduler", *here, "--port", "0", "--no-dashboard"]
-    processes = [subprocess.Popen(start, **common)]
-    limit = time.monotonic() + 60
-
-    while not file.exists() or not file.read_text().strip():
-        assert time.monotonic() < limit
-        assert processes[0].poll() is None
-        time.sleep(0.05)
-
-    address = json.loads(file.read_text())["address"]
     # with a nanny, which starts a killed worker again
-    work = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nworkers", "2", "--nthreads", "1"]
-    work += ["--no-dashboard", "--local-directory", str(tmp_path / "dask"), "--host", "127.0.0.1"]
-    processes.append(subprocess.Popen(work, **common))
+    work = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(file), "--nworkers", "2"]
+    work += ["--nthreads", "1", "--no-dashboard", "--local-directory", str(folder), "--host", "127.0.0.1"]
+    processes = [subprocess.Popen(words, **common) for words in (start, work)]
 
     try:
+        limit = time.monotonic() + 60
+        while not file.exists() or not file.read_text().strip():
+            assert time.monotonic() < limit
+            assert processes[0].poll() is None
+            time.sleep(0.05)
+
         from distributed import Client
 
+        address = json.loads(file.read_text())["address"]
         with Client(address, timeout="30s", set_as_default=False) as client:
             client.wait_for_workers(2, timeout=60)
-        yield address
+        yield address, processes[0]
     finally:
         for process in reversed(processes):
             process.terminate()
@@ -131,17 +133,107 @@ def cluster(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("here")
-def test_a_dask_cluster_gives_what_this_process_gives(recipe: str, cluster: str, capsys: Capture) -> None:
-    words = ["--set", "lr=0.03,0.04", "--set", "fail=never,kill"]
-    assert main(["sweep", recipe, *words, "--scheduler", cluster, "--out", "clustered"]) == 0
+def test_a_dask_cluster_gives_what_this_process_gives_also_where_its_scheduler_is_killed(
+    recipe: str, tmp_path: Path, capsys: Capture
+) -> None:
+    words = ["sweep", recipe, "--set", "lr=0.01,0.02", "--seeds", "0:2"]
+    ended = tmp_path / "clustered" / "cells.jsonl"
+    clustered = [*words, "--set", "fail=never,once,kill", "--set", "pause=0.1", "--out", "clustered", "--scheduler"]
 
-    rows = cells("clustered")
-    assert [one["state"] for one in rows] == ["finished"] * 4
-    assert main(["sweep", recipe, "--set", "lr=0.03,0.04", "--out", "same"]) == 0
+    with dask_cluster(tmp_path / "first") as (address, scheduler):
 
-    expected = {one["settings"]["lr"]: one["metrics"] for one in cells("same")}
-    assert all(one["metrics"] == expected[one["settings"]["lr"]] for one in rows)
-    assert capsys.readouterr().err.count("Traceback") == 0
+        def kill_scheduler() -> None:
+            while not ended.exists() or len(ended.read_text().splitlines()) < 3:
+                time.sleep(0.02)
+            scheduler.kill()
+
+        killer = threading.Thread(target=kill_scheduler)
+        killer.start()
+        assert main([*clustered, address]) == 2
+        killer.join()
+
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "the scheduler of the workers was lost after" in last
+    assert "--resume` resumes" in last
+    assert not any(json.loads(row)["state"] == "failed" for row in ended.read_text().splitlines())
+
+    with dask_cluster(tmp_path / "second") as (address, _):
+        assert main([*clustered, address, "--resume"]) == 0
+
+    rows = [json.loads(row)["cell"] for row in ended.read_text().splitlines()]
+    assert len(rows) == len(set(rows)) == 12
+    assert main([*words, "--out", "same"]) == 0
+
+    expected = {(one["settings"]["lr"], one["seed"]): one["metrics"] for one in cells("same")}
+    found = cells("clustered")
+    assert len(found) == 3 * len(expected)
+    assert all(one["metrics"] == expected[one["settings"]["lr"], one["seed"]] for one in found)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+class _LostAfter(Executor):
+    """A worker that is lost when it has trained."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        fn(*args, **kwargs)
+        future: Future[Any] = Future()
+        future.set_exception(RuntimeError("gone"))
+        return future
+
+
+def test_a_cell_whose_worker_is_lost_after_its_end_is_finished(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def workers(number: int | None, recipe: str) -> Iterator[Workers]:
+        yield Workers(_LostAfter(), 1)
+
+    monkeypatch.setattr(executors, "local_workers", workers)
+    monkeypatch.setattr(local, "start_server", lambda recipe: None)
+
+    assert main(["sweep", recipe, "--seeds", "0:2", "--retry", "0", "--out", "out"]) == 0
+    assert [one["state"] for one in cells("out")] == ["finished"] * 2
+
+
+def test_workers_that_are_lost_at_once_end_a_sweep_with_the_way_to_resume_it(
+    recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    @contextmanager
+    def workers(number: int | None, recipe: str) -> Iterator[Workers]:
+        with in_place(number, recipe) as started:
+            yield started._replace(is_reachable=lambda: not Path("out/cells.jsonl").exists())
+
+    monkeypatch.setattr(executors, "local_workers", workers)
+    monkeypatch.setattr(local, "start_server", lambda recipe: None)
+    words = ["sweep", recipe, "--seeds", "0:3", "--out", "out"]
+    assert main(words) == 2
+
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "lost after 1 cells" in line
+    assert "`spikebridge sweep tiny.py --seeds 0:3 --out out --resume` resumes" in line
+
+    monkeypatch.setattr(executors, "local_workers", in_place)
+    assert main([*words, "--resume"]) == 0
+    assert [one["state"] for one in cells("out")] == ["finished"] * 3
+    assert len(Path("out/cells.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.usefixtures("here")
+def test_a_cell_waits_for_a_worker_of_a_lost_scheduler(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = cell.train_recipe
+    calls = []
+
+    def busy(word: str, settings: Any, path: Path, **options: Any) -> Any:
+        calls.append(path)
+        if len(calls) == 1:
+            # the other worker ends its training
+            train(word, settings, path, **options)
+            raise FolderInUseError(f"{path} is in use")
+        return train(word, settings, path, **options)
+
+    monkeypatch.setattr(cell, "train_recipe", busy)
+    monkeypatch.setattr(cell, "_LOCK_PAUSE", 0.01)
+
+    assert main(["sweep", recipe, "--seeds", "0", "--retry", "0", "--out", "out"]) == 0
+    assert len(calls) == 1
 
 
 def test_a_scheduler_that_is_not_there_is_one_line(

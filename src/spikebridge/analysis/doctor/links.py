@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikebridge.analysis.activity import wakes_of, with_flags
 from spikebridge.analysis.doctor.finding import Finding, run
 from spikebridge.analysis.hooks import Call, Inputs, display_path, trace_calls
-from spikebridge.analysis.waking import wakes_of, with_flags
 from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Initialisation, Modulation, Transmission, Wake
 from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.hybrid.network.link import Link, Route, sources_of

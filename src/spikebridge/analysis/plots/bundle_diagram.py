@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from spikebridge.analysis.plots.boxes import SIGNS, Box, LinkLabel, argument_text, foot_text, rate_text, wake_text
-from spikebridge.analysis.plots.layout import layout_graph
-from spikebridge.analysis.plots.network_diagram import draw_layout
+from spikebridge.analysis.plots.network_diagram import draw_graph
+from spikebridge.analysis.templates import Drawing
 from spikebridge.hybrid import Clock
 
 _STAGES = {"W": "window", "H": "kernel", "Q": "discretizer"}
@@ -13,13 +13,13 @@ _FILES = {"H": "kernel_function", "F": "nonlinearity", "Q": "discretizer_functio
 _SIZES = ("length", "stride", "num_taps", "trigger", "bits", "tau")
 
 
-def draw_bundle(manifest: Mapping[str, Any]) -> str:
+def draw_bundle(manifest: Mapping[str, Any]) -> Drawing:
     """An SVG of a bundle from the values of its `manifest.json`; two strokes mark a link to the other side."""
     boxes = _boxes(manifest)
     labels = [_link_label(link, boxes) for link in manifest["links"]]
     parts = ", ".join(f"{name} in {part['file']}" for name, part in manifest["parts"].items())
 
-    return draw_layout(layout_graph(list(boxes.values()), labels), f"Bundle: {parts}")
+    return draw_graph(list(boxes.values()), labels, f"Bundle: {parts}")
 
 
 def _boxes(manifest: Mapping[str, Any]) -> dict[str, Box]:

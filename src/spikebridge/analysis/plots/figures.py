@@ -3,13 +3,17 @@
 The state of `pyplot` is not changed, so that no window opens and no figure stays in memory.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -19,7 +23,10 @@ from spikebridge.analysis.plots.style import (
     PAGE_WIDTH,
     PAPER,
     SERIES,
+    TEXT_SIZE,
     draw_legend,
+    label_axes,
+    max_letters,
     new_figure,
     show_values,
     style_axes,
@@ -42,6 +49,8 @@ __all__ = [
 ]
 
 _MARKERS = "osD^vP*X"
+_MAX_NAME = 18  # letters in a line of a name beside its bar
+_MAX_UPRIGHT = 16  # columns of a heat map whose names are apart
 
 
 def raster(spikes: ArrayLike | Tensor, dt: float, title: str = "") -> Figure:
@@ -52,7 +61,8 @@ def raster(spikes: ArrayLike | Tensor, dt: float, title: str = "") -> Figure:
         steps, neurons = np.nonzero(np.sign(values) == sign)
         axes.plot(steps * dt * 1000, neurons, "|", color=colour, markersize=4.5, markeredgewidth=1.2)
 
-    axes.set(xlabel="time [ms]", ylabel="neuron", xlim=(-dt * 500, len(values) * dt * 1000))
+    label_axes(axes, "time [ms]", "neuron")
+    axes.set_xlim(-dt * 500, len(values) * dt * 1000)
     axes.set_ylim(-0.8, values.shape[1] - 0.2)
 
     return figure
@@ -113,7 +123,7 @@ def unit_kernels(units: Mapping[str, HybridUnit | Kernel], num_steps: int = 40, 
         axes.plot(time, response.mean(1), **style, markersize=3, linewidth=1.5, label=name)
 
     axes.axhline(0, color=INK, linewidth=0.6, alpha=0.4)
-    axes.set(xlabel="time since the pulse [ms]", ylabel="h")
+    label_axes(axes, "time since the pulse [ms]", "h")
     draw_legend(axes)
 
     return figure
@@ -144,34 +154,57 @@ def heat_map(
     marks: ArrayLike | None = None,
     form: str = "{:.1f}",
 ) -> Figure:
-    """A grid of the numbers `(R, C)`, NaN for an empty cell; cells with a true flag in `marks` have a frame."""
+    """A grid of the numbers `(R, C)`, NaN for an empty cell; cells with a true flag in `marks` have a frame.
+
+    Where cells are narrower than their numbers, colour alone shows them.
+    """
     grid = _array(values, 2, "values", "(R, C)")
     if grid.shape != (len(rows), len(columns)):
         raise ShapeError(f"a heat map of {len(rows)} rows and {len(columns)} columns got values of shape {grid.shape}")
 
     flags = np.zeros(grid.shape, dtype=bool) if marks is None else np.asarray(marks, dtype=bool)
-    figure, axes = new_figure(1.9 + 0.72 * len(columns), 1.5 + 0.46 * len(rows), "")
+    texts = [["" if np.isnan(value) else form.format(value) for value in row] for row in grid]
+    names = [str(name) for name in rows]
+    # of the cells together, and of one in letters
+    width = PAGE_WIDTH - 0.6 - _longest(names) / max_letters(1.0)
+    letters = max_letters(1.0) * width / max(1, len(columns))
+    is_wide = all(_longest(row) <= letters for row in texts)
+
+    figure, axes = new_figure(PAGE_WIDTH, 1.3 + np.clip(width / max(1, len(columns)), 0.2, 0.4) * len(rows), "")
     low, high = (float(np.nanmin(grid)), float(np.nanmax(grid))) if np.isfinite(grid).any() else (0.0, 1.0)
     share = (grid - low) / ((high - low) or 1.0)
-
     for (r, c), value in np.ndenumerate(grid):
         if not np.isnan(value):
             # numbers stay readable on the palest and on the darkest cell
-            axes.add_patch(_cell(c, r, color=SERIES[0], alpha=0.08 + 0.62 * float(share[r, c])))
+            axes.add_patch(_cell(c, r, color=SERIES[0], alpha=0.08 + 0.47 * float(share[r, c])))
             weight = "bold" if flags[r, c] else "normal"
-            axes.text(c, r, form.format(value), ha="center", va="center", color=INK, fontsize=9, fontweight=weight)
+            if is_wide:
+                axes.text(c, r, texts[r][c], ha="center", va="center", color=INK, fontsize=TEXT_SIZE, fontweight=weight)
 
     for r, c in np.argwhere(flags).tolist():
         axes.add_patch(_cell(c, r, fill=False, edgecolor=SERIES[1], linewidth=1.8))
 
-    axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel=column_title, ylabel=row_title)
-    axes.set_xticks(range(len(columns)), [str(name) for name in columns])
-    axes.set_yticks(range(len(rows)), [str(name) for name in rows])
+    axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
+    axes.set_yticks(range(len(rows)), names)
+    _name_columns(axes, [str(name) for name in columns], letters)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    write_title(figure, value_title)
+    label_axes(axes, column_title, row_title)
+    write_title(figure, value_title if is_wide else f"{value_title}: pale {form.format(low)}, dark {form.format(high)}")
 
     return figure
+
+
+def _name_columns(axes: Axes, names: Sequence[str], letters: float) -> None:
+    """Names below columns of a width in letters: upright if they are long; of many columns every second or so."""
+    is_upright = len(names) <= _MAX_UPRIGHT and _longest(names) > letters
+    every = 1 if is_upright else -(-(_longest(names) + 1) // max(1, int(letters)))
+    style: dict[str, Any] = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if is_upright else {}
+    axes.set_xticks(range(0, len(names), every), names[::every], **style)
+
+
+def _longest(texts: Sequence[str]) -> int:
+    return max(map(len, texts), default=0)
 
 
 def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy [%]") -> Figure:
@@ -180,25 +213,28 @@ def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy 
     if not numbers or not all(values.size for values in numbers.values()):
         raise ShapeError("accuracy_bars needs at least one method, and at least one number for each")
 
-    figure, axes = new_figure(PAGE_WIDTH, 0.8 + 0.42 * len(numbers), "")
+    names = [textwrap.fill(name, _MAX_NAME) for name in numbers]
+    num_lines = sum(max(1, name.count("\n") + 1) for name in names)
+    figure, axes = new_figure(PAGE_WIDTH, 0.7 + 0.2 * (len(names) + num_lines), "")
     for i, (name, values) in enumerate(numbers.items()):
         mean = values.mean()
         spread = values.std(ddof=1) if len(values) > 1 else 0.0
-        axes.barh(i, 2 * spread, left=mean - spread, height=0.5, color=SERIES[0], alpha=0.25)
-        axes.plot([mean, mean], [i - 0.25, i + 0.25], color=SERIES[0], linewidth=2.4)
-        (points,) = axes.plot(
-            values, np.full(len(values), i), "o", color=SERIES[0], markersize=4, markeredgecolor=PAPER
-        )
+        colour = SERIES[i % len(SERIES)]
+        axes.barh(i, 2 * spread, left=mean - spread, height=0.5, color=colour, alpha=0.25)
+        axes.plot([mean, mean], [i - 0.25, i + 0.25], color=colour, linewidth=2.4)
+        (points,) = axes.plot(values, np.full(len(values), i), "o", color=colour, markersize=4, markeredgecolor=PAPER)
         show_values(points, [f"{name}: {value:.5g}" for value in values])
         text = f"{mean:.4g} ± {spread:.2g}" if len(values) > 1 else f"{mean:.4g}"
-        axes.annotate(text, (1.02, i), xycoords=("axes fraction", "data"), va="center", color=INK, fontsize=9)
+        place = ("axes fraction", "data")
+        axes.annotate(text, (1.02, i), xycoords=place, va="center", color=INK, fontsize=TEXT_SIZE)
 
-    axes.set(xlabel=value_title, ylim=(len(numbers) - 0.4, -0.6))
+    label_axes(axes, value_title, "")
+    axes.set_ylim(len(numbers) - 0.4, -0.6)
     # with sticky edges the longest bar would end at the edge of the axes
     axes.use_sticky_edges = False
     axes.margins(x=0.06)
     axes.grid(axis="x", color=INK, alpha=0.12, linewidth=0.6)
-    axes.set_yticks(range(len(numbers)), list(numbers))
+    axes.set_yticks(range(len(numbers)), names)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 
@@ -206,33 +242,53 @@ def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy 
 
 
 def accuracy_lines(
-    x: ArrayLike, series: Mapping[str, ArrayLike], x_title: str, value_title: str = "accuracy [%]"
+    x: ArrayLike,
+    series: Mapping[str, ArrayLike],
+    x_title: str,
+    value_title: str = "accuracy [%]",
+    order: Sequence[str] = (),
+    validation: Mapping[str, ArrayLike] | None = None,
 ) -> Figure:
-    """A line over `(X,)` for each method, of values `(X,)`, or `(X, S)` with a band of one deviation over seeds."""
+    """A line over `(X,)` for each method, of values `(X,)`, or `(X, S)` with a band of one deviation over seeds.
+
+    Figures with one `order` of all names give a method one colour and marker. The lines of `validation` are dashed, in
+    the colours of the methods.
+    """
     positions = _array(x)
-    figure, axes = new_figure(PAGE_WIDTH, 3.2, "")
+    figure, axes = new_figure(PAGE_WIDTH, 2.7, "")
+    styles = {name: _line_style(i) for i, name in enumerate(dict.fromkeys([*order, *series, *(validation or {})]))}
 
-    for i, (name, values) in enumerate(series.items()):
-        numbers = _array(values)
-        numbers = numbers[:, None] if numbers.ndim == 1 else numbers
-        if len(numbers) != len(positions):
-            raise ShapeError(f"{name!r} has {len(numbers)} values for {len(positions)} places on the axis")
+    for name, values in series.items():
+        _draw_line(axes, positions, name, values, {**styles[name], "markersize": 4, "label": name})
+    for name, values in (validation or {}).items():
+        _draw_line(axes, positions, f"{name}, validation", values, {"color": styles[name]["color"], "linestyle": "--"})
 
-        style = _line_style(i)
-        has_seeds = numbers.shape[1] > 1
-        mean, spread = _mean_and_spread(numbers)
-        if has_seeds:
-            axes.fill_between(positions, mean - spread, mean + spread, color=style["color"], alpha=0.16, linewidth=0)
+    label_axes(axes, x_title, value_title)
+    if (positions == positions.round()).all():
+        axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
 
-        (line,) = axes.plot(positions, mean, **style, markersize=4, linewidth=1.6, label=name)
-        # matplotlib writes no marker for a mean that is not finite
-        drawn = [point for point in zip(positions, mean, spread, strict=True) if np.isfinite(point[1])]
-        show_values(line, [f"{name}: {y:.5g}{f' ± {sd:.2g}' if has_seeds else ''} at {x:g}" for x, y, sd in drawn])
-
-    axes.set(xlabel=x_title, ylabel=value_title)
-    draw_legend(axes)
+    kinds = [("training", Line2D([], [], color=INK)), ("validation", Line2D([], [], color=INK, linestyle="--"))]
+    draw_legend(axes, dict(kinds) if validation else {})
 
     return figure
+
+
+def _draw_line(axes: Axes, positions: np.ndarray, name: str, values: ArrayLike, style: Mapping[str, Any]) -> None:
+    """Draws the mean over seeds with its band."""
+    numbers = _array(values)
+    numbers = numbers[:, None] if numbers.ndim == 1 else numbers
+    if len(numbers) != len(positions):
+        raise ShapeError(f"{name!r} has {len(numbers)} values for {len(positions)} places on the axis")
+
+    has_seeds = numbers.shape[1] > 1
+    mean, spread = _mean_and_spread(numbers)
+    if has_seeds:
+        axes.fill_between(positions, mean - spread, mean + spread, color=style["color"], alpha=0.16, linewidth=0)
+
+    (line,) = axes.plot(positions, mean, linewidth=1.6, **style)
+    # matplotlib writes no marker for a mean that is not finite
+    drawn = [point for point in zip(positions, mean, spread, strict=True) if np.isfinite(point[1])]
+    show_values(line, [f"{name}: {y:.5g}{f' ± {sd:.2g}' if has_seeds else ''} at {x:g}" for x, y, sd in drawn])
 
 
 def _mean_and_spread(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

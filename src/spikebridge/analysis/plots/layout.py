@@ -8,8 +8,7 @@ down in channels between columns and labels, each at a position of its own.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spikebridge.analysis.plots.boxes import Box, LinkLabel, link_label, network_boxes
-from spikebridge.hybrid import HybridNetwork
+from spikebridge.analysis.plots.boxes import Box, LinkLabel
 
 _BOX_DISTANCE = 34.0
 _LABEL_DISTANCE = 12.0
@@ -39,12 +38,6 @@ class Layout:
     right: float
     top: float
     bottom: float
-
-
-def layout_network(network: HybridNetwork) -> Layout:
-    """The layout of a network's diagram."""
-    boxes = network_boxes(network)
-    return layout_graph(list(boxes.values()), [link_label(network, route, boxes) for route in network.routes])
 
 
 def layout_graph(boxes: list[Box], labels: list[LinkLabel]) -> Layout:

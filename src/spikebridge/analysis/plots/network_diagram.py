@@ -8,9 +8,21 @@ from html import escape
 from itertools import pairwise
 from math import ceil
 
-from spikebridge.analysis.plots.boxes import LABEL_LINE, LABEL_SIZE, LINE, TAG, TEXT_SIZE, Box, LinkLabel, text_width
-from spikebridge.analysis.plots.layout import Layout, Wire, layout_network
-from spikebridge.analysis.templates import resource_text
+from spikebridge.analysis.plots._list_layout import layout_list
+from spikebridge.analysis.plots.boxes import (
+    LABEL_LINE,
+    LABEL_SIZE,
+    LINE,
+    TAG,
+    TEXT_SIZE,
+    Box,
+    LinkLabel,
+    link_label,
+    network_boxes,
+    text_width,
+)
+from spikebridge.analysis.plots.layout import Layout, Wire, layout_graph
+from spikebridge.analysis.templates import Drawing, resource_text
 from spikebridge.hybrid import HybridNetwork
 
 _MARGIN = 20.0
@@ -18,18 +30,31 @@ _ARROW = 8.0
 _CORNER_RADIUS = 8.0
 _LEGEND_LINE = 22.0
 _MIN_WIDTH = 460.0
+_PHONE_WIDTH = 330.0
+_PAGE_WIDTH = 1250.0  # of a graph whose text can still be read on a page
 _CUT_DISTANCE = 12.0  # from a box to the sign that its wire goes to the other side
 _STAGES = {"W": "window", "H": "kernel", "F": "nonlinearity", "Q": "discretizer"}
 
 
-def draw_network(network: HybridNetwork) -> str:
+def draw_network(network: HybridNetwork) -> Drawing:
     """Draws a network: its parts, clocks, units, delays and modulations, as an SVG for a file or inside HTML."""
-    return draw_layout(layout_network(network), f"Hybrid network of {', '.join(network.parts)}")
+    boxes = network_boxes(network)
+    labels = [link_label(network, route, boxes) for route in network.routes]
+    return draw_graph(list(boxes.values()), labels, f"Hybrid network of {', '.join(network.parts)}")
 
 
-def draw_layout(layout: Layout, description: str) -> str:
-    """Draws boxes, labels and wires; `description` is for readers who cannot see the picture."""
-    graph_width = max(layout.right - layout.left, _MIN_WIDTH - 2 * _MARGIN)
+def draw_graph(boxes: list[Box], labels: list[LinkLabel], description: str) -> Drawing:
+    """Draws boxes with links between them, and as a list for a phone; `description` is for readers who see neither."""
+    layout = layout_graph(boxes, labels)
+    is_wide = layout.right - layout.left > _PAGE_WIDTH
+    wide = _draw_layout(layout, description, _MIN_WIDTH, "sb-net")
+    narrow = _draw_layout(layout_list(boxes, labels), description, _PHONE_WIDTH, "sb-net sb-list")
+
+    return Drawing(wide, narrow, is_wide)
+
+
+def _draw_layout(layout: Layout, description: str, min_width: float, style: str) -> str:
+    graph_width = max(layout.right - layout.left, min_width - 2 * _MARGIN)
     legend, legend_height = _legend(layout, graph_width)
     width = ceil(graph_width + 2 * _MARGIN)
     height = ceil(layout.bottom - layout.top + legend_height + 18 + 2 * _MARGIN)
@@ -37,7 +62,7 @@ def draw_layout(layout: Layout, description: str) -> str:
     # a graph narrower than its legend stands in the middle
     left = _MARGIN - layout.left + (graph_width - layout.right + layout.left) / 2
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-net" viewBox="0 0 {width} {height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="{style}" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" role="img">',
         f"<title>{escape(description)}</title>",
         f"<style>{resource_text('plots/drawing.css')}</style>",
@@ -106,12 +131,17 @@ def _draw_label(label: LinkLabel) -> Iterator[str]:
 def _draw_wire(wire: Wire) -> str:
     start = wire.points[0]
     x, y = wire.points[-1]
-    points = [*wire.points[:-1], (x - _ARROW + 1, y)]
+    goes_down = wire.points[-2][0] == x
+    points = [*wire.points[:-1], (x, y - _ARROW + 1) if goes_down else (x - _ARROW + 1, y)]
     path = _curves(points) if wire.curved else _corners(points)
     head = f"M{x:.1f} {y:.1f}l{-_ARROW} {-_ARROW / 2}v{_ARROW}z"
+    distance = _CUT_DISTANCE
+    if goes_down:
+        head = f"M{x:.1f} {y:.1f}l{-_ARROW / 2} {-_ARROW}h{_ARROW}z"
+        distance = -_CUT_DISTANCE / 2
 
     group = _group(wire.label.kind)
-    cut = f'<path class="cut" d="{_cut(start[0] + _CUT_DISTANCE, start[1])}"/>' if wire.label.is_cut else ""
+    cut = f'<path class="cut" d="{_cut(start[0] + distance, start[1])}"/>' if wire.label.is_cut else ""
     return f'{group}<path class="wire" d="{path}"/><path class="head" d="{head}"/>{cut}</g>'
 
 

@@ -10,7 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from spikebridge.analysis.plots.style import INK, PAGE_WIDTH, SERIES, new_figure, style_axes, write_title
+from spikebridge.analysis.plots.style import (
+    INK,
+    PAGE_WIDTH,
+    SERIES,
+    draw_legend,
+    label_axes,
+    new_figure,
+    style_axes,
+    write_title,
+)
 from spikebridge.data.signals.checks import SeriesFinding
 from spikebridge.data.signals.series import SensorSeries
 
@@ -67,8 +76,8 @@ def marked_signal(
         heights = np.full(len(samples), high + row * step)
         axes.plot(samples / rate_hz, heights, "|", color=SERIES[(row - 1) % len(SERIES)], markersize=9, label=name)
 
-    axes.set(xlabel="time [s]", ylabel=value_title)
-    axes.legend(frameon=False, fontsize=8, ncols=len(marks), loc="lower right")
+    label_axes(axes, "time [s]", value_title)
+    draw_legend(axes)
 
     return figure
 

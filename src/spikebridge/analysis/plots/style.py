@@ -6,19 +6,28 @@ series are variables with a light and a dark value.
 
 import json
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from io import StringIO
+from typing import Any
 from urllib.parse import quote, unquote
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
-PAGE_WIDTH = 9.0
-"""Width of a figure that fills a page [inches]."""
+from spikebridge.analysis.templates import Drawing
+
+PAGE_WIDTH = 4.6
+"""Width of a figure [inches]: that of a phone's page, or half of a wide one."""
+TEXT_SIZE = 11.5
+"""Size of the text in a figure [points]; on a phone a point is a pixel."""
+_LETTER = 0.57  # mean width of a letter in sizes of the text
+_LEGEND_ROW = 0.25  # inches
 _VALUES = "values-"
 
 
@@ -37,21 +46,47 @@ def style_axes(axes: Axes) -> None:
     axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
+    axes.tick_params(colors=INK, labelsize=TEXT_SIZE)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=INK, fontsize=TEXT_SIZE)
+
+
+def label_axes(axes: Axes, x: str, y: str) -> None:
+    """The titles of the axes, in lines that fit."""
+    figure = axes.get_figure(root=True)
+    width, height = (PAGE_WIDTH, PAGE_WIDTH) if figure is None else figure.get_size_inches()
+    axes.set(xlabel=_wrapped(x, width - 0.8), ylabel=_wrapped(y, height - 0.8))
+
+
+def max_letters(width: float) -> int:
+    """The number of letters that fit into a width in inches."""
+    return max(4, int(72 * width / (_LETTER * TEXT_SIZE)))
+
+
+def _wrapped(text: str, width: float) -> str:
+    return "\n".join(textwrap.wrap(text, max_letters(width)))
 
 
 def write_title(figure: Figure, title: str) -> None:
     """The title of a figure, if it has one."""
     figure.patch.set_facecolor("none")
     if title:
-        figure.suptitle(title, color=INK, fontsize=11)
+        figure.suptitle(_wrapped(title, figure.get_figwidth()), color=INK, fontsize=TEXT_SIZE)
 
 
-def draw_legend(axes: Axes) -> None:
-    """Writes the names of the series next to the axes, so that they cover no line."""
-    axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+def draw_legend(axes: Axes, signs: Mapping[str, Line2D] | None = None) -> None:
+    """Writes the names of the series and of further signs below the axes, so that they cover no line."""
+    handles, names = axes.get_legend_handles_labels()
+    handles += list((signs or {}).values())
+    names = [textwrap.shorten(name, 60, placeholder=" …") for name in [*names, *(signs or {})]]
+    figure = axes.get_figure(root=True)
+    if not names or figure is None:
+        return
+
+    num_columns = max(1, max_letters(figure.get_figwidth()) // (max(map(len, names)) + 6))
+    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * -(-len(names) // num_columns))
+    style: dict[str, Any] = {"frameon": False, "labelcolor": INK, "fontsize": TEXT_SIZE, "ncols": num_columns}
+    figure.legend(handles, names, loc="outside lower left", columnspacing=1.2, borderpad=0.1, **style)
 
 
 def show_values(line: Line2D, texts: Sequence[str]) -> None:
@@ -67,12 +102,17 @@ SERIES = ("#2f6fd0", "#d1701a", "#2a8f5b", "#9a4bc2", "#b3344c", "#55708c")
 _DARK_SERIES = ("#78a6f5", "#f0a35a", "#5fc794", "#c992ee", "#ee8596", "#a3b8cd")
 
 
-def to_svg(figure: Figure, title: str = "") -> str:
+def to_svg(figure: Figure, title: str = "") -> Drawing:
     """A figure as an SVG element for HTML or a file; `title` is for readers who cannot see the picture."""
     figure.patch.set_facecolor("none")
     out = StringIO()
+    # a name with two dollar signs is no formula
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+
     # texts stay texts; without a date, and with one salt for all ids, equal figures are equal files
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "spikebridge"}):
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": "spikebridge", "text.parse_math": False}
+    with matplotlib.rc_context(style):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
 
     svg = out.getvalue()
@@ -89,7 +129,7 @@ def to_svg(figure: Figure, title: str = "") -> str:
     head, rest = svg.split(">", 1)
     description = f"<title>{escape(title, quote=False)}</title>" if title else ""
 
-    return f'{head} class="sb-figure" role="img">{description}<style>{_style()}</style>{rest}'
+    return Drawing(f'{head} class="sb-figure" role="img">{description}<style>{_style()}</style>{rest}')
 
 
 def _with_values(svg: str) -> str:
@@ -129,6 +169,7 @@ def _style() -> str:
     dark = "".join(f"--sb-series-{i}:{colour};" for i, colour in enumerate(_DARK_SERIES))
 
     return (
-        f".sb-figure{{{light}--sb-paper:#fff;color:#1b2430}}"
+        # a page may have another scheme than its reader's system
+        f".sb-figure{{{light}--sb-paper:#fff;color:#1b2430;background:var(--sb-paper)}}"
         f"@media (prefers-color-scheme:dark){{.sb-figure{{{dark}--sb-paper:#161b22;color:#e6ebf2}}}}"
     )

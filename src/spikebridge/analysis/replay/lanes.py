@@ -154,6 +154,13 @@ class Traces:
 
         return ["".join(_line(_columns(values, stride), low, span, self.steps)) for values in self._shown.values()]
 
+    def points(self, stride: int) -> list[str]:
+        """The dots of each drawn line, for values without a neighbour: a line needs two."""
+        low, high = self._range
+        span = (high - low) or 1.0
+
+        return ["" if self.steps else "".join(_dots(_columns(x, stride), low, span)) for x in self._shown.values()]
+
 
 Lane: TypeAlias = Spikes | Traces
 
@@ -221,3 +228,13 @@ def _line(columns: NDArray[Any], low: float, span: float, steps: bool) -> Iterat
 
         if steps:
             yield f"H{column + 1}"
+
+
+def _dots(columns: NDArray[Any], low: float, span: float) -> Iterator[str]:
+    """A stroke without length for each column `(C, stride)` with a value between columns without one."""
+    is_filled = np.pad(np.isfinite(columns).any(axis=1), 1)
+    is_alone = is_filled[1:-1] & ~is_filled[:-2] & ~is_filled[2:]
+    for column in np.flatnonzero(is_alone).tolist():
+        values = columns[column]
+        height = _HEIGHT * (1 - (values[np.isfinite(values)][0] - low) / span)
+        yield f"M{column + 0.5:g} {height:.1f}h0"

@@ -96,17 +96,18 @@ class LiveView:
         if not steps:
             return Replay(self.title, word="bin")
 
-        times = [step.bin - steps[0].bin for step in steps]
-        num_bins = times[-1] + 1
+        bins = [step.bin for step in steps]
         # a stream that skips many bins would be drawn as a few far strokes, so each step gets one column
-        if num_bins > 4 * _NUM_BINS:
-            times = list(range(len(steps)))
-            num_bins = len(steps)
+        if bins[-1] - bins[0] < 4 * _NUM_BINS:
+            bins = list(range(bins[0], bins[-1] + 1))
+
+        times = [bins.index(step.bin) for step in steps]
+        num_bins = len(bins)
 
         names = dict.fromkeys(name for step in steps for name in step.values)
         lanes = [_lane(name, [step.values.get(name) for step in steps], times, num_bins) for name in names]
 
-        return Replay(self.title, lanes, self.dt, _film(steps, times, num_bins), word="bin")
+        return Replay(self.title, lanes, self.dt, _film(steps, times, num_bins), word="bin", numbers=bins)
 
     def messages(self) -> Iterator[dict[str, Any]]:
         """Yields the replays for one reader, at most five a second, up to the end of the stream."""
@@ -218,7 +219,7 @@ def _requests(view: LiveView, path: str) -> type[PageRequest]:
         def stream(self) -> None:
             self.begin(200, "text/event-stream")
             # a browser that was closed breaks the connection
-            with suppress(BrokenPipeError, ConnectionResetError):
+            with suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
                 for message in view.messages():
                     self.wfile.write(f"data: {json.dumps(message)}\n\n".encode())
                     self.wfile.flush()

@@ -10,11 +10,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spikebridge.analysis.activity import with_flags
 from spikebridge.analysis.hooks import Call, display_path, is_layer, trace_calls, unwrap_vmap
 from spikebridge.analysis.replay.lanes import Lane, Spikes, Traces, hold_last
 from spikebridge.analysis.replay.replay import Replay
 from spikebridge.analysis.summary import kind_of
-from spikebridge.analysis.waking import with_flags
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork, HybridUnit
 from spikebridge.hybrid.clock import count_ticks

@@ -3,6 +3,21 @@
 
 const FRAME_MS = 40, LONGEST_PLAY = 500, NEAR_PX = 9, MOST_BUTTONS = 24;
 
+const keysOf = new WeakMap(), WITHOUT_FOCUS = [" ", "ArrowLeft", "ArrowRight"];
+
+/** Gives a key to the replay with the focus, or, while nothing has it, to the one in the middle of the window. */
+function press(event) {
+  let root = event.target.closest(".replay");
+  if (!root && event.target === document.body && WITHOUT_FOCUS.includes(event.key)) root = nearestReplay();
+  if (root) keysOf.get(root)(event);
+}
+
+function nearestReplay() {
+  const away = (root) => { const { top, bottom } = root.getBoundingClientRect(), half = innerHeight / 2; return Math.max(top - half, half - bottom, 0); };
+  const seen = [...document.querySelectorAll(".replay")].filter((root) => away(root) < innerHeight / 2);
+  return seen.sort((a, b) => away(a) - away(b))[0];
+}
+
 /** Makes a replay move. Gives functions to stop it and to ask whether its reader looks at an earlier column. */
 function start(root, atEnd = false) {
   const data = JSON.parse(root.querySelector("script").textContent);
@@ -27,9 +42,10 @@ function start(root, atEnd = false) {
   }
 
   function timeOf(column) {
-    const step = column * data.stride;
-    const time = data.dt === null ? "" : ` · ${Number((step * data.dt * 1000).toPrecision(5))} ms`;
-    return `${data.word} ${step}${time}`;
+    const step = data.numbers[column] ?? 0;
+    if (data.dt === null) return `${data.word} ${step}`;
+    const seconds = step * data.dt, isShort = data.numbers[data.columns - 1] * data.dt < 2;
+    return `${data.word} ${step} · ${Number((isShort ? seconds * 1000 : seconds).toPrecision(6))} ${isShort ? "ms" : "s"}`;
   }
 
   function showPicture() {
@@ -166,13 +182,15 @@ function start(root, atEnd = false) {
   play.addEventListener("click", toggle);
   find(".back").addEventListener("click", () => move(at - 1));
   find(".forth").addEventListener("click", () => move(at + 1));
-  root.addEventListener("keydown", (event) => {
-    if (event.target === slider || event.altKey || event.ctrlKey || event.metaKey) return;
-    const keys = {
-      ArrowRight: () => move(at + 1), ArrowLeft: () => move(at - 1), Home: () => move(0), End: () => move(data.columns - 1),
-    };
-    if (event.key === " " && event.target === root) keys[" "] = toggle;
-    if (keys[event.key]) { keys[event.key](); event.preventDefault(); }
+  const moves = {
+    " ": toggle, ArrowRight: () => move(at + 1), ArrowLeft: () => move(at - 1), Home: () => move(0), End: () => move(data.columns - 1),
+  };
+  // a slider moves by itself, and space presses a button
+  const isFree = (key, target) => (target === slider ? key === " " : key !== " " || target.tagName !== "BUTTON");
+  keysOf.set(root, (event) => {
+    if (!moves[event.key] || !isFree(event.key, event.target) || event.altKey || event.ctrlKey || event.metaKey) return;
+    moves[event.key]();
+    event.preventDefault();
   });
   for (const plot of root.querySelectorAll(".plot")) {
     plot.append(Object.assign(document.createElement("i"), { className: "cursor" }));
@@ -221,3 +239,4 @@ function follow(frame) {
 
 document.querySelectorAll(".replay").forEach((root) => start(root));
 document.querySelectorAll("[data-events]").forEach(follow);
+document.addEventListener("keydown", press);

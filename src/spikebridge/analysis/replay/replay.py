@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
+from spikebridge._notebook import notebook_html
 from spikebridge.analysis.replay.lanes import MAX_COLUMNS, Lane, Spikes
 from spikebridge.analysis.templates import page_template
 from spikebridge.errors import ShapeError
@@ -75,6 +76,7 @@ class Replay:
     notes: Sequence[str] = ()  # the event of each step, in words
     reasons: Mapping[tuple[int, int], Reason] = field(default_factory=dict)  # by step and neuron of the first lane
     word: str = "step"  # a step in the words of the page
+    numbers: Sequence[int] = ()  # of the steps, increasing; 0, 1, 2 ... by default
 
     def __post_init__(self) -> None:
         if len(set(self._lengths.values())) > 1:
@@ -86,7 +88,8 @@ class Replay:
         if self.film is not None:
             lengths |= {name: len(np.asarray(boxes)) for name, boxes in self.film.boxes.items()}
 
-        return lengths | ({"notes": len(self.notes)} if self.notes else {})
+        lengths |= {"notes": len(self.notes)} if self.notes else {}
+        return lengths | ({"numbers": len(self.numbers)} if self.numbers else {})
 
     @property
     def num_steps(self) -> int:
@@ -109,14 +112,28 @@ class Replay:
         if not self.num_steps:
             return "nothing was recorded"
 
-        words = f"{self.num_steps:,} {self.word}{'' if self.num_steps == 1 else 's'}"
-        words += f", {self.num_steps * self.dt:.3g} s" if self.dt is not None else ""
+        span = self._number(self.num_steps) - self._number(0)
+        words = f"{self.num_steps:,} of " if span > self.num_steps else ""
+        words += f"{span:,} {self.word}{'' if span == 1 else 's'}"
+        seconds = span * (self.dt or 0)
+        words += f", {seconds:{',.0f' if seconds >= 1000 else '.3g'}} s" if self.dt is not None else ""
         if self.stride > 1:
             words += f"; {self.stride} {self.word}s in a column"
         if self.film is not None and len(self.film.pictures) > MAX_PICTURES:
             words += f"; {MAX_PICTURES} of {len(self.film.pictures):,} pictures"
 
         return words
+
+    def _number(self, step: int) -> int:
+        """The number of a step; that of the end is one more than the last."""
+        if not self.numbers:
+            return step
+
+        return self.numbers[step] if step < len(self.numbers) else self.numbers[-1] + 1
+
+    def _repr_html_(self) -> str | None:
+        """The replay, for a notebook."""
+        return notebook_html("replay_html", self)
 
     def html(self) -> Markup:
         """The replay as an element of a page."""
@@ -144,6 +161,7 @@ class Replay:
             "stride": self.stride,
             "dt": self.dt,
             "word": self.word,
+            "numbers": [self._number(step) for step in range(0, self.num_steps, self.stride)],
             "notes": list(self.notes[:: self.stride]),
             "lanes": lanes,
             "reasons": self._reasons(),
@@ -188,11 +206,13 @@ class Replay:
         steps = np.linspace(0, self.num_steps, 5)
         if self.dt is None:
             marked = range(self.num_steps) if self.num_steps <= _MAX_STEP_MARKS else [int(s) for s in steps[:-1]]
-            return [(100 * (s + 0.5) / self.num_steps, f"{s}") for s in marked]
+            return [(100 * (s + 0.5) / self.num_steps, f"{self._number(s)}") for s in marked]
 
         # milliseconds for a short recording, so that its marks are no fractions
-        factor, unit = (1e3, "ms") if self.num_steps * self.dt < 2 else (1.0, "s")
-        return [(25.0 * k, f"{factor * s * self.dt:.4g} {unit}") for k, s in enumerate(steps)]
+        factor, unit = (1e3, "ms") if self._number(self.num_steps) * self.dt < 2 else (1.0, "s")
+        # a quarter may lie inside a step
+        numbers = np.interp(steps, range(self.num_steps + 1), [self._number(s) for s in range(self.num_steps + 1)])
+        return [(25.0 * k, f"{factor * n * self.dt:.4g} {unit}") for k, n in enumerate(numbers)]
 
 
 def _evenly_spaced(number: int, limit: int) -> list[int]:

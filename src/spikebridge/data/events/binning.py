@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64, Shaped
 from numpy.typing import NDArray
 
 from spikebridge.data.events.events import Events, check_events, slice_time
-from spikebridge.errors import ConfigError, DataError, ShapeError
+from spikebridge.errors import ConfigError, DataError, ShapeError, in_words
 
 if TYPE_CHECKING:
     import torch
@@ -168,6 +168,12 @@ def _bins_until_last(events: Events, num_pixels: int, dt: float, start: int) -> 
 def _check_samples(sequences: Sequence[torch.Tensor]) -> None:
     if not sequences:
         raise ShapeError("a batch needs at least one sample, but got none.")
+
+    other = next((one for one in sequences if not isinstance(one, torch.Tensor) or one.is_nested), None)
+    if other is not None:
+        hint = "; collate each of its tensors" if isinstance(other, Mapping | tuple | list) else ""
+        raise ShapeError(f"a batch needs samples as tensors (T, *N), but got {in_words(other)}{hint}.")
+
     kinds = {(tuple(sequence.shape[1:]), sequence.dtype) for sequence in sequences}
     if len(kinds) > 1 or sequences[0].dim() == 0:
         raise ShapeError(f"a batch needs samples (T, *N) of one shape and dtype, but got {sorted(map(str, kinds))}.")

@@ -17,7 +17,7 @@ import numpy as np
 from spikebridge.data.events.events import Events, slice_time
 from spikebridge.data.events.files import read_events
 from spikebridge.data.io.number_text import parse_integer
-from spikebridge.data.io.safe_open import read_text
+from spikebridge.data.io.safe_open import read_lines
 from spikebridge.data.signals.checks import SeriesFinding
 from spikebridge.errors import DataError
 
@@ -49,7 +49,7 @@ class GestureLabel(NamedTuple):
 
 def read_gesture_labels(path: Path) -> list[GestureLabel]:
     """The table of labels of a recording."""
-    reader = csv.reader(read_text(path, "a table of gestures", _MAX_BYTES).splitlines())
+    reader = csv.reader(read_lines(path, "a table of gestures", _MAX_BYTES))
     header = [name.strip() for name in next(reader, [])]
     if header != _COLUMNS:
         raise DataError(f"{path}, line 1: expected {','.join(_COLUMNS)!r}, but found {','.join(header)!r:.80}.")

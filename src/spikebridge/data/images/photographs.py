@@ -23,7 +23,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from spikebridge.data.io.images import open_image
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, install_command
 
 _MAX_PIXELS = 1024  # along the longer side
 _MIN_RATIO = 0.5  # pixels of a photograph for one of a texture
@@ -81,7 +81,7 @@ def photograph_texture(
 def _path(photograph: _Photograph) -> Path:
     spec = find_spec(photograph.package)
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError("scenes of photographs need scikit-image: pip install 'spikebridge[photographs]'")
+        raise ConfigError(f"scenes of photographs need scikit-image: {install_command('photographs')}")
 
     return Path(spec.submodule_search_locations[0]) / photograph.file
 

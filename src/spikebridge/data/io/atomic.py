@@ -4,6 +4,7 @@ On Linux the new content has no name until it is complete, so that a process kil
 Elsewhere it is a hidden temporary file in the folder of the target, which the next writer of that target removes.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from spikebridge.errors import ConfigError, SpikebridgeError
 
 _DISK_FULL = (ENOSPC, EDQUOT, EFBIG)
 _PERMISSIONS = 0o666  # before the umask
+_log = logging.getLogger(__name__)
 
 
 def check_target(path: Path) -> None:
@@ -38,24 +40,32 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     temporary = _temporary(target)
     _remove_stale(target)
 
+    with naming(path, temporary), ExitStack() as stack:
+        stack.callback(temporary.unlink, missing_ok=True)
+        file, nameless = _open_new(temporary)
+        stack.callback(file.close)
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        # something else may have taken the name in the meantime
+        check_target(path)
+
+        if nameless:
+            # any folder handle makes `link` follow the symbolic link to the open file
+            os.link(f"/proc/self/fd/{file.fileno()}", temporary, src_dir_fd=file.fileno(), follow_symlinks=True)
+
+        temporary.replace(target)
+
+
+@contextmanager
+def naming(path: Path, temporary: Path) -> Iterator[None]:
+    """A block that writes a file, in whose errors `path` stands.
+
+    The error of a full disk names no file, and the temporary name says nothing to a user.
+    """
     try:
-        with ExitStack() as stack:
-            stack.callback(temporary.unlink, missing_ok=True)
-            file, nameless = _open_new(temporary)
-            stack.callback(file.close)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            # something else may have taken the name in the meantime
-            check_target(path)
-
-            if nameless:
-                # any folder handle makes `link` follow the symbolic link to the open file
-                os.link(f"/proc/self/fd/{file.fileno()}", temporary, src_dir_fd=file.fileno(), follow_symlinks=True)
-
-            temporary.replace(target)
+        yield
     except OSError as error:
-        # the error of a full disk names no file, and the temporary name says nothing to a user
         if is_disk_full(error) or error.filename == str(temporary):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
@@ -75,10 +85,17 @@ def write_text(path: Path, text: str) -> None:
 def append_text(path: Path, text: str) -> None:
     """Appends UTF-8 text to a file, new or old, and waits for the disk; a killed process may cut the last line."""
     check_target(path)
-    with path.open("ab") as file:
+    with naming(path, path), path.open("ab") as file:
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def make_parents(path: Path) -> None:
+    """Makes the folder of a file or folder that a user named, and says so, since the name may be misspelt."""
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        _log.warning("made the folder %s", path.parent)
 
 
 def check_new(path: Path, error: type[SpikebridgeError] = ConfigError) -> None:
@@ -91,9 +108,10 @@ def check_new(path: Path, error: type[SpikebridgeError] = ConfigError) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A hidden new folder, which takes the name `path` if the block ends without an error; parents are made."""
     check_new(path)
+    make_parents(path)
     draft = _temporary(path)
     _remove_stale(path)
-    draft.mkdir(parents=True)
+    draft.mkdir()
 
     try:
         yield draft

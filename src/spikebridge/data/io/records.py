@@ -1,19 +1,31 @@
-"""Plain values, as JSON holds them, read as dataclasses; each value is checked against its declared type."""
+"""Plain values, as JSON holds them, read as dataclasses or typed dicts; each is checked against its declared type.
+
+A typed dict may hold more than its fields. `Annotated[list[list[int]], "classes", "classes"]` names the axes of nested
+lists: one name is one length, of at least 1, in all that a reader reads; "_" is any length of at least 1.
+"""
 
 import dataclasses
 import enum
 import math
 import types
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from spikebridge.errors import DataError, SpikebridgeError, did_you_mean
 
+# a file may hold an integer of any length; larger ones are no number of an array
+_MAX_INTEGER = 2**63
+
+
+def is_plain_number(value: Any) -> bool:
+    """True for a number of JSON that fits into a float and, if it is an integer, into 64 bits."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < _MAX_INTEGER)
+
 
 def _is_finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return is_plain_number(value) and math.isfinite(value)
 
 
 def _unchanged(kind: Any, fields: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:
@@ -35,6 +47,8 @@ class RecordReader:
     migrate: Callable[[Any, Mapping[str, Any], dict[str, Any]], dict[str, Any]] = _unchanged
     # the fields of a dataclass whose values may be missing
     optional_fields: Callable[[Any], Collection[str]] = _fields_with_defaults
+    # the lengths of named axes
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def read(self, kind: Any, value: Any, where: str) -> Any:
         """The value as `kind`, a dataclass or an annotation of a field; `where` is its name in messages."""
@@ -42,9 +56,15 @@ class RecordReader:
             return value
         if dataclasses.is_dataclass(kind):
             return self._read_record(kind, value, where)
+        if is_typeddict(kind):
+            return self._read_fields(kind, value, where)
 
         origin = get_origin(kind)
         arguments = get_args(kind)
+        if origin is Annotated:
+            return self._read_axes(*arguments, value=value, where=where)
+        if origin is NotRequired:
+            return self.read(arguments[0], value, where)
         if origin in (Union, types.UnionType):
             return self._read_union(kind, arguments, value, where)
         if origin is Literal and value in arguments:
@@ -52,7 +72,7 @@ class RecordReader:
         if kind is float and self.is_number(value):
             return float(value)
         # True is an int in Python, but no number in JSON
-        if kind is not float and type(value) is kind:
+        if kind is not float and type(value) is kind and (kind is not int or is_plain_number(value)):
             return value
         if kind is Path and isinstance(value, str):
             return Path(value)
@@ -83,6 +103,31 @@ class RecordReader:
             raise self.error(f"{where} lacks {', '.join(missing)}, which {kind.__name__} of this version needs")
 
         return kind(**{name: self.read(fields[name], item, f"{where}.{name}") for name, item in value.items()})
+
+    def _read_fields(self, kind: Any, value: Any, where: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self.error(f"{where} should be an object, but is {value!r:.80}")
+
+        hints = get_type_hints(kind, include_extras=True)
+        missing = sorted(kind.__required_keys__ - value.keys())
+        if missing:
+            raise self.error(f"{where} lacks {', '.join(map(repr, missing))}")
+
+        read = {name: self.read(hint, value[name], f"{where}.{name}") for name, hint in hints.items() if name in value}
+        return value | read
+
+    def _read_axes(self, kind: Any, *axes: str, value: Any, where: str) -> Any:
+        read = self.read(kind, value, where)
+        level = [read]
+        for axis in axes:
+            for item in level:
+                length = len(item) if axis == "_" else self.sizes.setdefault(axis, len(item))
+                if len(item) != length or not length:
+                    raise self.error(f"{where} should have {length or 'one or more'} {axis}, but has {len(item)}")
+
+            level = [inner for item in level for inner in item]
+
+        return read
 
     def _read_union(self, kind: Any, choices: tuple[Any, ...], value: Any, where: str) -> Any:
         """The value as the first of the types that it fits."""

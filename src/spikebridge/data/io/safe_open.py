@@ -12,6 +12,7 @@ import io
 import os
 import re
 import stat
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +94,19 @@ def read_text(path: Path, expected: str, max_bytes: int = MAX_BYTES) -> str:
         return read_bytes(path, expected, max_bytes).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}, byte {error.start}: expected {expected} in UTF-8, but got {error.reason}.") from None
+
+
+def read_lines(path: Path, expected: str, max_bytes: int = MAX_BYTES) -> list[str]:
+    """The lines of a table in a text file, at least one; a warning if the last number may be cut."""
+    text = read_text(path, expected, max_bytes)
+    # a file that was cut between two digits looks whole
+    if text[-1:].isdigit() and "\n" in text:
+        warnings.warn(
+            f"{path}: the last line has no end of line; was the file cut? Its last number may be too short",
+            stacklevel=3,
+        )
+
+    return text.splitlines() or [""]
 
 
 def checked_file(path: Path, expected: str) -> Path:

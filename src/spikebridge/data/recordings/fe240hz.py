@@ -30,7 +30,7 @@ from spikebridge.data.io.images import ImageFiles, check_consecutive, list_image
 from spikebridge.data.io.npz import npz_columns, read_npz
 from spikebridge.data.io.row_errors import RowErrors
 from spikebridge.data.recordings.recording import MAX_BINS, Offsets, Recording, read_boxes, valid_boxes
-from spikebridge.data.recordings.sync import estimate_box_offset, estimate_offset
+from spikebridge.data.recordings.sync import MIN_SHARE, equal_share, estimate_box_offset, estimate_offset
 from spikebridge.errors import ConfigError, DataError
 
 _EVENTS = "events_sparse.npz"
@@ -97,11 +97,17 @@ def _read_labels(folder: Path, frames: ImageFiles, events: EventBins, offset: in
 
     boxes = read_boxes(folder / _BOXES)
     _check_number(folder / _BOXES, "boxes", len(boxes), events.num_bins)
-    frame_boxes = None
+    frame_boxes = _read_frame_boxes(folder, len(frames))
     if offset is None:
-        frame_boxes, offset = _align_boxes(folder, boxes, len(frames))
+        offset = _align_boxes(folder, boxes, frame_boxes)
 
     _check_offset("box_offset", offset, len(frames), len(boxes))
+    # an offset is given where both files are known to differ
+    if frame_boxes is not None and equal_share(boxes, frame_boxes, _BINS_PER_FRAME, offset) < MIN_SHARE:
+        message = f"its boxes are others than those of {_BOXES} at the offset {offset}, and not used"
+        warnings.warn(f"{folder / _FRAME_BOXES}: {message}", stacklevel=3)
+        frame_boxes = None
+
     boxes = valid_boxes(boxes, events.height, events.width)
     at_frames = _boxes_at(boxes, np.arange(len(frames)) * _BINS_PER_FRAME + offset)
 
@@ -113,18 +119,24 @@ def _read_labels(folder: Path, frames: ImageFiles, events: EventBins, offset: in
     return _Labels(boxes, at_frames, offset)
 
 
-def _align_boxes(
-    folder: Path, boxes: Float[np.ndarray, "N 4"], num_frames: int
-) -> tuple[Float[np.ndarray, "F 4"], int]:
-    """The boxes at the frames, and the offset that makes them equal to those of 240 Hz."""
+def _read_frame_boxes(folder: Path, num_frames: int) -> Float[np.ndarray, "F 4"] | None:
+    """The boxes at the frames; None without their file."""
     if not (folder / _FRAME_BOXES).exists():
-        raise DataError(f"{folder}: expected {_FRAME_BOXES}, the boxes of the frames. Give box_offset (--box-offset).")
+        return None
 
     frame_boxes = read_boxes(folder / _FRAME_BOXES)
     _check_number(folder / _FRAME_BOXES, "frame boxes", len(frame_boxes), num_frames)
 
+    return frame_boxes
+
+
+def _align_boxes(folder: Path, boxes: Float[np.ndarray, "N 4"], frame_boxes: Float[np.ndarray, "F 4"] | None) -> int:
+    """The offset that makes the boxes at the frames equal to those of 240 Hz."""
+    if frame_boxes is None:
+        raise DataError(f"{folder}: expected {_FRAME_BOXES}, the boxes of the frames. Give box_offset (--box-offset).")
+
     try:
-        return frame_boxes, estimate_box_offset(boxes, frame_boxes, _BINS_PER_FRAME)
+        return estimate_box_offset(boxes, frame_boxes, _BINS_PER_FRAME)
     except DataError as error:
         raise DataError(f"{folder}: {error}") from error
 

@@ -31,7 +31,7 @@ from spikebridge.data.io.column import column_searchsorted
 from spikebridge.data.io.images import ImageFiles, ImagesInMemory, list_images
 from spikebridge.data.io.json_text import read_json
 from spikebridge.data.io.number_text import parse_integer, parse_real
-from spikebridge.data.io.safe_open import read_bytes
+from spikebridge.data.io.safe_open import read_lines
 from spikebridge.data.recordings.recording import MAX_BINS, Recording, valid_boxes
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 
@@ -41,6 +41,8 @@ _MAX_OFFSET_US = 2**60
 _MAX_TIME_DIGITS = 18
 _MAX_SILENCE_US = 100_000  # at the end of a recording, without a warning
 _MAX_SILENT_SHARE = 0.1
+_MAX_PAUSE_US = 60_000_000
+_PAUSE_US_OF_EVENT = 100_000  # a camera before which nothing moves still sends noise
 
 
 class _Meta(NamedTuple):
@@ -178,9 +180,7 @@ def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float
 
 def _read_csv(path: Path, header: tuple[str, ...]) -> list[tuple[int, list[str]]]:
     """Rows of a csv file with their line numbers, each as long as the header."""
-    content = read_bytes(path, f"a csv file that begins with {','.join(header)}", _MAX_BYTES)
-    # a file of a byte order mark alone has no line
-    lines = content.decode("utf-8-sig", errors="replace").splitlines() or [""]
+    lines = read_lines(path, f"a csv file that begins with {','.join(header)}", _MAX_BYTES)
     first = [word.strip() for word in lines[0].split(",")]
 
     if first != list(header):
@@ -260,6 +260,8 @@ def build_recording(
         limit = f"needs {num_bins} bins of {dt} s, more than {MAX_BINS}. Is a time damaged, or not in microseconds?"
         raise DataError(f"{path}: the last time, {end} us after the first, {limit}")
 
+    marks = np.unique([*first_and_last, *frame_times, start + end])
+    _check_pause(path, marks, np.diff(column_searchsorted(events.t, marks - event_offset)))
     edges = column_searchsorted(events.t, bin_edges(num_bins, dt, start - event_offset))
     return Recording(
         name=path.name,
@@ -289,6 +291,20 @@ def _check_increasing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
         index = int(backward.argmax()) + 1
         first = f"first at index {index}: {times[index]} us after {times[index - 1]} us"
         raise DataError(f"{path}: expected times that grow, but {int(backward.sum())} do not, {first}.")
+
+
+def _check_pause(path: Path, times: Int64[np.ndarray, " N"], num_events: Int64[np.ndarray, " N-1"]) -> None:
+    """Refuses a pause that is most of a recording, without a frame and with hardly an event."""
+    pauses = np.diff(times)
+    if len(pauses) == 0 or pauses.max() <= max(_MAX_PAUSE_US, pauses.sum() / 2):
+        return
+
+    k = int(pauses.argmax())
+    if num_events[k] < pauses[k] / _PAUSE_US_OF_EVENT:
+        raise DataError(
+            f"{path}: {num_events[k]} events and no frame from {times[k]} to {times[k + 1]} us, a pause of "
+            f"{pauses[k] / 6e7:.0f} minutes. Is a time damaged, or not in microseconds? Else cut the recording there."
+        )
 
 
 def _check_overlap(path: Path, frame_times: NDArray[Any], event_times: NDArray[Any]) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from spikebridge.data.events.binned import BinEvents, EventBins
 from spikebridge.data.io.number_text import parse_real
-from spikebridge.data.io.safe_open import read_bytes
+from spikebridge.data.io.safe_open import read_lines
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 MAX_BINS = 2**22  # nearly five hours at 240 a second: more come from a damaged time
@@ -28,6 +28,9 @@ MAX_BINS = 2**22  # nearly five hours at 240 a second: more come from a damaged 
 _SPLITS = {"train": (12, 280), "validation": (285, 330), "test": (340, 552)}
 _SPLITS_OF = 560
 _MAX_BYTES = 2**28  # of a text file
+# sides of a box [px]; smaller and larger ones are slips that a tracker would divide by
+_MIN_SIDE = 0.01
+_MAX_SIDE = 1e6
 _SEPARATOR = re.compile(r"[,;\s]+")
 
 
@@ -233,8 +236,10 @@ def read_boxes(path: Path, origin: float = 0.0) -> Float[np.ndarray, "N 4"]:
 
     A line holds `x,y,w,h`, or a polygon, whose points are taken as they are; `nan` stands for an unknown box.
     """
-    content = read_bytes(path, "a text file of boxes", _MAX_BYTES)
-    lines = content.decode("ascii", errors="replace").rstrip().splitlines()
+    lines = read_lines(path, "a text file of boxes", _MAX_BYTES)
+    while lines and not lines[-1].strip():
+        lines.pop()
+
     rows = [_parse_line(line, origin, f"{path}, line {i}") for i, line in enumerate(lines, start=1)]
     if not rows:
         raise DataError(f"{path}: expected boxes, but the file holds none.")
@@ -245,7 +250,7 @@ def read_boxes(path: Path, origin: float = 0.0) -> Float[np.ndarray, "N 4"]:
 def valid_boxes(boxes: Float[np.ndarray, "N 4"], height: int, width: int) -> Float[np.ndarray, "N 4"]:
     """The boxes, with NaN in place of each that is empty, not finite, or outside the image."""
     x, y, w, h = boxes.T
-    good = np.isfinite(boxes).all(axis=1) & (w > 0) & (h > 0)
+    good = np.isfinite(boxes).all(axis=1) & (w > _MIN_SIDE) & (h > _MIN_SIDE) & (boxes.max(axis=1) <= _MAX_SIDE)
     good &= (x < width) & (y < height) & (x + w > 0) & (y + h > 0)
 
     return np.where(good[:, None], boxes, np.nan)
@@ -258,8 +263,9 @@ def parse_box(words: str) -> Float[np.ndarray, "4"]:
     except ValueError:
         box = np.empty(0)
 
-    if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > 0).all():
-        raise ConfigError(f"expected a box x,y,w,h: four numbers in pixels with w and h above 0, but got {words!r}")
+    if box.shape != (4,) or not (np.abs(box) <= _MAX_SIDE).all() or not (box[2:] > _MIN_SIDE).all():
+        sides = f"w and h above {_MIN_SIDE:g}"
+        raise ConfigError(f"expected a box x,y,w,h: four numbers in pixels with {sides}, but got {words!r}")
 
     return box
 

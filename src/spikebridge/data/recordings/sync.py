@@ -22,7 +22,7 @@ _MAX_PAIRS = 40
 _MIN_CORRELATION = 0.3
 _MIN_SHARPNESS = 0.05
 _MAX_BOX_SHIFT = 60
-_MIN_SHARE = 0.9
+MIN_SHARE = 0.9
 _TOLERANCE = 0.006  # half the last digit of a file with two decimals, and a little [px]
 
 
@@ -77,17 +77,11 @@ def estimate_box_offset(
 
     No shift, or more than one, is a `DataError`.
     """
-    shares = {}
-    for shift in range(-_MAX_BOX_SHIFT, _MAX_BOX_SHIFT + 1):
-        index = np.arange(len(frame_boxes)) * bins_per_frame + shift
-        inside = (index >= 0) & (index < len(boxes))
-        # a few boxes that are equal by chance at the far ends would prove nothing
-        if 2 * inside.sum() > len(frame_boxes):
-            pairs = (boxes[index[inside]], frame_boxes[inside])
-            equal = np.isclose(*pairs, rtol=0, atol=_TOLERANCE, equal_nan=True).all(axis=1)
-            shares[shift] = float(equal.mean())
-
-    shifts = [shift for shift, share in shares.items() if share >= _MIN_SHARE]
+    shares = {
+        shift: equal_share(boxes, frame_boxes, bins_per_frame, shift)
+        for shift in range(-_MAX_BOX_SHIFT, _MAX_BOX_SHIFT + 1)
+    }
+    shifts = [shift for shift, share in shares.items() if share >= MIN_SHARE]
     if len(shifts) != 1:
         result = f"{len(shifts)} shifts do ({shifts})" if shifts else "none does"
         raise DataError(
@@ -96,6 +90,20 @@ def estimate_box_offset(
         )
 
     return shifts[0]
+
+
+def equal_share(
+    boxes: Float[np.ndarray, "N 4"], frame_boxes: Float[np.ndarray, "F 4"], bins_per_frame: int, shift: int
+) -> float:
+    """The share of the boxes of frames that are those of the bins at a shift; 0 where half of them have no bin."""
+    index = np.arange(len(frame_boxes)) * bins_per_frame + shift
+    inside = (index >= 0) & (index < len(boxes))
+    # a few boxes that are equal by chance at the far ends would prove nothing
+    if 2 * inside.sum() <= len(frame_boxes):
+        return 0.0
+
+    pairs = (boxes[index[inside]], frame_boxes[inside])
+    return float(np.isclose(*pairs, rtol=0, atol=_TOLERANCE, equal_nan=True).all(axis=1).mean())
 
 
 def _frame_pairs(num_frames: int, num_bins: int, bins_per_frame: int, search: int) -> list[int]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.data.io.number_text import parse_real
-from spikebridge.data.io.safe_open import read_text
+from spikebridge.data.io.safe_open import read_lines
 from spikebridge.data.signals.arrays import refuse_two_rates
 from spikebridge.data.signals.series import SensorSeries, assemble_series, check_rate
 from spikebridge.errors import DataError, did_you_mean
@@ -77,7 +77,7 @@ class _Table(NamedTuple):
 
 
 def _read_table(path: Path) -> _Table:
-    reader = csv.reader(read_text(path, "a table with a column a channel", _MAX_BYTES).splitlines())
+    reader = csv.reader(read_lines(path, "a table with a column a channel", _MAX_BYTES))
     try:
         # an editor counts blank lines too
         rows = [(reader.line_num, row) for row in reader if row]

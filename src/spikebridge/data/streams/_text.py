@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import TypeAlias
 
 import numpy as np
@@ -33,8 +34,13 @@ def start_line_reader(stream: Stream, feed: _Feed) -> threading.Thread:
     return _in_background(lambda: _read(stream, feed))
 
 
-def start_socket_reader(port: int, feed: _Feed) -> threading.Thread:
-    """Starts a thread that waits for one sender on a port of this machine and reads its lines into a stream."""
+def start_socket_reader(
+    port: int, feed: _Feed, reconnect: bool = False, report: Callable[[str], None] = lambda line: None
+) -> threading.Thread:
+    """Starts a thread that waits for one sender on a port of this machine and reads its lines into a stream.
+
+    With `reconnect` it waits for the next sender after each; `report` is called with the start and length of each gap.
+    """
     parse_port(port)
     try:
         server = socket.create_server(("127.0.0.1", port))
@@ -42,10 +48,23 @@ def start_socket_reader(port: int, feed: _Feed) -> threading.Thread:
         raise ConfigError(f"port {port} of this machine is not available ({error}); choose another one") from error
 
     def listen() -> None:
+        ended: float | None = None
         with server:
-            connection, _ = server.accept()
-        with connection, connection.makefile("rb") as lines:
-            _read(lines, feed)
+            while ended is None or reconnect:
+                connection, _ = server.accept()
+                if ended is not None:
+                    gap = monotonic() - ended
+                    feed.resume(gap)
+                    report(f"a sender on port {port} is back after {gap:.1f} s")
+
+                with connection, connection.makefile("rb") as lines:
+                    _read_lines(lines, feed)
+
+                ended = monotonic()
+                if reconnect:
+                    report(f"the sender on port {port} is gone; waiting for it (--no-reconnect ends with it)")
+
+        feed.end()
 
     return _in_background(listen)
 
@@ -58,12 +77,17 @@ def _in_background(read: Callable[[], None]) -> threading.Thread:
 
 def _read(stream: Stream, feed: _Feed) -> None:
     try:
+        _read_lines(stream, feed)
+    finally:
+        feed.end()
+
+
+def _read_lines(stream: Stream, feed: _Feed) -> None:
+    try:
         for block in line_blocks(stream):
             feed_lines(block, feed)
     except OSError as error:
         feed.count_bad(1, f"the stream broke off ({error})")
-    finally:
-        feed.end()
 
 
 def feed_lines(block: bytes, feed: _Feed) -> None:

@@ -7,6 +7,7 @@
 | events more than a minute ahead | are damaged: dropped and counted |
 | first frame | where frames are used, no bin is given before the first one |
 | frames of another source | do not advance the clock and delay no event; they act in their own bin or in the open one |
+| a sender that comes back | its first event or frame follows the open bin, after at most a second of empty bins |
 | late frames of a tracker | come with all events since their time; frames too late, or not newer, are dropped |
 """
 
@@ -26,6 +27,7 @@ from spikebridge.data.events.binning import bin_edge
 from spikebridge.data.events.events import EVENT, Events
 from spikebridge.data.recordings.recording import Inputs
 
+_MAX_GAP_SECONDS = 1.0  # of empty bins, in which membranes decay; more of them would only cost time
 MAX_QUEUED_EVENTS = 20_000_000  # older ones are dropped and counted
 _MAX_AHEAD_SECONDS = 60.0  # a damaged time would open bins without end
 _MAX_QUEUED_FRAMES = 64  # of a separate source, until their bin; older ones are dropped and counted
@@ -69,6 +71,7 @@ class EventBinner:
         num_bad: invalid packets, events and frames.
         num_late: events earlier than the open bin.
         num_dropped: events and frames that were dropped because too many were queued.
+        num_gaps: pauses after which a sender came back.
         first_error: the fault of the first of them; empty without any.
 
     Example:
@@ -97,9 +100,12 @@ class EventBinner:
         self.num_bad = 0
         self.num_late = 0
         self.num_dropped = 0
+        self.num_gaps = 0
         self.first_error = ""
         self._changed = threading.Condition()
         self._begin: int | None = None  # time of bin 0 [us]
+        self._gap: float | None = None  # before the next event or frame, of a sender that came back [s]
+        self._shift = 0  # from its clock to that of the stream [us]
         self._open: list[Events] = []  # events and frame of the open bin
         self._frame: _Frame | None = None
         self._newest_frame: float = -inf  # time of the newest frame in a bin [us]
@@ -119,6 +125,10 @@ class EventBinner:
             events = events[inside]
 
         with self._changed:
+            shift = self._shift_of(int(events["t"][0])) if len(events) else 0
+            if shift:
+                events = events.copy()
+                events["t"] += shift
             if self._begin is None:
                 events = self._start(events)
             if self._begin is not None:
@@ -134,6 +144,7 @@ class EventBinner:
             return
 
         with self._changed:
+            time += self._shift if self.frames.separate_source else self._shift_of(time)
             if self._begin is None and not self._is_in_time(time):
                 return
 
@@ -162,6 +173,24 @@ class EventBinner:
         with self._changed:
             self.num_bad += number
             self.first_error = self.first_error or why
+
+    def resume(self, gap: float) -> None:
+        """Continues the stream with a sender that came back after a gap [s], perhaps with another clock."""
+        with self._changed:
+            self.num_gaps += 1
+            self._gap = gap
+
+    def _shift_of(self, time: int) -> int:
+        """The shift from the clock of the sender to that of the stream, by its first time after a gap [us]."""
+        if self._gap is None or self._begin is None:
+            return self._shift
+
+        edge = self._edge(0)
+        if not 0 <= time + self._shift - edge <= _MAX_GAP_SECONDS * 1e6:
+            self._shift = edge + round(min(self._gap, _MAX_GAP_SECONDS) * 1e6) - time
+
+        self._gap = None
+        return self._shift
 
     def end(self) -> None:
         """Ends the stream: the open bin is complete."""
@@ -328,6 +357,9 @@ class FrameFeed:
     def add(self, events: Events) -> None:
         """Counts events as bad."""
         self.count_bad(len(events), "an event from the source of frames")
+
+    def resume(self, gap: float) -> None:
+        """Leaves the clock to the source of events."""
 
     def end(self) -> None:
         """Leaves the stream open."""

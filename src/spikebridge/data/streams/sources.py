@@ -74,6 +74,7 @@ class LiveSource:
         lines: the standard input, for `-`.
         allow_truncated: accept a file of events that ends inside a packet.
         report: called with a message while the stream waits.
+        reconnect: wait for the sender of `tcp:PORT` to come back after its end; without it the stream ends.
     """
 
     events: str
@@ -85,6 +86,7 @@ class LiveSource:
     lines: Stream | None = None
     allow_truncated: bool = False
     report: Callable[[str], None] = lambda line: None
+    reconnect: bool = False
 
     def open(self, request: StreamRequest) -> ReplaySource | EventBinner | EventFrameSource:
         """Opens the stream for a network.
@@ -196,7 +198,7 @@ class LiveSource:
             return
 
         port = parse_port(word.removeprefix("tcp:"), "tcp:PORT")
-        start_socket_reader(port, feed)
+        start_socket_reader(port, feed, self.reconnect, self.report)
         self.report(f"waiting for a sender of {'frames' if isinstance(feed, FrameFeed) else 'events'} on port {port}")
 
 

@@ -114,7 +114,7 @@ class TaskSamples:
         order: `(d,)`, the place of the data set's feature for each feature of the task; None leaves them.
 
     Raises:
-        ShapeError: not one label a sample, or a batch axis that is not 0 or 1.
+        ShapeError: not one label a sample, a batch axis that is not 0 or 1, or an order that is no permutation.
 
     Example:
         >>> import torch
@@ -133,6 +133,13 @@ class TaskSamples:
         if batch_axis not in (0, 1) or inputs.ndim <= batch_axis or inputs.shape[batch_axis] != len(labels):
             shape = f"{len(labels)} labels, but batch_axis={batch_axis} and inputs of shape {tuple(inputs.shape)}"
             raise ShapeError(f"inputs need one sample a label along batch_axis 0 or 1: {shape}")
+
+        size = inputs.shape[batch_axis + 1 :].numel()
+        if order is not None and not torch.equal(order.cpu().sort().values, torch.arange(size)):
+            raise ShapeError(
+                f"order needs each of the {size} features of a sample once, as integers from 0 to {size - 1}, but got "
+                f"{order.dtype} {tuple(order.shape)}"
+            )
 
         self.inputs = inputs
         self.labels = labels

@@ -13,6 +13,7 @@ and nothing in it is ever run as a program.
 """
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from spikebridge._notebook import notebook_html
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.safe_open import open_binary, read_bytes, read_text
 from spikebridge.deploy.bundle.consistency import check_consistency
 from spikebridge.deploy.bundle.manifest import Manifest, parse_manifest
@@ -59,7 +62,7 @@ class Bundle:
                 manifest contradicts itself or the sample.
         """
         folder = Path(path)
-        file = folder / MANIFEST
+        file = inside(folder, MANIFEST)
         if not file.is_file():
             raise DataError(
                 f"{folder} is not a bundle: there is no {MANIFEST}; `spikebridge export RUN --out DIR` makes one"
@@ -114,6 +117,10 @@ class Bundle:
         numbers = self.numbers(self.manifest.sample.file)
         return {name: numbers[f"inputs.{name}"] for name in self.manifest.inputs}
 
+    def _repr_html_(self) -> str | None:
+        """The diagram, for a notebook."""
+        return notebook_html("bundle_html", str(self.path), asdict(self.manifest), self.size())
+
     def size(self) -> int:
         return sum(file.size for file in self.manifest.files.values())
 
@@ -129,10 +136,10 @@ class Bundle:
         if record is None:
             raise DataError(f"{self.path} has no file {name!r}")
 
-        path = self.path.joinpath(*PurePosixPath(name).parts)
-        # a link in the folder may lead out, too
-        if leads_out(name) or self.path.resolve() not in path.resolve().parents:
+        if leads_out(name):
             raise DataError(f"{self.path}: the file {name!r} leads out of the bundle")
+
+        path = inside(self.path, name)
         if not path.is_file():
             raise DataError(f"{path} is missing")
         size = path.stat().st_size
@@ -155,7 +162,7 @@ def digest_of(path: Path) -> str:
 def leads_out(name: str) -> bool:
     """True if the name of a file, which may be anything, names none below the folder that lists it."""
     pure = PurePosixPath(name)
-    return pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts
+    return pure.is_absolute() or ".." in pure.parts or not pure.parts or any(sign in name for sign in "\\:\0")
 
 
 def file_name(name: str) -> str:

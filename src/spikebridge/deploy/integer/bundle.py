@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import LinkRecord, Manifest
 from spikebridge.deploy.integer.model import IntegerModel, fitting, to_integers
@@ -33,7 +34,7 @@ def integers_of(bundle: Bundle, stages: Forms = None) -> IntegerModel:
             f"{bundle.path} has no integer model; `spikebridge quantize RUN --bundle {bundle.path}` adds one"
         )
 
-    model = IntegerModel.open(bundle.path / record.folder, stages)
+    model = IntegerModel.open(inside(bundle.path, record.folder), stages)
     check_fit(bundle, model)
 
     return model

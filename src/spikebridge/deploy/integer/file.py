@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from spikebridge.data.io.atomic import atomic_folder, check_new, write_bytes, write_text
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import read_json
 from spikebridge.data.io.records import RecordReader
 from spikebridge.data.io.safe_open import read_bytes
@@ -41,8 +42,8 @@ def write_integer(path: Path, model: IntegerRecord, numbers: Mapping[str, NDArra
 
 def read_integer(path: Path) -> tuple[IntegerRecord, dict[str, NDArray[Any]]]:
     """Reads a folder; raises a `DataError` if it is no integer model or damaged."""
-    records = path / RECORDS
-    numbers = path / NUMBERS
+    records = inside(path, RECORDS)
+    numbers = inside(path, NUMBERS)
     if not records.is_file() or not numbers.is_file():
         raise DataError(
             f"{path} is not an integer model: {RECORDS} or {NUMBERS} is missing; `spikebridge quantize` makes one"

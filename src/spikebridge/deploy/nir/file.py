@@ -13,7 +13,9 @@ from spikebridge.data.io.hdf5 import MAX_BYTES, check_heaps, objects_of
 from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import DataError, ExportError, import_extra
 
-_MAX_NODES = 10_000
+# layers of a network, and the groups and arrays that they are kept in; a walk over more takes minutes
+_MAX_NODES = 2_000
+_MAX_OBJECTS = 20_000
 # exceptions of h5py and nir for damaged files; they have no common class
 _FAULTS = (
     ValueError,
@@ -76,14 +78,17 @@ def _check_nodes(file: Any, size: int, kinds: Sequence[str]) -> None:
 
     num_nodes = 0
     with h5py.File(file, "r") as h5:
-        for path, item in objects_of(h5, size, "NIR file"):
+        for number, (path, item) in enumerate(objects_of(h5, size, "NIR file")):
+            if number == _MAX_OBJECTS:
+                raise DataError(f"it has more than {_MAX_OBJECTS} groups and arrays; join layers, or split the network")
+
             node, _, name = path.rpartition("/")
             if name != "type" or not isinstance(item, h5py.Dataset) or "metadata" in node.split("/"):
                 continue
 
             num_nodes += 1
             if num_nodes > _MAX_NODES:
-                raise DataError(f"it has more than {_MAX_NODES} nodes")
+                raise DataError(f"it has more than {_MAX_NODES} nodes; join layers, or split the network")
 
             # some writers store text as bytes
             kind = item[()]

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from spikebridge.data.io.atomic import write_bytes, write_text
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle
 from spikebridge.deploy.bundle.export import clock_record
@@ -308,22 +309,22 @@ def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwor
 
 
 def _write_integers(bundle: Bundle, model: IntegerModel, sample: bytes) -> None:
-    folder = bundle.path / _FOLDER
+    folder = inside(bundle.path, _FOLDER)
     # a stopped program may have left one, which no manifest names
     shutil.rmtree(folder, ignore_errors=True)
 
     try:
         model.save(folder)
-        write_bytes(bundle.path / _SAMPLE, sample)
+        write_bytes(inside(bundle.path, _SAMPLE), sample)
         names = (f"{_FOLDER}/{RECORDS}", f"{_FOLDER}/{NUMBERS}", _SAMPLE)
-        files = {name: FileRecord.of(read_bytes(bundle.path / name, "a file of a bundle")) for name in names}
+        files = {name: FileRecord.of(read_bytes(inside(bundle.path, name), "a file of a bundle")) for name in names}
         manifest = dataclasses.replace(
             bundle.manifest,
             files={**bundle.manifest.files, **files},
             integers=IntegersRecord(_FOLDER, (RECORDS, NUMBERS), _SAMPLE),
         )
         # the manifest comes last: before it, the bundle is the one without integers
-        write_text(bundle.path / MANIFEST, write_manifest(manifest))
+        write_text(inside(bundle.path, MANIFEST), write_manifest(manifest))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -65,6 +65,7 @@ class TickRunner:
         self.incoming = {part: tuple(graph.incoming(part)) for part in graph.parts}
         links_in = (link for links in self.incoming.values() for link in links)
         self.wakes = {link.target: link for link in links_in if link.kind == "wake"}
+        self.on_demand = _inputs_on_demand(graph, self.wakes)
 
     def argument(self, link: Any) -> str:
         """The name by which a part reads the values of a transmission."""
@@ -87,6 +88,7 @@ class TickRunner:
     ) -> tuple[dict[str, Values], RunnerState]:
         """One tick: inputs with a sample at it, `(B, *N)` each, to the outputs that fired, and the state.
 
+        An input that only parts with a wake read, without a unit, may be left out while they are asleep.
         An output `links.NAME` leaves the network by a unit; of several values in a tick it is the last one. A `hook` is
         called with every value of a part or link, and returns the value to use.
         """
@@ -98,7 +100,8 @@ class TickRunner:
 
         for entry in self.schedule:
             if isinstance(entry, str):
-                fired, parts[entry] = self._fire(entry, tick, parts[entry], links)
+                missing = {n for n in self.on_demand if signals[n] is None}
+                fired, parts[entry] = self._fire(entry, tick, parts[entry], links, missing)
                 for signal, y in fired.items():
                     signals[signal] = y if y is None or hook is None else hook("parts", signal, tick, y)
                 continue
@@ -186,7 +189,7 @@ class TickRunner:
         for name, record in self.graph.inputs.items():
             x = inputs.get(name)
             clock = record.clock
-            if (x is None) == clock.fires(tick):
+            if (x is None) == clock.fires(tick) and not (x is None and name in self.on_demand):
                 expected = "a sample" if x is None else "none"
                 raise ShapeError(
                     f"input {name!r} has {expected} at tick {tick} (every {clock.period} from tick {clock.phase})"
@@ -207,7 +210,7 @@ class TickRunner:
             raise ShapeError(f"there is no input {name!r}; {did_you_mean(name, self.graph.inputs)}")
 
     def _fire(
-        self, part: str, tick: int, state: Any, links: dict[str, LinkRunnerState]
+        self, part: str, tick: int, state: Any, links: dict[str, LinkRunnerState], missing: set[str]
     ) -> tuple[dict[str, Values | None], Any]:
         """A part at a tick: its output, None where it does not fire, and its flags, by signal; and its state."""
         fires = self.graph.parts[part].clock.fires(tick)
@@ -217,6 +220,9 @@ class TickRunner:
 
         # links are read at every tick, so that held values arrive in time
         for link in self.incoming[part]:
+            if link.source in missing:
+                continue
+
             value, links[link.name] = self.links[link.name].read(tick, fires, links[link.name])
             if value is None:
                 continue
@@ -229,6 +235,9 @@ class TickRunner:
 
         if not fires:
             return {part: None}, state
+        absent = [link.source for link in self.incoming[part] if link.source in missing]
+        if flags is not None and absent and flags.any():
+            raise ShapeError(f"input {absent[0]!r} has no sample at tick {tick}, but part {part!r} is awake")
         if flags is not None:
             y, state = self._fire_awake(part, flags, reads, effects, state)
             return {part: y, f"{part}.awake": flags.astype(np.float32)[:, None]}, state
@@ -262,6 +271,20 @@ class TickRunner:
             outputs[rows] = self.check_output(part, y)
 
         return outputs, WokenState(tuple(states), outputs, tuple(flags.tolist()))
+
+
+def _inputs_on_demand(graph: Any, wakes: Mapping[str, Any]) -> list[str]:
+    """The inputs that only parts with a wake read, at their ticks and without a unit."""
+    links = [link for part in (*graph.parts, None) for link in graph.incoming(part)]
+    return [
+        name
+        for name in graph.inputs
+        if all(
+            link.kind == "transmission" and link.target in wakes and not (link.unit or link.held or link.delay)
+            for link in links
+            if name in link.sources
+        )
+    ]
 
 
 def _schedule(graph: Any) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """Demand of parts with a wake: the inputs that the next tick needs, and the cost of being awake."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,7 +15,42 @@ from spikebridge.hybrid.network.wake import AWAKE
 from spikebridge.ops.modes import evaluating
 
 
-def wanted_inputs(network: NetworkGraph, links: Mapping[str, LinkState], like: Tensor, tick: int) -> dict[str, Tensor]:
+class _OnDemand:
+    """The methods of a hybrid network that speak of the demand of its parts with a wake."""
+
+    def wanted(self, state: Any) -> dict[str, Tensor]:
+        """The samples that the next tick needs of each input: a camera may stay off while all parts that see it sleep.
+
+        They read it without a unit, and do not replay. A flag made in the tick itself is not known: delay its wake.
+
+        Args:
+            state: after the tick before.
+
+        Returns:
+            Flags `(B,)` for each input, false for one without a sample at the next tick.
+        """
+        network: Any = self
+        return _wanted_inputs(network, state.links, state.like, state.ticks)
+
+    def expected_cost(self, outputs: Mapping[str, Tensor], costs: Mapping[str, float] | None = None) -> Tensor:
+        """The share awake times the cost of a run, for a loss: the sum over parts with a wake.
+
+        Args:
+            outputs: those of a call, with "part.awake" of every part that has a wake.
+            costs: cost of one run of a part, by name; None counts its multiply-accumulates.
+
+        Returns:
+            The expected cost of a tick, differentiable.
+
+        Raises:
+            ConfigError: outputs without "part.awake", or costs of a part without a wake.
+        """
+        network: Any = self
+        known = [specs.links for specs in network._signal_specs.values()]
+        return _expected_cost(network, known[-1] if known else None, outputs, costs)
+
+
+def _wanted_inputs(network: NetworkGraph, links: Mapping[str, LinkState], like: Tensor, tick: int) -> dict[str, Tensor]:
     """The samples `(B,)` that a tick needs of each input, for a stream like a tensor with its batch first."""
     wanted = {
         name: like.new_full(like.shape[:1], clock.has(tick), dtype=torch.bool) for name, clock in network.inputs.items()
@@ -41,7 +76,7 @@ def _flags_before(route: Route, state: LinkState, tick: int) -> Tensor | None:
     return largest_of_newest(flags, route.num_flags)[:, 0]
 
 
-def expected_cost(
+def _expected_cost(
     network: NetworkGraph,
     specs: Mapping[str, SignalSpec] | None,
     outputs: Mapping[str, Tensor],

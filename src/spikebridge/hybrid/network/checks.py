@@ -7,9 +7,10 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, DataError, did_you_mean, in_words
+from spikebridge.errors import ConfigError, DataError, StateError, did_you_mean, in_words
 from spikebridge.hybrid.modulation import check_path
 from spikebridge.hybrid.network.graph import NetworkPlan, owner_of
 from spikebridge.hybrid.network.link import Link, Modulation, Route, Transmission, Wake, describe
@@ -17,6 +18,7 @@ from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.dt import match_dt
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.sequential import Sequential
+from spikebridge.neurons.state import State, tensors_of
 from spikebridge.neurons.stateless import refuse_hidden_state
 from spikebridge.ops.checks import is_finite
 
@@ -55,7 +57,7 @@ def check_names(parts: Mapping[str, nn.Module], outputs: Sequence[str]) -> None:
 
         if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict, name):
             raise ConfigError(f"a part cannot be called {name!r}; the name is taken or holds a dot, choose another")
-        refuse_hidden_state(part, name)
+        refuse_hidden_state(part, f"part {name!r}")
 
     for name in outputs:
         if not isinstance(name, str) or owner_of(name, parts) not in parts or name.endswith("."):
@@ -191,6 +193,16 @@ def refuse_part_not_finite(
         raise DataError(
             f"part {name!r} is the first that gave NaN or infinity, at tick {tick}{detail}; check its parameters and, "
             "in training, the learning rate"
+        ) from cause
+
+
+def refuse_inference(network: nn.Module, values: State, cause: Exception) -> None:
+    """Raises if inputs or a state were made in inference mode, which caused an error where gradients are wanted."""
+    if torch.is_grad_enabled() and any(x.is_inference() for x in tensors_of(values)):
+        raise StateError(
+            "the inputs or the state were made in torch.inference_mode(), whose tensors no gradient can pass; make "
+            "them under torch.no_grad(), or give a new stream",
+            network,
         ) from cause
 
 

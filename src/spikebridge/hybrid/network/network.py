@@ -4,6 +4,7 @@
 the run over these ticks (`execution.py`), and the new state.
 """
 
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -12,6 +13,7 @@ from weakref import ReferenceType, ref
 import torch
 from torch import Tensor, nn
 
+from spikebridge._notebook import notebook_html
 from spikebridge.errors import (
     ConfigError,
     DataError,
@@ -24,12 +26,13 @@ from spikebridge.errors import (
     is_positive,
 )
 from spikebridge.hybrid.clock import Clock, Every, clocks_in_ticks, count_ticks
-from spikebridge.hybrid.network._demand import expected_cost, wanted_inputs
+from spikebridge.hybrid.network._demand import _OnDemand
 from spikebridge.hybrid.network.checks import (
     check_kinds,
     check_names,
     check_part,
     needs_finite_check,
+    refuse_inference,
     refuse_part_not_finite,
     steps_of_layers,
 )
@@ -96,7 +99,7 @@ allow_state(NetworkState)  # with those of links and units
 _FORM = TupleForm(NetworkState, {**dict.fromkeys(NetworkState._fields), "ticks": int})
 
 
-class HybridNetwork(nn.Module):
+class HybridNetwork(nn.Module, _OnDemand):
     """A graph of parts and links over one base step.
 
     Names, arguments and clocks are checked when the network is built. The values of inputs and the parts' use of them
@@ -180,6 +183,10 @@ class HybridNetwork(nn.Module):
         # a copy begins without a stream, and a weak reference cannot be pickled
         return {**self.__dict__, "_stream": None}
 
+    def _repr_html_(self) -> str | None:
+        """The diagram, for a notebook."""
+        return notebook_html("network_html", self)
+
     @property
     def routes(self) -> list[Route]:
         """All links with their clocks, in the order given."""
@@ -232,6 +239,8 @@ class HybridNetwork(nn.Module):
 
         if deferred.get() is not None:
             self._defer_check(inputs, start, outputs, stop)
+        if state is None and ticks is None and self.training and torch.is_grad_enabled():
+            self._warn_of_short_stream(stop)
 
         return outputs, end
 
@@ -266,35 +275,6 @@ class HybridNetwork(nn.Module):
 
         outputs, state = self(inputs, state, ticks=1)
         return {name: y[0] if y.shape[0] else y for name, y in outputs.items()}, state
-
-    def wanted(self, state: NetworkState) -> dict[str, Tensor]:
-        """The samples that the next tick needs of each input: a camera may stay off while all parts that see it sleep.
-
-        They read it without a unit, and do not replay. A flag made in the tick itself is not known: delay its wake.
-
-        Args:
-            state: after the tick before.
-
-        Returns:
-            Flags `(B,)` for each input, false for one without a sample at the next tick.
-        """
-        return wanted_inputs(self, state.links, state.like, state.ticks)
-
-    def expected_cost(self, outputs: Mapping[str, Tensor], costs: Mapping[str, float] | None = None) -> Tensor:
-        """The share awake times the cost of a run, for a loss: the sum over parts with a wake.
-
-        Args:
-            outputs: those of a call, with "part.awake" of every part that has a wake.
-            costs: cost of one run of a part, by name; None counts its multiply-accumulates.
-
-        Returns:
-            The expected cost of a tick, differentiable.
-
-        Raises:
-            ConfigError: outputs without "part.awake", or costs of a part without a wake.
-        """
-        known = [specs.links for specs in self._signal_specs.values()]
-        return expected_cost(self, known[-1] if known else None, outputs, costs)
 
     def compiled(self, block: int = 1) -> "CompiledNetwork":
         """The network as generated code: faster where its ticks are many and small, as in a loop; equal to rounding.
@@ -511,12 +491,24 @@ class HybridNetwork(nn.Module):
         """Raises for the part, the unit or the input that caused an error of a call, as far as one can be named."""
         if isinstance(error, StateError):
             raise with_path(error, self) from None
+        refuse_inference(self, (dict(inputs), state), error)
         if isinstance(error, DataError):
             self.check_finite(inputs, inputs, waits=True)
             self._refuse_not_finite(inputs, state, stop, error)
         else:
             # empty signals through part after part: the one that does not fit is named
             infer_shapes(self, _time_first(state.inputs))
+
+    def _warn_of_short_stream(self, stop: int) -> None:
+        """Warns where the first call of a stream, before tick `stop`, is too short for a value of an output."""
+        late = {name: self.plan.clocks[name].phase for name in self.outputs if self.plan.clocks[name].phase >= stop > 1}
+        if late:
+            name, first = max(late.items(), key=lambda item: item[1])
+            warnings.warn(
+                f"the {stop} ticks of this call are too short for a value of {name!r}, whose first window closes at "
+                f"tick {first}; give {first + 1} ticks, or continue the stream with the state",
+                stacklevel=4,
+            )
 
     def _defer_check(
         self, inputs: Mapping[str, Tensor], state: NetworkState, outputs: Mapping[str, Tensor], stop: int

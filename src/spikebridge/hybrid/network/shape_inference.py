@@ -49,7 +49,7 @@ def infer_input_specs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor])
             )
 
         x = inputs[name]
-        if not isinstance(x, Tensor) or x.ndim < 2:
+        if not isinstance(x, Tensor) or x.is_nested or x.ndim < 2:
             raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got {_shape_or_words(x)}")
         if x.is_complex():
             raise ShapeError(f"input {name!r} needs floats, integers or flags, but got {x.dtype}; use x.abs()")
@@ -77,17 +77,17 @@ def check_inputs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], spec
     _refuse_unknown(clocks, inputs)
     for name, x in inputs.items():
         spec = specs[name]
-        if not isinstance(x, Tensor) or x.ndim != spec.ndim or x.shape[2:] != spec.shape[2:]:
+        if not isinstance(x, Tensor) or x.is_nested or x.ndim != spec.ndim or x.shape[2:] != spec.shape[2:]:
             shape = ", ".join(["T", str(len(spec)), *map(str, spec.shape[2:])])
             raise ShapeError(
                 f"input {name!r} needs a signal ({shape}), as at the start of the stream, but got {_shape_or_words(x)}"
             )
 
-        _refuse_other(name, x.transpose(0, 1), spec.shape[0], spec.dtype, spec.device)
+        _refuse_other(name, x.transpose(0, 1), spec.shape[0], spec.dtype, spec.device, continues=True)
 
 
 def _shape_or_words(x: object) -> str:
-    if isinstance(x, Tensor):
+    if isinstance(x, Tensor) and not x.is_nested:
         return str(tuple(x.shape))
     return in_words(x) + ("; torch.from_numpy makes a tensor of it" if type(x).__name__ == "ndarray" else "")
 
@@ -98,12 +98,20 @@ def _refuse_unknown(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -
             raise ConfigError(f"there is no input {name!r}; {did_you_mean(name, clocks)}")
 
 
-def _refuse_other(name: str, x: Tensor, batch: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Raises if a signal, with its batch first, has another batch, dtype or device than the stream."""
+def _refuse_other(
+    name: str, x: Tensor, batch: int, dtype: torch.dtype, device: torch.device, continues: bool = False
+) -> None:
+    """Raises if a signal, with its batch first, has another batch, dtype or device than the stream, new or running."""
     if x.shape[0] != batch:
+        remedy = "where the batch comes first, give x.transpose(0, 1)"
+        if continues and x.shape[1] != batch:
+            remedy = "take some samples of the state with spikebridge.neurons.select, or give none for a new stream"
+        elif x.ndim == 2:
+            remedy = "a signal (T, N) of one sample lacks the batch: give x.unsqueeze(1)"
+
         raise ShapeError(
             f"input {name!r} has a batch of {len(x)}, but the stream has {batch}; signals are time first, (T, B, *N): "
-            "where the batch comes first, give x.transpose(0, 1)"
+            f"{remedy}"
         )
 
     if x.dtype == dtype and x.device == device:
@@ -424,15 +432,20 @@ def _misfit_of(who: str, path: str, layer: nn.Module, signals: list[Tensor], rea
 
     for x in signals:
         if kept is not None and x.dtype != kept and not isinstance(layer, nn.Embedding):
+            move = f", or move the network with .to({x.dtype})" if x.is_floating_point() else ""
             return ShapeError(
                 f"{who} keeps {kept} in its {name}, but its signal is {x.dtype}; give x.to({kept}) (.float(), "
-                f".double()), or move the network with .to({x.dtype})"
+                f".double()){move}"
             )
 
     shapes = " and ".join(str(tuple(x.shape[1:])) for x in signals) or "no signal"
+    remedy = "change the layer, or the part or unit before it"
+    if signals and all(x.ndim < 2 for x in signals):
+        remedy = "a signal (T, N) of one sample lacks the batch: give x.unsqueeze(1)"
+
     return ShapeError(
         f"{who} does not accept its signals: its {name} got {shapes} (the shape *N of a signal (T, B, *N)), and "
-        f"{reason}; change the layer, or the part or unit before it"
+        f"{reason}; {remedy}"
     )
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from spikebridge.axes import Signal, Step
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, in_words, is_integer, is_number
 from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.hybrid.unit.window import checked_integer
 from spikebridge.neurons.base import refuse_unknown
@@ -100,6 +100,8 @@ class FIR(_FiniteResponse):
     def __init__(self, num_taps: int, shape: tuple[int, ...] = (), *, keep: bool = False) -> None:
         super().__init__(keep)
         self.num_taps = checked_integer("FIR", "num_taps", num_taps)
+        if not isinstance(shape, tuple | list) or not all(is_integer(size) and size > 0 for size in shape):
+            raise ConfigError(f"FIR needs shape as a tuple of integers above 0, (*N), but got {in_words(shape)}")
         self.weight = nn.Parameter(torch.full((num_taps, *shape), 1 / num_taps))
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
@@ -225,6 +227,10 @@ class Delay(_FiniteResponse):
         learn: Names = (),
     ) -> None:
         names_to_learn("Delay", learn, ("delay",))
+        for name, seconds in (("delay", delay), ("max_delay", max_delay), ("sigma", sigma)):
+            if not is_number(seconds) and not (isinstance(seconds, Tensor) if name == "delay" else seconds is None):
+                raise ConfigError(f"Delay needs {name} as a number of seconds, but got {in_words(seconds)}")
+
         shortest = float(torch.as_tensor(delay).min())
         longest = float(torch.as_tensor(delay).max())
         max_delay = longest if max_delay is None else max_delay

@@ -120,7 +120,7 @@ class HybridUnit(nn.Module):
             raise ConfigError(f"a hybrid unit's nonlinearity has no state, but got {who}{_LAYER_HINT}")
 
         if nonlinearity is not None:
-            refuse_hidden_state(nonlinearity, "nonlinearity")
+            refuse_hidden_state(nonlinearity, "'nonlinearity'")
 
         self.window = window
         self.kernel = kernel
@@ -321,8 +321,8 @@ class HybridUnit(nn.Module):
 
     def check_inputs(self, x: Tensor) -> None:
         """Raises if a signal does not fit this unit."""
-        if not isinstance(x, Tensor) or x.ndim < 2 or not x.is_floating_point():
-            actual = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
+        if not isinstance(x, Tensor) or x.is_nested or x.ndim < 2 or not x.is_floating_point():
+            actual = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) and not x.is_nested else in_words(x)
             raise ShapeError(f"a hybrid unit needs a signal of floats (T, B, *N), but got {actual}")
 
         for stage in (self.kernel, self.discretizer):

@@ -301,9 +301,16 @@ def window_starts_from_argument(starts: Starts | None, x: Tensor) -> Iterable[bo
     """The flags for a unit with the window `Since`, one a step: True, False, or one a sample `(B,)`."""
     if starts is None:
         raise ConfigError("a unit with the window Since needs starts=, the flags (T, B) of where windows start")
+    if not isinstance(starts, Tensor | list | tuple):
+        raise ConfigError(f"starts needs flags (T, B), a tensor or a list, but got {in_words(starts)}")
     if len(starts) != len(x):
         raise ShapeError(f"starts has {len(starts)} steps, but the signal has {len(x)}")
     if not isinstance(starts, Tensor):
+        samples = x.shape[1:2]
+        if {*map(type, starts)} != {bool} and not all(
+            type(f) is bool or (isinstance(f, Tensor) and f.dtype == torch.bool and f.shape == samples) for f in starts
+        ):
+            raise ShapeError(f"starts needs True, False or flags {tuple(samples)} a step, but got {in_words(starts)}")
         return starts
 
     if starts.dtype != torch.bool or starts.ndim not in (1, 2) or starts.shape[1:] not in ((), x.shape[1:2]):

@@ -6,7 +6,6 @@ Zhao et al., Nature Communications 13:3427, 2022, Figs. 1 and 2). `VARIANTS` are
 transmission alone, and its ANN-only and SNN-only twins.
 """
 
-from bisect import bisect_left
 from collections.abc import Callable
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from spikebridge.analysis.summary import num_parameters
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import FIR, Every, HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every
+from spikebridge.hybrid.twins import match_parameters
 from spikebridge.neurons import LIF, Sequential, Triangle
 
 VARIANTS = {
@@ -126,15 +126,7 @@ def parameter_matched(
     with torch.random.fork_rng(devices=[]):
         goal = num_parameters(reference(hidden))
 
-        def excess(width: int) -> int:
-            return num_parameters(build(width)) - goal
-
-        # more hidden features, more parameters: the first width that reaches the goal
-        widths = range(hidden // 2, 3 * hidden)
-        first = bisect_left(widths, 0, key=excess)
-        nearest = min(widths[max(first - 1, 0) : first + 1], key=lambda width: abs(excess(width)))
-
-    return build(nearest)
+    return match_parameters(build, goal).network
 
 
 def what_pathway(hidden: int, sensor: int) -> nn.Module:

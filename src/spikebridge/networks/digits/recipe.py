@@ -283,7 +283,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
         child.save_results(score(network, config, scored))
 
     seeds = range(config.seed, config.seed + config.num_seeds)
-    results = report_page.compare(train_children(run, config.networks, seeds, train_network))
+    results = report_page.compare(train_children(run, config.networks, seeds, train_network, report_page.NetworkScore))
     run.save_results(results)
 
     return results

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
@@ -30,6 +30,24 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits.model import VARIANTS
 from spikebridge.training.run.run import Run
 
+
+class NetworkScore(TypedDict):
+    """Results of one network and seed."""
+
+    macs: float
+    synops: float
+    updates: float
+    energy_nj: float
+    tick_ms: float
+    accuracy: float
+    accuracy_by_window: Annotated[list[float], "windows"]
+    confusions: Annotated[list[list[int]], "classes", "classes"]
+    parameters: int
+
+
+_Row = TypedDict("_Row", {"network": str, "accuracy %": float, "sd": float | None})
+_Difference = TypedDict("_Difference", {"network": str, "points": float, "learned is": str})
+_Results = TypedDict("_Results", {"networks": Annotated[list[_Row], "networks"], "learned against": list[_Difference]})
 _Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """Results of networks by name, one for each seed."""
 
@@ -42,20 +60,19 @@ def write(
     for name, network in networks.items():
         run.first_child(name).load_weights(network)
 
-    results = run.results()
-
+    results = run.results(_Results)
     sections = [
         _result(results, scores),
         _time(scores),
-        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
+        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}, list(scores)),
         _confusions(scores),
         *_replay(networks, inputs),
         _inside(networks, inputs),
         _drawn(networks, inputs),
-        Section("How it was measured", _MEASURED),
+        Section("How it was measured", _MEASURED, folded=True),
     ]
     title = "What and where on digits"
-    return write_report(run.path / "report.html", title, sections, {**facts, **run.versions()}, command, _lead(results))
+    return write_report(run.file("report.html"), title, sections, {**facts, **run.versions()}, command, _lead(results))
 
 
 _MEASURED = (
@@ -72,8 +89,11 @@ _MEASURED = (
 
 def _scores(run: Run) -> dict[str, list[dict[str, Any]]]:
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in run.config["networks"]}
+    sizes: dict[str, int] = {}
     for path, child in run.children().items():
-        scores[path.partition("/")[0]].append(child.results())
+        if (seeds := scores.get(path.partition("/")[0])) is not None:
+            seeds.append(child.results(NetworkScore, sizes))
+
     return scores
 
 
@@ -140,7 +160,9 @@ def _confusions(scores: _Scores) -> Section:
     caption = f"Answers of “{first}”, all seeds."
     picture = Picture(to_svg(confusion_matrix(matrix, range(len(matrix))), caption), caption)
 
-    return Section("Confusions", "", [Table(rows, "The most frequent confusion of each network.")], [picture])
+    return Section(
+        "Confusions", "", [Table(rows, "The most frequent confusion of each network.")], [picture], folded=True
+    )
 
 
 def _replay(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> list[Section]:
@@ -173,7 +195,7 @@ def _inside(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor])
             caption = f"Spikes of the SNN's last layer in “{name}”."
             pictures.append(Picture(to_svg(raster(spikes, network.dt)), caption))
 
-    return Section("Inside", "Trained networks of the first seed, one recording.", pictures=pictures)
+    return Section("Inside", "Trained networks of the first seed, one recording.", pictures=pictures, folded=True)
 
 
 def _drawn(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> Section:
@@ -183,7 +205,7 @@ def _drawn(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) 
     summary = summarize(first, {name: inputs[name] for name in first.inputs})
     tables = [Table(summary.parts, summary.title), *([Table(summary.links, "Its links")] if summary.links else [])]
 
-    return Section("The networks", "", tables, pictures)
+    return Section("The networks", "", tables, pictures, folded=True)
 
 
 def measure_cost(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, float]:

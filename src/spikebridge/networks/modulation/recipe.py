@@ -34,7 +34,7 @@ from spikebridge.networks.modulation.evaluation.evaluate import (
     read_inputs,
     save_trial,
 )
-from spikebridge.networks.modulation.evaluation.scores import score
+from spikebridge.networks.modulation.evaluation.scores import MethodScore, score
 from spikebridge.networks.modulation.model.branch import Branch
 from spikebridge.networks.modulation.model.gating import Gating
 from spikebridge.networks.modulation.model.network import hybrid_modulation_network
@@ -117,7 +117,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
         train_trial(replace(settings[name], seed=seed), child, inputs, quiet)
 
     seeds = range(config.seed, config.seed + config.num_seeds)
-    results = report_page.compare(train_children(run, config.methods, seeds, train_method))
+    results = report_page.compare(train_children(run, config.methods, seeds, train_method, MethodScore))
     run.save_results(results)
 
     return results

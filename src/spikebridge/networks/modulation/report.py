@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -11,9 +11,20 @@ from spikebridge.analysis.comparison import paired_difference
 from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.plots.figures import accuracy_lines, confusion_matrix, draw_network, heat_map, to_svg
 from spikebridge.analysis.report import Picture, Section, Table, write_report
+from spikebridge.errors import is_number
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.modulation.config import METHODS, Method
+from spikebridge.networks.modulation.evaluation.scores import MethodScore
 from spikebridge.training.run.run import Run
+
+_Row = TypedDict("_Row", {"method": str, "ACC": float, "one picture": float | None})
+_Differences = TypedDict("_Differences", {"hmn against": list[dict[str, Any]]}, total=False)
+
+
+class _Results(_Differences):
+    methods: Annotated[list[_Row], "methods"]
+    after: dict[str, Annotated[list[list[float]], "_", "tasks"]]
+
 
 _Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """Results of `score` by method, one for each seed."""
@@ -33,24 +44,25 @@ _MAX_CELLS = 20  # of a row whose numbers can be read
 
 def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwork], command: str) -> Path:
     """Writes report.html into a finished run, with settings, drawn networks, and the command that reproduces it."""
-    results = run.results()
+    results = run.results(_Results)
     trials = _trials(run)
     sections = [
         _over_tasks(results),
         _table(results),
         *_confusions(trials),
         _memory(trials),
-        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
+        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}, list(METHODS)),
         Section(
             "The network",
             "HMN for images as a graph: the units of the ANN set the gates of the SNN, without a task number.",
             pictures=[Picture(draw_network(network), "HMN") for network in networks.values()],
+            folded=True,
         ),
-        Section("How it was measured", _MEASURED),
+        Section("How it was measured", _MEASURED, folded=True),
     ]
 
     title = "Continual learning with modulated neurons"
-    return write_report(run.path / "report.html", title, sections, {**facts, **run.versions()}, command, _lead(results))
+    return write_report(run.file("report.html"), title, sections, {**facts, **run.versions()}, command, _lead(results))
 
 
 def _lead(results: Mapping[str, Any]) -> str:
@@ -69,9 +81,10 @@ def _lead(results: Mapping[str, Any]) -> str:
 def _trials(run: Run) -> dict[str, list[dict[str, Any]]]:
     """Results of every trial by method."""
     trials: dict[str, list[dict[str, Any]]] = {}
+    sizes: dict[str, int] = {}
     for path, child in run.children().items():
         if path.count("/") == 1 and child.finished:
-            trials.setdefault(path.partition("/")[0], []).append(child.results())
+            trials.setdefault(path.partition("/")[0], []).append(child.results(MethodScore, sizes))
 
     return {name: trials[name] for name in METHODS if name in trials}
 
@@ -80,7 +93,9 @@ def _over_tasks(results: Mapping[str, Any]) -> Section:
     after = {name: results["after"][name] for name in METHODS if name in results["after"]}
     num_tasks = max((len(seeds[0]) for seeds in after.values()), default=0)
     series = {name: 100 * np.array(seeds).T for name, seeds in after.items()}
-    figure = accuracy_lines(np.arange(1, num_tasks + 1), series, "tasks learned", "mean accuracy so far [%]")
+    figure = accuracy_lines(
+        np.arange(1, num_tasks + 1), series, "tasks learned", "mean accuracy so far [%]", list(METHODS)
+    )
 
     return Section(
         "Accuracy against the number of tasks",
@@ -160,8 +175,8 @@ def _row(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "transfer": _mean(seed["transfer"] for seed in seeds),
         "FWT": _mean(seed["fwt"] for seed in seeds),
         "BWT": _mean(seed["bwt"] for seed in seeds),
-        "unseen": _mean(seed["unseen"]["acc"] for seed in seeds),
-        "opening": seeds[0]["opening"][0]["mean"] if "opening" in seeds[0] else None,
+        "unseen": _mean(seed["unseen"].get("acc") for seed in seeds),
+        "opening": seeds[0]["opening"][0].get("mean") if "opening" in seeds[0] else None,
         "s a task": fmean(fmean(seed["seconds"]) for seed in seeds),
     }
 
@@ -192,5 +207,5 @@ def against(name: str, scores: _Scores) -> list[dict[str, Any]]:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    numbers = [value for value in values if value is not None]
+    numbers = [float(value) for value in values if is_number(value)]
     return fmean(numbers) if numbers else None

@@ -261,7 +261,9 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
         child.save_weights(network)
         child.save_results({**benchmark.score(tracker_of(config, network), scored), **record})
 
-    results = benchmark.compare(train_children(run, config.networks, config.seeds, train_network), scored)
+    results = benchmark.compare(
+        train_children(run, config.networks, config.seeds, train_network, benchmark.TrackerScore), scored
+    )
     run.save_results(results)
 
     return results

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, TypeAlias
+from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -13,11 +13,40 @@ from spikebridge.analysis.plots.figures import accuracy_bars, accuracy_lines, co
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.model.network import VARIANTS
+from spikebridge.training.run.config_io import read_results
 from spikebridge.training.run.run import Run
 
+
+class WindowScore(TypedDict):
+    """Results of one network, fold and seed."""
+
+    macs_per_second: float
+    synops_per_second: float
+    per_group: Annotated[dict[str, float], "_"]
+    accuracy_by_answer: Annotated[list[float], "answers"]
+    confusion: Annotated[list[list[int]], "classes", "classes"]
+    parameters: int
+    front_end_macs_per_second: float
+    energy_uj_per_second: float
+    classes: NotRequired[list[str]]
+
+
+_Row = TypedDict("_Row", {"network": str, "accuracy %": float, "sd": float | None})
+_Difference = TypedDict("_Difference", {"network": str, "points": float, "it is": str})
+
+
+class _Results(TypedDict):
+    networks: Annotated[list[_Row], "networks"]
+    people: list[dict[str, Any]]
+
+
+_COSTS = ("macs_per_second", "synops_per_second", "front_end_macs_per_second", "energy_uj_per_second")
 _Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """Results of networks by name, one for each fold and seed."""
 
+LEFT_OUT = "people left out of the training"
+TRAINED_ON = "people of the training, which is no estimate for others"
+_MAX_ANSWERS = 8  # in a table
 _MEASURED = (
     "Folds leave people out; an accuracy is that of windows of people on whom no network was trained. Statistics for "
     "standardisation come from the training people. Frames, filters and kernels are causal. The answer at a time is "
@@ -29,15 +58,16 @@ _MEASURED = (
 )
 
 
-def compare(scores: _Scores) -> dict[str, Any]:
-    """The table of networks, differences to the first one, accuracy by person and over time."""
+def compare(scores: _Scores, scored_on: str = "") -> dict[str, Any]:
+    """The table of networks, differences to the first one, accuracy by person and over time; `scored_on` are people."""
     first = next(iter(scores))
     return {
+        **({"scored on": scored_on} if scored_on else {}),
         "networks": [_row(name, rows) for name, rows in scores.items()],
         f"{first} against": [_against(scores[first], scores[name], name) for name in scores if name != first],
         "people": _people(scores),
         "accuracy by answer": [
-            {"network": name, **{str(k): round(value, 2) for k, value in enumerate(_by_answer(rows), start=1)}}
+            {"network": name, **{str(k): round(value, 2) for k, value in _some_answers(_by_answer(rows))}}
             for name, rows in scores.items()
         ],
     }
@@ -45,7 +75,7 @@ def compare(scores: _Scores) -> dict[str, Any]:
 
 def _row(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     people = _by_person(rows)
-    means = {key: fmean(row[key] for row in rows) for key in rows[0] if key.endswith("per_second")}
+    means = {key: fmean(row[key] for row in rows) for key in _COSTS}
 
     return {
         "network": name,
@@ -74,7 +104,8 @@ def _against(first: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, An
     """Differences in pairs of people."""
     people = _by_person(first)
     other_people = _by_person(other)
-    difference = paired_difference(list(people.values()), [other_people[person] for person in people])
+    both = [person for person in people if person in other_people]
+    difference = paired_difference([people[person] for person in both], [other_people[person] for person in both])
     points, sd = difference.rounded(2)
 
     return {"network": name, "points": points, "sd": sd, "it is": difference.verdict("people")}
@@ -84,7 +115,7 @@ def _people(scores: _Scores) -> list[dict[str, Any]]:
     by_network = {name: _by_person(rows) for name, rows in scores.items()}
     people = next(iter(by_network.values()))
     return [
-        {"person": person, **{name: round(accuracy[person], 1) for name, accuracy in by_network.items()}}
+        {"person": person, **{name: round(one[person], 1) for name, one in by_network.items() if person in one}}
         for person in people
     ]
 
@@ -93,30 +124,41 @@ def _by_answer(rows: Sequence[Mapping[str, Any]]) -> list[float]:
     return [100 * fmean(column) for column in zip(*(row["accuracy_by_answer"] for row in rows), strict=True)]
 
 
+def _some_answers(accuracies: Sequence[float]) -> list[tuple[int, float]]:
+    """Numbers and accuracies of at most eight answers, evenly spaced up to the last one."""
+    step = -(-len(accuracies) // _MAX_ANSWERS)
+    chosen = range(len(accuracies), 0, -step)
+    return [(number, accuracies[number - 1]) for number in reversed(chosen)]
+
+
 def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwork], command: str) -> Path:
     """Writes report.html into a finished run."""
     children = run.children()
+    sizes: dict[str, int] = {}
     scores: dict[str, list[dict[str, Any]]] = {
-        name: [child.results() for path, child in children.items() if path.startswith(f"{name}/")] for name in networks
+        name: [child.results(WindowScore, sizes) for path, child in children.items() if path.startswith(f"{name}/")]
+        for name in networks
     }
 
     for name, network in networks.items():
         run.first_child(name).load_weights(network)
 
-    results = run.results()
+    results = run.results(_Results)
+    first = f"{results['networks'][0]['network']} against"
+    results |= {first: read_results(list[_Difference], results.get(first, []), run.file("results.json"))}
     drawings = {f"{name}: {VARIANTS[name]}": draw_network(network) for name, network in networks.items()}
     sections = [
         _result(results, scores),
         Section("People", "Accuracy on each person, who was left out of the training.", [Table(results["people"])]),
         *_confusion(scores),
         _time(scores),
-        learning_curves({path: child.metrics.rows() for path, child in children.items()}),
-        Section("The networks", pictures=[Picture(drawing, caption) for caption, drawing in drawings.items()]),
-        Section("How it was measured", _MEASURED),
+        learning_curves({path: child.metrics.rows() for path, child in children.items()}, list(networks)),
+        Section("The networks", pictures=[Picture(svg, name) for name, svg in drawings.items()], folded=True),
+        Section("How it was measured", _MEASURED, folded=True),
     ]
 
     facts = {**facts, **run.versions()}
-    return write_report(run.path / "report.html", "One sensor, two clocks", sections, facts, command, _lead(results))
+    return write_report(run.file("report.html"), "One sensor, two clocks", sections, facts, command, _lead(results))
 
 
 def _lead(results: Mapping[str, Any]) -> str:
@@ -127,7 +169,9 @@ def _lead(results: Mapping[str, Any]) -> str:
     )
 
     spread = "" if first["sd"] is None else f" ± {first['sd']:.1f}"
-    lead = f"“{first['network']}” is right on {first['accuracy %']:.1f}{spread} % of the windows of new people"
+    # a run of an earlier version does not say who was scored
+    people = results.get("scored on", LEFT_OUT)
+    lead = f"“{first['network']}” is right on {first['accuracy %']:.1f}{spread} % of the windows of {people}"
 
     return f"{lead}; {compared}." if compared else f"{lead}."
 
@@ -146,7 +190,8 @@ def _confusion(scores: _Scores) -> list[Section]:
     pictures = []
     for name, rows in scores.items():
         counts = np.sum([row["confusion"] for row in rows], 0)
-        pictures.append(Picture(to_svg(confusion_matrix(counts, range(len(counts)))), name))
+        classes = rows[0].get("classes") or range(len(counts))
+        pictures.append(Picture(to_svg(confusion_matrix(counts, classes)), name))
 
     return [Section("Confusion", "Shares of the answers to each label, over all people.", pictures=pictures[:2])]
 

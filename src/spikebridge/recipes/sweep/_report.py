@@ -9,6 +9,7 @@ from spikebridge.analysis.plots.figures import accuracy_bars, accuracy_lines
 from spikebridge.analysis.plots.style import to_svg
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.data.io.atomic import write_text
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.recipes.sweep.table import CellResult, Objective
 
 _MAX_BARS = 40
@@ -26,7 +27,7 @@ def write_sweep_report(
     best = next((index for index, row in enumerate(table) if row["best"]), None)
     pictures = []
     if svg := _figure(objective, cells):
-        write_text(folder / "figure.svg", svg)
+        write_text(inside(folder, "figure.svg"), svg)
         pictures = [Picture(svg, f"{objective.metric} of each cell, with means and one standard deviation")]
 
     failed = [{"cell": cell.name, "error": cell.error} for cell in cells if cell.state == "failed"]
@@ -35,7 +36,7 @@ def write_sweep_report(
     facts = {"cells": len(cells), "seconds of training": round(sum(cell.seconds for cell in cells), 1)}
     lead = "" if best is None else _lead(objective, table[best], cells)
 
-    write_report(folder / "report.html", f"Sweep of {recipe}", sections, facts, command, lead)
+    write_report(inside(folder, "report.html"), f"Sweep of {recipe}", sections, facts, command, lead)
 
 
 def _lead(objective: Objective, best: Mapping[str, Any], cells: Sequence[CellResult]) -> str:

@@ -19,9 +19,12 @@ from spikebridge.recipes.sweep.table import CellResult, result_of
 from spikebridge.recipes.training import train_recipe
 from spikebridge.threads import parse_threads, set_threads
 from spikebridge.training.run.config_io import from_plain
-from spikebridge.training.run.run import follow_rows
+from spikebridge.training.run.lock import FolderInUseError
+from spikebridge.training.run.run import Run, follow_rows
 
 _ONE_AT_A_TIME = threading.Lock()  # torch's generators, stdout and stderr are those of the whole process
+_LOCK_TIMEOUT = 130.0  # seconds for which a cell waits for another worker; the lock of a killed one is stale by then
+_LOCK_PAUSE = 0.5
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,7 @@ def _train(order: Order) -> tuple[CellResult, bool]:
             # before the recipe loads PyTorch, which reads the number once
             set_threads(parse_threads(order.threads))
             settings = from_plain(load_recipe(order.recipe).Config, order.config)
-            trained = train_recipe(order.recipe, settings, Path(order.folder), resume=True, quiet=True)
-            return result_of(cell, trained.results), False
+            return _train_alone(order, settings), False
     except _PrunedError:
         return replace(result_of(cell), state="pruned"), False
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -79,6 +81,30 @@ def _train(order: Order) -> tuple[CellResult, bool]:
         is_retryable = not isinstance(failure, SpikebridgeError) or isinstance(failure, OSError)
         line = explain(failure)[0].removeprefix("error: ")
         return result_of(cell, error=" ".join(line.split())), is_retryable
+
+
+def _train_alone(order: Order, settings: Any) -> CellResult:
+    """Trains a cell; a worker of a lost scheduler that still trains it is waited for."""
+    deadline = time.monotonic() + _LOCK_TIMEOUT
+    while True:
+        # such a worker may have finished it
+        if (finished := finished_result(order)) is not None:
+            return finished
+
+        try:
+            trained = train_recipe(order.recipe, settings, Path(order.folder), resume=True, quiet=True)
+            return result_of(order.cell, trained.results)
+        except FolderInUseError:
+            if time.monotonic() > deadline:
+                raise
+
+        time.sleep(_LOCK_PAUSE)
+
+
+def finished_result(order: Order) -> CellResult | None:
+    """The result of a cell whose run is finished; None for another one."""
+    folder = Path(order.folder)
+    return result_of(order.cell, Run.open(folder).results()) if (folder / "results.json").is_file() else None
 
 
 @contextlib.contextmanager

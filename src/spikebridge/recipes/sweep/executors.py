@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from spikebridge.data.io.number_text import parse_integer
 from spikebridge.errors import ConfigError, import_extra
-from spikebridge.recipes.sweep.cell import Order, train_cell
+from spikebridge.recipes.sweep.cell import Order, finished_result, train_cell
 from spikebridge.recipes.sweep.grid import Cell
 from spikebridge.recipes.sweep.local import LocalExecutor, num_cores, start_server
 from spikebridge.recipes.sweep.table import CellResult, result_of
@@ -19,13 +19,19 @@ from spikebridge.recipes.sweep.table import CellResult, result_of
 T = TypeVar("T")
 _MAX_JOBS = 16  # of Slurm at a time, where the user gives no number
 _CONNECT_TIMEOUT = "10s"
+_POLL_SECONDS = 1.0
+
+
+class LostSchedulerError(ConfigError):
+    """The workers of a sweep cannot be reached any more."""
 
 
 class Workers(NamedTuple):
-    """An executor, and the number of cells that it gets at a time."""
+    """An executor, the number of cells that it gets at a time, and a function that says that it can be reached."""
 
     executor: Executor
     number: int
+    is_reachable: Callable[[], bool] = lambda: True
 
 
 @contextlib.contextmanager
@@ -49,7 +55,8 @@ def dask_workers(address: str, number: int | None) -> Iterator[Workers]:
     """The workers of a Dask cluster; by default as many cells at a time as there are."""
     distributed = import_extra("distributed", "cluster", "Dask workers need")
     # a failure is reported in one line
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
     try:
         client = distributed.Client(address, timeout=_CONNECT_TIMEOUT, set_as_default=False)
@@ -67,7 +74,7 @@ def dask_workers(address: str, number: int | None) -> Iterator[Workers]:
         # a cell that is tried again is the same call, which a pure function would not repeat
         executor = client.get_executor(pure=False)
         try:
-            yield Workers(executor, number or num_workers)
+            yield Workers(executor, number or num_workers, lambda: client.status == "running")
         finally:
             executor.shutdown(wait=False)
 
@@ -123,7 +130,8 @@ def train_cells(workers: Workers, orders: Iterator[Order], retry: int) -> Iterat
     """Trains cells until there are no more; gives each with its result, in the order of their ends.
 
     An order is taken when a worker is free, so that a search has the earlier results. A cell that was lost with its
-    worker, or whose error another attempt may not have, is tried again up to `retry` times.
+    worker, or whose error another attempt may not have, is tried again up to `retry` times. Where all workers are lost
+    at once, as with the scheduler of a cluster, a `LostSchedulerError` ends the training.
     """
     running: dict[Future[tuple[CellResult, bool]], Order] = {}
     attempts: Counter[str] = Counter()
@@ -134,14 +142,16 @@ def train_cells(workers: Workers, orders: Iterator[Order], retry: int) -> Iterat
             order = retries.pop() if retries else next(orders, None)
             if order is None:
                 break
-            running[workers.executor.submit(train_cell, order)] = order
+            running[_submitted(workers, order)] = order
 
         if not running:
             return
 
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        done = wait(running, _POLL_SECONDS, FIRST_COMPLETED).done
+        _check_reachable(workers)
+        for future in done:
             order = running.pop(future)
-            result, is_retryable = _result_of(future, order.cell)
+            result, is_retryable = _result_of(future, order)
             attempts[order.folder] += 1
             if is_retryable and attempts[order.folder] <= retry:
                 retries.append(order)
@@ -149,9 +159,26 @@ def train_cells(workers: Workers, orders: Iterator[Order], retry: int) -> Iterat
                 yield order.cell, result
 
 
-def _result_of(future: Future[tuple[CellResult, bool]], cell: Cell) -> tuple[CellResult, bool]:
+def _submitted(workers: Workers, order: Order) -> Future[tuple[CellResult, bool]]:
+    try:
+        return workers.executor.submit(train_cell, order)
+    except Exception:
+        _check_reachable(workers)
+        raise
+
+
+def _check_reachable(workers: Workers) -> None:
+    if not workers.is_reachable():
+        raise LostSchedulerError("the scheduler of the workers was lost")
+
+
+def _result_of(future: Future[tuple[CellResult, bool]], order: Order) -> tuple[CellResult, bool]:
     try:
         return future.result()
     except Exception as error:  # noqa: BLE001  # of an executor: a killed worker, one without this program, ...
+        # a worker may be lost after the end of its training
+        if (finished := finished_result(order)) is not None:
+            return finished, False
+
         reason = " ".join(str(error).split()) or type(error).__name__
-        return result_of(cell, error=f"the worker was lost ({type(error).__name__}: {reason:.300})"), True
+        return result_of(order.cell, error=f"the worker was lost ({type(error).__name__}: {reason:.300})"), True

@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.errors import ConfigError, import_extra
 from spikebridge.recipes.sweep.grid import Cell, Pruning, Range, Setting
 from spikebridge.recipes.sweep.table import CellResult, Objective
@@ -22,7 +23,7 @@ class Study:
 
     def __init__(self, folder: Path, settings: Sequence[Setting], objective: Objective, prunes: bool) -> None:
         optuna = _import_optuna()
-        self.journal = folder / "study.journal"
+        self.journal = inside(folder, "study.journal")
         self.settings = settings
         self.objective = objective
         self.prunes = prunes

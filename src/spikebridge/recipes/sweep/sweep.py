@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from spikebridge.data.io.atomic import write_text
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.recipes.load import recipe_digest, recipe_id
@@ -29,7 +30,7 @@ from spikebridge.recipes.sweep.executors import Workers, local_workers, train_ce
 from spikebridge.recipes.sweep.grid import Cell, with_values
 from spikebridge.recipes.sweep.study import Study
 from spikebridge.recipes.sweep.table import CellResult, Objective, first_objective, result_of, summarize_cells
-from spikebridge.training.run.config_io import to_plain
+from spikebridge.training.run.config_io import read_results, to_plain
 from spikebridge.training.run.lock import lock_folder
 from spikebridge.training.run.metrics import MetricsFile
 from spikebridge.training.run.run import Run
@@ -60,7 +61,7 @@ class Sweep:
         self.objective = objective
         self.progress = progress
         self.threads = threads
-        self.ended = MetricsFile(folder / "cells.jsonl")
+        self.ended = MetricsFile(inside(folder, "cells.jsonl"))
         self.results: dict[str, CellResult] = {}
 
     def begin(self, preset: str | None = None, search: str | None = None, resume: bool = False) -> None:
@@ -68,7 +69,7 @@ class Sweep:
         head = {"format": _FORMAT, "version": _VERSION}
         subject = {"recipe": recipe_id(self.recipe), "recipe_sha256": recipe_digest(self.recipe)}
         subject |= {"preset": preset, "search": search}
-        file = self.folder / "sweep.json"
+        file = inside(self.folder, "sweep.json")
 
         if not file.exists():
             if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
@@ -92,19 +93,22 @@ class Sweep:
 
     def run_grid(self, cells: Sequence[Cell], workers: AbstractContextManager[Workers], retry: int) -> None:
         """Trains the cells that are not finished."""
-        rows = {str(row.get("cell")): row for row in self.ended.rows()}
+        ended = {row.name: row for row in self._ended_cells()}
         missing = []
 
         for cell in cells:
             folder = self._cell_folder(cell)
-            if not (folder / "results.json").is_file():
+            if not inside(folder, "results.json", self.folder).is_file():
                 missing.append(cell)
                 continue
 
-            # a row may be missing where the disk was full
-            row = {"seconds": 0.0, "cpu_seconds": 0.0} | rows.get(cell.name, {})
-            finished = result_of(cell, Run.open(folder).results())
-            self.results[cell.name] = replace(finished, seconds=row["seconds"], cpu_seconds=row["cpu_seconds"])
+            finished = result_of(cell, Run.open(folder, self.folder).results())
+            row = ended.get(cell.name)
+            kept = finished if row is None else row
+            self.results[cell.name] = replace(finished, seconds=kept.seconds, cpu_seconds=kept.cpu_seconds)
+            # as after a full disk, or where the scheduler was lost before the worker
+            if row is None or row.state != "finished":
+                self._keep_row(self.results[cell.name])
 
         if len(missing) < len(cells):
             self.progress(f"{len(cells) - len(missing)} of {len(cells)} cells are finished already")
@@ -119,13 +123,7 @@ class Sweep:
         self, study: Study, cells: Iterator[Cell], number: int, workers: AbstractContextManager[Workers], retry: int
     ) -> None:
         """Trains the trials of a search, which the study draws one after the other, up to a number of them."""
-        for row in self.ended.rows():
-            try:
-                result = CellResult(row.pop("cell"), **row)
-            except (KeyError, TypeError) as error:
-                raise DataError(f"{self.ended.path} is damaged: {error}") from None
-            self.results[result.name] = result
-
+        self.results |= {row.name: row for row in self._ended_cells()}
         with workers as started:
             for cell, result in train_cells(started, map(self._order, cells), retry):
                 study.tell(cell, result)
@@ -152,37 +150,43 @@ class Sweep:
             "cells": [asdict(cell) for cell in cells],
         }
 
-        write_text(self.folder / "results.json", json.dumps(results, indent=2) + "\n")
+        write_text(inside(self.folder, "results.json"), json.dumps(results, indent=2) + "\n")
         write_sweep_report(self.folder, self.recipe, objective, table, cells, command)
 
         return results
 
+    def _ended_cells(self) -> Iterator[CellResult]:
+        for row in self.ended.rows():
+            yield read_results(CellResult, {"name": row.pop("cell", None), **row}, self.ended.path)
+
     def _cell_folder(self, cell: Cell) -> Path:
-        return self.folder / "cells" / cell.name
+        return inside(self.folder, f"cells/{cell.name}")
 
     def _order(self, cell: Cell) -> Order:
         config = with_values(self.config, cell.values)
         folder = self._cell_folder(cell).resolve()
-        log = self.folder.resolve() / "logs" / f"{cell.name}.txt"
+        log = inside(self.folder.resolve(), f"logs/{cell.name}.txt")
 
         return Order(cell, recipe_id(self.recipe), config, str(folder), str(log), self.threads)
 
     def _end(self, cell: Cell, result: CellResult, number: int) -> None:
         """Keeps the result of a cell and reports it; `number` counts all cells."""
         self.results[cell.name] = result
-        row = asdict(result)
-
-        try:
-            self.ended.append({"cell": row.pop("name"), **row})
-        except OSError as error:
-            # a full disk, which may be emptied before the next cell ends
-            self.progress(f"{self.ended.path}: {error.strerror}; the time that {cell.name} took is not kept")
+        self._keep_row(result)
 
         words = result.error or result.state
         if self.objective is not None and result.state == "finished":
             words += f", {self.objective.metric} {self.objective.value(result.metrics, 'the results'):.4g}"
 
         self.progress(f"{len(self.results)}/{number} {cell.name}: {words} ({result.seconds:.1f} s)")
+
+    def _keep_row(self, result: CellResult) -> None:
+        row = asdict(result)
+        try:
+            self.ended.append({"cell": row.pop("name"), **row})
+        except OSError as error:
+            # a full disk, which may be emptied before the next cell ends
+            self.progress(f"{self.ended.path}: {error.strerror}; the time that {result.name} took is not kept")
 
 
 def train_all(
@@ -225,7 +229,7 @@ def train_all(
     with lock_folder(folder):
         for name, config in configs.items():
             # the name does not say the settings, so a finished cell is compared
-            if (folder / "cells" / name / "results.json").is_file():
+            if inside(folder, f"cells/{name}/results.json").is_file():
                 Run.create(folder / "cells" / name, recipe_id(recipe), config, resume=True)
 
         sweep.run_grid(cells, local_workers(workers, recipe), retry)
@@ -238,4 +242,4 @@ def train_all(
             "again to try them again"
         )
 
-    return {name: Run.open(folder / "cells" / name) for name in configs}
+    return {name: Run.open(folder / "cells" / name, folder) for name in configs}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any, Literal
 
+from spikebridge.data.io.records import is_plain_number
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.recipes.sweep.grid import Cell
 
@@ -115,7 +116,7 @@ def _row(group: Sequence[CellResult], metric: str, values: Sequence[float]) -> d
 
 
 def _numbers(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_plain_number(value):
         yield path, value
     elif isinstance(value, Mapping):
         for name, inner in value.items():

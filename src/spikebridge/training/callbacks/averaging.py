@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_swa_multi_avg_fn
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, is_integer
 from spikebridge.training.callbacks.callback import Callback, Training
 
 _add_to_means = get_swa_multi_avg_fn()
@@ -45,7 +45,7 @@ class AveragedWeights(Callback):
     """
 
     def __init__(self, start: int) -> None:
-        if start < 1:
+        if not is_integer(start) or start < 1:
             raise ConfigError(f"AveragedWeights: start is the number of a step, from 1, but is {start}")
         self.start = start
         self.num_averaged = 0

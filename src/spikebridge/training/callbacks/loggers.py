@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.io.safe_open import read_text
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.errors import ConfigError, did_you_mean, install_command
 from spikebridge.training.callbacks.callback import Callback, Training
 from spikebridge.training.run.metrics import Row
 from spikebridge.training.run.run import Run
@@ -81,7 +81,7 @@ class TensorBoardLogger(_RowLogger):
 
     def _open(self, run: Run, rows: list[Row]) -> int:
         writer = _import("tensorboard", "torch.utils.tensorboard").SummaryWriter
-        folder = run.path / "tensorboard"
+        folder = run.file("tensorboard")
         # rows after the checkpoint of a killed training would be shown twice
         if folder.exists():
             shutil.rmtree(folder)
@@ -116,6 +116,7 @@ class WandbLogger(_RowLogger):
 
     def _open(self, run: Run, rows: list[Row]) -> int:
         wandb = _import("wandb", "wandb")
+        run.file("wandb")
         run_id, is_resumed = _kept_id(run, "wandb", lambda: uuid4().hex[:12])
 
         try:
@@ -216,7 +217,7 @@ def make_loggers(names: tuple[str, ...]) -> list[Callback]:
 
 
 def _not_installed(name: str) -> ConfigError:
-    return ConfigError(f"the logger {name} is not installed: pip install 'spikebridge[{name}]', or take another one")
+    return ConfigError(f"the logger {name} is not installed: {install_command(name)}, or take another one")
 
 
 def _import(name: str, module: str) -> Any:
@@ -230,7 +231,7 @@ def _import(name: str, module: str) -> Any:
 
 def _kept_id(run: Run, name: str, make: Callable[[], str]) -> tuple[str, bool]:
     """The id of the run at a logger, from the run folder or made and kept there; and whether it was there."""
-    file = run.path / f"{name}-id.txt"
+    file = run.file(f"{name}-id.txt")
     is_there = file.exists()
     if not is_there:
         write_text(file, make())

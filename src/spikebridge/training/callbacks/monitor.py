@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.errors import ConfigError, did_you_mean, is_integer, is_number
 from spikebridge.training.callbacks.callback import Callback, Training
 from spikebridge.training.run.metrics import Row
 from spikebridge.training.run.weights import cpu_copy, load_exactly, read_weights, save_weights
@@ -30,7 +30,7 @@ class _Best:
     def __init__(self, metric: str, mode: _Mode, min_delta: float, watcher: str) -> None:
         if mode not in ("min", "max"):
             raise ConfigError(f"{watcher}: mode should be 'min' (a loss) or 'max' (an accuracy), but is {mode!r}")
-        if not 0 <= min_delta < math.inf:
+        if not is_number(min_delta) or not 0 <= min_delta < math.inf:
             raise ConfigError(f"{watcher}: min_delta should be 0 or more, but is {min_delta}")
 
         self.metric = metric
@@ -89,7 +89,7 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, metric: str, mode: _Mode, *, patience: int, min_delta: float = 0.0) -> None:
-        if patience < 1:
+        if not is_integer(patience) or patience < 1:
             raise ConfigError(f"EarlyStopping: patience should be at least 1 epoch, but is {patience}")
 
         self.patience = patience
@@ -180,12 +180,12 @@ class BestWeights(Callback):
         if training.run is None:
             self._kept = {name: cpu_copy(tensor) for name, tensor in weights.items()}
         elif training.writes:
-            save_weights(training.run.path / _BEST, weights)
+            save_weights(training.run.file(_BEST), weights)
 
     def on_fit_end(self, training: Training) -> None:
         if not (self.restore and training.finished) or self._best.value is None:
             return
-        kept = self._kept if training.run is None else read_weights(training.run.path / _BEST)
+        kept = self._kept if training.run is None else read_weights(training.run.file(_BEST))
         if kept is not None:
             load_exactly(kept, training.module)
 

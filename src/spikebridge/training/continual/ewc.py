@@ -32,7 +32,7 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, is_integer, is_number
 from spikebridge.ops.modes import preserve_modes
 from spikebridge.training.continual.regularizer import (
     Consolidation,
@@ -72,7 +72,8 @@ class Fisher:
         if self.labels not in ("drawn", "all", "predicted"):
             raise ConfigError(f"labels should be 'drawn', 'all' or 'predicted', but is {self.labels!r}")
 
-        if self.chunk_size < 1 or (self.num_samples is not None and self.num_samples < 1):
+        sizes = [size for size in (self.chunk_size, self.num_samples) if size is not None]
+        if not all(is_integer(size) and size > 0 for size in sizes) or self.chunk_size is None:
             raise ConfigError(
                 f"Fisher needs at least one sample, but got num_samples={self.num_samples} and "
                 f"chunk_size={self.chunk_size}"
@@ -157,7 +158,7 @@ class QuadraticPenalty(Consolidation):
 
     def __init__(self, strength: float) -> None:
         super().__init__()
-        if not 0 <= strength < float("inf"):
+        if not is_number(strength) or not 0 <= strength < float("inf"):
             raise ConfigError(f"{type(self).__name__} needs a strength of 0 or more, but got {strength}")
 
         self.strength = strength

@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from spikebridge.data.io.atomic import is_temporary, write_bytes
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import parse_json
 from spikebridge.data.io.safe_open import checked_file
 from spikebridge.errors import ConfigError, DataError
@@ -31,13 +32,16 @@ _NUM_KEPT = 2
 _log = logging.getLogger(__name__)
 
 
-def save_checkpoint(folder: Path, step: int, tree: Any) -> Path:
-    """Writes a checkpoint of a step, and removes all but the newest two."""
+def save_checkpoint(folder: Path, step: int, tree: Any, root: Path | None = None) -> Path:
+    """Writes a checkpoint of a step, and removes all but the newest two; no link may lead out of `root`."""
     folder.mkdir(parents=True, exist_ok=True)
     text, tensors = tree_flatten(tree)
     tensors = {name: cpu_copy(tensor) for name, tensor in tensors.items()}
     path = folder / f"step-{step:08d}.safetensors"
-    write_bytes(path, save(tensors, {"version": VERSION, "tree": text, "digest": _digest(text, tensors)}))
+    write_bytes(
+        inside(folder, path.name, root),
+        save(tensors, {"version": VERSION, "tree": text, "digest": _digest(text, tensors)}),
+    )
 
     # a later checkpoint is of a training that was resumed from before it; it must not win over this one
     others = [file for file in _files(folder) if file != path]
@@ -52,9 +56,9 @@ def save_checkpoint(folder: Path, step: int, tree: Any) -> Path:
     return path
 
 
-def load_checkpoint(folder: Path) -> Any | None:
-    """The newest whole checkpoint of a folder; None if the folder holds none at all."""
-    files = _files(folder)
+def load_checkpoint(folder: Path, root: Path | None = None) -> Any | None:
+    """The newest whole checkpoint of a folder; None if the folder holds none at all. No link may lead out of `root`."""
+    files = [inside(folder, file.name, root) for file in _files(folder)]
     for file in files:
         try:
             return read_checkpoint(file)

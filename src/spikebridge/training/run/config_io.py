@@ -11,8 +11,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from spikebridge.data.io.records import RecordReader
-from spikebridge.errors import ConfigError
+from spikebridge.data.io.records import RecordReader, is_plain_number
+from spikebridge.errors import ConfigError, DataError
 
 _WORDS = ("inf", "-inf", "nan")
 
@@ -44,8 +44,24 @@ def from_plain(kind: Any, value: Any, where: str = "config") -> Any:
     return _READER.read(kind, value, where)
 
 
+def read_results(kind: Any, value: Any, file: Path, sizes: dict[str, int] | None = None) -> Any:
+    """Results as a typed dict that a recipe declares; `sizes` are lengths of axes that several files share.
+
+    Raises:
+        DataError: the file is damaged, or of another recipe; the message names the field.
+    """
+    try:
+        reader = RecordReader(DataError, _is_number, sizes={} if sizes is None else sizes)
+        return reader.read(kind, value, "results")
+    except DataError as error:
+        raise DataError(
+            f"{file} is damaged, or not of this recipe: {error}; restore it, or remove it and resume the training "
+            "(--resume), which writes it again"
+        ) from None
+
+
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) or value in _WORDS
+    return is_plain_number(value) or (isinstance(value, str) and value in _WORDS)
 
 
 def _migrate(kind: Any, fields: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:

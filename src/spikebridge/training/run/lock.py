@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from spikebridge.data.io.atomic import naming
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import read_json
 from spikebridge.data.io.safe_open import read_text
 from spikebridge.errors import ConfigError
@@ -27,6 +29,10 @@ LOCK_NAME = "run.lock"
 _RENEW_EVERY = 10.0  # [s]
 _STALE_AFTER = 120.0
 _held: dict[tuple[int, Path], int] = {}  # how often this process has locked a folder
+
+
+class FolderInUseError(ConfigError):
+    """Another process trains in a folder."""
 
 
 @contextmanager
@@ -39,7 +45,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         if _held[key] > 1:
             yield
         else:
-            with _locked(folder / LOCK_NAME):
+            with _locked(inside(folder, LOCK_NAME)):
                 yield
     finally:
         _held[key] -= 1
@@ -71,17 +77,19 @@ def _locked(file: Path) -> Iterator[None]:
 def _acquire(file: Path, text: str) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with naming(file, temporary):
+            temporary.write_text(text, encoding="utf-8")
+
         now = temporary.stat().st_mtime  # by the clock of the file system, which the lock's time is of, too
         if _is_new(file, temporary, text):
             return
         if (holder := _holder(file, now)) is not None:
-            raise ConfigError(f"{file.parent} is in use: {holder}")
+            raise FolderInUseError(f"{file.parent} is in use: {holder}")
 
         temporary.replace(file)
         time.sleep(0.05)
         if _read(file) != text:  # another process has recognised the stale lock in the same moment
-            raise ConfigError(f"{file.parent} is in use: another process has just begun to train in it")
+            raise FolderInUseError(f"{file.parent} is in use: another process has just begun to train in it")
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -23,10 +23,12 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from spikebridge._notebook import notebook_html
 from spikebridge.data.io.atomic import is_temporary, write_text
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training.run.config_io import from_plain, to_plain
+from spikebridge.training.run.config_io import from_plain, read_results, to_plain
 from spikebridge.training.run.environment import describe_environment, is_first_process
 from spikebridge.training.run.lock import LOCK_NAME, lock_folder
 from spikebridge.training.run.metrics import MetricsFile
@@ -46,6 +48,7 @@ class Run:
 
     Attributes:
         path: the folder.
+        root: the folder that no link leads out of: that of the outermost run.
         recipe: name of the recipe that made it; for a recipe file of the user's own its path, which is shown and never
             opened.
         recipe_digest: SHA-256 of that file.
@@ -76,8 +79,10 @@ class Run:
         *,
         resumed: bool = False,
         recipe_digest: str | None = None,
+        root: Path | None = None,
     ) -> None:
         self.path = path
+        self.root = path if root is None else root
         self.recipe = recipe
         self.recipe_digest = recipe_digest
         self.config = config
@@ -86,8 +91,6 @@ class Run:
         self.writes = is_first_process()
         self._made: list[Path] = []  # parents that were made for it
         self._results: dict[str, Any] | None = None
-        self.metrics = MetricsFile(path / "metrics.jsonl")
-        self.checkpoint = path / "checkpoint"
 
     @classmethod
     def create(
@@ -113,7 +116,7 @@ class Run:
         if not run.writes:
             return run
 
-        if not (path / "config.json").exists():
+        if not run.file("config.json").exists():
             _begin(run)
             return run
 
@@ -152,18 +155,23 @@ class Run:
                     parent.rmdir()
 
     @classmethod
-    def open(cls, path: Path | str) -> "Run":
+    def open(cls, path: Path | str, root: Path | None = None) -> "Run":
         """Reads an existing run.
+
+        Args:
+            path: the folder.
+            root: the folder around it that no link may leave; its own by default.
 
         Raises:
             ConfigError: the folder is not a run, or one of another version.
-            DataError: its config.json is damaged.
+            DataError: its config.json is damaged, or a link that leads out of the folder.
         """
         path = Path(path)
-        if not (path / "config.json").is_file():
+        file = inside(path, "config.json", root)
+        if not file.is_file():
             raise ConfigError(f"{path} is not a run folder: it has no config.json")
 
-        head = _read_json(path / "config.json")
+        head = _read_json(file)
         if head.get("format") != _FORMAT:
             raise ConfigError(f"{path} is not a run folder: its config.json was written by another program")
 
@@ -181,7 +189,25 @@ class Run:
         if digest is not None and not isinstance(digest, str):
             raise DataError(f"{path / 'config.json'} is damaged: recipe_sha256 should be text, but is {digest!r:.100}")
 
-        return cls(path, recipe, config, recipe_digest=digest)
+        return cls(path, recipe, config, recipe_digest=digest, root=root)
+
+    def file(self, name: str) -> Path:
+        """The path of a file or folder of the run, to read or to write.
+
+        Raises:
+            DataError: a link leads out of the run.
+        """
+        return inside(self.path, name, self.root)
+
+    @property
+    def metrics(self) -> MetricsFile:
+        """The rows of metrics.jsonl."""
+        return MetricsFile(self.file("metrics.jsonl"))
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.file("checkpoint")
 
     def config_as(self, kind: type[C]) -> C:
         """The settings as the recipe's dataclass.
@@ -206,18 +232,23 @@ class Run:
             raise ConfigError(f"a run inside a run needs a name like 'hybrid/seed-0', but got {name!r}")
 
         path = self.path / "runs" / name
+        self.file(f"runs/{name}")
         inner = Run.create(path, self.recipe, self.config, resume=self.resumed, recipe_digest=self.recipe_digest)
+        inner.root = self.root
         inner.loggers = self.loggers
 
         return inner
 
     def children(self) -> dict[str, "Run"]:
         """The runs inside this one, by name."""
-        folder = self.path / "runs"
+        folder = self.file("runs")
+        for link in (path for path in folder.rglob("*") if path.is_symlink()):
+            inside(folder, link.relative_to(folder), self.root)
+
         # runs inside of these have their own folder `runs`
         files = [file for file in folder.glob("**/config.json") if "runs" not in file.relative_to(folder).parts]
         paths = sorted(file.parent for file in files)
-        return {path.relative_to(folder).as_posix(): Run.open(path) for path in paths}
+        return {path.relative_to(folder).as_posix(): Run.open(path, self.root) for path in paths}
 
     def first_child(self, network: str) -> "Run":
         """The first training of a network of a comparison, among the runs inside this one.
@@ -225,7 +256,7 @@ class Run:
         Raises:
             DataError: there is none.
         """
-        first = next((child for path, child in self.children().items() if path.startswith(f"{network}/")), None)
+        first = next((child for path, child in self.children().items() if f"{path}/".startswith(f"{network}/")), None)
         if first is None:
             raise DataError(f"{self.path} holds no trained network {network!r}; resume its training (--resume)")
 
@@ -234,7 +265,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """True if the run has its results."""
-        return (self.path / "results.json").exists()
+        return self.file("results.json").exists()
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Adds a row to metrics.jsonl."""
@@ -248,18 +279,26 @@ class Run:
         self._results = to_plain(dict(results), "results")
         self._write("results.json", self._results)
 
-    def results(self) -> dict[str, Any]:
+    def results(self, kind: Any = dict[str, Any], sizes: dict[str, int] | None = None) -> dict[str, Any]:
         """The results, from results.json; in a process that writes nothing, the results that it saved.
 
-        Raises:
-            DataError: the run is not finished, or the file is damaged.
-        """
-        if not self.writes and self._results is not None:
-            return self._results  # the first process may not have written its own yet
-        if not self.finished:
-            raise DataError(f"the run {self.path} has no results yet; resume it (--resume)")
+        Args:
+            kind: the typed dict that the recipe declares for them.
+            sizes: lengths of named axes, which runs that belong together share.
 
-        return _read_json(self.path / "results.json")
+        Raises:
+            DataError: the run is not finished, or the file is damaged or of another recipe.
+        """
+        file = self.file("results.json")
+        # the first process may not have written its own yet
+        plain = None if self.writes else self._results
+        if plain is None:
+            if not self.finished:
+                raise DataError(f"the run {self.path} has no results yet; resume it (--resume)")
+            plain = _read_json(file)
+
+        results: dict[str, Any] = read_results(kind, plain, file, sizes)
+        return results
 
     def save_environment(self, **more: Any) -> None:
         """Writes environment.json: versions, platform, git revision, and `more` (seed, device, ...)."""
@@ -271,7 +310,7 @@ class Run:
         Raises:
             DataError: it is missing or damaged.
         """
-        return _read_json(self.path / "environment.json")
+        return _read_json(self.file("environment.json"))
 
     def versions(self) -> dict[str, Any]:
         """The environment for a report: versions, platform and git revision, None where unknown.
@@ -287,7 +326,7 @@ class Run:
         from spikebridge.training.run.weights import save_weights
 
         if self.writes:
-            save_weights(self.path / "weights.safetensors", weights)
+            save_weights(self.file("weights.safetensors"), weights)
 
     def load_weights(self, module: "nn.Module") -> None:
         """Copies the run's weights into a network.
@@ -298,11 +337,20 @@ class Run:
         """
         from spikebridge.training.run.weights import load_weights
 
-        load_weights(self.path / "weights.safetensors", module)
+        load_weights(self.file("weights.safetensors"), module)
+
+    def _repr_html_(self) -> str | None:
+        """Results and learning curves, for a notebook."""
+        trainings = {name: child.metrics.rows() for name, child in self.children().items()}
+        facts = {"recipe": self.recipe, "folder": str(self.path)}
+        own = {self.path.name: self.metrics.rows()}
+        return notebook_html(
+            "run_html", self.path.name, facts, self.results() if self.finished else {}, own | trainings
+        )
 
     def _write(self, name: str, plain: Any) -> None:
         if self.writes:
-            _write_json(self.path / name, plain)
+            _write_json(self.file(name), plain)
 
 
 @contextmanager
@@ -316,9 +364,17 @@ def follow_rows(follower: Callable[[dict[str, Any]], None]) -> Iterator[None]:
 
 
 def train_children(
-    run: Run, networks: Iterable[str], seeds: Iterable[int], train: Callable[[str, int, Run], None]
+    run: Run,
+    networks: Iterable[str],
+    seeds: Iterable[int],
+    train: Callable[[str, int, Run], None],
+    kind: Any = dict[str, Any],
 ) -> dict[str, list[dict[str, Any]]]:
-    """The results of each network, one for each seed; `train(network, seed, child)` makes those that are missing."""
+    """The results of each network, one for each seed; `train(network, seed, child)` makes those that are missing.
+
+    `kind` is the typed dict of one of them.
+    """
+    sizes: dict[str, int] = {}
     names = tuple(networks)
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
 
@@ -328,7 +384,7 @@ def train_children(
             child = run.child(f"{name}/seed-{seed}")
             if not child.finished:
                 train(name, seed, child)
-            results[name].append(child.results())
+            results[name].append(child.results(kind, sizes))
 
     return results
 
@@ -344,8 +400,8 @@ def _begin(run: Run) -> None:
     path.mkdir(parents=True, exist_ok=True)
     own = {} if run.recipe_digest is None else {"recipe_sha256": run.recipe_digest}
     head = {"format": _FORMAT, "version": VERSION, "recipe": run.recipe, **own}
-    _write_json(path / "config.json", {**head, "config": run.config})
-    _write_json(path / "environment.json", describe_environment())
+    _write_json(run.file("config.json"), {**head, "config": run.config})
+    _write_json(run.file("environment.json"), describe_environment())
 
 
 def _check_same(saved: dict[str, Any], current: dict[str, Any], path: Path) -> None:

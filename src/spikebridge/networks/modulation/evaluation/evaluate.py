@@ -13,7 +13,7 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.modulation.config import TrialSettings
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
 from spikebridge.networks.modulation.evaluation.inference import InferredTasks
-from spikebridge.networks.modulation.evaluation.scores import density_report
+from spikebridge.networks.modulation.evaluation.scores import MethodScore, density_report
 from spikebridge.networks.modulation.model.branch import Branch, extract_subnetwork
 from spikebridge.networks.modulation.model.gating import Gating
 from spikebridge.networks.modulation.model.task_inference import GaussianPrototypes
@@ -70,7 +70,7 @@ def save_trial(trial: Trial, sequence: TaskSequence, run: Run) -> None:
     weights["orders"] = sequence.permutations.to(torch.int16)
     run.save_weights(weights)
     if trial.snapshots is not None and trial.gates is not None and run.writes:
-        save_weights(run.path / _SNAPSHOTS, quantize_snapshots(trial.snapshots.tensors(), trial.branch, trial.gates))
+        save_weights(run.file(_SNAPSHOTS), quantize_snapshots(trial.snapshots.tensors(), trial.branch, trial.gates))
         trial.snapshots.remove_files()
 
 
@@ -82,7 +82,7 @@ def _halved(value: Tensor) -> Tensor:
 def find_trial(run: Run) -> Run:
     """The run of the first seed of HMN, the method with hybrid units."""
     for path, child in run.children().items():
-        if path.startswith("hmn/") and (child.path / _WEIGHTS).is_file():
+        if path.startswith("hmn/") and child.file(_WEIGHTS).is_file():
             return child
 
     raise ConfigError(f"{run.path} has no weights of 'hmn', the method to evaluate; train it with --methods hmn")
@@ -90,7 +90,7 @@ def find_trial(run: Run) -> Run:
 
 def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, Tensor]:
     """Loads trained weights into branch and gating, and returns all tensors of the file."""
-    weights = read_weights(run.path / _WEIGHTS)
+    weights = read_weights(run.file(_WEIGHTS))
 
     def state(part: str) -> dict[str, Tensor]:
         start = f"{part}."
@@ -99,7 +99,7 @@ def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, 
 
     for part, module in (("branch", branch), ("gating", gating)):
         if module is not None:
-            check_compatible(state(part), module, f"{run.path / _WEIGHTS}, {part}")
+            check_compatible(state(part), module, f"{run.file(_WEIGHTS)}, {part}")
             module.load_state_dict(state(part))
 
     return weights
@@ -153,7 +153,7 @@ def load_modes(run: Run, settings: TrialSettings, sequence: TaskSequence) -> Inf
         prototypes = GaussianPrototypes(weights["codes.means"], weights["codes.covariances"])
         sequence.all_tasks.permutations[sequence.numbers] = weights["orders"].long()
     except (KeyError, RuntimeError) as error:
-        raise DataError(f"{run.path / _WEIGHTS} is of another network: {error}") from error
+        raise DataError(f"{run.file(_WEIGHTS)} is of another network: {error}") from error
 
     return InferredTasks(branch, gates, sequence, gating, prototypes)
 
@@ -161,8 +161,8 @@ def load_modes(run: Run, settings: TrialSettings, sequence: TaskSequence) -> Inf
 def _transfer(run: Run, settings: TrialSettings, modes: InferredTasks) -> dict[str, Any]:
     """BWT, FWT and transfer (`fwd`), the accuracy on tasks similar to learned ones before their own training."""
     # they need accuracies from before the end: without snapshots those of the training run
-    if not (run.path / _SNAPSHOTS).is_file():
-        results = run.results()
+    if not run.file(_SNAPSHOTS).is_file():
+        results = run.results(MethodScore)
         of_training = {"bwt": results["bwt"], "fwd": results["transfer"], "fwt": results["fwt"]}
         return {**of_training, "bwt_and_fwd_of": "the test pictures of the training run"}
 
@@ -178,7 +178,7 @@ def _snapshot_accuracies(run: Run, settings: TrialSettings, modes: InferredTasks
     branch = modes.branch
     gates = modes.gates
     num_tasks = len(modes.parts)
-    snapshots = dequantize_snapshots(read_weights(run.path / _SNAPSHOTS), branch, gates)
+    snapshots = dequantize_snapshots(read_weights(run.file(_SNAPSHOTS)), branch, gates)
     untrained = initialise_branch(build_branch(settings), settings, gates)
     R = torch.zeros(num_tasks + 1, num_tasks)
 

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from jaxtyping import Bool
 from torch import Tensor
@@ -18,6 +18,37 @@ from spikebridge.networks.modulation.evaluation.inference import GivenTasks, Inf
 from spikebridge.networks.modulation.training.tasks import TaskSequence
 from spikebridge.networks.modulation.training.trial import Trial
 from spikebridge.networks.modulation.training.units import input_projection, task_prototypes
+
+
+class _Accuracy(TypedDict):
+    accuracy: float
+
+
+_Picture = TypedDict("_Picture", {"1": _Accuracy})
+
+
+_Named = TypedDict("_Named", {"task confusions": Annotated[list[list[float]], "tasks", "tasks"]}, total=False)
+_Modes = TypedDict("_Modes", {"inferred": _Picture, "by input": _Picture, "nearest gate": _Picture}, total=False)
+
+
+class MethodScore(_Named):
+    """Results of one method and seed."""
+
+    seed: int
+    acc: float
+    bwt: float | None
+    fwt: float | None
+    transfer: float | None
+    forgetting: float | None
+    just_learnt: float | None
+    unseen: dict[str, float | None]
+    after: Annotated[list[float], "tasks"]
+    seconds: Annotated[list[float], "_"]
+    memory: dict[str, Any]
+    modes: _Modes
+    opening: NotRequired[Annotated[list[dict[str, float]], "layers"]]
+    confusions: NotRequired[Annotated[list[list[float]], "classes", "classes"]]
+
 
 _MIN_OPEN = 50  # neurons of a task in a layer, below which it hardly learns
 _NUM_EWC_BUFFERS = 2  # information and pull, of the size of the weights

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikebridge.data.io.closed_folder import inside
 from spikebridge.networks.modulation.model.branch import Branch, extract_subnetwork
 from spikebridge.training.run.weights import read_weights, save_weights
 
@@ -33,7 +34,10 @@ class Snapshots:
 
     def tensors(self) -> dict[str, Tensor]:
         """All snapshots, as `before.TASK.NAME` and `after.TASK.NAME`."""
-        saved = {file.stem: read_weights(file) for file in sorted(self.folder.glob("*.safetensors"))}
+        saved = {
+            file.stem: read_weights(inside(self.folder, file.name))
+            for file in sorted(self.folder.glob("*.safetensors"))
+        }
         return {f"{part}.{name}": value for part, values in saved.items() for name, value in values.items()}
 
     def remove_files(self) -> None:
@@ -44,7 +48,7 @@ class Snapshots:
         part = extract_subnetwork(branch, [layer[task] for layer in self.gates])
         values = {name: parameter.detach().cpu().clone() for name, parameter in part.named_parameters()}
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_weights(self.folder / f"{when}.{task}.safetensors", values)
+        save_weights(inside(self.folder, f"{when}.{task}.safetensors"), values)
 
 
 def quantize_snapshots(snapshots: Mapping[str, Tensor], branch: Branch, gates: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -55,7 +55,7 @@ def run_trial(settings: TrialSettings, sequence: TaskSequence, run: Run | None =
     snapshots = None
 
     if settings.config.snapshots and settings.method.has_unit and gates is not None and child is not None:
-        snapshots = Snapshots(branch, gates, child.path / "snapshots")
+        snapshots = Snapshots(branch, gates, child.file("snapshots"))
         method = replace(method, measure=snapshots)
 
     training = settings.config.training

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageSequence
 
-from spikebridge.data.io.atomic import atomic_write
+from spikebridge.data.io.atomic import atomic_write, make_parents
 from spikebridge.data.io.images import SUFFIXES, list_images, open_image
 from spikebridge.data.io.npz import read_npz
 from spikebridge.data.io.safe_open import MAX_BYTES, checked_file, decoding
@@ -56,7 +56,7 @@ def write_video(path: Path, pictures: UInt8[np.ndarray, "F H W 3"], rate: float 
     """
     check_video_name(path)
     suffix = path.suffix.lower()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_parents(path)
 
     with atomic_write(path) as file:
         if suffix == ".npz":

@@ -1,6 +1,7 @@
 """Collision readers from the trained units of a run of the reasoning recipe."""
 
-from typing import Any
+import re
+from typing import Annotated, Any, TypeAlias, TypedDict
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.events.collision_unit import CollisionUnit, FixedCollisionUnit
@@ -9,10 +10,35 @@ from spikebridge.networks.reasoning.events.reader import CollisionReader
 from spikebridge.networks.reasoning.training.units import threshold_kind
 from spikebridge.training.run.run import Run
 
+_UNITS = re.compile(r"thresholds/seed-\d+")
+_Tried: TypeAlias = Annotated[dict[str, float], "_"]
+
+
+class _Thresholds(TypedDict):
+    descriptive: float
+    explanatory: float
+
+
+class _TriedByKind(TypedDict):
+    descriptive: _Tried
+    explanatory: _Tried
+
+
+class UnitSettings(TypedDict):
+    """The thresholds of a seed's units, and the shares of right options at each threshold."""
+
+    thresholds: _Thresholds
+    tried: _TriedByKind
+
+
+class _Limits(TypedDict):
+    near: float
+    jolt: float
+
 
 def seeds_of(run: Run) -> list[int]:
     """The seeds of the trained units of a run; raises `ConfigError` for a run without trained units."""
-    names = [name for name, child in run.children().items() if name.startswith("thresholds/seed-") and child.finished]
+    names = [name for name, child in run.children().items() if _UNITS.fullmatch(name) and child.finished]
     if not names:
         raise ConfigError(f"{run.path} has no trained collision unit; train one with spikebridge train reasoning")
 
@@ -27,7 +53,7 @@ def best_seed(run: Run) -> int:
 
 def unit_settings(run: Run, seed: int) -> dict[str, Any]:
     """The thresholds of the units of a seed, and their scores on validation videos."""
-    return run.children()[f"thresholds/seed-{seed}"].results()
+    return run.first_child(f"thresholds/seed-{seed}").results(UnitSettings)
 
 
 def learned_reader(run: Run, seed: int | None = None, kind: str = "explanatory") -> CollisionReader:
@@ -39,9 +65,8 @@ def learned_reader(run: Run, seed: int | None = None, kind: str = "explanatory")
     num_features = int(run.config["num_features"])
     unit = CollisionUnit(num_features)
     presence = PresenceUnit(num_features // 2)
-    children = run.children()
-    children[f"collisions/seed-{seed}"].load_weights(unit)
-    children[f"presence/seed-{seed}"].load_weights(presence)
+    run.first_child(f"collisions/seed-{seed}").load_weights(unit)
+    run.first_child(f"presence/seed-{seed}").load_weights(presence)
     unit.set_threshold(unit_settings(run, seed)["thresholds"][threshold_kind(kind)])
 
     return CollisionReader(unit.eval(), presence.eval())
@@ -49,5 +74,5 @@ def learned_reader(run: Run, seed: int | None = None, kind: str = "explanatory")
 
 def fixed_reader(run: Run) -> CollisionReader:
     """A collision reader with the rule, whose two limits were chosen on the validation videos of the run."""
-    limits = run.children()["rule"].results()
+    limits = run.first_child("rule").results(_Limits)
     return CollisionReader(FixedCollisionUnit(limits["near"], limits["jolt"]))

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,28 @@ from spikebridge.networks.sensing.evaluation.metrics import target_speed
 from spikebridge.networks.sensing.evaluation.protocols import DECLARED, interframe, one_pass_evaluation, streaming
 from spikebridge.networks.sensing.evaluation.runner import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+
+
+class _Bin(TypedDict):
+    num_outputs: int
+    mean_distance_px: float
+
+
+class _ClosedLoop(TypedDict):
+    auc: float
+    mean_distance_px: float
+
+
+class TrackerScore(_ClosedLoop):
+    """Figures of one network and seed."""
+
+    shaken_1px: float
+    shaken_2px: float
+    precision_3px: float
+    precision_5px: float
+    per_bin: Annotated[list[_Bin], "bins"]
+    closed_loop: _ClosedLoop
+
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +95,8 @@ def compare(scores: Mapping[str, Sequence[Mapping[str, Any]]], scored: Sequence[
     reference = baselines["constant velocity"][0]
 
     # with few boxes, a bin after frames may never have one
-    bins = [m for m, one in enumerate(reference["per_bin"]) if one["num_outputs"]]
+    num_bins = min(len(one["per_bin"]) for seeds in figures.values() for one in seeds)
+    bins = [m for m, one in enumerate(reference["per_bin"][:num_bins]) if one["num_outputs"]]
     return {
         "recording": ", ".join(part.recording.name for part in scored),
         "trackers": [_row(name, seeds, reference) for name, seeds in figures.items()],

@@ -1,14 +1,16 @@
 """The page of the sensing recipe: results, error by bin, an animation, cost, and the networks."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from torch import Tensor
 
 from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.plots.figures import accuracy_lines, draw_network, to_svg
 from spikebridge.analysis.report import Picture, Section, Table, write_report
+from spikebridge.data.io.records import is_plain_number
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.sensing.data import RecordingPart
 from spikebridge.networks.sensing.report._figures import cost_rows, moving_pictures
@@ -16,6 +18,17 @@ from spikebridge.networks.sensing.report.animation import animation_svg
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.run import Run
 
+_Row = TypedDict("_Row", {"tracker": str, "distance px": float, "of constant velocity": float})
+
+
+class _ByBin(TypedDict):
+    tracker: str
+
+
+_Results = TypedDict(
+    "_Results",
+    {"recording": str, "trackers": Annotated[list[_Row], "rows"], "distance by bin": Annotated[list[_ByBin], "_"]},
+)
 # names of what has time constants, by the beginning of the path of the parameter
 _OWNERS = {"parts.where": "membranes of the SNN", "units": "hybrid unit"}
 _DISTANCE = "mean distance [px]"
@@ -47,7 +60,7 @@ def write(
     The weights of the first seed are loaded into the `networks`; `command` makes the same run again, `tracker` is the
     first network with its weights, `scored` the parts that it was scored on, and `inputs` one frame and some bins.
     """
-    results = run.results()
+    results = run.results(_Results)
     for name, network in networks.items():
         run.first_child(name).load_weights(network)
 
@@ -60,7 +73,7 @@ def write(
             [Table(results["distance by bin"], "Mean distance in pixels, bins after a frame.")],
             [_by_bin(results["distance by bin"])],
         ),
-        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
+        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}, list(networks)),
         _animation(tracker, scored[0]),
         *_cost(cost_rows(networks[first], inputs)),
         *_ablation(results["trackers"], list(networks)),
@@ -69,12 +82,13 @@ def write(
             "Time constants of the channels; membranes start at 13 ms, the unit at 100 ms.",
             [Table(time_constants(networks))],
             [Picture(draw_network(network), name) for name, network in networks.items()],
+            folded=True,
         ),
-        Section("How it was measured", _MEASURED),
+        Section("How it was measured", _MEASURED, folded=True),
     ]
 
     facts = {**settings, **run.versions()}
-    return write_report(run.path / "report.html", "Tracking between frames", sections, facts, command, _lead(results))
+    return write_report(run.file("report.html"), "Tracking between frames", sections, facts, command, _lead(results))
 
 
 def _lead(results: Mapping[str, Any]) -> str:
@@ -87,9 +101,13 @@ def _lead(results: Mapping[str, Any]) -> str:
 
 
 def _by_bin(rows: Sequence[Mapping[str, Any]]) -> Picture:
-    lines = {row["tracker"]: [value for name, value in row.items() if name != "tracker"] for row in rows}
-    bins = [int(name) for name in rows[0] if name != "tracker"]
-    return Picture(to_svg(accuracy_lines(bins, lines, "bins since the frame", _DISTANCE), "Error by bin"))
+    bins = [name for name in rows[0] if name.isdecimal()]
+    # a gap where a value is no number
+    values: dict[str, list[Any]] = {row["tracker"]: [row.get(name) for name in bins] for row in rows}
+    lines = {name: [float(x) if is_plain_number(x) else math.nan for x in line] for name, line in values.items()}
+    figure = accuracy_lines([int(name) for name in bins], lines, "bins since the frame", _DISTANCE)
+
+    return Picture(to_svg(figure, "Error by bin"))
 
 
 def _animation(tracker: SensingTracker, part: RecordingPart) -> Section:
@@ -108,19 +126,20 @@ def _cost(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
 
 def _ablation(rows: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> list[Section]:
     """The difference of each network from the first one, if several were trained with equal seeds."""
+    figures_of = {row["tracker"]: row for row in rows}
+    networks = [name for name in networks if name in figures_of]
     if len(networks) < 2:
         return []
 
-    figures_of = {row["tracker"]: row for row in rows}
     first = networks[0]
     table = [
         {
             "network": name,
             "distance px": figures_of[name]["distance px"],
-            "sd": figures_of[name]["sd"],
+            "sd": figures_of[name].get("sd"),
             f"beyond {first}": round(figures_of[name]["distance px"] - figures_of[first]["distance px"], 3),
-            "shaken 2 px": figures_of[name]["shaken 2 px"],
-            "closed loop auc": figures_of[name]["closed loop auc"],
+            "shaken 2 px": figures_of[name].get("shaken 2 px"),
+            "closed loop auc": figures_of[name].get("closed loop auc"),
         }
         for name in networks
     ]

@@ -167,7 +167,7 @@ def load_part(network: Sensing, part: _LoadedPart, path: Path, child: Run) -> di
     if name not in others or not wanted:
         raise ConfigError(f"{refused}: {did_you_mean(name, others)}")
 
-    weights = read_weights(others[name].path / "weights.safetensors")
+    weights = read_weights(others[name].file("weights.safetensors"))
     missing = sorted(wanted - weights.keys() - names_of_floats(network))
     if missing:
         raise ConfigError(f"{refused}: {missing[0]!r} is not there")

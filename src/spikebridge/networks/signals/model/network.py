@@ -8,7 +8,6 @@ depend on the frames before. A frame may also hold statistics of the signal befo
 the SNN to the person who wears a sensor.
 """
 
-from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ from spikebridge.hybrid import (
     Transmission,
     Tumbling,
     every,
+    match_parameters,
 )
 from spikebridge.hybrid.network.link import Link
 from spikebridge.neurons import LIF, Sequential, Triangle
@@ -234,16 +234,7 @@ def parameter_matched(variant: str, shape: Shape) -> HybridNetwork:
     if variant == "learned":
         return signals_network(variant, shape)
 
-    # networks that are only counted draw no random numbers of the training
     with torch.random.fork_rng(devices=[]):
         goal = num_parameters(signals_network("learned", shape))
 
-        def excess(hidden: int) -> int:
-            return num_parameters(signals_network(variant, shape._replace(hidden=hidden))) - goal
-
-        # more hidden features, more parameters: the first size that reaches the goal
-        sizes = range(shape.hidden // 2, 3 * shape.hidden)
-        first = sizes.start + bisect_left(sizes, 0, key=excess)
-        hidden = min((first - 1, first), key=lambda size: abs(excess(size)))
-
-    return signals_network(variant, shape._replace(hidden=hidden))
+    return match_parameters(lambda hidden: signals_network(variant, shape._replace(hidden=hidden)), goal).network

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from spikebridge.data.signals.checks import check_series
 from spikebridge.data.signals.series import SensorSeries
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, DataError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals import report as report_page
 from spikebridge.networks.signals.config import Config
+from spikebridge.networks.signals.data.activity import activity_times
 from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.sets import FORMS, folds_of_set, load_series, scored_series, with_classes
 from spikebridge.networks.signals.data.windows import Windows
@@ -127,6 +128,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     sensor = _sensor(config, series)
     shape = _shape(config, sensor, series.num_classes)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
+    sizes: dict[str, int] = {}
 
     for fold in _folds(config, series, sensor):
         for seed in range(config.seed, config.seed + config.num_seeds):
@@ -141,20 +143,24 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 train_windows(network, data, config.training, seed, quiet, children[name])
                 children[name].save_weights(network)
                 results = score(network, sensor, fold.scored, series.group_names)
-                children[name].save_results({**results, **_stream_facts(series)})
+                children[name].save_results({**results, **_stream_facts(series, sensor, fold.train)})
 
             for name, child in children.items():
-                scores[name].append(child.results())
+                scores[name].append(child.results(report_page.WindowScore, sizes))
 
-    results = report_page.compare(scores)
+    results = report_page.compare(scores, _scored_on(config))
     run.save_results(results)
 
     return results
 
 
-def _stream_facts(series: SensorSeries) -> dict[str, Any]:
+def _stream_facts(series: SensorSeries, sensor: Sensor, train: Windows) -> dict[str, Any]:
     """Facts that the reader of a stream needs later, without the set."""
-    return {"classes": series.label_names, "rate_hz": series.rate_hz, "num_channels": series.num_channels}
+    facts = {"classes": series.label_names, "rate_hz": series.rate_hz, "num_channels": series.num_channels}
+    if sensor.config.kind != "voice":
+        return facts
+
+    return {**facts, **activity_times(train, sensor.block / sensor.rate_hz, sensor.block)}
 
 
 def _seeded(name: str, shape: Shape, seed: int) -> HybridNetwork:
@@ -185,7 +191,11 @@ def evaluate(config: Config, run: Run, data: Path | None = None) -> dict[str, An
         child.load_weights(network)
         scores.setdefault(name, []).append(score(network, sensor, fold.scored, series.group_names))
 
-    return report_page.compare({name: scores[name] for name in config.networks_of(VARIANTS)})
+    return report_page.compare({name: scores[name] for name in config.networks_of(VARIANTS)}, _scored_on(config))
+
+
+def _scored_on(config: Config) -> str:
+    return report_page.TRAINED_ON if config.folds == () else report_page.LEFT_OUT
 
 
 def evaluate_file(run: Run, config: Config, series: SensorSeries) -> dict[str, Any]:
@@ -195,11 +205,20 @@ def evaluate_file(run: Run, config: Config, series: SensorSeries) -> dict[str, A
     network = parameter_matched(name, _shape(config, sensor, num_classes))
     child = run.first_child(name)
     child.load_weights(network)
-    windows = sensor.windows(with_classes(series, child.results()["classes"]))
+    classes = child.results(report_page.WindowScore).get("classes")
+    if classes is None:
+        raise DataError(f"{child.path} does not name its classes; train the network again with this version")
+
+    windows = sensor.windows(with_classes(series, classes))
     windows = windows.select(np.isin(windows.series, scored_series(series)))
     answers = logits_of(network, sensor, windows)[-1].argmax(-1).numpy()
+    facts: dict[str, Any] = {"dataset": config.dataset, "network": name}
+    # where everybody was trained on, the record of the training names them
+    if config.folds == ():
+        shared = [person for person in child.results()["per_group"] if person in series.group_names]
+        facts["trained on"] = shared or "none of these people, by their names"
 
-    return {"dataset": config.dataset, "network": name, **accuracies(answers, windows, series.group_names)}
+    return {**facts, **accuracies(answers, windows, series.group_names)}
 
 
 def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ The hybrid is compared with the same weights with a fixed threshold, and with th
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from spikebridge.analysis.plots.series import marked_signal
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.analysis.summary import num_parameters
 from spikebridge.data.signals.series import SensorSeries
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import ConfigError, DataError, is_number
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.config import Config
 from spikebridge.networks.signals.data.beats import BeatCounts, generated_heart, match_beats, with_noise
@@ -44,6 +44,24 @@ _MEASURED = (
     "scored on the last. Noise is white; its ratio is that of the variances of signal and noise. Pan-Tompkins reads "
     "the first channel and searches back, so it is not held to a latency."
 )
+
+
+class _Detection(TypedDict):
+    detector: str
+    snr_db: float | None
+    errors: int
+    sensitivity: float
+    precision: float
+
+
+class _Score(TypedDict):
+    energy_uj_per_second: float
+    detections: Annotated[list[_Detection], "rows"]
+
+
+class _Results(TypedDict):
+    detectors: Annotated[list[dict[str, Any]], "detectors"]
+    beats: int
 
 
 class _Recording(NamedTuple):
@@ -96,7 +114,7 @@ def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
         child.save_results(_scores(network, last, seed))
 
     seeds = range(config.seed, config.seed + config.num_seeds)
-    results = _compared(train_children(run, _NETWORKS, seeds, train_network)["learned"])
+    results = _compared(train_children(run, _NETWORKS, seeds, train_network, _Score)["learned"])
     run.save_results(results)
 
     return results
@@ -212,7 +230,7 @@ def _compared(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rows = []
     for index, first in enumerate(scores[0]["detections"]):
         by_seed = [score["detections"][index] for score in scores]
-        latest = [row["latest_ms"] for row in by_seed if row.get("latest_ms") is not None]
+        latest = [row["latest_ms"] for row in by_seed if is_number(row.get("latest_ms"))]
         rows.append(
             {
                 "detector": first["detector"],
@@ -226,8 +244,8 @@ def _compared(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     return {
         "detectors": rows,
-        "beats": scores[0]["beats"],
-        "parameters": scores[0]["parameters"],
+        "beats": scores[0].get("beats"),
+        "parameters": scores[0].get("parameters"),
         "uJ/s": round(fmean(score["energy_uj_per_second"] for score in scores), 3),
     }
 
@@ -298,14 +316,15 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
 
 def report(config: Config, run: Run) -> Path:
     """Writes report.html: the table, a stretch of the signal with beats and detections, the network."""
-    results = run.results()
+    results = run.results(_Results)
     network = build(config)["learned"]
     run.first_child("learned").load_weights(network)
     last = _one_recording(config).thirds()[1].part(0, _SHOWN_SAMPLES)
     marks = {"beats": last.beats, "detected": beats_of(network, last.ecg)}
     signal = marked_signal(last.ecg[:, 0], RATE_HZ, marks, "mV")
     steps = {
-        path: [row for row in child.metrics.rows() if row["kind"] == "step"] for path, child in run.children().items()
+        path: [row for row in child.metrics.rows() if row.get("kind") == "step"]
+        for path, child in run.children().items()
     }
 
     sections = [
@@ -316,8 +335,8 @@ def report(config: Config, run: Run) -> Path:
     ]
 
     facts = {"dataset": config.dataset, "seeds": len(run.children()), "beats": results["beats"], **run.versions()}
-    errors = results["detectors"][0]["errors"]
+    errors = results["detectors"][0].get("errors")
     lead = f"Errors among {results['beats']} beats of the last third: {errors} (one number a seed)."
     command = reproduce_command("signals", config)
 
-    return write_report(run.path / "report.html", "Beats of a heart", sections, facts, command, lead)
+    return write_report(run.file("report.html"), "Beats of a heart", sections, facts, command, lead)
