@@ -5,6 +5,7 @@ from spikebridge.hybrid.modulation import Gain, Gate, GateModulation, ThresholdM
 from spikebridge.hybrid.network.compiled import CompiledNetwork
 from spikebridge.hybrid.network.link import Initialisation, Modulation, Transmission, Wake
 from spikebridge.hybrid.network.network import HybridNetwork, NetworkState
+from spikebridge.hybrid.network.single_samples import restart, run_lengths
 from spikebridge.hybrid.twins import Twin, match_parameters
 from spikebridge.hybrid.unit.discretizer import (
     Bernoulli,
@@ -74,5 +75,7 @@ __all__ = [
     "match_parameters",
     "modulable_paths",
     "narrow_delays",
+    "restart",
+    "run_lengths",
     "ticks",
 ]
