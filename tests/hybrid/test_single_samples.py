@@ -115,7 +115,7 @@ def test_flags_of_another_shape_or_kind_are_refused(samples: object) -> None:
         restart(network, state, samples)  # type: ignore[arg-type]
 
 
-def test_a_finished_sample_goes_on_from_its_end() -> None:
+def test_a_finished_sample_resumes_at_its_end() -> None:
     network = loop()
     x = noise(20)
     lengths = torch.tensor([10, 6, 8])

@@ -161,7 +161,7 @@ CALLS: list[tuple[str, Callable[[], Any], str]] = [
     ("links as text", lambda: net(links="x -> p"), r"links.*'x -> p'"),
     ("links as dict", lambda: net(links={"x": "p"}), r"links.*dict"),
     ("a pair as link", lambda: net(None, ("x", "p")), r"a link is a Transmission, a Modulation, an Initialisation or a Wake, but got the tuple"),
-    ("a class as link", lambda: net(None, Transmission), r"a link is a Transmission, a Modulation or a Wake"),
+    ("a class as link", lambda: net(None, Transmission), r"a link is a Transmission, a Modulation, an Initialisation or a Wake"),
     ("a module as source", lambda: T(nn.Identity(), "p"), r"source.*name.*Identity"),
     ("a module as target", lambda: T("x", nn.Identity()), r"target.*name.*Identity"),
     ("no source", lambda: T(None, "p"), r"source.*name.*None"),

@@ -11,7 +11,7 @@ from torch import Tensor
 from spikebridge.errors import ConfigError, ShapeError, in_words
 from spikebridge.hybrid.clock import count_ticks
 from spikebridge.hybrid.network.delivery import split_inputs
-from spikebridge.hybrid.network.link import LinkState, Modulation, Route, describe
+from spikebridge.hybrid.network.link import LinkState, Route, describe
 from spikebridge.hybrid.network.network import HybridNetwork, NetworkState
 from spikebridge.neurons.state import form_of, where
 
@@ -69,13 +69,12 @@ def _initial_link(network: HybridNetwork, route: Route, fresh: LinkState, now: L
     """The state of a link of a new stream, with as many values on their way as the stream has."""
     held = fresh.held
     if held is None and route.path and (now.held is not None or now.queue is not None):
-        if not _is_renewed(network, route, now, tick):
-            if not isinstance(route.link, Modulation) or route.by not in _NEUTRAL:
-                what = "sets a state" if route.sets else "replaces a quantity"
-                raise ConfigError(
-                    f"{describe(route.link)} {what}, and its last value cannot be taken back for single samples; "
-                    "restart at a tick at which a new one arrives, or begin a new stream"
-                )
+        if route.by not in _NEUTRAL and not _is_renewed(network, route, now, tick):
+            what = "sets a state" if route.sets else "replaces a quantity"
+            raise ConfigError(
+                f"{describe(route.link)} {what}, and its last value cannot be taken back for single samples; restart "
+                "at a tick at which a new one arrives, or begin a new stream"
+            )
 
         template = now.held if now.held is not None else now.queue[:, 0]  # type: ignore[index]
         held = torch.full_like(template, _NEUTRAL.get(route.by, 0.0))
@@ -120,7 +119,7 @@ def _begun(samples: Tensor, fresh: Any, now: Any) -> Any:
 def run_lengths(
     network: HybridNetwork, inputs: Mapping[str, Tensor], lengths: Tensor, state: NetworkState | None = None
 ) -> tuple[dict[str, Tensor], NetworkState]:
-    """Runs samples of unequal lengths: behind its end a sample stands still, and its stream goes on from there.
+    """Runs samples of unequal lengths: behind its end a sample stands still, and resumes there in the next call.
 
     Args:
         network: the network.
@@ -133,7 +132,7 @@ def run_lengths(
 
     Raises:
         ShapeError: no integers `(B,)`, or one beyond the data.
-        ConfigError: a sample that ends inside a period of the clocks and windows, so that it could not go on.
+        ConfigError: a sample that ends inside a period of the clocks and windows, so that it could not resume.
 
     Example:
         >>> from spikebridge.hybrid import Transmission, every
@@ -183,7 +182,7 @@ def _ends(network: HybridNetwork, lengths: Tensor, batch: int, span: tuple[int, 
     for end in sorted(ends):
         if (stop - end) % period:
             raise ConfigError(
-                f"a sample has {end - start} of {stop - start} ticks, but could go on only after a multiple of {period} "
+                f"a sample has {end - start} of {stop - start} ticks, and can resume only with a multiple of {period} "
                 "ticks less, the period of clocks and windows; pad the inputs, or cut the sample"
             )
 
@@ -194,8 +193,8 @@ def _stopped(samples: Tensor, at_end: NetworkState, now: NetworkState) -> Networ
     """A state in which some samples are those of an earlier one."""
     if form_of(at_end.parts) != form_of(now.parts) or form_of(at_end.links) != form_of(now.links):
         raise ConfigError(
-            f"a sample ends at tick {at_end.ticks}, before every part and link had a value, and could not go on; give it "
-            "more ticks"
+            f"a sample ends at tick {at_end.ticks}, before every part and link had a value, and could not resume; "
+            "give it more ticks"
         )
 
     samples = samples.to(now.like.device)
