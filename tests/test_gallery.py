@@ -21,6 +21,7 @@ PRINTED = {
     "live_stream": "equal to the whole: True",
     "question": "answer: red (ok, confidence 1.00)",
     "speed": "equal spikes: True",
+    "initialisation": "with a state set every 50 ticks",
     "wake": "multiply-accumulates of the eye",
     "two_cameras": "one answer a frame: (4, 8, 10)",
 }

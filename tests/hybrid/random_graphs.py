@@ -22,6 +22,7 @@ from spikebridge.hybrid import (
     Hold,
     HybridNetwork,
     HybridUnit,
+    Initialisation,
     Integrate,
     Last,
     Mean,
@@ -89,7 +90,7 @@ REDUCING = ("integrate", "last", "count")
 
 @dataclass
 class LinkSpec:
-    """A link in words; a path makes it a modulation."""
+    """A link in words; a path makes it a modulation, or an initialisation where it sets a state."""
 
     source: str
     target: str
@@ -102,6 +103,7 @@ class LinkSpec:
     by: str = "multiply"
     name: str | None = None
     wake: "WakeSpec | None" = None
+    sets: bool = False
 
 
 @dataclass
@@ -141,7 +143,7 @@ class Graph:
     links: list[LinkSpec] = field(default_factory=list)
 
     def clock(self, name: str) -> Ticks:
-        return self.inputs[name] if name in self.inputs else self.parts[name].clock
+        return self.inputs[name] if name in self.inputs else self.parts[name.partition(".")[0]].clock
 
     @property
     def woken(self) -> list[str]:
@@ -226,7 +228,9 @@ def tau_of_one_half(dt: float) -> float:
     raise AssertionError("no such time constant")
 
 
-def random_graph(seed: int, draws: bool = False, quick: bool = False, wakes: bool = False) -> Graph:
+def random_graph(
+    seed: int, draws: bool = False, quick: bool = False, wakes: bool = False, states: bool = False
+) -> Graph:
     """Some inputs, parts after one another, then second inputs and modulations, which also lead back."""
     rng = random.Random(seed)
     graph = Graph(seed, quick)
@@ -251,6 +255,9 @@ def random_graph(seed: int, draws: bool = False, quick: bool = False, wakes: boo
 
     for name in [name for name in graph.parts if wakes and rng.random() < 0.7]:
         _add_wake(rng, graph, name, draws)
+
+    for name in [name for name, part in graph.parts.items() if states and part.kind in STATES]:
+        _add_state_links(rng, graph, name, draws)
 
     for link in graph.links:
         if link.wake is not None and rng.random() < 0.4 and all(map(_can_skip, _readers(graph, link.target))):
@@ -351,8 +358,26 @@ def _add_modulation(rng: random.Random, graph: Graph, draws: bool) -> None:
     graph.links.append(link)
 
 
+STATES = {"lif": "v", "seq": "lif.v", "integrator": "sum.v", "into": "v"}
+
+
+def _add_state_links(rng: random.Random, graph: Graph, name: str, draws: bool) -> None:
+    """A link that sets the membranes of a part, and links that read them in place of its output."""
+    part = graph.parts[name]
+    if rng.random() < 0.8:
+        link, _ = _some_link(rng, graph, name, draws, (part.width,))
+        link.held, link.sets, link.path = True, True, STATES[part.kind]
+        graph.links.append(link)
+
+    # only a built-in layer has states that are no outputs
+    for reader in _readers(graph, name) if part.kind != "into" else ():
+        if rng.random() < 0.5:
+            reader.source = f"{name}.{STATES[part.kind]}"
+            graph.widths[reader.source] = part.width
+
+
 def _readers(graph: Graph, name: str) -> list[LinkSpec]:
-    return [link for link in graph.links if link.source == name]
+    return [link for link in graph.links if link.source.partition(".")[0] == name]
 
 
 def _can_skip(link: LinkSpec) -> bool:
@@ -461,6 +486,9 @@ def build(graph: Graph, exact: bool = True, seed: int = 0) -> HybridNetwork:
                     **settings,
                 )
             )
+        elif link.sets:
+            target = f"{link.target}.{link.path}"
+            links.append(Initialisation(link.source, target, unit, ticks(link.delay), context, link.name))
         elif link.path is not None:
             target = f"{link.target}.{link.path}"
             links.append(

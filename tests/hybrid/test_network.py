@@ -70,7 +70,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"parts": {"what": nn.Sequential(IF()), "where": IF()}},
         "'what' is a plain Sequential, but holds the stateful IF",
     ),
-    ({"links": ["frames"]}, "a link is a Transmission, a Modulation or a Wake, but got 'frames'"),
+    ({"links": ["frames"]}, "a link is a Transmission, a Modulation, an Initialisation or a Wake, but got 'frames'"),
     (
         {"links": [Transmission("frame", "what")]},
         r"the source of the link 'frame' -> 'what' is no signal: did you mean",

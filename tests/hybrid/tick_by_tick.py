@@ -52,7 +52,17 @@ class Simulator:
 
     def value(self, signal: str, tick: int) -> Any:
         """The value of a signal at a tick, None if it does not fire there."""
-        return self.inputs[signal].get(tick) if signal in self.inputs else self.output(signal, tick)[0]
+        if signal in self.inputs:
+            return self.inputs[signal].get(tick)
+
+        name, dot, _ = signal.partition(".")
+        return self.states(name, tick) if dot else self.output(name, tick)[0]
+
+    def states(self, name: str, tick: int) -> Vector:
+        """The membranes of a part as a signal, which is 0 where an output asleep is."""
+        wake = next((link.wake for link in self.graph.links if link.wake and link.target == name), None)
+        v = self.output(name, tick)[1]
+        return [0.0] * len(v) if wake and wake.asleep == "zero" and not self.awake(name, tick) else v
 
     def past(self, signal: str, tick: int) -> dict[int, Any]:
         """All that a signal has given up to a tick."""
@@ -98,8 +108,9 @@ class Simulator:
 
     def _gives(self, signal: str, tick: int) -> bool:
         """True if a signal has a value for its links at one of its ticks."""
-        wakes = [link.wake for link in self.graph.links if link.wake is not None and link.target == signal]
-        return not wakes or wakes[0].asleep != "none" or self.awake(signal, tick)
+        name = signal.partition(".")[0]
+        wakes = [link.wake for link in self.graph.links if link.wake is not None and link.target == name]
+        return not wakes or wakes[0].asleep != "none" or self.awake(name, tick)
 
     def _made(self, index: int, tick: int) -> dict[int, Any]:
         """The values that a unit makes with the source sample at a tick, by stamps."""
@@ -262,10 +273,26 @@ class Simulator:
                 v = zeros
                 replayed = earlier[::-1][: wake.replay]
 
+            if missed or not earlier:
+                v = self._set(name, tick, -1, v)
+
             for n in reversed(replayed):
                 _, v = self._run(name, n, v)
 
+        else:
+            v = self._set(name, tick, earlier[-1] if earlier else -1, v)
+
         return self._run(name, tick, v)
+
+    def _set(self, name: str, tick: int, before: int, v: Vector) -> Vector:
+        """The membranes of a part, or the newest value of its initialisation if one arrived after a tick."""
+        for i, link in enumerate(self.graph.links):
+            if link.sets and link.target == name:
+                stamps = [stamp + link.delay for stamp in self.stamped(i, tick - link.delay)]
+                if any(before < stamp <= tick for stamp in stamps):
+                    return self.read(i, tick)
+
+        return v
 
     def _run(self, name: str, tick: int, v: Vector) -> tuple[Vector, Vector]:
         """A part on what it reads at a tick: its output and its membranes."""
@@ -273,7 +300,7 @@ class Simulator:
         reads = [
             (link, self.read(i, tick))
             for i, link in enumerate(self.graph.links)
-            if link.target == name and link.wake is None
+            if link.target == name and link.wake is None and not link.sets
         ]
         x, *others = [value for link, value in reads if link.path is None]
         effects: dict[str, list[tuple[Any, str]]] = {}

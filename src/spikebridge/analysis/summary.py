@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from spikebridge.analysis.hooks import Call, Inputs, is_layer, trace_calls
-from spikebridge.hybrid import Clock, Gain, Gate, HybridNetwork, HybridUnit, Modulation, Wake
+from spikebridge.hybrid import Clock, Gain, Gate, HybridNetwork, HybridUnit, Initialisation, Modulation, Wake
 from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.hybrid.network.link import Link
 from spikebridge.neurons import Integrator, Stateful
@@ -71,6 +71,8 @@ def _kind_of_link(link: Link) -> str:
     """The kind of a link, and how it acts."""
     if isinstance(link, Modulation):
         return f"modulation, {link.by}"
+    if isinstance(link, Initialisation):
+        return "initialisation"
     return f"wake, {link.asleep}" if isinstance(link, Wake) else "transmission"
 
 
@@ -143,7 +145,7 @@ def _hybrid_summary(network: HybridNetwork, shapes: Mapping[str, str]) -> Summar
     for route in network.routes:
         link = route.link
         stages = stages_of(link.unit)
-        held = link.held and not isinstance(link, Wake)
+        held = link.held and not isinstance(link, Wake | Initialisation)
         links.append(
             {
                 "link": route.name,

@@ -3,8 +3,9 @@
 from spikebridge.hybrid.clock import Clock, Every, Ticks, every, ticks
 from spikebridge.hybrid.modulation import Gain, Gate, GateModulation, ThresholdModulation, modulable_paths
 from spikebridge.hybrid.network.compiled import CompiledNetwork
-from spikebridge.hybrid.network.link import Modulation, Transmission, Wake
+from spikebridge.hybrid.network.link import Initialisation, Modulation, Transmission, Wake
 from spikebridge.hybrid.network.network import HybridNetwork, NetworkState
+from spikebridge.hybrid.network.single_samples import restart, run_lengths
 from spikebridge.hybrid.twins import Twin, match_parameters
 from spikebridge.hybrid.unit.discretizer import (
     Bernoulli,
@@ -48,6 +49,7 @@ __all__ = [
     "Hold",
     "HybridNetwork",
     "HybridUnit",
+    "Initialisation",
     "Integrate",
     "Kernel",
     "Last",
@@ -73,5 +75,7 @@ __all__ = [
     "match_parameters",
     "modulable_paths",
     "narrow_delays",
+    "restart",
+    "run_lengths",
     "ticks",
 ]

@@ -12,7 +12,7 @@ from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Effect, Quantified, Quantity
 from spikebridge.neurons.recurrent import Recurrent
 from spikebridge.neurons.sequential import Sequential, SequentialState
-from spikebridge.neurons.state import detach, load_state, save_state, select, to
+from spikebridge.neurons.state import detach, load_state, save_state, select, to, where
 from spikebridge.neurons.surrogate import Arctan, FastSigmoid, Rectangle, Surrogate, Triangle
 
 __all__ = [
@@ -56,4 +56,5 @@ __all__ = [
     "scan",
     "select",
     "to",
+    "where",
 ]

@@ -91,7 +91,20 @@ def select(state: S, samples: Tensor | list[int] | slice) -> S:
 
 
 def where(mask: Tensor, yes: S, no: S) -> S:
-    """Per sample one of two states of the same form: `yes` where the mask `(B,)` is set, else `no`."""
+    """Per sample one of two states of the same form.
+
+    Args:
+        mask: `(B,)`, true for the samples of `yes`.
+        yes: a state.
+        no: another one of the same stream.
+
+    Returns:
+        The state.
+
+    Example:
+        >>> where(torch.tensor([True, False]), (torch.zeros(2), 5), (torch.tensor([10.0, 20.0]), 5))
+        (tensor([ 0., 20.]), 5)
+    """
     return map_tensors(lambda a, b: torch.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), yes, no)
 
 

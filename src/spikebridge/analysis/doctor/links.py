@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spikebridge.analysis.activity import wakes_of, with_flags
 from spikebridge.analysis.doctor.finding import Finding, run
 from spikebridge.analysis.hooks import Call, Inputs, display_path, trace_calls
-from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission, Wake
+from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Initialisation, Modulation, Transmission, Wake
 from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.hybrid.network.link import Link, Route, sources_of
 from spikebridge.neurons import Stateful
@@ -106,11 +106,11 @@ class _Zeros(nn.Module):
 
 
 def _without(network: HybridNetwork, route: Route) -> HybridNetwork:
-    """The same network without a modulation, or with zeros in the place of a transmission."""
+    """The same network without a modulation or initialisation, or with zeros in the place of a transmission."""
     links: list[Link] = []
     for other in network.routes:
         link: Any = replace(other.link, name=other.name)
-        if other is route and isinstance(link, Modulation):
+        if other is route and isinstance(link, Modulation | Initialisation):
             continue
 
         if other is route:

@@ -1,10 +1,10 @@
 """The elements of a network diagram: boxes for inputs and parts, labels for the units of links, and their texts."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from spikebridge.analysis.summary import frequency, kind_of, num_parameters, stages_of
-from spikebridge.hybrid import Clock, HybridNetwork, Modulation, Wake
+from spikebridge.hybrid import Clock, HybridNetwork, Initialisation, Modulation, Wake
 from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.hybrid.network.link import Route
 
@@ -19,6 +19,7 @@ _PORT_DISTANCE = 18.0
 TAG = 15.0
 _MAX_CHARACTERS = 32
 
+LinkKind: TypeAlias = Literal["transmission", "modulation", "initialisation", "wake"]
 SIGNS = {"multiply": "×", "add": "+", "replace": "="}
 """Signs of the effects of a modulation."""
 
@@ -60,7 +61,7 @@ class LinkLabel:
 
     source: Box
     target: Box
-    kind: Literal["transmission", "modulation", "wake"]
+    kind: LinkKind
     heading: str
     stages: list[tuple[str, str]]
     foot: str
@@ -138,11 +139,14 @@ def link_label(network: HybridNetwork, route: Route, boxes: dict[str, Box]) -> L
     """The label of a link."""
     link = route.link
     source = owner_of(link.source, network.parts)
-    kind: Literal["transmission", "modulation", "wake"] = "transmission"
+    kind: LinkKind = "transmission"
 
     if isinstance(link, Modulation):
         kind = "modulation"
         heading = f"{SIGNS[link.by]} {link.path}"
+    elif isinstance(link, Initialisation):
+        kind = "initialisation"
+        heading = f"= {link.path}"
     elif isinstance(link, Wake):
         kind = "wake"
         heading = wake_text(link.asleep, link.state, link.replay)

@@ -187,7 +187,7 @@ def _legend(layout: Layout, width: float) -> tuple[list[str], float]:
     letters = {letter for label in layout.labels for letter, _ in [*label.stages, *label.files]}
     entries: list[tuple[str, str]] = [(kind.lower(), kind) for kind in ("ANN", "SNN") if kind in kinds]
     links = {"transmission", *(label.kind for label in layout.labels)}
-    entries += [(kind, kind) for kind in ("transmission", "modulation", "wake") if kind in links]
+    entries += [(kind, kind) for kind in ("transmission", "modulation", "initialisation", "wake") if kind in links]
     entries += [("cut", "from one side to the other")] if any(label.is_cut for label in layout.labels) else []
     entries += [(letter, words) for letter, words in _STAGES.items() if letter in letters]
     parts = []
@@ -221,7 +221,7 @@ def _sign(sign: str, x: float, y: float) -> str:
 
 def _group(kind: str) -> str:
     """The opening tag of a link, or of its sign in the legend."""
-    return f'<g class="{kind}">' if kind in ("modulation", "wake") else "<g>"
+    return f'<g class="{kind}">' if kind in ("modulation", "initialisation", "wake") else "<g>"
 
 
 def _text(x: float, y: float, words: str, style: str, anchor: str = "start") -> str:

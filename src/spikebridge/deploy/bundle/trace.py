@@ -76,6 +76,13 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
 
     `ticks` of None takes the largest number for which every input has exactly its samples.
     """
+    for name, ports in network.plan.ports.items():
+        acts = next((f"the link {route.name!r} sets" for route in ports.sets), "a link or an output reads")
+        raise ExportError(
+            f"{acts} a state of part {name!r}, which bundles and integers do not hold yet; export the network without "
+            "it"
+        )
+
     flags = _flags_of(network)
     for name, several in network.plan.signals.items():
         signals = tuple(signal for signal in several if signal not in flags)

@@ -39,7 +39,9 @@ def check_kinds(**arguments: Any) -> None:
         )
 
     if isinstance(links, str | Mapping) or not isinstance(links, Iterable):
-        raise ConfigError(f"links is a list of Transmission, Modulation and Wake, but got {in_words(links)}")
+        raise ConfigError(
+            f"links is a list of Transmission, Modulation, Initialisation and Wake, but got {in_words(links)}"
+        )
     if isinstance(outputs, str):
         raise ConfigError(f"outputs is a list of parts, but got {outputs!r}; did you mean [{outputs!r}]?")
     if not isinstance(outputs, Iterable):
@@ -78,7 +80,7 @@ def check_part(name: str, part: nn.Module, incoming: Sequence[Route]) -> None:
         if isinstance(route.link, Modulation):
             check_path(part, name, route.link.path)
         elif isinstance(route.link, Wake):
-            _check_wake(name, part, route.link, any(other.path for other in incoming))
+            _check_wake(name, part, route.link, any(other.path and not other.sets for other in incoming))
 
 
 def _check_wake(name: str, part: nn.Module, wake: Wake, is_modulated: bool) -> None:

@@ -47,6 +47,11 @@ class CompiledNetwork:
         if isinstance(block, bool) or not isinstance(block, int) or block < 1:
             raise ConfigError(f"a compiled network needs block= as an integer of ticks above 0, but got {block!r}")
 
+        for part in network.plan.ports:
+            raise ConfigError(
+                f"links read or set states of part {part!r}, which generated code does not; run the network itself"
+            )
+
         if network.plan.wakes:
             raise ConfigError(
                 f"part {next(iter(network.plan.wakes))!r} has a wake, whose flags decide what runs, and generated code "

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean, in_words
 from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, sort_values, split_samples
-from spikebridge.hybrid.network.graph import Group, NetworkGraph
+from spikebridge.hybrid.network.graph import Group, NetworkGraph, NetworkPlan
 from spikebridge.hybrid.network.link import LinkState, Route, wake_of
+from spikebridge.hybrid.network.state_links import StatePorts, set_states, state_at
 from spikebridge.hybrid.network.wake import run_woken
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import Effect
@@ -139,12 +140,114 @@ class PartCall:
         named = {name: x[:0] for name, x in self.named.items()}
         return apply_part(self.part, [x[:0] for x in self.signals], named)[1]
 
+    @property
+    def sets_states(self) -> bool:
+        """True if links set states of the part."""
+        return False
+
+    def is_first(self, tick: int) -> bool:
+        """True if one of the ticks is the first of the part, and links set states of it."""
+        return False
+
+    def set_at_waking(self, state: State, tick: int, waking: Tensor) -> State:
+        """The state of the part in which that of samples that wake at a tick is the newest value of its links."""
+        return state
+
     def after(self, signals: list[Tensor]) -> "PartCall":
         """The same call with earlier samples `(R, B, *N)` in front of each signal."""
         joined = [torch.cat(pair) for pair in zip(signals, self.inputs, strict=True)]
         number = len(self.signals)
         named = dict(zip(self.named, joined[number:], strict=True))
         return replace(self, signals=joined[:number], named=named, num_ticks=len(signals[0]) + self.num_ticks)
+
+
+@dataclass(slots=True)
+class _CallWithStates(PartCall):
+    """The call of a part of which links read and set states."""
+
+    ports: StatePorts
+    ticks: list[int]
+    values: list[tuple[Route, ZeroOrderHold]]
+    is_woken: bool
+
+    @property
+    def sets_states(self) -> bool:
+        return bool(self.values)
+
+    def is_first(self, tick: int) -> bool:
+        return self.sets_states and self.ticks[tick] == self.ports.clock.phase
+
+    def run(self, a: int, b: int, samples: Tensor | None, state: State) -> tuple[dict[str, Tensor], State]:
+        if state is None:
+            state = self.initial_state()
+
+        # a state that is read ends a piece of time, one that is set begins one
+        due = {tick: self._due(tick) for tick in range(a, b)}
+        edges = [a, *(tick for tick in range(a + 1, b) if self.ports.reads or due[tick]), b]
+        pieces = []
+        for tick, call in zip(edges, self._split(edges, samples), strict=False):
+            rows = [(path, row if samples is None else row[samples]) for path, row in due[tick]]
+            outputs, state = PartCall.run(call, 0, call.num_ticks, None, set_states(self.part, state, rows))
+            states = {signal: state_at(self.part, state, path) for signal, path in self.ports.reads.items()}
+            pieces.append({**outputs, **{signal: value.unsqueeze(0) for signal, value in states.items()}})
+
+        return join_tensors(torch.cat, pieces), state
+
+    def set_at_waking(self, state: State, tick: int, waking: Tensor) -> State:
+        return set_states(self.part, state, self._values_at(tick), waking)
+
+    def _due(self, tick: int) -> list[tuple[str, Tensor]]:
+        """The values that are set before a tick, by path."""
+        if self.is_woken or not self.values:
+            return []
+
+        return self._values_at(tick, [route for route, _ in self.values if self.ports.is_due(route, self.ticks[tick])])
+
+    def _values_at(self, tick: int, routes: Sequence[Route] | None = None) -> list[tuple[str, Tensor]]:
+        return [
+            (route.path, hold.values(tick, tick + 1)[0])
+            for route, hold in self.values
+            if hold.first_tick <= tick and (routes is None or route in routes)
+        ]
+
+    def _split(self, edges: list[int], samples: Tensor | None) -> list[PartCall]:
+        """The call in pieces of its time, of some samples."""
+        numbers = [b - a for a, b in pairwise(edges)]
+        # split, not x[a:b], whose backward pass costs the whole length each time
+        columns = [_piece(x, edges[0], edges[-1], samples).split(numbers) for x in self.signals]
+        named = {name: _piece(x, edges[0], edges[-1], samples).split(numbers) for name, x in self.named.items()}
+        return [
+            replace(
+                self,
+                signals=[column[i] for column in columns],
+                named={name: column[i] for name, column in named.items()},
+                holds=[(route, hold.part(a, b, samples)) for route, hold in self.holds],
+                num_ticks=b - a,
+            )
+            for i, (a, b) in enumerate(pairwise(edges))
+        ]
+
+
+def part_call(
+    plan: NetworkPlan,
+    name: str,
+    part: nn.Module,
+    values: tuple[list[Tensor], dict[str, Tensor], list[tuple[Route, ZeroOrderHold]]],
+    ticks: list[int],
+    checked: bool,
+) -> PartCall:
+    """The call of a part that has a wake, or of which links read or set states."""
+    signals, named, acting = values
+    is_woken = name in plan.wakes
+    own = plan.signals[name][:-1] if is_woken else plan.signals[name]
+    ports = plan.ports.get(name)
+    if ports is None:
+        return PartCall(name, part, own, signals, named, acting, len(ticks), checked)
+
+    holds = [(route, hold) for route, hold in acting if not route.sets]
+    sets = [(route, hold) for route, hold in acting if route.sets]
+    call = (name, part, ports.outputs, signals, named, holds, len(ticks), checked)
+    return _CallWithStates(*call, ports, ticks, sets, is_woken)
 
 
 def _piece(x: Tensor, a: int, b: int, samples: Tensor | None) -> Tensor:
@@ -273,9 +376,12 @@ class Segment:
 
         part = self.network.parts[name]
         state = self.parts[name]
-        if wake is not None and flags is not None:
-            call = PartCall(name, part, plan.signals[name][:-1], signals, named, holds, len(ticks), self.checked)
-            outputs, self.parts[name] = run_woken(call, wake_of(wake), flags, state)
+        if flags is not None or name in plan.ports:
+            call = part_call(plan, name, part, (signals, named, holds), ticks, self.checked)
+            if wake is not None and flags is not None:
+                outputs, self.parts[name] = run_woken(call, wake_of(wake), flags, state)
+            else:
+                outputs, self.parts[name] = call.run(0, len(ticks), None, state)
             return outputs
 
         if holds:

@@ -15,6 +15,7 @@ from spikebridge.errors import ConfigError, did_you_mean, in_words
 from spikebridge.hybrid.clock import Clock, delay_in_ticks
 from spikebridge.hybrid.modulation import acts_on_a_parameter
 from spikebridge.hybrid.network.link import (
+    Initialisation,
     Link,
     Modulation,
     Route,
@@ -25,6 +26,7 @@ from spikebridge.hybrid.network.link import (
     trigger_of,
 )
 from spikebridge.hybrid.network.schedule import Schedule
+from spikebridge.hybrid.network.state_links import StatePorts, check_setters, states_read
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.state import Form
 
@@ -78,6 +80,7 @@ class NetworkPlan:
     signals: dict[str, tuple[str, ...]]  # by part those that are read of it: its own name, or "part.key" for each key
     wakes: dict[str, Route]  # by part that is not always awake
     on_demand: dict[str, list[str]]  # by input that is read by such parts alone, at their ticks: these parts
+    ports: dict[str, StatePorts]  # by part of which links read or set states
 
 
 @runtime_checkable
@@ -108,11 +111,17 @@ def make_plan(
     """Works out clocks, routes and groups, or raises a `ConfigError` for names, clocks or a loop that cannot be run."""
     _check_names(inputs, parts, links)
     wakes = _wakes_by_part(links)
-    signals = _signals_of_parts(parts, links, outputs, {wake.awake for wake in wakes.values()})
+    check_setters(links, parts)
+    flags = {wake.awake for wake in wakes.values()}
+    states = states_read(
+        parts, [s for s in (*(n for link in links for n in sources_of(link)), *outputs) if s not in flags]
+    )
+    read = {signal for paths in states.values() for signal in paths}
+    signals = _signals_of_parts(parts, links, outputs, flags | read)
     names = _name_links(links)
     delays = {name: delay_in_ticks(link.delay, dt, describe(link)) for name, link in names.items()}
     clocks = _find_clocks(inputs, parts, declared, names, delays)
-    clocks |= {signal: clocks[part] for part, own in signals.items() for signal in own}
+    clocks |= {signal: clocks[part] for named in (signals, states) for part, own in named.items() for signal in own}
     clocks |= {wake.awake: clocks[part] for part, wake in wakes.items()}
     routes = {name: _route(name, link, delays[name], clocks, parts, wakes, dt) for name, link in names.items()}
 
@@ -123,10 +132,16 @@ def make_plan(
 
     incoming = {part: [route for route in routes.values() if route.link.part == part] for part in parts}
     groups = _groups_in_order(incoming, list(routes.values()), clocks)
+    ports = {
+        part: StatePorts(clocks[part], signals[part], states.get(part, {}), tuple(r for r in incoming[part] if r.sets))
+        for part in parts
+    }
+    ports = {part: own for part, own in ports.items() if own.reads or own.sets}
+    signals |= {part: (*signals[part], *own.reads) for part, own in ports.items()}
     signals |= {part: (*signals[part], wake.awake) for part, wake in wakes.items()}
     by_part = {route.link.part: route for route in routes.values() if route.num_flags}
     on_demand = _inputs_on_demand(inputs, list(routes.values()), wakes)
-    return NetworkPlan(clocks, routes, incoming, groups, signals, by_part, on_demand)
+    return NetworkPlan(clocks, routes, incoming, groups, signals, by_part, on_demand, ports)
 
 
 def owner_of(signal: str, parts: Container[str] | nn.ModuleDict) -> str:
@@ -222,7 +237,11 @@ def _skipped(link: Link, wakes: Mapping[str, Wake], parts: Mapping[str, nn.Modul
     if wake is None or wake.asleep != "none" or link.source == wake.awake:
         return None
 
-    if isinstance(link, Modulation) or not link.held or (link.unit is not None and link.unit.window is not None):
+    if (
+        not isinstance(link, Transmission | Wake)
+        or not link.held
+        or (link.unit is not None and link.unit.window is not None)
+    ):
         needs = (
             "a window counts ticks" if link.unit is not None and link.unit.window is not None else "it needs a value"
         )
@@ -267,7 +286,9 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
     signals = [*inputs, *parts]
     for link in links:
         if not isinstance(link, Link):
-            raise ConfigError(f"a link is a Transmission, a Modulation or a Wake, but got {in_words(link)}")
+            raise ConfigError(
+                f"a link is a Transmission, a Modulation, an Initialisation or a Wake, but got {in_words(link)}"
+            )
         for role, read in (("source", link.source), ("context", link.context), ("trigger", trigger_of(link))):
             if read is not None and (owner_of(read, parts) not in signals or read.endswith(".")):
                 raise ConfigError(f"the {role} of {describe(link)} is no signal: {did_you_mean(read, signals)}")
@@ -291,7 +312,9 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
 
 def _name_links(links: Sequence[Link]) -> dict[str, Link]:
     names: dict[str, Link] = {}
-    unnamed = [(link.source, link.part) for link in links if link.name is None and not isinstance(link, Wake)]
+    unnamed = [
+        (link.source, link.part) for link in links if link.name is None and isinstance(link, Transmission | Modulation)
+    ]
     for source, part in unnamed:
         if (count := unnamed.count((source, part))) > 1:
             # names by their order would swap the weights of their units when the links are listed in another order
@@ -302,8 +325,9 @@ def _name_links(links: Sequence[Link]) -> dict[str, Link]:
             )
 
     for link in links:
-        verb = "wakes" if isinstance(link, Wake) else "to"
-        name = link.name or f"{link.source}_{verb}_{link.part}".replace(".", "_")
+        verb = "wakes" if isinstance(link, Wake) else "sets" if isinstance(link, Initialisation) else "to"
+        end = link.target if isinstance(link, Initialisation) else link.part
+        name = link.name or f"{link.source}_{verb}_{end}".replace(".", "_")
         if name in names or "." in name or hasattr(nn.ModuleDict, name):
             raise ConfigError(
                 f"a link needs a name of its own, without dots and no method's, but got {name!r}; choose another name="

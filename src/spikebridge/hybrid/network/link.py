@@ -1,7 +1,7 @@
 """Links of a hybrid network: transmission acts on neuron states, modulation on quantities (R. Zhao et al., 2022).
 
-A user writes `Transmission`, `Modulation` and `Wake`, which decides when a part runs at all. A `Route` is a link with
-its name and clocks worked out, and a `LinkState` is the state of a link between two calls.
+A user writes `Transmission`, `Modulation`, `Initialisation`, which sets a state, and `Wake`, which decides when a part
+runs at all. A `Route` is a link with its name and clocks worked out, a `LinkState` its state between two calls.
 """
 
 from dataclasses import dataclass, field
@@ -25,7 +25,8 @@ class Transmission:
     """A signal, through a unit, becomes an input of a part.
 
     Args:
-        source: an input or a part; "part.key" of a part that gives several tensors by name.
+        source: an input or a part; "part.key" of a part that gives several tensors by name, or "part.layer.v", a
+            state of a layer after each step.
         target: a part.
         unit: a hybrid unit, or None between parts of one kind.
         held: read the newest value at any of the target's ticks, instead of one value at each.
@@ -131,6 +132,59 @@ class Modulation:
 
 
 @dataclass(frozen=True, eq=False)
+class Initialisation:
+    """A signal, through a unit, sets a state of a part, such as the membranes of a layer.
+
+    A value that arrives stands for the state before the part's next step: at the tick of the value, or at the first
+    later one of a part with another clock, which takes the newest. A part with a wake takes, for each sample, the
+    newest value when that sample wakes. Before the first value the state is the part's own. Gradients pass through.
+
+    Args:
+        source: an input or a part; "part.key" of a part that gives several tensors by name, or a state of a layer.
+        target: path of the state, "part.layer.field", such as "snn.lif.v" of an `LIFState`.
+        unit: a hybrid unit, or None; it gives values of the shape of the state.
+        delay: time until a value arrives: seconds, `0.004`, or base ticks, `ticks(1)`.
+        context: a held signal, the second argument of the unit's nonlinearity.
+        name: name of the link and its unit; "source_sets_target" if None.
+
+    Raises:
+        ConfigError: a target that is no path, or an invalid delay or unit.
+
+    Example:
+        >>> link = Initialisation("ann", "snn.lif.v")
+        >>> link.part, link.path
+        ('snn', 'lif.v')
+    """
+
+    source: str
+    target: str
+    unit: HybridUnit | None = None
+    delay: float | Ticks = 0.0
+    context: str | None = None
+    name: str | None = None
+    into: ClassVar[None] = None
+    held: ClassVar[bool] = True
+
+    @property
+    def part(self) -> str:
+        """The target part."""
+        return self.target.partition(".")[0]
+
+    @property
+    def path(self) -> str:
+        """The path of the state inside the part."""
+        return self.target.partition(".")[2]
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if not self.path:
+            raise ConfigError(
+                f"an initialisation's target is a path to a state, for example '{self.target}.lif.v', but got "
+                f"{self.target!r}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
 class Wake:
     """A signal, through a unit, gives the flags of a part: it runs at its ticks, for the samples, that are awake.
 
@@ -223,7 +277,7 @@ _ASLEEP = ("hold", "zero", "none")
 _STATES = ("keep", "leak", "reset")
 _GRADIENTS = ("straight_through", "expected", "none")
 
-Link: TypeAlias = Transmission | Modulation | Wake
+Link: TypeAlias = Transmission | Modulation | Initialisation | Wake
 
 
 def describe(link: Link) -> str:
@@ -305,12 +359,14 @@ class Route:
     has_initial: bool = field(init=False)  # the target may read an initial value
     sources: tuple[str, ...] = field(init=False)  # every signal that the link reads
     into: str | None = field(init=False)  # the argument of the target that the values become, None for one by position
-    path: str = field(init=False)  # of the quantity that a modulation acts on, empty for a transmission
+    path: str = field(init=False)  # of the quantity or state that the link acts on, empty for a transmission
+    sets: bool = field(init=False)  # the link sets a state
     by: By = field(init=False)  # how a modulation acts
 
     def __post_init__(self) -> None:
         link = self.link
-        path, by = (link.path, link.by) if isinstance(link, Modulation) else ("", "replace")
+        path = link.path if isinstance(link, Modulation | Initialisation) else ""
+        by = link.by if isinstance(link, Modulation) else "replace"
         sampled = not path and not link.held
         reads_each = sampled or (self.in_step and self.num_flags == 1 and self.skips is None)
         is_direct = reads_each and link.into is None and link.unit is None and self.delay == 0
@@ -327,6 +383,7 @@ class Route:
             sources=sources,
             into=link.into,
             path=path,
+            sets=isinstance(link, Initialisation),
             by=by,
         )
 
@@ -341,6 +398,8 @@ def settings_of(route: Route) -> str:
         words.append(f"by={link.by!r}")
     elif isinstance(link, Wake):
         words = [word for word in words if word != "held"] + [f"wakes, asleep={link.asleep!r}"]
+    elif isinstance(link, Initialisation):
+        words = [word for word in words if word != "held"] + ["sets a state"]
     elif isinstance(link.initial, Tensor):
         words.append(f"initial={tuple(link.initial.shape)}")
     elif link.initial != 0:

@@ -8,7 +8,7 @@ runs through `apply_part`, which checks them, as a sequence of one step.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, largest_of_newest, next_flags, sort_values
-from spikebridge.hybrid.network.execution import PartCall, Segment, apply_part, name_outputs
+from spikebridge.hybrid.network.execution import PartCall, Segment, apply_part, name_outputs, part_call
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
 from spikebridge.hybrid.network.link import LinkState, Route, wake_of
 from spikebridge.hybrid.network.schedule import Tick
@@ -170,6 +170,7 @@ class _RowRun:
         """Runs one tick, which adds the rows of the parts to those of the inputs."""
         signals = self.network.plan.signals
         wakes = self.network.plan.wakes
+        ports = self.network.plan.ports
         for name, fires, buffers, sends, due in schedule.parts:
             for route in buffers:
                 self._buffer(route, rows, tick)
@@ -185,7 +186,13 @@ class _RowRun:
                 continue
 
             if name in wakes:
-                rows.update(self._fire_woken(name, wakes[name], rows))
+                rows.update(self._fire_woken(name, wakes[name], rows, tick))
+                continue
+
+            if name in ports:
+                call = self._call_of(name, self.network.plan.incoming[name], rows, tick)
+                outputs, self.parts[name] = call.run(0, 1, None, self.parts[name])
+                rows.update({signal: y[0] for signal, y in outputs.items()})
                 continue
 
             y = self._fire(name, rows)
@@ -272,7 +279,20 @@ class _RowRun:
 
         return y
 
-    def _fire_woken(self, name: str, route: Route, rows: _Rows) -> Mapping[str, Tensor]:
+    def _call_of(self, name: str, routes: Sequence[Route], rows: _Rows, tick: int) -> PartCall:
+        """The call of a part at a tick, on the values of its links."""
+        values = [self._read(r) if r.direct_source is None else rows[r.direct_source] for r in routes]
+        signals, named, modulations = sort_values(routes, values)
+        holds = [(r, ZeroOrderHold(row, None, [0])) for r, row in modulations]
+        signals = [x.unsqueeze(0) for x in signals]
+        named = {argument: x.unsqueeze(0) for argument, x in named.items()}
+        checked = name in self.unchecked_parts
+        self.unchecked_parts.discard(name)
+        part: Any = self.network.parts._modules[name]
+
+        return part_call(self.network.plan, name, part, (signals, named, holds), [tick], checked)
+
+    def _fire_woken(self, name: str, route: Route, rows: _Rows, tick: int) -> Mapping[str, Tensor]:
         """Runs a part on the samples that are awake: the rows of its outputs, and of their flags."""
         plan = self.network.plan
         module: Any = self.network.parts._modules[name]
@@ -295,16 +315,8 @@ class _RowRun:
         if missing:
             raise refused_missing(name, missing[0], flags)
 
-        values = [self._read(r) if r.direct_source is None else rows[r.direct_source] for r in routes]
-        signals, named, modulations = sort_values(routes, values)
-        holds = [(r, ZeroOrderHold(row, None, [0])) for r, row in modulations]
-        signals = [x.unsqueeze(0) for x in signals]
-        named = {argument: x.unsqueeze(0) for argument, x in named.items()}
-        checked = name in self.unchecked_parts
-        call = PartCall(name, module, plan.signals[name][:-1], signals, named, holds, 1, checked)
+        call = self._call_of(name, routes, rows, tick)
         outputs, self.parts[name] = run_woken(call, wake, flags.unsqueeze(0), state)
-        self.unchecked_parts.discard(name)
-
         return {signal: y[0] for signal, y in outputs.items()}
 
     def _newest_flags(self, route: Route, rows: _Rows) -> Tensor:

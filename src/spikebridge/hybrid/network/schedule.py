@@ -47,7 +47,8 @@ class Schedule:
         self.incoming = {part: self.incoming[part] for part in self.parts}
         routes = [route for links in self.incoming.values() for route in links]
         involved = [self.clocks[name] for name in [*self.parts, *(name for route in routes for name in route.sources)]]
-        involved += map(_arrivals, routes)
+        # a burst arrives more often than its windows close
+        involved += [clock for route in routes for clock in (route.makes, _arrivals(route))]
         self.period = lcm(*(clock.period for clock in involved))
         self.periodic_from = max(clock.phase for clock in involved)
 

@@ -20,6 +20,7 @@ from spikebridge.hybrid.network.delivery import sort_values, unfit_initial
 from spikebridge.hybrid.network.execution import apply_part, name_outputs
 from spikebridge.hybrid.network.graph import Group, NetworkGraph, owner_of
 from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe, wake_of
+from spikebridge.hybrid.network.state_links import check_value, state_at
 from spikebridge.hybrid.unit.unit import UnitState
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State
@@ -219,12 +220,12 @@ class _FeedbackSearch:
         for guess in product(candidates, repeat=len(open_links)):
             trial = shapes | {route.name: shape for route, shape in zip(open_links, guess, strict=True)}
             try:
-                y, _ = _through_part(self.network, part, signals, trial)
+                y, state = _through_part(self.network, part, signals, trial)
             except _MISFITS as misfit:
                 self.misfit = misfit
                 continue
 
-            after = {**signals, **_named(self.network, part, y)}
+            after = {**signals, **_named(self.network, part, y, state)}
             try:
                 is_consistent = all(self._is_consistent(route, signals, after, trial) for route in self.unknown)
             except _MISFITS as misfit:
@@ -284,6 +285,7 @@ def infer_shapes(network: NetworkGraph, inputs: Mapping[str, Tensor]) -> Network
     """The shapes and dtypes of every link and part, for empty inputs `(0, B, *N)`."""
     signals = dict(inputs)
     specs: dict[str, SignalSpec] = {}
+    states: dict[str, State] = {}
     device = next(iter(signals.values())).device
 
     # random numbers that parts draw here leave those drawn later as they are
@@ -291,9 +293,12 @@ def infer_shapes(network: NetworkGraph, inputs: Mapping[str, Tensor]) -> Network
         for group in network.plan.groups:
             shapes = _feedback_shapes(network, group, signals)
             for part in group.parts:
-                signals |= _named(network, part, _through_part_or_explain(network, part, signals, shapes))
+                y, states[part] = _through_part_or_explain(network, part, signals, shapes)
+                signals |= _named(network, part, y, states[part])
             for route in (route for part in group.parts for route in network.plan.incoming[part]):
                 specs[route.name] = _spec(network, route, signals, shapes)
+                if route.sets:
+                    check_value(network.parts[route.link.part], states[route.link.part], route, specs[route.name])
 
     return NetworkSpecs(
         specs,
@@ -318,7 +323,7 @@ def fill_states(
             shapes = {route.name: specs[route.name].shape for route in group.delayed}
             for part in group.parts:
                 y, parts[part] = _through_part(network, part, signals, shapes)
-                signals |= _named(network, part, y)
+                signals |= _named(network, part, y, parts[part])
 
             for route in (route for part in group.parts for route in network.plan.incoming[part]):
                 _, unit = _through_unit(network, route, signals, links[route.name].unit)
@@ -327,14 +332,21 @@ def fill_states(
     return {part: parts[part] for part in network.plan.incoming}, full
 
 
-def _named(network: NetworkGraph, part: str, y: Any) -> dict[str, Tensor]:
-    """The output of a part by the names of its signals."""
+def _named(network: NetworkGraph, part: str, y: Any, state: State) -> dict[str, Tensor]:
+    """The output of a part, and the states of it that links read, by the names of its signals."""
     signals = network.plan.signals[part]
-    if part not in network.plan.wakes:
+    ports = network.plan.ports.get(part)
+    if part not in network.plan.wakes and ports is None:
         return name_outputs(part, y, signals)
 
-    outputs = name_outputs(part, y, signals[:-1])
+    outputs = name_outputs(part, y, signals[:-1] if ports is None else ports.outputs)
     first = next(iter(outputs.values()))
+    for signal, path in () if ports is None else ports.reads.items():
+        value = state_at(network.parts[part], state, path)
+        outputs[signal] = value.new_empty((0, *value.shape))
+    if part not in network.plan.wakes:
+        return outputs
+
     return {**outputs, signals[-1]: like_of(network, [first]).new_empty((0, first.shape[1], 1))}
 
 
@@ -358,17 +370,17 @@ def _through_unit_or_explain(network: NetworkGraph, route: Route, signals: Mappi
 
     y: Tensor = _run_or_explain(
         partial(_through_unit, network, route, signals), unit, f"the unit of {describe(route.link)}"
-    )
+    )[0]
     return y
 
 
 def _run_or_explain(run: Callable[[], tuple[Any, State]], module: nn.Module, who: str, also: str = "") -> Any:
-    """The output of a part or a unit on empty signals, or an error that names the layer that fails.
+    """The output and state of a part or a unit on empty signals, or an error that names the layer that fails.
 
     `also` are further words on the signals.
     """
     try:
-        return run()[0]
+        return run()
     except _MISFITS as misfit:
         reason = str(misfit).partition("\n")[0]
         if also:

@@ -67,6 +67,12 @@ class _PartCall(Protocol):
     def initial_state(self) -> State:
         """The state of the part before its first tick."""
 
+    def is_first(self, tick: int) -> bool:
+        """True if one of the ticks is the first of the part, and links set states of it."""
+
+    def set_at_waking(self, state: State, tick: int, waking: Tensor) -> State:
+        """The state of the part in which that of samples that wake at a tick is the newest value of its links."""
+
     def after(self, signals: list[Tensor]) -> "_PartCall":
         """The same call with earlier samples `(R, B, *N)` in front of each signal."""
 
@@ -79,7 +85,7 @@ def initial_wake_states(plan: NetworkPlan, specs: Mapping[str, SignalSpec], like
         wake = wake_of(route)
         own = {signal: specs[signal] for signal in plan.signals[name][:-1]}
         outputs = {signal: like.new_zeros((batch, *spec.shape), dtype=spec.dtype) for signal, spec in own.items()}
-        counts = wake.state != "keep" or wake.replay > 0
+        counts = wake.state != "keep" or wake.replay > 0 or (name in plan.ports and plan.ports[name].sets)
         states[name] = WakeState(None, outputs, like.new_zeros(batch, dtype=torch.int64) if counts else None)
 
     return states
@@ -278,7 +284,8 @@ class _TimeLoop:
     def _wake_up(self, earlier: _PartCall, tick: int, mask: Tensor, part: State, asleep: Tensor) -> State:
         """The state of a part in which samples that were asleep wake at a tick."""
         waking = mask & (asleep > 0)
-        if not self.whole and not bool(waking.any()):
+        set_now = mask if self.call.is_first(tick) else waking
+        if not self.whole and not bool(set_now.any()):
             return part
 
         here = earlier.num_ticks - self.call.num_ticks + tick
@@ -292,6 +299,7 @@ class _TimeLoop:
             part = map_tensors(lambda new, old: _choose(share, new, old), rested, part)
         if self.wake.state == "reset":
             replayed = torch.full_like(asleep, num_samples)
+        part = self.call.set_at_waking(part, tick, set_now)
 
         for before in range(num_samples, 0, -1):
             share = (waking & (replayed >= before)).to(torch.float32)

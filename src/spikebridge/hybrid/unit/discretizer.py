@@ -46,7 +46,7 @@ _WORD = 0xFFFFFFFF
 
 
 class Discretizer(Quantified):
-    """Base of all discretizers. Subclasses give `forward`.
+    """Base of all discretizers. Subclasses give `forward` and, unless they give as many values as they get, `kind`.
 
     `forward` gets values in float32 or float64: half-precision values are upcast, its state is never in half precision,
     and its output is rounded to the dtype of the values.
