@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,7 @@ def dask_cluster(folder: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]
     folder.mkdir()
     file = folder / "scheduler.json"
     common: dict[str, Any] = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    common["start_new_session"] = True
     here = ["--host", "127.0.0.1", "--scheduler-file", str(file)]
     start = [sys.executable, "-m", "distributed.cli.dask_scheduler", *here, "--port", "0", "--no-dashboard"]
     # with a nanny, which starts a killed worker again
@@ -126,9 +127,10 @@ def dask_cluster(folder: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]
             client.wait_for_workers(2, timeout=60)
         yield address, processes[0]
     finally:
+        # a nanny whose scheduler is lost may wait for it without end, and its workers are of its group
         for process in reversed(processes):
-            process.terminate()
-        for process in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
