@@ -161,7 +161,7 @@ def test_integers_of_a_model() -> None:
 
     with (
         pytest.raises(DataError, match="the integer model cannot run, an input does not fit"),
-        fitting("an input"),
+        fitting("the integer model", "an input"),
     ):
         np.ones(2) @ np.ones(3)
 

@@ -146,6 +146,7 @@ def refuse_other_place(has: str, value: Tensor, needs: str, signal: Tensor) -> N
 _TIMES = ("tau", "delay", "sigma")  # the beginnings of the names of times [s]
 _LONG = 1.0  # s
 _LONG_IN_STEPS = 1000
+_SHORT = 0.2  # s: times of slow currents, which a simulation in fine steps may have
 _OWN_UNIT = 0.1  # s: a longer step counts time in a unit of the user's own, such as dt=1.0
 
 
@@ -158,7 +159,7 @@ def warn_of_milliseconds(layer: nn.Module, name: str, value: Any) -> None:
         return
 
     longest = float(value.detach().max() if isinstance(value, Tensor) else value)
-    if min(_LONG, _LONG_IN_STEPS * dt) < longest < math.inf:
+    if max(_SHORT, min(_LONG, _LONG_IN_STEPS * dt)) < longest < math.inf:
         warnings.warn(
             f"{type(layer).__name__} has {name}={longest:g} s, {longest / dt:.6g} steps of {dt:g} s; times are in "
             f"seconds: {longest:g} ms is {name}={longest / 1000:g}",

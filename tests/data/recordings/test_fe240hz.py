@@ -114,13 +114,20 @@ def test_the_first_frame_has_its_box_although_the_first_fast_boxes_are_missing(m
     assert "4 bins and 0 frames without a box" in recording.summary()
 
 
-def test_given_offsets_are_taken_and_other_boxes_of_frames_reported(made):
-    with pytest.warns(
-        UserWarning, match=r"groundtruth_rect40.txt: its boxes are others than those .* at the offset -3"
-    ):
-        recording = load_fe240hz(made, event_offset=2, box_offset=-3)
+def test_given_offsets_are_taken(made):
+    recording = load_fe240hz(made, event_offset=2, box_offset=-3)
 
     assert recording.frame_bins[:2].tolist() == [2, 8]
+    assert recording.frame_boxes[1] == pytest.approx(np.array(truth(RATIO - 3 + 5)))
+
+
+def test_boxes_of_frames_of_another_recording_are_reported(made, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(made, copy)
+    np.savetxt(copy / "groundtruth_rect40.txt", [(1 + 3 * k % 7, 5, 9, 9) for k in range(NUM_FRAMES)], delimiter=",")
+
+    with pytest.warns(UserWarning, match=r"groundtruth_rect40.txt: its boxes are those of .* at no offset"):
+        recording = load_fe240hz(copy, event_offset=2, box_offset=-3)
     assert recording.frame_boxes[1] == pytest.approx(np.array(truth(RATIO - 3 + 5)))
 
 

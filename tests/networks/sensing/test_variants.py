@@ -167,7 +167,8 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> str:
     for k, frame in enumerate(recording.frames):
         Image.fromarray(frame).save(folder / "frames" / f"{k}.png")
 
-    (folder / "frames.csv").write_text("\n".join(["file,t_us", *(f"{k}.png,{t}" for k, t in enumerate(times))]))
+    rows = ["file,t_us", *(f"{k}.png,{t}" for k, t in enumerate(times))]
+    (folder / "frames.csv").write_text("\n".join(rows) + "\n")
     bins = np.repeat(np.arange(recording.num_bins), np.diff(recording.events.edges))
     x, y, on = recording.events.slice_bins(0, recording.num_bins)
     write_events(folder / "events.npz", make_events(t=((bins + 0.5) * DT * 1e6).astype(int), x=x, y=y, p=on), 64, 64)
@@ -190,7 +191,7 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Image.fromarray(recording.frames[k]).save(clip / "img" / f"{k:04}.png")
 
     rows = [",".join(str(number) for number in box) for box in recording.frame_boxes[:12].tolist()]
-    (clip / "groundtruth_rect.txt").write_text("\n".join(rows))
+    (clip / "groundtruth_rect.txt").write_text("\n".join(rows) + "\n")
     monkeypatch.setenv("SPIKEBRIDGE_DATA", str(tmp_path / "data"))
 
 

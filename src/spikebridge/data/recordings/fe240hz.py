@@ -102,10 +102,9 @@ def _read_labels(folder: Path, frames: ImageFiles, events: EventBins, offset: in
         offset = _align_boxes(folder, boxes, frame_boxes)
 
     _check_offset("box_offset", offset, len(frames), len(boxes))
-    # an offset is given where both files are known to differ
     if frame_boxes is not None and equal_share(boxes, frame_boxes, _BINS_PER_FRAME, offset) < MIN_SHARE:
-        message = f"its boxes are others than those of {_BOXES} at the offset {offset}, and not used"
-        warnings.warn(f"{folder / _FRAME_BOXES}: {message}", stacklevel=3)
+        _warn_of_other_boxes(folder, boxes, frame_boxes)
+        # a given offset wins
         frame_boxes = None
 
     boxes = valid_boxes(boxes, events.height, events.width)
@@ -139,6 +138,15 @@ def _align_boxes(folder: Path, boxes: Float[np.ndarray, "N 4"], frame_boxes: Flo
         return estimate_box_offset(boxes, frame_boxes, _BINS_PER_FRAME)
     except DataError as error:
         raise DataError(f"{folder}: {error}") from error
+
+
+def _warn_of_other_boxes(folder: Path, boxes: Float[np.ndarray, "N 4"], frame_boxes: Float[np.ndarray, "F 4"]) -> None:
+    """Warns where the boxes of the frames are those of 240 Hz at no offset."""
+    try:
+        estimate_box_offset(boxes, frame_boxes, _BINS_PER_FRAME)
+    except DataError:
+        message = f"its boxes are those of {_BOXES} at no offset, and not used"
+        warnings.warn(f"{folder / _FRAME_BOXES}: {message}", stacklevel=4)
 
 
 def _frames_and_events(folder: Path) -> tuple[ImageFiles, EventBins]:

@@ -260,7 +260,9 @@ class Wake:
         _check(self)
         words = {"asleep": _ASLEEP, "state": _STATES, "gradient": _GRADIENTS, "gather": (None, True, False)}
         for argument, choices in words.items():
-            if (value := getattr(self, argument)) not in choices:
+            # a tensor compares value by value
+            value = getattr(self, argument)
+            if not isinstance(value, str | bool | None) or value not in choices:
                 known = ", ".join(map(repr, choices))
                 raise ConfigError(f"{describe(self)} needs {argument}= as one of {known}, but got {in_words(value)}")
 

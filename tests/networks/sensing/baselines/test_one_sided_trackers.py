@@ -197,7 +197,7 @@ def test_a_box_that_sticks_out_is_begun_with_what_is_inside():
 
 def test_without_opencv_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(ConfigError, match=r"install 'spikebridge\[opencv\]'"):
+    with pytest.raises(ConfigError, match=r"install -e '\.\[opencv\]'"):
         OpenCVTracker("kcf")
 
     with pytest.raises(ConfigError, match="did you mean 'csrt'"):

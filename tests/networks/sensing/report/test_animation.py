@@ -96,7 +96,7 @@ def test_the_suffix_may_have_capital_letters():
 
 def test_without_its_encoder_an_mp4_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ConfigError, match=r"needs the package av: pip install .spikebridge\[video\]., or take \.webp"):
+    with pytest.raises(ConfigError, match=r"needs the package av: pip install -e '\.\[video\]' .*, or take \.webp"):
         check_animation(".mp4")
 
     with pytest.raises(ConfigError, match=r"ends in \.webp, \.gif, \.mp4, but got '\.avi'"):
