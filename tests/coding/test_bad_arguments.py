@@ -13,6 +13,9 @@ from spikebridge.errors import SpikebridgeError
 from spikebridge.hybrid import Alpha, Delay, Exponential, Gaussian, HybridNetwork, Transmission, every
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Integrator, Sequential
 
+# wrong arguments are refused before their annotations are looked at
+pytestmark = pytest.mark.untyped
+
 WRONG = ["x", None, [1.0, 2.0], -1, 1.5, float("nan"), {}, torch.ones(3), True, nn.Identity]
 OTHERS = {"HybridNetwork", "CompiledNetwork", "FiringNeuron"}  # built from other objects
 KINDS = {

@@ -10,6 +10,9 @@ from torch import nn
 import spikebridge.training as training
 from spikebridge.errors import SpikebridgeError
 
+# wrong arguments are refused before their annotations are looked at
+pytestmark = pytest.mark.untyped
+
 WRONG = ["x", None, [1.0, 2.0], -1, 1.5, float("nan"), {}, torch.ones(3), True, nn.Identity]
 USUAL: dict[str, Any] = {
     "name": "a",

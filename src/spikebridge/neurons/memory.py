@@ -75,7 +75,9 @@ class Memory(Stateful):
 
         return MemoryState(h, c)
 
-    def step(self, x_t: Step, state: MemoryState, **modulation: Any) -> tuple[Step, MemoryState]:
+    def step(
+        self, x_t: Float[Tensor, "B N"], state: MemoryState, **modulation: Any
+    ) -> tuple[Float[Tensor, "B H"], MemoryState]:
         self._check_axes(x_t.unsqueeze(0))
         if isinstance(self.cell, nn.RNNBase):
             y, state = self._run(x_t.unsqueeze(0), state)
@@ -90,7 +92,9 @@ class Memory(Stateful):
 
         return h.to(x_t.dtype), MemoryState(h, c)
 
-    def forward(self, x: Signal, state: State = None, **modulation: Any) -> tuple[Signal, MemoryState]:
+    def forward(
+        self, x: Float[Tensor, "T B N"], state: State = None, **modulation: Any
+    ) -> tuple[Float[Tensor, "T B H"], MemoryState]:
         refuse_timeless(self, x)
         self._check_axes(x)
         if not isinstance(self.cell, nn.RNNBase) or x.shape[0] == 0:
@@ -104,10 +108,12 @@ class Memory(Stateful):
 
         return self._run(x, state)
 
-    def advance(self, x_t: Step, state: Any, effects: RowEffects) -> tuple[Step, MemoryState]:
+    def advance(
+        self, x_t: Float[Tensor, "B N"], state: Any, effects: RowEffects
+    ) -> tuple[Float[Tensor, "B H"], MemoryState]:
         return self.step(x_t, state)
 
-    def _run(self, x: Signal, state: MemoryState) -> tuple[Signal, MemoryState]:
+    def _run(self, x: Float[Tensor, "T B N"], state: MemoryState) -> tuple[Float[Tensor, "T B H"], MemoryState]:
         """A recurrent module over some steps."""
         # PyTorch's modules keep their layers first
         h, c = (None if tensor is None else tensor.transpose(0, 1).contiguous() for tensor in state)
