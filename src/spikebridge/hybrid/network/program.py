@@ -137,9 +137,9 @@ class ReadyPart:
     form: Form  # of its state
     state: State = None  # the last one that it returned, whose form needs no comparison
 
-    def fits(self, key: Hashable, module: nn.Module, state: State) -> bool:
-        """True if a part in a state is the one that was prepared for signals of these shapes."""
-        if self.module is not module or self.key != key or has_own_hooks(module) != self.has_hooks:
+    def fits(self, module: Any, state: State) -> bool:
+        """True if a part in a state is the one that was prepared."""
+        if self.module is not module or has_own_hooks(module) != self.has_hooks:
             return False
 
         return state is self.state or has_form(state, self.form)
@@ -148,7 +148,7 @@ class ReadyPart:
 class _RowRun:
     """The run of some ticks of a network, or of a loop in it, on rows."""
 
-    __slots__ = ("is_checked", "links", "network", "parts", "ready", "row_links", "unchecked_parts")
+    __slots__ = ("is_checked", "links", "network", "parts", "ready", "row_links", "settled", "unchecked_parts")
 
     def __init__(
         self,
@@ -165,6 +165,7 @@ class _RowRun:
         self.is_checked = checked
         self.unchecked_parts = set(parts) if checked else set()
         self.ready = ready
+        self.settled: set[str] = set()  # parts that were compared in this run
 
     def run(self, tick: int, schedule: Tick, rows: _Rows) -> None:
         """Runs one tick, which adds the rows of the parts to those of the inputs."""
@@ -257,27 +258,29 @@ class _RowRun:
                 named[route.into] = value
 
         x = signals[0] if signals else next(iter(named.values()))
-        module: Any = self.network.parts._modules[name]
-        state = self.parts[name]
         # later values of a link have the shape of its first one, so that only further modulations make a difference
         key = (x.shape, x.dtype, num_effects)
         ready = self.ready.get(name)
-        if name in self.unchecked_parts or ready is None or not ready.fits(key, module, state):
+        if ready is None or ready.key != key or not (name in self.settled or self._fits(name, ready)):
             ready = self._prepared(name, key, signals, named, effects)
             if ready is None:
                 return self._fire_checked(name, signals, named, effects)
 
-        if not isinstance(module, Stateful):
+        self.settled.add(name)
+        if not isinstance(ready.module, Stateful):
             y = ready.step(*signals, **named)
-            check_rows(module, y, x.shape[0])
+            check_rows(ready.module, y, x.shape[0])
             return y
 
-        y, state = ready.step(x, state, effects)
+        y, state = ready.step(x, self.parts[name], effects)
         self.parts[name] = state
         # a state with gradients would keep their graph
         ready.state = None if torch.is_grad_enabled() else state
 
         return y
+
+    def _fits(self, name: str, ready: ReadyPart) -> bool:
+        return name not in self.unchecked_parts and ready.fits(self.network.parts._modules[name], self.parts[name])
 
     def _call_of(self, name: str, routes: Sequence[Route], rows: _Rows, tick: int) -> PartCall:
         """The call of a part at a tick, on the values of its links."""
