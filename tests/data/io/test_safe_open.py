@@ -7,9 +7,11 @@ import socket
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from spikebridge.data.io import safe_open
+from spikebridge.data.io.npz import read_npz
 from spikebridge.data.io.safe_open import (
     checked_file,
     decoding,
@@ -19,6 +21,7 @@ from spikebridge.data.io.safe_open import (
     open_unpacked,
     read_at_most,
     read_bytes,
+    read_lines,
     read_text,
 )
 from spikebridge.errors import DataError
@@ -159,3 +162,25 @@ def test_a_read_stops_at_the_end_of_the_content_or_at_the_limit() -> None:
 
 def test_lines_come_complete_and_the_last_one_without_its_end() -> None:
     assert list(line_blocks(io.BytesIO(b"1,2,3,1\n5,6"))) == [b"1,2,3,1\n", b"5,6"]
+
+
+def test_an_archive_that_lost_a_member_from_its_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "two.npz"
+    np.savez(path, first=np.arange(3), second=np.arange(4))
+    content = bytearray(path.read_bytes())
+    # the last record: the number of members stands 10 bytes behind its mark, twice the size of the table 2 bytes later
+    end = content.rindex(b"PK\x05\x06")
+    table = int.from_bytes(content[end + 12 : end + 16], "little")
+    second = content.rindex(b"PK\x01\x02", 0, end)
+    content[end + 12 : end + 16] = (table - (end - second)).to_bytes(4, "little")
+    path.write_bytes(content)
+
+    with pytest.raises(DataError, match=r"two\.npz"):
+        read_npz(path)
+
+
+def test_only_ends_of_lines_end_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"a\x0bb\r\nc\x0cd\re\xc2\x85f\n")
+
+    assert read_lines(path, "a table") == ["a\x0bb", "c\x0cd", "e\x85f"]

@@ -1,12 +1,14 @@
 """Arrays from an npz file of unknown origin: no pickle, sizes in the headers are checked before memory is taken."""
 
+import io
+import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -69,6 +71,9 @@ def npz_columns(path: Path, keys: Iterable[str]) -> Iterator[dict[str, NDArray]]
             _check_end(member, headers[key], f"{path}, {key}")
 
 
+_END = struct.Struct("<4sHHHHIIH")  # the record at the end of a zip file without a comment
+_MANY = 0xFFFF
+_FAR = 0xFFFFFFFF
 _NUMBERS = "biuf"
 _MAX_TEXT_BYTES = 2**26  # four bytes a character
 _LAST_CHARACTER = 0x10FFFF
@@ -83,7 +88,21 @@ class _Header(NamedTuple):
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     with open_binary(path, "an npz file") as file, decoding(path, "an npz file"), zipfile.ZipFile(file) as archive:
+        if not _is_whole(file, len(archive.infolist())):
+            raise DataError(f"{path}: expected the arrays of its table of contents, but some are missing.")
+
         yield archive
+
+
+def _is_whole(file: BinaryIO, num_members: int) -> bool:
+    """True if the last record of a zip file fits its members and place, or says that it stands elsewhere."""
+    position = file.seek(-_END.size, io.SEEK_END)
+    mark, _, _, _, number, size, offset, _ = _END.unpack(file.read(_END.size))
+    # a comment behind the record, or numbers in another one
+    if mark != b"PK\x05\x06" or number == _MANY or _FAR in (size, offset):
+        return True
+
+    return bool(number == num_members and offset + size == position)
 
 
 def _opened_member(archive: zipfile.ZipFile, key: str, path: Path) -> zipfile.ZipExtFile:

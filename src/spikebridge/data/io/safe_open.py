@@ -106,7 +106,9 @@ def read_lines(path: Path, expected: str, max_bytes: int = MAX_BYTES) -> list[st
             stacklevel=3,
         )
 
-    return text.splitlines() or [""]
+    # `splitlines` would also end a line at characters such as a vertical tab
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines[:-1] if len(lines) > 1 and not lines[-1] else lines
 
 
 def checked_file(path: Path, expected: str) -> Path:

@@ -78,6 +78,10 @@ def read_npz_series(path: Path, rate_hz: float | None = None) -> SensorSeries:
             if prod(headers[name].shape) > limit:
                 raise DataError(f"{path}, {name}: expected at most a value a sample, but got {headers[name].shape}.")
 
+        # a small file may unpack to many samples, which its starts do not reach
+        if "starts" in names and prod(headers["samples"].shape) > _MAX_ENTRIES:
+            _starts(path, read_npz(path, ("starts",))["starts"], *headers["samples"].shape[:1])
+
     arrays = read_npz(path, names, text=True, check=check)
     # each step takes its arrays out, so that the keys remain
     samples = _samples(path, arrays, known)
