@@ -1,6 +1,6 @@
 """Conversion of two ANNs: score and energy of every choice of spiking layers and steps.
 
-    python research/deploy/conversion.py [--seeds 3]     # writes results/conversion.json
+    python research/deploy/conversion.py [--tasks digits detector] [--seeds 3]     # writes results/conversion.json
 
 `digits` is the ANN of the digits recipe, trained as `spikebridge train digits --networks ann` does it; the score is the
 accuracy on single noisy frames. `detector` is the convolutional body of the shipped target detector; the score is the
@@ -155,11 +155,14 @@ def main() -> None:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    seeds = parser.parse_args().seeds
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    runs = []
-    for name in TASKS:
-        for seed in range(seeds):
+    # results of other tasks stay
+    before = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
+    runs = [one for one in before if one["task"] not in options.tasks]
+    for name in options.tasks:
+        for seed in range(options.seeds):
             one = run(name, seed)
             runs.append(one)
             print(f"{name}, seed {seed}")
@@ -172,7 +175,7 @@ def main() -> None:
 
     ratios = {
         name: [one["ann"]["nanojoules"] / one["equal"]["nanojoules"] for one in runs if one["task"] == name]
-        for name in TASKS
+        for name in sorted({one["task"] for one in runs})
     }
     for name, values in ratios.items():
         print(
