@@ -5,11 +5,13 @@ import io
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from spikebridge.data.events.dvs_gesture import read_gesture_labels
 from spikebridge.data.io import safe_open
 from spikebridge.data.io.npz import read_npz
 from spikebridge.data.io.safe_open import (
@@ -24,6 +26,7 @@ from spikebridge.data.io.safe_open import (
     read_lines,
     read_text,
 )
+from spikebridge.data.signals.wav_folder import read_wav_folder
 from spikebridge.errors import DataError
 
 
@@ -184,3 +187,12 @@ def test_only_ends_of_lines_end_a_line(tmp_path: Path) -> None:
     path.write_bytes(b"a\x0bb\r\nc\x0cd\re\xc2\x85f\n")
 
     assert read_lines(path, "a table") == ["a\x0bb", "c\x0cd", "e\x85f"]
+
+
+@pytest.mark.parametrize("read", [read_gesture_labels, lambda path: read_wav_folder(path.parent)])
+def test_a_table_with_a_cell_without_end_is_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text('"' + "1" * 140_000 + "\n")
+
+    with pytest.raises(DataError, match=r"labels\.csv"):
+        read(path)

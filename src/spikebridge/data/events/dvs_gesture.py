@@ -50,12 +50,12 @@ class GestureLabel(NamedTuple):
 def read_gesture_labels(path: Path) -> list[GestureLabel]:
     """The table of labels of a recording."""
     reader = csv.reader(read_lines(path, "a table of gestures", _MAX_BYTES))
-    header = [name.strip() for name in next(reader, [])]
-    if header != _COLUMNS:
-        raise DataError(f"{path}, line 1: expected {','.join(_COLUMNS)!r}, but found {','.join(header)!r:.80}.")
-
     labels = []
     try:
+        header = [name.strip() for name in next(reader, [])]
+        if header != _COLUMNS:
+            raise DataError(f"{path}, line 1: expected {','.join(_COLUMNS)!r}, but found {','.join(header)!r:.80}.")
+
         for row in reader:
             if not row:
                 continue

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.data.io.column import concatenate_chunks
-from spikebridge.data.io.safe_open import read_text
+from spikebridge.data.io.safe_open import read_lines, read_text
 from spikebridge.data.signals.arrays import refuse_two_rates
 from spikebridge.data.signals.series import SensorSeries, assemble_series
 from spikebridge.data.signals.wav import read_wav
@@ -111,8 +111,13 @@ def _is_ignored(path: Path, folder: Path) -> bool:
 
 def _from_table(folder: Path) -> list[_LabelledFile]:
     path = folder / TABLE
-    rows = csv.reader(read_text(path, "a table of files and labels", _MAX_TABLE_BYTES).splitlines())
-    header = [name.strip() for name in next(rows, [])]
+    lines = read_lines(path, "a table of files and labels", _MAX_TABLE_BYTES)
+    try:
+        first, *rows = csv.reader(lines)
+    except csv.Error as error:
+        raise DataError(f"{path}: expected a table of files and labels, but {error}.") from None
+
+    header = [name.strip() for name in first]
     if header not in (["file", "label"], ["file", "label", "group"]):
         raise DataError(
             f"{path}: expected the header 'file,label' or 'file,label,group', but got {','.join(header):.70}"
