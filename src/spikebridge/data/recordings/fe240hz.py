@@ -176,9 +176,17 @@ def _frames_and_events(folder: Path) -> tuple[ImageFiles, EventBins]:
     return frames, events
 
 
+def _check_sizes(path: Path, shape: tuple[int, ...]) -> None:
+    """Raises before an array of sizes is read that a small file unpacks to many numbers."""
+    if shape != (4,):
+        raise DataError(
+            f"{path}, shape: expected frames, bins a frame, rows and columns, but it declares {shape} numbers."
+        )
+
+
 def read_sparse_events(path: Path) -> tuple[EventBins, int]:
     """The events of one recording by bin, and the number of bins between two frames."""
-    shape = read_npz(path, ["shape"])["shape"]
+    shape = read_npz(path, ["shape"], check=lambda headers: _check_sizes(path, headers["shape"].shape))["shape"]
     if shape.shape != (4,) or shape.dtype.kind not in "iu" or (shape < 1).any() or (shape > _MAX_SHAPE).any():
         raise DataError(f"{path}, shape: expected frames, bins a frame, rows and columns, but got {shape.tolist()}.")
 
