@@ -6,6 +6,7 @@ rounded to multiples of 1/4 before they can go round a loop: then no sum depends
 
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -526,6 +527,14 @@ def build(graph: Graph, exact: bool = True, seed: int = 0) -> HybridNetwork:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
 
     return network.eval()
+
+
+def by_tick(graph: Graph, inputs: Mapping[str, Tensor], sample: int, ticks: int) -> dict[str, dict[int, Any]]:
+    """The inputs of one sample by name and tick, as the simulator takes them."""
+    return {
+        name: dict(zip(filter(graph.inputs[name].has, range(ticks)), x[:, sample].tolist(), strict=True))
+        for name, x in inputs.items()
+    }
 
 
 def signals(graph: Graph, ticks: int, batch: int = 2, exact: bool = True, seed: int = 0) -> dict[str, Tensor]:

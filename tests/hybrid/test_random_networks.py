@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from random_graphs import Graph, build, forget_unread, piece, random_graph, run_cut, run_steps, signals
+from random_graphs import Graph, build, by_tick, forget_unread, piece, random_graph, run_cut, run_steps, signals
 from tick_by_tick import Simulator
 from torch import Tensor
 
@@ -53,12 +53,7 @@ def test_a_network_gives_what_the_tick_by_tick_simulator_gives(number: int) -> N
 
         assert state.ticks == TICKS
         for sample in range(2):
-            stamped = {
-                name: dict(zip(filter(graph.inputs[name].has, range(TICKS)), x[:, sample].tolist(), strict=True))
-                for name, x in inputs.items()
-            }
-
-            simulator = Simulator(graph, stamped, TICKS)
+            simulator = Simulator(graph, by_tick(graph, inputs, sample, TICKS), TICKS)
             for name, part in graph.parts.items():
                 expected = [simulator.output(name, tick)[0] for tick in range(TICKS) if part.clock.has(tick)]
                 given = outputs[name][:, sample].tolist() if name in outputs else []

@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from random_graphs import build, random_graph, run_cut, run_steps, signals
+from random_graphs import build, by_tick, random_graph, run_cut, run_steps, signals
 from test_random_networks import TICKS, assert_near, assert_same_bits, block, random_cuts
 from tick_by_tick import Simulator
 
@@ -27,12 +27,7 @@ def test_woken_parts_give_what_the_tick_by_tick_simulator_gives(number: int) -> 
         inputs = signals(graph, TICKS)
         outputs, _ = build(graph)(inputs, ticks=TICKS)
         for sample in range(2):
-            stamped = {
-                name: dict(zip(filter(graph.inputs[name].has, range(TICKS)), x[:, sample].tolist(), strict=True))
-                for name, x in inputs.items()
-            }
-
-            simulator = Simulator(graph, stamped, TICKS)
+            simulator = Simulator(graph, by_tick(graph, inputs, sample, TICKS), TICKS)
             for name, part in graph.parts.items():
                 ticks = [tick for tick in range(TICKS) if part.clock.has(tick)]
                 expected = [simulator.output(name, tick)[0] for tick in ticks]
