@@ -108,6 +108,14 @@ class FloatArithmetic:
         r = self.constants.get("r", 1.0)
         return current if isinstance(r, float) and r == 1 else r * current
 
+    def synapse(self, i: Any, current: Any) -> Any:
+        """A synaptic current after its decay and the current of a step."""
+        return self.bound(self.leak(i, self["decay_syn"]) + current)
+
+    def membrane(self, v: Any, current: Any) -> Any:
+        """A membrane after its leak and the current of a step, before it fires."""
+        return self.bound(self.leak(v, self["decay"], self["v_leak"]) + self.charge(current))
+
     def fire(self, v: Any, threshold: Any) -> Any:
         return (v - threshold >= 0).astype(np.float32)
 

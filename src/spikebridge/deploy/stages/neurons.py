@@ -41,9 +41,9 @@ def membrane_step(a: Any, current: Any, state: MembraneState) -> tuple[Any, Memb
     """One step of LIF, IF, PLIF, Memoryless, Integrator, CubaLIF or AdaptiveLIF: spikes or membranes, and the state."""
     synaptic = state.i
     if synaptic is not None:
-        synaptic = current = a.bound(a.leak(synaptic, a["decay_syn"]) + current)
+        synaptic = current = a.synapse(synaptic, current)
 
-    v = a.bound(a.leak(state.v, a["decay"], a["v_leak"]) + a.charge(current))
+    v = a.membrane(state.v, current)
     if not a.settings["spikes"]:
         return v, MembraneState(v, i=synaptic)
 

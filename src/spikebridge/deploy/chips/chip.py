@@ -1,0 +1,56 @@
+"""A neuromorphic chip as data: its limits, the class of its steps, and the sources of both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ChipSpec:
+    """The limits and the arithmetic of a chip.
+
+    Args:
+        name: of the chip on the command line.
+        steps: a class with the steps of its neurons, mixed with the integers of `arithmetic.py`.
+        sources: publications of limits and arithmetic.
+        weight: lowest and highest integer of a weight.
+        max_shift: largest left shift of weights.
+        shared_shift: one shift for all hidden connections, as one register holds it.
+        threshold_per_neuron: each neuron has a threshold of its own; else one for a layer.
+        max_threshold: largest integer of a threshold.
+        max_state: largest integer of a current or membrane in units of the threshold.
+        max_bias: largest integer of a bias.
+        reset: of its neurons, "zero" or "subtract".
+        needs_synapse: a neuron has a synaptic current with a decay of its own.
+        max_input_spikes: spikes of an input channel in a step.
+        max_spikes: spikes of a hidden neuron in a step.
+        inputs: input channels.
+        neurons: hidden neurons.
+        fan_in: connections to a neuron.
+        outputs: neurons that can be read out; None where all can.
+        read_out: the last layer is one of its own kind, with one spike a step.
+        input_delay: steps from an input spike to its effect.
+        memory: of weights [bytes].
+    """
+
+    name: str
+    steps: type[Any]
+    sources: Sequence[str]
+    weight: tuple[int, int]
+    max_shift: int
+    shared_shift: bool
+    threshold_per_neuron: bool
+    max_threshold: int
+    max_state: int
+    max_bias: int
+    reset: str
+    needs_synapse: bool
+    max_input_spikes: int
+    max_spikes: int
+    inputs: int
+    neurons: int
+    fan_in: int
+    outputs: int | None
+    read_out: bool
+    input_delay: int
+    memory: float

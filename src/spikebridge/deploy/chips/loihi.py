@@ -1,0 +1,62 @@
+"""Loihi: LIF neurons with a synaptic current, decays in parts of 2^12 that round towards 0.
+
+`u <- u (4096 - (du + 1)) / 4096 + 64 (W x)`, `v <- v (4096 - dv) / 4096 + u + 64 bias`, a spike where `v > 64 vth`,
+then `v = 0`. A spike arrives one step after it was sent.
+"""
+
+from typing import Any
+
+from spikebridge.deploy.chips.chip import ChipSpec
+
+_DECAY_BITS = 12
+_MAX_MEMBRANE = (1 << 23) - 1
+UNIT = 64
+"""States are held in parts of 64 of weights, thresholds and biases."""
+
+
+class LoihiSteps:
+    """The steps of a layer; constants `decay` and `decay_syn` are factors in parts of 2^12."""
+
+    max_current = None
+
+    def leak(self: Any, v: Any, decay: Any, rest: Any = 0) -> Any:
+        return self.shift_to_zero(v * decay, _DECAY_BITS)
+
+    def synapse(self: Any, i: Any, current: Any) -> Any:
+        return self.leak(i, self["decay_syn"]) + UNIT * current
+
+    def membrane(self: Any, v: Any, current: Any) -> Any:
+        charged = self.leak(v, self["decay"]) + current + UNIT * self["bias"]
+        return self.clip(charged, -_MAX_MEMBRANE, _MAX_MEMBRANE)
+
+    def fire(self: Any, v: Any, threshold: Any) -> Any:
+        # a spike needs more than the threshold, and membranes are integers
+        return self.spike_counts(v, UNIT * threshold + 1, 1)
+
+
+LOIHI = ChipSpec(
+    name="loihi",
+    steps=LoihiSteps,
+    sources=(
+        "M. Davies et al., Loihi: a neuromorphic manycore processor with on-chip learning, IEEE Micro 38(1), 2018",
+        "C. Michaelis et al., Brian2Loihi: an emulator for the neuromorphic chip Loihi, Front. Neuroinform. 16, 2022",
+    ),
+    weight=(-128, 127),
+    max_shift=7,
+    shared_shift=False,
+    threshold_per_neuron=False,
+    max_threshold=(1 << 17) - 1,
+    max_state=_MAX_MEMBRANE // UNIT,
+    max_bias=4095 << 7,
+    reset="zero",
+    needs_synapse=False,
+    max_input_spikes=1,
+    max_spikes=1,
+    inputs=128 * 4096,
+    neurons=128 * 1024,
+    fan_in=4096,
+    outputs=None,
+    read_out=False,
+    input_delay=1,
+    memory=128 * (128 << 10),
+)
