@@ -14,6 +14,7 @@ class ChipSpec:
         steps: a class with the steps of its neurons, mixed with the integers of `arithmetic.py`.
         sources: publications of limits and arithmetic.
         weight: lowest and highest integer of a weight.
+        unit: of currents and membranes in those of weights and thresholds.
         max_shift: largest left shift of weights.
         shared_shift: one shift for all hidden connections, as one register holds it.
         threshold_per_neuron: each neuron has a threshold of its own; else one for a layer.
@@ -26,17 +27,20 @@ class ChipSpec:
         max_spikes: spikes of a hidden neuron in a step.
         inputs: input channels.
         neurons: hidden neurons.
-        fan_in: connections to a neuron.
+        fan_in: connections to a neuron; None where none is published.
+        fan_out: connections of a hidden neuron to others; None where none is published.
         outputs: neurons that can be read out; None where all can.
         read_out: the last layer is one of its own kind, with one spike a step.
         input_delay: steps from an input spike to its effect.
-        memory: of weights [bytes].
+        memory: of weights [bytes]; None where none is published.
+        convolutions: a kernel can be shared by many neurons.
     """
 
     name: str
     steps: type[Any]
     sources: Sequence[str]
     weight: tuple[int, int]
+    unit: int
     max_shift: int
     shared_shift: bool
     threshold_per_neuron: bool
@@ -49,8 +53,10 @@ class ChipSpec:
     max_spikes: int
     inputs: int
     neurons: int
-    fan_in: int
+    fan_in: int | None
+    fan_out: int | None
     outputs: int | None
     read_out: bool
     input_delay: int
-    memory: float
+    memory: int | None
+    convolutions: bool

@@ -6,6 +6,8 @@ then `v = 0`. A spike arrives one step after it was sent.
 
 from typing import Any
 
+import numpy as np
+
 from spikebridge.deploy.chips.chip import ChipSpec
 
 _DECAY_BITS = 12
@@ -18,6 +20,22 @@ class LoihiSteps:
     """The steps of a layer; constants `decay` and `decay_syn` are factors in parts of 2^12."""
 
     max_current = None
+    reads_decayed_current = False
+
+    @staticmethod
+    def decay_numbers(decay: Any) -> Any:
+        """Factors of membranes as the nearest parts of 2^12, `4096 - dv`."""
+        return np.clip(np.rint(decay * (1 << _DECAY_BITS)), 1, 1 << _DECAY_BITS).astype(np.int64)
+
+    @staticmethod
+    def synapse_numbers(decay: Any) -> Any:
+        """Factors of currents as the nearest parts of 2^12, `4095 - du`."""
+        return np.clip(np.rint(decay * (1 << _DECAY_BITS)), 0, (1 << _DECAY_BITS) - 1).astype(np.int64)
+
+    @staticmethod
+    def decays(numbers: Any) -> Any:
+        """The factors of a step that the numbers stand for."""
+        return numbers / (1 << _DECAY_BITS)
 
     def leak(self: Any, v: Any, decay: Any, rest: Any = 0) -> Any:
         return self.shift_to_zero(v * decay, _DECAY_BITS)
@@ -42,6 +60,7 @@ LOIHI = ChipSpec(
         "C. Michaelis et al., Brian2Loihi: an emulator for the neuromorphic chip Loihi, Front. Neuroinform. 16, 2022",
     ),
     weight=(-128, 127),
+    unit=UNIT,
     max_shift=7,
     shared_shift=False,
     threshold_per_neuron=False,
@@ -55,8 +74,10 @@ LOIHI = ChipSpec(
     inputs=128 * 4096,
     neurons=128 * 1024,
     fan_in=4096,
+    fan_out=None,
     outputs=None,
     read_out=False,
     input_delay=1,
     memory=128 * (128 << 10),
+    convolutions=True,
 )

@@ -1,7 +1,8 @@
 """Xylo, version 2: neurons with one or two synaptic currents, decays by shifts, states of 16 bits that saturate.
 
 `i <- i + spikes`, spike by spike with saturation; `i -= decay(i)`; `v <- v - decay(v) + i + bias`; while `v` is at
-least the threshold, a spike more and `v -= threshold`. `decay(x) = x >> dash`, but -1 or 1 instead of 0 where `x` is not 0.
+least the threshold, a spike more and `v -= threshold`. `decay(x) = x >> dash`, but -1 or 1 in place of 0 where `x` is
+not 0.
 """
 
 from collections.abc import Mapping
@@ -13,17 +14,32 @@ from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.chips.core import Connection, Core, Population
 
 _MAX = (1 << 15) - 1
+_MAX_DASH = 15
 
 
 class XyloSteps:
     """The steps of hidden and of read-out neurons; constants `decay` and `decay_syn` are dashes."""
 
     max_current = _MAX
+    reads_decayed_current = True
+
+    @staticmethod
+    def decay_numbers(decay: Any) -> Any:
+        """Factors as the nearest dashes."""
+        with np.errstate(divide="ignore"):
+            return np.clip(np.rint(-np.log2(1 - decay)), 1, _MAX_DASH).astype(np.int64)
+
+    synapse_numbers = decay_numbers
+
+    @staticmethod
+    def decays(numbers: Any) -> Any:
+        """The factors of a step that the numbers stand for."""
+        return 1 - 0.5**numbers
 
     def decayed(self: Any, x: Any, dash: Any) -> Any:
         change = self.shift_down(x, dash)
         # a small negative number shifts to -1, a small positive one to 0
-        return x - change - (x > 0) * (change == 0)
+        return x - (change + ((x > 0) & (change == 0)))
 
     def synapse(self: Any, i: Any, current: Any) -> Any:
         return self.decayed(self._saturated(i + current), self["decay_syn"])
@@ -49,9 +65,10 @@ XYLO = ChipSpec(
     steps=XyloSteps,
     sources=(
         "H. Bos, D. Muir, Sub-mW neuromorphic SNN audio processing with Rockpool and Xylo, arXiv:2208.12991, 2022",
-        "SynSense, Xylo family documentation, version 2 (Xylo-Audio 2, Xylo-IMU)",
+        "SynSense, Overview of the Xylo family, Xylo Audio 2, https://rockpool.ai/devices/xylo-overview.html",
     ),
     weight=(-128, 127),
+    unit=1,
     max_shift=7,
     shared_shift=True,
     threshold_per_neuron=True,
@@ -64,11 +81,13 @@ XYLO = ChipSpec(
     max_spikes=31,
     inputs=16,
     neurons=1000,
-    fan_in=1016,
+    fan_in=None,
+    fan_out=64,
     outputs=8,
     read_out=True,
     input_delay=0,
-    memory=float("inf"),
+    memory=None,
+    convolutions=False,
 )
 
 

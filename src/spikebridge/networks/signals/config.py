@@ -60,7 +60,7 @@ class Config:
     data: Path | None = None
     """Folder of data sets, or file of one."""
     networks: tuple[str, ...] = ("learned", "ann")
-    """Networks; also fixed and snn."""
+    """Networks; also fixed, snn, and for chips loihi and xylo."""
     seed: int = 0
     """The first seed."""
     num_seeds: int = 1

@@ -8,6 +8,7 @@ depend on the frames before. A frame may also hold statistics of the signal befo
 the SNN to the person who wears a sensor.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -31,18 +32,24 @@ from spikebridge.hybrid import (
     match_parameters,
 )
 from spikebridge.hybrid.network.link import Link
-from spikebridge.neurons import LIF, Sequential, Triangle
+from spikebridge.neurons import LIF, CubaLIF, Sequential, Triangle
 
 VARIANTS = {
     "learned": "hybrid, both units learned",
     "fixed": "hybrid, both units fixed: mean, identity",
     "ann": "ANN on frames",
     "snn": "SNN on the fast signal",
+    "loihi": "hybrid, the learned unit SNN -> ANN alone",
+    "xylo": "hybrid, the learned unit SNN -> ANN alone, an SNN with the dynamics and sizes of Xylo",
 }
+CHIPS = ("loihi", "xylo")
+"""Variants whose SNN fits the chip of their name: neither chip has a threshold that a signal modulates."""
 
 _INITIAL_GAIN = 3.0  # of the weights of the SNN
 _QUANTUM = 0.5  # change of the signal that a spike stands for, in standard deviations
 _MAX_SPIKES = 3  # of a channel in one step
+_READ_OUT = 8  # neurons that Xylo shows to the host
+_DASHES = (1, 2, 3, 4)  # decays of Xylo's neurons in turn: each step a membrane loses 2^-dash of itself
 
 
 class Shape(NamedTuple):
@@ -141,24 +148,27 @@ def signals_network(variant: str, shape: Shape) -> HybridNetwork:
         units["snn"] = _transmission(variant, shape)
         inputs["signal"] = every(shape.dt)
         scale = FIR(1, (shape.num_channels,), keep=True)
-        parts["snn"] = _snn(shape)
+        parts["snn"] = _xylo_snn(shape) if variant == "xylo" else _snn(shape)
         code = SignedDelta(_QUANTUM, _MAX_SPIKES)
         links.append(Transmission("signal", "snn", HybridUnit(kernel=scale, discretizer=code)))
 
-    if len(parts) == 2:
+    if len(parts) == 2 and variant not in CHIPS:
         links.append(Modulation("ann", "snn.lif2.v_threshold", _modulation(variant, shape)))
 
-    _add_answer(parts, links, units, shape)
+    _add_answer(parts, links, units, shape, _READ_OUT if variant == "xylo" else shape.hidden)
     return HybridNetwork(dt=shape.dt, inputs=inputs, parts=parts, links=links, outputs=["answer"])
 
 
-def _add_answer(parts: dict[str, nn.Module], links: list[Link], units: Mapping[str, HybridUnit], shape: Shape) -> None:
+def _add_answer(
+    parts: dict[str, nn.Module], links: list[Link], units: Mapping[str, HybridUnit], shape: Shape, num_spiking: int
+) -> None:
     """Adds context layers on the concatenated features of ANN and SNN, and the read-out of the last one."""
     sources = list(parts)
     # "ann_snn" of a hybrid
     prefix = "_".join(sources)
     target = f"{prefix}_features"
-    parts[target] = _FeatureLayer(shape.hidden * len(sources), shape)
+    sizes = [num_spiking if source == "snn" else shape.hidden for source in sources]
+    parts[target] = _FeatureLayer(sum(sizes), shape)
     links += [Transmission(source, target, units.get(source)) for source in sources]
 
     for layer in range(shape.depth):
@@ -194,17 +204,36 @@ def _snn(shape: Shape) -> Sequential:
     return Sequential(fc1=fc1, lif1=lif(), fc2=fc2, lif2=lif())
 
 
+def _xylo_snn(shape: Shape) -> Sequential:
+    """Neurons with a synapse, a reset by subtraction and decays of Xylo; it shows the host few of them."""
+
+    def neurons(number: int) -> CubaLIF:
+        dashes = torch.arange(number) % len(_DASHES)
+        tau = -shape.dt / torch.log1p(-(0.5 ** (dashes + _DASHES[0])))
+        tau_syn = -shape.dt / math.log(0.5)
+        return CubaLIF(tau=tau, tau_syn=tau_syn, reset="subtract", surrogate=Triangle(1.0))
+
+    fc1 = nn.Linear(shape.num_channels, shape.hidden, bias=False)
+    fc2 = nn.Linear(shape.hidden, _READ_OUT, bias=False)
+    with torch.no_grad():
+        fc1.weight *= _INITIAL_GAIN
+        fc2.weight *= _INITIAL_GAIN
+
+    return Sequential(fc1=fc1, lif1=neurons(shape.hidden), fc2=fc2, lif2=neurons(_READ_OUT))
+
+
 def _transmission(variant: str, shape: Shape) -> HybridUnit:
     """Spikes of a frame period to features."""
-    if variant != "learned":
+    if variant in ("fixed", "snn"):
         return HybridUnit(Tumbling(shape.frame_period), Mean())
 
     # training starts from the fixed unit
-    identity = nn.Linear(shape.hidden, shape.hidden)
+    number = _READ_OUT if variant == "xylo" else shape.hidden
+    identity = nn.Linear(number, number)
     nn.init.eye_(identity.weight)
     nn.init.zeros_(identity.bias)
 
-    return HybridUnit(Tumbling(shape.frame_period), FIR(shape.frame_period, (shape.hidden,)), identity)
+    return HybridUnit(Tumbling(shape.frame_period), FIR(shape.frame_period, (number,)), identity)
 
 
 def _modulation(variant: str, shape: Shape) -> HybridUnit:

@@ -1,0 +1,375 @@
+"""A spiking part of a network in a chip's integers, in torch, with straight-through gradients for its weights.
+
+Weights, biases and thresholds of a neuron are scaled together, so that their ratio stays. A layer reads the spikes that
+the layer before sent one step earlier, as on the chip.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from spikebridge.deploy.chips.chip import ChipSpec
+from spikebridge.deploy.chips.code import InputCode
+from spikebridge.deploy.chips.core import INPUT, Connection, Core, Population
+from spikebridge.deploy.chips.layers import SpikingLayer
+from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic
+from spikebridge.deploy.quantization.quantizer import round_ste
+from spikebridge.deploy.stages.neurons import MembraneState, membrane_step
+from spikebridge.errors import ExportError
+from spikebridge.hybrid.unit.discretizer import straight_through
+from spikebridge.neurons import CubaLIF, Stateful
+
+_HEADROOM = 2.0  # of the range of a state over its largest value in calibration
+_FULL_SHARE = 0.9  # of neurons whose largest weight has all its bits, from which on a larger shift is better
+_STATE_GUESS = 8.0  # largest state in thresholds, before one is measured
+
+
+@dataclass
+class FakeChipIntegers(FakeIntegerArithmetic):
+    """The primitives of a chip's steps in torch: exact values, straight-through gradients."""
+
+    largest: Tensor | None = None  # of the states, where they are measured
+
+    def shift_down(self, q: Tensor, bits: Any) -> Tensor:
+        exact = q / 2**bits
+        return straight_through(torch.floor(exact), exact)
+
+    def shift_to_zero(self, q: Tensor, bits: Any) -> Tensor:
+        exact = q / 2**bits
+        return straight_through(torch.trunc(exact), exact)
+
+    def clip(self, q: Tensor, low: int, high: int) -> Tensor:
+        if self.largest is not None and q.shape[1:] == self.largest.shape:
+            torch.maximum(self.largest, q.detach().abs().amax(0), out=self.largest)
+        return q.clamp(low, high)
+
+    def spike_counts(self, v: Tensor, threshold: Any, highest: int) -> Tensor:
+        hard = torch.floor(v / threshold).clamp(0, highest)
+        # the surrogate is that of one spike; each further threshold that is reached adds one
+        further = (v / threshold - 2).clamp(0, highest - 1) if highest > 1 else 0.0
+        return straight_through(hard, self.surrogate((v - threshold) * self.scale) + further)
+
+
+class _Choice(NamedTuple):
+    """The scale of a layer: of each row of its weights, their shift, and the chip's integers."""
+
+    scale: Tensor
+    shift: int
+    threshold: Tensor
+    bias_scale: Tensor
+
+
+class ChipLayer(nn.Module):
+    """Weights and neurons in a chip's integers."""
+
+    def __init__(self, layer: SpikingLayer, chip: ChipSpec, *, is_read_out: bool) -> None:
+        super().__init__()
+        self.name = layer.name
+        self.chip = chip
+        self.weights = layer.weights
+        self.source_shape = layer.source_shape
+        self.shape = layer.shape
+        self.max_spikes = 1 if is_read_out else chip.max_spikes
+        self.surrogate = layer.neurons.surrogate
+        self.detach_reset = layer.neurons.detach_reset
+        self.kind = type(f"Fake{chip.steps.__name__}", (chip.steps, FakeChipIntegers), {})
+
+        neurons = layer.neurons
+        arguments = neurons.arguments({name: getattr(neurons, name) for name in neurons.modulable})
+        decay = self._by_neuron(arguments["decay"])
+        synapse = self._by_neuron(arguments.get("decay_syn", 0.0))
+        steps = chip.steps
+        self.decay = steps.decay_numbers(decay)
+        self.decay_syn = steps.synapse_numbers(synapse)
+        self.asked = (decay, synapse)
+        self.threshold = self._by_neuron(arguments["v_threshold"])
+
+        # a current that a neuron reads after its decay, and r, are part of the weights
+        kept = steps.decays(self.decay_syn)
+        gain = self._by_neuron(arguments.get("r", 1.0)) / (kept if steps.reads_decayed_current else 1.0)
+        self.gain = torch.from_numpy(gain)
+        # a constant current ends at the value that a bias on the membrane stands for
+        lasting = 1 / (1 - kept) if isinstance(neurons, CubaLIF) else np.ones_like(kept)
+        self.bias_gain = torch.from_numpy(self._by_neuron(arguments.get("r", 1.0)) * lasting)
+        self.largest: Tensor | None = None  # states in real values
+        self.choice = self.chosen()
+
+    def chosen(self) -> _Choice:
+        """The scale with the largest shift at which states, thresholds and weights fit."""
+        choices = [self.at_shift(shift) for shift in range(self.chip.max_shift, -1, -1)]
+        free = self._largest_scale()
+        full = [(choice.scale >= free * 2**choice.shift / 2).double().mean() >= _FULL_SHARE for choice in choices]
+        return next((choice for choice, is_full in zip(choices, full, strict=True) if is_full), choices[-1])
+
+    def at_shift(self, shift: int) -> _Choice:
+        """The scale at a shift."""
+        chip = self.chip
+        threshold = self._by_row(torch.from_numpy(self.threshold))
+        states = _STATE_GUESS * threshold if self.largest is None else self._by_row(self.largest)
+        scale = self._largest_scale() * 2**shift
+        scale = torch.minimum(scale, chip.max_state / (_HEADROOM * states.clamp(min=1e-12)))
+        scale = torch.minimum(scale, chip.max_threshold / threshold)
+        bias = self.weights.bias
+        if bias is not None:
+            size = (bias.detach().double() * self._by_row(self.bias_gain)).abs()
+            scale = torch.minimum(scale, chip.max_bias / size.clamp(min=1e-12))
+
+        # rounded down, so that the weights still fit
+        integers = torch.floor(scale * threshold).clamp(min=1)
+        if not chip.threshold_per_neuron:
+            integers = integers.min().expand_as(integers)
+
+        return _Choice(integers / threshold, shift, integers, self._by_row(self.bias_gain))
+
+    def integer_weight(self) -> Tensor:
+        """The weights of a chip's register, before their shift."""
+        weight = self.weights.weight.double()
+        scale = (self._by_row(self.gain) * self.choice.scale / 2**self.choice.shift).reshape(-1, *[1] * (weight.ndim - 1))
+        return round_ste(weight * scale).clamp(*self.chip.weight)
+
+    def integer_bias(self) -> Tensor:
+        """The biases on the membranes, one for each neuron."""
+        if self.weights.bias is None:
+            return torch.zeros(prod(self.shape), dtype=torch.float64)
+
+        bias = round_ste(self.weights.bias.double() * self.choice.bias_scale * self.choice.scale)
+        return self._spread(bias.clamp(-self.chip.max_bias, self.chip.max_bias))
+
+    def numbers(self) -> dict[str, np.ndarray]:
+        """The integers of the neurons."""
+        return {
+            "v_threshold": self._spread(self.choice.threshold).numpy().astype(np.int64),
+            "bias": self.integer_bias().detach().numpy().astype(np.int64),
+            "decay": self.decay,
+            "decay_syn": self.decay_syn,
+        }
+
+    def arithmetic(self) -> FakeChipIntegers:
+        """The chip's steps in torch, with the integers of the layer."""
+        numbers = {name: torch.from_numpy(value).double() for name, value in self.numbers().items()}
+        settings = {"spikes": True, "refractory": 0, "reset": self.chip.reset}
+        settings |= {"max_spikes": self.max_spikes, "detach_reset": self.detach_reset}
+        scale = 1 / self._spread(self.choice.scale)
+        return self.kind(
+            settings,
+            {**numbers, "bias": self.integer_bias(), "v_leak": 0.0, "v_reset": 0.0},
+            {},
+            scale=scale / self.chip.unit,
+            surrogate=self.surrogate,
+        )
+
+    def currents(self, spikes: Tensor) -> Tensor:
+        """Currents `(T, B, N)` of spikes `(T, B, *M)`."""
+        weight = self.integer_weight() * 2**self.choice.shift
+        rows = spikes.flatten(0, 1).reshape(-1, *self.source_shape)
+        if isinstance(self.weights, nn.Linear):
+            y = F.linear(rows, weight)
+        else:
+            convolve: Any = F.conv1d if isinstance(self.weights, nn.Conv1d) else F.conv2d
+            layer = self.weights
+            y = convolve(rows, weight, None, layer.stride, layer.padding, layer.dilation)
+
+        return y.reshape(*spikes.shape[:2], -1)
+
+    def check_range(self, path: str) -> None:
+        """Raises an `ExportError` for weights that no shift and threshold of the chip can hold."""
+        scale = self._by_row(self.gain) * self.choice.scale / 2**self.choice.shift
+        largest = float((self.weights.weight.detach().double().abs().flatten(1).amax(1) * scale).max())
+        if largest > self.chip.weight[1] + 0.5:
+            raise ExportError(
+                f"{path}.{self.name}: a weight of {largest:.0f} at a threshold of 1, but {self.chip.name} has "
+                f"{self.chip.weight[1]} and a shift of {self.choice.shift}; nearest: larger thresholds or smaller weights"
+            )
+
+    def connection(self, source: str, code: InputCode | None) -> Connection:
+        """The weights for the core, with a row for each channel of a coded input."""
+        weight = self.integer_weight().detach().numpy().astype(np.int64)
+        shape = self.source_shape
+        if isinstance(self.weights, nn.Linear):
+            weight = weight.T if code is None else code.weights(weight.T, 0)
+            return Connection(source, np.ascontiguousarray(weight), self.choice.shift)
+
+        if code is not None:
+            weight = code.weights(weight, 1)
+            shape = (shape[0] * code.repeats, *shape[1:])
+
+        layer = self.weights
+        padding = [(n, n) for n in layer.padding]
+        settings = {"stride": list(layer.stride), "padding": padding, "dilation": list(layer.dilation), "groups": 1}
+        return Connection(source, weight, self.choice.shift, shape, settings)
+
+    def _largest_scale(self) -> Tensor:
+        """The scale of each row at which its largest weight has all bits."""
+        peak = self.weights.weight.detach().double().abs().flatten(1).amax(1) * self._by_row(self.gain)
+        scale = self.chip.weight[1] / peak.clamp(min=1e-12)
+        if self.chip.threshold_per_neuron:
+            return scale
+
+        threshold = self._by_row(torch.from_numpy(self.threshold))
+        return (scale * threshold).min() / threshold
+
+    def _by_neuron(self, value: Any) -> np.ndarray:
+        value = torch.as_tensor(value, dtype=torch.float64).detach()
+        return value.expand(self.shape).reshape(-1).numpy().copy()
+
+    def _by_row(self, value: Tensor) -> Tensor:
+        """The largest value of the neurons of each row of the weights."""
+        return value.reshape(len(self.weights.weight), -1).amax(1)
+
+    def _spread(self, value: Tensor) -> Tensor:
+        """Values of rows as those of their neurons."""
+        return value.repeat_interleave(prod(self.shape) // len(value))
+
+
+class _ChipState(NamedTuple):
+    """Membranes and currents of each layer, and the last spikes that each layer read."""
+
+    v: tuple[Tensor, ...]
+    i: tuple[Tensor, ...]
+    read: tuple[Tensor, ...]
+
+
+class ChipPart(Stateful):
+    """A spiking part on a chip.
+
+    Args:
+        chip: the chip.
+        layers: of the part, which fit the chip; they share their weights with it.
+        code: of the input.
+    """
+
+    def __init__(self, chip: ChipSpec, layers: Sequence[SpikingLayer], code: InputCode) -> None:
+        super().__init__()
+        self.chip = chip
+        self.code = code
+        last = len(layers) - 1
+        self.layers = nn.ModuleList(
+            ChipLayer(one, chip, is_read_out=chip.read_out and position == last) for position, one in enumerate(layers)
+        )
+        self.share_shift()
+
+    @property
+    def delay(self) -> int:
+        """Steps by which spikes come later than in the float part."""
+        return self.chip.input_delay + len(self.layers) - 1
+
+    def initial_state(self, x_t: Tensor) -> _ChipState:
+        zeros = [x_t.new_zeros((len(x_t), prod(one.shape)), dtype=torch.float64) for one in self._layers()]
+        sources = [torch.zeros_like(x_t, dtype=torch.float64), *zeros[:-1]]
+        return _ChipState(tuple(zeros), tuple(zeros), tuple(sources))
+
+    def step(self, x_t: Tensor, state: _ChipState, **modulation: Any) -> tuple[Tensor, _ChipState]:
+        y, state = self(x_t.unsqueeze(0), state, **modulation)
+        return y[0], state
+
+    def forward(
+        self, x: Shaped[Tensor, "T B ..."], state: _ChipState | None = None, **modulation: Any
+    ) -> tuple[Shaped[Tensor, "T B ..."], _ChipState]:
+        state = self.initial_state(x[0] if len(x) else x.new_zeros(x.shape[1:])) if state is None else state
+        spikes = x.double()
+        after: list[tuple[Tensor, Tensor, Tensor]] = []
+
+        for position, layer in enumerate(self._layers()):
+            read = state.read[position]
+            delay = 1 if position else self.chip.input_delay
+            sent = torch.cat([read.unsqueeze(0), spikes])
+            arriving = sent[:-1] if delay else spikes
+            spikes, (v, i) = _run(layer, arriving, (state.v[position], state.i[position]))
+            after.append((v, i, sent[-1]))
+
+        v, i, read = zip(*after, strict=True)
+        y = spikes.reshape(*x.shape[:2], *self._layers()[-1].shape).to(x.dtype)
+        return y, _ChipState(tuple(v), tuple(i), tuple(read))
+
+    def calibrate(self, x: Tensor, path: str) -> None:
+        """Chooses scales and shifts so that the states on a signal fit."""
+        with torch.no_grad():
+            for layer, states in zip(self._layers(), self.measured(x), strict=True):
+                layer.largest = states
+                layer.choice = layer.chosen()
+
+        self.share_shift()
+        for layer in self._layers():
+            layer.check_range(path)
+
+    def measured(self, x: Tensor) -> list[Tensor]:
+        """The largest state of each neuron on a signal, in real values."""
+        largest = []
+        spikes = x.double()
+        for position, layer in enumerate(self._layers()):
+            delay = 1 if position else self.chip.input_delay
+            arriving = torch.cat([torch.zeros_like(spikes[:1]), spikes])[:-1] if delay else spikes
+            zeros = spikes.new_zeros((spikes.shape[1], prod(layer.shape)))
+            a = layer.arithmetic()
+            a.largest = torch.zeros_like(zeros[0])
+            spikes, _ = _run(layer, arriving, (zeros, zeros), a)
+            largest.append(a.largest / layer._spread(layer.choice.scale) / self.chip.unit)
+
+        return largest
+
+    def share_shift(self) -> None:
+        """One shift for all connections between hidden neurons, where the chip has one."""
+        layers = self._layers()
+        hidden = layers[1:-1] if self.chip.read_out else layers[1:]
+        if not self.chip.shared_shift or len(hidden) < 2:
+            return
+
+        shift = min(layer.choice.shift for layer in hidden)
+        for layer in hidden:
+            layer.choice = layer.at_shift(shift)
+
+    def core(self) -> Core:
+        """The integers of the part, without torch."""
+        populations = []
+        source = INPUT
+        for position, layer in enumerate(self._layers()):
+            connection = layer.connection(source, None if position else self.code)
+            populations.append(Population(layer.name, [connection], layer.numbers(), layer.max_spikes, layer.shape))
+            source = layer.name
+
+        return Core(self.chip, populations)
+
+    def choices(self, path: str) -> list[dict[str, Any]]:
+        """A row for each layer: shift, weights, thresholds, and the decays that the chip has in place of those asked."""
+        return [_row(layer, path) for layer in self._layers()]
+
+    def _layers(self) -> list[ChipLayer]:
+        return list(self.layers)  # type: ignore[arg-type]
+
+
+def _run(
+    layer: ChipLayer, spikes: Tensor, state: tuple[Tensor, Tensor], a: FakeChipIntegers | None = None
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """The spikes of a layer for spikes that arrive."""
+    a = layer.arithmetic() if a is None else a
+    membranes = MembraneState(state[0], None, state[1])
+    sent = []
+    for current in layer.currents(spikes).unbind(0):
+        y, membranes = membrane_step(a, current, membranes)
+        sent.append(y)
+
+    y = torch.stack(sent) if sent else spikes.new_zeros((0, *state[0].shape))
+    return y, (membranes.v, membranes.i)
+
+
+def _row(layer: ChipLayer, path: str) -> Mapping[str, Any]:
+    weight = layer.integer_weight().detach()
+    threshold = layer.choice.threshold
+    got = [layer.chip.steps.decays(numbers) for numbers in (layer.decay, layer.decay_syn)]
+    changes = [float(np.abs(b - a).max()) for a, b in zip(layer.asked, got, strict=True)]
+    return {
+        "layer": f"{path}.{layer.name}",
+        "neurons": prod(layer.shape),
+        "weights": f"{int(weight.min())} to {int(weight.max())}",
+        "shift": layer.choice.shift,
+        "thresholds": f"{int(threshold.min())} to {int(threshold.max())}",
+        "change of decay": changes[0],
+        "change of synaptic decay": changes[1],
+    }
