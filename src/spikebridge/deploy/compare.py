@@ -10,6 +10,8 @@
 | runner | the whole network without torch |
 | integers | the integer model, where the bundle has one: the same bits as the quantised network |
 | quantised | the quantised network against the trained one: the difference is stated, not judged |
+| NAME integers | each part on the chip NAME alone, in numpy: the same spikes as in torch |
+| NAME | the network with its parts on the chip against the trained one: the difference is stated |
 
 A part alone gets the signals of the trained network, so that a difference is not passed on. Callers may add levels.
 """
@@ -29,6 +31,9 @@ from spikebridge.deploy.bundle.manifest import ClockRecord, Manifest
 from spikebridge.deploy.bundle.rebuild import rebuild
 from spikebridge.deploy.bundle.stages import array_forms
 from spikebridge.deploy.bundle.trace import record_active_trace
+from spikebridge.deploy.chips.bundle import part_signals, recorded_signals
+from spikebridge.deploy.chips.catalog import CHIPS
+from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.integer.bundle import Signals, integer_signals, sample_signals
 from spikebridge.deploy.nir.reader import NirPart, from_nir
 from spikebridge.deploy.runtime.nir_interpreter import Effects
@@ -124,6 +129,7 @@ def compare_bundle(
     *,
     further: Mapping[str, tuple[_Level, Tolerance]] | None = None,
     stages: Sequence[type[nn.Module]] = (),
+    chips: Mapping[str, ChipSpec] = CHIPS,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
     """Runs every level.
@@ -133,6 +139,7 @@ def compare_bundle(
         tolerance: tolerance of the bundle's own levels.
         further: other levels, each with its tolerance.
         stages: classes of user-defined kernels and discretizers, each with an `array_form`.
+        chips: the chips on which parts of the bundle may be, by name.
         progress: called with the name of the level that runs.
 
     Returns:
@@ -167,6 +174,12 @@ def compare_bundle(
     if manifest.integers is not None:
         progress("integers")
         rows += _compare_integers(bundle, inputs, trained, forms)
+
+    for record in manifest.chips:
+        progress(record.name)
+        if record.name not in chips:
+            raise ConfigError(f"{bundle.path} has parts on the chip {record.name!r}; give its file with --chip FILE.py")
+        rows += _compare_chip(bundle, chips[record.name], inputs, trained)
 
     return Comparison(tuple(rows))
 
@@ -272,6 +285,20 @@ def _compare_integers(
         for name, expected in signals.items():
             if len(expected):
                 yield _row(manifest, "quantised", kind, name, expected, _tensor(quantized[kind], name), None)
+
+
+def _compare_chip(
+    bundle: Bundle, chip: ChipSpec, inputs: dict[str, Values], trained: Signals
+) -> Iterator[ComparisonRow]:
+    manifest = bundle.manifest
+    pair = recorded_signals(bundle, chip.name)
+    for name, y in part_signals(bundle, chip, inputs, manifest.sample.ticks).items():
+        yield _row(manifest, f"{chip.name} integers", "parts", name, _tensor(pair["parts"], name), y, _EXACT)
+
+    for kind, signals in trained.items():
+        for name, expected in signals.items():
+            if len(expected):
+                yield _row(manifest, chip.name, kind, name, expected, _tensor(pair[kind], name), None)
 
 
 def _row(

@@ -15,8 +15,8 @@ from spikebridge.data.io.atomic import atomic_write, check_target, write_bytes
 from spikebridge.data.io.npz import read_npz
 from spikebridge.data.io.safe_open import checked_file
 from spikebridge.deploy.bundle.bundle import Bundle
-from spikebridge.deploy.integer.bundle import integer_runner
-from spikebridge.deploy.runtime.runner import Runner
+from spikebridge.deploy.chips.bundle import bundle_runner
+from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.errors import DataError
 
 Values = NDArray[Any]
@@ -46,14 +46,15 @@ def run_bundle(
     progress: Callable[[str], None] = lambda line: None,
     *,
     integers: bool = False,
+    chip: ChipSpec | None = None,
     inputs: Mapping[str, Values] | None = None,
 ) -> _RunResult:
-    """Runs a bundle, or its integer model, on a recording or on its own sample (`file` of None).
+    """Runs a bundle, its integer model, or its parts on a chip, on a recording or on its own sample (`file` of None).
 
     The file is `.npz` or `.safetensors` with an array `(T, B, *N)` for each input; `inputs` is its content where it was
     read already. `progress` is called once a second.
     """
-    runner = integer_runner(bundle) if integers else Runner(bundle)
+    runner = bundle_runner(bundle, integers, chip)
 
     if file is None:
         inputs = bundle.sample_inputs()

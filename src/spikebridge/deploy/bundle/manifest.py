@@ -219,6 +219,15 @@ class IntegersRecord:
 
 
 @dataclass(frozen=True)
+class ChipRecord:
+    """Parts in a chip's integers: their files by part, without suffix, and the signals of the pair on the sample."""
+
+    name: str
+    parts: dict[str, str]
+    sample: str
+
+
+@dataclass(frozen=True)
 class FileRecord:
     """Size in bytes and SHA-256 of a file."""
 
@@ -246,6 +255,7 @@ class Manifest:
     card: dict[str, Any]  # data, figures, seed, versions
     integers: IntegersRecord | None = None
     left_out_numbers: str | None = None  # file with their numbers, `MODULE.NAME`
+    chips: tuple[ChipRecord, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.dt < math.inf:
@@ -291,6 +301,10 @@ class Manifest:
         names: list[str | None] = [self.sample.file, self.left_out_numbers]
         if self.integers is not None:
             names += [*(f"{self.integers.folder}/{file}" for file in self.integers.files), self.integers.sample]
+
+        for chip in self.chips:
+            stems = chip.parts.values()
+            names += [chip.sample, *(f"{stem}.{suffix}" for stem in stems for suffix in ("json", "safetensors"))]
 
         for part in self.parts.values():
             names += [part.file, part.initial]

@@ -80,7 +80,9 @@ def spiking_layers(part: nn.Module, path: str, x_t: Tensor, chip: ChipSpec) -> t
         signal = out[0].reshape(out[0].shape)
 
     if weights is not None or not layers:
-        misfits.append(Misfit(path, f"it does not end with neurons, and {chip.name} sends spikes", "neurons at its end"))
+        misfits.append(
+            Misfit(path, f"it does not end with neurons, and {chip.name} sends spikes", "neurons at its end")
+        )
 
     for position, one in enumerate(layers):
         misfits += _misfits_of(one, chip, path, is_first=position == 0, is_last=position == len(layers) - 1)
@@ -135,7 +137,9 @@ def _misfits_of(layer: SpikingLayer, chip: ChipSpec, path: str, *, is_first: boo
     if not isinstance(layer.weights, nn.Linear):
         yield from _misfits_of_convolution(layer, chip, where)
     if chip.fan_in is not None and layer.fan_in > chip.fan_in:
-        yield Misfit(where, f"{layer.fan_in} connections to a neuron, but {chip.name} has {chip.fan_in}", "fewer inputs")
+        yield Misfit(
+            where, f"{layer.fan_in} connections to a neuron, but {chip.name} has {chip.fan_in}", "fewer inputs"
+        )
 
     number = prod(layer.shape)
     if chip.fan_out is not None and not is_first and not (is_last and chip.read_out) and number > chip.fan_out:

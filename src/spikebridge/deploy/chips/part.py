@@ -131,7 +131,9 @@ class ChipLayer(nn.Module):
     def integer_weight(self) -> Tensor:
         """The weights of a chip's register, before their shift."""
         weight = self.weights.weight.double()
-        scale = (self._by_row(self.gain) * self.choice.scale / 2**self.choice.shift).reshape(-1, *[1] * (weight.ndim - 1))
+        scale = (self._by_row(self.gain) * self.choice.scale / 2**self.choice.shift).reshape(
+            -1, *[1] * (weight.ndim - 1)
+        )
         return round_ste(weight * scale).clamp(*self.chip.weight)
 
     def integer_bias(self) -> Tensor:
@@ -168,7 +170,7 @@ class ChipLayer(nn.Module):
     def currents(self, spikes: Tensor) -> Tensor:
         """Currents `(T, B, N)` of spikes `(T, B, *M)`."""
         weight = self.integer_weight() * 2**self.choice.shift
-        rows = spikes.flatten(0, 1).reshape(-1, *self.source_shape)
+        rows = spikes.reshape(spikes.shape[0] * spikes.shape[1], *self.source_shape)
         if isinstance(self.weights, nn.Linear):
             y = F.linear(rows, weight)
         else:
@@ -176,7 +178,7 @@ class ChipLayer(nn.Module):
             layer = self.weights
             y = convolve(rows, weight, None, layer.stride, layer.padding, layer.dilation)
 
-        return y.reshape(*spikes.shape[:2], -1)
+        return y.reshape(*spikes.shape[:2], prod(self.shape))
 
     def check_range(self, path: str) -> None:
         """Raises an `ExportError` for weights that no shift and threshold of the chip can hold."""
@@ -185,7 +187,7 @@ class ChipLayer(nn.Module):
         if largest > self.chip.weight[1] + 0.5:
             raise ExportError(
                 f"{path}.{self.name}: a weight of {largest:.0f} at a threshold of 1, but {self.chip.name} has "
-                f"{self.chip.weight[1]} and a shift of {self.choice.shift}; nearest: larger thresholds or smaller weights"
+                f"{self.chip.weight[1]} shifted by {self.choice.shift}; nearest: larger thresholds or smaller weights"
             )
 
     def connection(self, source: str, code: InputCode | None) -> Connection:
@@ -249,6 +251,7 @@ class ChipPart(Stateful):
         super().__init__()
         self.chip = chip
         self.code = code
+        self.original: tuple[nn.Module, ...] = ()  # the float part, which is no child: its weights are those of layers
         last = len(layers) - 1
         self.layers = nn.ModuleList(
             ChipLayer(one, chip, is_read_out=chip.read_out and position == last) for position, one in enumerate(layers)
@@ -337,7 +340,7 @@ class ChipPart(Stateful):
         return Core(self.chip, populations)
 
     def choices(self, path: str) -> list[dict[str, Any]]:
-        """A row for each layer: shift, weights, thresholds, and the decays that the chip has in place of those asked."""
+        """A row for each layer: shift, weights, thresholds, and what rounding changes of its decays."""
         return [_row(layer, path) for layer in self._layers()]
 
     def _layers(self) -> list[ChipLayer]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ClockRecord, InputRecord
-from spikebridge.deploy.integer.bundle import integer_runner
-from spikebridge.deploy.runtime.runner import Runner
+from spikebridge.deploy.chips.bundle import bundle_runner
+from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.streaming.samples import Advance
 from spikebridge.errors import ConfigError
 
@@ -159,19 +159,22 @@ def _bins_of_frames(
     return np.array([min(events.count(tick), first + num_bins - 1) - first for tick in ticks], np.int64)
 
 
-def bundle_steps(bundle: Bundle, *, integers: bool = False) -> NetworkSteps:
+def bundle_steps(bundle: Bundle, *, integers: bool = False, chip: ChipSpec | None = None) -> NetworkSteps:
     """The step function of a bundle, which needs no torch; a `ConfigError` if no stream of events fits its inputs."""
     manifest = bundle.manifest
     sample = bundle.sample_inputs()
     spec = stream_input_spec(manifest.inputs, manifest.dt, sample)
 
-    return NetworkSteps(spec, bundle_advance(bundle, integers=integers), _ONE_BY_ONE)
+    return NetworkSteps(spec, bundle_advance(bundle, integers=integers, chip=chip), _ONE_BY_ONE)
 
 
-def bundle_advance(bundle: Bundle, *, integers: bool = False) -> Advance:
-    """A function that runs some ticks of a bundle, or of its integer model, from a state; None is the first state."""
+def bundle_advance(bundle: Bundle, *, integers: bool = False, chip: ChipSpec | None = None) -> Advance:
+    """A function that runs some ticks of a bundle from a state; None is the first state.
+
+    It runs the integer model, or parts in the integers of a chip, where that is asked for.
+    """
     records = bundle.manifest.inputs
-    runner = integer_runner(bundle) if integers else Runner(bundle)
+    runner = bundle_runner(bundle, integers, chip)
 
     def advance(inputs: dict[str, Values], state: Any, ticks: int) -> tuple[dict[str, Values], Any]:
         state = runner.start(1) if state is None else state

@@ -48,6 +48,7 @@ CHIPS = ("loihi", "xylo")
 _INITIAL_GAIN = 3.0  # of the weights of the SNN
 _QUANTUM = 0.5  # change of the signal that a spike stands for, in standard deviations
 _MAX_SPIKES = 3  # of a channel in one step
+_XYLO_INPUTS = 16
 _READ_OUT = 8  # neurons that Xylo shows to the host
 _DASHES = (1, 2, 3, 4)  # decays of Xylo's neurons in turn: each step a membrane loses 2^-dash of itself
 
@@ -150,7 +151,8 @@ def signals_network(variant: str, shape: Shape) -> HybridNetwork:
         scale = FIR(1, (shape.num_channels,), keep=True)
         parts["snn"] = _xylo_snn(shape) if variant == "xylo" else _snn(shape)
         code = SignedDelta(_QUANTUM, _MAX_SPIKES)
-        links.append(Transmission("signal", "snn", HybridUnit(kernel=scale, discretizer=code)))
+        mix = _xylo_mix(shape) if variant == "xylo" else None
+        links.append(Transmission("signal", "snn", HybridUnit(kernel=scale, nonlinearity=mix, discretizer=code)))
 
     if len(parts) == 2 and variant not in CHIPS:
         links.append(Modulation("ann", "snn.lif2.v_threshold", _modulation(variant, shape)))
@@ -204,6 +206,16 @@ def _snn(shape: Shape) -> Sequential:
     return Sequential(fc1=fc1, lif1=lif(), fc2=fc2, lif2=lif())
 
 
+def _xylo_mix(shape: Shape) -> nn.Module | None:
+    """A mixture of the channels for Xylo's inputs, two for each signed value; None where there is one for each."""
+    if shape.num_channels <= _XYLO_INPUTS // 2:
+        return None
+
+    mix = nn.Linear(shape.num_channels, _XYLO_INPUTS // 2, bias=False)
+    nn.init.eye_(mix.weight)
+    return mix
+
+
 def _xylo_snn(shape: Shape) -> Sequential:
     """Neurons with a synapse, a reset by subtraction and decays of Xylo; it shows the host few of them."""
 
@@ -213,7 +225,7 @@ def _xylo_snn(shape: Shape) -> Sequential:
         tau_syn = -shape.dt / math.log(0.5)
         return CubaLIF(tau=tau, tau_syn=tau_syn, reset="subtract", surrogate=Triangle(1.0))
 
-    fc1 = nn.Linear(shape.num_channels, shape.hidden, bias=False)
+    fc1 = nn.Linear(min(shape.num_channels, _XYLO_INPUTS // 2), shape.hidden, bias=False)
     fc2 = nn.Linear(shape.hidden, _READ_OUT, bias=False)
     with torch.no_grad():
         fc1.weight *= _INITIAL_GAIN

@@ -1,0 +1,220 @@
+"""A hybrid network with its spiking part on a chip: which parts fit, and what of the others does not.
+
+pair = to_chip(network, inputs, XYLO)       # the SNN in the chip's integers, unit and ANN in floats
+fit(pair.network, phases, data)             # retraining, with the chip's steps in the forward pass (optional)
+"""
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from spikebridge.data.io.atomic import write_bytes, write_text
+from spikebridge.data.io.closed_folder import inside
+from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle, file_name
+from spikebridge.deploy.bundle.manifest import ChipRecord, FileRecord, write_manifest
+from spikebridge.deploy.bundle.trace import ReferenceTrace, check_stream, record_trace
+from spikebridge.deploy.chips.chip import ChipSpec
+from spikebridge.deploy.chips.code import InputCode
+from spikebridge.deploy.chips.layers import Misfit, SpikingLayer, refuse, spiking_layers
+from spikebridge.deploy.chips.model import ChipModel
+from spikebridge.deploy.chips.part import ChipPart
+from spikebridge.errors import ConfigError, ExportError, did_you_mean
+from spikebridge.hybrid import HybridNetwork, Modulation, SignedDelta, Transmission
+from spikebridge.hybrid.network.link import Route
+from spikebridge.neurons import Stateful
+
+
+@dataclass(frozen=True)
+class ChipPair:
+    """A network whose named parts are `ChipPart`s, and the limits that kept others on the host."""
+
+    network: HybridNetwork
+    chip: ChipSpec
+    misfits: tuple[Misfit, ...] = ()
+
+    @property
+    def parts(self) -> dict[str, ChipPart]:
+        """The parts on the chip by name."""
+        return {name: part for name, part in self.network.parts.items() if isinstance(part, ChipPart)}
+
+    def float_network(self) -> HybridNetwork:
+        """The network in floats, with the weights of the pair."""
+        draft = copy.deepcopy(self.network)
+        for name in self.parts:
+            draft.parts[name] = draft.parts[name].original[0]  # type: ignore[index,union-attr]
+
+        draft.forget_shapes()
+        return draft
+
+    def choices(self) -> list[dict[str, Any]]:
+        """Shift, weights, thresholds and decays of each layer on the chip."""
+        return [row for name, part in self.parts.items() for row in part.choices(name)]
+
+
+def to_chip(
+    network: HybridNetwork, inputs: Mapping[str, Tensor], chip: ChipSpec, parts: Sequence[str] = ()
+) -> ChipPair:
+    """A copy of a network with spiking parts in a chip's integers, scaled on a stream.
+
+    Args:
+        network: the trained network, which is left as it is.
+        inputs: a stream like those of its use, `(T, B, *N)` each.
+        chip: the chip.
+        parts: parts that go onto the chip; none takes all spiking parts that fit.
+
+    Raises:
+        ConfigError: there is no such part.
+        ExportError: a named part, or every spiking part, does not fit; the line names layer, limit and number.
+    """
+    check_stream(inputs)
+    for name in parts:
+        if name not in network.parts:
+            raise ConfigError(f"there is no part {name!r}; {did_you_mean(name, network.parts)}")
+
+    draft = copy.deepcopy(network).eval()
+    stream = {name: x.detach() for name, x in inputs.items()}
+    with torch.no_grad():
+        trace = record_trace(draft, stream)
+
+    misfits: list[Misfit] = []
+    placed: list[str] = []
+    for name in parts or [name for name, part in draft.parts.items() if isinstance(part, Stateful)]:
+        x = _signal_into(draft, name, stream, trace)
+        layers, found = _checked(draft, name, x, chip)
+        if placed and chip.read_out:
+            found.append(Misfit(name, f"{chip.name} holds one part, here {placed[0]}", "--parts"))
+        if found or x is None:
+            misfits += found
+            continue
+
+        part = ChipPart(chip, layers, _code_of(draft, name, x, chip))
+        part.original = (draft.parts[name],)
+        part.calibrate(x, name)
+        draft.parts[name] = part
+        placed.append(name)
+
+    if parts or not placed:
+        refuse(misfits)
+    if not placed:
+        raise ExportError(f"the network has no spiking part for {chip.name}; its parts are {', '.join(draft.parts)}")
+
+    draft.forget_shapes()
+    return ChipPair(draft, chip, tuple(misfits))
+
+
+def _incoming(network: HybridNetwork, name: str) -> list[Route]:
+    return [route for route in network.incoming[name] if isinstance(route.link, Transmission)]
+
+
+def _signal_into(
+    network: HybridNetwork, name: str, inputs: Mapping[str, Tensor], trace: ReferenceTrace
+) -> Tensor | None:
+    """The signal that a part reads, if there is one."""
+    routes = _incoming(network, name)
+    if len(routes) != 1 or routes[0].link.into is not None:
+        return None
+
+    link = routes[0].link
+    if link.unit is not None:
+        return trace.links[routes[0].name]
+    return inputs[link.source] if link.source in inputs else trace.parts[link.source]
+
+
+def _checked(
+    network: HybridNetwork, name: str, x: Tensor | None, chip: ChipSpec
+) -> tuple[list[SpikingLayer], list[Misfit]]:
+    """The layers of a part, and what of part, links and input does not fit."""
+    misfits = list(_misfits_of_links(network, name, chip))
+    if x is None or not x.numel():
+        return [], [*misfits, Misfit(name, f"it has not one input, as {chip.name} takes", "one transmission to it")]
+
+    layers, found = spiking_layers(network.parts[name], name, x[0], chip)
+    misfits += found
+    if not bool((x == x.round()).all()):
+        odd = x[x != x.round()][0]
+        nearest = "a unit with a discretizer before it, such as SignedDelta"
+        misfits.append(Misfit(name, f"it reads {odd:.4g}, but {chip.name} takes whole spikes", nearest))
+    elif layers:
+        code = _code_of(network, name, x, chip)
+        if code.channels > chip.inputs:
+            values = code.channels // code.repeats
+            limit = f"{code.channels} channels for {values} inputs, but {chip.name} has {chip.inputs}"
+            misfits.append(Misfit(name, limit, f"{chip.inputs // code.repeats} inputs"))
+
+    return layers, misfits
+
+
+def _misfits_of_links(network: HybridNetwork, name: str, chip: ChipSpec) -> Iterator[Misfit]:
+    for route in network.incoming[name]:
+        if isinstance(route.link, Modulation):
+            limit = f"modulated by the link {route.name!r}, but {chip.name} has no modulated quantity"
+            yield Misfit(route.link.target, limit, "a transmission of spikes to input channels that are free")
+
+    if name in network.plan.wakes:
+        yield Misfit(name, f"it is woken, but {chip.name} runs every step", "a part without a wake")
+
+
+def _code_of(network: HybridNetwork, name: str, x: Tensor, chip: ChipSpec) -> InputCode:
+    """The channels for the counts of a signal; a discretizer with a limit names the largest one."""
+    unit: Any = network.unit_of(_incoming(network, name)[0])
+    discretizer = None if unit is None else unit.discretizer
+    limit = discretizer.limit if isinstance(discretizer, SignedDelta) else None
+    highest = int(x.abs().max()) if limit is None else limit
+    copies = max(1, ceil(highest / chip.max_input_spikes))
+    signed = limit is not None or bool((x < 0).any())
+
+    return InputCode(tuple(x.shape[2:]), signed, copies, chip.max_input_spikes)
+
+
+def add_chip(bundle: Bundle, pair: ChipPair) -> Bundle:
+    """Writes the parts on a chip into the bundle of the same network in floats, whole or not at all.
+
+    Args:
+        bundle: the opened bundle of `pair.float_network()`.
+        pair: the network with its parts on the chip.
+
+    Returns:
+        The bundle, opened again.
+
+    Raises:
+        ExportError: the bundle is of another network, or has parts on this chip.
+    """
+    manifest = bundle.manifest
+    name = pair.chip.name
+    if any(record.name == name for record in manifest.chips):
+        raise ExportError(f"{bundle.path} has parts on {name} already; export the network again for others")
+
+    sample = bundle.numbers(manifest.sample.file)
+    inputs = {key: torch.from_numpy(sample[f"inputs.{key}"].copy()) for key in pair.network.inputs}
+    trace = record_trace(pair.network.eval(), inputs, manifest.sample.ticks)
+    signals = {"parts": trace.parts, "links": trace.links}
+    tensors = {f"{kind}.{key}": x.contiguous() for kind, named in signals.items() for key, x in named.items()}
+
+    folder = f"chips/{name}"
+    contents = {f"{folder}/sample.safetensors": save(tensors)}
+    stems = {}
+    for key, part in pair.parts.items():
+        step = pair.network.dt * pair.network.clock_of(key).period
+        model = ChipModel.of(part.core(), key, step, part.delay, part.code)
+        stems[key] = f"{folder}/{file_name(key)}"
+        contents |= {f"{stems[key]}.{suffix}": content for suffix, content in model.files().items()}
+
+    target = inside(bundle.path, folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for file, content in contents.items():
+        write_bytes(inside(bundle.path, file), content)
+
+    record = ChipRecord(name, stems, f"{folder}/sample.safetensors")
+    files = {**manifest.files, **{file: FileRecord.of(content) for file, content in contents.items()}}
+    written = dataclasses.replace(manifest, files=files, chips=(*manifest.chips, record))
+    # the manifest comes last: before it, the bundle is the one without the chip
+    write_text(inside(bundle.path, MANIFEST), write_manifest(written))
+
+    return Bundle.open(bundle.path)
