@@ -35,8 +35,9 @@ def loihi_layer(weight: np.ndarray, bias: np.ndarray, spikes: np.ndarray, settin
     """Spikes, currents and membranes `(neurons, steps)` of a layer that reads spikes `(inputs, steps)`."""
     vth, du, dv, _ = settings
     ones = np.ones(len(weight), np.int64)
-    numbers = {"v_threshold": vth * ones, "bias": bias, "decay": (4096 - dv) * ones, "decay_syn": (4095 - du) * ones}
-    core = Core(LOIHI, [Population("layer", [Connection("input", weight.T.astype(np.int64))], numbers)])
+    quantities = {"v_threshold": vth * ones, "bias": bias, "decay": (4096 - dv) * ones, "decay_syn": (4095 - du) * ones}
+    numbers = {f"layer/{name}": value for name, value in quantities.items()}
+    core = Core(LOIHI, [Population("layer", (Connection("input"),))], {**numbers, "layer/weight_0": weight.T})
     state = core.start(1)
     steps = []
 

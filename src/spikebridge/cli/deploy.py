@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
@@ -23,12 +23,13 @@ from spikebridge.errors import ConfigError
 from spikebridge.recipes.bundle import class_names, export_target, is_bundle, load_of_bundle, open_bundle
 from spikebridge.recipes.live import run_samples
 from spikebridge.recipes.messages import status
-from spikebridge.recipes.target import resolve_target
+from spikebridge.recipes.target import Target, resolve_target
 
 _Bits = Annotated[int, arg(metavar="BITS")]
 _Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all that the recipe names)")]
 _BundlePath = Annotated[Path, Positional, arg(metavar="BUNDLE", help_behavior_hint="")]
 _ChipName = Annotated[str, arg(metavar="NAME_OR_FILE")]
+_Chip = Annotated[str | None, arg(metavar="NAME_OR_FILE", help_behavior_hint="(default: none)")]
 
 _Pushed = Annotated[Path, Positional, arg(metavar="RUN_OR_BUNDLE", help_behavior_hint="")]
 _Repository = Annotated[str, Positional, arg(metavar="OWNER/NAME", help_behavior_hint="")]
@@ -58,12 +59,23 @@ class Quantize(RunCommand):
     """Number of training samples for calibration of the scales."""
     bundle: Folder = None
     """Write the integer model into this bundle; only the network of the bundle is quantised."""
+    chip: _Chip = None
+    """Quantise the spiking parts to the integers of a chip, `loihi`, `xylo` or the CHIP of FILE.py, in a new bundle."""
+    parts: Annotated[tuple[str, ...], arg(metavar="PART", help_behavior_hint="(default: all that fit)")] = ()
+    """Parts that go onto the chip."""
+    epochs: Annotated[int, arg(metavar="N")] = 0
+    """Epochs of retraining with the steps of the chip."""
     data: Folder = None
     """The folder with data sets (default: $SPIKEBRIDGE_DATA)."""
 
     def execute(self) -> CommandResult:
         check_data(self.data)
         target = resolve_target(self.target, self.own, self.network)
+        if self.chip is not None:
+            return self._for_chip(target, self.chip)
+        if self.parts or self.epochs:
+            raise ConfigError("--parts and --epochs are of a chip; give --chip NAME")
+
         from spikebridge.deploy.quantization.config import QConfig
         from spikebridge.recipes.quantize import QuantizeOptions, quantize_run
 
@@ -81,6 +93,21 @@ class Quantize(RunCommand):
             {"out": out, "bundle": self.bundle, **results}, f"{formatting.results(results)}\n\n{paths}"
         )
 
+    def _for_chip(self, target: Target, word: str) -> CommandResult:
+        """Quantises one network for a chip, into a bundle."""
+        if self.regions or self.bundle is not None or self.power_of_two:
+            raise ConfigError(
+                "--regions, --bundle and --power-of-two are of our own integers; leave them out with --chip"
+            )
+
+        from spikebridge.recipes.chip import ChipOptions, chip_from, quantize_for_chip
+
+        chip = chip_from(word)
+        out = self.out or Path(f"{Path(self.target).stem}.{chip.name}")
+        options = ChipOptions(self.network, self.parts, self.epochs, self.calibrate, self.data)
+        results = quantize_for_chip(target, chip, out, options, progress=status)
+        return CommandResult({"out": out, **results}, f"{formatting.results(results)}\n\n{out}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(Command):
@@ -92,14 +119,20 @@ class Compare(Command):
     """Largest allowed difference of values, relative to the largest value (or to 1 if all are smaller)."""
     spikes: float = 1e-3
     """Largest allowed share of spikes that differ."""
+    chip: _Chip = None
+    """FILE.py of a chip that the package does not know, where the bundle has parts on it."""
 
     def execute(self) -> CommandResult:
         """Runs every level; the exit code is 1 where one is too far off."""
         from spikebridge.deploy.bundle.bundle import Bundle
+        from spikebridge.deploy.chips.catalog import CHIPS
         from spikebridge.deploy.compare import Tolerance, compare_bundle
+        from spikebridge.recipes.chip import chip_from
 
         bundle = Bundle.open(self.bundle)
-        comparison = compare_bundle(bundle, Tolerance(self.tolerance, self.spikes), progress=status)
+        own = [] if self.chip is None else [chip_from(self.chip)]
+        chips = {**CHIPS, **{chip.name: chip for chip in own}}
+        comparison = compare_bundle(bundle, Tolerance(self.tolerance, self.spikes), chips=chips, progress=status)
         rows = [asdict(row) for row in comparison.rows]
         verdict = "within tolerance" if comparison.passed else "NOT within tolerance"
         text = "\n".join([formatting.table(rows), "", f"{self.bundle}: {verdict}"])
@@ -158,23 +191,27 @@ class RunBundle(Command):
     """Write all outputs to this .npz or .safetensors file."""
     integers: Flag = False
     """Run the integer model of the quantised parts (written by `quantize --bundle`)."""
+    chip: _Chip = None
+    """Run the parts on a chip in its integers (written by `quantize --chip`)."""
 
     def execute(self) -> CommandResult:
         """Runs it; numpy, onnxruntime and nir are all it needs."""
         from spikebridge.deploy.bundle.bundle import Bundle
         from spikebridge.deploy.run import check_destination, output_row, run_bundle, write_arrays
+        from spikebridge.recipes.chip import chip_from
 
         if self.out is not None:
             check_destination(self.out)
 
         # samples of a sensor pass the front end of the recipe; other files hold the inputs themselves
         bundle = Bundle.open(self.bundle)
+        chip = None if self.chip is None else chip_from(self.chip)
         inputs = None
         answers = None
         if self.input is not None and self.input.suffix.lower() == ".wav":
-            inputs, answers = run_samples(bundle, self.input, self.integers)
+            inputs, answers = run_samples(bundle, self.input, self.integers, chip)
 
-        ran = run_bundle(bundle, self.input, status, integers=self.integers, inputs=inputs)
+        ran = run_bundle(bundle, self.input, status, integers=self.integers, chip=chip, inputs=inputs)
         if self.out is not None:
             write_arrays(self.out, ran.outputs)
 
@@ -196,9 +233,11 @@ class Export(RunCommand):
     """Export a trained network for other machines: as a bundle (NIR, ONNX), compared with the network, or as C."""
 
     target: RunRecipeOrBundle
-    """A run folder, the name of a recipe with pretrained weights, or for C a bundle with an integer model."""
-    kind: Annotated[Literal["bundle", "c"], arg(name="target")] = "bundle"
-    """What to write: a bundle, or the integer model as C99 (of a run: with 8 bits; other widths by way of a bundle)."""
+    """A run folder, the name of a recipe with pretrained weights, for C a bundle with an integer model, for a chip a
+    bundle with parts on it or a NIR file."""
+    kind: Annotated[str, arg(name="target", metavar="{bundle,c,loihi,xylo,FILE.py}")] = "bundle"
+    """What to write: a bundle, the integer model as C99 (of a run: with 8 bits; other widths by way of a bundle), or
+    the numbers for the board of a chip."""
     network: Name = None
     """The network of the recipe to export (default: the first one)."""
     out: Folder = None
@@ -210,6 +249,8 @@ class Export(RunCommand):
         """Exports on the recipe's example, then runs every level; the exit code is 1 where one is too far off."""
         if self.kind == "c":
             return self._export_c()
+        if self.kind != "bundle":
+            return self._export_for_board()
         if is_bundle(self.target):
             raise ConfigError(f"{self.target} is a bundle already; `--target c` writes its integer model as C")
 
@@ -240,6 +281,26 @@ class Export(RunCommand):
         text = f"{formatting.table(parts)}\n{left}\n{bundle.path}: {bundle.size()} bytes; {verdict}"
 
         return CommandResult(data, text, code=0 if comparison.passed else 1)
+
+    def _export_for_board(self) -> CommandResult:
+        """Writes the numbers for a chip's board."""
+        check_data(self.data)
+        from spikebridge.recipes.chip import ChipOptions, chip_from, export_for_board, export_nir
+
+        chip = chip_from(self.kind)
+        out = self.out or Path(f"{Path(self.target).resolve().stem}_{chip.name}")
+        if Path(self.target).suffix == ".nir":
+            files = export_nir(Path(self.target), chip, out)
+        elif is_bundle(self.target):
+            from spikebridge.deploy.chips.export import write_board
+
+            files = write_board(open_bundle(self.target, self.own, self.network), chip, out)
+        else:
+            target = resolve_target(self.target, self.own, self.network)
+            files = export_for_board(target, chip, out, ChipOptions(self.network, data=self.data), status)
+
+        rows = [{"file": str(file.relative_to(out)), "bytes": file.stat().st_size} for file in files]
+        return CommandResult({"folder": out, "chip": chip.name, "files": rows}, f"{formatting.table(rows)}\n\n{out}")
 
     def _export_c(self) -> CommandResult:
         """Writes the integer model as C."""

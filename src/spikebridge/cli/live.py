@@ -53,6 +53,8 @@ class RunLive(RunCommand):
     """A tracker uses its trained gains and weights; by default it calibrates itself while it runs."""
     integers: Flag = False
     """Of a bundle: the integer model of the quantised parts (written by `quantize --bundle`)."""
+    chip: Annotated[str | None, arg(metavar="NAME_OR_FILE", help_behavior_hint="(default: none)")] = None
+    """Of a bundle: its parts on a chip in that chip's integers (written by `quantize --chip`)."""
     sensor: _Sensor = None
     """Width and height of the sensor for a source of lines or a file of events, such as 346x260."""
     max_behind: Annotated[int, arg(metavar="BINS")] = 2
@@ -108,6 +110,10 @@ class RunLive(RunCommand):
             )
         if self.integers and not is_bundle(self.target):
             raise ConfigError("--integers is of a bundle; give its folder: spikebridge live BUNDLE --integers")
+        if self.chip is not None and not is_bundle(self.target):
+            raise ConfigError(
+                f"--chip is of a bundle; `spikebridge quantize {self.target} --chip {self.chip}` makes one"
+            )
         if self.port and not self.view:
             raise ConfigError("--port is the port of the page of --view; give both or none")
 
@@ -117,7 +123,7 @@ class RunLive(RunCommand):
 
     def _open_events(self) -> tuple[Any, Any]:
         options = {"calibrate": not self.no_calibration, "detector": self.detector}
-        step, request = live.event_steps(self.target, self.network, self.own, options, self.integers)
+        step, request = live.event_steps(self.target, self.network, self.own, options, self.integers, self._chip())
         from spikebridge.data.recordings.recording import parse_box
         from spikebridge.data.streams.sources import LiveSource, parse_sensor_size
 
@@ -135,8 +141,13 @@ class RunLive(RunCommand):
         )
         return step, source.open(request)
 
+    def _chip(self) -> Any:
+        from spikebridge.recipes.chip import chip_from
+
+        return None if self.chip is None else chip_from(self.chip)
+
     def _open_signal(self) -> tuple[Any, Any]:
-        step, request = live.sample_steps(self.target, self.network, self.own, self.integers)
+        step, request = live.sample_steps(self.target, self.network, self.own, self.integers, self._chip())
         from spikebridge.data.streams.samples import open_samples
 
         stdin = None

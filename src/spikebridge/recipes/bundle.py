@@ -30,10 +30,18 @@ def open_bundle(word: str, own: OwnRecipe, network: str | None = None) -> "Bundl
 
 
 def export_target(
-    target: Target, network: str | None, out: Path | None, progress: Callable[[str], None]
+    target: Target,
+    network: str | None,
+    out: Path | None,
+    progress: Callable[[str], None],
+    retrained: Any = None,
 ) -> tuple[str, "Bundle"]:
-    """Exports a trained network on the recipe's example, with the record of its run; gives its name and the bundle."""
+    """Exports a trained network on the recipe's example, with the record of its run; gives its name and the bundle.
+
+    `retrained` is the same network with other weights, which takes its place.
+    """
     name, trained, run = target.trained_network(network)
+    trained = trained if retrained is None else retrained
     from spikebridge.deploy.bundle.export import export
 
     # a layer that is no hybrid network has one input without a name

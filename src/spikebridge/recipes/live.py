@@ -30,14 +30,16 @@ def bundle_tracker(word: str, own: OwnRecipe, integers: bool) -> Any:
     return recipe.bundle_tracker(Path(word), integers) if defines(recipe, "bundle_tracker") else None
 
 
-def event_steps(word: str, network: str | None, own: OwnRecipe, options: dict[str, Any], integers: bool) -> Any:
+def event_steps(
+    word: str, network: str | None, own: OwnRecipe, options: dict[str, Any], integers: bool, chip: Any = None
+) -> Any:
     """The step function `output, state = step(inputs, state)` of a stream of events, and its `StreamRequest`.
 
-    `options` are those of a tracker; `integers` chooses the integer model of a bundle.
+    `options` are those of a tracker; `integers` chooses the integer model of a bundle, `chip` its parts on a chip.
     """
     if is_bundle(word):
         bundle = open_bundle(word, own, network)
-        tracker = bundle_tracker(word, own, integers)
+        tracker = None if chip is not None else bundle_tracker(word, own, integers)
     else:
         target = resolve_target(word, own, network)
         tracker = run_tracker(target, network)
@@ -51,7 +53,7 @@ def event_steps(word: str, network: str | None, own: OwnRecipe, options: dict[st
     if is_bundle(word):
         from spikebridge.deploy.streaming.network import bundle_steps
 
-        steps = bundle_steps(bundle, integers=integers)
+        steps = bundle_steps(bundle, integers=integers, chip=chip)
     else:
         from spikebridge.deploy.streaming.torch_network import network_steps
 
@@ -76,12 +78,12 @@ def _tracker_steps(tracker: Any) -> Any:
     return step
 
 
-def sample_steps(word: str, network: str | None, own: OwnRecipe, integers: bool) -> Any:
+def sample_steps(word: str, network: str | None, own: OwnRecipe, integers: bool, chip: Any = None) -> Any:
     """The step function `answer, state = step(blocks, state)` of a stream of samples, and its `SampleRequest`."""
     from spikebridge.data.streams.samples import SampleRequest
 
     if is_bundle(word):
-        steps = _bundle_sample_steps(open_bundle(word, own, network), integers)
+        steps = _bundle_sample_steps(open_bundle(word, own, network), integers, chip)
     else:
         from spikebridge.deploy.streaming.samples import SampleSteps
 
@@ -97,7 +99,9 @@ def sample_steps(word: str, network: str | None, own: OwnRecipe, integers: bool)
     return steps, SampleRequest(front.rate_hz, front.num_channels, front.block)
 
 
-def run_samples(bundle: "Bundle", file: Path, integers: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def run_samples(
+    bundle: "Bundle", file: Path, integers: bool, chip: Any = None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The inputs of a bundle from a file of samples, through the front end of its recipe, and the answers of `live`.
 
     Zeros fill the end.
@@ -107,7 +111,7 @@ def run_samples(bundle: "Bundle", file: Path, integers: bool) -> tuple[dict[str,
     from spikebridge.data.signals.files import read_series
     from spikebridge.data.streams.samples import SampleReplay, SampleRequest
 
-    steps = _bundle_sample_steps(bundle, integers)
+    steps = _bundle_sample_steps(bundle, integers, chip)
     front = steps.reader.front_end
     series = read_series(file)
     if len(series) != 1:
@@ -121,14 +125,14 @@ def run_samples(bundle: "Bundle", file: Path, integers: bool) -> tuple[dict[str,
     return {name: x for name, x in inputs.items() if name in bundle.manifest.inputs}, steps.finish()
 
 
-def _bundle_sample_steps(bundle: "Bundle", integers: bool) -> "SampleSteps":
+def _bundle_sample_steps(bundle: "Bundle", integers: bool, chip: Any) -> "SampleSteps":
     from spikebridge.deploy.streaming.network import bundle_advance
     from spikebridge.deploy.streaming.samples import SampleSteps
 
     card = bundle.manifest.card
     reader = _sample_reader(f"{bundle.path}", str(card.get("recipe")), card.get("config"), card.get("results"))
 
-    return SampleSteps(reader, frozenset(bundle.manifest.inputs), bundle_advance(bundle, integers=integers))
+    return SampleSteps(reader, frozenset(bundle.manifest.inputs), bundle_advance(bundle, integers=integers, chip=chip))
 
 
 def _sample_reader(word: str, recipe: str, config: Any, results: Any) -> Any:

@@ -62,6 +62,9 @@ class Recipe(Protocol):
     def measure(self, network: "nn.Module", config: Any, data: Path | None) -> dict[str, float]:
         """Hook of `quantize`: the figures that quantisation may change."""
 
+    def retrain(self, network: "nn.Module", config: Any, epochs: int, data: Path | None) -> None:
+        """Hook of `quantize --chip --epochs`: trains a network further, in place, on the recipe's training data."""
+
     def regions(self, config: Any) -> Sequence[str]:
         """Hook of `quantize`: the same as `REGIONS`, where the paths depend on the settings; empty for all."""
 

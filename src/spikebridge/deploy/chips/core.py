@@ -1,11 +1,11 @@
 """A network of a chip's neurons in integers, one step a call. No torch is needed.
 
 A population reads the input spikes of this step, or of the step before where the chip delays them, and the spikes that
-populations sent in the step before. The order of steps 1 to 4 of a chip follows from that.
+populations sent in the step before. So the order of populations does not matter.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,30 +17,27 @@ from spikebridge.deploy.stages.convolutions import convolution
 from spikebridge.deploy.stages.neurons import MembraneState, membrane_step
 
 Ints: TypeAlias = NDArray[np.int64]
+Numbers: TypeAlias = Mapping[str, NDArray[Any]]
 INPUT = "input"
+QUANTITIES = ("v_threshold", "bias", "decay", "decay_syn")
 
 
 @dataclass(frozen=True)
 class Connection:
-    """Weights `(inputs, neurons)` from the input or a population, with an axis of synapses where neurons have two.
-
-    A convolution has weights `(C_out, C_in, *kernel)`, and its `settings` besides the shape of a step of its source.
-    """
+    """Weights from the input or a population: a matrix, or a convolution of steps of a shape, with its settings."""
 
     source: str
-    weight: Ints
     shift: int = 0
     shape: tuple[int, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    convolution: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Population:
-    """Neurons: `v_threshold`, `bias`, `decay`, `decay_syn`, and `alias`, the target of its spikes, or -1."""
+    """Neurons with the shape of their output."""
 
     name: str
-    connections: Sequence[Connection]
-    numbers: Mapping[str, Ints]
+    connections: tuple[Connection, ...]
     max_spikes: int = 1
     shape: tuple[int, ...] = ()
 
@@ -57,74 +54,98 @@ class Core:
 
     Args:
         chip: whose arithmetic they have.
-        populations: in the order of their names in a state; the last one is the output.
+        populations: the last one is the output.
+        numbers: integers `NAME/QUANTITY`; `NAME/weight_K` of connection K, `(inputs, neurons)`, with an axis of
+            synapses where neurons have two, or the kernel of a convolution; and `NAME/alias`, for each neuron the one
+            that copies its spikes, or -1.
     """
 
-    def __init__(self, chip: ChipSpec, populations: Sequence[Population]) -> None:
+    def __init__(self, chip: ChipSpec, populations: Sequence[Population], numbers: Numbers) -> None:
         self.chip = chip
         self.populations = tuple(populations)
-        kind = type(f"{chip.name}Integers", (chip.steps, ChipIntegers), {})
-        settings = {"spikes": True, "refractory": 0, "reset": chip.reset}
-        rest = {"v_leak": 0, "v_reset": 0}
-
-        self._arithmetic = {
-            one.name: kind(settings | {"max_spikes": one.max_spikes}, {**one.numbers, **rest}) for one in populations
-        }
-        self._currents = {one.name: [_Current(connection) for connection in one.connections] for one in populations}
-        self._aliases = {one.name: _aliases(one.numbers.get("alias")) for one in populations}
+        self.numbers = {name: value.astype(np.int64) for name, value in numbers.items()}
+        self.layers = [_Layer(chip, one, self.numbers) for one in populations]
 
     def start(self, batch: int) -> CoreState:
         """The state before the first step."""
-        membranes = {}
-        spikes = {}
-        for one in self.populations:
-            number = one.numbers["v_threshold"].size
-            synapses = one.numbers["decay_syn"].shape[1:]
-            zeros = np.zeros((batch, number), np.int64)
-            membranes[one.name] = MembraneState(zeros, None, np.zeros((batch, number, *synapses), np.int64))
-            spikes[one.name] = zeros
-
-        return CoreState(membranes, spikes)
+        states = {one.name: one.start(batch) for one in self.layers}
+        return CoreState(states, {name: state.v for name, state in states.items()})
 
     def step(self, x: NDArray[Any], state: CoreState) -> tuple[Ints, CoreState]:
         """Counts of input spikes to the spikes of the last population, and the state after the step."""
         arriving = state.spikes.get(INPUT, np.zeros_like(x)) if self.chip.input_delay else x
         sent = {**state.spikes, INPUT: arriving}
-        membranes = {}
-        spikes = {INPUT: x}
+        after = {one.name: one.step(sent, state.membranes[one.name]) for one in self.layers}
+        spikes = {name: y for name, (y, _) in after.items()}
 
-        for one in self.populations:
-            a = self._arithmetic[one.name]
-            before = state.membranes[one.name]
-            current = _total(a, before.i, [(c, sent[c.source]) for c in self._currents[one.name]])
-            y, after = membrane_step(a, current, before)
-            if self._aliases[one.name]:
-                y, v = self._copied(one, y, after.v)
-                after = after._replace(v=v)
+        return spikes[self.layers[-1].name], CoreState(
+            {name: s for name, (_, s) in after.items()}, {INPUT: x, **spikes}
+        )
 
-            membranes[one.name] = after
-            spikes[one.name] = y
 
-        return spikes[self.populations[-1].name], CoreState(membranes, spikes)
+class _Layer:
+    """A population with its integers."""
 
-    def _copied(self, one: Population, y: Ints, v: Ints) -> tuple[Ints, Ints]:
+    def __init__(self, chip: ChipSpec, record: Population, numbers: Mapping[str, Ints]) -> None:
+        self.name = record.name
+        self.max_spikes = record.max_spikes
+        self.currents = [_Current(one, numbers[f"{self.name}/weight_{k}"]) for k, one in enumerate(record.connections)]
+        quantities = {name: numbers[f"{self.name}/{name}"] for name in QUANTITIES}
+        self.threshold = quantities["v_threshold"]
+        self.synapses = quantities["decay_syn"].shape
+        self.aliases = _aliases(numbers.get(f"{self.name}/alias"))
+
+        settings = {"spikes": True, "refractory": 0, "reset": chip.reset, "max_spikes": record.max_spikes}
+        kind = type(f"{chip.name}Integers", (chip.steps, ChipIntegers), {})
+        self.arithmetic = kind(settings, {**quantities, "v_leak": 0, "v_reset": 0})
+
+    def start(self, batch: int) -> MembraneState:
+        zeros = np.zeros((batch, self.threshold.size), np.int64)
+        return MembraneState(zeros, None, np.zeros((batch, *self.synapses), np.int64))
+
+    def step(self, sent: Mapping[str, Ints], before: MembraneState) -> tuple[Ints, MembraneState]:
+        y, after = membrane_step(self.arithmetic, self._current(before.i, sent), before)
+        return self._copied(y, after) if self.aliases else (y, after)
+
+    def _current(self, i: Ints, sent: Mapping[str, Ints]) -> Ints:
+        """The current of a step; where it could saturate on the way, as it adds up spike by spike."""
+        total = sum(one(sent[one.source]) for one in self.currents)
+        limit = self.arithmetic.max_current
+        if limit is None:
+            return total
+
+        saturates = np.abs(i) + sum(one(sent[one.source], one.sizes) for one in self.currents) > limit
+        if not saturates.any():
+            return total
+
+        rows, *places = np.nonzero(saturates)
+        value = i[saturates]
+        for one in self.currents:
+            counts = sent[one.source]
+            for channel in np.flatnonzero(counts.any(0)):
+                added = counts[rows, channel] * one.weight[(channel, *places)]
+                value = self.arithmetic.clip(value + added, -limit - 1, limit)
+
+        total[saturates] = value - i[saturates]
+        return total
+
+    def _copied(self, y: Ints, after: MembraneState) -> tuple[Ints, MembraneState]:
         """Spikes after aliases, neuron by neuron: a later neuron has fewer spikes of its own left."""
         total = y.copy()
-        v = v.copy()
+        v = after.v.copy()
         copied = np.zeros_like(y)
-        threshold = np.broadcast_to(one.numbers["v_threshold"], y.shape[1:])
 
-        for neuron, target in self._aliases[one.name]:
-            own = np.minimum(y[:, neuron], one.max_spikes - copied[:, neuron])
+        for neuron, target in self.aliases:
+            own = np.minimum(y[:, neuron], self.max_spikes - copied[:, neuron])
             # spikes that did not fit were never taken from the membrane
-            v[:, neuron] += (y[:, neuron] - own) * threshold[neuron]
+            v[:, neuron] += (y[:, neuron] - own) * self.threshold[neuron]
             total[:, neuron] = own + copied[:, neuron]
             if target > neuron:
-                copied[:, target] = np.minimum(copied[:, target] + total[:, neuron], one.max_spikes)
+                copied[:, target] = np.minimum(copied[:, target] + total[:, neuron], self.max_spikes)
             elif target >= 0:
-                total[:, target] = np.minimum(total[:, target] + total[:, neuron], one.max_spikes)
+                total[:, target] = np.minimum(total[:, target] + total[:, neuron], self.max_spikes)
 
-        return total, v
+        return total, after._replace(v=v)
 
 
 def _aliases(alias: Ints | None) -> list[tuple[int, int]]:
@@ -139,53 +160,21 @@ def _aliases(alias: Ints | None) -> list[tuple[int, int]]:
 class _Current:
     """The current of a connection for spikes `(B, *N)`."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.source = connection.source
-        self.weight = connection.weight << connection.shift
+    def __init__(self, record: Connection, weight: Ints) -> None:
+        self.source = record.source
+        self.shape = record.shape
+        self.settings = record.convolution
+        self.weight = weight << record.shift
         # exact: sums of integers below 2^53
-        self._factors = self.weight.astype(np.float64)
-        if not connection.settings:
-            self._factors = self._factors.reshape(len(self.weight), -1)
+        factors = self.weight.astype(np.float64)
+        self.factors = factors if self.settings else factors.reshape(len(weight), -1)
+        self.sizes = np.abs(self.factors)
 
-    def __call__(self, spikes: NDArray[Any]) -> Ints:
-        shape = self.connection.shape
-        if self.connection.settings:
-            x = spikes.reshape(len(spikes), *shape).astype(np.float64)
-            y = convolution(x, self._factors, None, **self.connection.settings)
-            return y.reshape(len(y), -1).astype(np.int64)
+    def __call__(self, spikes: NDArray[Any], factors: NDArray[Any] | None = None) -> Ints:
+        factors = self.factors if factors is None else factors
+        if self.settings:
+            x = spikes.reshape(len(spikes), *self.shape).astype(np.float64)
+            return convolution(x, factors, None, **self.settings).reshape(len(x), -1).astype(np.int64)
 
-        y = spikes.reshape(len(spikes), -1).astype(np.float64) @ self._factors
-        return y.astype(np.int64).reshape(len(y), *self.weight.shape[1:])
-
-    def largest(self, spikes: NDArray[Any]) -> Ints:
-        """The sum of the magnitudes that the spikes add."""
-        y = spikes.reshape(len(spikes), -1).astype(np.float64) @ np.abs(self._factors)
-        return y.astype(np.int64).reshape(len(y), *self.weight.shape[1:])
-
-
-def _total(a: Any, i: Ints, connections: Sequence[tuple[_Current, NDArray[Any]]]) -> Ints:
-    """The currents of a step; where they could saturate on the way, as they add up spike by spike."""
-    currents = [connection(spikes) for connection, spikes in connections]
-    total = sum(currents[1:], currents[0])
-    limit = a.max_current
-    if limit is None:
-        return total
-
-    reached = np.abs(i) + sum(connection.largest(spikes) for connection, spikes in connections)
-    saturates = reached > limit
-    if not saturates.any():
-        return total
-
-    rows, *places = np.nonzero(saturates)
-    before = i[saturates]
-    value = before
-    for connection, spikes in connections:
-        counts = spikes.reshape(len(spikes), -1)
-        for channel in np.flatnonzero(counts.any(0)):
-            added = counts[rows, channel] * connection.weight[(channel, *places)]
-            value = a.clip(value + added, -limit - 1, limit)
-
-    total = total.copy()
-    total[saturates] = value - before
-    return total
+        y = (spikes.astype(np.float64) @ factors).astype(np.int64)
+        return y.reshape(len(y), *self.weight.shape[1:])

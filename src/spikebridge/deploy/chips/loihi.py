@@ -52,6 +52,46 @@ class LoihiSteps:
         return self.spike_counts(v, UNIT * threshold + 1, 1)
 
 
+def board_numbers(core: Any) -> dict[str, Any]:
+    """The layers with the arguments of Lava's processes `Dense` (or `Conv`) and `LIF`, its bit-exact fixed-point ones.
+
+    Signed weights of 8 bits are even integers of 9 bits there, so that they are doubled and their exponent is one less.
+    """
+    return {"layers": [_layer(core.numbers, one) for one in core.populations]}
+
+
+def _layer(numbers: Any, one: Any) -> dict[str, Any]:
+    (connection,) = one.connections
+    weight = 2 * numbers[f"{one.name}/weight_0"]
+    own = {name: numbers[f"{one.name}/{name}"] for name in ("v_threshold", "bias", "decay", "decay_syn")}
+    synapses = {"weights": weight if connection.convolution else weight.T, "weight_exp": connection.shift - 1}
+    neurons = {
+        "shape": own["v_threshold"].shape,
+        "du": (1 << _DECAY_BITS) - 1 - own["decay_syn"],
+        "dv": (1 << _DECAY_BITS) - own["decay"],
+        "vth": int(own["v_threshold"][0]),
+        "bias_mant": own["bias"],
+        # 64 times the bias
+        "bias_exp": 6,
+    }
+    return {
+        "name": one.name,
+        "convolution": connection.convolution,
+        "synapses": {**synapses, "num_weight_bits": 8},
+        "neurons": neurons,
+    }
+
+
+_LOADING = """\
+import json, numpy
+from lava.proc.dense.process import Dense
+from lava.proc.lif.process import LIF
+arrays = lambda own: {{name: numpy.array(one) if isinstance(one, list) else one for name, one in own.items()}}
+records = json.load(open("{file}"))["layers"]
+layers = [(Dense(**arrays(one["synapses"])), LIF(**arrays(one["neurons"]))) for one in records]
+"""
+
+
 LOIHI = ChipSpec(
     name="loihi",
     steps=LoihiSteps,
@@ -66,7 +106,7 @@ LOIHI = ChipSpec(
     threshold_per_neuron=False,
     max_threshold=(1 << 17) - 1,
     max_state=_MAX_MEMBRANE // UNIT,
-    max_bias=4095 << 7,
+    max_bias=4095,
     reset="zero",
     needs_synapse=False,
     max_input_spikes=1,
@@ -80,4 +120,6 @@ LOIHI = ChipSpec(
     input_delay=1,
     memory=128 * (128 << 10),
     convolutions=True,
+    board=board_numbers,
+    loading=_LOADING,
 )

@@ -14,33 +14,11 @@ from spikebridge.data.io.json_text import parse_json
 from spikebridge.data.io.records import RecordReader
 from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.chips.code import InputCode
-from spikebridge.deploy.chips.core import Connection, Core, CoreState, Population
+from spikebridge.deploy.chips.core import Core, CoreState, Numbers, Population
 from spikebridge.deploy.runtime.links import fitting
 from spikebridge.errors import DataError
 
-Values = NDArray[Any]
-_SCHEMA = "spikebridge chip part"
-_VERSION = 1
-
-
-@dataclass(frozen=True)
-class ConnectionRecord:
-    """The settings of a connection; `convolution` is None for a matrix."""
-
-    source: str
-    shift: int
-    shape: tuple[int, ...]
-    convolution: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class PopulationRecord:
-    """The settings of a population."""
-
-    name: str
-    shape: tuple[int, ...]
-    max_spikes: int
-    connections: tuple[ConnectionRecord, ...]
+_HEAD = {"schema": "spikebridge chip part", "version": 1}
 
 
 @dataclass(frozen=True)
@@ -52,7 +30,7 @@ class ChipPartRecord:
     dt: float
     delay: int
     input: InputCode
-    populations: tuple[PopulationRecord, ...]
+    populations: tuple[Population, ...]
 
 
 class ChipModel:
@@ -61,34 +39,17 @@ class ChipModel:
     Args:
         chip: the chip.
         record: of the part.
-        numbers: integers `POPULATION/NAME`, and weights `POPULATION/weight_K`.
+        numbers: the integers of its populations, as `Core` names them.
     """
 
-    def __init__(self, chip: ChipSpec, record: ChipPartRecord, numbers: Mapping[str, Values]) -> None:
+    def __init__(self, chip: ChipSpec, record: ChipPartRecord, numbers: Numbers) -> None:
         self.record = record
-        self.numbers = dict(numbers)
         with fitting(f"the part {record.part!r} on {chip.name}"):
-            self.core = Core(chip, [_population(one, numbers) for one in record.populations])
+            self.core = Core(chip, record.populations, numbers)
 
-    @classmethod
-    def of(cls, core: Core, part: str, dt: float, delay: int, code: InputCode) -> "ChipModel":
-        """The model of a core."""
-        numbers: dict[str, Values] = {}
-        records = []
-        for one in core.populations:
-            numbers |= {f"{one.name}/{name}": np.asarray(value, np.int32) for name, value in one.numbers.items()}
-            connections = []
-            for k, connection in enumerate(one.connections):
-                numbers[f"{one.name}/weight_{k}"] = connection.weight.astype(np.int16)
-                settings = dict(connection.settings) or None
-                shape = connection.shape
-                connections.append(ConnectionRecord(connection.source, connection.shift, shape, settings))
-
-            records.append(PopulationRecord(one.name, one.shape, one.max_spikes, tuple(connections)))
-
-        return cls(core.chip, ChipPartRecord(core.chip.name, part, dt, delay, code, tuple(records)), numbers)
-
-    def step(self, reads: Mapping[str, Values], effects: Any, state: CoreState | None) -> tuple[Values, CoreState]:
+    def step(
+        self, reads: Mapping[str, NDArray[Any]], effects: Any, state: CoreState | None
+    ) -> tuple[NDArray[np.float32], CoreState]:
         """A tick: counts of spikes `(B, *N)` to spikes `(B, *M)`."""
         (x,) = reads.values()
         counts = self.record.input.encode(x, self.record.part)
@@ -97,32 +58,16 @@ class ChipModel:
 
     def files(self) -> dict[str, bytes]:
         """The content of its two files by suffix."""
-        text = json.dumps({"schema": _SCHEMA, "version": _VERSION, **dataclasses.asdict(self.record)}, indent=1)
-        return {"json": f"{text}\n".encode(), "safetensors": save(self.numbers)}
+        text = json.dumps({**_HEAD, **dataclasses.asdict(self.record)}, indent=1)
+        numbers = {name: np.ascontiguousarray(value, np.int32) for name, value in self.core.numbers.items()}
+        return {"json": f"{text}\n".encode(), "safetensors": save(numbers)}
 
 
 def read_record(text: str, where: str) -> ChipPartRecord:
     """The record of a part from the text of its file."""
     plain = parse_json(text, f"{where} is damaged")
-    if not isinstance(plain, dict) or plain.pop("schema", None) != _SCHEMA or plain.pop("version", None) != _VERSION:
-        raise DataError(f"{where} is no part on a chip of version {_VERSION}; `spikebridge quantize --chip` writes one")
+    if not isinstance(plain, dict) or {name: plain.pop(name, None) for name in _HEAD} != _HEAD:
+        raise DataError(f"{where} is no part on a chip of version 1; `spikebridge quantize --chip` writes one")
 
     record: ChipPartRecord = RecordReader().read(ChipPartRecord, plain, where)
     return record
-
-
-def _population(record: PopulationRecord, numbers: Mapping[str, Values]) -> Population:
-    integers = {key: value.astype(np.int64) for key, value in numbers.items()}
-    connections = []
-    for k, one in enumerate(record.connections):
-        # a list of pairs in JSON
-        settings = dict(one.convolution or {})
-        weight = integers[f"{record.name}/weight_{k}"]
-        connections.append(Connection(one.source, weight, one.shift, one.shape, settings))
-
-    names = ("v_threshold", "bias", "decay", "decay_syn")
-    own = {name: integers[f"{record.name}/{name}"] for name in names}
-    alias = integers.get(f"{record.name}/alias")
-    return Population(
-        record.name, connections, own if alias is None else own | {"alias": alias}, record.max_spikes, record.shape
-    )

@@ -8,12 +8,12 @@ import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikebridge.data.io.atomic import write_bytes, write_text
 from spikebridge.data.io.closed_folder import inside
@@ -23,7 +23,6 @@ from spikebridge.deploy.bundle.trace import ReferenceTrace, check_stream, record
 from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.chips.code import InputCode
 from spikebridge.deploy.chips.layers import Misfit, SpikingLayer, refuse, spiking_layers
-from spikebridge.deploy.chips.model import ChipModel
 from spikebridge.deploy.chips.part import ChipPart
 from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork, Modulation, SignedDelta, Transmission
@@ -109,6 +108,33 @@ def to_chip(
     return ChipPair(draft, chip, tuple(misfits))
 
 
+def part_on_chip(part: nn.Module, x: Tensor, chip: ChipSpec, name: str = "network") -> ChipPart:
+    """A part alone, for example one of `from_nir`, in a chip's integers.
+
+    Args:
+        part: a chain of weights and neurons.
+        x: counts of spikes `(T, B, *N)` like those of its use, on which scales are chosen; with T of 1 states are
+            guessed to reach 8 thresholds.
+        chip: the chip.
+        name: of the part in messages.
+
+    Raises:
+        ExportError: it does not fit; the line names layer, limit and number.
+    """
+    layers, misfits = spiking_layers(part, name, x[0], chip)
+    highest = max(1, int(x.abs().max()))
+    code = InputCode(
+        tuple(x.shape[2:]), bool((x < 0).any()), ceil(highest / chip.max_input_spikes), chip.max_input_spikes
+    )
+    refuse([*misfits, *_misfits_of_input(name, x, code, chip)])
+
+    placed = ChipPart(chip, layers, code)
+    if len(x) > 1:
+        placed.calibrate(x, name)
+
+    return placed
+
+
 def _incoming(network: HybridNetwork, name: str) -> list[Route]:
     return [route for route in network.incoming[name] if isinstance(route.link, Transmission)]
 
@@ -136,19 +162,17 @@ def _checked(
         return [], [*misfits, Misfit(name, f"it has not one input, as {chip.name} takes", "one transmission to it")]
 
     layers, found = spiking_layers(network.parts[name], name, x[0], chip)
-    misfits += found
+    return layers, [*misfits, *found, *_misfits_of_input(name, x, _code_of(network, name, x, chip), chip)]
+
+
+def _misfits_of_input(name: str, x: Tensor, code: InputCode, chip: ChipSpec) -> Iterator[Misfit]:
     if not bool((x == x.round()).all()):
         odd = x[x != x.round()][0]
         nearest = "a unit with a discretizer before it, such as SignedDelta"
-        misfits.append(Misfit(name, f"it reads {odd:.4g}, but {chip.name} takes whole spikes", nearest))
-    elif layers:
-        code = _code_of(network, name, x, chip)
-        if code.channels > chip.inputs:
-            values = code.channels // code.repeats
-            limit = f"{code.channels} channels for {values} inputs, but {chip.name} has {chip.inputs}"
-            misfits.append(Misfit(name, limit, f"{chip.inputs // code.repeats} inputs"))
-
-    return layers, misfits
+        yield Misfit(name, f"it reads {odd:.4g}, but {chip.name} takes whole spikes", nearest)
+    elif code.channels > chip.inputs:
+        limit = f"{code.channels} channels for {prod(code.shape)} inputs, but {chip.name} has {chip.inputs}"
+        yield Misfit(name, limit, f"{chip.inputs // code.repeats} inputs")
 
 
 def _misfits_of_links(network: HybridNetwork, name: str, chip: ChipSpec) -> Iterator[Misfit]:
@@ -202,7 +226,7 @@ def add_chip(bundle: Bundle, pair: ChipPair) -> Bundle:
     stems = {}
     for key, part in pair.parts.items():
         step = pair.network.dt * pair.network.clock_of(key).period
-        model = ChipModel.of(part.core(), key, step, part.delay, part.code)
+        model = part.model(key, step)
         stems[key] = f"{folder}/{file_name(key)}"
         contents |= {f"{stems[key]}.{suffix}": content for suffix, content in model.files().items()}
 

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.chips.code import InputCode
-from spikebridge.deploy.chips.core import INPUT, Connection, Core, Population
+from spikebridge.deploy.chips.core import INPUT, Connection, Population
 from spikebridge.deploy.chips.layers import SpikingLayer
+from spikebridge.deploy.chips.model import ChipModel, ChipPartRecord
 from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic
 from spikebridge.deploy.quantization.quantizer import round_ste
 from spikebridge.deploy.stages.neurons import MembraneState, membrane_step
@@ -190,22 +191,25 @@ class ChipLayer(nn.Module):
                 f"{self.chip.weight[1]} shifted by {self.choice.shift}; nearest: larger thresholds or smaller weights"
             )
 
-    def connection(self, source: str, code: InputCode | None) -> Connection:
-        """The weights for the core, with a row for each channel of a coded input."""
-        weight = self.integer_weight().detach().numpy().astype(np.int64)
-        shape = self.source_shape
-        if isinstance(self.weights, nn.Linear):
-            weight = weight.T if code is None else code.weights(weight.T, 0)
-            return Connection(source, np.ascontiguousarray(weight), self.choice.shift)
-
-        if code is not None:
-            weight = code.weights(weight, 1)
-            shape = (shape[0] * code.repeats, *shape[1:])
-
+    def population(self, source: str, code: InputCode | None) -> tuple[Population, dict[str, np.ndarray]]:
+        """The layer for the core and its integers, with weights for each channel of a coded input."""
+        weight = self.integer_weight().detach().numpy()
         layer = self.weights
-        padding = [(n, n) for n in layer.padding]
-        settings = {"stride": list(layer.stride), "padding": padding, "dilation": list(layer.dilation), "groups": 1}
-        return Connection(source, weight, self.choice.shift, shape, settings)
+        shape = self.source_shape
+        convolution = None
+        if isinstance(layer, nn.Linear):
+            weight = weight.T if code is None else code.weights(weight.T, 0)
+        else:
+            if code is not None:
+                weight = code.weights(weight, 1)
+                shape = (shape[0] * code.repeats, *shape[1:])
+            sizes = {"stride": list(layer.stride), "dilation": list(layer.dilation), "groups": 1}
+            convolution = {**sizes, "padding": [[n, n] for n in layer.padding]}
+
+        connection = Connection(source, self.choice.shift, shape, convolution)
+        numbers = {f"{self.name}/{name}": value for name, value in self.numbers().items()}
+        record = Population(self.name, (connection,), self.max_spikes, self.shape)
+        return record, {**numbers, f"{self.name}/weight_0": weight}
 
     def _largest_scale(self) -> Tensor:
         """The scale of each row at which its largest weight has all bits."""
@@ -328,16 +332,14 @@ class ChipPart(Stateful):
         for layer in hidden:
             layer.choice = layer.at_shift(shift)
 
-    def core(self) -> Core:
-        """The integers of the part, without torch."""
-        populations = []
-        source = INPUT
-        for position, layer in enumerate(self._layers()):
-            connection = layer.connection(source, None if position else self.code)
-            populations.append(Population(layer.name, [connection], layer.numbers(), layer.max_spikes, layer.shape))
-            source = layer.name
-
-        return Core(self.chip, populations)
+    def model(self, name: str, dt: float) -> ChipModel:
+        """The part in integers, without torch; `dt` is the step of its clock [s]."""
+        sources = [INPUT, *(layer.name for layer in self._layers())]
+        codes = [self.code, *[None] * len(sources)]
+        layers = [one.population(*at) for one, *at in zip(self._layers(), sources, codes, strict=False)]
+        numbers = {key: value for _, own in layers for key, value in own.items()}
+        record = ChipPartRecord(self.chip.name, name, dt, self.delay, self.code, tuple(one for one, _ in layers))
+        return ChipModel(self.chip, record, numbers)
 
     def choices(self, path: str) -> list[dict[str, Any]]:
         """A row for each layer: shift, weights, thresholds, and what rounding changes of its decays."""

@@ -15,6 +15,8 @@ from spikebridge.deploy.chips.core import Connection, Core, Population
 
 _MAX = (1 << 15) - 1
 _MAX_DASH = 15
+_REGISTERS = {"threshold": "v_threshold", "bias": "bias", "dash_mem": "decay", "dash_syn": "decay_syn"}
+_SYNAPSES = {"in": "inp", "rec": "rec"}
 
 
 class XyloSteps:
@@ -60,6 +62,60 @@ class XyloSteps:
         return self.clip(q, -_MAX - 1, _MAX)
 
 
+def registers(core: Core) -> dict[str, Any]:
+    """The arrays of the chip's registers for a chain of populations, the last one the read-out neurons.
+
+    Hidden populations stand one after the other: the first one has the weights of the input, each of the others the
+    recurrent weights from the one before.
+    """
+    numbers = core.numbers
+    *hidden, last = [one.name for one in core.populations]
+    weights = [numbers[f"{name}/weight_0"] for name in (*hidden, last)]
+    starts = np.cumsum([0, *(numbers[f"{name}/v_threshold"].size for name in hidden)])
+    inp = np.zeros((len(weights[0]), starts[-1]), np.int64)
+    rec = np.zeros((starts[-1], starts[-1]), np.int64)
+    out = np.zeros((starts[-1], weights[-1].shape[1]), np.int64)
+    inp[:, : starts[1]] = weights[0]
+    out[starts[-2] :] = weights[-1]
+    for k, weight in enumerate(weights[1:-1], 1):
+        rec[starts[k - 1] : starts[k], starts[k] : starts[k + 1]] = weight
+
+    shifts = [one.connections[0].shift for one in core.populations]
+    arrays = {"inp": inp, "rec": rec, "out": out, "alias": np.full(starts[-1], -1)}
+    arrays["shifts"] = np.array([shifts[0], shifts[1] if len(hidden) > 1 else 0, shifts[-1]])
+    for register, name in _REGISTERS.items():
+        arrays[register] = np.concatenate([numbers[f"{one}/{name}"] for one in hidden])
+        arrays[f"{register}_out"] = numbers[f"{last}/{name}"]
+
+    return {**arrays, "has_bias": np.array(bool(arrays["bias"].any() or arrays["bias_out"].any()))}
+
+
+def board_numbers(core: Core) -> dict[str, Any]:
+    """The registers under the names of `config_from_specification` of Rockpool, the tool of the board."""
+    arrays = registers(core)
+    weights = {f"weights_{name}": np.stack([arrays[key], 0 * arrays[key]], -1) for name, key in _SYNAPSES.items()}
+    shifts = {f"weight_shift_{name}": int(arrays["shifts"][k]) for k, name in enumerate(("in", "rec", "out"))}
+    plain = ("dash_mem", "dash_mem_out", "dash_syn", "dash_syn_out", "threshold", "threshold_out")
+    biases = {"bias_hidden": arrays["bias"], "bias_out": arrays["bias_out"]} if arrays["has_bias"] else {}
+    return {
+        **weights,
+        "weights_out": arrays["out"],
+        **shifts,
+        **{name: arrays[name] for name in plain},
+        # no weight leads to the second synapse
+        "dash_syn_2": arrays["dash_syn"],
+        **biases,
+    }
+
+
+_LOADING = """\
+import json, numpy
+from rockpool.devices.xylo.syns61201 import config_from_specification
+arrays = {{name: numpy.array(one) if isinstance(one, list) else one for name, one in json.load(open("{file}")).items()}}
+names = [name for name in arrays if name not in ("chip", "part", "dt", "delay", "input")]
+config, is_valid, message = config_from_specification(**{{name: arrays[name] for name in names}})
+"""
+
 XYLO = ChipSpec(
     name="xylo",
     steps=XyloSteps,
@@ -88,31 +144,30 @@ XYLO = ChipSpec(
     input_delay=0,
     memory=None,
     convolutions=False,
+    board=board_numbers,
+    loading=_LOADING,
 )
 
 
-def xylo_core(numbers: Mapping[str, Any]) -> Core:
-    """A network from the arrays of the chip's registers, as the recordings and the exported file name them."""
-    arrays = {name: np.asarray(value).astype(np.int64) for name, value in numbers.items()}
+def xylo_core(arrays: Mapping[str, Any]) -> Core:
+    """A network from the arrays of the chip's registers."""
     two = "inp2" in arrays
     shifts = [int(shift) for shift in arrays["shifts"]]
+    hidden = (Connection("input", shifts[0]), Connection("hidden", shifts[1]))
+    read_out = (Connection("hidden", shifts[2]),)
+    numbers = {"read-out/weight_0": arrays["out"], "hidden/alias": arrays["alias"]}
 
-    def weights(name: str) -> Any:
-        return np.stack([arrays[name], arrays[f"{name}2"]], -1) if two else arrays[name]
+    for k, name in enumerate(("inp", "rec")):
+        weight = np.asarray(arrays[name])
+        numbers[f"hidden/weight_{k}"] = np.stack([weight, arrays[f"{name}2"]], -1) if two else weight
 
-    def neurons(suffix: str, dash_syn: Any) -> dict[str, Any]:
-        bias = arrays[f"bias{suffix}"] * arrays["has_bias"]
-        quantities = {"v_threshold": arrays[f"threshold{suffix}"], "bias": bias, "decay": arrays[f"dash_mem{suffix}"]}
-        return {**quantities, "decay_syn": dash_syn}
+    for register, name in _REGISTERS.items():
+        for population, suffix in (("hidden", ""), ("read-out", "_out")):
+            value = np.asarray(arrays[register + suffix])
+            # a dash of each synapse, of which neurons with one read the first
+            numbers[f"{population}/{name}"] = value[:, 0] if value.ndim == 2 and not (two and not suffix) else value
 
-    hidden = neurons("", arrays["dash_syn"] if two else arrays["dash_syn"][:, 0]) | {"alias": arrays["alias"]}
-    inputs = [Connection("input", weights("inp"), shifts[0]), Connection("hidden", weights("rec"), shifts[1])]
-    read_out = neurons("_out", arrays["dash_syn_out"][:, 0])
+    if not arrays["has_bias"]:
+        numbers |= {f"{name}/bias": 0 * numbers[f"{name}/bias"] for name in ("hidden", "read-out")}
 
-    return Core(
-        XYLO,
-        [
-            Population("hidden", inputs, hidden, XYLO.max_spikes),
-            Population("read-out", [Connection("hidden", arrays["out"], shifts[2])], read_out),
-        ],
-    )
+    return Core(XYLO, [Population("hidden", hidden, XYLO.max_spikes), Population("read-out", read_out)], numbers)

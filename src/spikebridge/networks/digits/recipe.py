@@ -20,7 +20,7 @@ the read-out; a modulation unit turns the ANN's features into thresholds of the 
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -57,6 +57,7 @@ from spikebridge.training.settings import Settings, check_chosen, check_minimum,
 _log = logging.getLogger(__name__)
 _NUM_DRAWS = 4  # of the noise, for a score
 _NUM_COUNTED = 32  # recordings whose operations are counted
+_RETRAINING_RATE = 0.2  # of the rate of the training
 _DURATION = 0.3  # of a recording [s]
 
 
@@ -352,6 +353,14 @@ def calibration(config: Config, num_samples: int, data: Path | None = None) -> d
 def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:
     """The accuracy that quantisation may reduce."""
     return {"accuracy": _answers(network, config, recordings(config, data)[1])[0][-1]}
+
+
+def retrain(network: HybridNetwork, config: Config, epochs: int, data: Path | None = None) -> None:
+    """Trains a network further, for example one with a part on a chip."""
+    training, _ = recordings(config, data)
+    further = replace(config, epochs=epochs, lr=_RETRAINING_RATE * config.lr)
+    phase = _phase(further, "retraining", config.seed)
+    fit(network, [phase], noisy_batches(config, training), settings=_settings(config, config.seed, quiet=True))
 
 
 def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:

@@ -126,6 +126,13 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
     return _TASKS[config.task].measure(network, config, data)
 
 
+def retrain(network: HybridNetwork, config: Config, epochs: int, data: Path | None = None) -> None:
+    """Trains a network further, for example one with a part on a chip."""
+    if config.task != "classify":
+        raise ConfigError(f"the task {config.task!r} has no further training; leave --epochs out")
+    classify.retrain(network, config, epochs, data)
+
+
 def regions(config: Config) -> tuple[str, ...]:
     """The paths of a network that have an integer form; none stands for all."""
     return _TASKS[config.task].REGIONS

@@ -1,7 +1,7 @@
 """The task `classify`: the class of a window while its signal runs, for people who are not in the training."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,18 @@ from spikebridge.networks.signals.data.sets import FORMS, folds_of_set, load_ser
 from spikebridge.networks.signals.data.windows import Windows
 from spikebridge.networks.signals.evaluation.evaluate import accuracies, logits_of, score
 from spikebridge.networks.signals.model.network import VARIANTS, Shape, parameter_matched
-from spikebridge.networks.signals.training.train import tensors_of, train_windows, training_batches
+from spikebridge.networks.signals.training.train import (
+    LearningConfig,
+    retrain_windows,
+    tensors_of,
+    train_windows,
+    training_batches,
+)
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 
 REGIONS: tuple[str, ...] = ()
+_RETRAINING_RATE = 0.1  # of the rate of the training
 
 
 def build(config: Config) -> dict[str, HybridNetwork]:
@@ -234,6 +241,18 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
     fold, sensor = _first_fold(config, data)
     answers = logits_of(network, sensor, fold.scored)[-1].argmax(-1).numpy()
     return {"accuracy": float((answers == fold.scored.label).mean())}
+
+
+def retrain(network: HybridNetwork, config: Config, epochs: int, data: Path | None = None) -> None:
+    """Trains a network further on the training windows."""
+    fold, sensor = _first_fold(config, data)
+    learning = retraining(config, epochs)
+    retrain_windows(network, training_batches(sensor, fold.train, learning, config.seed), learning, config.seed)
+
+
+def retraining(config: Config, epochs: int) -> LearningConfig:
+    """The settings of a further training, at a lower rate."""
+    return replace(config.training, epochs=epochs, lr=_RETRAINING_RATE * config.training.lr)
 
 
 def _first_fold(config: Config, data: Path | None) -> tuple[_Fold, Sensor]:

@@ -127,6 +127,13 @@ def train_windows(
 ) -> None:
     """Trains a network in place."""
     scale_inputs(network, data.tensors)
+    retrain_windows(network, data, config, seed, quiet, run)
+
+
+def retrain_windows(
+    network: HybridNetwork, data: Batches, config: LearningConfig, seed: int, quiet: bool = True, run: Run | None = None
+) -> None:
+    """Trains a network in place, from the kernels of its inputs as they are."""
     # a network of one input would be left without any
     if config.modality_dropout and len(network.inputs) > 1:
         drop = partial(drop_modality, share=config.modality_dropout)
