@@ -23,14 +23,17 @@ class ChipIntegers(IntegerArithmetic):
 
     def shift_to_zero(self, q: Any, bits: Any) -> Any:
         """`q / 2^bits`, rounded towards 0."""
-        # as the shift of a negative number rounds down, it needs 2^bits - 1 first
-        return (q + ((q < 0) * ((1 << bits) - 1))) >> bits
+        # exact: integers below 2^53, and the conversion cuts the fraction off
+        return (q / (1 << bits)).astype(np.int64)
 
     def clip(self, q: Any, low: int, high: int) -> Any:
         return np.minimum(np.maximum(q, low), high)
 
     def spike_counts(self, v: Any, threshold: Any, highest: int) -> Any:
         """How often a threshold fits into a membrane, at most `highest` times."""
+        if highest == 1:
+            return (v >= threshold).astype(np.int64)
+
         counts = np.minimum(v // np.maximum(threshold, 1), highest)
         # subtracting a threshold of 0 or less never ends before the limit
         return np.where(v >= threshold, np.where(threshold > 0, counts, highest), 0)

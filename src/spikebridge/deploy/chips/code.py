@@ -38,23 +38,22 @@ class InputCode:
 
     def encode(self, x: NDArray[Any], name: str) -> NDArray[np.int64]:
         """Counts of spikes `(B, *shape)` as `(B, channels)`; counts that are none or too many raise a `DataError`."""
-        counts = np.rint(x).astype(np.int64)
-        if not np.array_equal(counts, x):
-            odd = x[counts != x].ravel()[0]
-            raise DataError(f"{name!r} takes whole numbers of spikes, but got {odd:.4g}")
-
+        counts = x.reshape(len(x), 1, -1).astype(np.int64)
+        values = np.concatenate([counts, -counts], 1) if self.signed else counts
         highest = self.copies * self.limit
-        lowest = -highest if self.signed else 0
-        if counts.size and (counts.max() > highest or counts.min() < lowest):
-            outside = counts.max() if counts.max() > highest else counts.min()
+        if (counts != x.reshape(counts.shape)).any() or (counts.size and values.max() > highest):
+            odd = x[(x != np.trunc(x)) | (np.abs(x) > highest)].ravel()
             raise DataError(
-                f"{name!r} has channels for {lowest} to {highest} spikes in a step, but got {outside}; quantise it on "
-                "more samples, or limit the code"
+                f"{name!r} has channels for whole spikes, at most {highest} in a step, but got {odd[0]:.4g}; quantise "
+                "it on more samples, or limit the code"
             )
+        if not self.signed and counts.size and counts.min() < 0:
+            raise DataError(f"{name!r} has no channels for negative counts, but got {counts.min()}")
 
-        signs = [np.maximum(counts, 0), np.maximum(-counts, 0)] if self.signed else [counts]
-        parts = [np.clip(one - copy * self.limit, 0, self.limit) for copy in range(self.copies) for one in signs]
-        return np.concatenate([part.reshape(len(x), -1) for part in parts], 1)
+        if self.copies > 1:
+            values = (values[:, None] - self.limit * np.arange(self.copies)[:, None, None]).clip(max=self.limit)
+
+        return np.maximum(values, 0).reshape(len(x), -1)
 
     def weights(self, weight: Any, axis: int) -> Any:
         """Weights of the values as those of the channels, along the axis of the values."""

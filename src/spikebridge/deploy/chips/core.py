@@ -109,9 +109,12 @@ class _Layer:
 
     def _current(self, i: Ints, sent: Mapping[str, Ints]) -> Ints:
         """The current of a step; where it could saturate on the way, as it adds up spike by spike."""
-        total = sum(one(sent[one.source]) for one in self.currents)
+        total = self.currents[0](sent[self.currents[0].source])
+        for one in self.currents[1:]:
+            total += one(sent[one.source])
+
         limit = self.arithmetic.max_current
-        if limit is None:
+        if limit is None or self._is_far(i, sent, limit):
             return total
 
         saturates = np.abs(i) + sum(one(sent[one.source], one.sizes) for one in self.currents) > limit
@@ -128,6 +131,11 @@ class _Layer:
 
         total[saturates] = value - i[saturates]
         return total
+
+    def _is_far(self, i: Ints, sent: Mapping[str, Ints], limit: int) -> bool:
+        """True if no current can reach its limit in this step: known sooner than neuron by neuron."""
+        reach = sum(int(sent[one.source].max(initial=0)) * one.reach for one in self.currents)
+        return bool(reach + np.abs(i).max(initial=0) <= limit)
 
     def _copied(self, y: Ints, after: MembraneState) -> tuple[Ints, MembraneState]:
         """Spikes after aliases, neuron by neuron: a later neuron has fewer spikes of its own left."""
@@ -169,6 +177,7 @@ class _Current:
         factors = self.weight.astype(np.float64)
         self.factors = factors if self.settings else factors.reshape(len(weight), -1)
         self.sizes = np.abs(self.factors)
+        self.reach = int(self.sizes.sum(0).max(initial=0))  # of one spike of each channel
 
     def __call__(self, spikes: NDArray[Any], factors: NDArray[Any] | None = None) -> Ints:
         factors = self.factors if factors is None else factors

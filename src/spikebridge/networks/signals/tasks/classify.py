@@ -33,6 +33,7 @@ from spikebridge.training.run.run import Run
 
 REGIONS: tuple[str, ...] = ()
 _RETRAINING_RATE = 0.1  # of the rate of the training
+_RETRAINING_COPIES = 2
 
 
 def build(config: Config) -> dict[str, HybridNetwork]:
@@ -251,8 +252,9 @@ def retrain(network: HybridNetwork, config: Config, epochs: int, data: Path | No
 
 
 def retraining(config: Config, epochs: int) -> LearningConfig:
-    """The settings of a further training, at a lower rate."""
-    return replace(config.training, epochs=epochs, lr=_RETRAINING_RATE * config.training.lr)
+    """The settings of a further training: a lower rate, few copies of a window."""
+    copies = min(config.training.copies, _RETRAINING_COPIES)
+    return replace(config.training, epochs=epochs, copies=copies, lr=_RETRAINING_RATE * config.training.lr)
 
 
 def _first_fold(config: Config, data: Path | None) -> tuple[_Fold, Sensor]:
