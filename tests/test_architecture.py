@@ -52,6 +52,7 @@ INNER_LAYERS = {
         ("integer",),
         ("c",),
         ("quantization",),
+        ("chips",),
         ("streaming",),
         ("compare", "run"),
     ),

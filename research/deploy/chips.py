@@ -62,7 +62,9 @@ def people(network: HybridNetwork, sensor: Any, windows: Any, names: Any) -> Any
 def score_signals(dataset: str, chip: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows of a set of the signals recipe, one for each fold and seed."""
     folds = tuple(options.folds) or None
-    config = replace(signals.PRESETS[dataset], networks=(chip,), num_seeds=options.seeds, folds=folds)
+    preset = signals.PRESETS[dataset]
+    sizes = replace(preset.network, chip=chip)
+    config = replace(preset, networks=("learned",), num_seeds=options.seeds, folds=folds, network=sizes)
     children = trained_networks(f"{dataset}_{chip}", signals, config, options)
     series = load_series(dataset, None)
     sensor = classify._sensor(config, series)
@@ -71,11 +73,11 @@ def score_signals(dataset: str, chip: str, options: argparse.Namespace) -> Itera
     for fold in classify._folds(config, series, sensor):
         number = int(fold.name.removeprefix("fold-"))
         for seed in range(options.seeds):
-            child = children.get(f"{chip}/{fold.name}/seed-{seed}")
+            child = children.get(f"learned/{fold.name}/seed-{seed}")
             if child is None or options.is_done(dataset, chip, number, seed):
                 continue
 
-            network = classify.parameter_matched(chip, shape)
+            network = classify.parameter_matched("learned", shape)
             child.load_weights(network)
             order = np.sort(np.random.default_rng(0).permutation(len(fold.train.label))[:_NUM_CALIBRATION])
             windows = fold.train.select(order)
@@ -153,7 +155,7 @@ def _write(file: Path, results: dict[str, Any], rows: list[dict[str, Any]]) -> N
 def step_times(chip: str, num_steps: int = 400) -> dict[str, Any]:
     """Microseconds of a step of the SNN on the chip, and of the same in our own integers, in one run."""
     torch.manual_seed(0)
-    network = signals_network(chip, Shape(0.02, 25, 8, 60, 7)).eval()
+    network = signals_network("learned", Shape(0.02, 25, 8, 60, 7, chip=chip)).eval()
     inputs = {"signal": 0.5 * torch.randn(num_steps, 1, 8).cumsum(0), "frames": torch.randn(num_steps // 25, 1, 60)}
     pair: ChipPair = to_chip(network, inputs, CHIPS[chip])
     own = quantize(network, inputs, QConfigMapping((QConfig("snn"),)))

@@ -100,7 +100,7 @@ def main() -> None:
     """Trains and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=["spoken_digits", "watch", "myo"])
-    parser.add_argument("--networks", nargs="+", default=["learned", "fixed", "ann", "snn"], choices=list(VARIANTS))
+    parser.add_argument("--networks", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--hidden", type=int, help="features of the hybrid; those of the preset by default")
     parser.add_argument("--folder", type=Path, default=Path("runs/signals-people"))

@@ -280,25 +280,14 @@ class ChipPart(Stateful):
         self, x: Shaped[Tensor, "T B ..."], state: _ChipState | None = None, **modulation: Any
     ) -> tuple[Shaped[Tensor, "T B ..."], _ChipState]:
         state = self.initial_state(x[0] if len(x) else x.new_zeros(x.shape[1:])) if state is None else state
-        spikes = x.double()
-        after: list[tuple[Tensor, Tensor, Tensor]] = []
-
-        for position, layer in enumerate(self._layers()):
-            read = state.read[position]
-            delay = 1 if position else self.chip.input_delay
-            sent = torch.cat([read.unsqueeze(0), spikes])
-            arriving = sent[:-1] if delay else spikes
-            spikes, (v, i) = _run(layer, arriving, (state.v[position], state.i[position]))
-            after.append((v, i, sent[-1]))
-
-        v, i, read = zip(*after, strict=True)
-        y = spikes.reshape(*x.shape[:2], *self._layers()[-1].shape).to(x.dtype)
-        return y, _ChipState(tuple(v), tuple(i), tuple(read))
+        spikes, state, _ = self._pass(x, state)
+        return spikes.reshape(*x.shape[:2], *self._layers()[-1].shape).to(x.dtype), state
 
     def calibrate(self, x: Tensor, path: str) -> None:
         """Chooses scales and shifts so that the states on a signal fit."""
         with torch.no_grad():
-            for layer, states in zip(self._layers(), self.measured(x), strict=True):
+            _, _, largest = self._pass(x, self.initial_state(x[0]), measures=True)
+            for layer, states in zip(self._layers(), largest, strict=True):
                 layer.largest = states
                 layer.choice = layer.chosen()
 
@@ -306,20 +295,31 @@ class ChipPart(Stateful):
         for layer in self._layers():
             layer.check_range(path)
 
-    def measured(self, x: Tensor) -> list[Tensor]:
-        """The largest state of each neuron on a signal, in real values."""
-        largest = []
+    def _pass(
+        self, x: Tensor, state: _ChipState, *, measures: bool = False
+    ) -> tuple[Tensor, _ChipState, list[Tensor | None]]:
+        """Spikes and state, and with `measures` the largest states of each layer in real values."""
         spikes = x.double()
+        after = []
+        largest = []
         for position, layer in enumerate(self._layers()):
-            delay = 1 if position else self.chip.input_delay
-            arriving = torch.cat([torch.zeros_like(spikes[:1]), spikes])[:-1] if delay else spikes
-            zeros = spikes.new_zeros((spikes.shape[1], prod(layer.shape)))
+            sent = torch.cat([state.read[position].unsqueeze(0), spikes])
+            # what a chip delays by a step
+            arriving = sent[:-1] if position or self.chip.input_delay else spikes
             a = layer.arithmetic()
-            a.largest = torch.zeros_like(zeros[0])
-            spikes, _ = _run(layer, arriving, (zeros, zeros), a)
-            largest.append(a.largest / layer._spread(layer.choice.scale) / self.chip.unit)
+            a.largest = torch.zeros_like(state.v[position][0]) if measures else None
+            membranes = MembraneState(state.v[position], None, state.i[position])
+            steps = [arriving.new_zeros((0, *membranes.v.shape))]
+            for current in layer.currents(arriving).unbind(0):
+                y, membranes = membrane_step(a, current, membranes)
+                steps.append(y.unsqueeze(0))
 
-        return largest
+            spikes = torch.cat(steps)
+            after.append((membranes.v, membranes.i, sent[-1]))
+            largest.append(None if a.largest is None else a.largest * a.scale)
+
+        v, i, read = zip(*after, strict=True)
+        return spikes, _ChipState(tuple(v), tuple(i), tuple(read)), largest
 
     def share_shift(self) -> None:
         """One shift for all connections between hidden neurons, where the chip has one."""
@@ -347,21 +347,6 @@ class ChipPart(Stateful):
 
     def _layers(self) -> list[ChipLayer]:
         return list(self.layers)  # type: ignore[arg-type]
-
-
-def _run(
-    layer: ChipLayer, spikes: Tensor, state: tuple[Tensor, Tensor], a: FakeChipIntegers | None = None
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """The spikes of a layer for spikes that arrive."""
-    a = layer.arithmetic() if a is None else a
-    membranes = MembraneState(state[0], None, state[1])
-    sent = []
-    for current in layer.currents(spikes).unbind(0):
-        y, membranes = membrane_step(a, current, membranes)
-        sent.append(y)
-
-    y = torch.stack(sent) if sent else spikes.new_zeros((0, *state[0].shape))
-    return y, (membranes.v, membranes.i)
 
 
 def _row(layer: ChipLayer, path: str) -> Mapping[str, Any]:

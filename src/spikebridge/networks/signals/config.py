@@ -42,6 +42,10 @@ class NetworkConfig:
     """Answers that a kernel covers."""
     dropout: float = 0.25
     """Probability of dropout."""
+    chip: Literal["", "loihi", "xylo"] = ""
+    """A chip that the SNN has to fit."""
+
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("chip",)
 
     def __post_init__(self) -> None:
         """Checks the settings."""
@@ -60,7 +64,7 @@ class Config:
     data: Path | None = None
     """Folder of data sets, or file of one."""
     networks: tuple[str, ...] = ("learned", "ann")
-    """Networks; also fixed, snn, and for chips loihi and xylo."""
+    """Networks; also fixed and snn."""
     seed: int = 0
     """The first seed."""
     num_seeds: int = 1

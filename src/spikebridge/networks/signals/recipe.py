@@ -19,19 +19,17 @@ from spikebridge.networks.signals.config import Config, NetworkConfig
 from spikebridge.networks.signals.data.sensor import SensorConfig
 from spikebridge.networks.signals.data.sets import FORMS
 from spikebridge.networks.signals.model.beats import RATE_HZ
-from spikebridge.networks.signals.model.network import CHIPS, VARIANTS
+from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.networks.signals.tasks import classify, detect
 from spikebridge.networks.signals.training.train import LearningConfig
 from spikebridge.training.run.run import Run
 
 _log = logging.getLogger(__name__)
 
-# those of one chip are compared apart
-_COMPARED = tuple(name for name in VARIANTS if name not in CHIPS)
 PRESETS = {
     "quick": Config(
         dataset="generated",
-        networks=_COMPARED,
+        networks=tuple(VARIANTS),
         num_folds=3,
         sensor=SensorConfig("motion", seconds=2.0, stride_seconds=2.0, frame_period=25, context=50),
         network=NetworkConfig(hidden=16, depth=1, taps=3, dropout=0.15),
@@ -39,10 +37,10 @@ PRESETS = {
     ),
     "default": Config(),
     # the shipped weights are trained on everybody: --networks learned --folds
-    "spoken_digits": Config(networks=_COMPARED, folds=None),
+    "spoken_digits": Config(networks=tuple(VARIANTS), folds=None),
     "watch": Config(
         dataset="watch",
-        networks=_COMPARED,
+        networks=tuple(VARIANTS),
         num_folds=4,
         folds=None,
         sensor=SensorConfig(
@@ -61,7 +59,7 @@ PRESETS = {
     ),
     "myo": Config(
         dataset="myo",
-        networks=_COMPARED,
+        networks=tuple(VARIANTS),
         sensor=SensorConfig("muscle", 0.26, 0.13, frame_period=13, context=52, past_seconds=120.0),
         network=NetworkConfig(hidden=72, taps=5, dropout=0.15),
         training=LearningConfig(copies=4, epochs=3, batch_size=128),

@@ -39,11 +39,7 @@ VARIANTS = {
     "fixed": "hybrid, both units fixed: mean, identity",
     "ann": "ANN on frames",
     "snn": "SNN on the fast signal",
-    "loihi": "hybrid, the learned unit SNN -> ANN alone",
-    "xylo": "hybrid, the learned unit SNN -> ANN alone, an SNN with the dynamics and sizes of Xylo",
 }
-CHIPS = ("loihi", "xylo")
-"""Variants whose SNN fits the chip of their name: neither chip has a threshold that a signal modulates."""
 
 _INITIAL_GAIN = 3.0  # of the weights of the SNN
 _QUANTUM = 0.5  # change of the signal that a spike stands for, in standard deviations
@@ -66,6 +62,8 @@ class Shape(NamedTuple):
         depth: number of context layers.
         taps: answers that a context layer covers.
         dropout: probability in training.
+        chip: "loihi" or "xylo", if the SNN has to fit one: no signal modulates its thresholds, and for Xylo it has
+            that chip's dynamics, inputs and outputs.
     """
 
     dt: float
@@ -77,6 +75,7 @@ class Shape(NamedTuple):
     depth: int = 2
     taps: int = 5
     dropout: float = 0.15
+    chip: str = ""
 
 
 class _FeatureLayer(nn.Module):
@@ -149,27 +148,30 @@ def signals_network(variant: str, shape: Shape) -> HybridNetwork:
         units["snn"] = _transmission(variant, shape)
         inputs["signal"] = every(shape.dt)
         scale = FIR(1, (shape.num_channels,), keep=True)
-        parts["snn"] = _xylo_snn(shape) if variant == "xylo" else _snn(shape)
+        parts["snn"] = _xylo_snn(shape) if shape.chip == "xylo" else _snn(shape)
         code = SignedDelta(_QUANTUM, _MAX_SPIKES)
-        mix = _xylo_mix(shape) if variant == "xylo" else None
+        mix = _xylo_mix(shape) if shape.chip == "xylo" else None
         links.append(Transmission("signal", "snn", HybridUnit(kernel=scale, nonlinearity=mix, discretizer=code)))
 
-    if len(parts) == 2 and variant not in CHIPS:
+    if len(parts) == 2 and not shape.chip:
         links.append(Modulation("ann", "snn.lif2.v_threshold", _modulation(variant, shape)))
 
-    _add_answer(parts, links, units, shape, _READ_OUT if variant == "xylo" else shape.hidden)
+    _add_answer(parts, links, units, shape)
     return HybridNetwork(dt=shape.dt, inputs=inputs, parts=parts, links=links, outputs=["answer"])
 
 
-def _add_answer(
-    parts: dict[str, nn.Module], links: list[Link], units: Mapping[str, HybridUnit], shape: Shape, num_spiking: int
-) -> None:
+def _num_spiking(shape: Shape) -> int:
+    """The features of the SNN."""
+    return _READ_OUT if shape.chip == "xylo" else shape.hidden
+
+
+def _add_answer(parts: dict[str, nn.Module], links: list[Link], units: Mapping[str, HybridUnit], shape: Shape) -> None:
     """Adds context layers on the concatenated features of ANN and SNN, and the read-out of the last one."""
     sources = list(parts)
     # "ann_snn" of a hybrid
     prefix = "_".join(sources)
     target = f"{prefix}_features"
-    sizes = [num_spiking if source == "snn" else shape.hidden for source in sources]
+    sizes = [_num_spiking(shape) if source == "snn" else shape.hidden for source in sources]
     parts[target] = _FeatureLayer(sum(sizes), shape)
     links += [Transmission(source, target, units.get(source)) for source in sources]
 
@@ -236,11 +238,11 @@ def _xylo_snn(shape: Shape) -> Sequential:
 
 def _transmission(variant: str, shape: Shape) -> HybridUnit:
     """Spikes of a frame period to features."""
-    if variant in ("fixed", "snn"):
+    if variant != "learned":
         return HybridUnit(Tumbling(shape.frame_period), Mean())
 
     # training starts from the fixed unit
-    number = _READ_OUT if variant == "xylo" else shape.hidden
+    number = _num_spiking(shape)
     identity = nn.Linear(number, number)
     nn.init.eye_(identity.weight)
     nn.init.zeros_(identity.bias)
@@ -272,10 +274,10 @@ def scale_inputs(network: HybridNetwork, inputs: Mapping[str, Float[Tensor, "T B
 
 def parameter_matched(variant: str, shape: Shape) -> HybridNetwork:
     """The variant with the number of parameters nearest to that of the learned hybrid of a shape."""
-    if variant == "learned":
+    if variant == "learned" and not shape.chip:
         return signals_network(variant, shape)
 
     with torch.random.fork_rng(devices=[]):
-        goal = num_parameters(signals_network("learned", shape))
+        goal = num_parameters(signals_network("learned", shape._replace(chip="")))
 
     return match_parameters(lambda hidden: signals_network(variant, shape._replace(hidden=hidden)), goal).network

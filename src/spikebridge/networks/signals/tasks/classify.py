@@ -70,6 +70,7 @@ def _shape(config: Config, sensor: Sensor, num_classes: int) -> Shape:
         depth=sizes.depth,
         taps=sizes.taps,
         dropout=sizes.dropout,
+        chip=sizes.chip,
     )
 
 
