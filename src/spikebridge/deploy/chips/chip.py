@@ -11,7 +11,7 @@ class ChipSpec:
 
     Args:
         name: of the chip on the command line.
-        steps: a class with the steps of its neurons, mixed with the integers of `arithmetic.py`.
+        steps: a class with the steps of its neurons, mixed with the integers of `core.py`.
         sources: publications of limits and arithmetic.
         weight: lowest and highest integer of a weight.
         unit: of currents and membranes in those of weights and thresholds.

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.chips.arithmetic import ChipIntegers
 from spikebridge.deploy.chips.chip import ChipSpec
+from spikebridge.deploy.stages.arithmetic import IntegerArithmetic
 from spikebridge.deploy.stages.convolutions import convolution
 from spikebridge.deploy.stages.neurons import MembraneState, membrane_step
 
@@ -20,6 +20,37 @@ Ints: TypeAlias = NDArray[np.int64]
 Numbers: TypeAlias = Mapping[str, NDArray[Any]]
 INPUT = "input"
 QUANTITIES = ("v_threshold", "bias", "decay", "decay_syn")
+
+
+@dataclass
+class ChipIntegers(IntegerArithmetic):
+    """The primitives of a chip's steps in integers of 64 bits.
+
+    The steps of a chip are methods of one class (`loihi.py`, `xylo.py`), which overrides synapse, membrane, threshold
+    and saturation of the neurons in `spikebridge.deploy.stages.neurons`. Mixed with this class they run in integers,
+    with `FakeChipIntegers` of `part.py` in torch.
+    """
+
+    def shift_down(self, q: Any, bits: Any) -> Any:
+        """`q / 2^bits`, rounded towards minus infinity."""
+        return q >> bits
+
+    def shift_to_zero(self, q: Any, bits: Any) -> Any:
+        """`q / 2^bits`, rounded towards 0."""
+        # exact: integers below 2^53, and the conversion cuts the fraction off
+        return (q / (1 << bits)).astype(np.int64)
+
+    def clip(self, q: Any, low: int, high: int) -> Any:
+        return np.minimum(np.maximum(q, low), high)
+
+    def spike_counts(self, v: Any, threshold: Any, highest: int) -> Any:
+        """How often a threshold fits into a membrane, at most `highest` times."""
+        if highest == 1:
+            return (v >= threshold).astype(np.int64)
+
+        counts = np.minimum(v // np.maximum(threshold, 1), highest)
+        # subtracting a threshold of 0 or less never ends before the limit
+        return np.where(v >= threshold, np.where(threshold > 0, counts, highest), 0)
 
 
 @dataclass(frozen=True)

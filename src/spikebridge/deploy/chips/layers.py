@@ -131,7 +131,7 @@ def _misfits_of(layer: SpikingLayer, chip: ChipSpec, path: str, *, is_first: boo
         yield Misfit(where, f"threshold {lowest:.4g}, but {chip.name} has 1 or more", "a threshold above 0")
 
     if getattr(neurons, "refractory_time", 0):
-        limit = f"{neurons.refractory} refractory steps, but {chip.name} is used with none"  # type: ignore[union-attr]
+        limit = f"{neurons.refractory} refractory steps, but {chip.name} is used with none"
         yield Misfit(where, limit, "refractory=0")
 
     if not isinstance(layer.weights, nn.Linear):

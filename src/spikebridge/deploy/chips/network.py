@@ -46,8 +46,9 @@ class ChipPair:
     def float_network(self) -> HybridNetwork:
         """The network in floats, with the weights of the pair."""
         draft = copy.deepcopy(self.network)
-        for name in self.parts:
-            draft.parts[name] = draft.parts[name].original[0]  # type: ignore[index,union-attr]
+        for name, part in list(draft.parts.items()):
+            if isinstance(part, ChipPart):
+                draft.parts[name] = part.original[0]
 
         draft.forget_shapes()
         return draft

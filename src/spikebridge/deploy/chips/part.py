@@ -4,7 +4,7 @@ Weights, biases and thresholds of a neuron are scaled together, so that their ra
 the layer before sent one step earlier, as on the chip.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
@@ -335,8 +335,8 @@ class ChipPart(Stateful):
     def model(self, name: str, dt: float) -> ChipModel:
         """The part in integers, without torch; `dt` is the step of its clock [s]."""
         sources = [INPUT, *(layer.name for layer in self._layers())]
-        codes = [self.code, *[None] * len(sources)]
-        layers = [one.population(*at) for one, *at in zip(self._layers(), sources, codes, strict=False)]
+        pairs = zip(self._layers(), sources, strict=False)
+        layers = [one.population(source, self.code if source == INPUT else None) for one, source in pairs]
         numbers = {key: value for _, own in layers for key, value in own.items()}
         record = ChipPartRecord(self.chip.name, name, dt, self.delay, self.code, tuple(one for one, _ in layers))
         return ChipModel(self.chip, record, numbers)
@@ -349,7 +349,7 @@ class ChipPart(Stateful):
         return list(self.layers)  # type: ignore[arg-type]
 
 
-def _row(layer: ChipLayer, path: str) -> Mapping[str, Any]:
+def _row(layer: ChipLayer, path: str) -> dict[str, Any]:
     weight = layer.integer_weight().detach()
     threshold = layer.choice.threshold
     got = [layer.chip.steps.decays(numbers) for numbers in (layer.decay, layer.decay_syn)]
