@@ -44,7 +44,7 @@ class ChipIntegers(IntegerArithmetic):
         return np.minimum(np.maximum(q, low), high)
 
     def spike_counts(self, v: Any, threshold: Any, highest: int) -> Any:
-        """How often a threshold fits into a membrane, at most `highest` times."""
+        """The number of thresholds in a membrane, up to `highest`."""
         if highest == 1:
             return (v >= threshold).astype(np.int64)
 

@@ -16,8 +16,8 @@ _README = """\
 # {part} on {chip}
 
 `{file}.json` holds the numbers for the tools of the board, `{file}.nir` the part in floats for tools that read NIR and
-choose numbers of their own, and `host/` the whole network, whose other parts run on the host. A step is {dt:g} s; spikes
-come {delay} steps later than in floats. The input has {channels} channels: {code}.
+choose numbers of their own, and `host/` the whole network, whose other parts run on the host. A step is {dt:g} s;
+spikes come {delay} steps later than in floats. The input has {channels} channels: {code}.
 
 The numbers are loaded with
 

@@ -1,6 +1,6 @@
 """Random networks in the integers of Xylo against the simulator of the chip's maker.
 
-    python research/deploy/xylo_simulator.py --count 200 --folder /tmp/xylosim --json
+    python research/deploy/simulators/xylo.py --count 200 --folder /tmp/xylosim --json
 
 Builds an environment of its own in the folder (pip, pybind11, xylosim 0.1.3: minutes, and a C++ compiler), lets it run
 random recurrent networks with both synapses, biases and aliases, writes their numbers to `xylo.npz` there, and counts
@@ -150,6 +150,7 @@ def main() -> int:
     options.folder.mkdir(parents=True, exist_ok=True)
     subprocess.run([str(build(options.folder)), __file__, *sys.argv[1:], "--write"], check=True)
 
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from recorded_chips import compare_xylo
 
     with np.load(file) as numbers:

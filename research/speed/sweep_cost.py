@@ -1,11 +1,11 @@
 """The cost of a sweep itself: 24 short cells on two workers, compared with half the sum of their times.
 
-    python research/deploy/sweep_cost.py  # three minutes on two quiet cores; other work meanwhile counts as cost
-    python research/deploy/sweep_cost.py --quick   # four cells; writes nothing
+    python research/speed/sweep_cost.py  # three minutes on two quiet cores; other work meanwhile counts as cost
+    python research/speed/sweep_cost.py --quick   # four cells; writes nothing
 
 The time is that of the whole command: loading PyTorch, cells, table, figure and report. Cells of one network are the
 shortest that the recipe has; cells of all six are the preset `quick` as it is. Goal: at most 1.15 times half the sum.
-Writes research/deploy/results/sweep_cost.json.
+Writes research/speed/results/sweep_cost.json.
 """
 
 import argparse
