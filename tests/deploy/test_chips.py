@@ -208,7 +208,7 @@ def test_weights_learn_with_the_steps_of_the_chip(chip: ChipSpec) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
 
     moved = pair.float_network().parts["snn"].get_submodule("fc0").weight
     assert losses[-1] < 0.9 * losses[0]

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.deploy import from_nir
+from spikebridge.deploy.chips.loihi import LOIHI
+from spikebridge.deploy.chips.network import part_on_chip
 from spikebridge.deploy.nir.writer import write_nir
 from spikebridge.neurons import IF, LIF, CubaLIF, Sequential, Stateful
 
@@ -212,6 +215,30 @@ def test_we_read_snntorch(tmp_path: Path) -> None:
         y = torch.stack([model(x_t)[0] for x_t in x])
         assert 0.02 < float(y.mean()) < 0.98
         assert torch.equal(part(x)[0], y)
+
+
+def test_a_chain_of_snntorch_has_the_numbers_of_ours_on_a_chip(tmp_path: Path) -> None:
+    weights = [torch.randn(6, 4), torch.randn(3, 6)]
+    linears = [nn.Linear(4, 6, bias=False), nn.Linear(6, 3, bias=False)]
+    for linear, weight in zip(linears, weights, strict=True):
+        linear.weight.data.copy_(weight)
+
+    def leaky(beta: float, number: int, **settings: Any) -> Any:
+        how = {"reset_mechanism": "zero", "reset_delay": False, "init_hidden": True, **settings}
+        return snntorch.Leaky(beta=beta * torch.ones(number), threshold=torch.ones(number), **how)
+
+    theirs = nn.Sequential(linears[0], leaky(0.9, 6), linears[1], leaky(0.8, 3, output=True))
+    nir.write(tmp_path / "theirs.nir", write_snntorch(theirs, torch.rand(1, 4), ignore_dims=[0]))
+    tau = [-PEERS_STEP / math.log(beta) for beta in (0.9, 0.8)]
+    ours = Sequential(linears[0], LIF(tau=tau[0]), linears[1], LIF(tau=tau[1]), dt=PEERS_STEP)
+
+    spikes = (torch.rand(STEPS, BATCH, 4) < 0.4).float()
+    read = from_nir(tmp_path / "theirs.nir", dt=PEERS_STEP, integration="euler", reset="zero")
+    numbers = [
+        list(part_on_chip(part, spikes, LOIHI).model("snn", PEERS_STEP).core.numbers.values()) for part in (ours, read)
+    ]
+
+    assert all((a == b).all() for a, b in zip(*numbers, strict=True))
 
 
 def test_we_read_norse(tmp_path: Path) -> None:

@@ -150,14 +150,14 @@ class PlaceBundle(Command):
     chips: Annotated[int, arg(metavar="K")] = 1
     """Number of chips."""
     chip: _ChipName = "spinnaker"
-    """The abilities of a chip: `spinnaker`, or a TOML file with memory, operations, events, latency and energies."""
+    """The abilities of a chip: `spinnaker`, `loihi`, or a TOML file with memory, operations, events and energies."""
 
     def execute(self) -> CommandResult:
         """Counts on the sample of the bundle, places, simulates; the exit code is 1 where the chips do not keep up."""
-        from spikebridge.analysis.chips import SPINNAKER, path_in_words, place, read_chip
+        from spikebridge.analysis.chips import CHIPS, path_in_words, place, read_chip
         from spikebridge.deploy.bundle.bundle import Bundle
 
-        chip = SPINNAKER if self.chip == SPINNAKER.name else read_chip(self.chip)
+        chip = CHIPS[self.chip] if self.chip in CHIPS else read_chip(self.chip)
         placement = place(load_of_bundle(Bundle.open(self.bundle)), chip, self.chips)
         timing = placement.timing
         parts = [{"part": name, "chip": number} for name, number in placement.chips.items()]
@@ -169,6 +169,7 @@ class PlaceBundle(Command):
             "chips in use": len(placement.memory),
             "largest memory [bytes]": max(placement.memory),
             "busiest chip": f"{max(timing.busy):.1%}",
+            "numbers of the chip": chip.source or "yours",
         }
 
         path = path_in_words(timing.path)
