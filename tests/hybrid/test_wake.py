@@ -324,7 +324,7 @@ def test_a_wake_that_cannot_be_meant_is_refused_with_a_remedy() -> None:
         ("has state='reset', but 'eye' has no state; leave it out", lambda: network_of(Counted(), state="reset")),
         ("has replay=2, but 'eye' has no state", lambda: network_of(Counted(), replay=2)),
         (
-            "the Izhikevich at 'eye' does not say how its state leaks",
+            "the Izhikevich at 'eye' has a membrane with a square, .* no closed form, or take 'keep' or 'reset'",
             lambda: network_of(Izhikevich(), state="leak"),
         ),
         (
