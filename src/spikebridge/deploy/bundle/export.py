@@ -51,7 +51,7 @@ from spikebridge.deploy.nir.writer import to_nir
 from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
 from spikebridge.errors import ExportError, did_you_mean
 from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Modulation, Transmission, Wake, every
-from spikebridge.hybrid.network.link import Route
+from spikebridge.hybrid.network.link import Route, wake_of
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import dt_of, unbound_layer
@@ -227,6 +227,12 @@ class _BundleWriter:
                     f"part {name!r} cannot be exported: {reason}; as an ONNX step it could not be modulated"
                 ) from None
 
+            if name in self.network.plan.wakes and wake_of(self.network.plan.wakes[name]).state == "leak":
+                raise ExportError(
+                    f"part {name!r} cannot be exported: {reason}; as an ONNX step it could not leak while it is asleep, "
+                    "so give its wake state='keep' or 'reset'"
+                ) from None
+
             signals, into = self._arguments(name)
             step, state = write_onnx_step(part, signals, into, name=f"part {name!r}")
             note = f"an ONNX step, not NIR: {reason}"
@@ -297,7 +303,7 @@ class _BundleWriter:
             node, quantity = _node_of_path(link.path)
             effect = {"kind": "modulation", "node": node, "quantity": quantity, "by": link.by}
         elif isinstance(link, Wake):
-            effect = {"kind": "wake", "wake": _wake_record(route, link)}
+            effect = {"kind": "wake", "wake": WakeRecord(link.asleep, link.state, route.num_flags, link.replay)}
 
         return LinkRecord(
             **effect,
@@ -385,19 +391,6 @@ class _BundleWriter:
             raise ExportError(f"the unit of link {route.name!r} closes no window on the sample; give a longer one")
 
         return values
-
-
-def _wake_record(route: Route, wake: Wake) -> WakeRecord:
-    """The record of a wake; raises for what a bundle does not hold."""
-    refused = [f"asleep={wake.asleep!r}"] * (wake.asleep == "none") + [f"state={wake.state!r}"] * (wake.state == "leak")
-    refused += [f"replay={wake.replay}"] * (wake.replay > 0)
-    if refused:
-        raise ExportError(
-            f"the wake {route.name!r} has {refused[0]}, which a bundle does not hold; it holds asleep='hold' and "
-            "'zero', state='keep' and 'reset', without a replay"
-        )
-
-    return WakeRecord(wake.asleep, wake.state, route.num_flags)  # type: ignore[arg-type]
 
 
 def _dtype_name(values: Tensor, who: str) -> Any:

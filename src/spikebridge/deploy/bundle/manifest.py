@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -144,13 +145,14 @@ class UnitRecord:
 class WakeRecord:
     """The settings of a wake: its target is awake while one of so many newest flags is 1/2 or more."""
 
-    asleep: Literal["hold", "zero"]
-    state: Literal["keep", "reset"]
+    asleep: Literal["hold", "zero", "none"]
+    state: Literal["keep", "leak", "reset"]
     num_flags: int
+    replay: int = 0  # newest samples of the inputs that a part runs over at waking
 
     def __post_init__(self) -> None:
-        if not 1 <= self.num_flags <= _MAX_STEPS:
-            raise DataError(f"a wake has 1 to {_MAX_STEPS} flags, but got {self}")
+        if not 1 <= self.num_flags <= _MAX_STEPS or not 0 <= self.replay <= _MAX_STEPS:
+            raise DataError(f"a wake has 1 to {_MAX_STEPS} flags and replays up to {_MAX_STEPS} samples, but got {self}")
 
 
 @dataclass(frozen=True)
@@ -322,6 +324,15 @@ def trigger_of(link: LinkRecord) -> str | None:
     """The signal at whose samples the windows of a link's unit open, None if there is none."""
     window = link.unit.window if link.unit is not None else None
     return str(window.settings.get("trigger")) if window is not None and window.name == "Since" else None
+
+
+def skipped_flags(link: Any, links: Iterable[Any]) -> str | None:
+    """The flags of a link's source, if that gives no value while it is asleep: of records of bundles or integers."""
+    part, _, key = link.source.partition(".")
+    wakes = (other for other in links if other.wake is not None and other.wake.asleep == "none")
+    gives_none = key != "awake" and any(other.target in (part, link.source) for other in wakes)
+
+    return f"{part}.awake" if gives_none else None
 
 
 def record_name(kind: type) -> str:

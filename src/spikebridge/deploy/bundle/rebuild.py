@@ -152,7 +152,8 @@ def _link(bundle: Bundle, link: LinkRecord, user_stages: Sequence[type[nn.Module
         # flags count, whatever their clock
         stay = ticks(link.wake.num_flags * link.emits.period)
         common.pop("held")
-        return Wake(link.source, link.target, unit, link.wake.asleep, link.wake.state, stay=stay, **common)
+        asleep, state, replay = link.wake.asleep, link.wake.state, link.wake.replay
+        return Wake(link.source, link.target, unit, asleep, state, stay=stay, replay=replay, **common)
 
     # with its shape, so that no loop has to infer it
     initial = tensors["initial"] if link.initial is None else torch.full(link.shape, link.initial)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ExportError, check_named, in_words
 from spikebridge.hybrid import Gain, Gate, HybridNetwork, Modulation
+from spikebridge.hybrid.network.delivery import LinkBuffer
 from spikebridge.hybrid.network.link import Route, wake_of
 from spikebridge.hybrid.network.shape_inference import infer_shapes
 from spikebridge.neurons.neuron import Neuron
@@ -105,9 +106,18 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
         # the hooks come after the initial state, whose computation may run units
         state = network.initial_state(inputs)
         with _hooks(network.units, hook):
-            parts, _ = network(inputs, state, ticks)
+            parts, after = network(inputs, state, ticks)
 
-    return ReferenceTrace(parts, {name: torch.cat(pieces) for name, pieces in values.items()})
+    links = {name: torch.cat(pieces) for name, pieces in values.items()}
+    for route in network.routes:
+        # such a unit ran on samples asleep, too
+        if route.skips is not None and route.name in links and len(parts[route.skips]):
+            buffer = LinkBuffer(route, network.unit_of(route), state.links[route.name], checked=False)
+            with torch.no_grad():
+                buffer.push({**inputs, **parts}, 0, after.ticks)
+            links[route.name] = torch.cat(tuple(buffer.waiting))
+
+    return ReferenceTrace(parts, links)
 
 
 def record_active_trace(

@@ -66,6 +66,9 @@ class _NirGraphRunner:
         (x,) = reads.values()
         return self.runner.step(x, state, effects)
 
+    def leak(self, state: Any, steps: int) -> Any:
+        return self.runner.leak(state, steps)
+
 
 def open_part(bundle: Bundle, name: str, record: PartRecord, open_session: OpenSession | None = None) -> PartRunner:
     """The runner of a part of a bundle; raises a `DataError` if its file does not fit its links."""

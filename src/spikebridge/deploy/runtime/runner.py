@@ -35,11 +35,15 @@ class RunnerState(NamedTuple):
 
 
 class WokenState(NamedTuple):
-    """The state of a part with a wake: that of each sample, the outputs, and the flags of the last tick."""
+    """The state of a part with a wake: of each sample the state and the ticks asleep, the outputs, the newest inputs.
+
+    A sample before its first tick awake has None as its state.
+    """
 
     parts: tuple[Any, ...]
     outputs: Values
-    awake: tuple[bool, ...]
+    asleep: tuple[int, ...]
+    missed: tuple[dict[str, Values], ...] = ()  # oldest first, of a part that replays
 
 
 def check_arrays(inputs: Mapping[str, Any]) -> None:
@@ -67,9 +71,26 @@ class TickRunner:
         self.wakes = {link.target: link for link in links_in if link.kind == "wake"}
         self.on_demand = _inputs_on_demand(graph, self.wakes)
 
+    def wanted(self, state: RunnerState) -> dict[str, NDArray[np.bool_]]:
+        """The samples `(B,)` that the next tick needs of each input, as `HybridNetwork.wanted`."""
+        wanted = {}
+        for name, record in self.graph.inputs.items():
+            wanted[name] = np.full(state.batch, record.clock.fires(state.tick))
+            wakes = [self.wakes[part].name for part in self.on_demand.get(name, ())]
+            flags = [self.links[wake].known_flags(state.tick, state.links[wake]) for wake in wakes]
+            known = [flag for flag in flags if flag is not None]
+            if wakes and len(known) == len(flags):
+                wanted[name] &= np.any(known, axis=0)
+
+        return wanted
+
     def argument(self, link: Any) -> str:
         """The name by which a part reads the values of a transmission."""
         return str(link.name)
+
+    def has_state(self, part: str) -> bool:
+        """True if a part has a state, so that its samples run one by one once they sleep at ticks of their own."""
+        return True
 
     def check_input(self, name: str, record: Any, x: Values) -> Values:
         """One step of an input as parts read it; raises where it does not fit."""
@@ -252,42 +273,69 @@ class TickRunner:
     ) -> tuple[Values, WokenState]:
         """A part with a wake at a tick, sample by sample where it has a state: its output, and its state."""
         wake = self.wakes[part].wake
-        record = self.graph.parts[part]
+        awake = np.flatnonzero(flags)
         if state is None:
-            zeros = np.zeros((len(flags), *record.shape), getattr(record, "dtype", np.float32))
-            state = WokenState((None,) * len(flags), zeros, (False,) * len(flags))
+            state = WokenState((None,) * len(flags), self._zeros(part, len(flags)), (0,) * len(flags))
 
         states = list(state.parts)
         outputs = np.zeros_like(state.outputs) if wake.asleep == "zero" else state.outputs.copy()
         # a part without a state runs once for all samples that are awake
-        has_state = record.format == "nir" or record.initial is not None
-        awake = np.flatnonzero(flags)
-        for rows in np.split(awake, len(awake)) if has_state and len(awake) else [awake][: len(awake)]:
+        for rows in np.split(awake, len(awake)) if self.has_state(part) and len(awake) else [awake][: len(awake)]:
             first = int(rows[0])
-            if wake.state == "reset" and not state.awake[first]:
-                states[first] = None
+            if state.asleep[first]:
+                states[first] = self._wake_up(part, wake, first, state)
 
-            chosen = {name: x[rows] for name, x in reads.items()}
-            acting = {target: [(x[rows], by) for x, by in acts] for target, acts in effects.items()}
             with fitting(f"part {part!r}"):
-                y, states[first] = self.parts[part].step(chosen, acting, states[first])
+                y, states[first] = self.parts[part].step(*_of_rows(rows, reads, effects), states[first])
             outputs[rows] = self.check_output(part, y)
 
-        return outputs, WokenState(tuple(states), outputs, tuple(flags.tolist()))
+        asleep = tuple(0 if flag else ticks + 1 for flag, ticks in zip(flags.tolist(), state.asleep, strict=True))
+        missed = (*state.missed, reads)[-wake.replay :] if wake.replay else ()
+
+        return outputs, WokenState(tuple(states), outputs, asleep, missed)
+
+    def _wake_up(self, part: str, wake: Any, row: int, state: WokenState) -> Any:
+        """The state with which a sample wakes up: kept, leaked or reset, behind a replay of the inputs missed."""
+        own = state.parts[row]
+        number = min(wake.replay, len(state.missed))
+        replayed = number if wake.state == "reset" else min(number, state.asleep[row])
+        if wake.state == "reset":
+            own = None
+        elif wake.state == "leak" and own is not None:
+            own = self.parts[part].leak(own, state.asleep[row] - replayed)
+
+        for reads in state.missed[len(state.missed) - replayed :]:
+            _, own = self.parts[part].step(*_of_rows(np.array([row]), reads, {}), own)
+
+        return own
+
+    def _zeros(self, part: str, batch: int) -> Values:
+        """Outputs of zeros, for a part that has not been awake."""
+        record = self.graph.parts[part]
+        return np.zeros((batch, *record.shape), record.dtype)
 
 
-def _inputs_on_demand(graph: Any, wakes: Mapping[str, Any]) -> list[str]:
-    """The inputs that only parts with a wake read, at their ticks and without a unit."""
+def _of_rows(
+    rows: NDArray[np.int64], reads: Mapping[str, Values], effects: Any
+) -> tuple[dict[str, Values], dict[tuple[str, str], Any]]:
+    """What some samples read, and what acts on them."""
+    chosen = {name: x[rows] for name, x in reads.items()}
+    return chosen, {target: [(x[rows], by) for x, by in acts] for target, acts in effects.items()}
+
+
+def _inputs_on_demand(graph: Any, wakes: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The inputs that only parts with a wake read, at their ticks, without a unit or a replay; and these parts."""
     links = [link for part in (*graph.parts, None) for link in graph.incoming(part)]
-    return [
-        name
-        for name in graph.inputs
+    readers = {name: [link for link in links if name in link.sources] for name in graph.inputs}
+    return {
+        name: [link.target for link in reading]
+        for name, reading in readers.items()
         if all(
             link.kind == "transmission" and link.target in wakes and not (link.unit or link.held or link.delay)
-            for link in links
-            if name in link.sources
+            for link in reading
         )
-    ]
+        and not any(wakes[link.target].wake.replay for link in reading)
+    }
 
 
 def _schedule(graph: Any) -> Iterator[Any]:
@@ -342,6 +390,10 @@ class Runner(TickRunner):
             for link in self.manifest.links
         }
         super().__init__(self.manifest, part_runners, links)
+
+    def has_state(self, part: str) -> bool:
+        record = self.manifest.parts[part]
+        return record.format == "nir" or record.initial is not None
 
     def check_output(self, name: str, y: Values) -> Values:
         shape = self.manifest.parts[name].shape
