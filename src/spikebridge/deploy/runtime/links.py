@@ -124,7 +124,7 @@ class LinkRunner:
         if self.link.kind == "wake":
             return self._read_flags(arrived, state)
 
-        if self.link.held or self.link.kind == "modulation":
+        if self.link.held or self.link.kind != "transmission":
             state = state if arrived is None else state._replace(held=arrived)
             return state.held, state
 
@@ -170,13 +170,17 @@ def open_link(
     unit: Unit | None = None,
     forms: Forms = None,
     open_session: OpenSession | None = None,
+    into_onnx: bool = False,
 ) -> LinkRunner:
-    """A link of a bundle, with its own unit unless another one is given."""
+    """A link of a bundle, with its own unit unless another one is given; a modulation of an ONNX file has a value
+    without effect before its first one.
+    """
     manifest = bundle.manifest
     numbers = bundle.numbers(link.numbers)
     trigger = trigger_of(link)
     # a sampled link without a delay has a value whenever its target runs
     starts_with_value = link.kind == "transmission" and (link.held or link.delay > 0)
+    starts_with_value = starts_with_value or (link.kind == "modulation" and into_onnx)
     initial = _initial_value(link, numbers)
     if link.wake is not None:
         initial = np.zeros(link.wake.num_flags, np.float32)

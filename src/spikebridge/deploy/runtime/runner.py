@@ -18,6 +18,7 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import InputRecord
 from spikebridge.deploy.onnx.session import OpenSession
 from spikebridge.deploy.runtime.links import LinkRunner, LinkRunnerState, Unit, fitting, open_link
+from spikebridge.deploy.runtime.nir_interpreter import SET
 from spikebridge.deploy.runtime.parts import PartRunner, open_part
 from spikebridge.errors import ConfigError, DataError, ShapeError, check_named, did_you_mean, in_words, is_integer
 
@@ -38,7 +39,7 @@ class WokenState(NamedTuple):
     """The state of a part with a wake: that of each sample, the outputs, and the flags of the last tick."""
 
     parts: tuple[Any, ...]
-    outputs: Values
+    outputs: dict[str, Values]
     awake: tuple[bool, ...]
 
 
@@ -103,7 +104,7 @@ class TickRunner:
                 missing = {n for n in self.on_demand if signals[n] is None}
                 fired, parts[entry] = self._fire(entry, tick, parts[entry], links, missing)
                 for signal, y in fired.items():
-                    signals[signal] = y if y is None or hook is None else hook("parts", signal, tick, y)
+                    signals[signal] = y if hook is None else hook("parts", signal, tick, y)
                 continue
 
             name = entry.name
@@ -211,8 +212,8 @@ class TickRunner:
 
     def _fire(
         self, part: str, tick: int, state: Any, links: dict[str, LinkRunnerState], missing: set[str]
-    ) -> tuple[dict[str, Values | None], Any]:
-        """A part at a tick: its output, None where it does not fire, and its flags, by signal; and its state."""
+    ) -> tuple[dict[str, Values], Any]:
+        """A part at a tick: its outputs and its flags by signal, none where it does not fire; and its state."""
         fires = self.graph.parts[part].clock.fires(tick)
         reads: dict[str, Values] = {}
         effects: dict[tuple[str, str], list[tuple[Values, str]]] = {}
@@ -230,48 +231,67 @@ class TickRunner:
                 flags = value
             elif link.kind == "transmission":
                 reads[self.argument(link)] = value
-            else:
+            elif link.kind == "modulation":
                 effects.setdefault((str(link.node), str(link.quantity)), []).append((value, link.by))
+            elif fires:
+                effects[str(link.node), str(link.quantity)] = [(value, SET)]
+                if part not in self.wakes:
+                    # a value sets a state once
+                    links[link.name] = links[link.name]._replace(held=None)
 
         if not fires:
-            return {part: None}, state
+            return {}, state
         absent = [link.source for link in self.incoming[part] if link.source in missing]
         if flags is not None and absent and flags.any():
             raise ShapeError(f"input {absent[0]!r} has no sample at tick {tick}, but part {part!r} is awake")
         if flags is not None:
-            y, state = self._fire_awake(part, flags, reads, effects, state)
-            return {part: y, f"{part}.awake": flags.astype(np.float32)[:, None]}, state
+            outputs, state = self._fire_awake(part, flags, reads, effects, state)
+            return {**outputs, f"{part}.awake": flags.astype(np.float32)[:, None]}, state
 
+        return self._step_part(part, reads, effects, state)
+
+    def _step_part(
+        self, part: str, reads: dict[str, Values], effects: Any, state: Any
+    ) -> tuple[dict[str, Values], Any]:
+        """A step of a part: its outputs by signal, and its state."""
         with fitting(f"part {part!r}"):
             y, state = self.parts[part].step(reads, effects, state)
 
-        return {part: self.check_output(part, y)}, state
+        outputs = y if isinstance(y, dict) else {part: y}
+        return {signal: self.check_output(signal, one) for signal, one in outputs.items()}, state
 
     def _fire_awake(
         self, part: str, flags: Values, reads: dict[str, Values], effects: Any, state: WokenState | None
-    ) -> tuple[Values, WokenState]:
-        """A part with a wake at a tick, sample by sample where it has a state: its output, and its state."""
+    ) -> tuple[dict[str, Values], WokenState]:
+        """A part with a wake at a tick, sample by sample where it has a state: its outputs, and its state."""
         wake = self.wakes[part].wake
         record = self.graph.parts[part]
         if state is None:
-            zeros = np.zeros((len(flags), *record.shape), getattr(record, "dtype", np.float32))
+            given = self.graph.given(part)
+            zeros = {name: np.zeros((len(flags), *signal.shape), signal.dtype) for name, signal in given.items()}
             state = WokenState((None,) * len(flags), zeros, (False,) * len(flags))
 
         states = list(state.parts)
-        outputs = np.zeros_like(state.outputs) if wake.asleep == "zero" else state.outputs.copy()
+        outputs = {n: np.zeros_like(y) if wake.asleep == "zero" else y.copy() for n, y in state.outputs.items()}
         # a part without a state runs once for all samples that are awake
         has_state = record.format == "nir" or record.initial is not None
         awake = np.flatnonzero(flags)
         for rows in np.split(awake, len(awake)) if has_state and len(awake) else [awake][: len(awake)]:
             first = int(rows[0])
-            if wake.state == "reset" and not state.awake[first]:
+            is_waking = not state.awake[first]
+            if wake.state == "reset" and is_waking:
                 states[first] = None
 
             chosen = {name: x[rows] for name, x in reads.items()}
-            acting = {target: [(x[rows], by) for x, by in acts] for target, acts in effects.items()}
-            with fitting(f"part {part!r}"):
-                y, states[first] = self.parts[part].step(chosen, acting, states[first])
-            outputs[rows] = self.check_output(part, y)
+            # a state is set at waking
+            acting = {
+                target: [(x[rows], by) for x, by in acts]
+                for target, acts in effects.items()
+                if is_waking or acts[0][1] != SET
+            }
+            ran, states[first] = self._step_part(part, chosen, acting, states[first])
+            for name, y in ran.items():
+                outputs[name][rows] = y
 
         return outputs, WokenState(tuple(states), outputs, tuple(flags.tolist()))
 
@@ -337,14 +357,18 @@ class Runner(TickRunner):
                 part_runners[name] = open_part(bundle, name, record, open_session)
 
         own_units = dict(units or {})
+        # another runner of a part is given effects from their first values on
+        by_onnx = [n for n, record in self.manifest.parts.items() if record.format == "onnx" and n not in (parts or ())]
         links = {
-            link.name: open_link(bundle, link, own_units.get(link.name), stages, open_session)
+            link.name: open_link(
+                bundle, link, own_units.get(link.name), stages, open_session, into_onnx=link.target in by_onnx
+            )
             for link in self.manifest.links
         }
         super().__init__(self.manifest, part_runners, links)
 
     def check_output(self, name: str, y: Values) -> Values:
-        shape = self.manifest.parts[name].shape
+        shape = self.manifest.shape(name)
         if y.shape[1:] != shape:
             raise DataError(f"part {name!r} gave values of shape {y.shape[1:]}, but the manifest says {shape}")
         return y
