@@ -77,22 +77,6 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
 
     `ticks` of None takes the largest number for which every input has exactly its samples.
     """
-    for name, ports in network.plan.ports.items():
-        acts = next((f"the link {route.name!r} sets" for route in ports.sets), "a link or an output reads")
-        raise ExportError(
-            f"{acts} a state of part {name!r}, which bundles and integers do not hold yet; export the network without "
-            "it"
-        )
-
-    flags = _flags_of(network)
-    for name, several in network.plan.signals.items():
-        signals = tuple(signal for signal in several if signal not in flags)
-        if signals != (name,):
-            raise ExportError(
-                f"part {name!r} gives several tensors by name ({', '.join(signals)}), but bundles and integers hold "
-                "parts that give one; join them in one tensor, or make a part of each"
-            )
-
     # a unit that never gives a value has a shape all the same
     empty = {name: x[:0] for name, x in inputs.items() if name in network.inputs}
     specs = infer_shapes(network, empty).links
@@ -202,7 +186,7 @@ def _own_units(network: HybridNetwork) -> Iterator[None]:
 @contextmanager
 def _all_outputs(network: HybridNetwork) -> Iterator[None]:
     before = network.outputs
-    network.outputs = (*network.parts, *_flags_of(network))
+    network.outputs = tuple(signal for signals in network.plan.signals.values() for signal in signals)
     try:
         yield
     finally:

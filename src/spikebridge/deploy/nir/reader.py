@@ -41,6 +41,22 @@ class NirPart(Stateful):
         named = zip(self.graph.nodes, self.layers, strict=True)
         return [f"{node.name}.{q}" for node, layer in named if isinstance(layer, Stateful) for q in layer.modulable]
 
+    def state_paths(self) -> list[str]:
+        return [*self.graph.states, *(path.removeprefix("neuron.") for path in self.graph.states)]
+
+    def state_at(self, state: _NirState, path: str) -> Tensor:
+        value: Tensor = getattr(state.nodes[self._place(path)], path.rpartition(".")[2])
+        return value
+
+    def with_state_at(self, state: _NirState, path: str, value: Tensor) -> _NirState:
+        nodes: list[Any] = list(state.nodes)
+        place = self._place(path)
+        nodes[place] = nodes[place]._replace(**{path.rpartition(".")[2]: value})
+        return state._replace(nodes=tuple(nodes))
+
+    def _place(self, path: str) -> int:
+        return [node.name for node in self.graph.nodes].index(path.rpartition(".")[0] or "neuron")
+
     def initial_state(self, x_t: Step) -> _NirState:
         return self(x_t.new_empty((0, *x_t.shape)))[1]
 

@@ -172,7 +172,7 @@ class LinkRunner:
         if self.link.kind == "wake":
             return self._read_flags(arrived, state)
 
-        if self.link.held or self.link.kind == "modulation":
+        if self.link.held or self.link.kind != "transmission":
             state = state if arrived is None else state._replace(held=arrived)
             return state.held, state
 
@@ -226,14 +226,18 @@ def open_link(
     unit: Unit | None = None,
     forms: Forms = None,
     open_session: OpenSession | None = None,
+    into_onnx: bool = False,
 ) -> LinkRunner:
-    """A link of a bundle, with its own unit unless another one is given."""
+    """A link of a bundle, with its own unit unless another one is given; a modulation of an ONNX file has a value
+    without effect before its first one.
+    """
     manifest = bundle.manifest
     numbers = bundle.numbers(link.numbers)
     trigger = trigger_of(link)
     # a sampled link without a delay has a value whenever its target runs
     skips = skipped_flags(link, manifest.links)
     starts_with_value = link.kind == "transmission" and (link.held or link.delay > 0 or skips is not None)
+    starts_with_value = starts_with_value or (link.kind == "modulation" and into_onnx)
     initial = _initial_value(link, numbers)
     if link.wake is not None:
         initial = np.zeros(link.wake.num_flags, np.float32)

@@ -28,6 +28,7 @@ from spikebridge.deploy.stages.neurons import (
 Values: TypeAlias = NDArray[np.float32]
 Effects: TypeAlias = Mapping[tuple[str, str], Sequence[tuple[Values, str]]]  # by node and quantity
 _Result: TypeAlias = tuple[Values, Any]
+SET = "set"  # how a value acts that stands for a state of a layer
 _WEIGHTED = ("Affine", "Conv1d", "Conv2d")
 
 
@@ -36,6 +37,12 @@ class _GraphState(NamedTuple):
 
     nodes: dict[str, Any]
     late: dict[str, Values]
+
+    def at(self, path: str) -> Values:
+        """A state by node and field."""
+        node, _, name = path.rpartition(".")
+        value: Values = getattr(self.nodes[node], name)
+        return value
 
 
 class NirRunner:
@@ -91,7 +98,7 @@ class NirRunner:
         return {
             quantity: [(signal.astype(np.float32, copy=False), by) for signal, by in signals]
             for quantity, signals in effects_on(node.name, effects).items()
-            if quantity in node.numbers
+            if quantity in node.numbers or signals[0][1] == SET
         }
 
 
@@ -132,7 +139,9 @@ def _neuron(node: NirNode, a: FloatArithmetic, x: Values, state: Any, effects: _
         # unmodulated, as in the trained network
         state = membrane_start(a, x)
     if effects:
-        a = _with_decays(under_effects(a, effects, x.ndim))
+        state = state._replace(**{name: acts[0][0] for name, acts in effects.items() if acts[0][1] == SET})
+        acting = {name: acts for name, acts in effects.items() if acts[0][1] != SET}
+        a = _with_decays(under_effects(a, acting, x.ndim))
     return membrane_step(a, x, state)
 
 

@@ -83,6 +83,13 @@ class NetworkPlan:
     on_demand: dict[str, list[str]]  # by input that is read by such parts alone, at their ticks: these parts
     ports: dict[str, StatePorts]  # by part of which links read or set states
 
+    def given(self, part: str) -> tuple[str, ...]:
+        """The signals of a part that are neither flags nor states."""
+        ports = self.ports.get(part)
+        if ports is not None:
+            return ports.outputs
+        return self.signals[part][:-1] if part in self.wakes else self.signals[part]
+
 
 @runtime_checkable
 class NetworkGraph(Protocol):
