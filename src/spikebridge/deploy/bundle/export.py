@@ -50,7 +50,7 @@ from spikebridge.deploy.bundle.stages import (
 from spikebridge.deploy.bundle.trace import Sample, check_float32, check_stream, record_active_trace
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.nir.writer import to_nir
-from spikebridge.deploy.onnx.writer import Signature, write_onnx, write_onnx_step
+from spikebridge.deploy.onnx.writer import Signature, leak_function, write_onnx, write_onnx_step
 from spikebridge.errors import ExportError, did_you_mean
 from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Modulation, Transmission, Wake, every
 from spikebridge.hybrid.network.link import Route, wake_of
@@ -226,18 +226,18 @@ class _BundleWriter:
         try:
             content, notes = self._nir(name, part)
         except ExportError as reason:
-            if name in self.network.plan.wakes and wake_of(self.network.plan.wakes[name]).state == "leak":
-                raise ExportError(
-                    f"part {name!r} cannot be exported: {reason}; as an ONNX step it could not leak while it is asleep, "
-                    "so give its wake state='keep' or 'reset'"
-                ) from None
-
             step, state = write_onnx_step(part, self._signature(name), name=f"part {name!r}")
             note = f"an ONNX step, not NIR: {reason}"
             file = self._save(f"{stem}.onnx", step, f": {note}")
             initial = self._save_tensors(f"{stem}.state.safetensors", {f"state.{key}": t for key, t in state.items()})
 
-            return self._part_record(name, "snn", format="onnx", file=file, initial=initial, notes=(note,))
+            wake = self.network.plan.wakes.get(name)
+            leak = None
+            if wake is not None and wake_of(wake).state == "leak":
+                function, values = leak_function(part, self._signature(name))
+                leak = self._save(f"{stem}.leak.onnx", write_onnx(function, values, name=f"the leak of part {name!r}"))
+
+            return self._part_record(name, "snn", format="onnx", file=file, initial=initial, leak=leak, notes=(note,))
 
         return self._part_record(name, "snn", format="nir", file=self._save(f"{stem}.nir", content), notes=notes)
 

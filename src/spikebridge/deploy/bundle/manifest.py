@@ -90,6 +90,7 @@ class PartRecord:
     shape: tuple[int, ...]  # of its output, or the first of several
     spikes: bool = False  # that output is spikes
     initial: str | None = None  # file with the state before the first tick, for an ONNX step
+    leak: str | None = None  # ONNX file, from steps without input and the state to the state, where its wake leaks
     notes: tuple[str, ...] = ()  # properties for which the format has no field, and why a part is not in NIR
     dtype: Dtype = "float32"  # of that output; "bool" for flags
     signals: dict[str, SignalRecord] = field(default_factory=dict)  # outputs by name, and states that are read
@@ -355,7 +356,7 @@ class Manifest:
             names += [*(f"{self.integers.folder}/{file}" for file in self.integers.files), self.integers.sample]
 
         for part in self.parts.values():
-            names += [part.file, part.initial]
+            names += [part.file, part.initial, part.leak]
 
         for link in self.links:
             names += [link.numbers, *([] if link.unit is None else link.unit.files)]
