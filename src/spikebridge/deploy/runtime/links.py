@@ -78,6 +78,7 @@ class LinkRunner:
     masked: bool = False  # the trigger is a mask, one flag a sample
     shape: tuple[int, ...] | None = None  # of a value, where it is known
     skips: str | None = None  # flags of a source that gives no value while it is asleep
+    threshold: float = AWAKE  # the least flag of a wake that is set
 
     def start(self, batch: int) -> LinkRunnerState:
         held, context = (
@@ -145,7 +146,7 @@ class LinkRunner:
     def _without_value(self, batch: int, state: LinkRunnerState) -> Values:
         """What samples carry that get no value."""
         if self.link.kind == "wake":
-            return np.zeros((batch, *(self.shape or ())), self.link.dtype)
+            return np.zeros((batch, *(self.shape or ())), cast(Values, state.held).dtype)
 
         is_sent = self.link.held and state.waiting
         return state.waiting[-1] if is_sent else cast(Values, state.held)
@@ -193,12 +194,12 @@ class LinkRunner:
         """The flags `(B,)` of a wake: true where one of the newest values is 1/2 or more."""
         newest = cast(Values, state.held)
         if arrived is not None:
-            values = arrived.reshape(len(arrived), -1).astype(np.float32)
+            values = arrived.reshape(len(arrived), -1).astype(newest.dtype)
             if np.isnan(values).any():
                 raise DataError(f"the wake {self.link.name!r} got NaN as a flag; check {self.link.source!r}")
             newest = np.concatenate([newest[:, 1:], values.max(1, keepdims=True)], 1)
 
-        return newest.max(1) >= AWAKE, state._replace(held=newest)
+        return newest.max(1) >= self.threshold, state._replace(held=newest)
 
     def _starts(
         self, signals: Mapping[str, Values | None], tick: int, state: LinkRunnerState

@@ -61,6 +61,8 @@ class TickRunner:
     `graph` is the record of the network, a `Manifest` or an `IntegerRecord`.
     """
 
+    flag_type: type[np.generic] = np.float32  # of the signal "part.awake"
+
     def __init__(self, graph: Any, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
         self.graph = graph
         self.parts = dict(parts)
@@ -267,7 +269,7 @@ class TickRunner:
             raise ShapeError(f"input {absent[0]!r} has no sample at tick {tick}, but part {part!r} is awake")
         if flags is not None:
             outputs, state = self._fire_awake(part, flags, reads, effects, state)
-            return {**outputs, f"{part}.awake": flags.astype(np.float32)[:, None]}, state
+            return {**outputs, f"{part}.awake": flags.astype(self.flag_type)[:, None]}, state
 
         return self._step_part(part, reads, effects, state)
 
