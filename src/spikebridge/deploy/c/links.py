@@ -248,7 +248,7 @@ class LinkWriter:
         largest = [f"if ({value.code}[j] > largest) largest = {value.code}[j];"]
         left = self._flags_left
         again = f"{left} = largest >= {self.record.threshold} ? {self.record.wake.num_flags} : {left} - ({left} > 0);"
-        return ["{", *indent([f"{value.kind} largest = {value.code}[0];", *for_loop(value.size, largest), again]), "}"]
+        return ["{", *indent([f"int64_t largest = {value.code}[0];", *for_loop(value.size, largest), again]), "}"]
 
     def _newest(self, like: CArray | None = None) -> CArray:
         """Memory of the newest value that arrived; it starts with the initial value."""

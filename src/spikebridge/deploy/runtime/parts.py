@@ -21,7 +21,10 @@ Outputs: TypeAlias = Values | dict[str, Values]
 
 @runtime_checkable
 class PartRunner(Protocol):
-    """A part on a target: one tick a call. User-defined targets implement it."""
+    """A part on a target: one tick a call. User-defined targets implement it.
+
+    One whose wake has `state="leak"` has a second method, `leak(state, steps)`: the state after steps without input.
+    """
 
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Outputs, Any]:
         """A tick.

@@ -73,6 +73,12 @@ class TickRunner:
         links_in = (link for links in self.incoming.values() for link in links)
         self.wakes = {link.target: link for link in links_in if link.kind == "wake"}
         self.on_demand = _inputs_on_demand(graph, self.wakes)
+        for part, link in self.wakes.items():
+            if link.wake.state == "leak" and not hasattr(parts[part], "leak"):
+                raise ConfigError(
+                    f"part {part!r} leaks while it is asleep, but its {type(parts[part]).__name__} has no method leak; "
+                    "give it leak(state, steps), or export the network with state='keep'"
+                )
 
     def wanted(self, state: RunnerState) -> dict[str, NDArray[np.bool_]]:
         """The samples `(B,)` that the next tick needs of each input, as `HybridNetwork.wanted`."""
