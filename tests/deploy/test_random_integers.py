@@ -1,4 +1,4 @@
-"""Random networks with parts that are not always awake, in integers and in C: the same bits as the quantised network."""
+"""Random networks with parts that are not always awake, in integers and in C: the bits of the quantised network."""
 
 import re
 import shutil
@@ -39,7 +39,7 @@ class Affine(nn.Module):
 
 
 def quantizable(seed: int) -> Graph:
-    """A random graph without what has no integer form: parts with further inputs, modulated weights, masks as signals."""
+    """A random graph without what has no integer form: stateful parts with further inputs, and modulated weights."""
     graph = random_graph(seed, wakes=True)
     spiking = [name for name, part in graph.parts.items() if part.kind == "into"]
     for name in spiking:

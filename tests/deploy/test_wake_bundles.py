@@ -180,7 +180,7 @@ def spiking(neuron: Any, **settings: Any) -> Sequential:
     return Sequential(fc=nn.Linear(4, 8), lif=neuron(0.01, v_threshold=0.3, **settings))
 
 
-@pytest.mark.parametrize(("neuron", "settings"), zip([LIF, LIF, AdaptiveLIF, AdaptiveLIF], SETTINGS, strict=True))
+@pytest.mark.parametrize(("neuron", "settings"), [*zip([LIF, LIF, AdaptiveLIF, AdaptiveLIF], SETTINGS, strict=True)])
 def test_every_level_of_a_woken_part_says_the_same(
     neuron: Any, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,7 +234,9 @@ def test_a_target_that_cannot_leak_is_refused(tmp_path: Path, monkeypatch: pytes
         (spiking(CubaLIF), SETTINGS[3]),
     ],
 )
-def test_integers_of_a_woken_part_have_the_bits_of_the_quantised_network(part: Stateful, settings: dict[str, Any]) -> None:
+def test_integers_of_a_woken_part_have_the_bits_of_the_quantised_network(
+    part: Stateful, settings: dict[str, Any]
+) -> None:
     calibration = {"events": inputs_of()["events"]}
     network = quantize(woken_network(part, **settings), calibration)
     model = integer_model(network, calibration)
