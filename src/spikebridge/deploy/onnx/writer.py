@@ -41,9 +41,9 @@ class Signature:
 
     signals: Mapping[str, Tensor]
     into: Mapping[str, str] = field(default_factory=dict)
-    effects: Mapping[str, tuple[str, By]] = field(default_factory=dict)  # of inputs that modulate: the path, and how they act
+    effects: Mapping[str, tuple[str, By]] = field(default_factory=dict)  # of inputs that modulate: path and manner
     outputs: Sequence[str] = ()  # keys of several outputs; none for one tensor, "output"
-    states: Mapping[str, str] = field(default_factory=dict)  # name of a tensor of the state, in place of its number, by path
+    states: Mapping[str, str] = field(default_factory=dict)  # by path names of tensors of the state, else numbers
 
 
 def signature_of(signals: "Signature | Mapping[str, Tensor]") -> Signature:
