@@ -192,9 +192,8 @@ def effects() -> HybridNetwork:
             Transmission("events", "own", HybridUnit(None, None, nn.Linear(3, 3)), into="bias", name="bias"),
             Modulation("frames", "alif.alif.jump", slow, by="multiply", name="jump"),
             Modulation("frames", "alif.alif.tau", HybridUnit(None, None, Tenth()), by="replace", name="tau"),
-            Modulation(
-                "frames", "alif.alif.v_threshold", HybridUnit(None, Mean(), nn.Linear(3, 1)), "add", name="first"
-            ),
+            Modulation("frames", "alif.alif.v_threshold", HybridUnit(None, None, Tenth()), by="add", name="first"),
+            Modulation("frames", "alif.fc.bias", HybridUnit(None, None, nn.Linear(3, 5)), by="replace", name="bias_of"),
             Modulation("alif", "own.gain", HybridUnit(None, Mean(), nn.Linear(5, 3)), by="add", name="gain"),
             Modulation("frames", "own.gain", by="multiply", delay=ticks(2), name="again"),
             Transmission("own.low", "out"),
