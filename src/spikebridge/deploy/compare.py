@@ -229,6 +229,9 @@ class _ReadBack:
         self.part = part
         self.states = states  # that are read, by signal
 
+    def leak(self, state: Any, steps: int) -> Any:
+        return self.part.leak(state, torch.tensor([steps]))
+
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Outputs, Any]:
         (x,) = (torch.from_numpy(np.ascontiguousarray(x)).unsqueeze(0) for x in reads.values())
         modulation: dict[str, list[Effect]] = {}

@@ -50,10 +50,10 @@ from spikebridge.deploy.bundle.stages import (
 from spikebridge.deploy.bundle.trace import Sample, check_float32, check_stream, record_active_trace
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.nir.writer import to_nir
-from spikebridge.deploy.onnx.writer import Signature, write_onnx, write_onnx_step
+from spikebridge.deploy.onnx.writer import Signature, leak_function, write_onnx, write_onnx_step
 from spikebridge.errors import ExportError, did_you_mean
 from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Modulation, Transmission, Wake, every
-from spikebridge.hybrid.network.link import Route
+from spikebridge.hybrid.network.link import Route, wake_of
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import dt_of, unbound_layer
@@ -224,7 +224,13 @@ class _BundleWriter:
             file = self._save(f"{stem}.onnx", step, f": {note}")
             initial = self._save_tensors(f"{stem}.state.safetensors", {f"state.{key}": t for key, t in state.items()})
 
-            return self._part_record(name, "snn", format="onnx", file=file, initial=initial, notes=(note,))
+            wake = self.network.plan.wakes.get(name)
+            leak = None
+            if wake is not None and wake_of(wake).state == "leak":
+                function, values = leak_function(part, self._signature(name))
+                leak = self._save(f"{stem}.leak.onnx", write_onnx(function, values, name=f"the leak of part {name!r}"))
+
+            return self._part_record(name, "snn", format="onnx", file=file, initial=initial, leak=leak, notes=(note,))
 
         return self._part_record(name, "snn", format="nir", file=self._save(f"{stem}.nir", content), notes=notes)
 
@@ -333,7 +339,7 @@ class _BundleWriter:
             kind = "initialisation" if route.sets else "modulation"
             effect = {"kind": kind, "node": node, "quantity": quantity, "by": route.by}
         elif isinstance(link, Wake):
-            effect = {"kind": "wake", "wake": _wake_record(route, link)}
+            effect = {"kind": "wake", "wake": WakeRecord(link.asleep, link.state, route.num_flags, link.replay)}
 
         return LinkRecord(
             **effect,
@@ -446,19 +452,6 @@ class _BundleWriter:
             raise ExportError(f"the unit of link {route.name!r} closes no window on the sample; give a longer one")
 
         return values
-
-
-def _wake_record(route: Route, wake: Wake) -> WakeRecord:
-    """The record of a wake; raises for what a bundle does not hold."""
-    refused = [f"asleep={wake.asleep!r}"] * (wake.asleep == "none") + [f"state={wake.state!r}"] * (wake.state == "leak")
-    refused += [f"replay={wake.replay}"] * (wake.replay > 0)
-    if refused:
-        raise ExportError(
-            f"the wake {route.name!r} has {refused[0]}, which a bundle does not hold; it holds asleep='hold' and "
-            "'zero', state='keep' and 'reset', without a replay"
-        )
-
-    return WakeRecord(wake.asleep, wake.state, route.num_flags)  # type: ignore[arg-type]
 
 
 def _dtype_name(values: Tensor, who: str) -> Any:

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -89,6 +90,7 @@ class PartRecord:
     shape: tuple[int, ...]  # of its output, or the first of several
     spikes: bool = False  # that output is spikes
     initial: str | None = None  # file with the state before the first tick, for an ONNX step
+    leak: str | None = None  # ONNX file, from steps without input and the state to the state, where its wake leaks
     notes: tuple[str, ...] = ()  # properties for which the format has no field, and why a part is not in NIR
     dtype: Dtype = "float32"  # of that output; "bool" for flags
     signals: dict[str, SignalRecord] = field(default_factory=dict)  # outputs by name, and states that are read
@@ -170,13 +172,16 @@ class UnitRecord:
 class WakeRecord:
     """The settings of a wake: its target is awake while one of so many newest flags is 1/2 or more."""
 
-    asleep: Literal["hold", "zero"]
-    state: Literal["keep", "reset"]
+    asleep: Literal["hold", "zero", "none"]
+    state: Literal["keep", "leak", "reset"]
     num_flags: int
+    replay: int = 0  # newest samples of the inputs that a part runs over at waking
 
     def __post_init__(self) -> None:
-        if not 1 <= self.num_flags <= _MAX_STEPS:
-            raise DataError(f"a wake has 1 to {_MAX_STEPS} flags, but got {self}")
+        if not 1 <= self.num_flags <= _MAX_STEPS or not 0 <= self.replay <= _MAX_STEPS:
+            raise DataError(
+                f"a wake has 1 to {_MAX_STEPS} flags and replays up to {_MAX_STEPS} samples, but got {self}"
+            )
 
 
 @dataclass(frozen=True)
@@ -355,7 +360,7 @@ class Manifest:
             names += [*(f"{self.integers.folder}/{file}" for file in self.integers.files), self.integers.sample]
 
         for part in self.parts.values():
-            names += [part.file, part.initial]
+            names += [part.file, part.initial, part.leak]
 
         for link in self.links:
             names += [link.numbers, *([] if link.unit is None else link.unit.files)]
@@ -385,6 +390,15 @@ def trigger_of(link: LinkRecord) -> str | None:
     """The signal at whose samples the windows of a link's unit open, None if there is none."""
     window = link.unit.window if link.unit is not None else None
     return str(window.settings.get("trigger")) if window is not None and window.name == "Since" else None
+
+
+def skipped_flags(link: Any, links: Iterable[Any]) -> str | None:
+    """The flags of a link's source, if that gives no value while it is asleep: of records of bundles or integers."""
+    part, _, key = link.source.partition(".")
+    wakes = (other for other in links if other.wake is not None and other.wake.asleep == "none")
+    gives_none = key != "awake" and any(other.target in (part, link.source) for other in wakes)
+
+    return f"{part}.awake" if gives_none else None
 
 
 def record_name(kind: type) -> str:

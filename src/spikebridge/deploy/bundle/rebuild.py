@@ -12,7 +12,7 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, Manifest
 from spikebridge.deploy.bundle.stages import FUNCTION, FunctionDiscretizer, FunctionKernel, stage_of
 from spikebridge.deploy.nir.reader import from_nir
-from spikebridge.deploy.onnx.session import OnnxSession, count_macs
+from spikebridge.deploy.onnx.session import LEAK_STEPS, OnnxSession, count_macs
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.hybrid import (
     Every,
@@ -83,10 +83,12 @@ class _OnnxStepPart(Stateful):
         signal: str,
         into: Mapping[str, str] | None = None,
         keys: Sequence[str] = (),
+        leaking: OnnxSession | None = None,
     ) -> None:
         super().__init__()
         self.session = session
         self.initial = initial
+        self.leaking = leaking
         self.signal = signal
         self.into = dict(into or {})
         self.keys = keys
@@ -94,6 +96,14 @@ class _OnnxStepPart(Stateful):
 
     def initial_state(self, x_t: Step) -> State:
         return {name: t.expand(len(x_t), *t.shape[1:]).clone() for name, t in self.initial.items()}
+
+    def leak(self, state: dict[str, Tensor], num_steps: Tensor) -> State:
+        if self.leaking is None:
+            raise DataError(f"{self.session.name} has no file of its leak beside it")
+
+        values = {LEAK_STEPS: num_steps, **state}
+        after = self.leaking.run({name: x.detach().numpy() for name, x in values.items()})
+        return dict(zip(state, map(torch.from_numpy, after), strict=True))
 
     def state_paths(self) -> list[str]:
         paths = [name.removeprefix("state.") for name in self.initial]
@@ -178,7 +188,8 @@ def _part(bundle: Bundle, name: str) -> nn.Module:
     numbers = bundle.numbers(record.initial)
     initial = {key: torch.from_numpy(numbers[key]) for key in session.inputs if key.startswith("state.")}
 
-    return _OnnxStepPart(session, initial, signals[0], into, keys)
+    leaking = None if record.leak is None else _session(bundle, record.leak)
+    return _OnnxStepPart(session, initial, signals[0], into, keys, leaking)
 
 
 def _effect_argument(manifest: Manifest, link: LinkRecord) -> str:
@@ -203,7 +214,8 @@ def _link(bundle: Bundle, link: LinkRecord, user_stages: Sequence[type[nn.Module
         # flags count, whatever their clock
         stay = ticks(link.wake.num_flags * link.emits.period)
         common.pop("held")
-        return Wake(link.source, link.target, unit, link.wake.asleep, link.wake.state, stay=stay, **common)
+        asleep, state, replay = link.wake.asleep, link.wake.state, link.wake.replay
+        return Wake(link.source, link.target, unit, asleep, state, stay=stay, replay=replay, **common)
 
     # with its shape, so that no loop has to infer it
     initial = tensors["initial"] if link.initial is None else torch.full(link.shape, link.initial)

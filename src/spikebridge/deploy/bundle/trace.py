@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ExportError, check_named, in_words
 from spikebridge.hybrid import Gain, Gate, HybridNetwork, Modulation
+from spikebridge.hybrid.network.delivery import LinkBuffer
 from spikebridge.hybrid.network.link import Route, wake_of
 from spikebridge.hybrid.network.shape_inference import infer_shapes
 from spikebridge.neurons.neuron import Neuron
@@ -76,6 +77,14 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
 
     `ticks` of None takes the largest number for which every input has exactly its samples.
     """
+    for route in network.routes:
+        unit = network.unit_of(route)
+        if route.skips is not None and unit is not None and hasattr(unit.discretizer, "seed"):
+            raise ExportError(
+                f"the unit of link {route.name!r} draws at random behind a part that gives no value while it is asleep, "
+                "which bundles and integers do not hold; wake that part with asleep='hold'"
+            )
+
     # a unit that never gives a value has a shape all the same
     empty = {name: x[:0] for name, x in inputs.items() if name in network.inputs}
     specs = infer_shapes(network, empty).links
@@ -89,9 +98,18 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
         # the hooks come after the initial state, whose computation may run units
         state = network.initial_state(inputs)
         with _hooks(network.units, hook):
-            parts, _ = network(inputs, state, ticks)
+            parts, after = network(inputs, state, ticks)
 
-    return ReferenceTrace(parts, {name: torch.cat(pieces) for name, pieces in values.items()})
+    links = {name: torch.cat(pieces) for name, pieces in values.items()}
+    for route in network.routes:
+        # such a unit ran on samples asleep, too
+        if route.skips is not None and route.name in links and len(parts[route.skips]):
+            buffer = LinkBuffer(route, network.unit_of(route), state.links[route.name], checked=False)
+            with torch.no_grad():
+                buffer.push({**inputs, **parts}, 0, after.ticks)
+            links[route.name] = torch.cat(tuple(buffer.waiting))
+
+    return ReferenceTrace(parts, links)
 
 
 def record_active_trace(

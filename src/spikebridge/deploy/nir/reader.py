@@ -14,7 +14,7 @@ from spikebridge.errors import ConfigError, ShapeError, did_you_mean
 from spikebridge.hybrid import Delay, Gain, Gate
 from spikebridge.neurons import LIF, CubaLIF, Integrator, Memoryless, Sequential, Stateful, scan
 from spikebridge.neurons.base import refuse_timeless
-from spikebridge.neurons.state import State
+from spikebridge.neurons.state import State, where
 from spikebridge.neurons.stateless import over_time
 
 
@@ -59,6 +59,11 @@ class NirPart(Stateful):
 
     def initial_state(self, x_t: Step) -> _NirState:
         return self(x_t.new_empty((0, *x_t.shape)))[1]
+
+    def leak(self, state: _NirState, num_steps: Tensor) -> _NirState:
+        pairs = zip(self.layers, state.nodes, strict=True)
+        nodes = tuple(x.leak(s, num_steps) if isinstance(x, Stateful) else s for x, s in pairs)
+        return _NirState(nodes, tuple(where(num_steps > 0, torch.zeros_like(y), y) for y in state.late))
 
     def step(self, x_t: Step, state: _NirState, **modulation: Any) -> tuple[Tensor, _NirState]:
         y, state = self._pass(x_t.unsqueeze(0), state, self._by_node(modulation))

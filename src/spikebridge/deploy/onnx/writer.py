@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy.onnx.session import check_opset
+from spikebridge.deploy.onnx.session import LEAK_STEPS, check_opset
 from spikebridge.errors import ExportError, import_extra
 from spikebridge.hybrid.network.state_links import state_at
 from spikebridge.neurons import Effect, Stateful
@@ -85,6 +85,20 @@ def write_onnx_step(
     return _export(step, inputs, outputs, who), {key: t[:1].clone() for key, t in tensors.items()}
 
 
+def leak_function(part: Stateful, signature: Signature) -> tuple[nn.Module, Signature]:
+    """The leak of a part as a plain module from steps and state to state, and its signature."""
+    first = next(iter(signature.signals.values()))
+    with torch.no_grad():
+        state = map_tensors(torch.clone, part.initial_state(torch.zeros_like(first)))
+
+    tensors = named_tensors(part, state, signature.states, type(part).__name__)
+    signals = {LEAK_STEPS: torch.ones(len(first), dtype=torch.int64)} | {
+        f"state.{key}": t for key, t in tensors.items()
+    }
+    keys = [f"next.{key}" for key in tensors]
+    return _Leak(part, state, keys), Signature(signals, outputs=keys)
+
+
 def named_tensors(part: nn.Module, state: State, names: Mapping[str, str], who: str) -> dict[str, Tensor]:
     """The tensors of a state in order, each by its number, or by its name where it has one; `names` are by path."""
     at_path = {id(state_at(part, state, path)): name for path, name in names.items()}
@@ -142,6 +156,20 @@ class _Step(nn.Module):
         y, after = self.part.step(args[0], state, **named, **effects)
 
         return (*_in_order(y, self.signature.outputs), *tensors_of(after, type(self.part).__name__))
+
+
+class _Leak(nn.Module):
+    """The state of a part after some steps without input, its tensors all positional."""
+
+    def __init__(self, part: Stateful, like: State, keys: Sequence[str]) -> None:
+        super().__init__()
+        self.part = part
+        self.like = like
+        self.keys = keys
+
+    def forward(self, steps: Tensor, *values: Tensor) -> dict[str, Tensor]:
+        after = self.part.leak(_like(self.like, iter(values)), steps)
+        return dict(zip(self.keys, tensors_of(after, type(self.part).__name__), strict=True))
 
 
 def _in_order(y: Any, keys: Sequence[str]) -> tuple[Tensor, ...]:

@@ -16,7 +16,14 @@ from spikebridge.deploy.nir.quantities import uniform
 from spikebridge.deploy.stages.arithmetic import FloatArithmetic
 from spikebridge.deploy.stages.convolutions import convolution, windows
 from spikebridge.deploy.stages.kernels import delay_step, past_ticks
-from spikebridge.deploy.stages.neurons import effects_on, membrane_start, membrane_step, under_effects
+from spikebridge.deploy.stages.neurons import (
+    MembraneState,
+    effects_on,
+    membrane_leak,
+    membrane_start,
+    membrane_step,
+    under_effects,
+)
 
 Values: TypeAlias = NDArray[np.float32]
 Effects: TypeAlias = Mapping[tuple[str, str], Sequence[tuple[Values, str]]]  # by node and quantity
@@ -63,6 +70,14 @@ class NirRunner:
         late = {name: signals[name] for name in self.late}
 
         return sum(outputs[1:], outputs[0]), _GraphState(nodes, late)
+
+    def leak(self, state: _GraphState, steps: int) -> _GraphState:
+        """The state after some ticks without input; feedback is dropped with it."""
+        nodes = {
+            name: membrane_leak(self.arithmetics[name], node, steps) if isinstance(node, MembraneState) else node
+            for name, node in state.nodes.items()
+        }
+        return _GraphState(nodes, {name: 0 * y if steps else y for name, y in state.late.items()})
 
     def _input_of(self, node: NirNode, signals: Mapping[str, Values], late: Mapping[str, Values], batch: int) -> Values:
         if len(node.sources) == 1 and not node.delayed:

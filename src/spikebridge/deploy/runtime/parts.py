@@ -11,7 +11,7 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.consistency import check_step
 from spikebridge.deploy.bundle.manifest import LinkRecord, PartRecord
 from spikebridge.deploy.nir.graph import NirGraph, read_graph
-from spikebridge.deploy.onnx.session import OnnxSession, OpenSession, Session
+from spikebridge.deploy.onnx.session import LEAK_STEPS, OnnxSession, OpenSession, Session
 from spikebridge.deploy.runtime.nir_interpreter import SET, Effects, NirRunner
 from spikebridge.errors import DataError, did_you_mean
 
@@ -21,7 +21,10 @@ Outputs: TypeAlias = Values | dict[str, Values]
 
 @runtime_checkable
 class PartRunner(Protocol):
-    """A part on a target: one tick a call. User-defined targets implement it."""
+    """A part on a target: one tick a call. User-defined targets implement it.
+
+    One whose wake has `state="leak"` has a second method, `leak(state, steps)`: the state after steps without input.
+    """
 
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Outputs, Any]:
         """A tick.
@@ -65,6 +68,15 @@ class _OnnxStep(_OnnxFunction):
 
     initial: Mapping[str, NDArray[Any]]
     states: Mapping[str, str]  # inputs of the states that are read, by signal
+    leaking: Session | None  # from the steps without input and the state to the state after them
+
+    def leak(self, state: Any, steps: int) -> Any:
+        if self.leaking is None:
+            raise DataError(f"part {self.name!r} leaks while it is asleep, but the bundle has no file of its leak")
+
+        batch = len(next(iter(state.values())))
+        after = self.leaking.run({LEAK_STEPS: np.full(batch, steps, np.int64), **state})
+        return dict(zip(state, after, strict=True))
 
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any = None) -> tuple[Outputs, Any]:
         # the file holds the state of one sample
@@ -93,6 +105,9 @@ class _NirGraphRunner:
         (x,) = reads.values()
         y, after = self.runner.step(x, state, effects)
         return _with_states(self.name, y, {signal: after.at(path) for signal, path in self.states.items()}), after
+
+    def leak(self, state: Any, steps: int) -> Any:
+        return self.runner.leak(state, steps)
 
 
 def _with_states(part: str, outputs: Outputs, states: Mapping[str, Values]) -> Outputs:
@@ -141,7 +156,10 @@ def open_part(bundle: Bundle, name: str, record: PartRecord, open_session: OpenS
     initial = {key: numbers[key] for key in session.inputs if key.startswith("state.")}
     _check_states(name, (*states.values(), *_set_states(acting)), [key.removeprefix("state.") for key in initial])
 
-    return _OnnxStep(*function, initial, {signal: f"state.{path}" for signal, path in states.items()})
+    leak_file = f"{bundle.path / record.leak}" if record.leak else ""
+    leaking = (open_session or OnnxSession)(bundle.read(record.leak), leak_file) if record.leak else None
+
+    return _OnnxStep(*function, initial, {signal: f"state.{path}" for signal, path in states.items()}, leaking)
 
 
 def state_of(part: str, signal: str) -> str:

@@ -36,11 +36,15 @@ class RunnerState(NamedTuple):
 
 
 class WokenState(NamedTuple):
-    """The state of a part with a wake: that of each sample, the outputs, and the flags of the last tick."""
+    """The state of a part with a wake: of each sample the state and the ticks asleep, the outputs, the newest inputs.
+
+    A sample before its first tick awake has None as its state.
+    """
 
     parts: tuple[Any, ...]
     outputs: dict[str, Values]
-    awake: tuple[bool, ...]
+    asleep: tuple[int, ...]
+    missed: tuple[dict[str, Values], ...] = ()  # oldest first, of a part that replays
 
 
 def check_arrays(inputs: Mapping[str, Any]) -> None:
@@ -57,6 +61,8 @@ class TickRunner:
     `graph` is the record of the network, a `Manifest` or an `IntegerRecord`.
     """
 
+    flag_type: type[np.generic] = np.float32  # of the signal "part.awake"
+
     def __init__(self, graph: Any, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
         self.graph = graph
         self.parts = dict(parts)
@@ -67,10 +73,33 @@ class TickRunner:
         links_in = (link for links in self.incoming.values() for link in links)
         self.wakes = {link.target: link for link in links_in if link.kind == "wake"}
         self.on_demand = _inputs_on_demand(graph, self.wakes)
+        for part, link in self.wakes.items():
+            if link.wake.state == "leak" and not hasattr(parts[part], "leak"):
+                raise ConfigError(
+                    f"part {part!r} leaks while it is asleep, but its {type(parts[part]).__name__} has no method leak; "
+                    "give it leak(state, steps), or export the network with state='keep'"
+                )
+
+    def wanted(self, state: RunnerState) -> dict[str, NDArray[np.bool_]]:
+        """The samples `(B,)` that the next tick needs of each input, as `HybridNetwork.wanted`."""
+        wanted = {}
+        for name, record in self.graph.inputs.items():
+            wanted[name] = np.full(state.batch, record.clock.fires(state.tick))
+            wakes = [self.wakes[part].name for part in self.on_demand.get(name, ())]
+            flags = [self.links[wake].known_flags(state.tick, state.links[wake]) for wake in wakes]
+            known = [flag for flag in flags if flag is not None]
+            if wakes and len(known) == len(flags):
+                wanted[name] &= np.any(known, axis=0)
+
+        return wanted
 
     def argument(self, link: Any) -> str:
         """The name by which a part reads the values of a transmission."""
         return str(link.name)
+
+    def has_state(self, part: str) -> bool:
+        """True if a part has a state, so that its samples run one by one once they sleep at ticks of their own."""
+        return True
 
     def check_input(self, name: str, record: Any, x: Values) -> Values:
         """One step of an input as parts read it; raises where it does not fit."""
@@ -246,7 +275,7 @@ class TickRunner:
             raise ShapeError(f"input {absent[0]!r} has no sample at tick {tick}, but part {part!r} is awake")
         if flags is not None:
             outputs, state = self._fire_awake(part, flags, reads, effects, state)
-            return {**outputs, f"{part}.awake": flags.astype(np.float32)[:, None]}, state
+            return {**outputs, f"{part}.awake": flags.astype(self.flag_type)[:, None]}, state
 
         return self._step_part(part, reads, effects, state)
 
@@ -265,49 +294,76 @@ class TickRunner:
     ) -> tuple[dict[str, Values], WokenState]:
         """A part with a wake at a tick, sample by sample where it has a state: its outputs, and its state."""
         wake = self.wakes[part].wake
-        record = self.graph.parts[part]
+        begins = state is None
         if state is None:
-            given = self.graph.given(part)
-            zeros = {name: np.zeros((len(flags), *signal.shape), signal.dtype) for name, signal in given.items()}
-            state = WokenState((None,) * len(flags), zeros, (False,) * len(flags))
+            zeros = {n: np.zeros((len(flags), *one.shape), one.dtype) for n, one in self.graph.given(part).items()}
+            state = WokenState((None,) * len(flags), zeros, (0,) * len(flags))
 
         states = list(state.parts)
         outputs = {n: np.zeros_like(y) if wake.asleep == "zero" else y.copy() for n, y in state.outputs.items()}
-        # a part without a state runs once for all samples that are awake
-        has_state = record.format == "nir" or record.initial is not None
         awake = np.flatnonzero(flags)
-        for rows in np.split(awake, len(awake)) if has_state and len(awake) else [awake][: len(awake)]:
+        # a part without a state runs once for all samples that are awake
+        for rows in np.split(awake, len(awake)) if self.has_state(part) and len(awake) else [awake][: len(awake)]:
             first = int(rows[0])
-            is_waking = not state.awake[first]
-            if wake.state == "reset" and is_waking:
-                states[first] = None
+            own, earlier = self._woken(part, first, state)
+            steps = [(reads, {}) for reads in earlier] + [(reads, _with_setters(effects, False))]
+            if begins or state.asleep[first]:
+                steps[0][1].update(_with_setters(effects, True))
 
-            chosen = {name: x[rows] for name, x in reads.items()}
-            # a state is set at waking
-            acting = {
-                target: [(x[rows], by) for x, by in acts]
-                for target, acts in effects.items()
-                if is_waking or acts[0][1] != SET
-            }
-            ran, states[first] = self._step_part(part, chosen, acting, states[first])
+            ran: dict[str, Values] = {}
+            for one, acts in steps:
+                ran, own = self._step_part(part, *_of_rows(rows, one, acts), own)
+            states[first] = own
             for name, y in ran.items():
                 outputs[name][rows] = y
 
-        return outputs, WokenState(tuple(states), outputs, tuple(flags.tolist()))
+        asleep = tuple(0 if flag else ticks + 1 for flag, ticks in zip(flags.tolist(), state.asleep, strict=True))
+        missed = (*state.missed, reads)[-wake.replay :] if wake.replay else ()
+
+        return outputs, WokenState(tuple(states), outputs, asleep, missed)
+
+    def _woken(self, part: str, row: int, state: WokenState) -> tuple[Any, list[dict[str, Values]]]:
+        """The state with which a sample runs on, kept, leaked or reset if it wakes up, and the inputs to replay."""
+        wake = self.wakes[part].wake
+        own = state.parts[row]
+        asleep = state.asleep[row]
+        if not asleep:
+            return own, []
+
+        number = min(wake.replay, len(state.missed))
+        replayed = number if wake.state == "reset" else min(number, asleep)
+        if wake.state == "leak" and own is not None:
+            own = self.parts[part].leak(own, asleep - replayed)
+
+        return None if wake.state == "reset" else own, list(state.missed[len(state.missed) - replayed :])
 
 
-def _inputs_on_demand(graph: Any, wakes: Mapping[str, Any]) -> list[str]:
-    """The inputs that only parts with a wake read, at their ticks and without a unit."""
+def _with_setters(effects: Any, sets: bool) -> dict[tuple[str, str], Any]:
+    """The effects that set states, which they do at waking, or the others."""
+    return {target: acts for target, acts in effects.items() if (acts[0][1] == SET) == sets}
+
+
+def _of_rows(
+    rows: NDArray[np.int64], reads: Mapping[str, Values], effects: Any
+) -> tuple[dict[str, Values], dict[tuple[str, str], Any]]:
+    """What some samples read, and what acts on them."""
+    chosen = {name: x[rows] for name, x in reads.items()}
+    return chosen, {target: [(x[rows], by) for x, by in acts] for target, acts in effects.items()}
+
+
+def _inputs_on_demand(graph: Any, wakes: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The inputs that only parts with a wake read, at their ticks, without a unit or a replay; and these parts."""
     links = [link for part in (*graph.parts, None) for link in graph.incoming(part)]
-    return [
-        name
-        for name in graph.inputs
+    readers = {name: [link for link in links if name in link.sources] for name in graph.inputs}
+    return {
+        name: [link.target for link in reading]
+        for name, reading in readers.items()
         if all(
             link.kind == "transmission" and link.target in wakes and not (link.unit or link.held or link.delay)
-            for link in links
-            if name in link.sources
+            for link in reading
         )
-    ]
+        and not any(wakes[link.target].wake.replay for link in reading)
+    }
 
 
 def _schedule(graph: Any) -> Iterator[Any]:
@@ -375,6 +431,10 @@ class Runner(TickRunner):
         records = self.manifest.inputs
 
         return {name: self.check_input(name, records[name], x).reshape(inputs[name].shape) for name, x in rows.items()}
+
+    def has_state(self, part: str) -> bool:
+        record = self.manifest.parts[part]
+        return record.format == "nir" or record.initial is not None
 
     def check_output(self, name: str, y: Values) -> Values:
         shape = self.manifest.shape(name)
