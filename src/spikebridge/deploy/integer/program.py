@@ -129,7 +129,6 @@ class IntegerProgram:
 
         return values[self.record.output], after
 
-
     def leak(self, state: _States, steps: int) -> _States:
         """The state after steps without input; feedback is dropped with it."""
         after = dict(state)

@@ -284,6 +284,20 @@ def _observed_part(network: HybridNetwork, name: str, config: QConfigMapping, sc
     if isinstance(part, HybridNetwork):
         raise ExportError(f"{name!r} is a network of its own; quantise it alone")
 
+    ports = network.plan.ports.get(name)
+    if ports is not None:
+        acts = next((f"the link {route.name!r} sets" for route in ports.sets), "a link or an output reads")
+        raise ExportError(
+            f"{acts} a state of part {name!r}, which has no integer form yet; name the other parts as regions, or "
+            "export in floats"
+        )
+
+    if network.plan.given(name) != (name,):
+        raise ExportError(
+            f"part {name!r} gives several tensors by name, which has no integer form yet; name the other parts as "
+            "regions, or make a part of each"
+        )
+
     for route in network.incoming[name]:
         if route.num_flags and wake_of(route).state == "leak":
             _check_leak(name, part)

@@ -163,7 +163,7 @@ def open_part(bundle: Bundle, name: str, record: PartRecord, open_session: OpenS
 
 
 def state_of(part: str, signal: str) -> str:
-    """The layer and field of a state that is read as a signal, "part.layer.field", or "part.field" of a single layer."""
+    """The layer and field of a state that is read as a signal: "part.layer.field", or "part.field" of one layer."""
     path = signal.removeprefix(f"{part}.")
     return path if "." in path else f"neuron.{path}"
 

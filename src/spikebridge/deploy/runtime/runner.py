@@ -132,8 +132,8 @@ class TickRunner:
             if isinstance(entry, str):
                 missing = {n for n in self.on_demand if signals[n] is None}
                 fired, parts[entry] = self._fire(entry, tick, parts[entry], links, missing)
-                for signal, y in fired.items():
-                    signals[signal] = y if hook is None else hook("parts", signal, tick, y)
+                for signal, value in fired.items():
+                    signals[signal] = value if hook is None else hook("parts", signal, tick, value)
                 continue
 
             name = entry.name
@@ -423,6 +423,15 @@ class Runner(TickRunner):
             for link in self.manifest.links
         }
         super().__init__(self.manifest, part_runners, links)
+
+    def checked(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
+        """Inputs `(T, B, *N)` as the bundle takes them; raises where they do not fit."""
+        check_arrays(inputs)
+        self.count_ticks(inputs)
+        rows = {name: x.reshape(-1, *x.shape[2:]) for name, x in inputs.items()}
+        records = self.manifest.inputs
+
+        return {name: self.check_input(name, records[name], x).reshape(inputs[name].shape) for name, x in rows.items()}
 
     def has_state(self, part: str) -> bool:
         record = self.manifest.parts[part]
