@@ -28,7 +28,7 @@ from spikebridge.deploy.c.export import WrittenC, bundle_sample, write_c
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "boards.json"
-TARGETS = ("digits", "signals_watch")
+TARGETS = ("digits", "signals_watch", "signals_ecg")
 MASK = 0xFFFFFFFF
 FNV_START = 2166136261
 FNV_FACTOR = 16777619
