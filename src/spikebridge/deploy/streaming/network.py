@@ -111,13 +111,14 @@ class NetworkSteps:
     spec: _StreamInputSpec
     advance: Advance
     max_together: int
+    first_tick: int = 0
     num_unseen: int = field(default=0, init=False)
 
     def __call__(self, bins: Sequence[StreamBin], state: _StreamState | None) -> tuple[dict[str, Values], _StreamState]:
         """The newest value of each output that fired in these bins, without axes of time and batch."""
         spec = self.spec
         clock = spec.inputs[spec.events].clock
-        tick, inner, frame = state or _StreamState(0, None, None)
+        tick, inner, frame = state or _StreamState(self.first_tick, None, None)
         newest = bins[-self.max_together :]
 
         for left_out in bins[: -len(newest)]:
@@ -165,7 +166,7 @@ def bundle_steps(bundle: Bundle, *, integers: bool = False) -> NetworkSteps:
     sample = bundle.sample_inputs()
     spec = stream_input_spec(manifest.inputs, manifest.dt, sample)
 
-    return NetworkSteps(spec, bundle_advance(bundle, integers=integers), _ONE_BY_ONE)
+    return NetworkSteps(spec, bundle_advance(bundle, integers=integers), _ONE_BY_ONE, manifest.first_tick)
 
 
 def bundle_advance(bundle: Bundle, *, integers: bool = False) -> Advance:
