@@ -231,21 +231,19 @@ class _ReadBack:
         self.part = part
         self.states = states  # that are read, by signal
 
-    def begin(self, start: Mapping[str, Values]) -> dict[str, Values]:
-        # the other fields of a state have the shapes of the first step
-        return dict(start)
+    def begin(self, start: Mapping[str, Values]) -> Any:
+        batch = len(next(iter(start.values())))
+        state = self.part.initial_state(torch.zeros(batch, *(self.part.graph.shape or ())))
+        for key, value in start.items():
+            state = self.part.with_state_at(state, key.removeprefix("state."), torch.from_numpy(value))
+
+        return state
 
     def leak(self, state: Any, steps: int) -> Any:
         return self.part.leak(state, torch.tensor([steps]))
 
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Outputs, Any]:
         (x,) = (torch.from_numpy(np.ascontiguousarray(x)).unsqueeze(0) for x in reads.values())
-        if isinstance(state, dict):
-            start = state
-            state = self.part.initial_state(x[0])
-            for key, value in start.items():
-                state = self.part.with_state_at(state, key.removeprefix("state."), torch.from_numpy(value))
-
         modulation: dict[str, list[Effect]] = {}
         for (node, quantity), acts in effects.items():
             path = f"{node}.{quantity}"
