@@ -1,4 +1,4 @@
-"""Random networks with parts that are not always awake, in integers and in C: the same bits as the quantised network."""
+"""Random networks with parts that are not always awake, in integers and in C: the bits of the quantised network."""
 
 import re
 import shutil
@@ -22,7 +22,6 @@ pytestmark = pytest.mark.untyped
 TICKS = 40
 COMPILER = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"]
-SEEDS: dict[int, set[str]] = {}
 
 
 class Affine(nn.Module):
@@ -40,7 +39,7 @@ class Affine(nn.Module):
 
 
 def quantizable(seed: int) -> Graph:
-    """A random graph without what has no integer form: parts with further inputs, modulated weights, masks as signals."""
+    """A random graph without what has no integer form: stateful parts with further inputs, and modulated weights."""
     graph = random_graph(seed, wakes=True)
     spiking = [name for name, part in graph.parts.items() if part.kind == "into"]
     for name in spiking:
@@ -68,3 +67,30 @@ def quantized(seed: int, patch: pytest.MonkeyPatch) -> tuple[HybridNetwork, Inte
     network = quantize(build(graph, exact=False), inputs)
 
     return network, integer_model(network, inputs), inputs
+
+
+@pytest.mark.parametrize("seed", [21, 28, 30])
+def test_woken_parts_have_the_bits_of_the_quantised_network_in_integers_and_in_c(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, model, inputs = quantized(seed, monkeypatch)
+    with torch.no_grad():
+        expected, _ = network(inputs, ticks=TICKS)
+    entered = model.quantize({name: x.numpy() for name, x in inputs.items()})
+    for name, y in model.dequantize(model.run(entered, TICKS)).items():
+        np.testing.assert_array_equal(y, expected[name].float().numpy())
+
+    written = write_c(model, entered, TICKS, tmp_path / "own")
+    if COMPILER is not None:
+        files = [f"{written.name}.c", "check.c"]
+        subprocess.run([COMPILER, *STRICT, *files, "-o", "check"], cwd=written.folder, check=True, timeout=60)
+        said = subprocess.run(["./check"], cwd=written.folder, capture_output=True, text=True, timeout=60).stdout
+        assert re.fullmatch(r"\d+ ticks, \d+ values, 0 differ\n", said), said
+
+
+def test_the_graphs_in_integers_have_all_kinds_of_wakes() -> None:
+    graphs = [quantizable(seed) for seed in (21, 28, 30)]
+    wakes = [link.wake for graph in graphs for link in graph.links if link.wake is not None]
+    assert {wake.asleep for wake in wakes} == {"hold", "zero", "none"}
+    assert {wake.state for wake in wakes} == {"keep", "leak", "reset"}
+    assert {wake.replay for wake in wakes} == {0, 1, 3}

@@ -179,9 +179,7 @@ class WakeRecord:
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_flags <= _MAX_STEPS or not 0 <= self.replay <= _MAX_STEPS:
-            raise DataError(
-                f"a wake has 1 to {_MAX_STEPS} flags and replays up to {_MAX_STEPS} samples, but got {self}"
-            )
+            raise DataError(f"a wake has from 1 to {_MAX_STEPS} flags, and replays no more samples, but got {self}")
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,8 @@ def record_trace(
         unit = network.unit_of(route)
         if route.skips is not None and unit is not None and hasattr(unit.discretizer, "seed"):
             raise ExportError(
-                f"the unit of link {route.name!r} draws at random behind a part that gives no value while it is asleep, "
-                "which bundles and integers do not hold; wake that part with asleep='hold'"
+                f"the unit of link {route.name!r} draws at random behind a part that gives no value while it is "
+                "asleep, which bundles and integers do not hold; wake that part with asleep='hold'"
             )
 
     # a unit that never gives a value has a shape all the same
@@ -146,9 +146,11 @@ def record_active_trace(
             )
 
     for name in _flags_of(network):
-        if not trace.parts[name].any():
+        flags = trace.parts[name]
+        if not flags.any() or flags.all():
             raise ExportError(
-                f"{name!r} is never set on the sample, so a comparison would say nothing; give a longer one"
+                f"{name!r} is {'always' if flags.any() else 'never'} set on the sample, so a comparison would say "
+                "nothing of the wake; give a longer one"
             )
 
     for route in network.routes:

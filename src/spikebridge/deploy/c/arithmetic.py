@@ -290,9 +290,11 @@ class CArithmetic(IntegerArithmetic):
         return _call("power", (as_expression(decay), steps), 0, 1 << FRACTION)
 
     def charge_over(self, current: Expression, decay: Ints, decay_syn: Ints, steps: Expression) -> Expression:
-        operands = tuple(map(as_expression, (decay, decay_syn, steps, self._max_charge)))
         largest = max(abs(current.low), abs(current.high)) * self._max_charge >> FRACTION
-        return _call("charge", (current, *operands), -largest - 1, largest + 1)
+        decays = as_expression(decay), as_expression(decay_syn)
+        operands = (current, *decays, steps, as_expression(self._max_charge))
+
+        return _call("charge", operands, -largest - 1, largest + 1)
 
     def fire(self, v: Expression, threshold: _Operand) -> Expression:
         return v >= threshold

@@ -72,13 +72,13 @@ def write_step(
 
 def _stores(state: Sequence[_Leaf], after: Any) -> list[tuple[CArray, Expression]]:
     """The fields of a state that change, and their values."""
-    pairs = zip(state, _leaves(after), strict=True)
-    # a field that a step leaves as it is needs no line
-    return [
-        (old.array, as_expression(new))
-        for old, new in pairs
-        if isinstance(old, Element) and not isinstance(new, Ring) and new is not old
-    ]
+    stores = []
+    for old, new in zip(state, _leaves(after), strict=True):
+        # a field that a step leaves as it is needs no line
+        if isinstance(old, Element) and not isinstance(new, Ring) and new is not old:
+            stores.append((old.array, as_expression(new)))
+
+    return stores
 
 
 def write_function(place: Place, y: Expression, out: CArray) -> list[str]:

@@ -85,9 +85,8 @@ class IntegerLinkRecord:
     def __post_init__(self) -> None:
         check_shape(self.shape)
         if (self.kind == "wake") != (self.wake is not None):
-            raise DataError(
-                f"link {self.name!r} is a {self.kind} {'with' if self.wake else 'without'} a wake's settings"
-            )
+            which = "with" if self.wake else "without"
+            raise DataError(f"link {self.name!r} is a {self.kind} {which} the settings of a wake")
 
 
 @dataclass(frozen=True)

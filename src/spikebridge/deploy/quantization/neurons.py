@@ -174,9 +174,9 @@ class QuantNeuron(QuantLayer):
 
     def leak(self, state: Any, num_steps: Tensor, observing: bool) -> Any:
         """The state after steps without input, `(B,)`."""
-        return (
-            self.layer.leak(state, num_steps) if observing else self._leak_arrays(self._arithmetic(), state, num_steps)
-        )
+        if observing:
+            return self.layer.leak(state, num_steps)
+        return self._leak_arrays(self._arithmetic(), state, num_steps)
 
     def _leak_arrays(self, a: Any, state: Any, num_steps: Tensor) -> Any:
         # the steps of each sample line up with its membranes

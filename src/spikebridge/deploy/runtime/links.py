@@ -134,7 +134,7 @@ class LinkRunner:
             return self._run_awake(x, np.zeros(len(x)) if flags is None else flags.reshape(len(x)), starts, state)
 
         with fitting(f"link {self.link.name!r}"):
-            values, unit = self.unit.push(x, state.unit, starts, state.context)
+            values, unit = self._push(x, state.unit, starts, state.context)
 
         return values, state._replace(unit=unit)
 
@@ -162,7 +162,7 @@ class LinkRunner:
         return [newest], state._replace(samples=tuple(samples))
 
     def _push(
-        self, x: Values, state: UnitRunnerState, starts: bool, context: Values | None
+        self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_], context: Values | None
     ) -> tuple[list[Values], UnitRunnerState]:
         return ([x], state) if self.unit is None else self.unit.push(x, state, starts, context)
 

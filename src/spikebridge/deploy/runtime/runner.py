@@ -151,7 +151,7 @@ class TickRunner:
             elif values:
                 outputs[f"links.{name}"] = values[-1]
 
-        outputs |= {name: y for name in self.graph.outputs if (y := signals.get(name)) is not None}
+        outputs |= {name: given for name in self.graph.outputs if (given := signals.get(name)) is not None}
         return outputs, RunnerState(tick + 1, state.batch, parts, links)
 
     def run(
@@ -314,7 +314,8 @@ class TickRunner:
         for rows in np.split(awake, len(awake)) if self.has_state(part) and len(awake) else [awake][: len(awake)]:
             first = int(rows[0])
             own, earlier = self._woken(part, first, state)
-            steps = [(reads, {}) for reads in earlier] + [(reads, _with_setters(effects, False))]
+            steps: list[tuple[dict[str, Values], dict[tuple[str, str], Any]]] = [(missed, {}) for missed in earlier]
+            steps.append((reads, _with_setters(effects, False)))
             if begins or state.asleep[first]:
                 steps[0][1].update(_with_setters(effects, True))
 
