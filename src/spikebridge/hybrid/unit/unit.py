@@ -203,7 +203,7 @@ class HybridUnit(nn.Module):
         (_, _, _, y), state = self._checked_equation(x, state, starts, context)
         y = y if self._is_single and self.discretizer is None else y.flatten(0, 1)
 
-        return y.to(x.dtype), state
+        return y if y.dtype == x.dtype else y.to(x.dtype), state
 
     def stages(
         self,

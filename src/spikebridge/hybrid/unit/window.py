@@ -165,7 +165,7 @@ class Sliding(Window):
             return _FrameBuffer(steps.clone())
 
         batch, _, *shape = steps.shape
-        self._check_state(steps, (batch, *shape), state)
+        self._checked_steps(steps, (batch, *shape), state)
         return _FrameBuffer(torch.cat([state.buffer, steps], 1))
 
     def _with_buffer(self, x: Signal, state: _FrameBuffer | None) -> Float[Tensor, "T2 B *N"]:
@@ -173,18 +173,21 @@ class Sliding(Window):
         if state is None:
             return x
 
-        self._check_state(x, x.shape[1:], state)
-        return torch.cat([state.buffer.transpose(0, 1), x]) if state.buffer.shape[1] else x
+        num_steps = self._checked_steps(x, x.shape[1:], state)
+        return torch.cat([state.buffer.transpose(0, 1), x]) if num_steps else x
 
-    def _check_state(self, steps: Tensor, sample: Sequence[int], state: _FrameBuffer) -> None:
-        """Raises if a state does not continue with steps of samples `(B, *N)`, or holds a complete window."""
+    def _checked_steps(self, steps: Tensor, sample: Sequence[int], state: _FrameBuffer) -> int:
+        """The steps in a state; raises if others, of samples `(B, *N)`, cannot follow, or if the window is complete."""
         before = state.buffer if type(state) is _FrameBuffer else None
         if not isinstance(before, Tensor) or not is_alike(steps, sample, before):
             form = TensorForm(torch.Size((sample[0], 0, *sample[1:])), steps.dtype, steps.device)
             refuse_other_form(self, state, TupleForm(_FrameBuffer, {"buffer": form}))
 
-        if state.buffer.shape[1] >= self.length:
-            raise self._too_long(state.buffer.shape[1])
+        num_steps = state.buffer.shape[1]
+        if num_steps >= self.length:
+            raise self._too_long(num_steps)
+
+        return num_steps
 
     def starts(self, num_steps: int, state: _WindowPosition | None) -> tuple[list[bool], _WindowPosition]:
         if state is not None:
