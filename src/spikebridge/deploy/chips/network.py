@@ -182,6 +182,8 @@ def _misfits_of_links(network: HybridNetwork, name: str, chip: ChipSpec) -> Iter
             limit = f"modulated by the link {route.name!r}, but {chip.name} has no modulated quantity"
             yield Misfit(route.link.target, limit, "a transmission of spikes to input channels that are free")
 
+    if name in network.plan.ports:
+        yield Misfit(name, f"its state is read or set, but {chip.name} keeps it", "a part whose state is its own")
     if name in network.plan.wakes:
         yield Misfit(name, f"it is woken, but {chip.name} runs every step", "a part without a wake")
 
@@ -213,6 +215,8 @@ def add_chip(bundle: Bundle, pair: ChipPair) -> Bundle:
     """
     manifest = bundle.manifest
     name = pair.chip.name
+    if manifest.start is not None:
+        raise ExportError(f"{bundle.path} starts from a state of its own, but {name} starts at rest")
     if any(record.name == name for record in manifest.chips):
         raise ExportError(f"{bundle.path} has parts on {name} already; export the network again for others")
 
