@@ -132,18 +132,17 @@ class Compare(Command):
     def execute(self) -> CommandResult:
         """Runs every level; the exit code is 1 where one is too far off."""
         from spikebridge.deploy.bundle.bundle import Bundle
-        from spikebridge.deploy.chips.catalog import CHIPS
         from spikebridge.deploy.compare import Tolerance, compare_bundle
         from spikebridge.deploy.run import read_arrays
-        from spikebridge.recipes.chip import chip_from
+        from spikebridge.recipes.chip import chip_level
 
         bundle = Bundle.open(self.bundle)
-        own = [] if self.chip is None else [chip_from(self.chip)]
+        further = {} if self.chip is None else chip_level(bundle, self.chip)
         comparison = compare_bundle(
             bundle,
             Tolerance(self.tolerance, self.spikes),
             inputs=None if self.input is None else read_arrays(self.input),
-            chips={**CHIPS, **{chip.name: chip for chip in own}},
+            further=further,
             progress=status,
         )
         rows = [asdict(row) for row in comparison.rows]

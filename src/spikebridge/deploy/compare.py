@@ -136,7 +136,6 @@ def compare_bundle(
     quantized: HybridNetwork | None = None,
     further: Mapping[str, tuple[_Level, Tolerance]] | None = None,
     stages: Sequence[type[nn.Module]] = (),
-    chips: Mapping[str, ChipSpec] = CHIPS,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
     """Runs every level, on the sample of the bundle or on other inputs.
@@ -149,9 +148,8 @@ def compare_bundle(
             inputs without it, they are compared with those of the rebuilt network.
         quantized: the quantised network, with which integers are compared on other inputs; without it their
             difference from the trained network is only stated.
-        further: other levels, each with its tolerance.
+        further: other levels, each with its tolerance; one with the name of a chip takes the place of its levels.
         stages: classes of user-defined kernels and discretizers, each with an `array_form`.
-        chips: the chips on which parts of the bundle may be, by name.
         progress: called with the name of the level that runs.
 
     Returns:
@@ -207,11 +205,11 @@ def compare_bundle(
             expected = _signals_of(bundle, quantized.eval(), arrays, ticks, record_trace)
         rows += _compare_integers(bundle, arrays, ticks, trained, expected, forms)
 
-    for name in (placed.name for placed in manifest.chips):
+    for name in (placed.name for placed in manifest.chips if placed.name not in (further or {})):
         progress(name)
-        if name not in chips:
+        if name not in CHIPS:
             raise ConfigError(f"{bundle.path} has parts on the chip {name!r}; give its file with --chip FILE.py")
-        rows += _compare_chip(bundle, chips[name], arrays, ticks, trained, on_sample=inputs is None)
+        rows += _compare_chip(bundle, CHIPS[name], arrays, ticks, trained, on_sample=inputs is None)
 
     return Comparison(tuple(rows))
 

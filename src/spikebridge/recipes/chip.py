@@ -38,6 +38,16 @@ def chip_from(word: str) -> ChipSpec:
     return chip
 
 
+def chip_level(bundle: Any, word: str) -> dict[str, Any]:
+    """The level of a chip of the user's own for `compare_bundle`, whose differences are only stated."""
+    from spikebridge.deploy.chips.bundle import chip_runner
+    from spikebridge.deploy.compare import Tolerance
+
+    chip = chip_from(word)
+    stated = Tolerance(values=float("inf"), spikes=1.0)
+    return {chip.name: (lambda inputs, ticks: chip_runner(bundle, chip).run_recorded(inputs, ticks), stated)}
+
+
 def quantize_for_chip(
     target: Target,
     chip: ChipSpec,

@@ -15,7 +15,7 @@ from spikebridge.deploy.stages.kernels import Forms
 from spikebridge.errors import ConfigError, DataError
 
 
-def chip_record(bundle: Bundle, name: str) -> ChipRecord:
+def _chip_record(bundle: Bundle, name: str) -> ChipRecord:
     """The record of a chip in a bundle."""
     for record in bundle.manifest.chips:
         if record.name == name:
@@ -32,7 +32,7 @@ def chip_models(bundle: Bundle, chip: ChipSpec | str) -> dict[str, ChipModel]:
     """The parts of a bundle on a chip by name."""
     chip = chip_of(chip) if isinstance(chip, str) else chip
     models = {}
-    for part, stem in chip_record(bundle, chip.name).parts.items():
+    for part, stem in _chip_record(bundle, chip.name).parts.items():
         where = f"{bundle.path}/{stem}.json"
         record = read_record(bundle.read(f"{stem}.json").decode("utf-8", "replace"), where)
         expected = bundle.manifest.parts.get(part)
@@ -70,7 +70,7 @@ def bundle_runner(bundle: Bundle, integers: bool = False, chip: ChipSpec | None 
 
 def recorded_signals(bundle: Bundle, name: str) -> Signals:
     """The signals of the pair in torch on the bundle's sample."""
-    return sample_signals(bundle.manifest, bundle.numbers(chip_record(bundle, name).sample))
+    return sample_signals(bundle.manifest, bundle.numbers(_chip_record(bundle, name).sample))
 
 
 def part_signals(bundle: Bundle, chip: ChipSpec, inputs: Mapping[str, Values], ticks: int) -> dict[str, Values]:

@@ -23,7 +23,7 @@ QUANTITIES = ("v_threshold", "bias", "decay", "decay_syn")
 
 
 @dataclass
-class ChipIntegers(IntegerArithmetic):
+class _ChipIntegers(IntegerArithmetic):
     """The primitives of a chip's steps in integers of 64 bits.
 
     The steps of a chip are methods of one class (`loihi.py`, `xylo.py`), which overrides synapse, membrane, threshold
@@ -127,7 +127,7 @@ class _Layer:
         self.aliases = _aliases(numbers.get(f"{self.name}/alias"))
 
         settings = {"spikes": True, "refractory": 0, "reset": chip.reset, "max_spikes": record.max_spikes}
-        kind = type(f"{chip.name}Integers", (chip.steps, ChipIntegers), {})
+        kind = type(f"{chip.name}Integers", (chip.steps, _ChipIntegers), {})
         self.arithmetic = kind(settings, {**quantities, "v_leak": 0, "v_reset": 0})
 
     def start(self, batch: int) -> MembraneState:

@@ -17,7 +17,7 @@ _WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _IGNORED = (nn.Flatten, nn.Dropout, nn.Identity)
 
 
-class SpikingLayer(NamedTuple):
+class ChainLayer(NamedTuple):
     """Weights and neurons, with the shapes of one step before and after them."""
 
     name: str
@@ -49,7 +49,7 @@ def refuse(misfits: Sequence[Misfit]) -> None:
         raise ExportError(" | ".join(str(one) for one in misfits))
 
 
-def spiking_layers(part: nn.Module, path: str, x_t: Tensor, chip: ChipSpec) -> tuple[list[SpikingLayer], list[Misfit]]:
+def spiking_layers(part: nn.Module, path: str, x_t: Tensor, chip: ChipSpec) -> tuple[list[ChainLayer], list[Misfit]]:
     """The layers of a chain of weights and neurons, for steps `(B, *N)`, and what of them does not fit."""
     if not isinstance(part, Sequential | NirPart):
         nearest = "a Sequential of Linear or Conv2d and neurons"
@@ -68,7 +68,7 @@ def spiking_layers(part: nn.Module, path: str, x_t: Tensor, chip: ChipSpec) -> t
             weights = layer
         elif isinstance(layer, LIF | CubaLIF) and weights is not None:
             shape = tuple(signal.shape[2:])
-            layers.append(SpikingLayer(name, weights, layer, source_shape, shape))
+            layers.append(ChainLayer(name, weights, layer, source_shape, shape))
             weights = None
         elif not isinstance(layer, _IGNORED):
             nearest = "LIF or CubaLIF after each Linear or Conv2d; other layers stay on the host"
@@ -110,7 +110,7 @@ def _branches(part: Any, path: str) -> Iterator[Misfit]:
         before = node.name
 
 
-def _misfits_of(layer: SpikingLayer, chip: ChipSpec, path: str, *, is_first: bool, is_last: bool) -> Iterator[Misfit]:
+def _misfits_of(layer: ChainLayer, chip: ChipSpec, path: str, *, is_first: bool, is_last: bool) -> Iterator[Misfit]:
     where = f"{path}.{layer.name}"
     neurons = layer.neurons
     kind = type(neurons).__name__
@@ -155,7 +155,7 @@ def _misfits_of(layer: SpikingLayer, chip: ChipSpec, path: str, *, is_first: boo
         yield Misfit(where, "weights that are not finite", "train it again")
 
 
-def _misfits_of_convolution(layer: SpikingLayer, chip: ChipSpec, where: str) -> Iterator[Misfit]:
+def _misfits_of_convolution(layer: ChainLayer, chip: ChipSpec, where: str) -> Iterator[Misfit]:
     if not chip.convolutions:
         yield Misfit(where, f"a convolution, which {chip.name} does not have", "Linear")
     if layer.weights.groups != 1 or layer.weights.padding_mode != "zeros" or isinstance(layer.weights.padding, str):
@@ -164,7 +164,7 @@ def _misfits_of_convolution(layer: SpikingLayer, chip: ChipSpec, where: str) -> 
         yield Misfit(where, "quantities of each neuron after a convolution, whose weights they share", "one for all")
 
 
-def _misfits_of_all(layers: Sequence[SpikingLayer], chip: ChipSpec, path: str) -> Iterator[Misfit]:
+def _misfits_of_all(layers: Sequence[ChainLayer], chip: ChipSpec, path: str) -> Iterator[Misfit]:
     if chip.read_out and len(layers) == 1:
         yield Misfit(path, f"1 layer, but {chip.name} has hidden and read-out neurons", "2 layers")
 

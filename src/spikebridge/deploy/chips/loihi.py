@@ -16,7 +16,7 @@ UNIT = 64
 """States are held in parts of 64 of weights, thresholds and biases."""
 
 
-class LoihiSteps:
+class _LoihiSteps:
     """The steps of a layer; constants `decay` and `decay_syn` are factors in parts of 2^12."""
 
     max_current = None
@@ -52,7 +52,7 @@ class LoihiSteps:
         return self.spike_counts(v, UNIT * threshold + 1, 1)
 
 
-def board_numbers(core: Any) -> dict[str, Any]:
+def _board_numbers(core: Any) -> dict[str, Any]:
     """The layers with the arguments of Lava's processes `Dense` (or `Conv`) and `LIF`, its bit-exact fixed-point ones.
 
     Signed weights of 8 bits are even integers of 9 bits there, so that they are doubled and their exponent is one less.
@@ -94,7 +94,7 @@ layers = [(Dense(**arrays(one["synapses"])), LIF(**arrays(one["neurons"]))) for 
 
 LOIHI = ChipSpec(
     name="loihi",
-    steps=LoihiSteps,
+    steps=_LoihiSteps,
     sources=(
         "M. Davies et al., Loihi: a neuromorphic manycore processor with on-chip learning, IEEE Micro 38(1), 2018",
         "C. Michaelis et al., Brian2Loihi: an emulator for the neuromorphic chip Loihi, Front. Neuroinform. 16, 2022",
@@ -120,6 +120,6 @@ LOIHI = ChipSpec(
     input_delay=1,
     memory=128 * (128 << 10),
     convolutions=True,
-    board=board_numbers,
+    board=_board_numbers,
     loading=_LOADING,
 )

@@ -22,7 +22,7 @@ from spikebridge.deploy.bundle.manifest import ChipRecord, FileRecord, write_man
 from spikebridge.deploy.bundle.trace import ReferenceTrace, check_stream, record_trace
 from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.chips.code import InputCode
-from spikebridge.deploy.chips.layers import Misfit, SpikingLayer, refuse, spiking_layers
+from spikebridge.deploy.chips.layers import Misfit, ChainLayer, refuse, spiking_layers
 from spikebridge.deploy.chips.part import ChipPart
 from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork, Modulation, SignedDelta, Transmission
@@ -156,7 +156,7 @@ def _signal_into(
 
 def _checked(
     network: HybridNetwork, name: str, x: Tensor | None, chip: ChipSpec
-) -> tuple[list[SpikingLayer], list[Misfit]]:
+) -> tuple[list[ChainLayer], list[Misfit]]:
     """The layers of a part, and what of part, links and input does not fit."""
     misfits = list(_misfits_of_links(network, name, chip))
     if x is None or not x.numel():

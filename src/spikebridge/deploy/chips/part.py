@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.chips.code import InputCode
 from spikebridge.deploy.chips.core import INPUT, Connection, Population
-from spikebridge.deploy.chips.layers import SpikingLayer
+from spikebridge.deploy.chips.layers import ChainLayer
 from spikebridge.deploy.chips.model import ChipModel, ChipPartRecord
 from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic
 from spikebridge.deploy.quantization.quantizer import round_ste
@@ -70,7 +70,7 @@ class _Choice(NamedTuple):
 class ChipLayer(nn.Module):
     """Weights and neurons in a chip's integers."""
 
-    def __init__(self, layer: SpikingLayer, chip: ChipSpec, *, is_read_out: bool) -> None:
+    def __init__(self, layer: ChainLayer, chip: ChipSpec, *, is_read_out: bool) -> None:
         super().__init__()
         self.name = layer.name
         self.chip = chip
@@ -251,7 +251,7 @@ class ChipPart(Stateful):
         code: of the input.
     """
 
-    def __init__(self, chip: ChipSpec, layers: Sequence[SpikingLayer], code: InputCode) -> None:
+    def __init__(self, chip: ChipSpec, layers: Sequence[ChainLayer], code: InputCode) -> None:
         super().__init__()
         self.chip = chip
         self.code = code

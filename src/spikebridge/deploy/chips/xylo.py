@@ -90,7 +90,7 @@ def registers(core: Core) -> dict[str, Any]:
     return {**arrays, "has_bias": np.array(bool(arrays["bias"].any() or arrays["bias_out"].any()))}
 
 
-def board_numbers(core: Core) -> dict[str, Any]:
+def _board_numbers(core: Core) -> dict[str, Any]:
     """The registers under the names of `config_from_specification` of Rockpool, the tool of the board."""
     arrays = registers(core)
     weights = {f"weights_{name}": np.stack([arrays[key], 0 * arrays[key]], -1) for name, key in _SYNAPSES.items()}
@@ -144,7 +144,7 @@ XYLO = ChipSpec(
     input_delay=0,
     memory=None,
     convolutions=False,
-    board=board_numbers,
+    board=_board_numbers,
     loading=_LOADING,
 )
 

@@ -1,7 +1,7 @@
 """The LIF neuron of Nengo beside ours: firing rates over input currents.
 
     python -m venv peers-nengo && peers-nengo/bin/pip install -e . nengo   # Nengo is GPL: an environment of its own
-    peers-nengo/bin/python research/deploy/beside_nengo.py
+    peers-nengo/bin/python research/deploy/simulators/beside_nengo.py
 
 Both neurons get constant currents for 2 s at a step of 1 ms. Nengo interpolates a spike inside its step and starts the
 refractory time there; here a spike falls on a step. So a period may differ by one step, and the rates by that much.
@@ -19,7 +19,7 @@ import torch
 from spikebridge.neurons import LIF, Sequential
 from spikebridge.training.run.environment import describe_environment
 
-RESULTS = Path(__file__).parent / "results" / "beside_nengo.json"
+RESULTS = Path(__file__).parents[1] / "results" / "beside_nengo.json"
 DT = 1e-3
 TAU_RC = 0.02
 TAU_REF = 0.002
