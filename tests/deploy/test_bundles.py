@@ -411,13 +411,6 @@ def test_a_first_modulation_that_comes_late_leaves_the_second_as_it_is_by_hand(t
         quantize(network, inputs)
 
 
-def test_a_modulated_part_that_nir_cannot_hold_is_refused(tmp_path: Path) -> None:
-    part = Sequential(lif=AdaptiveLIF(dt=DT, v_threshold=0.5))
-    network = one_part(part, Modulation("events", "part.lif.jump", by="add", name="writes"))
-    with pytest.raises(ExportError, match=r"part 'part' cannot be exported: 'lif' is a AdaptiveLIF"):
-        export(network, events(), tmp_path / "b")
-
-
 def test_a_kernel_with_a_name_of_its_own_that_gives_every_step_is_refused(tmp_path: Path) -> None:
     class Other(Sum):
         pass
@@ -478,7 +471,7 @@ def test_an_onnx_file_takes_any_batch_and_a_step_passes_its_state() -> None:
     content, initial = write_onnx_step(part, {"x": torch.zeros(1, 2)})
     session = OnnxSession(content, "step.onnx")
     x = 40 * torch.rand(5, 4, 2)
-    state = [t.repeat(4, 1).numpy() for t in initial]
+    state = [t.repeat(4, 1).numpy() for t in initial.values()]
     stepped = []
 
     for x_t in x.numpy():

@@ -16,7 +16,6 @@ pytestmark = pytest.mark.untyped
 TICKS = 20
 REFUSED = (
     "modulates",
-    "could not be modulated",
     "never fires",
     "closes no window",
     "NIR has no quantity",
@@ -24,9 +23,9 @@ REFUSED = (
 )
 
 
-def as_bundle(seed: int, path: Path, wakes: bool = False) -> Bundle | None:
+def as_bundle(seed: int, path: Path, **kinds: bool) -> Bundle | None:
     """A random network's bundle, None for one that holds what a bundle cannot."""
-    graph = random_graph(seed, wakes=wakes)
+    graph = random_graph(seed, **kinds)
     network = build(graph, exact=False)
     inputs = signals(graph, TICKS, exact=False)
 

@@ -31,8 +31,8 @@ from spikebridge.deploy.bundle.stages import array_forms
 from spikebridge.deploy.bundle.trace import record_active_trace
 from spikebridge.deploy.integer.bundle import Signals, integer_signals, sample_signals
 from spikebridge.deploy.nir.reader import NirPart, from_nir
-from spikebridge.deploy.runtime.nir_interpreter import Effects
-from spikebridge.deploy.runtime.parts import PartRunner
+from spikebridge.deploy.runtime.nir_interpreter import SET, Effects
+from spikebridge.deploy.runtime.parts import Outputs, PartRunner, state_of
 from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import ConfigError, DataError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
@@ -147,7 +147,7 @@ def compare_bundle(
     inputs = {name: _tensor(numbers, f"inputs.{name}") for name in manifest.inputs}
     ticks = manifest.sample.ticks
     trained = sample_signals(manifest, numbers)
-    missing = [name for name in manifest.parts if name not in trained["parts"]]
+    missing = [name for name in manifest.signals if name not in (*trained["parts"], *manifest.flags)]
     if missing:
         raise DataError(f"{bundle.path}: the sample has no values of part {missing[0]!r}; export the bundle again")
 
@@ -194,27 +194,41 @@ def target_level(bundle: Bundle, parts: Mapping[str, PartRunner]) -> _Level:
 class _ReadBack:
     """A NIR part in torch, in place of the runner's part in numpy."""
 
-    def __init__(self, part: NirPart) -> None:
+    def __init__(self, name: str, part: NirPart, states: Mapping[str, str]) -> None:
+        self.name = name
         self.part = part
+        self.states = states  # that are read, by signal
 
-    def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Values, Any]:
-        (x,) = reads.values()
-        modulation = {
-            f"{node}.{quantity}": [Effect(torch.from_numpy(signal).unsqueeze(0), by) for signal, by in signals]  # type: ignore[arg-type]
-            for (node, quantity), signals in effects.items()
-        }
+    def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Outputs, Any]:
+        (x,) = (torch.from_numpy(np.ascontiguousarray(x)).unsqueeze(0) for x in reads.values())
+        modulation: dict[str, list[Effect]] = {}
+        for (node, quantity), acts in effects.items():
+            path = f"{node}.{quantity}"
+            for value, by in acts:
+                tensor = torch.from_numpy(value)
+                if by == SET:
+                    before = self.part.initial_state(x[0]) if state is None else state
+                    state = self.part.with_state_at(before, path, tensor)
+                else:
+                    modulation.setdefault(path, []).append(Effect(tensor.unsqueeze(0), by))  # type: ignore[arg-type]
+
         with torch.no_grad():
-            y, state = self.part(torch.from_numpy(np.ascontiguousarray(x)).unsqueeze(0), state, **modulation)
+            y, after = self.part(x, state, **modulation)
 
-        return y[0].numpy(), state
+        read = {signal: self.part.state_at(after, path).numpy() for signal, path in self.states.items()}
+        return ({self.name: y[0].numpy(), **read} if read else y[0].numpy()), after
 
 
 def _compare_alone(
     bundle: Bundle, inputs: dict[str, Values], trained: Signals, forms: Mapping[str, Any], tolerance: Tolerance
 ) -> Iterator[ComparisonRow]:
     manifest = bundle.manifest
-    nir_files = {name: record.file for name, record in manifest.parts.items() if record.format == "nir"}
-    parts = {name: _ReadBack(from_nir(bundle.read(file))) for name, file in nir_files.items()}
+    parts: dict[str, PartRunner] = {}
+    for name, record in manifest.parts.items():
+        if record.format == "nir":
+            states = {signal: state_of(name, signal) for signal in record.states}
+            parts[name] = _ReadBack(name, from_nir(bundle.read(record.file)), states)
+
     recorded: dict[tuple[str, str], list[Values]] = {}
 
     def hook(kind: str, name: str, tick: int, value: Values) -> Values:
@@ -288,7 +302,7 @@ def _row(
     largest = float(difference.max()) if difference.size else 0.0
     largest_value = float(np.abs(expected).max()) if expected.size else 0.0
     limit = tolerance.values * max(1.0, largest_value)
-    is_spikes = manifest.parts[name].spikes if kind == "parts" else bool(np.isin(expected, (0, 1)).all())
+    is_spikes = manifest.signals[name][1].spikes if kind == "parts" else bool(np.isin(expected, (0, 1)).all())
     share = float((difference > 0).mean()) if is_spikes and difference.size else None
 
     # the largest difference of spikes is always 1, so that their share is judged
@@ -307,12 +321,12 @@ def _first_tick(clock: ClockRecord, difference: Values, limit: float) -> int | N
 def _level_of(manifest: Manifest, kind: str, name: str) -> str:
     if kind == "links":
         return "units"
-    return "nir" if manifest.parts[name].format == "nir" else "onnxruntime"
+    return "nir" if manifest.parts[manifest.owner(name)].format == "nir" else "onnxruntime"
 
 
 def _clock_of(manifest: Manifest, kind: str, name: str) -> ClockRecord:
     if kind == "parts":
-        return manifest.parts[name].clock
+        return manifest.clock(name)
     return next(link.emits for link in manifest.links if link.name == name)
 
 

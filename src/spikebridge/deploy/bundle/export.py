@@ -12,7 +12,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
@@ -32,6 +32,8 @@ from spikebridge.deploy.bundle.manifest import (
     Manifest,
     PartRecord,
     SampleRecord,
+    Side,
+    SignalRecord,
     StageRecord,
     UnitRecord,
     WakeRecord,
@@ -48,10 +50,10 @@ from spikebridge.deploy.bundle.stages import (
 from spikebridge.deploy.bundle.trace import Sample, check_float32, check_stream, record_active_trace
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.nir.writer import to_nir
-from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
+from spikebridge.deploy.onnx.writer import Signature, leak_function, write_onnx, write_onnx_step
 from spikebridge.errors import ExportError, did_you_mean
 from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Modulation, Transmission, Wake, every
-from spikebridge.hybrid.network.link import Route
+from spikebridge.hybrid.network.link import Route, wake_of
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import dt_of, unbound_layer
@@ -146,12 +148,15 @@ class _BundleWriter:
     network: HybridNetwork
     sample: Sample
     files: dict[str, FileRecord] = field(default_factory=dict)
+    records: dict[str, PartRecord] = field(default_factory=dict)  # of the parts written so far
 
     def manifest(self, card: dict[str, Any]) -> Manifest:
         """Writes all files, and gives the manifest."""
         network = self.network
         sample = self.sample
-        parts = {name: self._part(name) for name in network.parts}
+        for name in network.parts:
+            self.records[name] = self._part(name)
+
         links = tuple(self._link(route) for route in network.routes)
         signals = {"inputs": sample.inputs, "parts": sample.recorded.parts, "links": sample.recorded.links}
         tensors = {f"{kind}.{name}": x for kind, named in signals.items() for name, x in named.items()}
@@ -163,7 +168,7 @@ class _BundleWriter:
         return Manifest(
             dt=network.dt,
             inputs={name: self._input(name) for name in network.inputs},
-            parts=parts,
+            parts=self.records,
             links=links,
             order=tuple(part for group in network.plan.groups for part in group.parts),
             outputs=network.outputs,
@@ -211,8 +216,7 @@ class _BundleWriter:
         if isinstance(part, Stateful):
             return self._stateful_part(name, part)
 
-        signals, into = self._arguments(name)
-        content = write_onnx(part, signals, into, name=f"part {name!r}")
+        content = write_onnx(part, self._signature(name), name=f"part {name!r}")
         file = self._save(f"ann/{file_name(name)}.onnx", content)
 
         return self._part_record(name, "ann", format="onnx", file=file)
@@ -222,18 +226,18 @@ class _BundleWriter:
         try:
             content, notes = self._nir(name, part)
         except ExportError as reason:
-            if any(isinstance(route.link, Modulation) for route in self.network.incoming[name]):
-                raise ExportError(
-                    f"part {name!r} cannot be exported: {reason}; as an ONNX step it could not be modulated"
-                ) from None
-
-            signals, into = self._arguments(name)
-            step, state = write_onnx_step(part, signals, into, name=f"part {name!r}")
+            step, state = write_onnx_step(part, self._signature(name), name=f"part {name!r}")
             note = f"an ONNX step, not NIR: {reason}"
             file = self._save(f"{stem}.onnx", step, f": {note}")
-            initial = self._save_tensors(f"{stem}.state.safetensors", {f"state.{i}": t for i, t in enumerate(state)})
+            initial = self._save_tensors(f"{stem}.state.safetensors", {f"state.{key}": t for key, t in state.items()})
 
-            return self._part_record(name, "snn", format="onnx", file=file, initial=initial, notes=(note,))
+            wake = self.network.plan.wakes.get(name)
+            leak = None
+            if wake is not None and wake_of(wake).state == "leak":
+                function, values = leak_function(part, self._signature(name))
+                leak = self._save(f"{stem}.leak.onnx", write_onnx(function, values, name=f"the leak of part {name!r}"))
+
+            return self._part_record(name, "snn", format="onnx", file=file, initial=initial, leak=leak, notes=(note,))
 
         return self._part_record(name, "snn", format="nir", file=self._save(f"{stem}.nir", content), notes=notes)
 
@@ -242,39 +246,72 @@ class _BundleWriter:
         transmissions = [route for route in routes if isinstance(route.link, Transmission)]
         if len(transmissions) != 1:
             raise ExportError(f"{len(transmissions)} links bring a signal to it, and a NIR graph here has one input")
+        if self._keys(name):
+            raise ExportError("it gives several tensors by name, and a NIR graph here has one output")
 
         dt = self.network.clock_of(name).period * self.network.dt
         written = to_nir(part, self.sample.carried(transmissions[0]), dt=dt)
-        quantities = [f"{node.name}.{q}" for node in read_graph(written.graph).nodes for q in node.numbers]
+        graph = read_graph(written.graph)
 
         for route in routes:
             if isinstance(route.link, Modulation):
                 path = ".".join(_node_of_path(route.link.path))
-                if path not in quantities:
-                    raise ExportError(f"NIR has no quantity {path!r} to modulate; {did_you_mean(path, quantities)}")
+                if path not in graph.quantities:
+                    known = did_you_mean(path, graph.quantities)
+                    raise ExportError(f"NIR has no quantity {path!r} to modulate; {known}")
+
+        for path in self._state_paths(name):
+            if path not in graph.states:
+                raise ExportError(f"NIR has no state {path!r} to set or to read")
 
         return written.content(), written.notes
 
-    def _arguments(self, part: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """An example of each argument by link, those by position first, and the names of the others."""
-        routes = [route for route in self.network.incoming[part] if isinstance(route.link, Transmission)]
-        # as Python calls a function: arguments by position come first
-        routes.sort(key=lambda route: route.into is not None)
+    def _signature(self, part: str) -> Signature:
+        """The inputs and outputs of a part by their names in its ONNX file."""
+        routes = [route for route in self.network.incoming[part] if not route.sets and not route.num_flags]
+        # as Python calls a function: arguments by position come first, and effects last
+        routes.sort(key=lambda route: (bool(route.path), route.into is not None))
 
-        return (
-            {route.name: self.sample.carried(route)[0] for route in routes},
-            {route.name: route.into for route in routes if route.into is not None},
+        return Signature(
+            signals={route.name: self.sample.carried(route)[0] for route in routes},
+            into={route.name: route.into for route in routes if route.into is not None},
+            effects={route.name: (route.path, route.by) for route in routes if route.path},
+            outputs=self._keys(part),
+            states={path: name for name, path in self._state_paths(part).items()},
         )
 
-    def _part_record(self, name: str, side: str, **fields: Any) -> PartRecord:
-        # the sample shows what a part gives
-        y = self.sample.signal(name)
-        clock = clock_record(self.network.clock_of(name))
-        is_spiking = side == "snn" and is_spikes(y)
-        shape = tuple(y.shape[2:])
-        dtype = _dtype_name(y, f"part {name!r}")
+    def _keys(self, part: str) -> list[str]:
+        """The keys of the outputs of a part that gives several."""
+        prefix = f"{part}."
+        return [name.removeprefix(prefix) for name in self.network.plan.given(part) if name.startswith(prefix)]
 
-        return PartRecord(side=side, clock=clock, shape=shape, dtype=dtype, spikes=is_spiking, **fields)  # type: ignore[arg-type]
+    def _state_paths(self, part: str) -> dict[str, str]:
+        """The paths of the states of a part that links set or read, by layer and field."""
+        ports = self.network.plan.ports.get(part)
+        paths = () if ports is None else (*(route.path for route in ports.sets), *ports.reads.values())
+
+        return {".".join(_node_of_path(path)): path for path in paths}
+
+    def _part_record(self, name: str, side: Side, **fields: Any) -> PartRecord:
+        # the sample shows what a part gives
+        ports = self.network.plan.ports.get(name)
+        given = {signal: self._signal(signal, side) for signal in self.network.plan.given(name)}
+        states = {signal: replace(self._signal(signal, "ann"), state=True) for signal in (ports.reads if ports else ())}
+        first = next(iter(given.values()))
+
+        return PartRecord(
+            side=side,
+            clock=clock_record(self.network.clock_of(name)),
+            shape=first.shape,
+            spikes=first.spikes,
+            dtype=first.dtype,
+            signals={**(given if name not in given else {}), **states},
+            **fields,
+        )
+
+    def _signal(self, name: str, side: Side) -> SignalRecord:
+        y = self.sample.signal(name)
+        return SignalRecord(tuple(y.shape[2:]), _dtype_name(y, f"part {name!r}"), side == "snn" and is_spikes(y))
 
     def _link(self, route: Route) -> LinkRecord:
         link = route.link
@@ -283,21 +320,19 @@ class _BundleWriter:
         record = None if unit is None else self._unit(route, unit, tensors)
         carried = self.sample.carried(route)
         shape = tuple(carried.shape[2:])
-        initial: float | None = 0.0
-
-        if isinstance(link, Transmission) and isinstance(link.initial, Tensor):
-            initial = None
-            tensors["initial"] = link.initial.float().expand(shape)
-        elif isinstance(link, Transmission):
-            initial = float(link.initial)
+        before = self._before(route, shape)
+        initial = before if isinstance(before, float) else None
+        if isinstance(before, Tensor):
+            tensors["initial"] = before.float().expand(shape)
 
         numbers = self._save_tensors(f"units/{file_name(route.name)}.safetensors", tensors) if tensors else None
         effect: dict[str, Any] = {"kind": "transmission"}
-        if isinstance(link, Modulation):
-            node, quantity = _node_of_path(link.path)
-            effect = {"kind": "modulation", "node": node, "quantity": quantity, "by": link.by}
+        if route.path:
+            node, quantity = _node_of_path(route.path)
+            kind = "initialisation" if route.sets else "modulation"
+            effect = {"kind": kind, "node": node, "quantity": quantity, "by": route.by}
         elif isinstance(link, Wake):
-            effect = {"kind": "wake", "wake": _wake_record(route, link)}
+            effect = {"kind": "wake", "wake": WakeRecord(link.asleep, link.state, route.num_flags, link.replay)}
 
         return LinkRecord(
             **effect,
@@ -315,6 +350,28 @@ class _BundleWriter:
             unit=record,
             numbers=numbers,
         )
+
+    def _before(self, route: Route, shape: tuple[int, ...]) -> float | Tensor:
+        """The value of a link before the first one: of a modulation one without effect, for an ONNX step."""
+        link = route.link
+        if isinstance(link, Transmission):
+            return link.initial if isinstance(link.initial, Tensor) else float(link.initial)
+        if not isinstance(link, Modulation) or link.by != "replace":
+            return float(isinstance(link, Modulation) and link.by == "multiply")
+
+        value = torch.as_tensor(_quantity_at(self.network.parts[link.part], link.path)).detach()
+        if value.numel() == 1:
+            return float(value)
+
+        is_late = route.reads.phase > self.network.clock_of(link.part).phase
+        if value.shape != shape and is_late and self.records[link.part].format == "onnx":
+            raise ExportError(
+                f"the link {route.name!r} replaces {link.target}, {tuple(value.shape)}, by values {shape} that come "
+                "after its first tick, and an ONNX step has no value to read until then; give it a unit that makes "
+                f"{tuple(value.shape)}, or by='multiply'"
+            )
+
+        return value if value.shape == shape else 0.0
 
     def _unit(self, route: Route, unit: HybridUnit, tensors: dict[str, Tensor]) -> UnitRecord:
         stages: dict[str, Any] = {}
@@ -387,19 +444,6 @@ class _BundleWriter:
         return values
 
 
-def _wake_record(route: Route, wake: Wake) -> WakeRecord:
-    """The record of a wake; raises for what a bundle does not hold."""
-    refused = [f"asleep={wake.asleep!r}"] * (wake.asleep == "none") + [f"state={wake.state!r}"] * (wake.state == "leak")
-    refused += [f"replay={wake.replay}"] * (wake.replay > 0)
-    if refused:
-        raise ExportError(
-            f"the wake {route.name!r} has {refused[0]}, which a bundle does not hold; it holds asleep='hold' and "
-            "'zero', state='keep' and 'reset', without a replay"
-        )
-
-    return WakeRecord(wake.asleep, wake.state, route.num_flags)  # type: ignore[arg-type]
-
-
 def _dtype_name(values: Tensor, who: str) -> Any:
     """The name of a signal's dtype in records; raises an `ExportError` for one that they do not have."""
     name = str(values.dtype).removeprefix("torch.")
@@ -413,6 +457,12 @@ def _node_of_path(path: str) -> tuple[str, str]:
     """The node of a NIR graph, and its quantity, that a path in a part leads to."""
     node, _, quantity = path.rpartition(".")
     return node or "neuron", quantity
+
+
+def _quantity_at(part: nn.Module, path: str) -> Any:
+    """The quantity of a layer, or the parameter of a plain module, at a path in a part."""
+    layer, _, name = path.rpartition(".")
+    return getattr(part.get_submodule(layer), name)
 
 
 def _has_numbers(module: nn.Module) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ExportError, check_named, in_words
 from spikebridge.hybrid import Gain, Gate, HybridNetwork, Modulation
+from spikebridge.hybrid.network.delivery import LinkBuffer
 from spikebridge.hybrid.network.link import Route, wake_of
 from spikebridge.hybrid.network.shape_inference import infer_shapes
 from spikebridge.neurons.neuron import Neuron
@@ -76,22 +77,6 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
 
     `ticks` of None takes the largest number for which every input has exactly its samples.
     """
-    for name, ports in network.plan.ports.items():
-        acts = next((f"the link {route.name!r} sets" for route in ports.sets), "a link or an output reads")
-        raise ExportError(
-            f"{acts} a state of part {name!r}, which bundles and integers do not hold yet; export the network without "
-            "it"
-        )
-
-    flags = _flags_of(network)
-    for name, several in network.plan.signals.items():
-        signals = tuple(signal for signal in several if signal not in flags)
-        if signals != (name,):
-            raise ExportError(
-                f"part {name!r} gives several tensors by name ({', '.join(signals)}), but bundles and integers hold "
-                "parts that give one; join them in one tensor, or make a part of each"
-            )
-
     # a unit that never gives a value has a shape all the same
     empty = {name: x[:0] for name, x in inputs.items() if name in network.inputs}
     specs = infer_shapes(network, empty).links
@@ -105,9 +90,18 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
         # the hooks come after the initial state, whose computation may run units
         state = network.initial_state(inputs)
         with _hooks(network.units, hook):
-            parts, _ = network(inputs, state, ticks)
+            parts, after = network(inputs, state, ticks)
 
-    return ReferenceTrace(parts, {name: torch.cat(pieces) for name, pieces in values.items()})
+    links = {name: torch.cat(pieces) for name, pieces in values.items()}
+    for route in network.routes:
+        # such a unit ran on samples asleep, too
+        if route.skips is not None and route.name in links and len(parts[route.skips]):
+            buffer = LinkBuffer(route, network.unit_of(route), state.links[route.name], checked=False)
+            with torch.no_grad():
+                buffer.push({**inputs, **parts}, 0, after.ticks)
+            links[route.name] = torch.cat(tuple(buffer.waiting))
+
+    return ReferenceTrace(parts, links)
 
 
 def record_active_trace(
@@ -192,7 +186,7 @@ def _own_units(network: HybridNetwork) -> Iterator[None]:
 @contextmanager
 def _all_outputs(network: HybridNetwork) -> Iterator[None]:
     before = network.outputs
-    network.outputs = (*network.parts, *_flags_of(network))
+    network.outputs = tuple(signal for signals in network.plan.signals.values() for signal in signals)
     try:
         yield
     finally:

@@ -103,7 +103,7 @@ def integer_inputs(
 
 def sample_signals(manifest: Manifest, numbers: Mapping[str, Values]) -> Signals:
     """The signals of parts and links in a sample, in the manifest's order."""
-    names = {"parts": tuple(manifest.parts), "links": tuple(link.name for link in manifest.links)}
+    names = {"parts": tuple(manifest.signals), "links": tuple(link.name for link in manifest.links)}
     return {
         kind: {name: numbers[f"{kind}.{name}"] for name in of_kind if f"{kind}.{name}" in numbers}
         for kind, of_kind in names.items()

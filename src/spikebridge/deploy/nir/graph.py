@@ -16,6 +16,7 @@ from spikebridge.deploy.nir.quantities import KINDS, Array, Quantities, Reading,
 from spikebridge.errors import ConfigError, DataError
 
 Shape: TypeAlias = tuple[int, ...] | None  # None where the file does not say
+_WITH_MEMBRANES = ("LIF", "Integrator", "CubaLIF")  # a state "v"
 _STATEFUL = ("LIF", "Integrator", "CubaLIF", "CubaLI", "Delay")
 _MAX_NUMBERS = 1 << 28
 _MAX_EDGES = 1 << 18
@@ -44,6 +45,16 @@ class NirGraph:
     outputs: tuple[str, ...]  # nodes whose outputs are added up
     shape: Shape  # of the input
     shapes: dict[str, Shape] = field(default_factory=dict)  # of the output of every node
+
+    @property
+    def quantities(self) -> list[str]:
+        """All that can be modulated, "node.quantity"."""
+        return [f"{node.name}.{quantity}" for node in self.nodes for quantity in node.numbers]
+
+    @property
+    def states(self) -> list[str]:
+        """All that can be set and read, "node.v"."""
+        return [f"{node.name}.v" for node in self.nodes if node.kind in _WITH_MEMBRANES]
 
 
 def read_graph(

@@ -18,6 +18,7 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import InputRecord
 from spikebridge.deploy.onnx.session import OpenSession
 from spikebridge.deploy.runtime.links import LinkRunner, LinkRunnerState, Unit, fitting, open_link
+from spikebridge.deploy.runtime.nir_interpreter import SET
 from spikebridge.deploy.runtime.parts import PartRunner, open_part
 from spikebridge.errors import ConfigError, DataError, ShapeError, check_named, did_you_mean, in_words, is_integer
 
@@ -35,11 +36,15 @@ class RunnerState(NamedTuple):
 
 
 class WokenState(NamedTuple):
-    """The state of a part with a wake: that of each sample, the outputs, and the flags of the last tick."""
+    """The state of a part with a wake: of each sample the state and the ticks asleep, the outputs, the newest inputs.
+
+    A sample before its first tick awake has None as its state.
+    """
 
     parts: tuple[Any, ...]
-    outputs: Values
-    awake: tuple[bool, ...]
+    outputs: dict[str, Values]
+    asleep: tuple[int, ...]
+    missed: tuple[dict[str, Values], ...] = ()  # oldest first, of a part that replays
 
 
 def check_arrays(inputs: Mapping[str, Any]) -> None:
@@ -67,9 +72,26 @@ class TickRunner:
         self.wakes = {link.target: link for link in links_in if link.kind == "wake"}
         self.on_demand = _inputs_on_demand(graph, self.wakes)
 
+    def wanted(self, state: RunnerState) -> dict[str, NDArray[np.bool_]]:
+        """The samples `(B,)` that the next tick needs of each input, as `HybridNetwork.wanted`."""
+        wanted = {}
+        for name, record in self.graph.inputs.items():
+            wanted[name] = np.full(state.batch, record.clock.fires(state.tick))
+            wakes = [self.wakes[part].name for part in self.on_demand.get(name, ())]
+            flags = [self.links[wake].known_flags(state.tick, state.links[wake]) for wake in wakes]
+            known = [flag for flag in flags if flag is not None]
+            if wakes and len(known) == len(flags):
+                wanted[name] &= np.any(known, axis=0)
+
+        return wanted
+
     def argument(self, link: Any) -> str:
         """The name by which a part reads the values of a transmission."""
         return str(link.name)
+
+    def has_state(self, part: str) -> bool:
+        """True if a part has a state, so that its samples run one by one once they sleep at ticks of their own."""
+        return True
 
     def check_input(self, name: str, record: Any, x: Values) -> Values:
         """One step of an input as parts read it; raises where it does not fit."""
@@ -103,7 +125,7 @@ class TickRunner:
                 missing = {n for n in self.on_demand if signals[n] is None}
                 fired, parts[entry] = self._fire(entry, tick, parts[entry], links, missing)
                 for signal, y in fired.items():
-                    signals[signal] = y if y is None or hook is None else hook("parts", signal, tick, y)
+                    signals[signal] = y if hook is None else hook("parts", signal, tick, y)
                 continue
 
             name = entry.name
@@ -211,8 +233,8 @@ class TickRunner:
 
     def _fire(
         self, part: str, tick: int, state: Any, links: dict[str, LinkRunnerState], missing: set[str]
-    ) -> tuple[dict[str, Values | None], Any]:
-        """A part at a tick: its output, None where it does not fire, and its flags, by signal; and its state."""
+    ) -> tuple[dict[str, Values], Any]:
+        """A part at a tick: its outputs and its flags by signal, none where it does not fire; and its state."""
         fires = self.graph.parts[part].clock.fires(tick)
         reads: dict[str, Values] = {}
         effects: dict[tuple[str, str], list[tuple[Values, str]]] = {}
@@ -230,64 +252,110 @@ class TickRunner:
                 flags = value
             elif link.kind == "transmission":
                 reads[self.argument(link)] = value
-            else:
+            elif link.kind == "modulation":
                 effects.setdefault((str(link.node), str(link.quantity)), []).append((value, link.by))
+            elif fires:
+                effects[str(link.node), str(link.quantity)] = [(value, SET)]
+                if part not in self.wakes:
+                    # a value sets a state once
+                    links[link.name] = links[link.name]._replace(held=None)
 
         if not fires:
-            return {part: None}, state
+            return {}, state
         absent = [link.source for link in self.incoming[part] if link.source in missing]
         if flags is not None and absent and flags.any():
             raise ShapeError(f"input {absent[0]!r} has no sample at tick {tick}, but part {part!r} is awake")
         if flags is not None:
-            y, state = self._fire_awake(part, flags, reads, effects, state)
-            return {part: y, f"{part}.awake": flags.astype(np.float32)[:, None]}, state
+            outputs, state = self._fire_awake(part, flags, reads, effects, state)
+            return {**outputs, f"{part}.awake": flags.astype(np.float32)[:, None]}, state
 
+        return self._step_part(part, reads, effects, state)
+
+    def _step_part(
+        self, part: str, reads: dict[str, Values], effects: Any, state: Any
+    ) -> tuple[dict[str, Values], Any]:
+        """A step of a part: its outputs by signal, and its state."""
         with fitting(f"part {part!r}"):
             y, state = self.parts[part].step(reads, effects, state)
 
-        return {part: self.check_output(part, y)}, state
+        outputs = y if isinstance(y, dict) else {part: y}
+        return {signal: self.check_output(signal, one) for signal, one in outputs.items()}, state
 
     def _fire_awake(
         self, part: str, flags: Values, reads: dict[str, Values], effects: Any, state: WokenState | None
-    ) -> tuple[Values, WokenState]:
-        """A part with a wake at a tick, sample by sample where it has a state: its output, and its state."""
+    ) -> tuple[dict[str, Values], WokenState]:
+        """A part with a wake at a tick, sample by sample where it has a state: its outputs, and its state."""
         wake = self.wakes[part].wake
-        record = self.graph.parts[part]
+        begins = state is None
         if state is None:
-            zeros = np.zeros((len(flags), *record.shape), getattr(record, "dtype", np.float32))
-            state = WokenState((None,) * len(flags), zeros, (False,) * len(flags))
+            zeros = {n: np.zeros((len(flags), *one.shape), one.dtype) for n, one in self.graph.given(part).items()}
+            state = WokenState((None,) * len(flags), zeros, (0,) * len(flags))
 
         states = list(state.parts)
-        outputs = np.zeros_like(state.outputs) if wake.asleep == "zero" else state.outputs.copy()
-        # a part without a state runs once for all samples that are awake
-        has_state = record.format == "nir" or record.initial is not None
+        outputs = {n: np.zeros_like(y) if wake.asleep == "zero" else y.copy() for n, y in state.outputs.items()}
         awake = np.flatnonzero(flags)
-        for rows in np.split(awake, len(awake)) if has_state and len(awake) else [awake][: len(awake)]:
+        # a part without a state runs once for all samples that are awake
+        for rows in np.split(awake, len(awake)) if self.has_state(part) and len(awake) else [awake][: len(awake)]:
             first = int(rows[0])
-            if wake.state == "reset" and not state.awake[first]:
-                states[first] = None
+            own, earlier = self._woken(part, first, state)
+            steps = [(reads, {}) for reads in earlier] + [(reads, _with_setters(effects, False))]
+            if begins or state.asleep[first]:
+                steps[0][1].update(_with_setters(effects, True))
 
-            chosen = {name: x[rows] for name, x in reads.items()}
-            acting = {target: [(x[rows], by) for x, by in acts] for target, acts in effects.items()}
-            with fitting(f"part {part!r}"):
-                y, states[first] = self.parts[part].step(chosen, acting, states[first])
-            outputs[rows] = self.check_output(part, y)
+            ran: dict[str, Values] = {}
+            for one, acts in steps:
+                ran, own = self._step_part(part, *_of_rows(rows, one, acts), own)
+            states[first] = own
+            for name, y in ran.items():
+                outputs[name][rows] = y
 
-        return outputs, WokenState(tuple(states), outputs, tuple(flags.tolist()))
+        asleep = tuple(0 if flag else ticks + 1 for flag, ticks in zip(flags.tolist(), state.asleep, strict=True))
+        missed = (*state.missed, reads)[-wake.replay :] if wake.replay else ()
+
+        return outputs, WokenState(tuple(states), outputs, asleep, missed)
+
+    def _woken(self, part: str, row: int, state: WokenState) -> tuple[Any, list[dict[str, Values]]]:
+        """The state with which a sample runs on, kept, leaked or reset if it wakes up, and the inputs to replay."""
+        wake = self.wakes[part].wake
+        own = state.parts[row]
+        asleep = state.asleep[row]
+        if not asleep:
+            return own, []
+
+        number = min(wake.replay, len(state.missed))
+        replayed = number if wake.state == "reset" else min(number, asleep)
+        if wake.state == "leak" and own is not None:
+            own = self.parts[part].leak(own, asleep - replayed)
+
+        return None if wake.state == "reset" else own, list(state.missed[len(state.missed) - replayed :])
 
 
-def _inputs_on_demand(graph: Any, wakes: Mapping[str, Any]) -> list[str]:
-    """The inputs that only parts with a wake read, at their ticks and without a unit."""
+def _with_setters(effects: Any, sets: bool) -> dict[tuple[str, str], Any]:
+    """The effects that set states, which they do at waking, or the others."""
+    return {target: acts for target, acts in effects.items() if (acts[0][1] == SET) == sets}
+
+
+def _of_rows(
+    rows: NDArray[np.int64], reads: Mapping[str, Values], effects: Any
+) -> tuple[dict[str, Values], dict[tuple[str, str], Any]]:
+    """What some samples read, and what acts on them."""
+    chosen = {name: x[rows] for name, x in reads.items()}
+    return chosen, {target: [(x[rows], by) for x, by in acts] for target, acts in effects.items()}
+
+
+def _inputs_on_demand(graph: Any, wakes: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The inputs that only parts with a wake read, at their ticks, without a unit or a replay; and these parts."""
     links = [link for part in (*graph.parts, None) for link in graph.incoming(part)]
-    return [
-        name
-        for name in graph.inputs
+    readers = {name: [link for link in links if name in link.sources] for name in graph.inputs}
+    return {
+        name: [link.target for link in reading]
+        for name, reading in readers.items()
         if all(
             link.kind == "transmission" and link.target in wakes and not (link.unit or link.held or link.delay)
-            for link in links
-            if name in link.sources
+            for link in reading
         )
-    ]
+        and not any(wakes[link.target].wake.replay for link in reading)
+    }
 
 
 def _schedule(graph: Any) -> Iterator[Any]:
@@ -337,14 +405,22 @@ class Runner(TickRunner):
                 part_runners[name] = open_part(bundle, name, record, open_session)
 
         own_units = dict(units or {})
+        # another runner of a part is given effects from their first values on
+        by_onnx = [n for n, record in self.manifest.parts.items() if record.format == "onnx" and n not in (parts or ())]
         links = {
-            link.name: open_link(bundle, link, own_units.get(link.name), stages, open_session)
+            link.name: open_link(
+                bundle, link, own_units.get(link.name), stages, open_session, into_onnx=link.target in by_onnx
+            )
             for link in self.manifest.links
         }
         super().__init__(self.manifest, part_runners, links)
 
+    def has_state(self, part: str) -> bool:
+        record = self.manifest.parts[part]
+        return record.format == "nir" or record.initial is not None
+
     def check_output(self, name: str, y: Values) -> Values:
-        shape = self.manifest.parts[name].shape
+        shape = self.manifest.shape(name)
         if y.shape[1:] != shape:
             raise DataError(f"part {name!r} gave values of shape {y.shape[1:]}, but the manifest says {shape}")
         return y

@@ -35,6 +35,9 @@ class StatePorts:
 
 def _is_state(part: nn.Module, path: str) -> bool:
     """True if a path in a part leads to a state, and not to one of several outputs."""
+    if hasattr(part, "state_paths"):
+        return path in part.state_paths()
+
     head, dot, _ = path.partition(".")
     return isinstance(part, Neuron) or bool(dot and isinstance(part._modules.get(head), Stateful))
 
@@ -78,7 +81,9 @@ def _check_state_path(part: nn.Module, name: str, path: str) -> None:
 
 def _state_paths(module: nn.Module, prefix: str = "") -> Iterator[str]:
     """The paths of the states in a module; "*" stands for those of a layer that does not name their type."""
-    if isinstance(module, Sequential):
+    if hasattr(module, "state_paths"):
+        yield from [prefix + path for path in module.state_paths()]
+    elif isinstance(module, Sequential):
         for name, layer in module.named_children():
             yield from _state_paths(layer, f"{prefix}{name}.")
     elif isinstance(module, Stateful):
@@ -101,8 +106,12 @@ def _fields_of(layer: Stateful) -> Sequence[str] | None:
 
 
 def state_at(module: nn.Module, state: State, path: str) -> Tensor:
-    """The state at a path in a module."""
-    value: Any = state
+    """The state at a path in a module, which may be one that was read from a file and has paths of its own."""
+    if (own := getattr(module, "state_at", None)) is not None:
+        value: Any = own(state, path)
+        return value
+
+    value = state
     layer: Any = module
     for name in path.split("."):
         value = _inside(layer, value, name, path)
@@ -116,6 +125,9 @@ def state_at(module: nn.Module, state: State, path: str) -> Tensor:
 
 def _with_state_at(module: nn.Module, state: Any, path: str, value: Tensor) -> State:
     """The state of a module in which the one at a path is a value."""
+    if (own := getattr(module, "with_state_at", None)) is not None:
+        return own(state, path, value)
+
     name, _, rest = path.partition(".")
     new: Any = value
     if rest:
