@@ -16,7 +16,14 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, largest_of_newest, next_flags, sort_values
+from spikebridge.hybrid.network.delivery import (
+    LinkBuffer,
+    ZeroOrderHold,
+    largest_of_newest,
+    next_flags,
+    resting_value,
+    sort_values,
+)
 from spikebridge.hybrid.network.execution import PartCall, Segment, apply_part, name_outputs, part_call
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
 from spikebridge.hybrid.network.link import AWAKE, LinkState, Route, wake_of
@@ -42,7 +49,7 @@ class _RowLink(LinkBuffer):
         self.arrived: Tensor | None = None  # the row that a sampled link brings in this tick
         self.is_outside = False  # the values of a source outside of the loop wait already
         # a unit that is a nonlinearity alone needs no state and no windows
-        self.is_bare = route.skips is None and (unit is None or _is_bare(unit, state.unit))
+        self.is_bare = route.skips is None and route.link.mask is None and (unit is None or _is_bare(unit, state.unit))
         self.function = None if unit is None or not self.is_bare else without_call(unit.nonlinearity)
         if self.waiting:
             self.waiting = deque(self.waiting.pop().unbind(0))
@@ -238,6 +245,11 @@ class _RowRun:
         link = self.row_links.get(route.name)
         return self.links[route.name].held if link is None else link.read()
 
+    def _read_once(self, route: Route, tick: int) -> Tensor | None:
+        """The value of a link that has arrived for this tick of its target, else what stands for none."""
+        newest = self._read(route)
+        return newest if newest is None or route.is_due(tick) else resting_value(route, newest)
+
     def _fire(self, name: str, rows: _Rows) -> Any:
         """Runs a part on the values of its links: a row `(B, *M)`, or several by name."""
         signals: list[Tensor] = []
@@ -284,7 +296,10 @@ class _RowRun:
 
     def _call_of(self, name: str, routes: Sequence[Route], rows: _Rows, tick: int) -> PartCall:
         """The call of a part at a tick, on the values of its links."""
-        values = [self._read(r) if r.direct_source is None else rows[r.direct_source] for r in routes]
+        values = [
+            (self._read_once(r, tick) if r.once else self._read(r)) if r.direct_source is None else rows[r.direct_source]
+            for r in routes
+        ]
         signals, named, modulations = sort_values(routes, values)
         holds = [(r, ZeroOrderHold(row, None, [0])) for r, row in modulations]
         signals = [x.unsqueeze(0) for x in signals]
