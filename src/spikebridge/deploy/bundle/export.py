@@ -53,7 +53,7 @@ from spikebridge.deploy.nir.writer import to_nir
 from spikebridge.deploy.onnx.writer import Signature, leak_function, write_onnx, write_onnx_step
 from spikebridge.errors import ExportError, did_you_mean
 from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Modulation, Transmission, Wake, every
-from spikebridge.hybrid.network.link import Route, wake_of
+from spikebridge.hybrid.network.link import Route, beside, wake_of
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import dt_of, unbound_layer
@@ -345,10 +345,12 @@ class _BundleWriter:
             held=link.held,
             delay=route.delay,
             into=route.into,
-            context=link.context,
+            context=beside(link),
             initial=initial,
             unit=record,
             numbers=numbers,
+            once=link.once,
+            mask=link.mask is not None,
         )
 
     def _before(self, route: Route, shape: tuple[int, ...]) -> float | Tensor:
@@ -387,8 +389,8 @@ class _BundleWriter:
 
         if unit.nonlinearity is not None and not isinstance(unit.nonlinearity, nn.Identity):
             signals = {"value": self._after(route, unit, "kernel").flatten(0, 1)[0]}
-            if route.link.context is not None:
-                signals["context"] = self.sample.signal(route.link.context)[0]
+            if (other := beside(route.link)) is not None:
+                signals["context"] = self.sample.signal(other)[0]
             content = write_onnx(unit.nonlinearity, signals, name=f"the nonlinearity of link {route.name!r}")
             stages["nonlinearity"] = self._save(f"ann/{file_name(route.name)}.unit.onnx", content)
 
@@ -427,11 +429,11 @@ class _BundleWriter:
         x = self.sample.signal(route.link.source)
         starts = torch.zeros(len(x), dtype=torch.bool) if route.trigger is not None else None
         context = None
-        if route.link.context is not None:
+        if (other := beside(route.link)) is not None:
             is_framed = unit.window is not None and unit.form == "framed"
             number = len(unit.window.frame(x, None)[0]) if is_framed and unit.window is not None else len(x)
             # any value serves: only the shapes are used
-            context = self.sample.signal(route.link.context)[:1]
+            context = self.sample.signal(other)[:1]
             context = context.expand(number, *context.shape[1:])
 
         with torch.no_grad():

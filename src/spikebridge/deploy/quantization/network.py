@@ -72,6 +72,13 @@ def quantize(
             "or export it in floats"
         )
 
+    for route in quantized.routes:
+        if route.once or route.link.mask is not None:
+            word = "once=True" if route.once else f"mask={route.link.mask!r}"
+            raise ExportError(
+                f"the link {route.name!r} has {word}, which has no integer form; leave it out, or export it in floats"
+            )
+
     config.check(_layer_paths(quantized))
     check_float32(quantized, "quantisation starts from float32")
     stream = {name: x.detach() for name, x in inputs.items()}
