@@ -6,6 +6,7 @@ sequence equal the whole, and a stream, truncated back-propagation and a whole s
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias
 
 import torch
@@ -34,6 +35,7 @@ class Stateful(Quantified):
     """
 
     dt: float | None = None
+    plastic: ClassVar[Mapping[str, str]] = MappingProxyType({})  # by field of the state the parameter it begins as
     state_grows: ClassVar[bool] = True  # None, or a length of 0, in the initial state may become a tensor
     no_leak: ClassVar[str] = "does not say how its state leaks; give it a method leak"  # reason, without the method
 
