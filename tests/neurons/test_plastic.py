@@ -169,7 +169,7 @@ def test_a_saved_stream_resumes_with_its_weights(tmp_path: Path) -> None:
     assert torch.equal(rest["out"], whole["out"][12:])
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     pass
 
 
@@ -183,7 +183,7 @@ def test_a_training_that_writes_weights_back_resumes_with_the_same_bits(tmp_path
             network.write_back(state, reduce="mean")
         calls.append(1)
         if len(calls) == stop:
-            raise _Stopped
+            raise _StoppedError
         return outputs["out"].square().mean()
 
     def trained(folder: Path, stop: int | None = None) -> Tensor:
@@ -196,7 +196,7 @@ def test_a_training_that_writes_weights_back_resumes_with_the_same_bits(tmp_path
 
     whole = trained(tmp_path / "whole")
     calls.clear()
-    with pytest.raises(_Stopped):
+    with pytest.raises(_StoppedError):
         trained(tmp_path / "cut", stop=3)
     assert torch.equal(trained(tmp_path / "cut"), whole)
 

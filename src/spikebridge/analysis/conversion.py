@@ -167,7 +167,8 @@ def hybridise(
     tried = [_measured(0, 0, plain, inputs, score, prices)]
     for number in steps:
         largest = convert(ann, inputs, steps=number, layers=len(relus), percentile=percentile)
-        thresholds = [layer.v_threshold for layer in largest.parts["snn"] if isinstance(layer, IF)]
+        spiking: Any = largest.parts["snn"]
+        thresholds = [layer.v_threshold for layer in spiking if isinstance(layer, IF)]
         for layers in range(1, len(relus) + 1):
             network = _converted(stack, relus[:layers], thresholds[:layers], number, largest.dt)
             tried.append(_measured(layers, number, network, inputs, score, prices))

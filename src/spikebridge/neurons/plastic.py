@@ -92,7 +92,6 @@ def _plastic_weights(layer: Any, state: Any, path: str) -> Iterator[_PlasticWeig
     fields = state if isinstance(state, dict) else getattr(state, "_asdict", dict)()
     for field, name in layer.plastic.items():
         where = f"{type(layer).__name__} at {path!r}" if path else type(layer).__name__
-        owner, _, last = name.rpartition(".")
         parameter = dict(layer.named_parameters()).get(name)
         if field not in fields or parameter is None:
             kind = f"field {field!r} in its state" if field not in fields else f"parameter {name!r}"

@@ -215,7 +215,7 @@ class LinkRecord:
             )
         if self.mask and self.context is None:
             raise DataError(f"link {self.name!r} has a mask, but no context that would be it")
-        if self.once and (self.held and self.kind == "transmission" or self.kind in ("wake", "initialisation")):
+        if self.once and self.held and self.kind != "modulation":
             raise DataError(f"the {self.kind} {self.name!r} has held and once, which exclude each other")
         if not 0 <= self.delay <= _MAX_TICKS:
             raise DataError(f"link {self.name!r} has a delay of {self.delay} ticks")

@@ -258,9 +258,7 @@ def open_link(
     trigger = trigger_of(link)
     # a sampled link without a delay has a value whenever its target runs
     skips = skipped_flags(link, manifest.links)
-    starts_with_value = link.kind == "transmission" and (
-        link.held or link.once or link.delay > 0 or skips is not None
-    )
+    starts_with_value = link.kind == "transmission" and (link.held or link.once or link.delay > 0 or skips is not None)
     starts_with_value = starts_with_value or (link.kind == "modulation" and into_onnx)
     initial = _initial_value(link, numbers)
     if link.wake is not None:

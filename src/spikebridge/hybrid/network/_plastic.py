@@ -10,7 +10,7 @@ class _PlasticParts:
     """The method of a hybrid network that speaks of its plastic weights."""
 
     def write_back(self, state: Any, reduce: Reduce | None = None) -> None:
-        """Makes the weights in the state of a stream the parameters of their parts; see `spikebridge.neurons.write_back`.
+        """Makes the weights in the state of a stream the parameters of their parts, as `write_back` does for a layer.
 
         Args:
             state: that the network returned.

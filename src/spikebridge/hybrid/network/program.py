@@ -297,7 +297,9 @@ class _RowRun:
     def _call_of(self, name: str, routes: Sequence[Route], rows: _Rows, tick: int) -> PartCall:
         """The call of a part at a tick, on the values of its links."""
         values = [
-            (self._read_once(r, tick) if r.once else self._read(r)) if r.direct_source is None else rows[r.direct_source]
+            (self._read_once(r, tick) if r.once else self._read(r))
+            if r.direct_source is None
+            else rows[r.direct_source]
             for r in routes
         ]
         signals, named, modulations = sort_values(routes, values)

@@ -31,7 +31,9 @@ class SetPool(nn.Module):
     def __init__(self, by: _By = "mean") -> None:
         super().__init__()
         if by not in get_args(_By):
-            raise ConfigError(f"SetPool reduces by one of {', '.join(map(repr, get_args(_By)))}, but got {in_words(by)}")
+            raise ConfigError(
+                f"SetPool reduces by one of {', '.join(map(repr, get_args(_By)))}, but got {in_words(by)}"
+            )
         self.by = by
 
     def forward(self, x: Shaped[Tensor, "B S *N"], mask: Shaped[Tensor, "B S"]) -> Shaped[Tensor, "B *N"]:
