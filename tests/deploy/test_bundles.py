@@ -381,10 +381,11 @@ def one_part(part: nn.Module, *more: Any) -> HybridNetwork:
     return HybridNetwork(dt=DT, inputs={"events": every(DT)}, parts={"part": part}, links=links, outputs=["part"])
 
 
-def test_weights_that_change_while_the_network_runs_are_refused_with_their_path(tmp_path: Path) -> None:
-    unit = HybridUnit(None, None, nn.Unflatten(-1, (1, 3)))
-    network = one_part(nn.Linear(3, 1), Modulation("events", "part.weight", unit, name="writes"))
-    with pytest.raises(ExportError, match=r"'writes' modulates part\.weight, weights that change"):
+def test_weights_of_convolutions_that_change_while_the_network_runs_are_refused_with_their_path(tmp_path: Path) -> None:
+    unit = HybridUnit(None, None, nn.Unflatten(-1, (1, 1, 3)))
+    part = nn.Sequential(nn.Unflatten(-1, (1, 3)), nn.Conv1d(1, 1, 3))
+    network = one_part(part, Modulation("events", "part.1.weight", unit, name="writes"))
+    with pytest.raises(ExportError, match=r"'writes' modulates part\.1\.weight, weights that change .* of nn.Linear"):
         export(network, events(2.0), tmp_path / "b")
 
 

@@ -67,5 +67,5 @@ def test_feedback_is_dropped_with_the_input_of_the_steps_asleep() -> None:
 
 def test_a_layer_without_a_closed_form_says_why() -> None:
     layer: Stateful = Izhikevich(dt=0.001)
-    with pytest.raises(ConfigError, match="Izhikevich has a membrane with a square, .* no closed form"):
+    with pytest.raises(ConfigError, match=r"Izhikevich has a membrane with a square, .* no closed form"):
         layer.leak(layer.initial_state(torch.zeros(1, 1)), torch.tensor([3]))

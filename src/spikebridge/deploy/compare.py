@@ -14,6 +14,7 @@
 A part alone gets the signals of the trained network, so that a difference is not passed on. Callers may add levels.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -28,7 +29,7 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ClockRecord, Manifest
 from spikebridge.deploy.bundle.rebuild import rebuild
 from spikebridge.deploy.bundle.stages import array_forms
-from spikebridge.deploy.bundle.trace import record_active_trace
+from spikebridge.deploy.bundle.trace import ReferenceTrace, record_active_trace, record_trace
 from spikebridge.deploy.integer.bundle import Signals, integer_signals, sample_signals
 from spikebridge.deploy.nir.reader import NirPart, from_nir
 from spikebridge.deploy.runtime.nir_interpreter import SET, Effects
@@ -39,6 +40,7 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.neurons import Effect
 
 Values: TypeAlias = NDArray[Any]
+_Record: TypeAlias = Callable[[HybridNetwork, dict[str, Tensor], int], ReferenceTrace]
 _Level: TypeAlias = Callable[[dict[str, Values], int], Signals]  # from inputs and ticks
 
 
@@ -122,15 +124,23 @@ def compare_bundle(
     bundle: Bundle,
     tolerance: Tolerance = Tolerance(),
     *,
+    inputs: Mapping[str, Values | Tensor] | None = None,
+    network: HybridNetwork | None = None,
+    quantized: HybridNetwork | None = None,
     further: Mapping[str, tuple[_Level, Tolerance]] | None = None,
     stages: Sequence[type[nn.Module]] = (),
     progress: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
-    """Runs every level.
+    """Runs every level, on the sample of the bundle or on other inputs.
 
     Args:
         bundle: an opened bundle.
         tolerance: tolerance of the bundle's own levels.
+        inputs: inputs by name, `(T, B, *N)` each, in place of the sample's.
+        network: the trained network, whose signals the levels are compared with in place of the stored ones. On other
+            inputs without it, they are compared with those of the rebuilt network.
+        quantized: the quantised network, with which integers are compared on other inputs; without it their
+            difference from the trained network is only stated.
         further: other levels, each with its tolerance.
         stages: classes of user-defined kernels and discretizers, each with an `array_form`.
         progress: called with the name of the level that runs.
@@ -140,33 +150,53 @@ def compare_bundle(
 
     Raises:
         ExportError: the sample leaves a layer silent or a unit without effect.
+        ShapeError: inputs that do not fit the bundle.
         DataError: a file is damaged, or the sample is of another network.
     """
     manifest = bundle.manifest
+    forms = array_forms(stages)
+    runner = Runner(bundle, stages=forms)
     numbers = bundle.numbers(manifest.sample.file)
-    inputs = {name: _tensor(numbers, f"inputs.{name}") for name in manifest.inputs}
+    arrays = {name: _tensor(numbers, f"inputs.{name}") for name in manifest.inputs}
     ticks = manifest.sample.ticks
+    # on inputs of the user's own a layer may be silent
+    record = record_active_trace
+    if inputs is not None:
+        arrays = {name: x.detach().cpu().numpy() if isinstance(x, Tensor) else x for name, x in inputs.items()}
+        arrays = runner.checked(arrays)
+        ticks = runner.count_ticks(arrays)
+        record = record_trace
+
     trained = sample_signals(manifest, numbers)
+    if network is not None:
+        progress("trained")
+        trained = _signals_of(copy.deepcopy(network).cpu().eval(), arrays, ticks, record)
+    elif inputs is not None:
+        trained = _signals_of(rebuild(bundle, stages), arrays, ticks, record)
+
     missing = [name for name in manifest.signals if name not in (*trained["parts"], *manifest.flags)]
     if missing:
         raise DataError(f"{bundle.path}: the sample has no values of part {missing[0]!r}; export the bundle again")
 
-    forms = array_forms(stages)
     progress("each part and unit alone")
-    rows = list(_compare_alone(bundle, inputs, trained, forms, tolerance))
+    rows = list(_compare_alone(bundle, arrays, ticks, trained, forms, tolerance))
 
     levels: dict[str, tuple[_Level, Tolerance]] = {
-        "rebuilt": (lambda x, n: _rebuilt_signals(rebuild(bundle, stages), x, n), tolerance),
-        "runner": (lambda x, n: Runner(bundle, stages=forms).run_recorded(x, n), tolerance),
+        "rebuilt": (lambda x, n: _signals_of(rebuild(bundle, stages), x, n, record), tolerance),
+        "runner": (lambda x, n: runner.run_recorded(x, n), tolerance),
         **(further or {}),
     }
     for level, (run, allowed) in levels.items():
         progress(level)
-        rows += _compare_level(manifest, level, trained, run(inputs, ticks), allowed)
+        rows += _compare_level(manifest, level, trained, run(arrays, ticks), allowed)
 
     if manifest.integers is not None:
         progress("integers")
-        rows += _compare_integers(bundle, inputs, trained, forms)
+        stored = bundle.numbers(manifest.integers.sample)
+        expected = sample_signals(manifest, stored) if inputs is None else None
+        if quantized is not None:
+            expected = _signals_of(quantized.eval(), arrays, ticks, record_trace)
+        rows += _compare_integers(bundle, arrays, ticks, trained, expected, forms)
 
     return Comparison(tuple(rows))
 
@@ -199,6 +229,9 @@ class _ReadBack:
         self.part = part
         self.states = states  # that are read, by signal
 
+    def leak(self, state: Any, steps: int) -> Any:
+        return self.part.leak(state, torch.tensor([steps]))
+
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Outputs, Any]:
         (x,) = (torch.from_numpy(np.ascontiguousarray(x)).unsqueeze(0) for x in reads.values())
         modulation: dict[str, list[Effect]] = {}
@@ -220,7 +253,12 @@ class _ReadBack:
 
 
 def _compare_alone(
-    bundle: Bundle, inputs: dict[str, Values], trained: Signals, forms: Mapping[str, Any], tolerance: Tolerance
+    bundle: Bundle,
+    inputs: dict[str, Values],
+    ticks: int,
+    trained: Signals,
+    forms: Mapping[str, Any],
+    tolerance: Tolerance,
 ) -> Iterator[ComparisonRow]:
     manifest = bundle.manifest
     parts: dict[str, PartRunner] = {}
@@ -243,7 +281,7 @@ def _compare_alone(
         # the reader of this signal gets the value of the trained network
         return trained[kind][name][len(values) - 1]
 
-    Runner(bundle, parts, stages=forms).run(inputs, manifest.sample.ticks, hook)
+    Runner(bundle, parts, stages=forms).run(inputs, ticks, hook)
 
     for kind, signals in trained.items():
         for name, expected in signals.items():
@@ -265,27 +303,34 @@ def _compare_level(
             yield _row(manifest, level, kind, name, expected, signals[kind][name], tolerance)
 
 
-def _rebuilt_signals(network: HybridNetwork, inputs: dict[str, Values], ticks: int) -> Signals:
+def _signals_of(network: HybridNetwork, inputs: dict[str, Values], ticks: int, record: _Record) -> Signals:
     tensors = {name: torch.from_numpy(x.copy()) for name, x in inputs.items()}
-    trace = record_active_trace(network, tensors, ticks)
+    trace = record(network, tensors, ticks)
     return {"parts": _arrays(trace.parts), "links": _arrays(trace.links)}
 
 
 def _compare_integers(
-    bundle: Bundle, inputs: dict[str, Values], trained: Signals, forms: Mapping[str, Any]
+    bundle: Bundle,
+    inputs: dict[str, Values],
+    ticks: int,
+    trained: Signals,
+    quantized: Signals | None,
+    forms: Mapping[str, Any],
 ) -> Iterator[ComparisonRow]:
+    """The integer model against the quantised network, bit by bit, and against the trained one, whose gap is stated."""
     manifest = bundle.manifest
-    file = None if manifest.integers is None else manifest.integers.sample
-    quantized = sample_signals(manifest, bundle.numbers(file))
+    # where it begins in the middle of the network, the model reads the signals of the quantised network
+    signals = integer_signals(bundle, inputs, quantized or trained, ticks, forms)
+    if quantized is not None:
+        for kind, named in signals.items():
+            for name, y in named.items():
+                yield _row(manifest, "integers", kind, name, _tensor(quantized[kind], name), y, _EXACT)
 
-    for kind, signals in integer_signals(bundle, inputs, quantized, manifest.sample.ticks, forms).items():
-        for name, y in signals.items():
-            yield _row(manifest, "integers", kind, name, _tensor(quantized[kind], name), y, _EXACT)
-
-    for kind, signals in trained.items():
-        for name, expected in signals.items():
-            if len(expected):
-                yield _row(manifest, "quantised", kind, name, expected, _tensor(quantized[kind], name), None)
+    for kind, named in trained.items():
+        others = signals[kind] if quantized is None else quantized[kind]
+        for name, expected in named.items():
+            if len(expected) and (quantized is not None or name in others):
+                yield _row(manifest, "quantised", kind, name, expected, _tensor(others, name), None)
 
 
 def _row(

@@ -206,17 +206,10 @@ class _BundleWriter:
 
     def _part(self, name: str) -> PartRecord:
         part = self.network.parts[name]
-        for route in self.network.incoming[name]:
-            if route.acts_on_a_parameter and isinstance(route.link, Modulation):
-                raise ExportError(
-                    f"the link {route.name!r} modulates {route.link.target}, weights that change while the network "
-                    "runs; neither NIR nor ONNX has a place for them"
-                )
-
         if isinstance(part, Stateful):
             return self._stateful_part(name, part)
 
-        content = write_onnx(part, self._signature(name), name=f"part {name!r}")
+        content = self._as_onnx(name, write_onnx)
         file = self._save(f"ann/{file_name(name)}.onnx", content)
 
         return self._part_record(name, "ann", format="onnx", file=file)
@@ -226,7 +219,7 @@ class _BundleWriter:
         try:
             content, notes = self._nir(name, part)
         except ExportError as reason:
-            step, state = write_onnx_step(part, self._signature(name), name=f"part {name!r}")
+            step, state = self._as_onnx(name, write_onnx_step)
             note = f"an ONNX step, not NIR: {reason}"
             file = self._save(f"{stem}.onnx", step, f": {note}")
             initial = self._save_tensors(f"{stem}.state.safetensors", {f"state.{key}": t for key, t in state.items()})
@@ -254,6 +247,8 @@ class _BundleWriter:
         graph = read_graph(written.graph)
 
         for route in routes:
+            if route.acts_on_a_parameter and isinstance(route.link, Modulation):
+                raise ExportError(f"{route.link.target} changes while the network runs, and weights of NIR do not")
             if isinstance(route.link, Modulation):
                 path = ".".join(_node_of_path(route.link.path))
                 if path not in graph.quantities:
@@ -265,6 +260,18 @@ class _BundleWriter:
                 raise ExportError(f"NIR has no state {path!r} to set or to read")
 
         return written.content(), written.notes
+
+    def _as_onnx(self, name: str, write: Callable[..., Any]) -> Any:
+        try:
+            return write(self.network.parts[name], self._signature(name), name=f"part {name!r}")
+        except ExportError as reason:
+            for route in self.network.incoming[name]:
+                if route.acts_on_a_parameter:
+                    raise ExportError(
+                        f"the link {route.name!r} modulates {route.link.target}, weights that change while the network "
+                        f"runs; ONNX has a form of nn.Linear for them, but of few other layers: {reason}"
+                    ) from None
+            raise
 
     def _signature(self, part: str) -> Signature:
         """The inputs and outputs of a part by their names in its ONNX file."""
@@ -362,18 +369,21 @@ class _BundleWriter:
             return float(isinstance(link, Modulation) and link.by == "multiply")
 
         value = torch.as_tensor(_quantity_at(self.network.parts[link.part], link.path)).detach()
-        if value.numel() == 1:
-            return float(value)
-
-        is_late = route.reads.phase > self.network.clock_of(link.part).phase
-        if value.shape != shape and is_late and self.records[link.part].format == "onnx":
+        earlier = [other for other in self.network.incoming[link.part] if other.path == link.path]
+        fits = earlier[0] is route and (value.numel() == 1 or value.shape == shape)
+        is_late = route.clock.phase + route.delay > self.network.clock_of(link.part).phase
+        if not fits and is_late and self.records[link.part].format == "onnx":
             raise ExportError(
-                f"the link {route.name!r} replaces {link.target}, {tuple(value.shape)}, by values {shape} that come "
-                "after its first tick, and an ONNX step has no value to read until then; give it a unit that makes "
-                f"{tuple(value.shape)}, or by='multiply'"
+                f"the link {route.name!r} replaces {link.target}, which other links modulate or whose shape "
+                f"{tuple(value.shape)} is not {shape}, from a tick after the first of its part on, and an ONNX step "
+                "has no value to read until then; list it before the others, give it a unit of that shape, or "
+                "by='multiply'"
             )
 
-        return value if value.shape == shape else 0.0
+        if not fits:
+            return 0.0
+        # a tensor: a time constant may be infinite, which a manifest does not hold
+        return value if value.shape == shape else torch.full(shape, float(value))
 
     def _unit(self, route: Route, unit: HybridUnit, tensors: dict[str, Tensor]) -> UnitRecord:
         stages: dict[str, Any] = {}

@@ -179,7 +179,7 @@ class WakeRecord:
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_flags <= _MAX_STEPS or not 0 <= self.replay <= _MAX_STEPS:
-            raise DataError(f"a wake has 1 to {_MAX_STEPS} flags and replays up to {_MAX_STEPS} samples, but got {self}")
+            raise DataError(f"a wake has from 1 to {_MAX_STEPS} flags, and replays no more samples, but got {self}")
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,9 @@ class Manifest:
         for link in self.links:
             self._check_link(link)
 
-        set_states = [f"{link.target}.{link.node}.{link.quantity}" for link in self.links if link.kind == "initialisation"]
+        set_states = [
+            f"{link.target}.{link.node}.{link.quantity}" for link in self.links if link.kind == "initialisation"
+        ]
         for state in set_states:
             if set_states.count(state) > 1:
                 raise DataError(f"manifest: two links set the state {state!r}")
@@ -353,8 +355,8 @@ class Manifest:
         return {n: signal for n, (owner, signal) in self.signals.items() if owner == part and n not in self.flags}
 
     def owner(self, signal: str) -> str:
-        """The part that gives a signal, or the input itself."""
-        return signal if signal in self.inputs else self.signals[signal][0]
+        """The part that gives a signal, or the part or the input of that name."""
+        return self.signals[signal][0] if signal in self.signals else signal
 
     def named_files(self) -> list[str]:
         names: list[str | None] = [self.sample.file, self.left_out_numbers]
@@ -370,7 +372,8 @@ class Manifest:
         return [name for name in names if name is not None]
 
     def clock(self, signal: str) -> ClockRecord:
-        return self.inputs[signal].clock if signal in self.inputs else self.parts[self.owner(signal)].clock
+        owner = self.owner(signal)
+        return self.inputs[owner].clock if owner in self.inputs else self.parts[owner].clock
 
     def signal(self, name: str) -> InputRecord | SignalRecord:
         """The record of an input, or of a signal of a part."""

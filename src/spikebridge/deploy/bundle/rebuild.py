@@ -14,7 +14,17 @@ from spikebridge.deploy.bundle.stages import FUNCTION, FunctionDiscretizer, Func
 from spikebridge.deploy.nir.reader import from_nir
 from spikebridge.deploy.onnx.session import LEAK_STEPS, OnnxSession, count_macs
 from spikebridge.errors import ConfigError, DataError, ShapeError
-from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Initialisation, Modulation, Transmission, Wake, every, ticks
+from spikebridge.hybrid import (
+    Every,
+    HybridNetwork,
+    HybridUnit,
+    Initialisation,
+    Modulation,
+    Transmission,
+    Wake,
+    every,
+    ticks,
+)
 from spikebridge.hybrid.network.link import Link
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful

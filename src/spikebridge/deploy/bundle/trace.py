@@ -77,6 +77,14 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
 
     `ticks` of None takes the largest number for which every input has exactly its samples.
     """
+    for route in network.routes:
+        unit = network.unit_of(route)
+        if route.skips is not None and unit is not None and hasattr(unit.discretizer, "seed"):
+            raise ExportError(
+                f"the unit of link {route.name!r} draws at random behind a part that gives no value while it is "
+                "asleep, which bundles and integers do not hold; wake that part with asleep='hold'"
+            )
+
     # a unit that never gives a value has a shape all the same
     empty = {name: x[:0] for name, x in inputs.items() if name in network.inputs}
     specs = infer_shapes(network, empty).links
@@ -129,9 +137,11 @@ def record_active_trace(
             )
 
     for name in _flags_of(network):
-        if not trace.parts[name].any():
+        flags = trace.parts[name]
+        if not flags.any() or flags.all():
             raise ExportError(
-                f"{name!r} is never set on the sample, so a comparison would say nothing; give a longer one"
+                f"{name!r} is {'always' if flags.any() else 'never'} set on the sample, so a comparison would say "
+                "nothing of the wake; give a longer one"
             )
 
     for route in network.routes:

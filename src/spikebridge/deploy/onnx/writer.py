@@ -41,9 +41,9 @@ class Signature:
 
     signals: Mapping[str, Tensor]
     into: Mapping[str, str] = field(default_factory=dict)
-    effects: Mapping[str, tuple[str, By]] = field(default_factory=dict)  # of inputs that modulate: the path, and how they act
+    effects: Mapping[str, tuple[str, By]] = field(default_factory=dict)  # of inputs that modulate: path and manner
     outputs: Sequence[str] = ()  # keys of several outputs; none for one tensor, "output"
-    states: Mapping[str, str] = field(default_factory=dict)  # name of a tensor of the state, in place of its number, by path
+    states: Mapping[str, str] = field(default_factory=dict)  # by path names of tensors of the state, else numbers
 
 
 def signature_of(signals: "Signature | Mapping[str, Tensor]") -> Signature:
@@ -92,7 +92,9 @@ def leak_function(part: Stateful, signature: Signature) -> tuple[nn.Module, Sign
         state = map_tensors(torch.clone, part.initial_state(torch.zeros_like(first)))
 
     tensors = named_tensors(part, state, signature.states, type(part).__name__)
-    signals = {LEAK_STEPS: torch.ones(len(first), dtype=torch.int64)} | {f"state.{key}": t for key, t in tensors.items()}
+    signals = {LEAK_STEPS: torch.ones(len(first), dtype=torch.int64)} | {
+        f"state.{key}": t for key, t in tensors.items()
+    }
     keys = [f"next.{key}" for key in tensors]
     return _Leak(part, state, keys), Signature(signals, outputs=keys)
 

@@ -80,6 +80,7 @@ class LinkRunner:
     has_members: bool = False  # the context says which members of the source, a set, count
     shape: tuple[int, ...] | None = None  # of a value, where it is known
     skips: str | None = None  # flags of a source that gives no value while it is asleep
+    threshold: float = AWAKE  # the least flag of a wake that is set
 
     def start(self, batch: int) -> LinkRunnerState:
         held, context = (
@@ -116,7 +117,7 @@ class LinkRunner:
             return self._run_awake(x, np.zeros(len(x)) if flags is None else flags.reshape(len(x)), starts, state)
 
         with fitting(f"link {self.link.name!r}"):
-            values, unit = self.unit.push(x, state.unit, starts, state.context)
+            values, unit = self._push(x, state.unit, starts, state.context)
 
         return values, state._replace(unit=unit)
 
@@ -144,14 +145,14 @@ class LinkRunner:
         return [newest], state._replace(samples=tuple(samples))
 
     def _push(
-        self, x: Values, state: UnitRunnerState, starts: bool, context: Values | None
+        self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_], context: Values | None
     ) -> tuple[list[Values], UnitRunnerState]:
         return ([x], state) if self.unit is None else self.unit.push(x, state, starts, context)
 
     def _without_value(self, batch: int, state: LinkRunnerState) -> Values:
         """What samples carry that get no value."""
         if self.link.kind == "wake":
-            return np.zeros((batch, *(self.shape or ())), self.link.dtype)
+            return np.zeros((batch, *(self.shape or ())), cast(Values, state.held).dtype)
 
         is_sent = self.link.held and state.waiting
         return state.waiting[-1] if is_sent else cast(Values, state.held)
@@ -215,12 +216,12 @@ class LinkRunner:
         """The flags `(B,)` of a wake: true where one of the newest values is 1/2 or more."""
         newest = cast(Values, state.held)
         if arrived is not None:
-            values = arrived.reshape(len(arrived), -1).astype(np.float32)
+            values = arrived.reshape(len(arrived), -1).astype(newest.dtype)
             if np.isnan(values).any():
                 raise DataError(f"the wake {self.link.name!r} got NaN as a flag; check {self.link.source!r}")
             newest = np.concatenate([newest[:, 1:], values.max(1, keepdims=True)], 1)
 
-        return newest.max(1) >= AWAKE, state._replace(held=newest)
+        return newest.max(1) >= self.threshold, state._replace(held=newest)
 
     def _starts(
         self, signals: Mapping[str, Values | None], tick: int, state: LinkRunnerState

@@ -21,7 +21,10 @@ Outputs: TypeAlias = Values | dict[str, Values]
 
 @runtime_checkable
 class PartRunner(Protocol):
-    """A part on a target: one tick a call. User-defined targets implement it."""
+    """A part on a target: one tick a call. User-defined targets implement it.
+
+    One whose wake has `state="leak"` has a second method, `leak(state, steps)`: the state after steps without input.
+    """
 
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Outputs, Any]:
         """A tick.
@@ -160,7 +163,7 @@ def open_part(bundle: Bundle, name: str, record: PartRecord, open_session: OpenS
 
 
 def state_of(part: str, signal: str) -> str:
-    """The layer and field of a state that is read as a signal, "part.layer.field", or "part.field" of a single layer."""
+    """The layer and field of a state that is read as a signal: "part.layer.field", or "part.field" of one layer."""
     path = signal.removeprefix(f"{part}.")
     return path if "." in path else f"neuron.{path}"
 

@@ -61,6 +61,8 @@ class TickRunner:
     `graph` is the record of the network, a `Manifest` or an `IntegerRecord`.
     """
 
+    flag_type: type[np.generic] = np.float32  # of the signal "part.awake"
+
     def __init__(self, graph: Any, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
         self.graph = graph
         self.parts = dict(parts)
@@ -71,6 +73,12 @@ class TickRunner:
         links_in = (link for links in self.incoming.values() for link in links)
         self.wakes = {link.target: link for link in links_in if link.kind == "wake"}
         self.on_demand = _inputs_on_demand(graph, self.wakes)
+        for part, link in self.wakes.items():
+            if link.wake.state == "leak" and not hasattr(parts[part], "leak"):
+                raise ConfigError(
+                    f"part {part!r} leaks while it is asleep, but its {type(parts[part]).__name__} has no method leak; "
+                    "give it leak(state, steps), or export the network with state='keep'"
+                )
 
     def wanted(self, state: RunnerState) -> dict[str, NDArray[np.bool_]]:
         """The samples `(B,)` that the next tick needs of each input, as `HybridNetwork.wanted`."""
@@ -124,8 +132,8 @@ class TickRunner:
             if isinstance(entry, str):
                 missing = {n for n in self.on_demand if signals[n] is None}
                 fired, parts[entry] = self._fire(entry, tick, parts[entry], links, missing)
-                for signal, y in fired.items():
-                    signals[signal] = y if hook is None else hook("parts", signal, tick, y)
+                for signal, value in fired.items():
+                    signals[signal] = value if hook is None else hook("parts", signal, tick, value)
                 continue
 
             name = entry.name
@@ -138,7 +146,7 @@ class TickRunner:
             elif values:
                 outputs[f"links.{name}"] = values[-1]
 
-        outputs |= {name: y for name in self.graph.outputs if (y := signals.get(name)) is not None}
+        outputs |= {name: given for name in self.graph.outputs if (given := signals.get(name)) is not None}
         return outputs, RunnerState(tick + 1, state.batch, parts, links)
 
     def run(
@@ -267,7 +275,7 @@ class TickRunner:
             raise ShapeError(f"input {absent[0]!r} has no sample at tick {tick}, but part {part!r} is awake")
         if flags is not None:
             outputs, state = self._fire_awake(part, flags, reads, effects, state)
-            return {**outputs, f"{part}.awake": flags.astype(np.float32)[:, None]}, state
+            return {**outputs, f"{part}.awake": flags.astype(self.flag_type)[:, None]}, state
 
         return self._step_part(part, reads, effects, state)
 
@@ -298,7 +306,8 @@ class TickRunner:
         for rows in np.split(awake, len(awake)) if self.has_state(part) and len(awake) else [awake][: len(awake)]:
             first = int(rows[0])
             own, earlier = self._woken(part, first, state)
-            steps = [(reads, {}) for reads in earlier] + [(reads, _with_setters(effects, False))]
+            steps: list[tuple[dict[str, Values], dict[tuple[str, str], Any]]] = [(missed, {}) for missed in earlier]
+            steps.append((reads, _with_setters(effects, False)))
             if begins or state.asleep[first]:
                 steps[0][1].update(_with_setters(effects, True))
 
@@ -414,6 +423,15 @@ class Runner(TickRunner):
             for link in self.manifest.links
         }
         super().__init__(self.manifest, part_runners, links)
+
+    def checked(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
+        """Inputs `(T, B, *N)` as the bundle takes them; raises where they do not fit."""
+        check_arrays(inputs)
+        self.count_ticks(inputs)
+        rows = {name: x.reshape(-1, *x.shape[2:]) for name, x in inputs.items()}
+        records = self.manifest.inputs
+
+        return {name: self.check_input(name, records[name], x).reshape(inputs[name].shape) for name, x in rows.items()}
 
     def has_state(self, part: str) -> bool:
         record = self.manifest.parts[part]

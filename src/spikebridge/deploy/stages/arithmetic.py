@@ -254,7 +254,13 @@ class IntegerArithmetic(FloatArithmetic):
     def _joined(self, first: tuple[Any, ...], second: tuple[Any, ...]) -> tuple[Any, ...]:
         """The powers over the steps of both."""
         charge = self._shifted(first[0] * second[2]) + self._shifted(first[2] * second[1])
+        charge = self.xp.clip(charge, 0, self._max_charge)
         return self._shifted(first[0] * second[0]), self._shifted(first[1] * second[1]), charge
+
+    @property
+    def _max_charge(self) -> int:
+        """The largest sum of powers whose product with a current is exact in fake integers."""
+        return (1 << 52) // (self.settings["high"] + 1)
 
     def _shifted(self, q: Any) -> Any:
         return (q + (1 << (FRACTION - 1))) >> FRACTION

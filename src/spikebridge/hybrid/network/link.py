@@ -213,8 +213,8 @@ class Wake:
     |---|---|
     | `asleep="hold"` | the output asleep is the last value; zeros before the first |
     | `asleep="zero"` | the output asleep is 0 |
-    | `asleep="none"` | links from the part get no value: held ones keep theirs, sampled ones bring their initial value |
-    | | (0), windows do not count the tick, wakes get a flag of 0; the output itself is as for "hold" |
+    | `asleep="none"` | links from the part get no value: held ones keep theirs, sampled ones bring `initial`, windows |
+    | | do not count the tick, wakes get a flag of 0; the output itself is as for "hold" |
     | `state="keep"` | the state stands still asleep |
     | `state="leak"` | and decays at waking by the time asleep |
     | `state="reset"` | and is the initial one at waking |

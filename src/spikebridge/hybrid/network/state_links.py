@@ -28,10 +28,15 @@ class StatePorts:
     sets: tuple[Route, ...]
 
 
+def _own(module: nn.Module, method: str) -> Any:
+    """A method of a part that names its states itself, as one that was read from a file; None for others."""
+    return getattr(module, method, None)
+
+
 def _is_state(part: nn.Module, path: str) -> bool:
     """True if a path in a part leads to a state, and not to one of several outputs."""
-    if hasattr(part, "state_paths"):
-        return path in part.state_paths()
+    if (paths := _own(part, "state_paths")) is not None:
+        return path in paths()
 
     head, dot, _ = path.partition(".")
     return isinstance(part, Neuron) or bool(dot and isinstance(part._modules.get(head), Stateful))
@@ -76,8 +81,8 @@ def _check_state_path(part: nn.Module, name: str, path: str) -> None:
 
 def _state_paths(module: nn.Module, prefix: str = "") -> Iterator[str]:
     """The paths of the states in a module; "*" stands for those of a layer that does not name their type."""
-    if hasattr(module, "state_paths"):
-        yield from [prefix + path for path in module.state_paths()]
+    if (paths := _own(module, "state_paths")) is not None:
+        yield from [prefix + path for path in paths()]
     elif isinstance(module, Sequential):
         for name, layer in module.named_children():
             yield from _state_paths(layer, f"{prefix}{name}.")
@@ -101,8 +106,8 @@ def _fields_of(layer: Stateful) -> Sequence[str] | None:
 
 
 def state_at(module: nn.Module, state: State, path: str) -> Tensor:
-    """The state at a path in a module, which may be one that was read from a file and has paths of its own."""
-    if (own := getattr(module, "state_at", None)) is not None:
+    """The state at a path in a module."""
+    if (own := _own(module, "state_at")) is not None:
         value: Any = own(state, path)
         return value
 
@@ -120,11 +125,12 @@ def state_at(module: nn.Module, state: State, path: str) -> Tensor:
 
 def _with_state_at(module: nn.Module, state: Any, path: str, value: Tensor) -> State:
     """The state of a module in which the one at a path is a value."""
-    if (own := getattr(module, "with_state_at", None)) is not None:
-        return own(state, path, value)
+    if (own := _own(module, "with_state_at")) is not None:
+        new: State = own(state, path, value)
+        return new
 
     name, _, rest = path.partition(".")
-    new: Any = value
+    new = value
     if rest:
         new = _with_state_at(module._modules[name], _inside(module, state, name, path), rest, value)  # type: ignore[arg-type]
     if isinstance(module, Sequential):

@@ -51,7 +51,7 @@ def run_awake(
 ) -> AwakeSteps:
     """Runs a unit on steps `(T, B, *N)`, of which those of samples asleep, by a mask `(T, B)`, do not count."""
     # complete, so that the state of a sample that is asleep is there to stay
-    none = None if starts is None else []
+    none: Starts | None = None if starts is None else []
     empty, complete = unit(x[:0], _of_unit(state), starts=none, context=None if context is None else context[:0])
     window: State = state.window
     state = complete._replace(window=window if window is not None else _first_window(unit, x))
