@@ -83,6 +83,19 @@ def test_a_bundle_holds_values_read_once_masks_of_sets_and_plastic_weights(tmp_p
         np.testing.assert_allclose(given[name], y.detach().numpy(), rtol=0, atol=1e-5)
 
 
+def test_a_bundle_that_begins_at_a_state_reads_no_value_twice(tmp_path: Path) -> None:
+    network = network_of()
+    early, late = signals(20, 1), signals(10, 1)
+    # the last cue arrived at tick 18, and ticks 20 and 23 bring nothing and the next one
+    _, state = network(early, ticks=20)
+    rest = {name: x[: 3 if name == "cue" else 10] for name, x in late.items()}
+    expected, _ = network(rest, state, ticks=10)
+    bundle = export(network, rest, tmp_path / "bundle", state=state, ticks=10)
+    given = Runner(bundle).run({name: x.numpy() for name, x in rest.items()}, 10)
+    for name, y in expected.items():
+        np.testing.assert_allclose(given[name], y.detach().numpy(), rtol=0, atol=1e-5)
+
+
 def test_integers_refuse_them_in_one_line() -> None:
     with pytest.raises(ExportError, match="once=True, which has no integer form") as caught:
         quantize(network_of(), signals(30, 2))

@@ -12,11 +12,15 @@ from torch import Tensor, nn
 
 from spikebridge.deploy import Bundle, Runner, compare_bundle, export
 from spikebridge.hybrid import (
+    Difference,
+    Exponential,
     HybridNetwork,
     HybridUnit,
     Initialisation,
     Mean,
     Modulation,
+    SignedDelta,
+    Sliding,
     Transmission,
     Tumbling,
     Wake,
@@ -32,6 +36,7 @@ from spikebridge.neurons import (
     Stateful,
 )
 from spikebridge.neurons.quantity import Quantity
+from spikebridge.neurons.state import select
 
 pytestmark = pytest.mark.untyped
 DT = 0.001
@@ -245,3 +250,52 @@ def test_every_level_agrees_on_the_sample_and_on_other_inputs(
     for name, y in expected.items():
         assert y.any()
         np.testing.assert_allclose(given[name], y.detach().numpy(), atol=1e-5, err_msg=name)
+
+
+def units_with_memory() -> HybridNetwork:
+    """Windows that are open, kernels with a carry, values on their way, a context and the total of a code."""
+    change = HybridUnit(None, None, nn.Linear(3, 2), SignedDelta(0.25))
+    return network_of(
+        {"ann": nn.Linear(3, 3), "out": nn.Linear(3, 2), "codes": nn.Linear(2, 2), "snn": Sequential(lif=LIF(0.01))},
+        [
+            Transmission("frames", "ann"),
+            Transmission("events", "out", HybridUnit(Sliding(5, 2), Mean()), delay=ticks(3)),
+            Transmission("events", "codes", change),
+            Transmission(
+                "events", "snn", HybridUnit(Tumbling(4), Exponential(0.003, keep=True), Both()), context="ann"
+            ),
+            Modulation("frames", "snn.lif.v_threshold", HybridUnit(None, Difference(lag=2)), by="add", delay=ticks(1)),
+        ],
+        ["out", "codes", "snn"],
+    )
+
+
+class Both(nn.Module):
+    def forward(self, h: Tensor, context: Tensor) -> Tensor:
+        return h + context
+
+
+@pytest.mark.parametrize("build", [*NETWORKS, units_with_memory])
+@pytest.mark.parametrize("num_streams", [1, 2])
+def test_a_bundle_continues_the_stream_at_whose_state_it_begins(
+    build: Callable[[], HybridNetwork], num_streams: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch)
+    network = build()
+    early = {name: x[:, :num_streams] for name, x in inputs_of(network, num_ticks=21).items()}
+    with torch.no_grad():
+        state = network(early, ticks=21)[1]
+    late = {name: x[-24 // network.inputs[name].period :] for name, x in inputs_of(network, 3, 48).items()}
+
+    bundle = export(network, late, tmp_path / "bundle", state=state)
+    comparison = compare_bundle(bundle)
+    assert comparison.passed, [row for row in comparison.rows if not row.passed]
+    assert compare_bundle(bundle, inputs={name: 1.1 * x for name, x in late.items()}, network=network).passed
+
+    same = state if num_streams == 2 else select(state, [0, 0])
+    with torch.no_grad():
+        expected = network(late, same)[0]
+    given = Runner(bundle).run({name: x.numpy() for name, x in late.items()})
+    for name, y in expected.items():
+        np.testing.assert_allclose(given[name], y.numpy(), atol=1e-5, err_msg=name)
+    assert (Runner(bundle).start(2).tick, bundle.manifest.start.batch) == (21, num_streams)
