@@ -49,7 +49,7 @@ def checked_start(network: HybridNetwork, state: Any, inputs: Mapping[str, Tenso
 
 
 def link_tensors(route: Route, state: LinkState, last: int, tick: int) -> dict[str, Tensor]:
-    """The tensors of the state of a link before a tick, whose values have acted at the `last` tick of its target or before."""
+    """The tensors of the state of a link before a tick, whose values have acted up to the `last` tick of its target."""
     if route.skips is not None:
         raise ExportError(f"the link {route.name!r} skips ticks asleep, which a bundle with state= does not hold")
 
