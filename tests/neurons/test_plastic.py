@@ -20,7 +20,6 @@ from spikebridge.neurons import (
     load_state,
     save_state,
     select,
-    write_back,
 )
 from spikebridge.training import WHOLE, Phase, Run, Settings, fit
 
@@ -136,7 +135,7 @@ def test_samples_that_differ_are_refused_unless_they_are_reduced() -> None:
     assert torch.equal(network.parts["snn"].fc.weight, weights.mean(0))
     network.write_back(state, reduce=lambda values: values[1])
     assert torch.equal(network.parts["snn"].fc.weight, weights[1])
-    write_back(network.parts["snn"], select(state.parts["snn"], [0]))
+    network.parts["snn"].write_back(select(state.parts["snn"], [0]))
     assert torch.equal(network.parts["snn"].fc.weight, weights[0])
 
 
@@ -150,7 +149,7 @@ def test_weights_in_rows_in_feedback_and_behind_a_wake_are_found() -> None:
         )
     )
     expected = [(row.first.fc.weight + 1).tolist(), (row.loop.layer.fc.weight + 2).tolist()]
-    write_back(row, changed)
+    row.write_back(changed)
     assert [row.first.fc.weight.tolist(), row.loop.layer.fc.weight.tolist()] == expected
 
     network = network_of(Wake("reward", "snn"))
@@ -247,5 +246,5 @@ class Elsewhere(Rewarded):
 def test_what_cannot_be_written_back_is_one_line(layer: Stateful, settings: dict[str, Any], words: str) -> None:
     _, state = layer(torch.ones(2, 1, 3))
     with pytest.raises(ConfigError, match=words) as caught:
-        write_back(layer, state, **settings)
+        layer.write_back(state, **settings)
     assert "\n" not in str(caught.value)

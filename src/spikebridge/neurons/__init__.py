@@ -9,7 +9,6 @@ from spikebridge.neurons.lif import IF, LIF, PLIF, FiringNeuron, LIFState, lif_s
 from spikebridge.neurons.memory import DiagonalStateSpace, Memory
 from spikebridge.neurons.memoryless import Memoryless
 from spikebridge.neurons.neuron import Neuron
-from spikebridge.neurons.plastic import write_back
 from spikebridge.neurons.quantity import Effect, Quantified, Quantity
 from spikebridge.neurons.recurrent import Recurrent
 from spikebridge.neurons.sequential import Sequential, SequentialState
@@ -58,5 +57,4 @@ __all__ = [
     "select",
     "to",
     "where",
-    "write_back",
 ]

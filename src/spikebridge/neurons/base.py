@@ -79,6 +79,22 @@ class Stateful(Quantified):
         """The state of each sample after a number of steps `(B,)` without input, as one power of the decay."""
         raise ConfigError(f"{type(self).__name__} {self.no_leak}")
 
+    def write_back(self, state: State, reduce: Any = None) -> None:
+        """Makes the plastic weights in a state the parameters of this layer and of those inside; all of them, or none.
+
+        Args:
+            state: that the layer returned.
+            reduce: "mean" over the samples, or a function from weights `(B, *W)` to `(*W)`; None needs samples with
+                the same weights, as of one sample.
+
+        Raises:
+            ConfigError: no plastic weights, weights that differ from sample to sample, or of another shape than the
+                parameter.
+        """
+        from spikebridge.neurons._plastic import write_weights
+
+        write_weights({"": self}, {"": state}, reduce)
+
     def modulable_paths(self) -> list[str]:
         """All that can be modulated in this layer, by path."""
         return list(self.modulable)

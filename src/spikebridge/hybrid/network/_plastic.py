@@ -3,14 +3,14 @@
 from typing import Any
 
 from spikebridge.hybrid.network.wake import WakeState
-from spikebridge.neurons.plastic import Reduce, write_weights
+from spikebridge.neurons._plastic import Reduce, write_weights
 
 
 class _PlasticParts:
     """The method of a hybrid network that speaks of its plastic weights."""
 
     def write_back(self, state: Any, reduce: Reduce | None = None) -> None:
-        """Makes the weights in the state of a stream the parameters of their parts, as `write_back` does for a layer.
+        """Makes the weights in the state of a stream the parameters of their parts.
 
         Args:
             state: that the network returned.

@@ -16,7 +16,7 @@ from torch.nn.functional import max_pool1d
 
 from spikebridge.errors import ShapeError, StateError
 from spikebridge.hybrid.clock import Clock
-from spikebridge.hybrid.network.link import AWAKE, LinkState, Route, SignalSpec, Transmission, beside, describe
+from spikebridge.hybrid.network.link import AWAKE, LinkState, Route, SignalSpec, Transmission, describe
 from spikebridge.hybrid.unit.awake_steps import run_awake
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.hybrid.unit.window import Starts, window_starts_from_clock, window_starts_from_mask
@@ -188,9 +188,9 @@ class LinkBuffer:
         context = None
         starts = None
         if route.context is not None:
-            other = signals[str(beside(route.link))]
+            other = signals[str(route.beside)]
             context = self._read_context(route.context, other, start, stop)
-            if route.link.mask is not None and x is not None and other is not None:
+            if route.masks and x is not None and other is not None:
                 x = members(x, other, route)
         if route.trigger is not None:
             starts = self._window_starts(route.trigger, signals[route.sources[-1]], start, stop)

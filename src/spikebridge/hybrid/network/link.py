@@ -398,6 +398,8 @@ class Route:
 
     sampled: bool = field(init=False)  # the target reads one new value at each of its ticks
     once: bool = field(init=False)  # the target reads a value in one tick alone
+    beside: str | None = field(init=False)  # the signal that the nonlinearity takes as its second argument
+    masks: bool = field(init=False)  # it is the mask of a set
     direct_source: str | None = field(init=False)  # the source, if its values arrive unchanged in the same tick
     has_initial: bool = field(init=False)  # the target may read an initial value
     sources: tuple[str, ...] = field(init=False)  # every signal that the link reads
@@ -423,6 +425,8 @@ class Route:
             sampled=sampled,
             direct_source=link.source if is_direct else None,
             once=link.once,
+            beside=beside(link),
+            masks=link.mask is not None,
             has_initial=isinstance(link, Transmission) and (not sampled or self.delay > 0 or self.skips is not None),
             sources=sources,
             into=link.into,

@@ -49,7 +49,7 @@ class _RowLink(LinkBuffer):
         self.arrived: Tensor | None = None  # the row that a sampled link brings in this tick
         self.is_outside = False  # the values of a source outside of the loop wait already
         # a unit that is a nonlinearity alone needs no state and no windows
-        self.is_bare = route.skips is None and route.link.mask is None and (unit is None or _is_bare(unit, state.unit))
+        self.is_bare = route.skips is None and not route.masks and (unit is None or _is_bare(unit, state.unit))
         self.function = None if unit is None or not self.is_bare else without_call(unit.nonlinearity)
         if self.waiting:
             self.waiting = deque(self.waiting.pop().unbind(0))

@@ -26,43 +26,6 @@ class _PlasticWeight(NamedTuple):
     values: Tensor
 
 
-def write_back(layer: Stateful, state: State, reduce: Reduce | None = None) -> None:
-    """Makes the weights in a state the parameters of its layer; all of them, or none.
-
-    Args:
-        layer: a layer with plastic weights, or a row or container that holds some.
-        state: that it returned.
-        reduce: "mean" over the samples, or a function from weights `(B, *W)` to `(*W)`; None needs samples with the
-            same weights, as of one sample.
-
-    Raises:
-        ConfigError: no plastic weights, weights that differ from sample to sample, or of another shape than the
-            parameter.
-
-    Example:
-        >>> class Growing(Stateful):
-        ...     plastic = {"weight": "weight"}
-        ...
-        ...     def __init__(self) -> None:
-        ...         super().__init__()
-        ...         self.weight = nn.Parameter(torch.zeros(1))
-        ...
-        ...     def initial_state(self, x_t: Tensor) -> dict[str, Tensor]:
-        ...         return {"weight": self.weight.expand(len(x_t), 1)}
-        ...
-        ...     def step(self, x_t: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        ...         return x_t * state["weight"], {"weight": state["weight"] + x_t}
-        >>> layer = Growing()
-        >>> y, state = layer(torch.ones(3, 1, 1))
-        >>> y.flatten().tolist()
-        [0.0, 1.0, 2.0]
-        >>> write_back(layer, state)
-        >>> layer.weight.item()
-        3.0
-    """
-    write_weights({"": layer}, {"": state}, reduce)
-
-
 def write_weights(layers: Mapping[str, Any], states: Mapping[str, State], reduce: Reduce | None) -> None:
     """Makes the weights in the states of some layers, by name, their parameters."""
     found = [weight for name, layer in layers.items() for weight in _plastic_weights(layer, states[name], name)]
