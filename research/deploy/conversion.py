@@ -5,7 +5,7 @@
 A seed that stands in the results with the same settings is not measured again.
 
 `digits` is the ANN of the digits recipe, trained as `spikebridge train digits --networks ann` does it; the score is the
-accuracy on single frames, each under several noises. `detector` is the convolutional body of the shipped target
+accuracy on single noisy frames. `detector` is the convolutional body of the shipped target
 detector; the score is the overlap of its boxes on generated scenes. Thresholds, and the choice of layers and steps,
 come from the validation part, the table from the test part. "All spiking" has neurons in place of every ReLU.
 """
@@ -36,7 +36,6 @@ from spikebridge.training.run.environment import describe_environment
 RESULTS = Path(__file__).parent / "results" / "conversion.json"
 STEPS = {"digits": (1, 2, 3, 4, 6, 8, 12, 16), "detector": (2, 4, 8, 12, 16, 24, 32)}
 ALLOWED_LOSS = 0.005  # of a score, for two networks to count as equal
-NUM_NOISES = 8  # of each frame of the digits
 NUM_SCENES = 12
 NUM_SAMPLES = 192  # of the detector
 
@@ -114,8 +113,7 @@ def frames_of(config: digits.Config, split: str, seed: int) -> tuple[Tensor, Ten
     """Noisy frames of the recordings of a split, each alone, and their labels."""
     _, scored = digits.recordings(replace(config, split=split))
     generator = torch.Generator().manual_seed(seed)
-    noisy = [digits.with_noise(config.camera, scored.frames, scored.events, generator) for _ in range(NUM_NOISES)]
-    frames = torch.cat([one["frames"] for one in noisy])
+    frames = digits.with_noise(config.camera, scored.frames, scored.events, generator)["frames"]
     return frames.flatten(0, 1), scored.labels.repeat(len(frames))
 
 
@@ -179,8 +177,8 @@ def run(name: str, seed: int) -> dict[str, Any]:
 
 def settings_of(name: str) -> dict[str, Any]:
     """The settings on which the results of a task depend."""
-    sizes = {"digits": {"noises": NUM_NOISES}, "detector": {"scenes": NUM_SCENES, "samples": NUM_SAMPLES}}
-    return {"steps": list(STEPS[name]), "thresholds": "least squares", **sizes[name]}
+    sizes = {"scenes": NUM_SCENES, "samples": NUM_SAMPLES} if name == "detector" else {}
+    return {"steps": list(STEPS[name]), "thresholds": "least squares", **sizes}
 
 
 def print_run(one: dict[str, Any]) -> None:

@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
 from spikebridge.neurons.quantity import By, Effect, Modulated, Quantified, are_effects
-from spikebridge.neurons.state import State, allow_states_of, check_state, join_tensors, map_tensors
+from spikebridge.neurons.state import (
+    Reduce,
+    State,
+    allow_states_of,
+    check_state,
+    join_tensors,
+    map_tensors,
+    write_weights,
+)
 
 # the output of a layer: one tensor, or several by name in a dict or a NamedTuple, as of the last layer of a row
 Outputs: TypeAlias = Any
@@ -79,7 +87,7 @@ class Stateful(Quantified):
         """The state of each sample after a number of steps `(B,)` without input, as one power of the decay."""
         raise ConfigError(f"{type(self).__name__} {self.no_leak}")
 
-    def write_back(self, state: State, reduce: Any = None) -> None:
+    def write_back(self, state: State, reduce: Reduce | None = None) -> None:
         """Makes the plastic weights in a state the parameters of this layer and of those inside; all of them, or none.
 
         Args:
@@ -91,8 +99,6 @@ class Stateful(Quantified):
             ConfigError: no plastic weights, weights that differ from sample to sample, or of another shape than the
                 parameter.
         """
-        from spikebridge.neurons._plastic import write_weights
-
         write_weights({"": self}, {"": state}, reduce)
 
     def modulable_paths(self) -> list[str]:

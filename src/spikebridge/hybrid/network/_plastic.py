@@ -3,7 +3,7 @@
 from typing import Any
 
 from spikebridge.hybrid.network.wake import WakeState
-from spikebridge.neurons._plastic import Reduce, write_weights
+from spikebridge.neurons.state import Reduce, write_weights
 
 
 class _PlasticParts:
