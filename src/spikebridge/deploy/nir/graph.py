@@ -59,7 +59,7 @@ class NirGraph:
 
     @property
     def memories(self) -> list[str]:
-        """All fields of the state of the graph, "node.field"; raises where it has others than membranes and currents."""
+        """All fields of the state, "node.field"; raises where there are others than membranes, currents and waits."""
         paths = []
         for node in self.nodes:
             fields = _FIELDS.get(node.kind, ())

@@ -261,7 +261,7 @@ def _skipped(link: Link, wakes: Mapping[str, Wake], parts: Mapping[str, nn.Modul
     if link.once:
         reason = "once=True needs to know when a value comes: leave it out"
     elif isinstance(link, Transmission | Wake):
-        reason = None if link.unit is None else awake_reason(link.unit.window, link.unit, link.held)
+        reason = None if link.unit is None else awake_reason(link.unit, link.held)
 
     if reason is not None:
         raise ConfigError(
