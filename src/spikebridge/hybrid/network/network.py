@@ -576,8 +576,7 @@ class HybridNetwork(nn.Module, _OnDemand, _PlasticParts):
         return inferred
 
     def extra_repr(self) -> str:
-        lines = [f"dt={self.dt:g}"]
-        lines += [f"input {name!r} {clock.describe(self.dt)}" for name, clock in self.inputs.items()]
+        lines = [f"dt={self.dt:g}", *(f"input {name!r} {x.describe(self.dt)}" for name, x in self.inputs.items())]
         lines += [
             f"{describe(route.link)} {route.reads.describe(self.dt)}{settings_of(route)}" for route in self.routes
         ]
