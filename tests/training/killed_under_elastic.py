@@ -13,7 +13,7 @@ from tiny_training import main
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stdout)
     job = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
