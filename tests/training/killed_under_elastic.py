@@ -13,7 +13,7 @@ from tiny_training import main
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, stream=sys.stdout)
+    logging.basicConfig(level=logging.WARNING)
     job = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
