@@ -92,6 +92,9 @@ class Compare(Command):
 
     bundle: _BundlePath
     """The folder that `spikebridge export` wrote."""
+    input: File = None
+    """A file .npz or .safetensors with an array (T, B, ...) for each input; its levels are compared with the rebuilt
+    network (default: the bundle's sample, and the trained network)."""
     tolerance: float = 1e-4
     """Largest allowed difference of values, relative to the largest value (or to 1 if all are smaller)."""
     spikes: float = 1e-3
@@ -101,13 +104,16 @@ class Compare(Command):
         """Runs every level; the exit code is 1 where one is too far off."""
         from spikebridge.deploy.bundle.bundle import Bundle
         from spikebridge.deploy.compare import Tolerance, compare_bundle
+        from spikebridge.deploy.run import read_arrays
 
         bundle = Bundle.open(self.bundle)
-        comparison = compare_bundle(bundle, Tolerance(self.tolerance, self.spikes), progress=status)
+        inputs = None if self.input is None else read_arrays(self.input)
+        tolerance = Tolerance(self.tolerance, self.spikes)
+        comparison = compare_bundle(bundle, tolerance, inputs=inputs, progress=status)
         rows = [asdict(row) for row in comparison.rows]
         verdict = "within tolerance" if comparison.passed else "NOT within tolerance"
         text = "\n".join([formatting.table(rows), "", f"{self.bundle}: {verdict}"])
-        data = {"bundle": self.bundle, "passed": comparison.passed, "rows": rows}
+        data = {"bundle": self.bundle, "input": self.input, "passed": comparison.passed, "rows": rows}
 
         return CommandResult(data, text, code=0 if comparison.passed else 1)
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, largest_of_newest, next_flags, sort_values
 from spikebridge.hybrid.network.execution import PartCall, Segment, apply_part, name_outputs, part_call
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
-from spikebridge.hybrid.network.link import LinkState, Route, wake_of
+from spikebridge.hybrid.network.link import AWAKE, LinkState, Route, wake_of
 from spikebridge.hybrid.network.schedule import Tick
-from spikebridge.hybrid.network.wake import AWAKE, computes_all, largest_flag, refused_missing, run_woken
+from spikebridge.hybrid.network.wake import computes_all, largest_flag, refused_missing, run_woken
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.neurons.base import RowEffects, Stateful, advance_by_forward, first_step, over_one_step
 from spikebridge.neurons.state import Form, State, form_of, has_form
