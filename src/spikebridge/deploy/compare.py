@@ -29,6 +29,7 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ClockRecord, Manifest
 from spikebridge.deploy.bundle.rebuild import rebuild
 from spikebridge.deploy.bundle.stages import array_forms
+from spikebridge.deploy.bundle.start import start_state
 from spikebridge.deploy.bundle.trace import ReferenceTrace, record_active_trace, record_trace
 from spikebridge.deploy.integer.bundle import Signals, integer_signals, sample_signals
 from spikebridge.deploy.nir.reader import NirPart, from_nir
@@ -37,10 +38,11 @@ from spikebridge.deploy.runtime.parts import Outputs, PartRunner, state_of
 from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import ConfigError, DataError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
+from spikebridge.hybrid.network.network import NetworkState
 from spikebridge.neurons import Effect
 
 Values: TypeAlias = NDArray[Any]
-_Record: TypeAlias = Callable[[HybridNetwork, dict[str, Tensor], int], ReferenceTrace]
+_Record: TypeAlias = Callable[[HybridNetwork, dict[str, Tensor], int, NetworkState | None], ReferenceTrace]
 _Level: TypeAlias = Callable[[dict[str, Values], int], Signals]  # from inputs and ticks
 
 
@@ -170,9 +172,9 @@ def compare_bundle(
     trained = sample_signals(manifest, numbers)
     if network is not None:
         progress("trained")
-        trained = _signals_of(copy.deepcopy(network).cpu().eval(), arrays, ticks, record)
+        trained = _signals_of(bundle, copy.deepcopy(network).cpu().eval(), arrays, ticks, record)
     elif inputs is not None:
-        trained = _signals_of(rebuild(bundle, stages), arrays, ticks, record)
+        trained = _signals_of(bundle, rebuild(bundle, stages), arrays, ticks, record)
 
     missing = [name for name in manifest.signals if name not in (*trained["parts"], *manifest.flags)]
     if missing:
@@ -182,7 +184,7 @@ def compare_bundle(
     rows = list(_compare_alone(bundle, arrays, ticks, trained, forms, tolerance))
 
     levels: dict[str, tuple[_Level, Tolerance]] = {
-        "rebuilt": (lambda x, n: _signals_of(rebuild(bundle, stages), x, n, record), tolerance),
+        "rebuilt": (lambda x, n: _signals_of(bundle, rebuild(bundle, stages), x, n, record), tolerance),
         "runner": (lambda x, n: runner.run_recorded(x, n), tolerance),
         **(further or {}),
     }
@@ -195,7 +197,7 @@ def compare_bundle(
         stored = bundle.numbers(manifest.integers.sample)
         expected = sample_signals(manifest, stored) if inputs is None else None
         if quantized is not None:
-            expected = _signals_of(quantized.eval(), arrays, ticks, record_trace)
+            expected = _signals_of(bundle, quantized.eval(), arrays, ticks, record_trace)
         rows += _compare_integers(bundle, arrays, ticks, trained, expected, forms)
 
     return Comparison(tuple(rows))
@@ -228,6 +230,14 @@ class _ReadBack:
         self.name = name
         self.part = part
         self.states = states  # that are read, by signal
+
+    def begin(self, start: Mapping[str, Values]) -> Any:
+        batch = len(next(iter(start.values())))
+        state = self.part.initial_state(torch.zeros(batch, *(self.part.graph.shape or ())))
+        for key, value in start.items():
+            state = self.part.with_state_at(state, key.removeprefix("state."), torch.from_numpy(value))
+
+        return state
 
     def leak(self, state: Any, steps: int) -> Any:
         return self.part.leak(state, torch.tensor([steps]))
@@ -303,9 +313,11 @@ def _compare_level(
             yield _row(manifest, level, kind, name, expected, signals[kind][name], tolerance)
 
 
-def _signals_of(network: HybridNetwork, inputs: dict[str, Values], ticks: int, record: _Record) -> Signals:
+def _signals_of(
+    bundle: Bundle, network: HybridNetwork, inputs: dict[str, Values], ticks: int, record: _Record
+) -> Signals:
     tensors = {name: torch.from_numpy(x.copy()) for name, x in inputs.items()}
-    trace = record(network, tensors, ticks)
+    trace = record(network, tensors, ticks, start_state(bundle, network, tensors))
     return {"parts": _arrays(trace.parts), "links": _arrays(trace.links)}
 
 

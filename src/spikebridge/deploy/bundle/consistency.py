@@ -155,7 +155,7 @@ def _check_signal(manifest: Manifest, sample: Mapping[str, Values], name: str) -
 
     record = manifest.sample
     clock = manifest.clock(name)
-    number = clock.count(record.ticks)
+    number = clock.between(manifest.first_tick, manifest.first_tick + record.ticks)
     # an input may be longer than the run
     has_too_many = len(values) > number and kind != "inputs"
     if values.shape[1] != record.batch or len(values) < number or has_too_many:

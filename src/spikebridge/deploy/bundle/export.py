@@ -35,6 +35,7 @@ from spikebridge.deploy.bundle.manifest import (
     Side,
     SignalRecord,
     StageRecord,
+    StartRecord,
     UnitRecord,
     WakeRecord,
     write_manifest,
@@ -47,20 +48,24 @@ from spikebridge.deploy.bundle.stages import (
     is_storable,
     stage_record,
 )
+from spikebridge.deploy.bundle.start import checked_start, link_tensors, part_tensors
 from spikebridge.deploy.bundle.trace import Sample, check_float32, check_stream, record_active_trace
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.nir.writer import to_nir
 from spikebridge.deploy.onnx.writer import Signature, leak_function, write_onnx, write_onnx_step
-from spikebridge.errors import ExportError, did_you_mean
+from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Modulation, Transmission, Wake, every
 from spikebridge.hybrid.network.link import Route, wake_of
+from spikebridge.hybrid.network.network import NetworkState
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import dt_of, unbound_layer
+from spikebridge.neurons.state import to
 
 Progress: TypeAlias = Callable[[str], None]
 _SIGNAL = "signal"
 _LEFT_OUT = "left_out.safetensors"
+_START = "start.safetensors"
 
 
 def clock_record(clock: Clock) -> ClockRecord:
@@ -74,6 +79,7 @@ def export(
     path: Path | str,
     *,
     ticks: int | None = None,
+    state: NetworkState | None = None,
     card: Mapping[str, Any] | None = None,
     progress: Progress = lambda line: None,
 ) -> Bundle:
@@ -84,6 +90,8 @@ def export(
         inputs: a small input on which every layer spikes and every unit acts, `(T, B, *N)` each.
         path: the folder to make.
         ticks: base ticks of the input; None takes the largest number for which every input has exactly its samples.
+        state: the state of a stream, as a call of the network returns it, that the first tick of the bundle continues;
+            of one sample, for any number of them, or of as many as the input has. None is the initial state.
         card: information for readers: data, figures, seed, versions.
         progress: called with the name of each file.
 
@@ -93,6 +101,7 @@ def export(
     Raises:
         ExportError: the folder is there already, or the bundle cannot hold something; the message names it and why.
         ConfigError: inputs without names, or without a sample.
+        StateError: a state of another network or stream.
     """
     target = Path(path)
     check_new(target, ExportError)
@@ -106,7 +115,7 @@ def export(
 
     with atomic_folder(target) as draft:
         exported = copy.deepcopy(network).to("cpu").eval()
-        writer = _BundleWriter(draft, progress, exported, _sample(exported, inputs, ticks))
+        writer = _BundleWriter(draft, progress, exported, _sample(exported, inputs, ticks, state), state)
         write_text(draft / MANIFEST, write_manifest(writer.manifest(dict(card or {}))))
         # every check of a reader, before the folder gets its name
         Bundle.open(draft)
@@ -129,12 +138,17 @@ def _network_of_unit(unit: HybridUnit) -> HybridNetwork:
     return HybridNetwork(dt=step, inputs={_SIGNAL: every(step)}, parts=parts, links=links, outputs=["output"])
 
 
-def _sample(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None) -> Sample:
+def _sample(
+    network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None, state: NetworkState | None
+) -> Sample:
     check_float32(network, "a bundle holds float32")
     signals = {name: x.detach().cpu() for name, x in inputs.items()}
-    trace = record_active_trace(network, signals, ticks)
+    start = None if state is None else checked_start(network, state, signals)
+    trace = record_active_trace(network, signals, ticks, start)
     if ticks is None:
-        ticks = min(clock.phase + len(signals[name]) * clock.period for name, clock in network.inputs.items())
+        first = 0 if start is None else start.ticks
+        stops = [c.phase + (c.count(first) + len(signals[name])) * c.period for name, c in network.inputs.items()]
+        ticks = min(stops) - first
 
     return Sample(signals, trace, ticks)
 
@@ -147,6 +161,7 @@ class _BundleWriter:
     progress: Progress
     network: HybridNetwork
     sample: Sample
+    start: NetworkState | None = None
     files: dict[str, FileRecord] = field(default_factory=dict)
     records: dict[str, PartRecord] = field(default_factory=dict)  # of the parts written so far
 
@@ -177,7 +192,23 @@ class _BundleWriter:
             left_out=tuple(left_out),
             card=card,
             left_out_numbers=self._save_tensors(_LEFT_OUT, numbers) if numbers else None,
+            start=None if self.start is None else self._start(to(self.start, device="cpu")),
         )
+
+    def _start(self, state: NetworkState) -> StartRecord:
+        tensors: dict[str, Tensor] = {}
+        for name, record in self.records.items():
+            graph = read_graph((self.folder / record.file).read_bytes()) if record.format == "nir" else None
+            tensors |= part_tensors(name, self.network.parts[name], state.parts[name], graph)
+
+        for route in self.network.routes:
+            clock = self.network.clock_of(route.link.part)
+            # a part with a wake takes the newest value at any later waking
+            number = 0 if route.link.part in self.network.plan.wakes else clock.count(state.ticks)
+            last = clock.phase + (number - 1) * clock.period if number else -1
+            tensors |= link_tensors(route, state.links[route.name], last, state.ticks)
+
+        return StartRecord(state.ticks, state.like.shape[0], self._save_tensors(_START, tensors))
 
     def _save(self, name: str, content: bytes, note: str = "") -> str:
         # some file systems do not tell upper from lower case
@@ -258,6 +289,13 @@ class _BundleWriter:
         for path in self._state_paths(name):
             if path not in graph.states:
                 raise ExportError(f"NIR has no state {path!r} to set or to read")
+
+        if self.start is not None:
+            # raises for a state that cannot be given to the nodes
+            try:
+                part_tensors(name, part, self.start.parts[name], graph)
+            except ConfigError as reason:
+                raise ExportError(f"NIR has no place for the state that it begins at: {reason}") from None
 
         return written.content(), written.notes
 

@@ -244,6 +244,19 @@ class SampleRecord:
 
 
 @dataclass(frozen=True)
+class StartRecord:
+    """The state of a stream that the bundle continues: the next tick, its number of streams, and a file of tensors."""
+
+    tick: int
+    batch: int
+    file: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tick <= _MAX_TICKS or not 1 <= self.batch <= _MAX_NUMBERS:
+            raise DataError(f"a start has a tick of 0 or more and 1 stream at least, but got {self}")
+
+
+@dataclass(frozen=True)
 class IntegersRecord:
     """The integer model: its folder, its two files, and the signals of the quantised network on the sample."""
 
@@ -280,6 +293,7 @@ class Manifest:
     card: dict[str, Any]  # data, figures, seed, versions
     integers: IntegersRecord | None = None
     left_out_numbers: str | None = None  # file with their numbers, `MODULE.NAME`
+    start: StartRecord | None = None  # None at the initial state
 
     def __post_init__(self) -> None:
         if not 0 < self.dt < math.inf:
@@ -333,6 +347,10 @@ class Manifest:
         """The parts with a wake by the signal of their flags."""
         return {f"{link.target}.awake": link.target for link in self.links if link.kind == "wake"}
 
+    @property
+    def first_tick(self) -> int:
+        return 0 if self.start is None else self.start.tick
+
     @cached_property
     def signals(self) -> dict[str, tuple[str, SignalRecord]]:
         """All that parts give, and flags of parts with a wake, by name, each with its part."""
@@ -354,6 +372,7 @@ class Manifest:
 
     def named_files(self) -> list[str]:
         names: list[str | None] = [self.sample.file, self.left_out_numbers]
+        names += [] if self.start is None else [self.start.file]
         if self.integers is not None:
             names += [*(f"{self.integers.folder}/{file}" for file in self.integers.files), self.integers.sample]
 

@@ -13,6 +13,7 @@ from spikebridge.errors import ConfigError, ExportError, check_named, in_words
 from spikebridge.hybrid import Gain, Gate, HybridNetwork, Modulation
 from spikebridge.hybrid.network.delivery import LinkBuffer
 from spikebridge.hybrid.network.link import Route, wake_of
+from spikebridge.hybrid.network.network import NetworkState
 from spikebridge.hybrid.network.shape_inference import infer_shapes
 from spikebridge.neurons.neuron import Neuron
 
@@ -72,8 +73,13 @@ def check_float32(network: HybridNetwork, reason: str) -> None:
             raise ExportError(f"{name!r} is {value.dtype}; {reason}, so call network.float() first")
 
 
-def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> ReferenceTrace:
-    """The signals of every part and unit of a network in eval mode, on inputs `(T, B, *N)`.
+def record_trace(
+    network: HybridNetwork,
+    inputs: Mapping[str, Tensor],
+    ticks: int | None = None,
+    state: NetworkState | None = None,
+) -> ReferenceTrace:
+    """The signals of every part and unit of a network in eval mode, on inputs `(T, B, *N)`, from a state or the start.
 
     `ticks` of None takes the largest number for which every input has exactly its samples.
     """
@@ -96,7 +102,7 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
 
     with _all_outputs(network), _own_units(network), torch.no_grad():
         # the hooks come after the initial state, whose computation may run units
-        state = network.initial_state(inputs)
+        state = network.initial_state(inputs) if state is None else state
         with _hooks(network.units, hook):
             parts, after = network(inputs, state, ticks)
 
@@ -106,14 +112,17 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
         if route.skips is not None and route.name in links and len(parts[route.skips]):
             buffer = LinkBuffer(route, network.unit_of(route), state.links[route.name], checked=False)
             with torch.no_grad():
-                buffer.push({**inputs, **parts}, 0, after.ticks)
+                buffer.push({**inputs, **parts}, state.ticks, after.ticks)
             links[route.name] = torch.cat(tuple(buffer.waiting))
 
     return ReferenceTrace(parts, links)
 
 
 def record_active_trace(
-    network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None
+    network: HybridNetwork,
+    inputs: Mapping[str, Tensor],
+    ticks: int | None = None,
+    state: NetworkState | None = None,
 ) -> ReferenceTrace:
     """The trace; raises an `ExportError` if a layer is silent or a unit neutral, since then every comparison passes."""
     active: dict[str, bool] = {}
@@ -126,7 +135,7 @@ def record_active_trace(
 
     layers = {name: layer for name, layer in network.named_modules() if _is_spiking(layer)}
     with _hooks(layers, hook):
-        trace = record_trace(network, inputs, ticks)
+        trace = record_trace(network, inputs, ticks, state)
 
     # a hook that never ran has no entry
     for name in layers:

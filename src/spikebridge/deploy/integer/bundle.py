@@ -46,7 +46,7 @@ def check_fit(bundle: Bundle, model: IntegerModel) -> None:
     manifest = bundle.manifest
     record = model.record
     links = {link.name: link for link in manifest.links}
-    signals = {**manifest.inputs, **manifest.parts, **links}
+    signals = {**manifest.inputs, **manifest.signals, **links}
     clocks = {name: part.clock for name, part in manifest.parts.items()}
 
     unknown = [name for name in record.inputs if name not in signals]

@@ -210,6 +210,11 @@ def _like(state: Any, values: Iterator[Tensor]) -> Any:
     return state
 
 
+def tensors_like(state: State, values: Sequence[Tensor]) -> State:
+    """A state of the same form with other tensors, in order."""
+    return _like(state, iter(values))
+
+
 def _refuse_shared(tensors: list[Tensor], batch: int, who: str) -> None:
     for tensor in tensors:
         if tensor.ndim == 0 or len(tensor) != batch or not torch.equal(tensor, tensor[:1].expand_as(tensor)):

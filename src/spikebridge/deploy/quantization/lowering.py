@@ -338,6 +338,10 @@ def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwor
     manifest = bundle.manifest
     if manifest.integers is not None:
         raise ExportError(f"{bundle.path} has an integer model already; export the network again for another one")
+    if manifest.start is not None:
+        raise ExportError(
+            f"{bundle.path} begins at a state, and an integer model at its own; export the network without state="
+        )
     if list(network.inputs) != list(manifest.inputs):
         raise ExportError(f"{bundle.path} is the bundle of another network: it takes {list(manifest.inputs)}")
 

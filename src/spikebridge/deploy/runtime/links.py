@@ -88,6 +88,29 @@ class LinkRunner:
 
         return LinkRunnerState(UnitRunnerState(), (), held, context, triggered)
 
+    def begin(self, numbers: Mapping[str, Values], batch: int) -> LinkRunnerState:
+        """The state at which a bundle begins, from the tensors of the trained network's."""
+        state = self.start(batch)
+        queue = numbers.get("queue", np.zeros((batch, 0)))
+        stages = {key.split(".")[1] for key in numbers if key.startswith("unit.")}
+        items = {stage: [numbers[f"unit.{stage}.{i}"] for i in range(_count(stage, numbers))] for stage in stages}
+        window = items.get("window", [np.zeros((batch, 0))])[0]
+        steps = window if window.ndim else np.zeros((batch, 0))
+        unit = UnitRunnerState(
+            waiting=tuple(steps[:, i] for i in range(steps.shape[1])),
+            position=0 if window.ndim else int(window),
+            carry=tuple(items["kernel"]) if "kernel" in items else None,
+            discretizer=items["discretizer"][0] if "discretizer" in items else None,
+        )
+
+        return state._replace(
+            unit=unit,
+            waiting=tuple(queue[:, i] for i in range(queue.shape[1])),
+            held=numbers.get("held", state.held),
+            context=numbers.get("context", state.context),
+            triggered=numbers.get("triggered", state.triggered),
+        )
+
     def run_unit(
         self, signals: Mapping[str, Values | None], tick: int, state: LinkRunnerState
     ) -> tuple[list[Values], LinkRunnerState]:
@@ -219,6 +242,10 @@ class LinkRunner:
         # any sample of the trigger since the step of the source before opens a window
         before = clock.count(tick - self.source.period + 1) if tick > self.source.phase else 0
         return clock.count(tick + 1) > before, state
+
+
+def _count(stage: str, numbers: Mapping[str, Values]) -> int:
+    return sum(key.startswith(f"unit.{stage}.") for key in numbers)
 
 
 def open_link(

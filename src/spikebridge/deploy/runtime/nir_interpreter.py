@@ -53,6 +53,15 @@ class NirRunner:
         self.late = {name for node in graph.nodes for name in node.delayed}
         self.arithmetics = {node.name: _arithmetic(node, graph.dt) for node in graph.nodes}
 
+    def begin(self, fields: Mapping[str, NDArray[Any]]) -> _GraphState:
+        """A state from the fields of its nodes, by "node.field"."""
+        nodes: dict[str, dict[str, Any]] = {}
+        for path, value in fields.items():
+            node, _, name = path.rpartition(".")
+            nodes.setdefault(node, {})[name] = value
+
+        return _GraphState({name: MembraneState(**values) for name, values in nodes.items()}, {})
+
     def step(self, x: Values, state: _GraphState | None, effects: Effects | None = None) -> tuple[Values, _GraphState]:
         """One tick: `(B, *N)` to `(B, *M)`, under the modulation in `effects`."""
         before = state if state is not None else _GraphState({}, {})

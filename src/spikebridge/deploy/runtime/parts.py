@@ -78,6 +78,9 @@ class _OnnxStep(_OnnxFunction):
         after = self.leaking.run({LEAK_STEPS: np.full(batch, steps, np.int64), **state})
         return dict(zip(state, after, strict=True))
 
+    def begin(self, start: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return {key: start[f"state.{i}"] for i, key in enumerate(self.initial)}
+
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any = None) -> tuple[Outputs, Any]:
         # the file holds the state of one sample
         batch = len(next(iter(reads.values())))
@@ -100,6 +103,9 @@ class _NirGraphRunner:
     name: str
     runner: NirRunner
     states: Mapping[str, str]  # that are read, by signal
+
+    def begin(self, start: Mapping[str, NDArray[Any]]) -> Any:
+        return self.runner.begin({key.removeprefix("state."): value for key, value in start.items()})
 
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Outputs, Any]:
         (x,) = reads.values()

@@ -109,6 +109,11 @@ class TickRunner:
         """One step of a part as links read it; raises where it does not fit."""
         return y
 
+    @property
+    def first_tick(self) -> int:
+        """The tick at which a stream begins."""
+        return 0
+
     def start(self, batch: int) -> RunnerState:
         links = {name: link.start(batch) for name, link in self.links.items()}
         return RunnerState(0, batch, dict.fromkeys(self.parts), links)
@@ -167,7 +172,7 @@ class TickRunner:
         state = self.start(batch)
         recorded: dict[str, list[Values]] = {}
 
-        for tick in range(number):
+        for tick in range(self.first_tick, self.first_tick + number):
             outputs, state = self.step(self._samples_at(tick, inputs), state, hook)
             for name, y in outputs.items():
                 recorded.setdefault(name, []).append(y)
@@ -199,15 +204,18 @@ class TickRunner:
             if x.ndim < 2:
                 raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got shape {x.shape}")
 
+        first = self.first_tick
         clocks = {name: record.clock for name, record in records.items()}
-        return min(clock.phase + len(inputs[name]) * clock.period for name, clock in clocks.items())
+        stops = [c.phase + (c.count(first) + len(inputs[name])) * c.period for name, c in clocks.items()]
+
+        return min(stops) - first
 
     def _samples_at(self, tick: int, inputs: Mapping[str, Values]) -> dict[str, Values]:
         samples = {}
         for name, record in self.graph.inputs.items():
             if record.clock.fires(tick):
                 x = inputs[name]
-                index = record.clock.count(tick)
+                index = record.clock.between(self.first_tick, tick)
                 if index >= len(x):
                     raise ShapeError(f"input {name!r} has {len(x)} samples, but tick {tick} needs one more")
                 samples[name] = x[index]
@@ -339,6 +347,10 @@ class TickRunner:
         return None if wake.state == "reset" else own, list(state.missed[len(state.missed) - replayed :])
 
 
+def _below(prefix: str, numbers: Mapping[str, Values]) -> dict[str, Values]:
+    return {name.removeprefix(prefix): value for name, value in numbers.items() if name.startswith(prefix)}
+
+
 def _with_setters(effects: Any, sets: bool) -> dict[tuple[str, str], Any]:
     """The effects that set states, which they do at waking, or the others."""
     return {target: acts for target, acts in effects.items() if (acts[0][1] == SET) == sets}
@@ -423,6 +435,7 @@ class Runner(TickRunner):
             for link in self.manifest.links
         }
         super().__init__(self.manifest, part_runners, links)
+        self.start_numbers = bundle.numbers(self.manifest.start.file) if self.manifest.start is not None else {}
 
     def checked(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
         """Inputs `(T, B, *N)` as the bundle takes them; raises where they do not fit."""
@@ -432,6 +445,50 @@ class Runner(TickRunner):
         records = self.manifest.inputs
 
         return {name: self.check_input(name, records[name], x).reshape(inputs[name].shape) for name, x in rows.items()}
+
+    @property
+    def first_tick(self) -> int:
+        return self.manifest.first_tick
+
+    def start(self, batch: int) -> RunnerState:
+        state = super().start(batch)
+        record = self.manifest.start
+        if record is None:
+            return state
+        if record.batch not in (1, batch):
+            raise ShapeError(f"the bundle begins at a state of {record.batch} streams, but {batch} were asked for")
+
+        repeats = batch if record.batch == 1 else 1
+        numbers = {n: np.repeat(x, repeats, 0) if np.ndim(x) else x for n, x in self.start_numbers.items()}
+        parts = {name: self._begin(name, _below(f"parts.{name}.", numbers), batch) for name in self.parts}
+        links = {name: link.begin(_below(f"links.{name}.", numbers), batch) for name, link in self.links.items()}
+
+        return RunnerState(record.tick, batch, parts, links)
+
+    def _begin(self, part: str, numbers: dict[str, Values], batch: int) -> Any:
+        own = {key: value for key, value in numbers.items() if key.startswith("state.")}
+        runner = self.parts[part]
+        if own and not hasattr(runner, "begin"):
+            raise ConfigError(
+                f"part {part!r} begins at a state, but its {type(runner).__name__} has no method begin; give it "
+                "begin(start), or export the network without state="
+            )
+        if part not in self.wakes:
+            return runner.begin(own) if own else None
+
+        outputs = {key.removeprefix("outputs."): y for key, y in numbers.items() if key.startswith("outputs.")}
+        if self.graph.parts[part].clock.count(self.first_tick) == 0:
+            return None
+
+        rows = [{key: value[row : row + 1] for key, value in own.items()} for row in range(batch)]
+        asleep = tuple(int(n) for n in numbers.get("asleep", np.zeros(batch)))
+        names = [link.name for link in self.incoming[part] if link.kind == "transmission"]
+        names.sort(key=[link.name for link in self.manifest.links if link.into is not None].__contains__)
+        missed = [numbers[f"missed.{i}"] for i in range(len(names)) if f"missed.{i}" in numbers]
+        number = missed[0].shape[1] if missed else 0
+        replayed = tuple(dict(zip(names, [x[:, t] for x in missed], strict=True)) for t in range(number))
+
+        return WokenState(tuple(runner.begin(row) if row else None for row in rows), outputs, asleep, replayed)
 
     def has_state(self, part: str) -> bool:
         record = self.manifest.parts[part]

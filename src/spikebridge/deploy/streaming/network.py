@@ -114,13 +114,14 @@ class NetworkSteps:
     advance: Advance
     max_together: int
     wanted: Wanted | None = None
+    first_tick: int = 0
     num_unseen: int = field(default=0, init=False)
 
     def __call__(self, bins: Sequence[StreamBin], state: _StreamState | None) -> tuple[dict[str, Values], _StreamState]:
         """The newest value of each output that fired in these bins, without axes of time and batch."""
         spec = self.spec
         clock = spec.inputs[spec.events].clock
-        tick, inner, frame = state or _StreamState(0, None, None)
+        tick, inner, frame = state or _StreamState(self.first_tick, None, None)
         newest = bins[-self.max_together :]
 
         for left_out in bins[: -len(newest)]:
@@ -179,7 +180,7 @@ def bundle_steps(bundle: Bundle, *, integers: bool = False) -> NetworkSteps:
     runner = _runner_of(bundle, integers)
     wanted = runner.wanted if spec.frames in runner.on_demand else None
 
-    return NetworkSteps(spec, _advance_of(runner), _ONE_BY_ONE, wanted)
+    return NetworkSteps(spec, _advance_of(runner), _ONE_BY_ONE, wanted, manifest.first_tick)
 
 
 def bundle_advance(bundle: Bundle, *, integers: bool = False) -> Advance:
