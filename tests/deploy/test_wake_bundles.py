@@ -1,5 +1,7 @@
 """Bundles of networks whose parts are not always awake, run without torch, and what has no such form."""
 
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from spikebridge.deploy import (
     integer_runner,
     quantize,
 )
+from spikebridge.deploy.c.export import write_c
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.deploy.onnx.writer import OnnxSignature, leak_function, write_onnx
 from spikebridge.deploy.runtime.runner import Runner
@@ -37,6 +40,9 @@ from spikebridge.hybrid import (
     ticks,
 )
 from spikebridge.neurons import LIF, AdaptiveLIF, CubaLIF, Integrator, Recurrent, Sequential, Stateful
+
+COMPILER = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
+STRICT = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"]
 
 
 def guarded_network(**settings: Any) -> HybridNetwork:
@@ -266,6 +272,24 @@ def test_integers_in_a_bundle_are_compared_and_run(tmp_path: Path, monkeypatch: 
         expected, _ = quantized(other)
     for name, y in given.items():
         np.testing.assert_array_equal(y, expected[name].float().numpy())
+
+
+def test_c_reads_an_input_where_the_part_that_reads_it_is_awake(tmp_path: Path) -> None:
+    network = quantize(guarded_network(delay=ticks(1)), inputs_of())
+    model = integer_model(network, inputs_of())
+    entered = model.quantize({name: x.numpy() for name, x in inputs_of(seed=2).items()})
+    written = write_c(model, entered, 24, tmp_path / "own")
+    text = (written.folder / "own.c").read_text()
+    assert text.count("in->frames[j]") == 1
+    assert text.index("if (s->awake_eye[0])") < text.index("in->frames[j]") < text.index("part_eye(s);")
+
+    # the check gives a frame only where the next step needs it
+    assert "if (own_needs_frames(&s)) memcpy(in.frames" in (written.folder / "check.c").read_text()
+    if COMPILER is not None:
+        files = ["own.c", "check.c"]
+        subprocess.run([COMPILER, *STRICT, *files, "-o", "check"], cwd=written.folder, check=True, timeout=60)
+        said = subprocess.run(["./check"], cwd=written.folder, capture_output=True, text=True, timeout=60).stdout
+        assert said.endswith(" 0 differ\n"), said
 
 
 def test_a_real_flag_enters_the_integers_as_it_is_compared() -> None:

@@ -171,6 +171,7 @@ def _header(prefix: str, network: NetworkWriter) -> list[str]:
         "",
         "/* One base tick. An input is read at the ticks of its clock alone, and clipped to the range of the model. */",
         f"void {prefix}_step({prefix}_state *s, const {prefix}_input *in, {prefix}_output *out);",
+        *[line for port in _on_demand(network) for line in ("", _DEMAND, f"{_demand(prefix, port)};")],
         "",
         *("#ifdef __cplusplus", "}", "#endif", ""),
         "#endif",
@@ -254,7 +255,23 @@ def _body(prefix: str, network: NetworkWriter) -> list[str]:
         f"void {prefix}_step({prefix}_state *s, const {prefix}_input *in, {prefix}_output *out) {{",
         *indent(["(void)in;", *network.lines]),
         "}",
+        *[
+            line
+            for port in _on_demand(network)
+            for line in ("", f"{_demand(prefix, port)} {{", *indent(network.demands[port.name]), "}")
+        ],
     ]
+
+
+_DEMAND = "/* 1 if the next step reads this input, or may: it is read by parts alone that may be asleep. */"
+
+
+def _on_demand(network: NetworkWriter) -> list[Port]:
+    return [port for port in network.inputs if port.name in network.demands]
+
+
+def _demand(prefix: str, port: Port) -> str:
+    return f"int {prefix}_needs_{port.field}(const {prefix}_state *s)"
 
 
 def _check(
@@ -272,7 +289,8 @@ def _check(
 
     for number, port in enumerate(network.inputs):
         tables += _input_table(number, port, inputs[port.name])
-        feeds.append(_feed(number, port))
+        asked = f"{prefix}_needs_{port.field}(&s)" if port.name in network.demands else None
+        feeds.append(_feed(number, port, asked))
 
     for number, port in enumerate(network.outputs):
         values = expected.get(port.name, [])
@@ -318,9 +336,9 @@ def _input_table(number: int, port: Port, values: NDArray[Any]) -> list[str]:
     return array_definition(port.signal.kind, f"in_{number}", integers)
 
 
-def _feed(number: int, port: Port) -> str:
+def _feed(number: int, port: Port, asked: str | None) -> str:
     clock = port.clock
-    fires = f"tick >= {clock.phase} && (tick - {clock.phase}) % {clock.period} == 0"
+    fires = asked or f"tick >= {clock.phase} && (tick - {clock.phase}) % {clock.period} == 0"
     offset = f"(tick - {clock.phase}) / {clock.period} * {port.signal.size}"
     return f"if ({fires}) memcpy(in.{port.field}, in_{number} + {offset}, sizeof in.{port.field});"
 

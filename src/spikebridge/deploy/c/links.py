@@ -146,10 +146,13 @@ class LinkWriter:
             *self._set_flag(),
         ]
 
-        emits = self.record.emits
-        delivers = ClockRecord(emits.period, emits.phase + self.record.delay)
+        return if_block(f"{self.context.fires(self._delivers)} && {queue.number} > 0", arrival)
 
-        return if_block(f"{self.context.fires(delivers)} && {queue.number} > 0", arrival)
+    @property
+    def _delivers(self) -> ClockRecord:
+        """The clock of the ticks at which values arrive."""
+        emits = self.record.emits
+        return ClockRecord(emits.period, emits.phase + self.record.delay)
 
     def effect(self) -> CEffect:
         present = None if self.flag is None else Element(CArray(f"(&{self.flag})", (), 0, 1))
@@ -243,12 +246,28 @@ class LinkWriter:
         if self.record.wake is None:
             return [] if self.flag is None else [f"{self.flag} = 1;"]
 
-        # a flag that is set counts for itself and so many after it
-        value = self._newest()
+        return self._count_flag(self._newest(), self._flags_left)
+
+    def _count_flag(self, value: CArray, left: str) -> list[str]:
+        """Lines that count the flags to come in which the part is awake, after the values of one more."""
+        wake = self.record.wake
+        if wake is None:
+            raise ExportError(f"link {self.record.name!r} wakes no part")
+
         largest = [f"if ({value.code}[j] > largest) largest = {value.code}[j];"]
-        left = self._flags_left
-        again = f"{left} = largest >= {self.record.threshold} ? {self.record.wake.num_flags} : {left} - ({left} > 0);"
+        again = f"{left} = largest >= {self.record.threshold} ? {wake.num_flags} : {left} - ({left} > 0);"
         return ["{", *indent([f"int64_t largest = {value.code}[0];", *for_loop(value.size, largest), again]), "}"]
+
+    def awake_next(self) -> list[str]:
+        """Lines that return 1 if the part is awake at the next tick, or may be: a flag may be made in the tick."""
+        due = self.context.fires(self._delivers)
+        if self._queue is None:
+            return [f"if ({due} || {self.awake}) return 1;"]
+
+        left = f"left_{self.name}"
+        oldest = self._queue.values.row(self._queue.oldest)
+        arrival = [f"if ({self._queue.number} == 0) return 1;", *self._count_flag(oldest, left)]
+        return [f"int32_t {left} = {self._flags_left};", *if_block(due, arrival), f"if ({left} > 0) return 1;"]
 
     def _newest(self, like: CArray | None = None) -> CArray:
         """Memory of the newest value that arrived; it starts with the initial value."""

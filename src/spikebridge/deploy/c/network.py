@@ -42,10 +42,12 @@ class NetworkWriter:
     inputs: list[Port] = field(default_factory=list)
     outputs: list[Port] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    demands: dict[str, list[str]] = field(default_factory=dict)  # by input of parts that may sleep: if a step reads it
     _signals: dict[str, CArray] = field(default_factory=dict)
     _countdowns: dict[ClockRecord, str] = field(default_factory=dict)
     _masks: dict[str, str] = field(default_factory=dict)
     _links: dict[str, LinkWriter] = field(default_factory=dict)
+    _copies: dict[str, list[str]] = field(default_factory=dict)  # by such input
 
     def write(self) -> dict[str, LinkOutput]:
         """Writes everything, and gives the outputs of the links."""
@@ -55,6 +57,11 @@ class NetworkWriter:
                 self._write_part(entry)
             else:
                 self._write_link(entry)
+
+        for name, parts in self.model.on_demand.items():
+            wakes = [self._links[self.model.wakes[part].name] for part in parts]
+            is_due = f"if (!({self.fires(self.model.record.inputs[name].clock)})) return 0;"
+            self.demands[name] = [is_due, *(line for wake in wakes for line in wake.awake_next()), "return 0;"]
 
         self._write_outputs()
         self.lines += ["", "/* each clock counts down to its next sample */"]
@@ -92,7 +99,10 @@ class NetworkWriter:
             signal = self.source.state_array(f"in_{name}", x)
             clipped = self.source.call("clip", f"{x.code}[j]", str(grid.low), str(grid.high))
             copies = for_loop(signal.size, [f"{signal.code}[j] = {clipped};"])
-            self.lines += if_block(self.fires(record.clock), copies)
+            if name in self.model.on_demand:
+                self._copies[name] = copies
+            else:
+                self.lines += if_block(self.fires(record.clock), copies)
             self.inputs.append(Port(name, member, x, record.clock, grid.scale))
             self._signals[name] = signal
 
@@ -193,7 +203,10 @@ class NetworkWriter:
         else:
             after = []
 
-        lines += if_block(f"{flag.code}[0]", [run])
+        # an input that sleeping parts alone read is read where they run
+        sources = [incoming.source for incoming in self.model.record.incoming(part)]
+        copies = [line for name in sources for line in self._copies.get(name, [])]
+        lines += if_block(f"{flag.code}[0]", [*copies, run])
         if wake.asleep == "zero":
             lines += if_block(f"!{flag.code}[0]", [f"memset({signal.code}, 0, sizeof {signal.code});"])
 

@@ -163,7 +163,7 @@ class _ModelWriter:
             trigger=source.trigger,
             unit=None if unit is None else self._unit(f"links/{route.name}", unit),
             wake=wake,
-            threshold=_least_flag(gives) if wake else 1,
+            threshold=_flag_threshold(gives) if wake else 1,
             shape=tuple(self.specs[route.name].shape) if wake else (),
         )
 
@@ -314,7 +314,7 @@ class _ModelWriter:
             self.numbers[f"{prefix}/{name}"] = q.detach().to(kind).numpy().copy()
 
 
-def _least_flag(grid: QParamsRecord) -> int:
+def _flag_threshold(grid: QParamsRecord) -> int:
     """The least integer of a grid whose value is that of a flag that is set."""
     near = math.floor(AWAKE / grid.scale) - 1
     # in float32, as the quantised network compares

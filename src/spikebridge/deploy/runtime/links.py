@@ -167,7 +167,7 @@ class LinkRunner:
         return ([x], state) if self.unit is None else self.unit.push(x, state, starts, context)
 
     def _without_value(self, batch: int, state: LinkRunnerState) -> Values:
-        """What samples carry that get no value."""
+        """The values of samples that get none."""
         if self.link.kind == "wake":
             return np.zeros((batch, *(self.shape or ())), cast(Values, state.held).dtype)
 

@@ -359,7 +359,7 @@ def _with_setters(effects: Any, sets: bool) -> dict[tuple[str, str], Any]:
 def _of_rows(
     rows: NDArray[np.int64], reads: Mapping[str, Values], effects: Any
 ) -> tuple[dict[str, Values], dict[tuple[str, str], Any]]:
-    """What some samples read, and what acts on them."""
+    """The values that some samples read, and the effects on them."""
     chosen = {name: x[rows] for name, x in reads.items()}
     return chosen, {target: [(x[rows], by) for x, by in acts] for target, acts in effects.items()}
 

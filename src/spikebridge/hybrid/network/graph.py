@@ -249,7 +249,7 @@ def _skipped(link: Link, wakes: Mapping[str, Wake], parts: Mapping[str, nn.Modul
 
     reason: str | None = "it needs a value"
     if isinstance(link, Transmission | Wake):
-        reason = None if link.unit is None else awake_reason(link.unit.window, link.unit, link.held)
+        reason = None if link.unit is None else awake_reason(link.unit, link.held)
 
     if reason is not None:
         raise ConfigError(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
-from spikebridge.hybrid.unit.window import Since, Sliding, Starts, Window
+from spikebridge.hybrid.unit.window import Since, Sliding, Starts
 from spikebridge.neurons.state import State, allow_state, where
 
 
@@ -36,12 +36,13 @@ class AwakeSteps(NamedTuple):
     state: UnitState
 
 
-def awake_reason(window: Window | None, unit: HybridUnit, held: bool) -> str | None:
+def awake_reason(unit: HybridUnit, held: bool) -> str | None:
     """The reason why a unit cannot skip ticks, None if it can."""
+    window = unit.window
     if window is None or isinstance(window, Since):
         return None
     if not isinstance(window, Sliding) or unit.form != "framed" or unit.outputs_per_window != 1:
-        return "its unit gives several values a window: give its kernel keep=False"
+        return "its unit gives several values a window: give it a kernel with keep=False"
 
     return None if held else "a window that does not count them closes at no fixed tick: read it held=True"
 
