@@ -52,7 +52,7 @@ from spikebridge.deploy.bundle.start import checked_start, link_tensors, part_te
 from spikebridge.deploy.bundle.trace import Sample, check_float32, check_stream, record_active_trace
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.nir.writer import to_nir
-from spikebridge.deploy.onnx.writer import Signature, leak_function, write_onnx, write_onnx_step
+from spikebridge.deploy.onnx.writer import OnnxSignature, leak_function, write_onnx, write_onnx_step
 from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Modulation, Transmission, Wake, every
 from spikebridge.hybrid.network.link import Route, beside, wake_of
@@ -312,13 +312,13 @@ class _BundleWriter:
                     ) from None
             raise
 
-    def _signature(self, part: str) -> Signature:
+    def _signature(self, part: str) -> OnnxSignature:
         """The inputs and outputs of a part by their names in its ONNX file."""
         routes = [route for route in self.network.incoming[part] if not route.sets and not route.num_flags]
         # as Python calls a function: arguments by position come first, and effects last
         routes.sort(key=lambda route: (bool(route.path), route.into is not None))
 
-        return Signature(
+        return OnnxSignature(
             signals={route.name: self.sample.carried(route)[0] for route in routes},
             into={route.name: route.into for route in routes if route.into is not None},
             effects={route.name: (route.path, route.by) for route in routes if route.path},

@@ -26,7 +26,7 @@ from spikebridge.hybrid.network.delivery import (
 )
 from spikebridge.hybrid.network.execution import PartCall, Segment, apply_part, name_outputs, part_call
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
-from spikebridge.hybrid.network.link import AWAKE, LinkState, Route, wake_of
+from spikebridge.hybrid.network.link import AWAKE, LinkState, Route, Wake, wake_of
 from spikebridge.hybrid.network.schedule import Tick
 from spikebridge.hybrid.network.wake import computes_all, largest_flag, refused_missing, run_woken
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
@@ -319,23 +319,29 @@ class _RowRun:
         newest: Any = self._newest_flags(route, rows)
 
         # most ticks of most parts: all asleep
-        whole = computes_all(wake, module, newest)
+        needs_inputs = bool(wake.replay) or computes_all(wake, module, newest)
+        if not needs_inputs and largest_flag(wake, newest) < AWAKE:
+            return self._asleep(name, wake, newest)
+
         routes = [r for r in plan.incoming[name] if r is not route]
         missing = [r.direct_source for r in routes if r.direct_source is not None and rows[r.direct_source] is None]
-        if missing or not (whole or wake.replay):
-            largest = largest_flag(wake, newest)
-            if largest < AWAKE:
-                if state.asleep is not None:
-                    self.parts[name] = state._replace(asleep=state.asleep + 1)
-                return {**state.outputs, wake.awake: newest.new_zeros((len(newest), 1))}
-
         flags = largest_of_newest(newest, route.num_flags)[:, 0]
+        if missing and largest_flag(wake, newest) < AWAKE:
+            return self._asleep(name, wake, newest)
         if missing:
             raise refused_missing(name, missing[0], flags)
 
         call = self._call_of(name, routes, rows, tick)
         outputs, self.parts[name] = run_woken(call, wake, flags.unsqueeze(0), state)
         return {signal: y[0] for signal, y in outputs.items()}
+
+    def _asleep(self, name: str, wake: Wake, newest: Tensor) -> Mapping[str, Tensor]:
+        """The rows of a part of which all samples sleep."""
+        state = self.parts[name]
+        if state.asleep is not None:
+            self.parts[name] = state._replace(asleep=state.asleep + 1)
+
+        return {**state.outputs, wake.awake: newest.new_zeros((len(newest), 1))}
 
     def _newest_flags(self, route: Route, rows: _Rows) -> Tensor:
         """The flags of a wake that count at the present tick, `(B, Q)`."""
