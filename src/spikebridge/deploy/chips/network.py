@@ -22,7 +22,7 @@ from spikebridge.deploy.bundle.manifest import ChipRecord, FileRecord, write_man
 from spikebridge.deploy.bundle.trace import ReferenceTrace, check_stream, record_trace
 from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.chips.code import InputCode
-from spikebridge.deploy.chips.layers import Misfit, ChainLayer, refuse, spiking_layers
+from spikebridge.deploy.chips.layers import ChainLayer, Misfit, refuse, spiking_layers
 from spikebridge.deploy.chips.part import ChipPart
 from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork, Modulation, SignedDelta, Transmission
