@@ -191,6 +191,9 @@ class ExactArrays(_Arrays):
     maximum = staticmethod(np.maximum)
     sqrt = staticmethod(np.sqrt)
 
+    def constant(self, values: NDArray[Any]) -> NDArray[Any]:
+        return values
+
     def take(self, x: NDArray[Any], index: NDArray[np.int64]) -> NDArray[Any]:
         """Values at constant places of the last axis."""
         return x[..., index]

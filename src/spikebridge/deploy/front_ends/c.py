@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.c.source import c_name, for_loop, indent
+from spikebridge.deploy.c.source import for_loop, indent
 from spikebridge.deploy.front_ends.arrays import _Arrays
 from spikebridge.errors import ExportError
 
@@ -23,7 +23,10 @@ _Operand: TypeAlias = "Traced | NDArray[Any] | float"
 _At: TypeAlias = Callable[[Sequence[str]], str]
 Step: TypeAlias = Callable[[Any, dict[str, Any], Any], tuple[Mapping[str, Any], Any]]
 _NUMBERS_A_LINE = 12
-_HELPERS = (
+HEADER = (
+    "#include <math.h>",
+    "#include <stdint.h>",
+    "",
     "static double mantissa_of(double x) { int e; return frexp(x, &e); }",
     "static double exponent_of(double x) { int e; frexp(x, &e); return e; }",
 )
@@ -132,8 +135,9 @@ def _flat(shape: Sequence[int], index: Sequence[str]) -> str:
 
 @dataclass
 class TracedArrays(_Arrays):
-    """Writes the lines of a C function; `memory` and `tables` are its arrays."""
+    """Writes the lines of a C function; `memory` and `tables` are its arrays, whose names begin with the prefix."""
 
+    prefix: str
     lines: list[str] = field(default_factory=list)
     memory: list[str] = field(default_factory=list)
     tables: dict[bytes, tuple[str, list[str]]] = field(default_factory=dict)
@@ -177,8 +181,8 @@ class TracedArrays(_Arrays):
         y, after = step(_with_leaves(state, iter(carries)), self._row(xs, variable))
         y = self.stored(y)
         name = self._memory(len(xs) * y.size)
-        self.lines += self._loops(y.shape, f"{name}[{variable} * {y.size} + {_flat(y.shape, _indices(y.shape))}]", y)
-        self._store(carries, list(_leaves(after)))
+        self.lines += self.loops(y.shape, f"{name}[{variable} * {y.size} + {_flat(y.shape, _indices(y.shape))}]", y)
+        self.store(carries, list(_leaves(after)))
         body = self.lines
         self.lines = [*outside, *for_loop(len(xs), body, variable)]
 
@@ -194,10 +198,13 @@ class TracedArrays(_Arrays):
         for piece, one in zip(pieces, shapes, strict=True):
             index = _indices(one)
             index[axis] = f"{index[axis]} + {offset}"
-            self.lines += self._loops(one, f"{name}[{_flat(shape, index)}]", piece)
+            self.lines += self.loops(one, f"{name}[{_flat(shape, index)}]", piece)
             offset += one[axis]
 
         return self._buffer(name, shape)
+
+    def constant(self, values: NDArray[Any]) -> Traced:
+        return self._buffer(self._table(values), values.shape)
 
     def take(self, x: Traced, places: NDArray[np.int64]) -> Traced:
         table = self._table(places)
@@ -238,7 +245,7 @@ class TracedArrays(_Arrays):
 
     def copied_to(self, name: str, x: _Operand) -> None:
         shape = _shape(x)
-        self.lines += self._loops(shape, f"{name}[{_flat(shape, _indices(shape))}]", x)
+        self.lines += self.loops(shape, f"{name}[{_flat(shape, _indices(shape))}]", x)
 
     def _buffer(self, name: str, shape: tuple[int, ...]) -> Traced:
         return Traced(self, shape, lambda index: f"{name}[{_flat(shape, index)}]")
@@ -251,7 +258,7 @@ class TracedArrays(_Arrays):
         self.copied_to(name, leaf)
         return self._buffer(name, _shape(leaf))
 
-    def _store(self, carries: Sequence[Traced], after: Sequence[Any]) -> None:
+    def store(self, carries: Sequence[Traced], after: Sequence[Any]) -> None:
         # a new value may read the memory of another old one
         for carry, value in zip(carries, [self._copied(leaf) for leaf in after], strict=True):
             self.copied_to(carry.at(["0"] * len(carry.shape)).partition("[")[0], value)
@@ -263,7 +270,7 @@ class TracedArrays(_Arrays):
 
         return self._buffer(name, shape)
 
-    def _loops(self, shape: tuple[int, ...], target: str, x: _Operand) -> list[str]:
+    def loops(self, shape: tuple[int, ...], target: str, x: _Operand) -> list[str]:
         return _nested(shape, [f"{target} = {self._element(x, shape, _indices(shape))};"])
 
     def _element(self, x: _Operand, shape: tuple[int, ...], index: Sequence[str]) -> str:
@@ -288,13 +295,13 @@ class TracedArrays(_Arrays):
 
         key = kind.encode() + np.ascontiguousarray(values).tobytes()
         if key not in self.tables:
-            name = f"{kind[0]}table_{len(self.tables)}"
+            name = f"{self.prefix}_table_{len(self.tables)}"
             self.tables[key] = (name, _table_lines(kind, name, values))
 
         return self.tables[key][0]
 
     def _memory(self, size: int) -> str:
-        name = self._name("m")
+        name = self._name(f"{self.prefix}_")
         self.memory.append(f"static double {name}[{max(size, 1)}];")
         return name
 
@@ -305,9 +312,9 @@ class TracedArrays(_Arrays):
 
 @dataclass(frozen=True)
 class WrittenFrontEnd:
-    """The C text of a front end, and the shapes of its inputs and outputs by name in C."""
+    """The C lines of a front end, behind those of `HEADER`, and the shapes of its inputs and outputs by name."""
 
-    text: str
+    lines: list[str]
     inputs: dict[str, tuple[int, ...]]
     outputs: dict[str, tuple[int, ...]]
 
@@ -315,51 +322,44 @@ class WrittenFrontEnd:
 def write_front_end(prefix: str, step: Step, inputs: Mapping[str, tuple[int, ...]], start: Any) -> WrittenFrontEnd:
     """Writes `outputs, state = step(a, inputs, state)` as C: `PREFIX_start()`, `PREFIX_step()`.
 
-    Inputs and outputs are arrays of floats, `PREFIX_in_NAME` and `PREFIX_out_NAME`; the state is that of one stream.
+    Inputs and outputs are arrays of floats, `PREFIX_in_NAME` and `PREFIX_out_NAME`, and the state `PREFIX_state_I`.
     """
-    arrays = TracedArrays()
-    names: set[str] = set()
-    given = {name: arrays.given(f"{prefix}_in_{c_name(name, names)}", shape) for name, shape in inputs.items()}
+    arrays = TracedArrays(prefix)
+    given = {name: arrays.given(f"{prefix}_in_{name}", shape) for name, shape in inputs.items()}
     leaves = [np.asarray(leaf, np.float64) for leaf in _leaves(start)]
     state = [arrays.given(f"{prefix}_state_{i}", leaf.shape) for i, leaf in enumerate(leaves)]
     outputs, after = step(arrays, dict(given), _with_leaves(start, iter(state)))
 
-    memory = [f"float {prefix}_in_{name}[{math.prod(shape)}];" for name, shape in inputs.items()]
+    memory = [f"static float {prefix}_in_{name}[{math.prod(shape)}];" for name, shape in inputs.items()]
     for name, y in outputs.items():
-        memory.append(f"float {prefix}_out_{name}[{math.prod(y.shape)}];")
+        memory.append(f"static float {prefix}_out_{name}[{math.prod(y.shape)}];")
         # after the state, whose new values may need the old memory
         arrays.copied_to(f"{prefix}_out_{name}", y)
 
-    arrays._store(state, list(_leaves(after)))
+    arrays.store(state, list(_leaves(after)))
     starts: list[str] = []
     for i, leaf in enumerate(leaves):
         memory.append(f"static double {prefix}_state_{i}[{max(leaf.size, 1)}];")
-        starts += _nested(leaf.shape, [f"{prefix}_state_{i}[{_flat(leaf.shape, _indices(leaf.shape))}] = "
-                                       f"{arrays._element(leaf, leaf.shape, _indices(leaf.shape))};"])
+        starts += arrays.loops(leaf.shape, f"{prefix}_state_{i}[{_flat(leaf.shape, _indices(leaf.shape))}]", leaf)
 
     tables = [line for _, lines in arrays.tables.values() for line in lines]
     lines = [
-        "#include <math.h>",
-        "#include <stdint.h>",
-        "",
-        *_HELPERS,
-        "",
         *tables,
         "",
         *memory,
         *arrays.memory,
         "",
-        f"void {prefix}_start(void) {{",
+        f"static void {prefix}_start(void) {{",
         *indent(starts),
         "}",
         "",
-        f"void {prefix}_step(void) {{",
+        f"static void {prefix}_step(void) {{",
         *indent(arrays.lines),
         "}",
     ]
     shapes = {name: tuple(y.shape) for name, y in outputs.items()}
 
-    return WrittenFrontEnd("\n".join(lines) + "\n", dict(inputs), shapes)
+    return WrittenFrontEnd(lines, dict(inputs), shapes)
 
 
 def _shape(x: Any) -> tuple[int, ...]:

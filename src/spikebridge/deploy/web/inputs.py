@@ -1,0 +1,65 @@
+"""The inputs that a page offers, and the front end that makes the inputs of a network of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """A front end for a page: `outputs, state = arrays(a, inputs, state)`, a block at a time.
+
+    Args:
+        arrays: the front end, for any arithmetic of `deploy.front_ends`.
+        inputs: shapes of what it takes.
+        start: gives the state before the first block, tuples of arrays.
+        ticks: base ticks of the network a block; outputs have a row for each sample of their clock in it.
+    """
+
+    arrays: Callable[[Any, dict[str, Any], Any], tuple[Mapping[str, Any], Any]]
+    inputs: Mapping[str, tuple[int, ...]]
+    start: Callable[[], Any]
+    ticks: int = 1
+
+
+@dataclass(frozen=True)
+class Slider:
+    """A number that a visitor sets: an input of the front end, such as noise."""
+
+    name: str
+    label: str
+    value: float
+    high: float
+
+
+@dataclass(frozen=True)
+class WebInputs:
+    """The inputs of a page.
+
+    Args:
+        kind: "numbers" (the bundle's sample, or a file of numbers), "drawing", "sound", "motion", or "tasks".
+        front_end: makes the inputs of the network; without it they are numbers of a file or sample.
+        about: one sentence for the visitor.
+        rate_hz: samples a second of sound or motion.
+        channels: names of the channels of a series.
+        grid: rows and columns of a drawing.
+        sliders: numbers that the visitor sets.
+        restart: base ticks after which everything starts again; None never does.
+        recency: weight of the logits of an answer, relative to those of the answer before.
+        answer: the output whose values are the scores of classes; None if there is none.
+        classes: names of the classes.
+        tasks: an order of the values of the input for each task.
+    """
+
+    kind: Literal["numbers", "drawing", "sound", "motion", "tasks"] = "numbers"
+    front_end: FrontEnd | None = None
+    about: str = ""
+    rate_hz: float | None = None
+    channels: Sequence[str] = ()
+    grid: tuple[int, int] = (0, 0)
+    sliders: Sequence[Slider] = ()
+    restart: int | None = None
+    recency: float = 1.0
+    answer: str | None = None
+    classes: Sequence[str] = ()
+    tasks: Sequence[Sequence[int]] = field(default=())
