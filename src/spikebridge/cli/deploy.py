@@ -193,23 +193,30 @@ class RunBundle(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(RunCommand):
-    """Export a trained network for other machines: as a bundle (NIR, ONNX), compared with the network, or as C."""
+    """Export a trained network for other machines: as a bundle (NIR, ONNX), compared with it, as C, or as a web page."""
 
     target: RunRecipeOrBundle
-    """A run folder, the name of a recipe with pretrained weights, or for C a bundle with an integer model."""
-    kind: Annotated[Literal["bundle", "c"], arg(name="target")] = "bundle"
-    """What to write: a bundle, or the integer model as C99 (of a run: with 8 bits; other widths by way of a bundle)."""
+    """A run folder, the name of a recipe with pretrained weights, or for C and web a bundle with an integer model."""
+    kind: Annotated[Literal["bundle", "c", "web"], arg(name="target")] = "bundle"
+    """What to write: a bundle, or the integer model as C99 or as a web page (of a run: with 8 bits; other widths by way
+    of a bundle)."""
     network: Name = None
-    """The network of the recipe to export (default: the first one)."""
+    """The network of the recipe to export (default: the first one; for a page all of them, side by side)."""
     out: Folder = None
-    """The folder to create (default: NETWORK.bundle, or NETWORK_c)."""
+    """The folder to create (default: NETWORK.bundle, or NETWORK_c), or the page (default: NETWORK.html)."""
+    folder: Flag = False
+    """Write the page as a folder of files for a web site."""
     data: Folder = None
     """The folder with data sets, for the calibration of integers (default: $SPIKEBRIDGE_DATA)."""
 
     def execute(self) -> CommandResult:
         """Exports on the recipe's example, then runs every level; the exit code is 1 where one is too far off."""
+        if self.folder and self.kind != "web":
+            raise ConfigError("--folder is for --target web; leave it out")
         if self.kind == "c":
             return self._export_c()
+        if self.kind == "web":
+            return self._export_web()
         if is_bundle(self.target):
             raise ConfigError(f"{self.target} is a bundle already; `--target c` writes its integer model as C")
 
@@ -264,6 +271,28 @@ class Export(RunCommand):
         data = {"folder": written.folder, "name": written.name, **sizes, "files": files, "check": written.command}
 
         return CommandResult(data, f"{text}\ncheck it in {written.folder}: {written.command}")
+
+    def _export_web(self) -> CommandResult:
+        """Writes the integer models as a web page."""
+        check_data(self.data)
+        ending = "_web" if self.folder else ".html"
+        out = self.out or Path(f"{Path(self.target).resolve().stem}{ending}")
+        if is_bundle(self.target):
+            bundle = open_bundle(self.target, self.own, self.network)
+            from spikebridge.recipes.web import bundle_page
+
+            written = bundle_page(bundle, out, folder=self.folder)
+        else:
+            target = resolve_target(self.target, self.own, self.network)
+            from spikebridge.recipes.web import run_page
+
+            written = run_page(target, self.network, out, self.data, status, folder=self.folder)
+
+        modules = [{"module": name, "bytes": size} for name, size in written.module_bytes.items()]
+        opening = f"python -m http.server -d {out}" if self.folder else "open it in a browser"
+        text = f"{formatting.table(modules)}\n\n{written.path}: {written.num_bytes} bytes; {opening}"
+
+        return CommandResult({"page": written.path, "bytes": written.num_bytes, "modules": modules}, text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 from spikebridge.analysis.cost import count_cost
@@ -99,14 +100,16 @@ def run_to_c(
 ) -> WrittenC:
     """Quantises a trained network of a run, by default the first one, to 8 bits, and writes the integer model as C."""
     check_new(out, ExportError)
-    plan = _plan(recipe, run.config_as(recipe.Config), QConfig(), options)
-    _, network = next(_quantized(recipe, run, plan, options, progress))
-    trace = record_trace(network.quantized, network.samples, network.ticks)
-    signals = {kind: {name: x.numpy() for name, x in values.items()} for kind, values in trace._asdict().items()}
-    samples = {name: x.numpy() for name, x in network.samples.items()}
-    inputs = integer_inputs(network.model, samples, signals, f"{run.path}")
+    _, network = next(quantized_networks(recipe, run, options, progress))
+    return write_c(network.model, network.integer_inputs(), network.ticks, out)
 
-    return write_c(network.model, inputs, network.ticks, out)
+
+def quantized_networks(
+    recipe: Recipe, run: Run, options: QuantizeOptions, progress: Callable[[str], None] = lambda line: None
+) -> Iterator[tuple[str, "QuantizedNetwork"]]:
+    """The trained networks of a run by path, quantised to 8 bits one after the other."""
+    plan = _plan(recipe, run.config_as(recipe.Config), QConfig(), options)
+    return _quantized(recipe, run, plan, options, progress)
 
 
 def _plan(recipe: Recipe, config: Any, qconfig: QConfig, options: QuantizeOptions) -> QConfigMapping:
@@ -120,7 +123,7 @@ def _plan(recipe: Recipe, config: Any, qconfig: QConfig, options: QuantizeOption
 
 def _quantized(
     recipe: Recipe, run: Run, plan: QConfigMapping, options: QuantizeOptions, progress: Callable[[str], None]
-) -> Iterator[tuple[str, "_Quantized"]]:
+) -> Iterator[tuple[str, "QuantizedNetwork"]]:
     """The trained networks of a run by path, quantised one after the other."""
     if not defines(recipe, "calibration"):
         raise ConfigError(
@@ -138,10 +141,10 @@ def _quantized(
         progress(path)
         network: Any = recipe.build(config)[path.partition("/")[0]]
         child.load_weights(network)
-        yield path, _Quantized(network.eval(), signals, plan)
+        yield path, QuantizedNetwork(network.eval(), signals, plan)
 
 
-class _Quantized:
+class QuantizedNetwork:
     """A trained network with its quantised form and its integer model; scales are chosen on `signals`."""
 
     def __init__(self, network: HybridNetwork, signals: dict[str, Tensor], plan: QConfigMapping) -> None:
@@ -150,6 +153,12 @@ class _Quantized:
         self.samples = {name: x[:, :_NUM_SAMPLES] for name, x in inputs.items()}
         self.quantized = quantize(network, inputs, plan)
         self.model = integer_model(self.quantized, self.samples)
+
+    def integer_inputs(self) -> dict[str, NDArray[Any]]:
+        """The integers of the samples that enter the model."""
+        trace = record_trace(self.quantized, self.samples, self.ticks)
+        signals = {kind: {name: x.numpy() for name, x in values.items()} for kind, values in trace._asdict().items()}
+        return integer_inputs(self.model, {name: x.numpy() for name, x in self.samples.items()}, signals, "the run")
 
     @property
     def ticks(self) -> int:

@@ -12,6 +12,8 @@ from spikebridge.training.run.run import Run
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from spikebridge.deploy.web.inputs import WebInputs
+
 REQUIRED = ("Config", "PRESETS", "train", "evaluate", "report", "build", "example")
 
 
@@ -76,6 +78,9 @@ class Recipe(Protocol):
 
         It stands in a module `stream` next to the recipe, which imports no PyTorch: bundles run without it.
         """
+
+    def web(self, config: Mapping[str, Any], results: Mapping[str, Any]) -> "WebInputs":
+        """Hook of `export --target web`: the inputs that a page offers, from the settings and results of a run."""
 
 
 def defines(recipe: Recipe, hook: str) -> bool:

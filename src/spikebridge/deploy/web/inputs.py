@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from numpy.typing import NDArray
+
+from spikebridge.deploy.streaming.activity import VoiceActivity
+
 
 @dataclass(frozen=True)
 class FrontEnd:
@@ -14,12 +18,16 @@ class FrontEnd:
         inputs: shapes of what it takes.
         start: gives the state before the first block, tuples of arrays.
         ticks: base ticks of the network a block; outputs have a row for each sample of their clock in it.
+        window: blocks after which everything starts again; 0 never does.
+        activity: detector of utterances, with each of which everything starts again.
     """
 
     arrays: Callable[[Any, dict[str, Any], Any], tuple[Mapping[str, Any], Any]]
     inputs: Mapping[str, tuple[int, ...]]
     start: Callable[[], Any]
     ticks: int = 1
+    window: int = 0
+    activity: VoiceActivity | None = None
 
 
 @dataclass(frozen=True)
@@ -39,20 +47,25 @@ class WebInputs:
     Args:
         kind: "numbers" (the bundle's sample, or a file of numbers), "drawing", "sound", "motion", or "tasks".
         front_end: makes the inputs of the network; without it they are numbers of a file or sample.
+        title: of the page.
         about: one sentence for the visitor.
         rate_hz: samples a second of sound or motion.
         channels: names of the channels of a series.
         grid: rows and columns of a drawing.
         sliders: numbers that the visitor sets.
-        restart: base ticks after which everything starts again; None never does.
+        restart: base ticks of a recording of a drawing, after which the network starts again.
         recency: weight of the logits of an answer, relative to those of the answer before.
         answer: the output whose values are the scores of classes; None if there is none.
         classes: names of the classes.
+        networks: a few words about each network, by name.
+        examples: drawings or pictures to begin with, flat, from 0 to 1.
         tasks: an order of the values of the input for each task.
+        phone: factors from the units of a browser (m/s^2, then degrees/s) to those of the channels of motion.
     """
 
     kind: Literal["numbers", "drawing", "sound", "motion", "tasks"] = "numbers"
     front_end: FrontEnd | None = None
+    title: str = ""
     about: str = ""
     rate_hz: float | None = None
     channels: Sequence[str] = ()
@@ -62,4 +75,7 @@ class WebInputs:
     recency: float = 1.0
     answer: str | None = None
     classes: Sequence[str] = ()
-    tasks: Sequence[Sequence[int]] = field(default=())
+    networks: Mapping[str, str] = field(default_factory=dict)
+    examples: Sequence[NDArray[Any]] = ()
+    tasks: Sequence[Sequence[int]] = ()
+    phone: Sequence[float] = ()

@@ -4,12 +4,14 @@ A module has no imports. The script reads and writes its memory at the addresses
 
 | export | network | front end |
 |---|---|---|
-| `start(stream)` | before the first tick | before the first sample |
+| `start(stream)` | before the first tick | before the first sample; 0 restarts the detector of utterances, too |
 | `take(k)` | real values of input k become its integers | samples of resampler k become those of the front end |
 | `step()` | one base tick | one block |
 | `address(k)` | memory k of the description | the same |
 | `energy()` | joules since the start | - |
+| `average(on)` | whether the next outputs belong to the answer | - |
 | `best()` | index of the largest mean output | - |
+| `hear()` | - | detects utterances in a block |
 """
 
 import math
@@ -23,6 +25,7 @@ from spikebridge.deploy.c.source import for_loop, indent
 from spikebridge.deploy.front_ends.c import HEADER, write_front_end
 from spikebridge.deploy.front_ends.resampling import Resampler
 from spikebridge.deploy.integer.model import IntegerModel
+from spikebridge.deploy.streaming.activity import ActivityState, VoiceActivity
 from spikebridge.deploy.streaming.samples import answer_mean, no_answer
 from spikebridge.deploy.web.inputs import FrontEnd
 
@@ -98,7 +101,8 @@ def network_module(
     if averaged is not None:
         lines += [*_answer_lines(averaged, recency), *_best(averaged.signal.size)]
         starts.append("answer_start();")
-        after = [f"if (out->{averaged.field}_given) {{", *indent(_averaged(averaged)), "}"]
+        after = [f"if (out->{averaged.field}_given && averages) {{", *indent(_averaged(averaged)), "}"]
+        lines += ["static int averages = 1;", *_function("average", "void", "int on", ["averages = on;"])]
         place = places.number("answer_out_mean")
         description["answer"] = {"name": averaged.name, "size": averaged.signal.size, "at": place}
 
@@ -112,8 +116,8 @@ def network_module(
     return ModuleText("\n".join(lines) + "\n", description)
 
 
-def front_end_module(front: FrontEnd, resamplers: Sequence[Resampler] = ()) -> ModuleText:
-    """The module of a front end, and of resamplers from other rates to that of its samples."""
+def front_end_module(front: FrontEnd, resamplers: Sequence[Resampler] = (), phone: Sequence[float] = ()) -> ModuleText:
+    """The module of a front end, of resamplers from other rates to that of its samples, and of a phone's motion."""
     written = write_front_end("front", front.arrays, front.inputs, front.start())
     places = _Addresses()
     inputs = [
@@ -138,12 +142,45 @@ def front_end_module(front: FrontEnd, resamplers: Sequence[Resampler] = ()) -> M
         place = places.number(f"{name}_in_samples")
         rates.append({"rate": resampler.rate_in, "block": resampler.block_in, "at": place})
 
+    if phone:
+        # a rate of 0 stands for samples in the units of a phone
+        size = math.prod(front.inputs["samples"])
+        factors = ", ".join(repr(float(factor)) for factor in phone)
+        lines += [f"static float phone_samples[{size}];", f"static const double phone_factors[] = {{{factors}}};"]
+        scaled = f"front_in_samples[j] = phone_samples[j] * phone_factors[j % {len(phone)}];"
+        cases += [f"case {len(rates)}:", *indent([*for_loop(size, [scaled]), "break;"])]
+        rates.append({"rate": 0, "block": size, "at": places.number("phone_samples")})
+
+    activity = None
+    if front.activity is not None:
+        lines += _activity_lines(front.activity, front.inputs["samples"])
+        # an utterance restarts all but the detector
+        starts.append("if (stream == 0) activity_start();")
+        heard = {"samples": places.number("activity_in_samples"), "flags": places.number("activity_out_flags")}
+        activity = {**heard, "size": math.prod(front.inputs["samples"])}
+        lines += _function("hear", "void", "void", ["activity_step();"])
+
     lines += _function("start", "void", "uint32_t stream", starts)
     lines += _function("take", "void", "int k", ["switch (k) {", *cases, "default: break;", "}"])
     lines += _function("step", "void", "void", ["front_step();"])
     lines += places.function()
 
-    return ModuleText("\n".join(lines) + "\n", {"inputs": inputs, "outputs": outputs, "rates": rates})
+    description = {"inputs": inputs, "outputs": outputs, "rates": rates, "activity": activity}
+    return ModuleText("\n".join(lines) + "\n", description)
+
+
+def _activity_lines(detector: VoiceActivity, shape: tuple[int, ...]) -> list[str]:
+    """The detector of utterances: flags that one begins, that it is open, that its block counts, that it ends."""
+
+    def step(a: Any, inputs: dict[str, Any], state: Any) -> tuple[dict[str, Any], Any]:
+        after = detector.arrays(a, inputs["samples"], state)
+        is_utterance = detector.utterance(a, after)
+        starts = after.is_open * a.where(after.length < 1.5, 1.0, 0.0)
+        ends = state.is_open * (1.0 - after.is_open) * is_utterance
+        flags = [starts, after.is_open, detector.counts(a, after), ends, is_utterance]
+        return {"flags": a.concatenate([flag.reshape(1) for flag in flags])}, after
+
+    return write_front_end("activity", step, {"samples": shape}, ActivityState(0.0)).lines
 
 
 def _function(name: str, kind: str, parameters: str, body: Sequence[str]) -> list[str]:

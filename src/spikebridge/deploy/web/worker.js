@@ -57,8 +57,9 @@ class Network {
 
   setReals(name, rows, first) {
     const port = this.inputs.get(name);
-    const row = port ? this.row(port) - Math.ceil(Math.max(first - port.phase, 0) / port.period) : -1;
-    if (row < 0 || this.row(port) < 0) return;
+    if (!port || this.row(port) < 0) return;
+    // the first row is that of the first sample at or after tick `first`
+    const row = this.row(port) - Math.ceil(Math.max(first - port.phase, 0) / port.period);
     port.reals.set(rows.subarray(row * port.size, (row + 1) * port.size));
     this.run.take(port.number);
   }
@@ -85,9 +86,9 @@ class FrontEnd {
     this.run = run;
     this.inputs = new Map(description.inputs.map((one) => [one.name, floatsOf(run, one.at, one.size)]));
     this.outputs = description.outputs.map((one) => ({ ...one, values: floatsOf(run, one.at, one.rows * one.size) }));
-    this.rates = description.rates.map((one) => ({ ...one, values: floatsOf(run, one.at, one.size) }));
+    this.rates = description.rates.map((one) => ({ ...one, values: floatsOf(run, one.at, one.block) }));
     const activity = description.activity;
-    this.heard = activity && { samples: floatsOf(run, activity.samples, activity.size), flags: floatsOf(run, activity.flags, 4) };
+    this.heard = activity && { samples: floatsOf(run, activity.samples, activity.size), flags: floatsOf(run, activity.flags, 5) };
     run.start(0);
   }
 }
@@ -104,7 +105,7 @@ class Player {
   restart(withFront) {
     this.streams += 1;
     for (const network of this.networks) network.start(0);
-    if (withFront && this.front) this.front.run.start(0);
+    if (withFront && this.front) this.front.run.start(1);
   }
 
   play(source) {
@@ -113,7 +114,8 @@ class Player {
     this.columns = [];
     this.finals = [];
     this.ended = false;
-    this.restart(true);
+    this.front?.run.start(0);
+    this.restart(false);
     this.ahead = true; // up to the first answer time does not count
     this.origin = now();
     this.done = 0;
@@ -137,10 +139,10 @@ class Player {
     network.column(column, 0);
     this.columns.push(column);
     if (network.outputs.some((port) => port.flag[0])) this.ahead = false;
-    return true;
+    return 1;
   }
 
-  // one tick of the source; false where there is nothing to step yet
+  // the next tick of the source; the ticks that passed, 0 where there is nothing to step yet
   advance() {
     return { sample: () => this.ofSample(), rows: () => this.ofRows(), blocks: () => this.ofBlocks(),
              drawing: () => this.ofDrawing(), tasks: () => this.ofTasks() }[this.source.kind]();
@@ -153,8 +155,9 @@ class Player {
       source.stream = (source.stream + 1) % this.page.sample.streams.length;
       this.restart(false);
     }
-    const stream = this.page.sample.streams[source.stream];
-    for (const network of this.networks) for (const [name, rows] of Object.entries(stream)) network.setIntegers(name, rows);
+    this.networks.forEach((network, index) => {
+      for (const [name, rows] of this.page.sample.streams[source.stream][index]) network.setIntegers(name, rows);
+    });
     return this.tick();
   }
 
@@ -164,7 +167,7 @@ class Player {
     if (this.networks[0].row(port) * port.size >= source.rows.length) {
       this.finish();
       this.end("The file has ended.");
-      return false;
+      return 0;
     }
     for (const network of this.networks) network.setReals(source.name, source.rows, 0);
     return this.tick();
@@ -208,9 +211,9 @@ class Player {
     const within = this.networks[0].tick % ticks;
     if (within === 0 || source.waits) {
       const block = this.nextBlock();
-      if (!block) return false;
-      if (!this.isTaken(block)) { source.waits = true; return false; }
-      source.waits = false;
+      if (!block) return 0;
+      source.waits = !this.isTaken(block);
+      if (source.waits) { this.ahead = false; return ticks; }
     }
     return this.tickOfBlock();
   }
@@ -246,12 +249,14 @@ class Player {
 
     front.heard.samples.set(block);
     front.run.hear();
-    const [starts, isOpen, counts, ends] = front.heard.flags;
+    const [starts, isOpen, counts, ends, isUtterance] = front.heard.flags;
+    this.isAnswer = isUtterance > 0;
     const newest = source.newest;
     source.newest = [...newest, block].slice(-PRE_ROLL);
     this.isOpen = isOpen > 0;
     if (starts) {
       this.restart(true);
+      source.windows = (source.windows ?? -1) + 1;
       source.blocks = 0;
       for (const one of newest) {
         this.takeBlock(one, true);
@@ -277,14 +282,17 @@ class Player {
       for (const network of this.networks) network.setReals(output.name, output.values, first);
     }
     this.tick();
-    if (!this.front.heard && this.networks[0].tick === ticks * window) this.finish();
-    return true;
+    if (!this.front.heard && this.networks[0].tick === ticks * window) {
+      this.finish();
+      this.source.windows = (this.source.windows ?? 0) + 1;
+    }
+    return 1;
   }
 
   endOfBlocks() {
     const { source, front } = this;
-    const isWhole = !front.heard && source.blocks === this.page.front.window;
-    if (front.heard ? this.isOpen : source.blocks && !isWhole && !this.finals.length) this.finish();
+    const isFirst = !source.windows;
+    if (front.heard ? this.isOpen && (isFirst || this.isAnswer) : isFirst && source.blocks) this.finish();
   }
 
   message() {
@@ -336,9 +344,10 @@ if (typeof postMessage === "function" && typeof document === "undefined") {
       while (now() - started < BUDGET) {
         const isDue = isLive() || player.ahead || player.done * length <= now() - player.origin;
         if (!isDue || player.ended) break;
-        if (!player.advance()) { if (isLive()) break; if (player.source.kind !== "blocks") break; }
-        else if (!player.ahead) player.done += 1;
-        else player.origin = now();
+        const passed = player.advance();
+        if (!passed) break;
+        if (player.ahead) player.origin = now();
+        else player.done += passed;
       }
       if (player.columns.length || player.ended || player.finals.length) postMessage(player.message());
     }

@@ -4,6 +4,7 @@ The camera moves along the triangle of `data.simulation.saccades` again and agai
 normal distribution; every pixel has thresholds of its own, and events get lost and appear by chance, as in training.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,9 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from spikebridge.data.images.digits import load_digits
 from spikebridge.data.simulation.event_camera import EventCamera, event_counts
-from spikebridge.data.simulation.saccades import Saccades, triangle_path
+from spikebridge.data.simulation.saccades import DIGIT_CAMERA, Saccades, triangle_path
 from spikebridge.deploy.front_ends.arrays import Values
+from spikebridge.deploy.web.inputs import FrontEnd, Slider, WebInputs
+from spikebridge.networks.digits.model import VARIANTS
+
+_LABELS = {"noise": "noise of frames", "event_loss": "events lost", "spurious": "false events"}
+_HIGHEST = {"noise": 2.0, "event_loss": 1.0, "spurious": 0.2}
+_BLOCK = 4  # rows and columns of a drawing for one pixel of the small digits
 
 
 class _CameraState(NamedTuple):
@@ -117,3 +125,26 @@ class DrawingCamera:
         distance = abs(centres - shift / scale - np.arange(self.image, dtype=np.float64))
 
         return a.maximum(1.0 - distance, 0.0)
+
+
+def drawn_digits(saccades: Saccades, image: int, noise: Mapping[str, float]) -> WebInputs:
+    """The inputs of a page of digits of `image` rows and columns; `noise` has the values of the sliders at first."""
+    digits = load_digits().test
+    block = _BLOCK if image == digits.images.shape[1] else 1
+    camera = DrawingCamera(saccades, DIGIT_CAMERA, image, block * image)
+    examples = [digits.images[digits.labels == digit][0].numpy() for digit in range(10)]
+
+    return WebInputs(
+        kind="drawing",
+        front_end=FrontEnd(camera.arrays, camera.inputs, camera.start),
+        title="Digits before a hybrid camera",
+        about="Draw a digit. It moves before a simulated camera: an ANN reads noisy frames, an SNN reads events.",
+        grid=(camera.grid, camera.grid),
+        sliders=[Slider(name, _LABELS[name], value, _HIGHEST[name]) for name, value in noise.items()],
+        restart=saccades.num_steps,
+        answer="answer",
+        classes=[str(digit) for digit in range(10)],
+        networks=VARIANTS,
+        # the small digits are means of blocks of a drawing
+        examples=[np.kron(one, np.ones((block, block))).ravel() for one in examples] if block > 1 else (),
+    )

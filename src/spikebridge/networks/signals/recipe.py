@@ -6,6 +6,7 @@ Folds leave people out: a network is scored on people who are not in its trainin
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from spikebridge._moved import refuse_left_networks
 from spikebridge.data.signals.files import read_series
+from spikebridge.deploy.web.inputs import WebInputs
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.config import Config, NetworkConfig
@@ -20,6 +22,7 @@ from spikebridge.networks.signals.data.sensor import SensorConfig
 from spikebridge.networks.signals.data.sets import FORMS
 from spikebridge.networks.signals.model.beats import RATE_HZ
 from spikebridge.networks.signals.model.network import VARIANTS
+from spikebridge.networks.signals.stream import sensor_inputs
 from spikebridge.networks.signals.tasks import classify, detect
 from spikebridge.networks.signals.training.train import LearningConfig
 from spikebridge.training.run.run import Run
@@ -122,6 +125,18 @@ def calibration(config: Config, num_samples: int, data: Path | None = None) -> d
 def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:
     """The figures that quantisation may change."""
     return _TASKS[config.task].measure(network, config, data)
+
+
+def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:
+    """The inputs of a page: samples of the sensor, or the numbers of a detector's signal."""
+    if config.get("task") != "detect":
+        return sensor_inputs(config, results, VARIANTS)
+
+    return WebInputs(
+        title="Beats of a heart: an SNN whose threshold an ANN sets",
+        about="An ECG in millivolts less its median, 360 samples a second; the spike of `snn` comes 100 ms after a beat.",
+        channels=("channel 1", "channel 2"),
+    )
 
 
 def regions(config: Config) -> tuple[str, ...]:
