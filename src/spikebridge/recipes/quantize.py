@@ -133,10 +133,16 @@ def _quantized(
         raise ConfigError(f"scales are chosen on 1 sample at least, but got {options.num_calibration}")
 
     own = recipe.function if isinstance(recipe, OwnNetwork) else None
-    children = _trained_children(run, options.network) if own is None else {own: run}
     config = run.config_as(recipe.Config)
     signals = recipe.calibration(config, options.num_calibration, options.data)
+    if defines(recipe, "trained"):
+        # its weights are not a file for each network
+        for name, trained in recipe.trained(run).items():
+            progress(name)
+            yield name, QuantizedNetwork(trained.eval(), signals, plan)
+        return
 
+    children = _trained_children(run, options.network) if own is None else {own: run}
     for path, child in children.items():
         progress(path)
         network: Any = recipe.build(config)[path.partition("/")[0]]

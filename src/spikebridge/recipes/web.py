@@ -18,6 +18,7 @@ from spikebridge.recipes.recipe import Recipe, defines
 from spikebridge.recipes.target import Target
 
 if TYPE_CHECKING:
+    from spikebridge.analysis.templates import Drawing
     from spikebridge.deploy.bundle.bundle import Bundle
 
 _PROFILE = "45nm-int8"
@@ -45,10 +46,13 @@ def bundle_network(bundle: "Bundle") -> tuple[PageNetwork, WebInputs]:
         inputs = replace(inputs, classes=class_names(bundle))
 
     manifest = json.loads((bundle.path / "manifest.json").read_text(encoding="utf-8"))
-    drawing = draw_bundle(manifest)
-    drawings = (str(drawing), drawing.narrow)
+    about = inputs.networks.get(name, "")
+    return PageNetwork(name, about, model, sample, ticks, _drawings(draw_bundle(manifest))), inputs
 
-    return PageNetwork(name, inputs.networks.get(name, ""), model, sample, ticks, drawings), inputs
+
+def _drawings(drawing: "Drawing") -> tuple[str, str]:
+    """The wide and the narrow form of a drawing."""
+    return (drawing.narrow if drawing.is_too_wide else str(drawing)), drawing.narrow
 
 
 def run_page(
@@ -82,10 +86,9 @@ def run_networks(
     for path, quantized in quantized_networks(target.recipe, run, QuantizeOptions(network=network, data=data), progress):
         name = path.partition("/")[0]
         if name not in networks:
-            drawing = draw_network(quantized.trained)
             about = inputs.networks.get(name, "")
             sample = quantized.integer_inputs()
-            drawings = (str(drawing), drawing.narrow)
+            drawings = _drawings(draw_network(quantized.trained))
             networks[name] = PageNetwork(name, about, quantized.model, sample, quantized.ticks, drawings)
 
     if not networks:

@@ -198,6 +198,10 @@ class ExactArrays(_Arrays):
         """Values at constant places of the last axis."""
         return x[..., index]
 
+    def windows(self, x: NDArray[Any], starts: NDArray[np.int64], length: int) -> NDArray[Any]:
+        """Pieces of a sequence: `(length, number of pieces)`."""
+        return x[np.arange(length)[:, None] + starts]
+
     def mantissa(self, x: NDArray[Any]) -> NDArray[Any]:
         return np.frexp(x)[0]
 

@@ -212,6 +212,10 @@ class TracedArrays(_Arrays):
         kept = len(x.shape) - 1
         return Traced(self, shape, lambda index: x.at([*index[:kept], f"{table}[{_flat(places.shape, index[kept:])}]"]))
 
+    def windows(self, x: Traced, starts: NDArray[np.int64], length: int) -> Traced:
+        table = self._table(starts)
+        return Traced(self, (length, len(starts)), lambda index: x.at([f"{index[0]} + {table}[{index[1]}]"]))
+
     def where(self, condition: Traced, first: _Operand, second: _Operand) -> Traced:
         return self.elementwise("{0} ? {1} : {2}", condition, first, second)
 

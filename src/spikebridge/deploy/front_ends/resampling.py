@@ -77,7 +77,7 @@ class Resampler:
         taps = self._taps(np.arange(num_phases) * self.rate_in / self.rate_out % 1)
 
         places = np.arange(self.block_out) * self.rate_in // self.rate_out
-        windows = a.take(samples, np.arange(taps.shape[1])[:, None] + places)
+        windows = a.windows(samples, places, taps.shape[1])
         weights = a.take(a.constant(np.ascontiguousarray(taps.T)), np.arange(self.block_out) % num_phases)
 
         return {"samples": a.sum(windows * weights, 0)}, samples[self.block_in :]

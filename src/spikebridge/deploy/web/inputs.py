@@ -54,6 +54,7 @@ class WebInputs:
         grid: rows and columns of a drawing.
         sliders: numbers that the visitor sets.
         restart: base ticks of a recording of a drawing, after which the network starts again.
+        slowdown: the time that a second of the network takes on the page [s].
         recency: weight of the logits of an answer, relative to those of the answer before.
         answer: the output whose values are the scores of classes; None if there is none.
         classes: names of the classes.
@@ -72,6 +73,7 @@ class WebInputs:
     grid: tuple[int, int] = (0, 0)
     sliders: Sequence[Slider] = ()
     restart: int | None = None
+    slowdown: float = 1.0
     recency: float = 1.0
     answer: str | None = None
     classes: Sequence[str] = ()

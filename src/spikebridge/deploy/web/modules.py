@@ -10,7 +10,7 @@ A module has no imports. The script reads and writes its memory at the addresses
 | `address(k)` | memory k of the description | the same |
 | `energy()` | joules since the start | - |
 | `average(on)` | whether the next outputs belong to the answer | - |
-| `best()` | index of the largest mean output | - |
+| `best()` | index of the largest mean output, -1 before the first | - |
 | `hear()` | - | detects utterances in a block |
 """
 
@@ -245,6 +245,7 @@ def _averaged(port: Port) -> list[str]:
 
 def _best(size: int) -> list[str]:
     body = [
+        "if (answer_state_1[0] == 0) return -1;",
         "int largest = 0;",
         *for_loop(size, ["if (answer_state_0[j] > answer_state_0[largest]) largest = j;"]),
         "return largest;",

@@ -2,7 +2,7 @@
 // Draws what the worker sends, and sends it what a visitor does. Texts from outside are text, never markup.
 
 const COLUMNS = 240; // of a lane
-const LANE_HEIGHT = 7; // px of a row, within limits
+const LANE_HEIGHT = 5; // px of a row, within limits
 const WAVE = 0x46464952; // "RIFF"
 
 const page = JSON.parse(document.getElementById("data").textContent);
@@ -249,6 +249,7 @@ function showTasks() {
     make("div", { className: "buttons" }, [make("span", { textContent: "Task" }), ...buttons]),
     make("div", { className: "pad" }, [make("figure", {}, [canvas,
       make("figcaption", { textContent: "The picture as the task orders its pixels." })])]),
+    note(`Shown ${page.slowdown} times slower than the network's own clock.`),
   );
   press(0);
   send({ kind: "tasks", task: 0 });
@@ -477,10 +478,11 @@ function showAnswers(data) {
         `${page.networks[index].outputs[port].name}: ${values.slice(0, 8).map((value) => value.toPrecision(3)).join(", ")}`).join("; ");
       return;
     }
-    const isQuiet = data.isOpen === false;
+    // between utterances, and before the first answer of a recording, the last one stays
     if (data.finals.length) one.last = data.finals.at(-1)[index];
-    const best = isQuiet ? one.last : answer.best;
+    const best = data.isOpen === false || answer.best < 0 ? one.last : answer.best;
     one.value.textContent = best === null || best < 0 ? "…" : page.classes[best] ?? String(best);
+    if (answer.best < 0) return;
     const low = Math.min(...answer.mean);
     const span = Math.max(...answer.mean) - low || 1;
     one.bars.forEach(({ bar, box }, place) => {
@@ -513,7 +515,7 @@ function buildLanes() {
   lanes = network.signals.map((signal) => {
     const rows = Math.min(signal.size, 48);
     const canvas = make("canvas", { width: COLUMNS, height: rows });
-    canvas.style.height = `${Math.min(150, Math.max(28, rows * LANE_HEIGHT))}px`;
+    canvas.style.height = `${Math.min(120, Math.max(28, rows * LANE_HEIGHT))}px`;
     const name = signal.name.startsWith("links.") ? `unit ${signal.name.slice(6)}` : signal.name;
     const what = signal.spikes ? "spikes" : "values";
     const text = `${name}: ${what} of ${rows < signal.size ? `${rows} of ` : ""}${signal.size}, every ${+(signal.period * page.dt * 1e3).toPrecision(4)} ms`;
@@ -567,6 +569,7 @@ addEventListener("afterprint", repaint);
 // ---- messages and frames
 
 let waiting = [];
+let waited = false; // for the first answer
 
 function take(data) {
   waiting.push(data);
@@ -589,6 +592,8 @@ function frame() {
   }
   const last = messages.at(-1);
   if (last) {
+    if (!waited) performance.mark("first answer");
+    waited = true;
     showAnswers({ ...last, finals: messages.flatMap((one) => one.finals) });
     at("tick").textContent = `tick ${last.ticks}, ${(last.ticks * page.dt).toFixed(2)} s`;
     if (last.seen.length) showSeen(last.seen);

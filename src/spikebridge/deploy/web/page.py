@@ -163,6 +163,7 @@ def _data(
         "grid": list(inputs.grid),
         "sliders": [asdict(slider) for slider in inputs.sliders],
         "restart": inputs.restart,
+        "slowdown": inputs.slowdown,
         "classes": list(inputs.classes),
         "examples": [_base64(np.round(255 * np.asarray(one)).astype(np.uint8).tobytes()) for one in inputs.examples],
         "tasks": [[int(place) for place in order] for order in inputs.tasks],

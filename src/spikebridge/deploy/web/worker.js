@@ -176,9 +176,13 @@ class Player {
   ofTasks() {
     const { source } = this;
     const port = this.networks[0].inputs.values().next().value;
-    const row = this.networks[0].row(port);
-    if (row >= 0) {
-      const picture = this.page.examples[(source.stream + row) % this.page.examples.length];
+    if (this.networks[0].tick >= this.page.restart) {
+      this.finish();
+      this.restart(false);
+      source.stream += 1;
+    }
+    if (this.networks[0].row(port) >= 0) {
+      const picture = this.page.examples[source.stream % this.page.examples.length];
       const order = this.page.tasks[source.task];
       const moved = Float32Array.from(order ?? picture, (value, index) => (order ? picture[value] : value));
       for (const network of this.networks) { network.inputs.get(port.name).reals.set(moved); network.run.take(port.number); }
@@ -339,7 +343,7 @@ if (typeof postMessage === "function" && typeof document === "undefined") {
   const loop = () => {
     const started = now();
     if (player?.source && player.playing && !player.ended) {
-      const length = player.page.dt * 1000;
+      const length = player.page.dt * 1000 * player.page.slowdown;
       if (started - player.origin - player.done * length > MAX_BEHIND) player.origin = started - player.done * length;
       while (now() - started < BUDGET) {
         const isDue = isLive() || player.ahead || player.done * length <= now() - player.origin;
@@ -374,7 +378,7 @@ if (typeof postMessage === "function" && typeof document === "undefined") {
     if (data.shown !== undefined) { player.shown = data.shown; player.columns = []; }
     if (data.playing !== undefined) {
       player.playing = data.playing;
-      player.origin = now() - player.done * player.page.dt * 1000;
+      player.origin = now() - player.done * player.page.dt * 1000 * player.page.slowdown;
     }
   };
 }
