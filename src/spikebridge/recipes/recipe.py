@@ -59,7 +59,7 @@ class Recipe(Protocol):
         """Hook of `eval RECIPE --data FILE`: the shipped weights that fit a file, where a recipe has several."""
 
     def calibration(self, config: Any, num_samples: int, data: Path | None) -> "dict[str, Tensor]":
-        """Hook of `quantize` and `export --target c`: training inputs on which the scales are chosen."""
+        """Hook of `quantize` and `export --target c` or `web`: training inputs on which the scales are chosen."""
 
     def measure(self, network: "nn.Module", config: Any, data: Path | None) -> dict[str, float]:
         """Hook of `quantize`: the figures that quantisation may change."""

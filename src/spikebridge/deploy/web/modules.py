@@ -199,7 +199,10 @@ def _output(port: Port, places: _Addresses) -> dict[str, Any]:
 
 
 def _signal(port: Port, places: _Addresses) -> dict[str, Any]:
-    return {**_facts(port), "at": places.number(port.signal.code), "spikes": 0 <= port.signal.low <= port.signal.high <= 1}
+    # the values of a unit hold until the next ones, spikes do not
+    is_part = not port.name.startswith("links.")
+    is_spikes = is_part and 0 <= port.signal.low <= port.signal.high <= 1
+    return {**_facts(port), "at": places.number(port.signal.code), "spikes": is_spikes}
 
 
 def _facts(port: Port) -> dict[str, Any]:
