@@ -1,6 +1,6 @@
 """Pages of trained networks: equality with the integer model, speed beside native C, sizes, time of the first answer.
 
-    python research/deploy/web.py [--recipes digits signals ...]
+    python research/deploy/web.py [--recipes digits signals ...]     # names, shipped weights or run folders
 
 Each network runs its whole sample and 10,000 random steps in node and in headless Chromium, by the page's own worker;
 the outputs are compared with those of `IntegerModel.run`, which `run --integers` uses. Front ends are compared with
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from spikebridge.cli.main import main as spikebridge
 from spikebridge.deploy.front_ends.arrays import EXACT
 from spikebridge.deploy.web.compiler import compile_module
 from spikebridge.deploy.web.inputs import WebInputs
@@ -30,7 +31,8 @@ from spikebridge.recipes.web import page_prices, run_networks
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "web.json"
-RECIPES = ("signals", "signals_watch", "signals_ecg")
+QUICK = ("digits", "modulation")  # trained here with the preset quick; the others are shipped
+RECIPES = (*QUICK, "signals", "signals_watch", "signals_ecg")
 NUM_RANDOM = 10_000
 NUM_BLOCKS = 100
 ROUNDS = 7
@@ -113,7 +115,12 @@ def main() -> None:
     with sync_playwright() as driver, tempfile.TemporaryDirectory() as folder:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         for word in options.recipes:
-            networks, inputs = run_networks(resolve_target(word), None, options.data, lambda line: None)
+            run = word
+            if word in QUICK:
+                run = str(Path(folder) / f"{word}-quick")
+                spikebridge(["train", word, "--preset", "quick", "--out", run, "--quiet"])
+
+            networks, inputs = run_networks(resolve_target(run), None, options.data, lambda line: None)
             rows.append({"recipe": Path(word).name, **measured(networks, inputs, browser, Path(folder))})
             print(json.dumps(rows[-1]), flush=True)
         browser.close()

@@ -153,7 +153,7 @@ def test_webassembly_in_node_gives_the_integers_of_the_model(
 def test_a_page_answers_a_drawing_and_asks_nobody(html: str, visit: Callable[..., Visit]) -> None:  # noqa: F811
     seen = visit(html)
     seen.wait("#tick", lambda tick: tick.inner_text() != "")
-    seen.wait("output", lambda output: output.inner_text() in list("0123456789"))
+    seen.wait(".answer output", lambda output: output.inner_text() in list("0123456789"))
 
     # names from outside are texts
     assert seen.page.title() == f"Title {EVIL}"
@@ -212,13 +212,13 @@ def test_a_sound_page_says_what_it_cannot_read(
         "right.wav": (wav(8000), "The file has ended."),
     }
     for name, (content, words) in cases.items():
-        seen.page.get_by_role("button", name="File").click()
+        seen.page.get_by_role("button", name="File", exact=True).click()
         file = {"name": name, "mimeType": "audio/wav", "buffer": content}
         seen.page.locator("input[type=file]").set_input_files(file)
         seen.wait("#words", lambda text, words=words: words in text.inner_text())
 
     # headless Chromium has no microphone
-    seen.page.get_by_role("button", name="Microphone").click()
+    seen.page.get_by_role("button", name="Microphone", exact=True).click()
     seen.page.get_by_role("button", name="Start the microphone").click()
     seen.wait("#words", lambda text: "choose a WAV file" in text.inner_text())
 
@@ -236,7 +236,7 @@ def test_a_file_of_numbers_with_holes_is_refused_with_its_line(
         "x\n" + "0.5\n" * 700: "The file has ended.",
     }
     for content, words in cases.items():
-        seen.page.get_by_role("button", name="File").click()
+        seen.page.get_by_role("button", name="File", exact=True).click()
         file = {"name": "a.csv", "mimeType": "text/csv", "buffer": content.encode()}
         seen.page.locator("input[type=file]").set_input_files(file)
         seen.wait("#words", lambda text, words=words: words in text.inner_text())
@@ -262,16 +262,16 @@ def test_the_command_writes_the_page_of_a_bundle_and_files_for_a_site(
     files = sorted(file.name for file in (tmp_path / "site").iterdir())
     assert files == ["front_end.wasm", "index.html", "network_0.wasm", "page.css", "page.js", "worker.js"]
     assert said["bytes"] == sum(file.stat().st_size for file in (tmp_path / "site").iterdir())
-    assert "connect-src 'self'" in (tmp_path / "site" / "index.html").read_text()
+    assert "connect-src &#39;self&#39;" in (tmp_path / "site" / "index.html").read_text()
 
     assert main(["export", "b", "--target", "web", "--folder", "--out", "site"]) == 2
     assert main(["export", "b", "--folder"]) == 2
     assert "--folder is for --target web" in capsys.readouterr().err
 
 
-def test_a_network_that_is_in_part_real_is_refused_with_the_part(networks: list[PageNetwork], inputs: WebInputs) -> None:
+def test_a_network_whose_sample_lacks_an_input_is_refused_with_its_name(networks: list[PageNetwork], inputs: WebInputs) -> None:
     partial = PageNetwork("n", "", networks[0].model, {}, 12, ("", ""))
-    with pytest.raises(ExportError, match="n: a page runs integers alone, but 'frames' stays in floating point"):
+    with pytest.raises(ExportError, match="n: a page runs integers alone, and its sample has no values of 'frames'"):
         page_modules([partial], inputs, PRICES)
 
 

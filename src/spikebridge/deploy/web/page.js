@@ -113,14 +113,16 @@ for (const name of sourcesOf()) {
   at("sources").append(button);
 }
 
+const note = (text) => make("p", { className: "note", textContent: text });
+
 function showSample() {
   const number = page.sample.streams.length;
   const seconds = (page.sample.ticks * page.dt).toPrecision(2);
   at("controls").append(note(`The sample that came with the network: ${number} of ${seconds} s, one after the other.`));
+  const recorded = [...new Set(page.networks.flatMap((network) => network.recorded))];
+  if (recorded.length) at("controls").append(note(`${recorded.join(" and ")} stay in floating point: their signals are recorded.`));
   send({ kind: "sample" });
 }
-
-const note = (text) => make("p", { className: "note", textContent: text });
 
 // ---- a drawing before the camera
 

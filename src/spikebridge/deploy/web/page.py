@@ -102,11 +102,10 @@ def page_modules(networks: Sequence[PageNetwork], inputs: WebInputs, prices: Pri
     modules = {}
     for number, network in enumerate(networks):
         missing = [name for name in network.model.record.inputs if name not in network.inputs]
-        if missing or network.model.record.left_out:
-            part = (missing or list(network.model.record.left_out))[0]
+        if missing:
             raise ExportError(
-                f"{network.name}: a page runs integers alone, but {part!r} stays in floating point; quantise the "
-                "whole network, `spikebridge quantize RUN --bundle BUNDLE`"
+                f"{network.name}: a page runs integers alone, and its sample has no values of {missing[0]!r}, which "
+                "stays in floating point; quantise the whole network, `spikebridge quantize RUN --bundle BUNDLE`"
             )
 
         shapes = {name: x.shape[2:] for name, x in network.inputs.items()}
@@ -154,7 +153,13 @@ def _data(
         "kind": inputs.kind,
         "dt": networks[0].model.record.dt,
         "networks": [
-            {"name": network.name, "about": network.about, **modules[f"network_{number}"].description}
+            {
+                "name": network.name,
+                "about": network.about,
+                # their signals are those of the sample
+                "recorded": list(network.model.record.left_out),
+                **modules[f"network_{number}"].description,
+            }
             for number, network in enumerate(networks)
         ],
         "front": front,
