@@ -51,8 +51,10 @@ INNER_LAYERS = {
         ("runtime",),
         ("integer",),
         ("c",),
+        ("front_ends",),
         ("quantization",),
         ("streaming",),
+        ("web",),
         ("compare", "run"),
     ),
 }

@@ -73,9 +73,7 @@ def test_c_gives_the_bits_of_numpy(case: Callable[[], Any], tmp_path: Path) -> N
 
     sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
     reads = [f"if (fread(front_in_{name}, 4, {size}, stdin) != {size}) return 1;" for name, size in sizes.items()]
-    writes = [
-        f"fwrite(front_out_{name}, 4, {int(np.prod(shape))}, stdout);" for name, shape in written.outputs.items()
-    ]
+    writes = [f"fwrite(front_out_{name}, 4, {int(np.prod(shape))}, stdout);" for name, shape in written.outputs.items()]
     loop = f"for (int b = 0; b < {NUM_BLOCKS}; b++) {{ {' '.join(reads)} front_step(); {' '.join(writes)} }}"
     main = ["#include <stdio.h>", "int main(void) {", "front_start();", loop, "return 0; }"]
     (tmp_path / "front.c").write_text("\n".join([*HEADER, *written.lines, *main]))

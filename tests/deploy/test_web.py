@@ -81,7 +81,9 @@ def series_page(kind: Any, networks: list[PageNetwork], folder: Path) -> str:
         return {"frames": level * ones[:1, :256], "events": level * ones}, state
 
     front = FrontEnd(arrays, {"samples": (160, 1)}, lambda: np.zeros(1), ticks=3, window=4)
-    inputs = WebInputs(kind, front, rate_hz=8000.0, channels=("x",), answer="answer", classes=[str(n) for n in range(10)])
+    inputs = WebInputs(
+        kind, front, rate_hz=8000.0, channels=("x",), answer="answer", classes=[str(n) for n in range(10)]
+    )
     path = folder / f"{kind}.html"
     write_page(path, kind, networks[:1], inputs, PRICES)
 
@@ -199,7 +201,9 @@ def wav(rate: int, channels: int = 1, bits: int = 16, encoding: int = 1) -> byte
 
 @needs_zig
 def test_a_sound_page_says_what_it_cannot_read(
-    networks: list[PageNetwork], tmp_path: Path, visit: Callable[..., Visit]  # noqa: F811
+    networks: list[PageNetwork],
+    tmp_path: Path,
+    visit: Callable[..., Visit],  # noqa: F811
 ) -> None:
     seen = visit(series_page("sound", networks, tmp_path))
     seen.wait("#tick", lambda tick: tick.inner_text() != "")
@@ -225,7 +229,9 @@ def test_a_sound_page_says_what_it_cannot_read(
 
 @needs_zig
 def test_a_file_of_numbers_with_holes_is_refused_with_its_line(
-    networks: list[PageNetwork], tmp_path: Path, visit: Callable[..., Visit]  # noqa: F811
+    networks: list[PageNetwork],
+    tmp_path: Path,
+    visit: Callable[..., Visit],  # noqa: F811
 ) -> None:
     seen = visit(series_page("motion", networks, tmp_path))
     seen.wait("#tick", lambda tick: tick.inner_text() != "")
@@ -250,7 +256,9 @@ def test_the_command_writes_the_page_of_a_bundle_and_files_for_a_site(
     config = digits.Config(hidden=6)
     network = digits.build(config)["ann"].eval()
     inputs = {"frames": digits.example(config)["frames"]}
-    bundle = export(network, inputs, tmp_path / "b", card={"recipe": "digits", "network": "ann", "config": to_plain(config)})
+    bundle = export(
+        network, inputs, tmp_path / "b", card={"recipe": "digits", "network": "ann", "config": to_plain(config)}
+    )
 
     assert main(["export", "b", "--target", "web", "--out", "page.html"]) == 2
     assert "spikebridge quantize RUN --bundle" in capsys.readouterr().err
@@ -269,7 +277,9 @@ def test_the_command_writes_the_page_of_a_bundle_and_files_for_a_site(
     assert "--folder is for --target web" in capsys.readouterr().err
 
 
-def test_a_network_whose_sample_lacks_an_input_is_refused_with_its_name(networks: list[PageNetwork], inputs: WebInputs) -> None:
+def test_a_network_whose_sample_lacks_an_input_is_refused_with_its_name(
+    networks: list[PageNetwork], inputs: WebInputs
+) -> None:
     partial = PageNetwork("n", "", networks[0].model, {}, 12, ("", ""))
     with pytest.raises(ExportError, match="n: a page runs integers alone, and its sample has no values of 'frames'"):
         page_modules([partial], inputs, PRICES)
@@ -282,9 +292,7 @@ def test_without_a_compiler_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 
 @needs_zig
-def test_a_module_is_compiled_once_and_a_fault_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_module_is_compiled_once_and_a_fault_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     c = '__attribute__((export_name("f"))) int f(void) { return 41; }'
     first = compile_module(c)
     monkeypatch.setattr(compiler.subprocess, "run", lambda *words, **options: pytest.fail("compiled again"))

@@ -87,7 +87,9 @@ def run_networks(
     inputs = _inputs_of(target.recipe, run.recipe, run.config, results)
     networks: dict[str, PageNetwork] = {}
 
-    for path, quantized in quantized_networks(target.recipe, run, QuantizeOptions(network=network, data=data), progress):
+    for path, quantized in quantized_networks(
+        target.recipe, run, QuantizeOptions(network=network, data=data), progress
+    ):
         name = path.partition("/")[0]
         if name not in networks:
             about = inputs.networks.get(name, "")
@@ -115,4 +117,3 @@ def _inputs_of(recipe: Recipe | None, name: str, config: Any, results: Any) -> W
         inputs = recipe.web(config or {}, results or {})
 
     return inputs if inputs.title else replace(inputs, title=f"A network of {name}" if name else "A network")
-

@@ -230,9 +230,7 @@ class FastArrays(ExactArrays):
     def correlate(self, x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(np.ascontiguousarray(x.transpose(1, 2, 0)) @ np.ascontiguousarray(y.transpose(1, 0, 2)))
 
-    def recursive(
-        self, x: NDArray[Any], filters: Recursion, state: NDArray[Any]
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+    def recursive(self, x: NDArray[Any], filters: Recursion, state: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         # slow to import, and other sensors do not need it
         from scipy.signal import lfilter
 

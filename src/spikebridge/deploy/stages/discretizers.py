@@ -199,9 +199,7 @@ DISCRETIZERS: dict[str, DiscretizerForm] = {
         settings=("limit",),
         start=lambda a, h: a.xp.zeros_like(h),
     ),
-    "KWinners": DiscretizerForm(
-        _k_winners, ("rho",), levels=_spike_levels, integer="torch", settings=("rho",)
-    ),
+    "KWinners": DiscretizerForm(_k_winners, ("rho",), levels=_spike_levels, integer="torch", settings=("rho",)),
     "Integrate": DiscretizerForm(_integrate, kind="reduces"),
     "Last": DiscretizerForm(_last, kind="reduces", levels="input", integer="torch"),
     "Count": DiscretizerForm(_count, kind="reduces", levels=_step_levels, integer="torch"),

@@ -87,9 +87,13 @@ class VoiceActivity:
         is_steady = 1.0 - self._varies(a, state)
         is_louder = _at_least(a, level, state.lowest + self.margin)
         begins_again = is_steady * _at_least(a, state.length, float(self.hangover)) * is_louder
-        opened = _chosen(a, begins_again, begun._replace(floor=state.lowest), self._continued(a, level, is_sound, state))
+        opened = _chosen(
+            a, begins_again, begun._replace(floor=state.lowest), self._continued(a, level, is_sound, state)
+        )
 
-        return _chosen(a, a.where(state.is_open > 0.5, 1.0, 0.0), opened, closed._replace(peak=peak))._replace(peak=peak)
+        return _chosen(a, a.where(state.is_open > 0.5, 1.0, 0.0), opened, closed._replace(peak=peak))._replace(
+            peak=peak
+        )
 
     def _continued(self, a: Any, level: Values, is_sound: Values, state: ActivityState) -> ActivityState:
         """An utterance with one block more, which may end it."""

@@ -203,9 +203,7 @@ def _integers(x: NDArray[Any]) -> dict[str, str]:
     return {"type": name, "base64": _base64(np.ascontiguousarray(x.astype(_TYPES[name])).tobytes())}
 
 
-def _html(
-    title: str, inputs: WebInputs, drawings: Sequence[Any], data: Mapping[str, Any], *, in_files: bool
-) -> str:
+def _html(title: str, inputs: WebInputs, drawings: Sequence[Any], data: Mapping[str, Any], *, in_files: bool) -> str:
     script = _text("page.js")
     digest = base64.b64encode(sha256(script.encode()).digest()).decode()
     sources = "'self'" if in_files else f"'sha256-{digest}'"

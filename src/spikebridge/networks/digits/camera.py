@@ -68,9 +68,7 @@ class DrawingCamera:
         zeros = np.zeros((size, size))
         return _CameraState(np.zeros(()), zeros, seeds(size, size), seeds(2, size, size), seeds(2, size, size))
 
-    def arrays(
-        self, a: Any, inputs: dict[str, Values], state: _CameraState
-    ) -> tuple[dict[str, Values], _CameraState]:
+    def arrays(self, a: Any, inputs: dict[str, Values], state: _CameraState) -> tuple[dict[str, Values], _CameraState]:
         """One step of the camera in the arrays of an arithmetic: `frames` `(1, H, W)` and `events` `(1, 2, H, W)`."""
         block = self.grid // self.image
         drawing = inputs["drawing"].reshape(self.image, block, self.image, block)

@@ -79,7 +79,9 @@ def sensor_inputs(config: Mapping[str, Any], results: Mapping[str, Any], about: 
 
     return WebInputs(
         kind=_KINDS[kind],
-        front_end=FrontEnd(arrays, {"samples": shape}, sensor.initial_state, reader.ticks, reader.window, reader.activity),
+        front_end=FrontEnd(
+            arrays, {"samples": shape}, sensor.initial_state, reader.ticks, reader.window, reader.activity
+        ),
         title=f"{config['dataset'].replace('_', ' ').capitalize()}: a hybrid network on a {kind} sensor",
         about=_ABOUT[kind],
         rate_hz=sensor.rate_hz,

@@ -219,9 +219,7 @@ class AudioFrontEnd:
 
         return signal, filters, smoothing, level
 
-    def _frames(
-        self, a: Any, samples: Values, state: _AudioState, warp: float
-    ) -> tuple[Values, Values, _RunningMean]:
+    def _frames(self, a: Any, samples: Values, state: _AudioState, warp: float) -> tuple[Values, Values, _RunningMean]:
         length = self._spectrum_length
         padded = a.concatenate([state.history, samples], 1)
         starts = range(0, padded.shape[1] - length + 1, self._hop)
@@ -359,7 +357,11 @@ class ChannelFrontEnd:
             num_signals: number B of signals that run together.
         """
         history = np.zeros((self.context, num_signals, self.num_channels), np.float32)
-        return _ChannelState(np.zeros((), np.float32), history, _RunningMean(np.zeros((), np.float32), np.zeros((num_signals, 3), np.float32)))
+        return _ChannelState(
+            np.zeros((), np.float32),
+            history,
+            _RunningMean(np.zeros((), np.float32), np.zeros((num_signals, 3), np.float32)),
+        )
 
     def advance(
         self, samples: Float32[np.ndarray, "B L C"], state: _ChannelState
