@@ -44,8 +44,17 @@ WEB_PAGES = {
     "digits": ["digits", "--preset", "quick"],
     "modulation": ["modulation", "--preset", "quick", "--methods", "hmn"],
     "motion": ["signals", "--preset", "quick", "--networks", "learned", "ann", "--folds", "0"],
-    "beats": ["signals", "--dataset", "generated", "--task", "detect", "--networks", "learned"]
-    + ["--training.detector-steps", "60"],
+    "beats": [
+        "signals",
+        "--dataset",
+        "generated",
+        "--task",
+        "detect",
+        "--networks",
+        "learned",
+        "--training.detector-steps",
+        "60",
+    ],
 }
 
 

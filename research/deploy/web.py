@@ -35,8 +35,8 @@ QUICK = ("digits", "modulation")  # trained here with the preset quick; the othe
 RECIPES = (*QUICK, "signals", "signals_watch", "signals_ecg")
 NUM_RANDOM = 10_000
 NUM_BLOCKS = 100
-ROUNDS = 7
-TIMED = 1000  # steps of a round
+ROUNDS = 60  # short ones: the fastest was not interrupted
+TIMED = 100  # steps of a round
 CHROMIUM = "/usr/bin/chromium"
 WORKER = (files("spikebridge.deploy.web") / "worker.js").read_text(encoding="utf-8")
 
@@ -121,10 +121,14 @@ def main() -> None:
                 spikebridge(["train", word, "--preset", "quick", "--out", run, "--quiet"])
 
             networks, inputs = run_networks(resolve_target(run), None, options.data, lambda line: None)
-            rows.append({"recipe": Path(word).name, **measured(networks, inputs, browser, Path(folder))})
+            rows.append({"recipe": word, **measured(networks, inputs, browser, Path(folder))})
             print(json.dumps(rows[-1]), flush=True)
         browser.close()
 
+    # recipes that were not asked for keep their rows
+    before = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+    names = {row["recipe"] for row in rows}
+    rows = [row for row in before if row["recipe"] not in names] + rows
     results = {"command": "python research/deploy/web.py", "rows": rows, "environment": describe_environment()}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
@@ -145,7 +149,8 @@ def measured(networks: list[PageNetwork], inputs: WebInputs, browser: Any, folde
                 row[f"{engine} us a step"] = round(said["microseconds"], 2)
 
         row["native us a step"] = native_time(text.c, folder)
-        row["ratio"] = round(row["node us a step"] / row["native us a step"], 2)
+        for engine in ("node", "chromium"):
+            row[f"{engine} ratio"] = round(row[f"{engine} us a step"] / row["native us a step"], 2)
         rows.append(row)
 
     page = folder / f"{networks[0].name}-{len(list(folder.iterdir()))}.html"

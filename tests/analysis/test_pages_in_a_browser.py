@@ -5,14 +5,13 @@ SPIKEBRIDGE_REQUIRE_BROWSER=1. One browser serves all tests.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from browser import DESKTOP, PHONE, Visit, browser, chromium, visit  # noqa: F401 - fixtures
+from browser import DESKTOP, PHONE, Visit
 from spikebridge.analysis.comparison import RunRecord, compare_runs
 from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.pick_box import _page, pick_box

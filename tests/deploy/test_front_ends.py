@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikebridge.data.simulation.saccades import Saccades
 from spikebridge.deploy.front_ends.arrays import EXACT, FAST, Recursion
 from spikebridge.deploy.front_ends.c import HEADER, write_front_end
 from spikebridge.deploy.front_ends.resampling import Resampler
@@ -16,7 +17,6 @@ from spikebridge.deploy.streaming.activity import ActivityState, VoiceActivity
 from spikebridge.errors import ConfigError
 from spikebridge.networks.digits.camera import drawn_digits
 from spikebridge.networks.signals.data.front_ends import AudioFrontEnd, ChannelFrontEnd
-from spikebridge.data.simulation.saccades import Saccades
 
 COMPILER = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")

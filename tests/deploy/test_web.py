@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from browser import DESKTOP, PHONE, Visit, browser, visit  # noqa: F401 - fixtures
+from browser import DESKTOP, PHONE, Visit
 from research.deploy.web import HARNESS, WORKER, count_differences, jobs_of, network_job
 from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, export, integer_model, quantize
@@ -109,7 +109,8 @@ def test_a_module_in_c_computes_the_integers_the_mean_and_the_energy(
         port = ports[name]
         values = ", ".join(str(int(value)) for value in x.ravel())
         fires = f"t % {port['period']} == 0"
-        copy = f"memcpy((void *)web_address({port['at']}), v_{name} + t / {port['period']} * {port['size']}, {port['size']});"
+        rows = f"v_{name} + t / {port['period']} * {port['size']}"
+        copy = f"memcpy((void *)web_address({port['at']}), {rows}, {port['size']});"
         feeds.append(f"static const {port['type']} v_{name}[] = {{{values}}};")
         feeds.append(f"#define FEED_{name} if ({fires}) {copy}")
 
@@ -152,7 +153,7 @@ def test_webassembly_in_node_gives_the_integers_of_the_model(
 
 
 @needs_zig
-def test_a_page_answers_a_drawing_and_asks_nobody(html: str, visit: Callable[..., Visit]) -> None:  # noqa: F811
+def test_a_page_answers_a_drawing_and_asks_nobody(html: str, visit: Callable[..., Visit]) -> None:
     seen = visit(html)
     seen.wait("#tick", lambda tick: tick.inner_text() != "")
     seen.wait(".answer output", lambda output: output.inner_text() in list("0123456789"))
@@ -182,7 +183,7 @@ def test_a_page_answers_a_drawing_and_asks_nobody(html: str, visit: Callable[...
 
 
 @needs_zig
-def test_a_page_is_readable_on_a_phone_and_on_a_desk(html: str, visit: Callable[..., Visit]) -> None:  # noqa: F811
+def test_a_page_is_readable_on_a_phone_and_on_a_desk(html: str, visit: Callable[..., Visit]) -> None:
     seen = visit(html, PHONE)
     seen.wait("#tick", lambda tick: tick.inner_text() != "")
     assert seen.unreadable() == []
@@ -203,7 +204,7 @@ def wav(rate: int, channels: int = 1, bits: int = 16, encoding: int = 1) -> byte
 def test_a_sound_page_says_what_it_cannot_read(
     networks: list[PageNetwork],
     tmp_path: Path,
-    visit: Callable[..., Visit],  # noqa: F811
+    visit: Callable[..., Visit],
 ) -> None:
     seen = visit(series_page("sound", networks, tmp_path))
     seen.wait("#tick", lambda tick: tick.inner_text() != "")
@@ -231,7 +232,7 @@ def test_a_sound_page_says_what_it_cannot_read(
 def test_a_file_of_numbers_with_holes_is_refused_with_its_line(
     networks: list[PageNetwork],
     tmp_path: Path,
-    visit: Callable[..., Visit],  # noqa: F811
+    visit: Callable[..., Visit],
 ) -> None:
     seen = visit(series_page("motion", networks, tmp_path))
     seen.wait("#tick", lambda tick: tick.inner_text() != "")
@@ -281,7 +282,7 @@ def test_a_network_whose_sample_lacks_an_input_is_refused_with_its_name(
     networks: list[PageNetwork], inputs: WebInputs
 ) -> None:
     partial = PageNetwork("n", "", networks[0].model, {}, 12, ("", ""))
-    with pytest.raises(ExportError, match="n: a page runs integers alone, and its sample has no values of 'frames'"):
+    with pytest.raises(ExportError, match=r"n: a page runs integers alone, and its sample has no values of 'frames'"):
         page_modules([partial], inputs, PRICES)
 
 
@@ -298,7 +299,7 @@ def test_a_module_is_compiled_once_and_a_fault_is_one_line(tmp_path: Path, monke
     monkeypatch.setattr(compiler.subprocess, "run", lambda *words, **options: pytest.fail("compiled again"))
     assert compile_module(c) == first
     monkeypatch.undo()
-    with pytest.raises(ExportError, match="refused the C of the network: .*error"):
+    with pytest.raises(ExportError, match=r"refused the C of the network: .*error"):
         compile_module("int f(void) { return unknown; }")
 
 

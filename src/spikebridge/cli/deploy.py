@@ -193,7 +193,7 @@ class RunBundle(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(RunCommand):
-    """Export a trained network for other machines: as a bundle (NIR, ONNX), compared with it, as C, or as a web page."""
+    """Export a trained network: as a bundle (NIR, ONNX) that is compared with it, as C, or as a web page."""
 
     target: RunRecipeOrBundle
     """A run folder, the name of a recipe with pretrained weights, or for C and web a bundle with an integer model."""

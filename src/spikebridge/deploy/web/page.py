@@ -184,13 +184,10 @@ def _sample(networks: Sequence[PageNetwork]) -> dict[str, Any]:
     a_stream = sum(x[:, :1].size for network in networks for x in network.inputs.values())
     batch = min(x.shape[1] for x in first.inputs.values())
     number = max(1, min(batch, _MAX_SAMPLE // max(a_stream, 1)))
-    streams = []
-
-    for stream in range(number):
-        of_networks = []
-        for network in networks:
-            of_networks.append({name: _integers(x[:, stream]) for name, x in network.inputs.items()})
-        streams.append(of_networks)
+    streams = [
+        [{name: _integers(x[:, stream]) for name, x in network.inputs.items()} for network in networks]
+        for stream in range(number)
+    ]
 
     return {"ticks": first.ticks, "streams": streams}
 

@@ -191,7 +191,7 @@ def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:
     return WebInputs(
         kind="tasks",
         title="Tasks that open and close neurons",
-        about="Every task orders the pixels anew. An ANN sees which task it is, and opens the neurons of the SNN for it.",
+        about="Every task orders the pixels anew. An ANN sees which task it is, and opens neurons of the SNN.",
         restart=settings.network.num_steps,
         slowdown=_SLOWDOWN,
         answer="answer",

@@ -134,7 +134,7 @@ def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:
 
     return WebInputs(
         title="Beats of a heart: an SNN whose threshold an ANN sets",
-        about="An ECG in millivolts less its median, 360 samples a second; the spike of `snn` comes 100 ms after a beat.",
+        about="An ECG in millivolts less its median, 360 samples a second. The SNN spikes 100 ms after a beat.",
         channels=("channel 1", "channel 2"),
     )
 
