@@ -332,7 +332,8 @@ class CArithmetic(IntegerArithmetic):
         # the values that come before the one at place j
         array = h.array
         other = Expression(h.shape, h.low, h.high, lambda block: f"{array.code}[i]")
-        other_place, place = (Expression(h.shape, 0, array.size, lambda block, text=text: text) for text in "ij")
+        other_place = Expression(h.shape, 0, array.size, lambda block: "i")
+        place = Expression(h.shape, 0, array.size, lambda block: "j")
         is_before = self.xp.where(other > h, 1, (other == h) * (other_place < place))
 
         return Stack(is_before, array.size, "i").sum(0) < number

@@ -185,8 +185,12 @@ class ExactArrays(_Arrays):
 
         return np.stack(outputs), state
 
-    concatenate = staticmethod(np.concatenate)
-    where = staticmethod(np.where)
+    def concatenate(self, pieces: Sequence[NDArray[Any]], axis: int = 0) -> NDArray[Any]:
+        return np.concatenate(pieces, axis)
+
+    def where(self, condition: NDArray[Any], first: Any, second: Any) -> NDArray[Any]:
+        return np.where(condition, first, second)
+
     minimum = staticmethod(np.minimum)
     maximum = staticmethod(np.maximum)
     sqrt = staticmethod(np.sqrt)
@@ -245,7 +249,7 @@ class FastArrays(ExactArrays):
         # in memory time stays the last axis
         return np.stack(passed).transpose(2, 1, 0), after
 
-    def where(self, condition: NDArray[Any], first: Any, second: Any) -> NDArray[Any]:  # type: ignore[override]
+    def where(self, condition: NDArray[Any], first: Any, second: Any) -> NDArray[Any]:
         return np.where(condition, np.float32(first), np.float32(second))
 
 
