@@ -15,8 +15,7 @@ pytestmark = pytest.mark.untyped
 
 TICKS = 20
 REFUSED = (
-    "modulates",
-    "could not be modulated",
+    "an ONNX step has no value to read until then",
     "never fires",
     "closes no window",
     "NIR has no quantity",
@@ -24,9 +23,9 @@ REFUSED = (
 )
 
 
-def as_bundle(seed: int, path: Path, wakes: bool = False) -> Bundle | None:
+def as_bundle(seed: int, path: Path, **kinds: bool) -> Bundle | None:
     """A random network's bundle, None for one that holds what a bundle cannot."""
-    graph = random_graph(seed, wakes=wakes)
+    graph = random_graph(seed, **kinds)
     network = build(graph, exact=False)
     inputs = signals(graph, TICKS, exact=False)
 
@@ -59,7 +58,7 @@ def test_rebuilt_and_run_without_torch_a_random_network_says_the_same(
     assert compared >= 5
 
 
-@pytest.mark.parametrize("seed", [22, 24, 40, 67, 74])
+@pytest.mark.parametrize("seed", [6, 21, 54, 57, 123, 136])
 def test_woken_parts_of_a_bundle_say_the_same(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch)
     monkeypatch.setattr(bundle_export, "record_active_trace", record_trace)

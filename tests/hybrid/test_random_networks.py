@@ -194,7 +194,7 @@ def test_a_network_runs_where_its_tensors_are() -> None:
 
 
 def test_the_random_graphs_have_all_that_is_promised() -> None:
-    graphs = [random_graph(seed) for seed in range(300)]
+    graphs = [random_graph(seed) for seed in range(150)]
     networks = [build(graph) for graph in graphs]
     links = [link for graph in graphs for link in graph.links]
     units = [link.unit for link in links if link.unit is not None]
@@ -203,10 +203,10 @@ def test_the_random_graphs_have_all_that_is_promised() -> None:
     assert {1, 2, 3} <= set(loops)
     assert {unit.window for unit in units} == {None, "hold", "tumbling", "sliding", "since"}
     assert {link.by for link in links if link.path} == {"add", "multiply", "replace"}
-    assert sum(link.path is not None and link.path.endswith("weight") for link in links) > 50
-    assert sum(unit.context is not None for unit in units) > 50
-    assert sum(unit.trigger == "mask" for unit in units) > 10
-    assert sum(link.delay > 0 and not link.held for link in links) > 100
+    assert sum(link.path is not None and link.path.endswith("weight") for link in links) > 25
+    assert sum(unit.context is not None for unit in units) > 25
+    assert sum(unit.trigger == "mask" for unit in units) > 5
+    assert sum(link.delay > 0 and not link.held for link in links) > 50
 
     assert all(
         network.clock_of(name) == part.clock

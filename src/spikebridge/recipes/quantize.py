@@ -15,6 +15,7 @@ from spikebridge.analysis.energy import energy, hardware_profile, joules
 from spikebridge.data.io.atomic import atomic_folder, check_new, write_text
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.trace import record_trace
+from spikebridge.deploy.c.boards import Board
 from spikebridge.deploy.c.export import WrittenC, write_c
 from spikebridge.deploy.integer.bundle import integer_inputs
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping, qconfigs_for
@@ -35,7 +36,8 @@ _NUM_SAMPLES = 8  # for costs and clipping
 class QuantizeOptions:
     """The paths and the network to quantise (all without), and the data: training samples in a folder of data sets.
 
-    With the bundle of a network that network alone is quantised, and its integer model is written into the bundle.
+    With the bundle of a network that network alone is quantised, and its integer model is written into the bundle. A
+    board is that of the C project.
     """
 
     paths: Sequence[str] = ()
@@ -43,6 +45,7 @@ class QuantizeOptions:
     num_calibration: int = 128
     data: Path | None = None
     bundle: Path | None = None
+    board: Board | None = None
 
 
 def quantize_run(
@@ -101,7 +104,7 @@ def run_to_c(
     """Quantises a trained network of a run, by default the first one, to 8 bits, and writes the integer model as C."""
     check_new(out, ExportError)
     _, network = next(quantized_networks(recipe, run, options, progress))
-    return write_c(network.model, network.integer_inputs(), network.ticks, out)
+    return write_c(network.model, network.integer_inputs(), network.ticks, out, board=options.board)
 
 
 def quantized_networks(

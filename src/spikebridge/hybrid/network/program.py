@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, largest_of_newest, next_flags, sort_values
 from spikebridge.hybrid.network.execution import PartCall, Segment, apply_part, name_outputs, part_call
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
-from spikebridge.hybrid.network.link import LinkState, Route, wake_of
+from spikebridge.hybrid.network.link import AWAKE, LinkState, Route, wake_of
 from spikebridge.hybrid.network.schedule import Tick
-from spikebridge.hybrid.network.wake import AWAKE, computes_all, largest_flag, refused_missing, run_woken
+from spikebridge.hybrid.network.wake import computes_all, largest_flag, refused_missing, run_woken
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.neurons.base import RowEffects, Stateful, advance_by_forward, first_step, over_one_step
 from spikebridge.neurons.state import Form, State, form_of, has_form
@@ -47,12 +47,6 @@ class _RowLink(LinkBuffer):
         if self.waiting:
             self.waiting = deque(self.waiting.pop().unbind(0))
 
-    def push(self, signals: Mapping[str, Tensor | None], start: int, stop: int) -> None:
-        num_waiting = len(self.waiting)
-        super().push(signals, start, stop)
-        if len(self.waiting) > num_waiting:
-            self.waiting.extend(self.waiting.pop().unbind(0))
-
     def send(self, rows: _Rows, tick: int) -> None:
         """Sends the row of the source through the unit."""
         if self.is_outside:
@@ -62,8 +56,8 @@ class _RowLink(LinkBuffer):
         x = rows[route.link.source]
         # windows, kernels, checks and half precision are the unit's work, on a signal of one step
         if not self.is_bare or self.checked or (x is not None and x.dtype not in SINGLE):
-            sources = {name: rows[name] for name in route.sources}
-            self.push({n: None if y is None else y.unsqueeze(0) for n, y in sources.items()}, tick, tick + 1)
+            signals = {n: None if (row := rows[n]) is None else row.unsqueeze(0) for n in route.sources}
+            self.push(signals, tick, tick + 1)
             # the first signal of a stream is enough
             self.checked = self.checked and x is None
             return
@@ -112,6 +106,10 @@ class _RowLink(LinkBuffer):
         self.arrived = None
         return row
 
+    def _append(self, values: Tensor) -> None:
+        super()._append(values)
+        self.waiting.extend(self.waiting.pop().unbind(0))
+
     def _last_value(self) -> Tensor:
         return self.waiting[-1] if self.waiting else cast(Tensor, self.held)
 
@@ -121,9 +119,9 @@ class _RowLink(LinkBuffer):
 
 def _is_bare(unit: HybridUnit, state: UnitState) -> bool:
     """True if a unit is its nonlinearity alone."""
-    if unit.window is not None or unit.kernel is not None or unit.discretizer is not None:
+    if any(state) or unit.window is not None or unit.kernel is not None or unit.discretizer is not None:
         return False
-    return type(unit).forward is HybridUnit.forward and not has_own_hooks(unit) and not any(state)
+    return type(unit).forward is HybridUnit.forward and not has_own_hooks(unit)
 
 
 @dataclass(slots=True, eq=False)
