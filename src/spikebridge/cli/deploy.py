@@ -215,7 +215,7 @@ class Export(RunCommand):
     network: Name = None
     """The network of the recipe to export (default: the first one; for a page all of them, side by side)."""
     out: Folder = None
-    """The folder to create (default: NETWORK.bundle, NETWORK_c or NETWORK_BOARD), or the page (default: NETWORK.html)."""
+    """The folder or page to create (default: NETWORK.bundle, NETWORK_c, NETWORK_BOARD or NETWORK.html)."""
     folder: Flag = False
     """Write the page as a folder of files for a web site."""
     data: Folder = None
