@@ -153,7 +153,7 @@ def test_webassembly_in_node_gives_the_integers_of_the_model(
 
 
 @needs_zig
-def test_a_page_answers_a_drawing_and_asks_nobody(html: str, visit: Callable[..., Visit]) -> None:
+def test_a_page_answers_a_drawing_and_sends_no_request(html: str, visit: Callable[..., Visit]) -> None:
     seen = visit(html)
     seen.wait("#tick", lambda tick: tick.inner_text() != "")
     seen.wait(".answer output", lambda output: output.inner_text() in list("0123456789"))

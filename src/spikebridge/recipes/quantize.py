@@ -109,7 +109,7 @@ def run_to_c(
 
 def quantized_networks(
     recipe: Recipe, run: Run, options: QuantizeOptions, progress: Callable[[str], None] = lambda line: None
-) -> Iterator[tuple[str, "QuantizedNetwork"]]:
+) -> Iterator[tuple[str, "_Quantized"]]:
     """The trained networks of a run by path, quantised to 8 bits one after the other."""
     plan = _plan(recipe, run.config_as(recipe.Config), QConfig(), options)
     return _quantized(recipe, run, plan, options, progress)
@@ -126,7 +126,7 @@ def _plan(recipe: Recipe, config: Any, qconfig: QConfig, options: QuantizeOption
 
 def _quantized(
     recipe: Recipe, run: Run, plan: QConfigMapping, options: QuantizeOptions, progress: Callable[[str], None]
-) -> Iterator[tuple[str, "QuantizedNetwork"]]:
+) -> Iterator[tuple[str, "_Quantized"]]:
     """The trained networks of a run by path, quantised one after the other."""
     if not defines(recipe, "calibration"):
         raise ConfigError(
@@ -142,7 +142,7 @@ def _quantized(
         # its weights are not a file for each network
         for name, trained in recipe.trained(run).items():
             progress(name)
-            yield name, QuantizedNetwork(trained.eval(), signals, plan)
+            yield name, _Quantized(trained.eval(), signals, plan)
         return
 
     children = _trained_children(run, options.network) if own is None else {own: run}
@@ -150,10 +150,10 @@ def _quantized(
         progress(path)
         network: Any = recipe.build(config)[path.partition("/")[0]]
         child.load_weights(network)
-        yield path, QuantizedNetwork(network.eval(), signals, plan)
+        yield path, _Quantized(network.eval(), signals, plan)
 
 
-class QuantizedNetwork:
+class _Quantized:
     """A trained network with its quantised form and its integer model; scales are chosen on `signals`."""
 
     def __init__(self, network: HybridNetwork, signals: dict[str, Tensor], plan: QConfigMapping) -> None:

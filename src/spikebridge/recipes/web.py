@@ -29,11 +29,11 @@ _MAX_WIDTH = 1120  # of a drawing on a page [px]
 def bundle_page(bundle: "Bundle", out: Path, *, folder: bool) -> WrittenPage:
     """Writes the integer model of a bundle as a page."""
     check_compiler()
-    network, inputs = bundle_network(bundle)
+    network, inputs = _bundle_network(bundle)
     return write_page(out, inputs.title, [network], inputs, page_prices(), folder=folder)
 
 
-def bundle_network(bundle: "Bundle") -> tuple[PageNetwork, WebInputs]:
+def _bundle_network(bundle: "Bundle") -> tuple[PageNetwork, WebInputs]:
     """The network of a bundle, and the inputs that its recipe offers."""
     from spikebridge.analysis.plots.bundle_diagram import draw_bundle
     from spikebridge.deploy.c.export import bundle_sample

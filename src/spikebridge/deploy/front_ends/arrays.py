@@ -1,6 +1,6 @@
 """The arithmetic of a front end: a front end is written once, as a function of an arithmetic `a` and of arrays.
 
-| | `ExactArrays` | `FastArrays` | `TracedArrays` |
+| | `EXACT` | `FAST` | C |
 |---|---|---|---|
 | file | here | here | `c.py` |
 | arrays | numpy float64 | numpy, of any type | expressions of C |
@@ -213,7 +213,7 @@ class ExactArrays(_Arrays):
         return np.frexp(x)[1].astype(np.float64)
 
 
-class FastArrays(ExactArrays):
+class _FastArrays(ExactArrays):
     """Arrays of numpy of any type, with the functions of libraries."""
 
     def array(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -254,4 +254,4 @@ class FastArrays(ExactArrays):
 
 
 EXACT = ExactArrays()
-FAST = FastArrays()
+FAST = _FastArrays()

@@ -47,7 +47,7 @@ class Traced:
     # numpy leaves operators to it
     __array_ufunc__ = None
 
-    arrays: "TracedArrays"
+    arrays: "_TracedArrays"
     shape: tuple[int, ...]
     at: _At
 
@@ -134,7 +134,7 @@ def _flat(shape: Sequence[int], index: Sequence[str]) -> str:
 
 
 @dataclass
-class TracedArrays(_Arrays):
+class _TracedArrays(_Arrays):
     """Writes the lines of a C function; `memory` and `tables` are its arrays, whose names begin with the prefix."""
 
     prefix: str
@@ -328,7 +328,7 @@ def write_front_end(prefix: str, step: Step, inputs: Mapping[str, tuple[int, ...
 
     Inputs and outputs are arrays of floats, `PREFIX_in_NAME` and `PREFIX_out_NAME`, and the state `PREFIX_state_I`.
     """
-    arrays = TracedArrays(prefix)
+    arrays = _TracedArrays(prefix)
     given = {name: arrays.given(f"{prefix}_in_{name}", shape) for name, shape in inputs.items()}
     leaves = [np.asarray(leaf, np.float64) for leaf in _leaves(start)]
     state = [arrays.given(f"{prefix}_state_{i}", leaf.shape) for i, leaf in enumerate(leaves)]

@@ -35,7 +35,7 @@ def compile_module(c: str) -> bytes:
     check_compiler()
     version = importlib.metadata.version("ziglang")
     key = sha256("\n".join([version, *_OPTIONS, c]).encode()).hexdigest()
-    kept = cache_folder() / f"{key}.wasm"
+    kept = _cache_folder() / f"{key}.wasm"
     if kept.is_file():
         return kept.read_bytes()
 
@@ -61,6 +61,6 @@ def compile_module(c: str) -> bytes:
     return content
 
 
-def cache_folder() -> Path:
+def _cache_folder() -> Path:
     """The folder of compiled modules."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikebridge" / "modules"

@@ -11,7 +11,7 @@ A module has no imports. The script reads and writes its memory at the addresses
 | `energy()` | joules since the start | - |
 | `average(on)` | whether the next outputs belong to the answer | - |
 | `best()` | index of the largest mean output, -1 before the first | - |
-| `hear()` | - | detects utterances in a block |
+| `detect()` | - | detects utterances in a block |
 """
 
 import math
@@ -158,7 +158,7 @@ def front_end_module(front: FrontEnd, resamplers: Sequence[Resampler] = (), phon
         starts.append("if (stream == 0) activity_start();")
         heard = {"samples": places.number("activity_in_samples"), "flags": places.number("activity_out_flags")}
         activity = {**heard, "size": math.prod(front.inputs["samples"])}
-        lines += _function("hear", "void", "void", ["activity_step();"])
+        lines += _function("detect", "void", "void", ["activity_step();"])
 
     lines += _function("start", "void", "uint32_t stream", starts)
     lines += _function("take", "void", "int k", ["switch (k) {", *cases, "default: break;", "}"])

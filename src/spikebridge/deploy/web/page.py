@@ -1,4 +1,4 @@
-"""A page of trained networks: one file, or the files of a web site, that ask nobody for anything.
+"""A page of trained networks: one file, or the files of a web site, that send no request.
 
     write_page(Path("digits.html"), title, networks, WebInputs(), prices)
 

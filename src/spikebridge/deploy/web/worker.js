@@ -88,7 +88,7 @@ class FrontEnd {
     this.outputs = description.outputs.map((one) => ({ ...one, values: floatsOf(run, one.at, one.rows * one.size) }));
     this.rates = description.rates.map((one) => ({ ...one, values: floatsOf(run, one.at, one.block) }));
     const activity = description.activity;
-    this.heard = activity && { samples: floatsOf(run, activity.samples, activity.size), flags: floatsOf(run, activity.flags, 5) };
+    this.detector = activity && { samples: floatsOf(run, activity.samples, activity.size), flags: floatsOf(run, activity.flags, 5) };
     run.start(0);
   }
 }
@@ -246,14 +246,14 @@ class Player {
   isTaken(block) {
     const { source, front } = this;
     const { window } = this.page.front;
-    if (!front.heard) {
+    if (!front.detector) {
       if (source.blocks === window) { source.blocks = 0; this.restart(true); }
       return this.takeBlock(block, true);
     }
 
-    front.heard.samples.set(block);
-    front.run.hear();
-    const [starts, isOpen, counts, ends, isUtterance] = front.heard.flags;
+    front.detector.samples.set(block);
+    front.run.detect();
+    const [starts, isOpen, counts, ends, isUtterance] = front.detector.flags;
     this.isAnswer = isUtterance > 0;
     const newest = source.newest;
     source.newest = [...newest, block].slice(-PRE_ROLL);
@@ -286,7 +286,7 @@ class Player {
       for (const network of this.networks) network.setReals(output.name, output.values, first);
     }
     this.tick();
-    if (!this.front.heard && this.networks[0].tick === ticks * window) {
+    if (!this.front.detector && this.networks[0].tick === ticks * window) {
       this.finish();
       this.source.windows = (this.source.windows ?? 0) + 1;
     }
@@ -296,7 +296,7 @@ class Player {
   endOfBlocks() {
     const { source, front } = this;
     const isFirst = !source.windows;
-    if (front.heard ? this.isOpen && (isFirst || this.isAnswer) : isFirst && source.blocks) this.finish();
+    if (front.detector ? this.isOpen && (isFirst || this.isAnswer) : isFirst && source.blocks) this.finish();
   }
 
   message() {

@@ -35,7 +35,7 @@ class _CameraState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DrawingCamera:
+class _DrawingCamera:
     """A hybrid camera before a drawing, a step at a time.
 
     Args:
@@ -129,7 +129,7 @@ def drawn_digits(saccades: Saccades, image: int, noise: Mapping[str, float]) -> 
     """The inputs of a page of digits of `image` rows and columns; `noise` has the values of the sliders at first."""
     digits = load_digits().test
     block = _BLOCK if image == digits.images.shape[1] else 1
-    camera = DrawingCamera(saccades, DIGIT_CAMERA, image, block * image)
+    camera = _DrawingCamera(saccades, DIGIT_CAMERA, image, block * image)
     examples = [digits.images[digits.labels == digit][0].numpy() for digit in range(10)]
 
     return WebInputs(
