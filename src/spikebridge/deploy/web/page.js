@@ -574,6 +574,8 @@ let waiting = [];
 let waited = false; // for the first answer
 
 function take(data) {
+  // a hidden page draws nothing, and keeps the newest message alone
+  if (document.hidden) waiting = [];
   waiting.push(data);
 }
 
@@ -619,8 +621,10 @@ at("again").onclick = () => {
   if (opened && pressed) choose(pressed.dataset.name);
 };
 document.addEventListener("visibilitychange", () => {
-  // a device that sleeps stops its sensors: what was half said is left out
-  if (!document.hidden && source === "blocks" && playing) words("The page was hidden; the stream resumes now.");
+  // a device that sleeps stops its sensors, so that a stream has a gap
+  if (document.hidden || source !== "blocks" || !playing) return;
+  worker.postMessage({ restart: true });
+  words("The page was hidden; the network starts anew.");
 });
 
 if (page.networks.length > 1) {

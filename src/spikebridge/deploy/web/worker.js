@@ -6,6 +6,7 @@ const MAX_ROWS = 48; // of a signal that is drawn
 const BUDGET = 12; // ms of ticks between two messages
 const PAUSE = 8; // ms
 const PRE_ROLL = 2; // blocks before an utterance, which begins softly
+const MAX_QUEUE = 500; // blocks of a live stream that wait
 const MAX_BEHIND = 500; // ms after which a stream resumes at the present
 
 function viewOf(run, place, kind, size) {
@@ -222,6 +223,18 @@ class Player {
     return this.tickOfBlock();
   }
 
+  // a live stream that waits too long resumes with its newest samples, so that memory stays bounded
+  receive(samples) {
+    const { source } = this;
+    if (source.left > MAX_QUEUE * this.front.inputs.get("samples").length) {
+      source.chunks = [];
+      source.left = 0;
+      this.restart(true);
+    }
+    source.chunks.push(samples);
+    source.left += samples.length;
+  }
+
   nextBlock() {
     const { source, front } = this;
     const size = front.inputs.get("samples").length;
@@ -369,10 +382,8 @@ if (typeof postMessage === "function" && typeof document === "undefined") {
     }
     if (data.source) player.play(data.source);
     if (data.drawing && player.source?.kind === "drawing") player.source.drawing = data.drawing;
-    if (data.samples && player.source?.kind === "blocks") {
-      player.source.chunks.push(data.samples);
-      player.source.left += data.samples.length;
-    }
+    if (data.samples && player.source?.kind === "blocks" && player.playing) player.receive(data.samples);
+    if (data.restart) player.restart(true);
     if (data.setting) player.settings.set(...data.setting);
     if (data.task !== undefined && player.source) player.source.task = data.task;
     if (data.shown !== undefined) { player.shown = data.shown; player.columns = []; }
