@@ -19,7 +19,7 @@ from spikebridge.deploy.c.source import for_loop, indent
 from spikebridge.deploy.front_ends.arrays import _Arrays
 from spikebridge.errors import ExportError
 
-_Operand: TypeAlias = "Traced | NDArray[Any] | float"
+_Operand: TypeAlias = "_Traced | NDArray[Any] | float"
 _At: TypeAlias = Callable[[Sequence[str]], str]
 Step: TypeAlias = Callable[[Any, dict[str, Any], Any], tuple[Mapping[str, Any], Any]]
 _NUMBERS_A_LINE = 12
@@ -32,16 +32,16 @@ HEADER = (
 )
 
 
-def _operator(template: str) -> Callable[["Traced", _Operand], "Traced"]:
+def _operator(template: str) -> Callable[["_Traced", _Operand], "_Traced"]:
     return lambda self, other: self.arrays.elementwise(template, self, other)
 
 
-def _reflected(template: str) -> Callable[["Traced", _Operand], "Traced"]:
+def _reflected(template: str) -> Callable[["_Traced", _Operand], "_Traced"]:
     return lambda self, other: self.arrays.elementwise(template, other, self)
 
 
 @dataclass(eq=False)
-class Traced:
+class _Traced:
     """An array in C: its shape, and the text of the element at given indices."""
 
     # numpy leaves operators to it
@@ -63,7 +63,7 @@ class Traced:
     __lt__ = _operator("{0} < {1}")
     __gt__ = _operator("{0} > {1}")
 
-    def __abs__(self) -> "Traced":
+    def __abs__(self) -> "_Traced":
         return self.arrays.elementwise("fabs({0})", self)
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Traced:
     def size(self) -> int:
         return math.prod(self.shape)
 
-    def __getitem__(self, key: Any) -> "Traced":
+    def __getitem__(self, key: Any) -> "_Traced":
         keys = list(key) if isinstance(key, tuple) else [key]
         if Ellipsis in keys:
             place = keys.index(Ellipsis)
@@ -95,9 +95,9 @@ class Traced:
                 places.append(_fixed(item % self.shape[axis]))
                 axis += 1
 
-        return Traced(self.arrays, tuple(shape), lambda index: self.at([place(index) for place in places]))
+        return _Traced(self.arrays, tuple(shape), lambda index: self.at([place(index) for place in places]))
 
-    def reshape(self, *shape: int) -> "Traced":
+    def reshape(self, *shape: int) -> "_Traced":
         stored = self.arrays.stored(self)
         sizes = list(shape)
         if -1 in sizes:
@@ -105,11 +105,11 @@ class Traced:
 
         return self.arrays.buffer(stored, tuple(sizes))
 
-    def swapaxes(self, first: int, second: int) -> "Traced":
+    def swapaxes(self, first: int, second: int) -> "_Traced":
         order = list(range(len(self.shape)))
         order[first], order[second] = order[second], order[first]
         shape = tuple(self.shape[axis] for axis in order)
-        return Traced(self.arrays, shape, lambda index: self.at([index[axis] for axis in order]))
+        return _Traced(self.arrays, shape, lambda index: self.at([index[axis] for axis in order]))
 
 
 def _sliced(axis: int, start: int, stride: int) -> _At:
@@ -146,7 +146,7 @@ class _TracedArrays(_Arrays):
     def array(self, x: Any) -> Any:
         return x
 
-    def elementwise(self, template: str, *operands: _Operand) -> Traced:
+    def elementwise(self, template: str, *operands: _Operand) -> _Traced:
         """A new array of an operation on each element of arrays that are broadcast to one shape."""
         shape = np.broadcast_shapes(*(_shape(operand) for operand in operands))
         index = [f"i{axis}" for axis in range(len(shape))]
@@ -154,7 +154,7 @@ class _TracedArrays(_Arrays):
 
         return self._filled(shape, text)
 
-    def sum(self, x: Traced, axis: int) -> Traced:
+    def sum(self, x: _Traced, axis: int) -> _Traced:
         axis %= len(x.shape)
         shape = x.shape[:axis] + x.shape[axis + 1 :]
         index = [f"i{place}" for place in range(len(shape))]
@@ -164,7 +164,7 @@ class _TracedArrays(_Arrays):
 
         return self._filled(shape, "total", [f"double total = {first};", loop])
 
-    def dot(self, x: Traced, weights: NDArray[Any]) -> Traced:
+    def dot(self, x: _Traced, weights: NDArray[Any]) -> _Traced:
         shape = (*x.shape[:-1], weights.shape[1])
         index = [f"i{place}" for place in range(len(shape))]
         table = self._table(weights)
@@ -173,7 +173,7 @@ class _TracedArrays(_Arrays):
 
         return self._filled(shape, "total", [f"double total = {products[0]};", loop])
 
-    def scan(self, step: Callable[[Any, Any], tuple[Any, Any]], state: Any, xs: Traced) -> tuple[Traced, Any]:
+    def scan(self, step: Callable[[Any, Any], tuple[Any, Any]], state: Any, xs: _Traced) -> tuple[_Traced, Any]:
         carries = [self._copied(leaf) for leaf in _leaves(state)]
         variable = self._name("t")
         outside = self.lines
@@ -188,7 +188,7 @@ class _TracedArrays(_Arrays):
 
         return self._buffer(name, (len(xs), *y.shape)), _with_leaves(state, iter(carries))
 
-    def concatenate(self, pieces: Sequence[_Operand], axis: int = 0) -> Traced:
+    def concatenate(self, pieces: Sequence[_Operand], axis: int = 0) -> _Traced:
         shapes = [_shape(piece) for piece in pieces]
         axis %= len(shapes[0])
         shape = (*shapes[0][:axis], sum(one[axis] for one in shapes), *shapes[0][axis + 1 :])
@@ -203,47 +203,49 @@ class _TracedArrays(_Arrays):
 
         return self._buffer(name, shape)
 
-    def constant(self, values: NDArray[Any]) -> Traced:
+    def constant(self, values: NDArray[Any]) -> _Traced:
         return self._buffer(self._table(values), values.shape)
 
-    def take(self, x: Traced, places: NDArray[np.int64]) -> Traced:
+    def take(self, x: _Traced, places: NDArray[np.int64]) -> _Traced:
         table = self._table(places)
         shape = (*x.shape[:-1], *places.shape)
         kept = len(x.shape) - 1
-        return Traced(self, shape, lambda index: x.at([*index[:kept], f"{table}[{_flat(places.shape, index[kept:])}]"]))
+        return _Traced(
+            self, shape, lambda index: x.at([*index[:kept], f"{table}[{_flat(places.shape, index[kept:])}]"])
+        )
 
-    def windows(self, x: Traced, starts: NDArray[np.int64], length: int) -> Traced:
+    def windows(self, x: _Traced, starts: NDArray[np.int64], length: int) -> _Traced:
         table = self._table(starts)
-        return Traced(self, (length, len(starts)), lambda index: x.at([f"{index[0]} + {table}[{index[1]}]"]))
+        return _Traced(self, (length, len(starts)), lambda index: x.at([f"{index[0]} + {table}[{index[1]}]"]))
 
-    def where(self, condition: Traced, first: _Operand, second: _Operand) -> Traced:
+    def where(self, condition: _Traced, first: _Operand, second: _Operand) -> _Traced:
         return self.elementwise("{0} ? {1} : {2}", condition, first, second)
 
-    def minimum(self, x: _Operand, y: _Operand) -> Traced:
+    def minimum(self, x: _Operand, y: _Operand) -> _Traced:
         return self.elementwise("{0} < {1} ? {0} : {1}", x, y)
 
-    def maximum(self, x: _Operand, y: _Operand) -> Traced:
+    def maximum(self, x: _Operand, y: _Operand) -> _Traced:
         return self.elementwise("{0} > {1} ? {0} : {1}", x, y)
 
-    def sqrt(self, x: Traced) -> Traced:
+    def sqrt(self, x: _Traced) -> _Traced:
         return self.elementwise("sqrt({0})", x)
 
-    def mantissa(self, x: Traced) -> Traced:
+    def mantissa(self, x: _Traced) -> _Traced:
         return self.elementwise("mantissa_of({0})", x)
 
-    def exponent(self, x: Traced) -> Traced:
+    def exponent(self, x: _Traced) -> _Traced:
         return self.elementwise("exponent_of({0})", x)
 
-    def stored(self, x: Traced) -> Traced:
+    def stored(self, x: _Traced) -> _Traced:
         """The array in memory of its own, row by row."""
         return self._filled(x.shape, x.at(_indices(x.shape)))
 
-    def buffer(self, stored: Traced, shape: tuple[int, ...]) -> Traced:
+    def buffer(self, stored: _Traced, shape: tuple[int, ...]) -> _Traced:
         """The memory of a stored array in another shape."""
         name = stored.at(["0"] * len(stored.shape)).partition("[")[0]
         return self._buffer(name, shape)
 
-    def given(self, name: str, shape: tuple[int, ...]) -> Traced:
+    def given(self, name: str, shape: tuple[int, ...]) -> _Traced:
         """An array whose memory stands elsewhere."""
         return self._buffer(name, shape)
 
@@ -251,23 +253,23 @@ class _TracedArrays(_Arrays):
         shape = _shape(x)
         self.lines += self.loops(shape, f"{name}[{_flat(shape, _indices(shape))}]", x)
 
-    def _buffer(self, name: str, shape: tuple[int, ...]) -> Traced:
-        return Traced(self, shape, lambda index: f"{name}[{_flat(shape, index)}]")
+    def _buffer(self, name: str, shape: tuple[int, ...]) -> _Traced:
+        return _Traced(self, shape, lambda index: f"{name}[{_flat(shape, index)}]")
 
-    def _row(self, xs: Traced, variable: str) -> Traced:
-        return Traced(self, xs.shape[1:], lambda index: xs.at([variable, *index]))
+    def _row(self, xs: _Traced, variable: str) -> _Traced:
+        return _Traced(self, xs.shape[1:], lambda index: xs.at([variable, *index]))
 
-    def _copied(self, leaf: Any) -> Traced:
+    def _copied(self, leaf: Any) -> _Traced:
         name = self._memory(math.prod(_shape(leaf)))
         self.copied_to(name, leaf)
         return self._buffer(name, _shape(leaf))
 
-    def store(self, carries: Sequence[Traced], after: Sequence[Any]) -> None:
+    def store(self, carries: Sequence[_Traced], after: Sequence[Any]) -> None:
         # a new value may read the memory of another old one
         for carry, value in zip(carries, [self._copied(leaf) for leaf in after], strict=True):
             self.copied_to(carry.at(["0"] * len(carry.shape)).partition("[")[0], value)
 
-    def _filled(self, shape: tuple[int, ...], text: str, before: Sequence[str] = ()) -> Traced:
+    def _filled(self, shape: tuple[int, ...], text: str, before: Sequence[str] = ()) -> _Traced:
         name = self._memory(math.prod(shape))
         body = [*before, f"{name}[{_flat(shape, _indices(shape))}] = {text};"]
         self.lines += _nested(shape, body)
@@ -281,7 +283,7 @@ class _TracedArrays(_Arrays):
         own = _shape(x)
         places = index[len(shape) - len(own) :]
         places = ["0" if size == 1 else place for size, place in zip(own, places, strict=True)]
-        if isinstance(x, Traced):
+        if isinstance(x, _Traced):
             return f"({x.at(places)})"
 
         values = np.asarray(x)
@@ -367,7 +369,7 @@ def write_front_end(prefix: str, step: Step, inputs: Mapping[str, tuple[int, ...
 
 
 def _shape(x: Any) -> tuple[int, ...]:
-    return tuple(np.shape(x)) if not isinstance(x, Traced) else x.shape
+    return tuple(np.shape(x)) if not isinstance(x, _Traced) else x.shape
 
 
 def _indices(shape: Sequence[int]) -> list[str]:

@@ -22,7 +22,6 @@ from spikebridge.networks.signals.data.sensor import SensorConfig
 from spikebridge.networks.signals.data.sets import FORMS
 from spikebridge.networks.signals.model.beats import RATE_HZ
 from spikebridge.networks.signals.model.network import VARIANTS
-from spikebridge.networks.signals.stream import sensor_inputs
 from spikebridge.networks.signals.tasks import classify, detect
 from spikebridge.networks.signals.training.train import LearningConfig
 from spikebridge.training.run.run import Run
@@ -80,6 +79,7 @@ class _Task(Protocol):
     def train(self, config: Config, run: Run, quiet: bool) -> dict[str, Any]: ...
     def evaluate(self, config: Config, run: Run, data: Path | None) -> dict[str, Any]: ...
     def report(self, config: Config, run: Run) -> Path: ...
+    def web(self, config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs: ...
     def calibration(self, config: Config, num_samples: int, data: Path | None) -> dict[str, Tensor]: ...
     def measure(self, network: HybridNetwork, config: Config, data: Path | None) -> dict[str, float]: ...
 
@@ -128,15 +128,8 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
 
 
 def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:
-    """The inputs of a page: samples of the sensor, or the numbers of a detector's signal."""
-    if config.get("task") != "detect":
-        return sensor_inputs(config, results, VARIANTS)
-
-    return WebInputs(
-        title="Beats of a heart: an SNN whose threshold an ANN sets",
-        about="An ECG in millivolts less its median, 360 samples a second. The SNN spikes 100 ms after a beat.",
-        channels=("channel 1", "channel 2"),
-    )
+    """The inputs of a page."""
+    return _TASKS[config.get("task", "classify")].web(config, results)
 
 
 def regions(config: Config) -> tuple[str, ...]:
