@@ -210,9 +210,11 @@ class _TracedArrays(_Arrays):
         table = self._table(places)
         shape = (*x.shape[:-1], *places.shape)
         kept = len(x.shape) - 1
-        return _Traced(
-            self, shape, lambda index: x.at([*index[:kept], f"{table}[{_flat(places.shape, index[kept:])}]"])
-        )
+
+        def at(index: Sequence[str]) -> str:
+            return x.at([*index[:kept], f"{table}[{_flat(places.shape, index[kept:])}]"])
+
+        return _Traced(self, shape, at)
 
     def windows(self, x: _Traced, starts: NDArray[np.int64], length: int) -> _Traced:
         table = self._table(starts)
