@@ -140,7 +140,8 @@ def _quantized(
     signals = recipe.calibration(config, options.num_calibration, options.data)
     if defines(recipe, "trained"):
         # its weights are not a file for each network
-        for name, trained in recipe.trained(run).items():
+        networks: dict[str, Any] = dict(recipe.trained(run))
+        for name, trained in networks.items():
             progress(name)
             yield name, _Quantized(trained.eval(), signals, plan)
         return

@@ -30,7 +30,13 @@ from spikebridge.errors import ConfigError, ExportError
 
 _RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000)  # of microphones and files [Hz]
 _MAX_SAMPLE = 60_000  # bytes of the samples of a page
-_TYPES = {"int8_t": np.int8, "uint8_t": np.uint8, "int16_t": np.int16, "int32_t": np.int32, "int64_t": np.int64}
+_TYPES: Mapping[str, Any] = {
+    "int8_t": np.int8,
+    "uint8_t": np.uint8,
+    "int16_t": np.int16,
+    "int32_t": np.int32,
+    "int64_t": np.int64,
+}
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def sample_reader(config: Mapping[str, Any], results: Mapping[str, Any]) -> Samp
     return SampleReader(sensor, ticks, window, classes, sensor.config.recency, activity=activity)
 
 
-_KINDS = {"voice": "sound", "motion": "motion", "muscle": "motion"}
+_KINDS: Mapping[str, Any] = {"voice": "sound", "motion": "motion", "muscle": "motion"}
 _ABOUT = {
     "voice": "Speak, or choose a file: an ANN reads a spectrum now and then, an SNN the sound as spikes.",
     "motion": "Move, or choose a file: an ANN reads summaries now and then, an SNN the motion as spikes.",
