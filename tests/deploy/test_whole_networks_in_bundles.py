@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, QConfig, QConfigMapping, Runner, add_integers, compare_bundle, export, quantize
 from spikebridge.deploy.onnx.session import OnnxSession
-from spikebridge.deploy.onnx.writer import Signature, write_onnx_step
+from spikebridge.deploy.onnx.writer import OnnxSignature, write_onnx_step
 from spikebridge.deploy.run import write_arrays
 from spikebridge.errors import DataError, ExportError, ShapeError, SpikebridgeError
 from spikebridge.hybrid import (
@@ -417,7 +417,7 @@ def test_the_command_compares_other_inputs_with_the_rebuilt_network(
 def test_steps_in_onnx_take_effects_and_name_their_outputs_and_states() -> None:
     x = torch.rand(2, 3)
     part = AdaptiveLIF(0.01, dt=DT)
-    signature = Signature(
+    signature = OnnxSignature(
         {"x": x, "gain": torch.ones(2, 1)}, effects={"gain": ("jump", "multiply")}, states={"a": "neuron.a"}
     )
     content, initial = write_onnx_step(part, signature)
