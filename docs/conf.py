@@ -4,8 +4,11 @@ import ast
 import contextlib
 import io
 import runpy
+import tempfile
 from importlib.metadata import version as version_of
 from pathlib import Path
+
+from spikebridge.cli.main import main as spikebridge
 
 project = "spikebridge"
 author = "The spikebridge authors"
@@ -36,6 +39,23 @@ SOURCES = Path(__file__).parent.parent / "src" / "spikebridge"
 MODULES = Path(__file__).parent / "reference" / "modules"
 GALLERY = Path(__file__).parent / "gallery"
 NOT_LIBRARY = {"cli", "__main__"}
+# pages of the gallery by name, and what is trained for them
+WEB_PAGES = {
+    "digits": ["digits", "--preset", "quick"],
+    "modulation": ["modulation", "--preset", "quick", "--methods", "hmn"],
+    "motion": ["signals", "--preset", "quick", "--networks", "learned", "ann", "--folds", "0"],
+    "beats": [
+        "signals",
+        "--dataset",
+        "generated",
+        "--task",
+        "detect",
+        "--networks",
+        "learned",
+        "--training.detector-steps",
+        "60",
+    ],
+}
 
 
 def setup(app):
@@ -44,6 +64,29 @@ def setup(app):
     write_gallery()
     # docstrings fence their drawings with ```
     app.connect("autodoc-process-docstring", fences_to_literal_blocks)
+    app.connect("build-finished", write_web_pages)
+
+
+def write_web_pages(app, exception):
+    """Trains the networks of the pages in the gallery and writes their pages; those that are there are kept."""
+    folder = Path(app.outdir) / "pages"
+    if exception is not None or app.builder.format != "html":
+        return
+
+    folder.mkdir(exist_ok=True)
+    for name, words in WEB_PAGES.items():
+        page = folder / f"{name}.html"
+        if page.exists():
+            continue
+
+        with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stdout(io.StringIO()):
+            run = str(Path(temporary) / name)
+            codes = [
+                spikebridge(["train", *words, "--out", run, "--quiet"]),
+                spikebridge(["export", run, "--target", "web", "--out", str(page)]),
+            ]
+        if any(codes):
+            raise RuntimeError(f"the page {page.name} could not be built")
 
 
 def write_gallery():

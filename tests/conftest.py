@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import typed_job
+from browser import browser, visit  # noqa: F401 - fixtures of tests in several folders
 from spikebridge.cli import failure
 from spikebridge.data.catalog import find_files
 from spikebridge.errors import DataError

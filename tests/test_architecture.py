@@ -51,9 +51,11 @@ INNER_LAYERS = {
         ("runtime",),
         ("integer",),
         ("c",),
+        ("front_ends",),
         ("quantization",),
         ("chips",),
         ("streaming",),
+        ("web",),
         ("compare", "run"),
     ),
 }

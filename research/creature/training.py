@@ -45,7 +45,8 @@ from research.creature.scene import (
 )
 from research.reasoning.training.detector import detection_loss
 from spikebridge.errors import ConfigError
-from spikebridge.networks.modulation.model.gating import KWinners, sample_mean_unit
+from spikebridge.hybrid import KWinners
+from spikebridge.networks.modulation.model.gating import sample_mean_unit
 from spikebridge.networks.modulation.training.units import cosines, density_floor_loss, dissimilarity_loss
 from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES
 from spikebridge.networks.reasoning.perception.detector import Maps

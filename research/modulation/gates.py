@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
-from spikebridge.networks.modulation import Backbone, Gating, KWinners
+from spikebridge.hybrid import KWinners
+from spikebridge.networks.modulation import Backbone, Gating
 from spikebridge.networks.modulation.config import TrialSettings
 from spikebridge.networks.modulation.training.tasks import TaskSequence
 from spikebridge.networks.modulation.training.units import (

@@ -55,7 +55,8 @@ def test_the_modulation_network_with_its_k_winners(tmp_path: Path) -> None:
     unit = next(link.unit for link in bundle.manifest.links if link.name == "unit1")
 
     assert unit is not None
-    assert unit.discretizer_function == "ann/unit1.discretizer.onnx"
+    assert unit.discretizer is not None
+    assert unit.discretizer.name == "KWinners"
 
 
 def test_the_collision_unit_of_the_reasoning_network(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from research.modulation.variants import VARIANTS, Config, matched_width, settin
 from spikebridge.cli.command import parse_command
 from spikebridge.cli.train import Train
 from spikebridge.errors import ConfigError
-from spikebridge.networks.modulation import KWinners
+from spikebridge.hybrid import KWinners
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.model.branch import extract_subnetwork
 from spikebridge.training import Run

@@ -243,29 +243,35 @@ class RunBundle(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(RunCommand):
-    """Export a trained network for other machines: as a bundle (NIR, ONNX), compared with the network, or as C."""
+    """Export a trained network: as a bundle (NIR, ONNX) that is compared with it, as C, or as a web page."""
 
     target: RunRecipeOrBundle
-    """A run folder, the name of a recipe with pretrained weights, for C a bundle with an integer model, for a chip a
-    bundle with parts on it or a NIR file."""
-    kind: Annotated[str, arg(name="target", metavar="{bundle,c,loihi,xylo,FILE.py}")] = "bundle"
-    """What to write: a bundle, the integer model as C99 (of a run: with 8 bits; other widths by way of a bundle), or
-    the numbers for the board of a chip."""
+    """A run folder, the name of a recipe with pretrained weights, for C and web a bundle with an integer model, for a
+    chip a bundle with parts on it or a NIR file."""
+    kind: Annotated[str, arg(name="target", metavar="{bundle,c,web,loihi,xylo,FILE.py}")] = "bundle"
+    """What to write: a bundle, the integer model as C99 or as a web page (of a run: with 8 bits; other widths by way of
+    a bundle), or the numbers for the board of a chip."""
     board: Annotated[Literal["m4", "m0"] | None, arg(help_behavior_hint="(default: none)")] = None
     """With `--target c`: a project for a Cortex-M4 or M0 (Arduino, PlatformIO, Makefile), measured on the emulator."""
     network: Name = None
-    """The network of the recipe to export (default: the first one)."""
+    """The network of the recipe to export (default: the first one; for a page all of them, side by side)."""
     out: Folder = None
-    """The folder to create (default: NETWORK.bundle, NETWORK_c or NETWORK_BOARD)."""
+    """The folder or page to create (default: NETWORK.bundle, NETWORK_c, NETWORK_BOARD or NETWORK.html)."""
+    folder: Flag = False
+    """Write the page as a folder of files for a web site."""
     data: Folder = None
     """The folder with data sets, for the calibration of integers (default: $SPIKEBRIDGE_DATA)."""
 
     def execute(self) -> CommandResult:
         """Exports on the recipe's example, then runs every level; the exit code is 1 where one is too far off."""
+        if self.folder and self.kind != "web":
+            raise ConfigError("--folder is for --target web; leave it out")
         if self.kind == "c":
             return self._export_c()
         if self.board is not None:
             raise ConfigError(f"--board {self.board} is for `--target c`")
+        if self.kind == "web":
+            return self._export_web()
         if self.kind != "bundle":
             return self._export_for_board()
         if is_bundle(self.target):
@@ -360,6 +366,28 @@ class Export(RunCommand):
         options = QuantizeOptions(network=name, data=self.data, board=board)
 
         return run_to_c(target.recipe, target.trained_run(), self.out or Path(f"{name}_{suffix}"), options, status)
+
+    def _export_web(self) -> CommandResult:
+        """Writes the integer models as a web page."""
+        check_data(self.data)
+        ending = "_web" if self.folder else ".html"
+        out = self.out or Path(f"{Path(self.target).resolve().stem}{ending}")
+        if is_bundle(self.target):
+            bundle = open_bundle(self.target, self.own, self.network)
+            from spikebridge.recipes.web import bundle_page
+
+            written = bundle_page(bundle, out, folder=self.folder)
+        else:
+            target = resolve_target(self.target, self.own, self.network)
+            from spikebridge.recipes.web import run_page
+
+            written = run_page(target, self.network, out, self.data, status, folder=self.folder)
+
+        modules = [{"module": name, "bytes": size} for name, size in written.module_bytes.items()]
+        opening = f"python -m http.server -d {out}" if self.folder else "open it in a browser"
+        text = f"{formatting.table(modules)}\n\n{written.path}: {written.num_bytes} bytes; {opening}"
+
+        return CommandResult({"page": written.path, "bytes": written.num_bytes, "modules": modules}, text)
 
 
 def _measure_board(written: "WrittenC", board: "Board") -> "BoardFigures | None":

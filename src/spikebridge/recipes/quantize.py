@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 from spikebridge.analysis.cost import count_cost
@@ -102,14 +103,16 @@ def run_to_c(
 ) -> WrittenC:
     """Quantises a trained network of a run, by default the first one, to 8 bits, and writes the integer model as C."""
     check_new(out, ExportError)
-    plan = _plan(recipe, run.config_as(recipe.Config), QConfig(), options)
-    _, network = next(_quantized(recipe, run, plan, options, progress))
-    trace = record_trace(network.quantized, network.samples, network.ticks)
-    signals = {kind: {name: x.numpy() for name, x in values.items()} for kind, values in trace._asdict().items()}
-    samples = {name: x.numpy() for name, x in network.samples.items()}
-    inputs = integer_inputs(network.model, samples, signals, f"{run.path}")
+    _, network = next(quantized_networks(recipe, run, options, progress))
+    return write_c(network.model, network.integer_inputs(), network.ticks, out, board=options.board)
 
-    return write_c(network.model, inputs, network.ticks, out, board=options.board)
+
+def quantized_networks(
+    recipe: Recipe, run: Run, options: QuantizeOptions, progress: Callable[[str], None] = lambda line: None
+) -> Iterator[tuple[str, "_Quantized"]]:
+    """The trained networks of a run by path, quantised to 8 bits one after the other."""
+    plan = _plan(recipe, run.config_as(recipe.Config), QConfig(), options)
+    return _quantized(recipe, run, plan, options, progress)
 
 
 def _plan(recipe: Recipe, config: Any, qconfig: QConfig, options: QuantizeOptions) -> QConfigMapping:
@@ -133,10 +136,17 @@ def _quantized(
         raise ConfigError(f"scales are chosen on 1 sample at least, but got {options.num_calibration}")
 
     own = recipe.function if isinstance(recipe, OwnNetwork) else None
-    children = _trained_children(run, options.network) if own is None else {own: run}
     config = run.config_as(recipe.Config)
     signals = recipe.calibration(config, options.num_calibration, options.data)
+    if defines(recipe, "trained"):
+        # its weights are not a file for each network
+        networks: dict[str, Any] = dict(recipe.trained(run))
+        for name, trained in networks.items():
+            progress(name)
+            yield name, _Quantized(trained.eval(), signals, plan)
+        return
 
+    children = _trained_children(run, options.network) if own is None else {own: run}
     for path, child in children.items():
         progress(path)
         network: Any = recipe.build(config)[path.partition("/")[0]]
@@ -153,6 +163,12 @@ class _Quantized:
         self.samples = {name: x[:, :_NUM_SAMPLES] for name, x in inputs.items()}
         self.quantized = quantize(network, inputs, plan)
         self.model = integer_model(self.quantized, self.samples)
+
+    def integer_inputs(self) -> dict[str, NDArray[Any]]:
+        """The integers of the samples that enter the model."""
+        trace = record_trace(self.quantized, self.samples, self.ticks)
+        signals = {kind: {name: x.numpy() for name, x in values.items()} for kind, values in trace._asdict().items()}
+        return integer_inputs(self.model, {name: x.numpy() for name, x in self.samples.items()}, signals, "the run")
 
     @property
     def ticks(self) -> int:

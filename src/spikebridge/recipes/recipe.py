@@ -12,6 +12,8 @@ from spikebridge.training.run.run import Run
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from spikebridge.deploy.web.inputs import WebInputs
+
 REQUIRED = ("Config", "PRESETS", "train", "evaluate", "report", "build", "example")
 
 
@@ -57,7 +59,7 @@ class Recipe(Protocol):
         """Hook of `eval RECIPE --data FILE`: the shipped weights that fit a file, where a recipe has several."""
 
     def calibration(self, config: Any, num_samples: int, data: Path | None) -> "dict[str, Tensor]":
-        """Hook of `quantize` and `export --target c`: training inputs on which the scales are chosen."""
+        """Hook of `quantize` and `export --target c` or `web`: training inputs on which the scales are chosen."""
 
     def measure(self, network: "nn.Module", config: Any, data: Path | None) -> dict[str, float]:
         """Hook of `quantize`: the figures that quantisation may change."""
@@ -79,6 +81,9 @@ class Recipe(Protocol):
 
         It stands in a module `stream` next to the recipe, which imports no PyTorch: bundles run without it.
         """
+
+    def web(self, config: Mapping[str, Any], results: Mapping[str, Any]) -> "WebInputs":
+        """Hook of `export --target web`: the inputs that a page offers, from the settings and results of a run."""
 
 
 def defines(recipe: Recipe, hook: str) -> bool:

@@ -10,8 +10,8 @@ from torch import Tensor
 from research.modulation.consolidation import Metaplasticity, SynapticIntelligence
 from spikebridge.data import TaskSamples
 from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.hybrid import ThresholdModulation
-from spikebridge.networks.modulation import Backbone, Branch, BranchSettings, Gating, KWinners
+from spikebridge.hybrid import KWinners, ThresholdModulation
+from spikebridge.networks.modulation import Backbone, Branch, BranchSettings, Gating
 from spikebridge.networks.modulation.model.branch import extract_subnetwork, open_indices, per_sample_logits
 from spikebridge.networks.modulation.model.network import hybrid_modulation_network
 from spikebridge.training import (

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from spikebridge.data import GroupedPermutations
 from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.hybrid import Threshold
-from spikebridge.networks.modulation import Backbone, GateTable, Gating, GaussianPrototypes, KWinners
+from spikebridge.hybrid import KWinners, Threshold
+from spikebridge.networks.modulation import Backbone, GateTable, Gating, GaussianPrototypes
 from spikebridge.networks.modulation.evaluation.scores import density_report
 from spikebridge.networks.modulation.model.gating import sample_mean_unit
 from spikebridge.networks.modulation.model.task_inference import means_of

@@ -54,7 +54,7 @@ def test_the_answers_of_a_stream_are_those_of_the_whole_window(config: signals.C
     for start in range(0, 2 * length, sensor.block):
         answer, state = steps([x[start : start + sensor.block]], state)
         answers.append(answer)
-        means.append(state.mean)
+        means.append(state.answer.mean)
 
     expected = torch.cat([whole[:, 0], whole[:, 1]])  # the second window starts without a past
     assert np.allclose(np.stack(means), expected.numpy(), atol=1e-4)

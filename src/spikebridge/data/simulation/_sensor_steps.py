@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.data.simulation.event_camera import EventCamera
+from spikebridge.data.simulation.event_camera import EventCamera, event_counts
 from spikebridge.errors import ConfigError
 
 
@@ -61,8 +61,7 @@ def sensor_step(
     # a leak lowers the reference, so that ON events appear by themselves
     reference = state.reference - camera.leak * dt * threshold_on
     change = (image + camera.log_offset).log() - reference
-    num_on = (change / threshold_on).floor().clamp(min=0)
-    num_off = (-change / threshold_off).floor().clamp(min=0)
+    num_on, num_off = event_counts(change, threshold_on, threshold_off)
     reference = reference + num_on * threshold_on - num_off * threshold_off
     counts = torch.stack([num_on, num_off], dim=1)
 

@@ -11,7 +11,7 @@ linear interpolation between images.
 
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -223,6 +223,18 @@ def _shot_noise(shape: tuple[int, ...], start: int, stop: int, rate: float, gene
     events["p"] = generator.integers(0, 2, total)
 
     return events
+
+
+def event_counts(change: Any, threshold_on: Any, threshold_off: Any) -> tuple[Any, Any]:
+    """Numbers of ON and OFF events for a change of log intensity since the reference.
+
+    It is made of operators alone, so that it serves torch, numpy and C.
+    """
+    return _positive(change / threshold_on // 1.0), _positive(-1.0 * change / threshold_off // 1.0)
+
+
+def _positive(x: Any) -> Any:
+    return (x + abs(x)) / 2.0
 
 
 def _check_setting(name: str, value: float, above: float = -inf, at_least: float = -inf) -> None:

@@ -18,7 +18,7 @@ from spikebridge.data.simulation.event_camera import EventCamera
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 # a dark current of a tenth of white: then about 7 % of pixels have an event in a step
-_DIGIT_CAMERA = EventCamera(log_offset=0.1)
+DIGIT_CAMERA = EventCamera(log_offset=0.1)
 
 
 class HybridRecording(NamedTuple):
@@ -104,7 +104,7 @@ def hybrid_camera(
     labels: Int64[Tensor, " B"],
     generator: torch.Generator,
     saccades: Saccades = Saccades(),
-    camera: EventCamera = _DIGIT_CAMERA,
+    camera: EventCamera = DIGIT_CAMERA,
 ) -> HybridRecording:
     """Records each image in [0, 1] with a moving hybrid camera; one generator state gives one recording.
 

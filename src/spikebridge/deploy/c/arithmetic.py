@@ -335,6 +335,19 @@ class CArithmetic(IntegerArithmetic):
     def spikes(self, condition: Any, h: Any) -> Any:
         return condition
 
+    def winners(self, h: Expression, number: int) -> Expression:
+        if not isinstance(h, Element) or len(h.shape) != 2:
+            raise ExportError("winners are chosen among the values of one axis, in memory")
+
+        # the values that come before the one at place j
+        array = h.array
+        other = Expression(h.shape, h.low, h.high, lambda block: f"{array.code}[i]")
+        other_place = Expression(h.shape, 0, array.size, lambda block: "i")
+        place = Expression(h.shape, 0, array.size, lambda block: "j")
+        is_before = self.xp.where(other > h, 1, (other == h) * (other_place < place))
+
+        return Stack(is_before, array.size, "i").sum(0) < number
+
     def entry(self, name: str, index: Expression) -> Expression:
         return _entry(self[name], index, "{0}")
 

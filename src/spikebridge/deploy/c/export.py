@@ -26,7 +26,7 @@ from spikebridge.deploy.c.arithmetic import C_FUNCTIONS
 from spikebridge.deploy.c.boards import EMULATOR_FOLDER, SOURCE_FOLDER, Board, write_project
 from spikebridge.deploy.c.links import LinkOutput
 from spikebridge.deploy.c.network import NetworkWriter, Port
-from spikebridge.deploy.c.source import array_definition, c_name, for_loop, indent
+from spikebridge.deploy.c.source import CSource, array_definition, c_name, for_loop, indent
 from spikebridge.deploy.integer.bundle import integer_inputs, integers_of, sample_signals
 from spikebridge.deploy.integer.model import IntegerModel
 from spikebridge.deploy.stages.kernels import Forms
@@ -73,7 +73,7 @@ def write_c(
     # the check has a single stream, as a state in C
     sample = {key: np.asarray(x)[:, :1] for key, x in inputs.items()}
     expected = {key: [value[0].ravel() for value in y] for key, y in model.run(sample, ticks).items()}
-    network = _write_network(model, {key: x.shape[2:] for key, x in sample.items()}, prefix)
+    network = write_network(model, {key: x.shape[2:] for key, x in sample.items()}, prefix)
 
     with atomic_folder(folder) as draft:
         sources = draft
@@ -84,18 +84,21 @@ def write_c(
             sources.mkdir()
             write_project(draft, board, prefix, network)
 
-        write_text(sources / f"{prefix}.h", "\n".join(_header(prefix, network)) + "\n")
-        write_text(sources / f"{prefix}.c", "\n".join(_body(prefix, network)) + "\n")
+        write_text(sources / f"{prefix}.h", "\n".join(header_lines(prefix, network)) + "\n")
+        write_text(sources / f"{prefix}.c", "\n".join(body_lines(prefix, network)) + "\n")
         write_text(checks / _CHECK, "\n".join(_check(prefix, network, sample, expected, ticks)) + "\n")
 
     return WrittenC(folder, prefix, *_memory(network), network.inputs, network.outputs, board)
 
 
-def _write_network(model: IntegerModel, shapes: Mapping[str, tuple[int, ...]], prefix: str) -> NetworkWriter:
+def write_network(
+    model: IntegerModel, shapes: Mapping[str, tuple[int, ...]], prefix: str, counts: bool = False
+) -> NetworkWriter:
+    """All functions of a model; with `counts` they also count the operations of a stream in its state."""
     expected: dict[str, LinkOutput] = {}
     # a link in a loop is read before it is written: in the second pass all shapes are known
     for _ in range(2):
-        network = NetworkWriter(model, shapes, f"{prefix}_state", expected)
+        network = NetworkWriter(model, shapes, f"{prefix}_state", expected, CSource(counts))
         expected = network.write()
 
     return network
@@ -138,7 +141,8 @@ def _field(kind: str, name: str, size: int) -> str:
     return f"{kind} {name}[{size}];" if size else f"{kind} {name};"
 
 
-def _header(prefix: str, network: NetworkWriter) -> list[str]:
+def header_lines(prefix: str, network: NetworkWriter) -> list[str]:
+    """The lines of the header."""
     guard = f"{prefix.upper()}_H"
     scales = [
         f"#define {prefix.upper()}_{port.field.upper()}_SCALE {port.scale!r}"
@@ -231,7 +235,8 @@ def _state_fields(network: NetworkWriter) -> list[str]:
     return [*fields, "union {", *indent(work), "} work;"]
 
 
-def _body(prefix: str, network: NetworkWriter) -> list[str]:
+def body_lines(prefix: str, network: NetworkWriter) -> list[str]:
+    """The lines of the C file."""
     source = network.source
     functions = [line for name in C_FUNCTIONS if name in source.calls for line in ("", *C_FUNCTIONS[name])]
     tables = [line for table in source.tables.values() for line in table]

@@ -70,6 +70,18 @@ class NetworkWriter:
 
         return {name: link.output for name, link in self._links.items() if link.output is not None}
 
+    @property
+    def watched(self) -> list[Port]:
+        """The outputs of all parts, and the newest values of all links with a unit."""
+        record = self.model.record
+        ports = [Port(name, "", self._signals[name], part.clock, part.scale) for name, part in record.parts.items()]
+        for link in record.links:
+            value = self._links[link.name].value
+            if link.unit is not None and value is not None:
+                ports.append(Port(f"links.{link.name}", "", value, link.emits, link.gives.scale))
+
+        return ports
+
     def fires(self, clock: ClockRecord) -> str:
         """The condition that a clock has a sample at this tick."""
         if clock not in self._countdowns:
@@ -167,9 +179,11 @@ class NetworkWriter:
         """Writes the function of a part; gives its output, too."""
         name = self.source.function_name(f"part_{part}")
         numbers = numbers_below(self.model.numbers, f"parts/{part}/")
-        program = ProgramWriter(
-            self.source, name, self.model.record.parts[part].program, numbers, self.model.forms, leaks
-        )
+        record = self.model.record
+        program = ProgramWriter(self.source, name, record.parts[part].program, numbers, self.model.forms, leaks)
+        # spikes are integers of their own, such as the events of a sensor
+        spikes = {str(link.argument) for link in record.incoming(part) if link.gives.scale == 1.0}
+        program.spikes = {x.code for argument, x in inputs.items() if argument in spikes}
         out = program.write(inputs, effects)
         # the output lies in memory that the parts share, and readers may run at later ticks
         signal = self.source.state_array(f"out_{part}", out)

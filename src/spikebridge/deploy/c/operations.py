@@ -24,6 +24,7 @@ STEPS_ASLEEP = "steps"  # C variable of the steps without input, of a leak
 _MAX_STEPS_ASLEEP = (1 << 31) - 1
 # operations whose output has the range of their input, or of 0
 _KEEPS_RANGE = ("same", "relu", "flatten", "largest", "previous", "delay")
+_MAX_SPIKES = 8  # of an input in a step: a signal of larger integers is no spike train
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class ProgramWriter:
         self.record = record
         self.numbers = numbers
         self.forms = forms
+        self.spikes: set[str] = set()  # code of inputs that are spikes in spite of their wide range
         self.lines: list[str] = []
         self.after: list[str] = []
         self.restart: list[str] = []
@@ -135,11 +137,24 @@ class ProgramWriter:
             lambda y: self.work_array(operation.name, y.like),
             None if leak is None else lambda state: leak(a, state, steps),
         )
-        self.lines += written.lines
+        self.lines += [*written.lines, *self.source.count("updates", str(written.out.size))]
         self.restart += written.restart
         self.leak += written.leak
 
         return written.out
+
+    def count_products(self, x: CArray, fan_out: NDArray[Any]) -> None:
+        """Counts the products of a layer: all of them, or for spikes the weights that each meets."""
+        if not self.source.counts:
+            return
+        is_spikes = x.code in self.spikes or -_MAX_SPIKES <= x.low <= x.high <= _MAX_SPIKES
+        if not is_spikes:
+            self.lines += self.source.count("macs", str(int(fan_out.sum())))
+            return
+
+        size = f"({x.code}[j] < 0 ? -{x.code}[j] : {x.code}[j])"
+        weights = self.source.constant(fan_out.reshape(x.shape), x.shape)
+        self.lines += for_loop(x.size, self.source.count("synops", f"{size} * {weights}"))
 
     def _concatenation(self, operation: OperationRecord, inputs: Sequence[CArray], numbers: _Numbers) -> CArray:
         """Signals of any scales as one of few bits, along an axis: a loop for each."""
@@ -252,6 +267,7 @@ def _linear(program: ProgramWriter, operation: OperationRecord, x: CArray, numbe
 
     lines = for_loop(num_outputs, body, "o")
     program.lines += lines if rows == 1 else for_loop(rows, lines, "row")
+    program.count_products(x, np.full(x.size, num_outputs))
 
     return out
 
@@ -277,6 +293,17 @@ class _Sliding(NamedTuple):
             raise ExportError(f"{name!r} has windows of {spans} on {list(self.size)} values, which do not fit")
 
         return positions
+
+    def uses(self, positions: Sequence[int]) -> NDArray[np.int64]:
+        """The number of windows that read each value."""
+        by_axis = []
+        for axis, number in enumerate(positions):
+            places = np.arange(number)[:, None] * self.stride[axis] + np.arange(self.kernel[axis]) * self.dilation[axis]
+            inside = places - self.padding[axis]
+            inside = inside[(inside >= 0) & (inside < self.size[axis])]
+            by_axis.append(np.bincount(inside, minlength=self.size[axis]))
+
+        return np.outer(*by_axis)
 
     def loops(self, body: Sequence[str]) -> list[str]:
         """The loops over a window at (y, x): its values are at (iy, ix), and values of the padding are left out."""
@@ -331,6 +358,8 @@ def _convolution(program: ProgramWriter, operation: OperationRecord, x: CArray, 
     ]
 
     program.lines += for_loop(num_outputs, for_loop(rows, for_loop(columns, body, "x"), "y"), "o")
+    program.count_products(x, np.tile(window.uses((rows, columns)).ravel() * outputs_a_group, x.shape[0]))
+
     return out
 
 

@@ -154,8 +154,9 @@ def _literal(value: int) -> str:
 
 @dataclass
 class CSource:
-    """The content of a C file while it is written."""
+    """The content of a C file while it is written; with `counts` it also counts operations in the state."""
 
+    counts: bool = False
     tables: dict[tuple[str, bytes], list[str]] = field(default_factory=dict)  # definitions by type and content
     state: list[tuple[str, str, int]] = field(default_factory=list)  # type, name and size; size 0 is a single number
     starts: list[str] = field(default_factory=list)  # lines of the start function
@@ -164,6 +165,7 @@ class CSource:
     calls: set[str] = field(default_factory=set)  # functions of `C_FUNCTIONS` that are called
     _taken: set[str] = field(default_factory=set)
     _locals: Counter[str] = field(default_factory=Counter)
+    _counters: dict[str, str] = field(default_factory=dict)  # code by kind of operation
 
     def state_array(self, name: str, like: CArray, rows: int = 1) -> CArray:
         """An array in the state with some shape and range, or several rows of it; it starts with zeros."""
@@ -210,6 +212,15 @@ class CSource:
             self.tables[key] = array_definition(kind, f"table_{len(self.tables)}", values)
 
         return f"table_{list(self.tables).index(key)}"
+
+    def count(self, kind: str, number: str) -> list[str]:
+        """Lines that add to the operations of a kind: `macs`, `synops` or `updates`."""
+        if not self.counts:
+            return []
+        if kind not in self._counters:
+            self._counters[kind] = self.state_number(kind, "int64_t")
+
+        return [f"{self._counters[kind]} += {number};"]
 
     def call(self, name: str, *arguments: str) -> str:
         self.calls.add(name)

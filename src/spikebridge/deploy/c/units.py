@@ -149,7 +149,8 @@ class UnitWriter:
             return a.clip_output(h), carry
 
         place = Place(self.source, self.function, f"{self.function}_kernel")
-        return write_step(place, form.start(a, signal), step, lambda h: self._work_array("h", h.like))
+        written = write_step(place, form.start(a, signal), step, lambda h: self._work_array("h", h.like))
+        return written._replace(lines=[*self.source.count("macs", str(x.size)), *written.lines])
 
     def _nonlinear(self, output: UnitOutput, context: CArray | None) -> UnitOutput:
         record = self.record.nonlinearity

@@ -172,6 +172,11 @@ class FloatArithmetic:
         """1 where a condition holds, else 0; fake integers pass the gradient to the probability `h`."""
         return condition.astype(np.float32)
 
+    def winners(self, h: Any, number: int) -> Any:
+        """1 for the largest values of the last axis; ties go to the lower place."""
+        order = np.argsort(-h, -1, kind="stable")
+        return self.spikes(np.argsort(order, -1) < number, h)
+
     def entry(self, name: str, index: Any) -> Any:
         return self[name][index]
 

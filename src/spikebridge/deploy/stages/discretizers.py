@@ -153,6 +153,11 @@ def _burst(a: Any, values: Any, length: int, state: Any) -> Result:
     return [a.fire(number - k, 0.5) for k in range(length)], None
 
 
+def _k_winners(a: Any, values: Any, length: int, state: Any) -> Result:
+    number = [max(1, round(a.settings["rho"] * h.shape[-1])) for h in values]
+    return [a.winners(h, most) for h, most in zip(values, number, strict=True)], None
+
+
 def _table(a: Any, values: Any, length: int, state: Any) -> Result:
     return a.look_up("entries", values[0] - a.settings["low"]), None
 
@@ -194,6 +199,7 @@ DISCRETIZERS: dict[str, DiscretizerForm] = {
         settings=("limit",),
         start=lambda a, h: a.xp.zeros_like(h),
     ),
+    "KWinners": DiscretizerForm(_k_winners, ("rho",), levels=_spike_levels, integer="torch", settings=("rho",)),
     "Integrate": DiscretizerForm(_integrate, kind="reduces"),
     "Last": DiscretizerForm(_last, kind="reduces", levels="input", integer="torch"),
     "Count": DiscretizerForm(_count, kind="reduces", levels=_step_levels, integer="torch"),

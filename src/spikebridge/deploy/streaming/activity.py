@@ -5,17 +5,21 @@ ends an utterance. The floor is that of the silence between utterances. A stream
 first there is no floor; a sound whose level does not vary by the margin within half a second is noise.
 """
 
+import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+
+from spikebridge.deploy.front_ends.arrays import EXACT, ExactArrays, Values
 
 _LOWEST_FLOOR = -80.0  # relative to full scale [dB]
 _LOWEST_POWER = 1e-10
 _FLOOR_RISE = 5.0  # [dB/s]
 _RANGE = 20.0  # of the levels of an utterance [dB]
 _PEAK_DECAY = 20.0  # [dB/s]
+_SILENT = -1e4  # a level below all [dB]
 _STEADY_SECONDS = 0.5  # after which a steady sound is noise
 
 
@@ -33,19 +37,19 @@ class ActivityState(NamedTuple):
         quiet: blocks since the last one that is sound.
     """
 
-    is_open: bool
-    floor: float = _LOWEST_FLOOR
-    peak: float = -np.inf
-    loudest: float = -np.inf
-    lowest: float = np.inf
-    length: int = 0
-    sounding: int = 0
-    quiet: int = 0
+    is_open: Any
+    floor: Any = _LOWEST_FLOOR
+    peak: Any = _SILENT
+    loudest: Any = _SILENT
+    lowest: Any = -_SILENT
+    length: Any = 0
+    sounding: Any = 0
+    quiet: Any = 0
 
     @property
     def starts(self) -> bool:
         """True if an utterance begins with the newest block."""
-        return self.is_open and self.length == 1
+        return bool(self.is_open and self.length == 1)
 
 
 @dataclass(frozen=True)
@@ -64,46 +68,77 @@ class VoiceActivity:
     shortest: int
     margin: float = 10.0
 
-    def advance(self, block: Float[np.ndarray, "L C"], state: ActivityState) -> ActivityState:
-        """The state after the next block."""
-        level = level_of(block)
-        peak = max(level, state.peak - _PEAK_DECAY * self.block_seconds)
-        is_sound = level >= max(state.floor + self.margin, peak - _RANGE)
+    def advance(self, block: Float[np.ndarray, "L C"], state: ActivityState, a: ExactArrays = EXACT) -> ActivityState:
+        """The state after the next block; another arithmetic gives it to rounding."""
+        after = self.arrays(a, a.array(block), state)
+        kinds = (bool, float, float, float, float, int, int, int)
+        return ActivityState(*(kind(value) for kind, value in zip(kinds, after, strict=True)))
 
-        if not state.is_open and is_sound:
-            return ActivityState(True, state.floor, peak, level, level, 1, 1)
-        if not state.is_open:
-            floor = max(min(level, state.floor + _FLOOR_RISE * self.block_seconds), _LOWEST_FLOOR)
-            return ActivityState(False, floor, peak)
+    def arrays(self, a: Any, block: Values, state: ActivityState) -> ActivityState:
+        """The state after the next block in the arrays of an arithmetic; what is true is 1."""
+        level = _level(a, block)
+        peak = a.maximum(level, state.peak - _PEAK_DECAY * self.block_seconds)
+        is_sound = _at_least(a, level, a.maximum(state.floor + self.margin, peak - _RANGE))
+        begun = ActivityState(1.0, state.floor, peak, level, level, 1.0, 1.0)
+        floor = a.maximum(a.minimum(level, state.floor + _FLOOR_RISE * self.block_seconds), _LOWEST_FLOOR)
+        closed = _chosen(a, is_sound, begun, ActivityState(0.0, floor, peak))
 
         # a sound on top of noise, with which the stream began
-        is_steady = not self._varies(state)
-        if is_steady and state.length >= self.hangover and level >= state.lowest + self.margin:
-            return ActivityState(True, state.lowest, peak, level, level, 1, 1)
-
-        state = ActivityState(
-            True,
-            state.floor,
-            peak,
-            max(level, state.loudest),
-            min(level, state.lowest),
-            state.length + 1,
-            state.sounding + is_sound,
-            0 if is_sound else state.quiet + 1,
+        is_steady = 1.0 - self._varies(a, state)
+        is_louder = _at_least(a, level, state.lowest + self.margin)
+        begins_again = is_steady * _at_least(a, state.length, float(self.hangover)) * is_louder
+        opened = _chosen(
+            a, begins_again, begun._replace(floor=state.lowest), self._continued(a, level, is_sound, state)
         )
-        is_noise = state.length >= _STEADY_SECONDS / self.block_seconds and not self._varies(state)
-        has_ended = state.quiet >= self.hangover or is_noise
 
-        return state._replace(is_open=False, floor=max(state.lowest, _LOWEST_FLOOR)) if has_ended else state
+        return _chosen(a, a.where(state.is_open > 0.5, 1.0, 0.0), opened, closed._replace(peak=peak))._replace(
+            peak=peak
+        )
+
+    def _continued(self, a: Any, level: Values, is_sound: Values, state: ActivityState) -> ActivityState:
+        """An utterance with one block more, which may end it."""
+        length = state.length + 1.0
+        quiet = a.where(is_sound > 0.5, 0.0, state.quiet + 1.0)
+        loudest = a.maximum(level, state.loudest)
+        lowest = a.minimum(level, state.lowest)
+        after = ActivityState(1.0, state.floor, state.peak, loudest, lowest, length, state.sounding + is_sound, quiet)
+
+        is_noise = _at_least(a, length, _STEADY_SECONDS / self.block_seconds) * (1.0 - self._varies(a, after))
+        has_ended = a.maximum(_at_least(a, quiet, float(self.hangover)), is_noise)
+        floor = a.where(has_ended > 0.5, a.maximum(lowest, _LOWEST_FLOOR), state.floor)
+
+        return after._replace(is_open=1.0 - has_ended, floor=floor)
 
     def is_utterance(self, state: ActivityState) -> bool:
         """True if what began with a sound varies and is long enough."""
-        return self._varies(state) and state.sounding >= self.shortest
+        return bool(self.utterance(EXACT, state) > 0)
 
-    def _varies(self, state: ActivityState) -> bool:
-        return state.loudest - state.lowest >= self.margin
+    def utterance(self, a: Any, state: ActivityState) -> Values:
+        """`is_utterance` in the arrays of an arithmetic: 1 or 0."""
+        return self._varies(a, state) * _at_least(a, state.sounding, float(self.shortest))
+
+    def counts(self, a: Any, state: ActivityState) -> Values:
+        """1 where the block belongs to the answer: logits follow the sound late, but those of silence say nothing."""
+        return 1.0 - _at_least(a, state.quiet, self.hangover // 2 + 0.5)
+
+    def _varies(self, a: Any, state: ActivityState) -> Values:
+        return _at_least(a, state.loudest - state.lowest, self.margin)
+
+
+def _at_least(a: Any, value: Values, bound: Values) -> Values:
+    return a.where(value < bound, 0.0, 1.0)
+
+
+def _chosen(a: Any, condition: Values, first: ActivityState, second: ActivityState) -> ActivityState:
+    return ActivityState(*(a.where(condition > 0.5, one, other) for one, other in zip(first, second, strict=True)))
 
 
 def level_of(block: Float[np.ndarray, "L C"]) -> float:
     """The level of a block without its mean, relative to full scale [dB]."""
-    return float(10 * np.log10(block.var(0).mean() + _LOWEST_POWER))
+    return float(_level(EXACT, EXACT.array(block)))
+
+
+def _level(a: Any, block: Values) -> Values:
+    deviation = block - a.mean(block, 0)
+    power = a.mean(a.mean(deviation * deviation, 0), 0)
+    return a.log(power + _LOWEST_POWER) * (10 / math.log(10))

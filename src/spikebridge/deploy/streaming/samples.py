@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from spikebridge.deploy.front_ends.arrays import EXACT
 from spikebridge.deploy.streaming.activity import ActivityState, VoiceActivity
 
 Values = NDArray[Any]
@@ -65,19 +66,35 @@ class SampleReader:
     activity: VoiceActivity | None = None
 
 
+class AnswerMean(NamedTuple):
+    """A weighted mean of logits, and the sum of the weights in it, relative to that of the newest ones."""
+
+    mean: Values
+    weight: Any
+
+
+def no_answer(size: int) -> AnswerMean:
+    """The mean before the first logits."""
+    return AnswerMean(np.zeros(size), np.zeros(()))
+
+
+def answer_mean(logits: Any, state: AnswerMean, recency: float) -> AnswerMean:
+    """The mean with the next logits, in arrays of numpy or of C."""
+    weight = state.weight / recency + 1.0
+    return AnswerMean(state.mean + (logits - state.mean) / weight, weight)
+
+
 class _ReadState(NamedTuple):
     """Blocks of the running window, windows before it, and the states of front end, network and mean.
 
-    `weight` is the sum of the weights in the mean of the logits, relative to that of the newest block. `newest` are
-    the blocks that the next utterance may begin with.
+    `newest` are the blocks that the next utterance may begin with.
     """
 
     blocks: int
     windows: int
     front: Any
     inner: Any
-    mean: Values
-    weight: float
+    answer: AnswerMean
     activity: ActivityState = ActivityState(False)
     newest: tuple[Values, ...] = ()
 
@@ -140,8 +157,9 @@ class SampleSteps:
 
     def _answer(self, state: _ReadState) -> dict[str, Any]:
         reader = self.reader
-        best = int(np.argmax(state.mean))
-        exponentials = np.exp(state.mean - state.mean.max())
+        logits = state.answer.mean
+        best = int(np.argmax(logits))
+        exponentials = np.exp(logits - logits.max())
         share = float(exponentials[best] / exponentials.sum())
         seconds = state.blocks * reader.front_end.block / reader.front_end.rate_hz
 
@@ -178,9 +196,8 @@ class SampleSteps:
         if activity.is_open and state.blocks < self.reader.window:
             before = state
             state = self._advanced(block, state)
-            # logits follow the sound late, but those of silence say nothing
-            if activity.quiet > detector.hangover // 2:
-                state = state._replace(mean=before.mean, weight=before.weight)
+            if not detector.counts(EXACT, activity):
+                state = state._replace(answer=before.answer)
 
         return state._replace(activity=activity, newest=(*newest, block)[-_PRE_ROLL:])
 
@@ -189,11 +206,9 @@ class SampleSteps:
         signals, front = reader.front_end.advance(block, state.front)
         inputs = {name: x for name, x in signals.items() if name in self.inputs}
         outputs, inner = self.advance(inputs, state.inner, reader.ticks)
+        answer = answer_mean(outputs[reader.answer].astype(np.float64), state.answer, reader.recency)
 
-        weight = state.weight / reader.recency + 1
-        mean = state.mean + (outputs[reader.answer].astype(np.float64) - state.mean) / weight
-
-        return state._replace(blocks=state.blocks + 1, front=front, inner=inner, mean=mean, weight=weight)
+        return state._replace(blocks=state.blocks + 1, front=front, inner=inner, answer=answer)
 
     def _initial_state(self, windows: int) -> _ReadState:
-        return _ReadState(0, windows, self.reader.front_end.initial_state(), None, np.zeros(()), 0.0)
+        return _ReadState(0, windows, self.reader.front_end.initial_state(), None, no_answer(1))

@@ -245,6 +245,43 @@ class SpikingLayer(Discretizer):
         return spikes.reshape(*h.shape[:2], *spikes.shape[1:]), state
 
 
+class KWinners(Discretizer):
+    """Opens the `round(rho C)` neurons of a layer with the largest values, or one, in each window and sample.
+
+    Ties go to the lower index. The gradient goes straight through to the sigmoid of the value.
+
+    Args:
+        rho: share of open neurons, above 0 to 1.
+
+    Raises:
+        ConfigError: a share out of range.
+
+    Example:
+        >>> KWinners(0.5)(torch.tensor([0.1, 3.0, -1.0, 0.2]).reshape(1, 1, 1, 4), length=1)[0].flatten().tolist()
+        [0.0, 1.0, 0.0, 1.0]
+    """
+
+    def __init__(self, rho: float) -> None:
+        super().__init__()
+        if not 0 < rho <= 1:
+            raise ConfigError(f"KWinners needs rho, the share of open neurons, above 0 and at most 1, but got {rho}")
+
+        self.rho = rho
+
+    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Windows, None]:
+        number = max(1, round(self.rho * h.shape[-1]))
+        order = h.detach().sort(dim=-1, descending=True, stable=True).indices
+        rank = order.argsort(-1)
+        hard = (rank < number).to(h.dtype)
+
+        # NaN has a rank too, but is no value of a gate
+        hard = torch.where(h.isnan(), h.detach(), hard)
+        return straight_through(hard, h.sigmoid()) if h.requires_grad else hard, None
+
+    def extra_repr(self) -> str:
+        return f"rho={self.rho:g}"
+
+
 class PoissonPopulation(_Stochastic):
     """The spikes of a population: its neurons fire as independent Poisson processes, all at the rate of the value.
 

@@ -19,7 +19,7 @@ the read-out; a modulation unit turns the ANN's features into thresholds of the 
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -42,15 +42,17 @@ from spikebridge.data.simulation.saccades import (
     hybrid_camera,
     subsample_frames,
 )
+from spikebridge.deploy.web.inputs import WebInputs
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits import report as report_page
+from spikebridge.networks.digits.camera import drawn_digits
 from spikebridge.networks.digits.model import VARIANTS, parameter_matched, what_where
 from spikebridge.ops.modes import evaluating
 from spikebridge.training.batches import Batches
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
-from spikebridge.training.run.config_io import reproduce_command
+from spikebridge.training.run.config_io import from_plain, reproduce_command
 from spikebridge.training.run.run import Run, train_children
 from spikebridge.training.settings import Settings, check_chosen, check_minimum, check_positive
 
@@ -348,6 +350,14 @@ def calibration(config: Config, num_samples: int, data: Path | None = None) -> d
 
     # another seed than that of the scores
     return with_noise(config.camera, frames, events, torch.Generator().manual_seed(2000))
+
+
+def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:
+    """A drawing before the simulated camera, for a page; settings of noise become sliders."""
+    settings = from_plain(Config, dict(config))
+    camera = settings.camera
+    noise = {"noise": camera.noise, "event_loss": camera.event_loss, "spurious": camera.spurious}
+    return drawn_digits(_saccades(settings), 8 if settings.dataset == "digits" else 28, noise)
 
 
 def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:

@@ -1,5 +1,5 @@
 from .model.branch import Branch, BranchSettings
-from .model.gating import Backbone, Gating, KWinners
+from .model.gating import Backbone, Gating
 from .model.task_inference import GateTable, GaussianPrototypes
 
 __all__ = [
@@ -9,5 +9,4 @@ __all__ = [
     "GateTable",
     "Gating",
     "GaussianPrototypes",
-    "KWinners",
 ]

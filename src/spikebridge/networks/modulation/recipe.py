@@ -7,6 +7,7 @@ Each task permutes the pixels of the same images; permutations of a group are si
 images of a task into gates, so that similar tasks share neurons. One unlabelled image is enough to infer the gate.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.data.tasks.permuted import GroupedPermutations
+from spikebridge.deploy.web.inputs import WebInputs
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.modulation import report as report_page
 from spikebridge.networks.modulation.config import (
@@ -41,11 +43,13 @@ from spikebridge.networks.modulation.model.network import hybrid_modulation_netw
 from spikebridge.networks.modulation.training.tasks import NUM_FEATURES, LabelledInputs, TaskSequence, load_inputs
 from spikebridge.networks.modulation.training.trial import build_branch, run_trial
 from spikebridge.networks.modulation.training.units import build_gating
-from spikebridge.training.run.config_io import reproduce_command
+from spikebridge.training.run.config_io import from_plain, reproduce_command
 from spikebridge.training.run.run import Run, train_children
 
 __all__ = ["PRESETS", "Config", "Evaluation", "build", "evaluate", "example", "report", "train"]
 
+_SHOWN_TASKS = 8
+_SLOWDOWN = 100.0  # a picture of a few ms is shown for half a second
 _MNIST = Config(
     data=DataConfig("mnist"),
     network=BranchConfig(num_hidden=1000),
@@ -147,6 +151,55 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
         train = scored = read_inputs(data, NUM_FEATURES[config.data.dataset])
 
     return evaluate_trial(child, settings, task_sequence(config, config.seed, train, scored), options)
+
+
+def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:
+    """Training images of all tasks in turn, on which quantisation is calibrated."""
+    images, _ = recordings(config, data)
+    return {"pictures": _of_tasks(config, images.inputs[:num_samples])}
+
+
+def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:
+    """The accuracy that quantisation may reduce, where each image sets its own gates."""
+    _, scored = recordings(config, data)
+    with torch.no_grad():
+        outputs, _ = network({"pictures": _of_tasks(config, scored.inputs)})
+
+    answers = outputs["answer"][-1].argmax(-1)
+    return {"accuracy": float((answers == scored.labels).float().mean())}
+
+
+def _of_tasks(config: Config, images: Tensor) -> Tensor:
+    """Images `(1, B, d)`, each in the order of another task."""
+    orders = _orders(config)
+    chosen = orders[torch.arange(len(images)) % len(orders)]
+    return images.float().gather(1, chosen)[None]
+
+
+def _orders(config: Config) -> Tensor:
+    """The permutations of the tasks that are learned, `(K, d)`."""
+    nothing = LabelledInputs(torch.zeros(0, NUM_FEATURES[config.data.dataset]), torch.zeros(0, dtype=torch.long))
+    return task_sequence(config, config.seed, nothing, nothing).permutations
+
+
+def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:
+    """The inputs of a page: pictures whose pixels a task orders anew."""
+    settings = from_plain(Config, dict(config))
+    _, scored = recordings(settings)
+    chosen = [scored.inputs[scored.labels == digit][0].numpy() for digit in range(10)]
+
+    return WebInputs(
+        kind="tasks",
+        title="Tasks that open and close neurons",
+        about="Every task orders the pixels anew. An ANN sees which task it is, and opens neurons of the SNN.",
+        restart=settings.network.num_steps,
+        slowdown=_SLOWDOWN,
+        answer="answer",
+        classes=[str(digit) for digit in range(10)],
+        networks={"hmn": "an SNN whose neurons an ANN gates"},
+        examples=chosen,
+        tasks=_orders(settings)[:_SHOWN_TASKS].tolist(),
+    )
 
 
 def report(run: Run) -> Path:

@@ -6,6 +6,7 @@ Folds leave people out: a network is scored on people who are not in its trainin
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from spikebridge._moved import refuse_left_networks
 from spikebridge.data.signals.files import read_series
+from spikebridge.deploy.web.inputs import WebInputs
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.config import Config, NetworkConfig
@@ -77,6 +79,7 @@ class _Task(Protocol):
     def train(self, config: Config, run: Run, quiet: bool) -> dict[str, Any]: ...
     def evaluate(self, config: Config, run: Run, data: Path | None) -> dict[str, Any]: ...
     def report(self, config: Config, run: Run) -> Path: ...
+    def web(self, config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs: ...
     def calibration(self, config: Config, num_samples: int, data: Path | None) -> dict[str, Tensor]: ...
     def measure(self, network: HybridNetwork, config: Config, data: Path | None) -> dict[str, float]: ...
 
@@ -129,6 +132,11 @@ def retrain(network: HybridNetwork, config: Config, epochs: int, data: Path | No
     if config.task != "classify":
         raise ConfigError(f"the task {config.task!r} has no further training; leave --epochs out")
     classify.retrain(network, config, epochs, data)
+
+
+def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:
+    """The inputs of a page."""
+    return _TASKS[config.get("task", "classify")].web(config, results)
 
 
 def regions(config: Config) -> tuple[str, ...]:

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
+
 from spikebridge.deploy.streaming.samples import SampleReader
+from spikebridge.deploy.web.inputs import FrontEnd, WebInputs
 from spikebridge.errors import ConfigError
 from spikebridge.networks.signals.data.activity import voice_activity
 from spikebridge.networks.signals.data.sensor import Sensor, SensorConfig
@@ -50,3 +53,42 @@ def sample_reader(config: Mapping[str, Any], results: Mapping[str, Any]) -> Samp
     classes = tuple(results.get("classes", ()))
 
     return SampleReader(sensor, ticks, window, classes, sensor.config.recency, activity=activity)
+
+
+_KINDS: Mapping[str, Any] = {"voice": "sound", "motion": "motion", "muscle": "motion"}
+_ABOUT = {
+    "voice": "Speak, or choose a file: an ANN reads a spectrum now and then, an SNN the sound as spikes.",
+    "motion": "Move, or choose a file: an ANN reads summaries now and then, an SNN the motion as spikes.",
+    "muscle": "Choose a file: an ANN reads summaries now and then, an SNN the signal as spikes.",
+}
+# a browser gives m/s^2 and degrees/s; the watch has multiples of gravity and rad/s
+_PHONE = (*3 * (1 / 9.80665,), *3 * (np.pi / 180,))
+
+
+def sensor_inputs(config: Mapping[str, Any], results: Mapping[str, Any], about: Mapping[str, str]) -> WebInputs:
+    """The inputs of a page for a classifier of a sensor; `about` has a few words about each network."""
+    reader = sample_reader(config, results)
+    sensor: Any = reader.front_end
+    kind = sensor.config.kind
+    is_voice = kind == "voice"
+    shape = (sensor.block, sensor.num_channels)
+
+    def arrays(a: Any, inputs: dict[str, Any], state: Any) -> tuple[Mapping[str, Any], Any]:
+        samples = inputs["samples"][:, 0][None] if is_voice else inputs["samples"][None]
+        return sensor.front_end.arrays(a, samples, state)
+
+    return WebInputs(
+        kind=_KINDS[kind],
+        front_end=FrontEnd(
+            arrays, {"samples": shape}, sensor.initial_state, reader.ticks, reader.window, reader.activity
+        ),
+        title=f"{config['dataset'].replace('_', ' ').capitalize()}: a hybrid network on a {kind} sensor",
+        about=_ABOUT[kind],
+        rate_hz=sensor.rate_hz,
+        channels=[f"channel {number}" for number in range(1, sensor.num_channels + 1)],
+        recency=reader.recency,
+        answer=reader.answer,
+        classes=reader.classes,
+        networks=about,
+        phone=_PHONE if config["dataset"] == "watch" else (),
+    )

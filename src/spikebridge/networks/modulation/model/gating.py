@@ -15,10 +15,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from spikebridge.axes import Windows
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, HybridUnit, Mean, Tumbling
-from spikebridge.hybrid.unit.discretizer import straight_through
 
 
 class Backbone(nn.Module):
@@ -103,43 +101,6 @@ class Backbone(nn.Module):
         return [torch.sigmoid(self.scale * preactivation) for preactivation in preactivations]
 
 
-class KWinners(Discretizer):
-    """Opens the `round(rho C)` neurons of a layer with the largest values, or one, in each window and sample.
-
-    Ties go to the lower index. The gradient goes straight through to the sigmoid of the value.
-
-    Args:
-        rho: share of open neurons, above 0 to 1.
-
-    Raises:
-        ConfigError: a share out of range.
-
-    Example:
-        >>> KWinners(0.5)(torch.tensor([0.1, 3.0, -1.0, 0.2]).reshape(1, 1, 1, 4), length=1)[0].flatten().tolist()
-        [0.0, 1.0, 0.0, 1.0]
-    """
-
-    def __init__(self, rho: float) -> None:
-        super().__init__()
-        if not 0 < rho <= 1:
-            raise ConfigError(f"KWinners needs rho, the share of open neurons, above 0 and at most 1, but got {rho}")
-
-        self.rho = rho
-
-    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Windows, None]:
-        number = max(1, round(self.rho * h.shape[-1]))
-        order = h.detach().sort(dim=-1, descending=True, stable=True).indices
-        rank = order.argsort(-1)
-        hard = (rank < number).to(h.dtype)
-
-        # NaN has a rank too, but is no value of a gate
-        hard = torch.where(h.isnan(), h.detach(), hard)
-        return straight_through(hard, h.sigmoid()) if h.requires_grad else hard, None
-
-    def extra_repr(self) -> str:
-        return f"rho={self.rho:g}"
-
-
 def sample_mean_unit(num_samples: int, discretizer: Discretizer | None = None) -> HybridUnit:
     """The second unit, `(S, tasks, C)` to `(1, tasks, C)`: its time axis is the samples of a task."""
     return HybridUnit(Tumbling(num_samples), Mean(), None, discretizer)
@@ -156,6 +117,7 @@ class Gating(nn.Module):
         ConfigError: another number of discretizers than layers.
 
     Example:
+        >>> from spikebridge.hybrid import KWinners
         >>> gating = Gating(Backbone(4, (6, 6)), [KWinners(0.5), KWinners(0.5)])
         >>> [gate.sum(1).tolist() for gate in gating.gates(gating.preactivations(torch.rand(1, 8, 4)), num_samples=4)]
         [[3, 3], [3, 3]]

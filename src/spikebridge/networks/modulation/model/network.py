@@ -14,19 +14,31 @@ from spikebridge.networks.modulation.model.branch import DT, Branch
 from spikebridge.networks.modulation.model.gating import Backbone, Gating
 
 
-class CentredBody(nn.Module):
-    """The backbone's body on centred inputs."""
+class _Centre(nn.Module):
+    """Images less the mean input."""
 
     centre: Tensor
 
+    def __init__(self, centre: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("centre", centre)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - self.centre
+
+
+class CentredBody(nn.Module):
+    """The backbone's body on centred inputs."""
+
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
+        # a layer of its own, so that it has an integer form
+        self.centre = _Centre(backbone.centre)
         self.body = backbone.body
-        self.register_buffer("centre", backbone.centre)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images `(B, d)` to features."""
-        features: Tensor = self.body(x - self.centre)
+        features: Tensor = self.body(self.centre(x))
         return features
 
 

@@ -16,8 +16,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from spikebridge.data.tasks.tasks import BalancedPairs, disjoint_image_sets
+from spikebridge.hybrid import KWinners
 from spikebridge.networks.modulation.config import BranchConfig, TrialSettings
-from spikebridge.networks.modulation.model.gating import Backbone, Gating, KWinners
+from spikebridge.networks.modulation.model.gating import Backbone, Gating
 from spikebridge.networks.modulation.model.task_inference import GaussianPrototypes, prototype_features
 from spikebridge.networks.modulation.training.tasks import TaskSequence
 from spikebridge.training.continual.xdg import RandomGates

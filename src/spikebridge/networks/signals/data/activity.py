@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from spikebridge.deploy.front_ends.arrays import FAST
 from spikebridge.deploy.streaming.activity import ActivityState, VoiceActivity
 from spikebridge.networks.signals.data.windows import Windows
 
@@ -23,7 +24,7 @@ def activity_times(windows: Windows, block_seconds: float, block: int) -> dict[s
         pause = 0
         for start in range(0, length - block + 1, block):
             quiet = state.quiet
-            state = detector.advance(samples[start : start + block], state)
+            state = detector.advance(samples[start : start + block], state, FAST)
             pause = max(pause, quiet if state.quiet == 0 else 0)
 
         pauses.append(pause)

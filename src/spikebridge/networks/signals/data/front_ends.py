@@ -14,12 +14,13 @@ The bands of a voice are divided by the running mean over all bands, so that a l
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 
+from spikebridge.deploy.front_ends.arrays import EXACT, FAST, Recursion, Values
 from spikebridge.errors import ConfigError
 
 _NUM_FILTERS = 12  # channels of the fast signal of a voice
@@ -41,24 +42,25 @@ _MIN_GRAVITY = 1e-3  # length of a mean acceleration that can still be divided b
 class _RunningMean(NamedTuple):
     """A mean over the last steps of a stream, and the number of steps so far."""
 
-    num_steps: int
-    mean: NDArray[np.floating]
+    num_steps: Values
+    mean: Values
 
 
 class _AudioState(NamedTuple):
     """State of an `AudioFrontEnd` between two pieces of a stream."""
 
-    filters: NDArray[np.float64]
-    smoothing: NDArray[np.float64]
+    filters: Values
+    smoothing: Values
     signal_level: _RunningMean
-    history: NDArray[np.float32]
+    history: Values
     frame_level: _RunningMean
 
 
 class _ChannelState(NamedTuple):
     """State of a `ChannelFrontEnd` between two pieces of a stream."""
 
-    history: NDArray[np.float32]
+    num_samples: Values
+    history: Values
     gravity: _RunningMean
 
 
@@ -141,7 +143,8 @@ class AudioFrontEnd:
             >>> inputs["signal"].shape, inputs["frames"].shape
             ((40, 1, 12), (5, 1, 40))
         """
-        return self.advance(samples, self.initial_state(len(samples)), warp)[0]
+        whole = samples[:, : samples.shape[1] // self.period * self.period]
+        return self.arrays(FAST, whole, self.initial_state(len(samples)), warp)[0]
 
     @property
     def period(self) -> int:
@@ -159,24 +162,23 @@ class AudioFrontEnd:
         Args:
             num_signals: number B of signals that run together.
         """
-        no_level = _RunningMean(0, np.zeros((num_signals, 1)))
+        no_level = _RunningMean(np.zeros((), np.float32), np.zeros((num_signals, 1)))
         return _AudioState(
-            filters=np.zeros((_NUM_FILTERS, num_signals, 2)),
-            smoothing=np.zeros((_NUM_FILTERS, num_signals, 1)),
+            filters=np.zeros((2, num_signals, _NUM_FILTERS)),
+            smoothing=np.zeros((1, num_signals * _NUM_FILTERS, 1)),
             signal_level=no_level,
             history=np.zeros((num_signals, self._spectrum_length - self._hop), np.float32),
             frame_level=no_level,
         )
 
     def advance(
-        self, samples: Float32[np.ndarray, "B L"], state: _AudioState, warp: float = 1.0
+        self, samples: Float32[np.ndarray, "B L"], state: _AudioState
     ) -> tuple[Mapping[str, NDArray[np.float32]], _AudioState]:
-        """Fast signal and frames of the next piece of a stream; pieces give what the whole gives, to rounding.
+        """Fast signal and frames of the next piece of a stream; pieces give what the whole gives, to the bit.
 
         Args:
             samples: the piece; an incomplete frame at its end is dropped.
             state: state after the piece before.
-            warp: factor of all frequencies.
 
         Example:
             >>> front, chance = AudioFrontEnd(), np.random.default_rng(0)
@@ -187,65 +189,68 @@ class AudioFrontEnd:
             True
         """
         whole = samples[:, : samples.shape[1] // self.period * self.period]
-        signal, filters, smoothing, signal_level = self._envelopes(whole, state, warp)
-        frames, history, frame_level = self._frames(whole, state, warp)
+        return self.arrays(EXACT, EXACT.array(whole), state)
 
-        return {"signal": signal, "frames": frames}, _AudioState(filters, smoothing, signal_level, history, frame_level)
+    def arrays(
+        self, a: Any, samples: Values, state: _AudioState, warp: float = 1.0
+    ) -> tuple[dict[str, Values], _AudioState]:
+        """The front end in the arrays of an arithmetic: samples `(B, L)` of whole frames."""
+        signal, filters, smoothing, signal_level = self._envelopes(a, samples.swapaxes(0, 1), state, warp)
+        frames, history, frame_level = self._frames(a, samples, state, warp)
+        after = _AudioState(filters, smoothing, signal_level, history, frame_level)
+
+        return {"signal": _float32(signal), "frames": _float32(frames)}, after
 
     def _envelopes(
-        self, samples: NDArray[np.float32], state: _AudioState, warp: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64], _RunningMean]:
-        # slow to import, and other sensors do not need it
-        from scipy.signal import lfilter
+        self, a: Any, samples: Values, state: _AudioState, warp: float
+    ) -> tuple[Values, Values, Values, _RunningMean]:
+        num_signals = samples.shape[1]
+        decay = float(np.float32(np.exp(-self.dt / _ENVELOPE_TAU)))
+        smoothed = Recursion(np.array([[1 - decay, 0.0]]), np.array([[1.0, -decay]]))
 
-        envelopes = []
-        filters = state.filters.copy()
-        smoothing = state.smoothing.copy()
-        decay = np.float32(np.exp(-self.dt / _ENVELOPE_TAU))
-
-        for band, (b, a) in enumerate(_band_passes(self.rate_hz, warp)):
-            passed, filters[band] = lfilter(b, a, samples, axis=-1, zi=filters[band])
-            level = np.abs(passed).reshape(len(samples), -1, self.step).mean(-1)
-            smooth, smoothing[band] = lfilter([1 - decay], [1, -decay], level, axis=-1, zi=smoothing[band])
-            envelopes.append(smooth)
+        passed, filters = a.recursive(samples, _band_passes(self.rate_hz, warp), state.filters)
+        sizes = a.mean(abs(passed).reshape(-1, self.step, num_signals, _NUM_FILTERS), 1)
+        flat = sizes.reshape(-1, num_signals * _NUM_FILTERS)
+        envelopes, smoothing = a.recursive(flat, smoothed, state.smoothing)
 
         # envelopes are amplitudes, so their floors are roots of those of a power
-        levels = np.stack(envelopes, 0).swapaxes(0, 2)
-        signal, level = _relative(levels, self.dt, np.sqrt(_QUIET), np.sqrt(_SILENCE), state.signal_level)
+        levels = envelopes.reshape(-1, num_signals, _NUM_FILTERS)
+        signal, level = _relative(a, levels, self.dt, np.sqrt(_QUIET), np.sqrt(_SILENCE), state.signal_level)
 
         return signal, filters, smoothing, level
 
-    def _frames(
-        self, samples: NDArray[np.float32], state: _AudioState, warp: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], _RunningMean]:
+    def _frames(self, a: Any, samples: Values, state: _AudioState, warp: float) -> tuple[Values, Values, _RunningMean]:
         length = self._spectrum_length
-        hop = self._hop
-        padded = np.concatenate([state.history, samples], 1)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, length, 1)[:, ::hop]
-        spectra = np.fft.rfft(windows * np.hanning(length).astype(np.float32), axis=-1)
-        power = (np.abs(spectra).astype(np.float32) ** 2) @ _mel_bank(self.rate_hz, length, warp)
-        levels, level = _relative(power.swapaxes(0, 1), hop / self.rate_hz, _QUIET, _SILENCE, state.frame_level)
+        padded = a.concatenate([state.history, samples], 1)
+        starts = range(0, padded.shape[1] - length + 1, self._hop)
+        windows = a.concatenate([padded[None, :, start : start + length] for start in starts])
+        power = a.power_spectra(windows * np.hanning(length).astype(np.float32))
+        bands = a.dot(power, _mel_bank(self.rate_hz, length, warp))
+        levels, level = _relative(a, bands, self._hop / self.rate_hz, _QUIET, _SILENCE, state.frame_level)
 
-        number = self._num_spectra
-        frames = levels[: len(levels) // number * number].reshape(-1, number, *levels.shape[1:]).mean(1)
-
+        frames = a.mean(levels.reshape(-1, self._num_spectra, *levels.shape[1:]), 1)
         return frames, padded[:, padded.shape[1] - state.history.shape[1] :], level
 
 
 def _relative(
-    levels: NDArray[np.floating], seconds: float, quiet: float, silence: float, before: _RunningMean
-) -> tuple[NDArray[np.float32], _RunningMean]:
+    a: Any, levels: Values, seconds: float, quiet: float, silence: float, before: _RunningMean
+) -> tuple[Values, _RunningMean]:
     """Logarithms of `(T, B, N)` relative to the running mean over N and time, so that loudness does not matter."""
     memory = max(1, round(_LEVEL_MEMORY / seconds))
-    mean = before.mean.copy()
-    relative = np.empty(levels.shape, np.float32)
 
-    for step, level in enumerate(levels, start=before.num_steps):
+    def step(state: _RunningMean, level: Values) -> tuple[Values, _RunningMean]:
         # a plain mean until the memory is full, so that the first step has no start value to forget
-        mean += (level.mean(1, keepdims=True) - mean) / min(step + 1, memory)
-        relative[step - before.num_steps] = np.log(level / (mean + silence) + quiet)
+        number = a.minimum(state.num_steps + 1.0, float(memory))
+        mean = state.mean + (a.mean(level, 1)[:, None] - state.mean) / number
+        return level / (mean + silence) + quiet, _RunningMean(number, mean)
 
-    return relative, _RunningMean(before.num_steps + len(levels), mean)
+    relative, after = a.scan(step, before, levels)
+    return a.log(relative), after
+
+
+def _float32(x: Values) -> Values:
+    # C keeps the numbers of an output as floats anyway
+    return x.astype(np.float32) if isinstance(x, np.ndarray) else x
 
 
 @dataclass(frozen=True)
@@ -337,7 +342,8 @@ class ChannelFrontEnd:
             >>> inputs["signal"].shape, inputs["frames"].shape, inputs["frames"][3, 0, :2].tolist()
             ((100, 1, 2), (4, 1, 7), [1.0, 1.0])
         """
-        return self.advance(samples, self.initial_state(len(samples)))[0]
+        whole = samples[:, : samples.shape[1] // self.frame_period * self.frame_period]
+        return self.arrays(FAST, whole, self.initial_state(len(samples)))[0]
 
     @property
     def period(self) -> int:
@@ -350,77 +356,107 @@ class ChannelFrontEnd:
         Args:
             num_signals: number B of signals that run together.
         """
-        history = np.zeros((num_signals, 0, self.num_channels), np.float32)
-        return _ChannelState(history, _RunningMean(0, np.zeros((num_signals, 3), np.float32)))
+        history = np.zeros((self.context, num_signals, self.num_channels), np.float32)
+        return _ChannelState(
+            np.zeros((), np.float32),
+            history,
+            _RunningMean(np.zeros((), np.float32), np.zeros((num_signals, 3), np.float32)),
+        )
 
     def advance(
         self, samples: Float32[np.ndarray, "B L C"], state: _ChannelState
     ) -> tuple[Mapping[str, NDArray[np.float32]], _ChannelState]:
-        """Fast signal and frames of the next piece of a stream; pieces give what the whole gives, to rounding.
+        """Fast signal and frames of the next piece of a stream; pieces give what the whole gives, to the bit.
 
         Args:
             samples: the piece; an incomplete frame at its end is dropped.
             state: state after the piece before.
         """
         whole = samples[:, : samples.shape[1] // self.frame_period * self.frame_period]
+        return self.arrays(EXACT, EXACT.array(whole), state)
+
+    def arrays(self, a: Any, samples: Values, state: _ChannelState) -> tuple[dict[str, Values], _ChannelState]:
+        """The front end in the arrays of an arithmetic: samples `(B, L, C)` of whole frames."""
+        signal = samples.swapaxes(0, 1)
         gravity = state.gravity
         if self.gravity:
-            whole, gravity = _with_vertical(whole, round(_GRAVITY_MEMORY * self.rate_hz), gravity)
+            signal, gravity = _with_vertical(a, signal, round(_GRAVITY_MEMORY * self.rate_hz), gravity)
 
-        # frames cover samples of earlier pieces, at most `context` of them
-        history = np.concatenate([state.history, whole], 1)
-        first = state.history.shape[1] + self.frame_period
-        stops = range(first, history.shape[1] + 1, self.frame_period)
-        frames = [_statistics(history[:, max(0, stop - self.context) : stop], self.lags) for stop in stops]
-        inputs = {"signal": np.ascontiguousarray(whole.swapaxes(0, 1)), "frames": np.stack(frames)}
+        # frames cover samples of earlier pieces, at most `context` of them; zeros stand for those before the stream
+        past = a.concatenate([state.history, signal])
+        number = state.num_samples
+        frames = []
+        for stop in range(self.context + self.frame_period, len(past) + 1, self.frame_period):
+            number = a.minimum(number + float(self.frame_period), float(self.context))
+            frames.append(_statistics(a, past[stop - self.context : stop], number, self.lags)[None])
 
-        return inputs, _ChannelState(history[:, max(0, history.shape[1] - self.context) :], gravity)
+        inputs = {"signal": _float32(signal), "frames": _float32(a.concatenate(frames))}
+        return inputs, _ChannelState(number, past[len(past) - self.context :], gravity)
 
 
-def _with_vertical(
-    samples: Float32[np.ndarray, "B L 6"], memory: int, before: _RunningMean
-) -> tuple[Float32[np.ndarray, "B L 10"], _RunningMean]:
-    """Adds the vertical parts of acceleration and rotation, and the sizes of their horizontal parts.
+def _with_vertical(a: Any, samples: Values, memory: int, before: _RunningMean) -> tuple[Values, _RunningMean]:
+    """Adds the vertical parts of acceleration and rotation `(L, B, 6)`, and the sizes of their horizontal parts.
 
     The running mean of the acceleration points away from the ground, so no turn of the sensor on the arm changes them.
     """
+
+    def step(state: _RunningMean, acceleration: Values) -> tuple[Values, _RunningMean]:
+        number = a.minimum(state.num_steps + 1.0, float(memory))
+        mean = state.mean + (acceleration - state.mean) / number
+        return mean, _RunningMean(number, mean)
+
     acceleration = samples[..., :3]
-    mean = before.mean
-    up = np.empty_like(acceleration)
+    rotation = samples[..., 3:]
+    mean, after = a.scan(step, before, acceleration)
+    up = mean / (_length(a, mean) + _MIN_GRAVITY)
+    parts = [samples]
 
-    for step in range(samples.shape[1]):
-        mean = mean + (acceleration[:, step] - mean) / min(before.num_steps + step + 1, memory)
-        up[:, step] = mean
+    for vectors in (acceleration, rotation):
+        vertical = a.sum(vectors * up, 2)[..., None]
+        parts += [vertical, _length(a, vectors - vertical * up)]
 
-    up /= np.linalg.norm(up, axis=-1, keepdims=True) + _MIN_GRAVITY
-    parts = []
-    for vectors in (acceleration, samples[..., 3:]):
-        vertical = (vectors * up).sum(-1, keepdims=True)
-        parts += [vertical, np.linalg.norm(vectors - vertical * up, axis=-1, keepdims=True)]
-
-    after = _RunningMean(before.num_steps + samples.shape[1], mean)
-    return np.concatenate([samples, *parts], -1).astype(np.float32), after
+    return a.concatenate(parts, 2), after
 
 
-def _statistics(x: NDArray[np.float32], lags: tuple[int, ...]) -> NDArray[np.float32]:
-    """Means, log variances of values and of changes, and correlations of the samples `(B, L, C)` of a frame."""
-    mean = x.mean(1)
-    centred = x - mean[:, None]
-    products = np.einsum("bti,btj->bij", centred, centred) / x.shape[1]
-    variance = np.einsum("bii->bi", products)
-    changes = np.diff(x, axis=1).var(1) if x.shape[1] > 1 else np.zeros_like(variance)
-    spread = np.sqrt(variance + _VARIANCE_FLOOR)
-    rows, columns = np.triu_indices(x.shape[2], 1)
-    scale = spread[:, rows] * spread[:, columns]
-    correlations = [products[:, rows, columns] / scale]
+def _length(a: Any, vectors: Values) -> Values:
+    return a.sqrt(a.sum(vectors * vectors, 2))[..., None]
+
+
+def _statistics(a: Any, x: Values, number: Values, lags: tuple[int, ...]) -> Values:
+    """Means, log variances of values and of changes, and correlations of the last samples `(L, B, C)`, for a frame.
+
+    `number` of the samples belong to the stream; the others, before them, are zeros.
+    """
+    length = len(x)
+    is_known = a.where(np.arange(length)[:, None, None] + number > length - 0.5, 1.0, 0.0)
+    mean = a.sum(x, 0) / number
+    centred = (x - mean) * is_known
+    variance_and_products = a.correlate(centred, centred) / number
+    num_channels = x.shape[2]
+    products = variance_and_products.reshape(-1, num_channels * num_channels)
+    variance = a.take(products, np.arange(num_channels) * (num_channels + 1))
+
+    # of one sample there is no change
+    num_changes = a.maximum(number - 1.0, 1.0)
+    changes = (x[1:] - x[:-1]) * is_known[:-1]
+    deviations = (changes - a.sum(changes, 0) / num_changes) * is_known[:-1]
+    change_variance = a.sum(deviations * deviations, 0) / num_changes
+
+    spread = a.sqrt(variance + _VARIANCE_FLOOR)
+    rows, columns = np.triu_indices(num_channels, 1)
+    above = rows * num_channels + columns
+    below = columns * num_channels + rows
+    scale = a.take(spread, rows) * a.take(spread, columns)
+    correlations = [a.take(products, above) / scale]
 
     for lag in lags:
         # the part that changes its sign when the two channels are swapped: which of them leads
-        later = np.einsum("bti,btj->bij", centred[:, :-lag], centred[:, lag:]) / max(x.shape[1] - lag, 1)
-        correlations.append((later - later.swapaxes(1, 2))[:, rows, columns] / scale)
+        later = a.correlate(centred[:-lag], centred[lag:]) / a.maximum(number - float(lag), 1.0)
+        flat = later.reshape(-1, num_channels * num_channels)
+        correlations.append((a.take(flat, above) - a.take(flat, below)) / scale)
 
-    levels = [mean, np.log(variance + _VARIANCE_FLOOR), np.log(changes + _VARIANCE_FLOOR)]
-    return np.concatenate([*levels, *correlations], 1).astype(np.float32)
+    levels = [mean, a.log(variance + _VARIANCE_FLOOR), a.log(change_variance + _VARIANCE_FLOOR)]
+    return a.concatenate([*levels, *correlations], 1)
 
 
 def _mel(hz: float) -> float:
@@ -451,10 +487,11 @@ def _mel_bank(rate_hz: float, length: int, warp: float) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=64)
-def _band_passes(rate_hz: float, warp: float) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]:
+def _band_passes(rate_hz: float, warp: float) -> Recursion:
     """Two-pole band-passes with gain 1 at their centre, each as wide as the distance of its neighbours."""
     edges = _edges(rate_hz, _NUM_FILTERS + 2, warp)
-    filters = []
+    forward = []
+    backward = []
 
     for low, centre, high in zip(edges, edges[1:], edges[2:], strict=False):
         radius = np.exp(-np.pi * max(high - low, 30.0) / 2 / rate_hz)
@@ -463,6 +500,7 @@ def _band_passes(rate_hz: float, warp: float) -> tuple[tuple[NDArray[np.float64]
         # gain at the centre of the band, by which the filter is divided
         z = np.exp(-1j * angle)
         gain = abs((1 - z**2) / (a[0] + a[1] * z + a[2] * z**2))
-        filters.append((np.array([1.0, 0.0, -1.0]) / gain, a))
+        forward.append(np.array([1.0, 0.0, -1.0]) / gain)
+        backward.append(a)
 
-    return tuple(filters)
+    return Recursion(np.stack(forward), np.stack(backward))

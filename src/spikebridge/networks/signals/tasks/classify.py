@@ -1,6 +1,7 @@
 """The task `classify`: the class of a window while its signal runs, for people who are not in the training."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from spikebridge.data.signals.checks import check_series
 from spikebridge.data.signals.series import SensorSeries
+from spikebridge.deploy.web.inputs import WebInputs
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals import report as report_page
@@ -21,6 +23,7 @@ from spikebridge.networks.signals.data.sets import FORMS, folds_of_set, load_ser
 from spikebridge.networks.signals.data.windows import Windows
 from spikebridge.networks.signals.evaluation.evaluate import accuracies, logits_of, score
 from spikebridge.networks.signals.model.network import VARIANTS, Shape, parameter_matched
+from spikebridge.networks.signals.stream import sensor_inputs
 from spikebridge.networks.signals.training.train import (
     LearningConfig,
     retrain_windows,
@@ -262,6 +265,11 @@ def _first_fold(config: Config, data: Path | None) -> tuple[_Fold, Sensor]:
     series = load_series(config.dataset, config.data if data is None else data)
     sensor = _sensor(config, series)
     return _folds(config, series, sensor)[0], sensor
+
+
+def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:
+    """The inputs of a page: samples of the sensor."""
+    return sensor_inputs(config, results, VARIANTS)
 
 
 def report(config: Config, run: Run) -> Path:

@@ -22,6 +22,7 @@ from spikebridge.analysis.plots.series import marked_signal
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.analysis.summary import num_parameters
 from spikebridge.data.signals.series import SensorSeries
+from spikebridge.deploy.web.inputs import WebInputs
 from spikebridge.errors import ConfigError, DataError, is_number
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.config import Config
@@ -312,6 +313,14 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
     last = _one_recording(config, data).thirds()[1]
     counts = match_beats(beats_of(network, last.ecg), last.beats, RATE_HZ)
     return {"sensitivity": counts.sensitivity / 100, "precision": counts.precision / 100}
+
+
+def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:
+    """The inputs of a page: the numbers of a signal."""
+    return WebInputs(
+        title="Beats of a heart: an SNN whose threshold an ANN sets",
+        about="An ECG in millivolts less its median, 360 samples a second. The SNN spikes 100 ms after a beat.",
+    )
 
 
 def report(config: Config, run: Run) -> Path:

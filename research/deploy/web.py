@@ -1,0 +1,283 @@
+"""Pages of trained networks: equality with the integer model, speed beside native C, sizes, time of the first answer.
+
+    python research/deploy/web.py [--recipes digits signals ...]     # names, shipped weights or run folders
+
+Each network runs its whole sample and 10,000 random steps in node and in headless Chromium, by the page's own worker;
+the outputs are compared with those of `IntegerModel.run`, which `run --integers` uses. Front ends are compared with
+their exact form in numpy, on noise. The step in WebAssembly (node and Chromium) and that of the same C by `cc -O2` are
+timed in turn. Needs node, Chromium, a C compiler and the extra `web`; data of the sets.
+
+Writes research/deploy/results/web.json.
+"""
+
+import argparse
+import base64
+import json
+import subprocess
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikebridge.cli.main import main as spikebridge
+from spikebridge.deploy.front_ends.arrays import EXACT
+from spikebridge.deploy.web.compiler import compile_module
+from spikebridge.deploy.web.inputs import WebInputs
+from spikebridge.deploy.web.page import PageNetwork, page_modules, write_page
+from spikebridge.recipes.target import resolve_target
+from spikebridge.recipes.web import page_prices, run_networks
+from spikebridge.training.run.environment import describe_environment
+
+RESULTS = Path(__file__).parent / "results" / "web.json"
+QUICK = ("digits", "modulation")  # trained here with the preset quick; the others are shipped
+RECIPES = (*QUICK, "signals", "signals_watch", "signals_ecg")
+NUM_RANDOM = 10_000
+NUM_BLOCKS = 100
+ROUNDS = 60  # short ones: the fastest was not interrupted
+TIMED = 100  # steps of a round
+CHROMIUM = "/usr/bin/chromium"
+WORKER = (files("spikebridge.deploy.web") / "worker.js").read_text(encoding="utf-8")
+
+# runs in node and in Chromium: the worker's own classes, fed by a test
+HARNESS = """
+async function measure(job) {
+  const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+  const run = (await WebAssembly.instantiate(bytes(job.module), {})).instance.exports;
+  if (job.front) {
+    const front = new FrontEnd(job.about, run);
+    const rows = Object.fromEntries(Object.entries(job.inputs).map(([k, v]) => [k, new Float32Array(bytes(v).buffer)]));
+    const outputs = front.outputs.map(() => []);
+    for (let block = 0; block < job.blocks; block++) {
+      for (const [name, values] of front.inputs) {
+        values.set(rows[name].subarray(block * values.length, (block + 1) * values.length));
+      }
+      run.step();
+      front.outputs.forEach((output, k) => outputs[k].push(...output.values));
+    }
+    return outputs.map((values) => Array.from(values));
+  }
+
+  const network = new Network(job.about, run);
+  const kinds = { int8_t: Int8Array, uint8_t: Uint8Array, int16_t: Int16Array, int32_t: Int32Array };
+  const inputs = Object.entries(job.inputs).map(([k, v]) => [k, new kinds[v.type](bytes(v.base64).buffer)]);
+  const outputs = network.outputs.map(() => []);
+  const steps = () => {
+    for (const [name, rows] of inputs) network.setIntegers(name, rows);
+    network.step();
+  };
+  for (let tick = 0; tick < job.ticks; tick++) {
+    steps();
+    network.outputs.forEach((port, k) => { if (port.flag[0]) outputs[k].push(...Array.from(port.values, Number)); });
+  }
+  let best = Infinity;
+  for (let round = 0; round < job.rounds; round++) {
+    network.start(0);
+    const started = performance.now();
+    for (let tick = 0; tick < job.timed; tick++) run.step();
+    best = Math.min(best, (performance.now() - started) / job.timed);
+  }
+  return { outputs, microseconds: 1000 * best };
+}
+"""
+
+TIMER = """
+#include <stdio.h>
+#include <time.h>
+int main(void) {
+    double best = 1e30;
+    for (int round = 0; round < %d; round++) {
+        struct timespec a, b;
+        web_start(0);
+        clock_gettime(CLOCK_MONOTONIC, &a);
+        for (int tick = 0; tick < %d; tick++) web_step();
+        clock_gettime(CLOCK_MONOTONIC, &b);
+        const double taken = ((b.tv_sec - a.tv_sec) * 1e6 + (b.tv_nsec - a.tv_nsec) / 1e3) / %d;
+        if (taken < best) best = taken;
+    }
+    printf("%%f\\n", best);
+    return 0;
+}
+"""
+
+
+def main() -> None:
+    """Measures one recipe after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipes", nargs="+", default=RECIPES, help="run folders, or recipes with shipped weights")
+    parser.add_argument("--data", type=Path, default=None, help="the folder with data sets")
+    options = parser.parse_args()
+    rows = []
+
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver, tempfile.TemporaryDirectory() as folder:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        for word in options.recipes:
+            run = word
+            if word in QUICK:
+                run = str(Path(folder) / f"{word}-quick")
+                spikebridge(["train", word, "--preset", "quick", "--out", run, "--quiet"])
+
+            networks, inputs = run_networks(resolve_target(run), None, options.data, lambda line: None)
+            rows.append({"recipe": word, **measured(networks, inputs, browser, Path(folder))})
+            print(json.dumps(rows[-1]), flush=True)
+        browser.close()
+
+    # recipes that were not asked for keep their rows
+    before = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+    names = {row["recipe"] for row in rows}
+    rows = [row for row in before if row["recipe"] not in names] + rows
+    results = {"command": "python research/deploy/web.py", "rows": rows, "environment": describe_environment()}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def measured(networks: list[PageNetwork], inputs: WebInputs, browser: Any, folder: Path) -> dict[str, Any]:
+    """Differences, times and sizes of the page of some networks."""
+    modules = page_modules(networks, inputs, page_prices())
+    rows = []
+    for number, network in enumerate(networks):
+        text = modules[f"network_{number}"]
+        module = compile_module(text.c)
+        row: dict[str, Any] = {"network": network.name, "module bytes": len(module)}
+        for name, given, ticks in jobs_of(network):
+            job = network_job(module, text.description, given, ticks)
+            expected = network.model.run(given, ticks)
+            for engine, said in run_everywhere(job, browser, folder).items():
+                row[f"{engine} {name} differ"] = count_differences(text.description, said["outputs"], expected)
+                row[f"{engine} us a step"] = round(said["microseconds"], 2)
+
+        row["native us a step"] = native_time(text.c, folder)
+        for engine in ("node", "chromium"):
+            row[f"{engine} ratio"] = round(row[f"{engine} us a step"] / row["native us a step"], 2)
+        rows.append(row)
+
+    page = folder / f"{networks[0].name}-{len(list(folder.iterdir()))}.html"
+    written = write_page(page, inputs.title, networks, inputs, page_prices())
+    result = {"networks": rows, "page bytes": written.num_bytes, **first_answer(page, browser)}
+    if inputs.front_end is not None:
+        result["front end differ"] = front_end_differences(modules["front_end"], inputs, browser, folder)
+
+    return result
+
+
+def jobs_of(network: PageNetwork) -> list[tuple[str, dict[str, Any], int]]:
+    """The sample, all streams one after the other for as long as it is, and random steps."""
+    chance = np.random.default_rng(0)
+    random = {}
+    for name, record in network.model.record.inputs.items():
+        number = -(-(NUM_RANDOM - record.clock.phase) // record.clock.period)
+        shape = (number, 1, *network.inputs[name].shape[2:])
+        low, high = (0, 1) if record.grid is None else (record.grid.low, record.grid.high)
+        random[name] = chance.integers(low, high + 1, shape)
+
+    sample = {name: x[:, :1] for name, x in network.inputs.items()}
+    return [("sample", sample, network.ticks), ("random", random, NUM_RANDOM)]
+
+
+def network_job(module: bytes, about: dict[str, Any], given: dict[str, Any], ticks: int) -> dict[str, Any]:
+    """A job of the harness."""
+    kinds = {port["name"]: port["type"] for port in about["inputs"]}
+    inputs = {
+        name: {
+            "type": kinds[name],
+            "base64": base64.b64encode(np.ascontiguousarray(x, kinds[name].removesuffix("_t")).tobytes()).decode(),
+        }
+        for name, x in given.items()
+    }
+    return {
+        "module": base64.b64encode(module).decode(),
+        "about": about,
+        "inputs": inputs,
+        "ticks": ticks,
+        "rounds": ROUNDS,
+        "timed": TIMED,
+    }
+
+
+def run_everywhere(job: dict[str, Any], browser: Any, folder: Path) -> dict[str, Any]:
+    """The answers of node and of Chromium to a job."""
+    script = folder / "job.js"
+    finish = "measure(job).then((said) => require('fs').writeFileSync(process.argv[2], JSON.stringify(said)));"
+    script.write_text(f"const job = {json.dumps(job)};\n{WORKER}\n{HARNESS}\n{finish}\n")
+    said = folder / "said.json"
+    subprocess.run(["node", str(script), str(said)], check=True)
+
+    page = browser.new_page()
+    page.goto("about:blank")
+    page.add_script_tag(content=f"{WORKER}\n{HARNESS}\nglobalThis.measure = measure;")
+    in_browser = page.evaluate("(job) => measure(job)", job)
+    page.close()
+
+    return {"node": json.loads(said.read_text()), "chromium": in_browser}
+
+
+def count_differences(about: dict[str, Any], said: list[list[int]], expected: dict[str, Any]) -> int:
+    """Values that differ, those that are missing included."""
+    number = 0
+    for port, values in zip(about["outputs"], said, strict=True):
+        wanted = expected.get(port["name"], np.zeros(0)).ravel()
+        found = np.asarray(values)
+        number += abs(len(wanted) - len(found)) + int((wanted[: len(found)] != found[: len(wanted)]).sum())
+
+    return number
+
+
+def native_time(c: str, folder: Path) -> float:
+    """Microseconds of a step of the same C, compiled for this machine."""
+    source = folder / "native.c"
+    source.write_text("#define _POSIX_C_SOURCE 199309L\n" + c + TIMER % (ROUNDS, TIMED, TIMED))
+    command = ["cc", "-std=c99", "-O2", "-ffp-contract=off", "-w", str(source), "-o", str(folder / "native"), "-lm"]
+    subprocess.run(command, check=True)
+    said = subprocess.run([str(folder / "native")], check=True, capture_output=True, text=True).stdout
+
+    return round(float(said), 2)
+
+
+def front_end_differences(text: Any, inputs: WebInputs, browser: Any, folder: Path) -> dict[str, int]:
+    """Values of a front end on noise that differ from those of its exact form."""
+    front: Any = inputs.front_end
+    chance = np.random.default_rng(0)
+    given = {name: chance.random((NUM_BLOCKS, *shape), np.float32) for name, shape in front.inputs.items()}
+    state = front.start()
+    expected: dict[str, list[Any]] = {}
+    for block in range(NUM_BLOCKS):
+        one = {name: EXACT.array(x[block]) for name, x in given.items()}
+        outputs, state = front.arrays(EXACT, one, state)
+        for name, y in outputs.items():
+            expected.setdefault(name, []).append(np.asarray(y, np.float32).ravel())
+
+    job = {
+        "front": True,
+        "module": base64.b64encode(compile_module(text.c)).decode(),
+        "about": text.description,
+        "blocks": NUM_BLOCKS,
+        "inputs": {name: base64.b64encode(x.tobytes()).decode() for name, x in given.items()},
+    }
+    wanted = [np.concatenate(values) for values in expected.values()]
+    return {
+        engine: sum(int((np.asarray(y, np.float32) != w).sum()) for y, w in zip(said, wanted, strict=True))
+        for engine, said in run_everywhere(job, browser, folder).items()
+    }
+
+
+def first_answer(page: Path, browser: Any) -> dict[str, Any]:
+    """Milliseconds from the opening of a page to the first answer that it shows, and what it asked for."""
+    tab = browser.new_page()
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(page.as_uri(), wait_until="commit")
+    tab.wait_for_load_state("load")
+    mark = "performance.getEntriesByName('first answer')[0]?.startTime ?? null"
+    while (milliseconds := tab.evaluate(mark)) is None:
+        tab.wait_for_timeout(20)
+
+    others = [url for url in asked if url != page.as_uri() and not url.startswith("blob:")]
+    tab.close()
+
+    return {"first answer ms": round(milliseconds), "requests": len(others)}
+
+
+if __name__ == "__main__":
+    main()
