@@ -69,7 +69,7 @@ PAGES := $(wildcard research/pages/*.py)
 # only on request: hours of runs, other trees, data that are not public, GPUs, GPL peers
 REQUESTED := $(wildcard research/project/*.py research/project/*/*.py)
 REQUESTED += $(addprefix research/speed/,live_soak.py gpu.py sweep_cost.py)
-REQUESTED += $(addprefix research/deploy/,neurobench_networks.py neurobench_harness.py residual_delays.py recorded_chips.py chips.py web.py simulators/xylo.py simulators/beside_nengo.py)
+REQUESTED += $(addprefix research/deploy/,neurobench_networks.py neurobench_harness.py residual_delays.py recorded_chips.py chips.py web.py simulators/boards.py simulators/xylo.py simulators/beside_nengo.py)
 REQUESTED += $(addprefix research/signals/,people.py plane.py integers.py wearer.py choice.py early.py training.py digit_delays.py live/words.py)
 REQUESTED += $(addprefix research/sensing/,cameras/confidence.py cameras/families.py between_frames/equivalent_frame_rate.py)
 REQUESTED += $(addprefix research/claims/networks/,chip_process.py task_scaling.py) research/modulation/point.py

@@ -1,6 +1,6 @@
 """Integer models on emulated microcontrollers: equal to the bit, with memory, instructions and energy of a step.
 
-    python research/deploy/boards.py [--steps 10000]
+    python research/deploy/simulators/boards.py [--steps 10000]
 
 Digits (preset quick, trained here with seed 0), and the shipped networks for watch and ECG, on the Cortex-M4 and M0 of
 qemu-system-arm. Each runs the sample of its bundle, then steps with random inputs over their whole range; a hash of all
@@ -27,7 +27,7 @@ from spikebridge.deploy.c.boards import BOARDS, EMULATOR_FOLDER, measure
 from spikebridge.deploy.c.export import WrittenC, bundle_sample, write_c
 from spikebridge.training.run.environment import describe_environment
 
-RESULTS = Path(__file__).parent / "results" / "boards.json"
+RESULTS = Path(__file__).parent.parent / "results" / "boards.json"
 TARGETS = ("digits", "signals_watch", "signals_ecg")
 MASK = 0xFFFFFFFF
 FNV_START = 2166136261
@@ -78,7 +78,7 @@ def main() -> None:
                 rows.append({"network": target, **figures, "random_steps": options.steps, "random_equal": same})
                 print(json.dumps(rows[-1]), flush=True)
 
-    results = {"command": "python research/deploy/boards.py", "tools": tools(), "rows": rows}
+    results = {"command": "python research/deploy/simulators/boards.py", "tools": tools(), "rows": rows}
     RESULTS.write_text(json.dumps(results | {"environment": describe_environment()}, indent=1) + "\n")
 
 
