@@ -89,7 +89,7 @@ def run(seed=0, updates=20, number=1397):
     digits = load_digits(num_validation=0)
     images, labels = digits.train.images.flatten(1)[:number], digits.train.labels[:number]
     half = len(labels) // 2
-    test = digits.test.images.flatten(1), digits.test.labels
+    test = digits.test.images.flatten(1)[:number], digits.test.labels[:number]
     settings = Settings(batch_size=32, accelerator="cpu", quiet=True, seed=seed)
     adam, sgd = partial(torch.optim.Adam, lr=0.002), partial(torch.optim.SGD, lr=0.1)
     scores, networks = {}, {}

@@ -160,6 +160,7 @@ def run(seed=0, updates=6, number=1397):
         "e-prop, spiking weights fixed": (build_recurrent, row_objective, fixed),
     }
     scores, networks = {}, {}
+    test = TEST[0][:number], TEST[1][:number]
     settings = Settings(batch_size=32, accelerator="cpu", quiet=True, seed=seed)
 
     for name, (build, objective, rule) in kinds.items():
@@ -168,7 +169,7 @@ def run(seed=0, updates=6, number=1397):
         phase = Phase("all", WHOLE, objective, updates, partial(torch.optim.Adam, lr=0.005), gradients=rule)
         fit(network, [phase], TRAIN[:number], settings=settings)
         with torch.no_grad():
-            _, measured, *_ = objective(network.eval(), TEST)
+            _, measured, *_ = objective(network.eval(), test)
         scores[f"accuracy, {name} [%]"] = 100 * measured["accuracy"].item()
 
     return scores, {name: networks[name] for name in ("R-STDP", "e-prop")}
