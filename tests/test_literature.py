@@ -47,7 +47,7 @@ def network_lines(script: Path) -> int:
         named = {node.id for node in ast.walk(found[name]) if isinstance(node, ast.Name)}
         waiting += sorted(named & found.keys() - used - set(waiting))
 
-    return sum(node.end_lineno - node.lineno + 1 for name, node in found.items() if name in used)
+    return sum((node.end_lineno or node.lineno) - node.lineno + 1 for name, node in found.items() if name in used)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
