@@ -85,7 +85,7 @@ def main() -> None:
         results = read()
         results["hybrids"][name] = one
         results["environment"] = describe_environment(threads=1)
-        write_text(RESULTS, json.dumps(results, indent=1, sort_keys=True) + "\n")
+        write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
         print(f"{one['title']}: {fmean(row['seconds'] for row in one['seeds']):.0f} s, {one['bundles']}")
         for score in one["seeds"][0]["scores"]:
