@@ -108,8 +108,8 @@ class Experience(IterableDataset):
             memory.append((state, action, reward, after))
             state = after
 
-            steps = torch.randint(len(memory), (4,), generator=generator).tolist()
-            yield tuple(torch.cat(parts) for parts in zip(*(memory[step] for step in steps), strict=True))
+            rows = torch.randint(len(memory) * CARTS, (128,), generator=generator)
+            yield tuple(torch.cat(parts)[rows] for parts in zip(*memory, strict=True))
 
 
 class Follower(Callback):
@@ -151,7 +151,7 @@ def linear(state, gains):
     return -(state @ gains).clamp(-1, 1).unsqueeze(-1)
 
 
-def run(seed=0, updates=400, number=200):
+def run(seed=0, updates=600, number=200):
     """Trains both actors and measures the mean return over a number of carts."""
     grid = torch.cartesian_prod(torch.linspace(0.5, 8, 16), torch.linspace(0.5, 8, 16))
     gains = max(grid, key=lambda gains: mean_return(partial(linear, gains=gains), 1))
