@@ -67,17 +67,17 @@ torch.set_grad_enabled(False)
 from research.speed import loops
 torch.manual_seed(1)
 stream, thresholds, membrane = loops.spiking_stream(), loops.thresholds(), loops.hodgkin_huxley()
-currents = torch.rand(60, 32, 16), 10 + 5 * torch.rand(30, 20, 1)
-steps, batch = torch.rand(60, 1, 30), torch.rand(120, 32, 30)
+currents = torch.rand(60, 32, 16), 10 + 5 * torch.rand(12, 20, 1)
+steps, batch = torch.rand(30, 1, 30), torch.rand(120, 32, 30)
 without_gradients = {
     "a batch of 32, 120 ticks": lambda: loops.whole(stream, batch),
-    "60 steps": lambda: loops.stepped(stream, steps),
+    "30 steps": lambda: loops.stepped(stream, steps),
     "a loop of thresholds, 60 ticks": lambda: loops.whole(thresholds, currents[0]),
-    "a Hodgkin-Huxley loop, 30 ticks": lambda: loops.whole(membrane, currents[1]),
+    "a Hodgkin-Huxley loop, 12 ticks": lambda: loops.whole(membrane, currents[1]),
 }
 works = {f"{name} [ms]": torch.no_grad()(run) for name, run in without_gradients.items()}
 works["a batch of 32, 120 ticks, with gradients [ms]"] = lambda: loops.whole(stream, batch).sum().backward()
-works["60 steps, with gradients [ms]"] = lambda: loops.stepped(stream, steps).sum().backward()
+works["30 steps, with gradients [ms]"] = lambda: loops.stepped(stream, steps).sum().backward()
 """,
 }
 # runs the work that a line of its input names and prints the processor time [ms]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikebridge.analysis import convert, count_cost, energy, hardware_profile, hybridise
 from spikebridge.errors import ConfigError
+from spikebridge.hybrid import HybridNetwork
 
 
 def outputs_of(network: nn.Module, x: Tensor) -> Tensor:
@@ -51,6 +52,39 @@ def test_a_rate_is_the_nearest_level_of_the_activation() -> None:
     x = torch.tensor([[-1.0], [0.4], [0.6], [2.4], [3.4], [9.0]])
 
     assert outputs_of(network, x).flatten().tolist() == [0.0, 0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_threshold_has_the_least_squared_error_unless_a_percentile_is_given() -> None:
+    ann = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU())
+    with torch.no_grad():
+        ann[0].weight.copy_(torch.eye(2))
+
+    # of two levels: many values of 1, one of 8; and a channel that is silent
+    examples = torch.tensor([[1.0, -1.0]] * 500 + [[8.0, -1.0]])
+    x = torch.tensor([[1.0, 0.5]])
+    assert outputs_of(convert(ann, examples, steps=2, percentile=100), x)[0, 0].item() == 0.0
+    assert outputs_of(convert(ann, examples, steps=2), x).tolist() == [[pytest.approx(1, abs=0.1), 0.5]]
+
+    def error(percentile: float | None) -> float:
+        y = outputs_of(convert(ann, examples, steps=2, percentile=percentile), examples)
+        return (y - ann(examples).detach()).square().sum().item()
+
+    assert error(None) < min(error(99.0), error(100.0))
+
+
+def test_hybridise_runs_every_network_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[int] = []
+    forward = HybridNetwork.forward
+
+    def counted(self: HybridNetwork, *arguments: Any, **settings: Any) -> Any:
+        runs.append(1)
+        return forward(self, *arguments, **settings)
+
+    monkeypatch.setattr(HybridNetwork, "forward", counted)
+    ann, x = dense()
+    hybridise(ann, x, lambda y: float(y.mean()), steps=(1, 2, 4))
+    # two layers can spike, with three numbers of steps
+    assert len(runs) == 6
 
 
 @pytest.mark.parametrize("make", [dense, convolutional])

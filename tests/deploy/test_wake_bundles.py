@@ -24,7 +24,7 @@ from spikebridge.deploy import (
 )
 from spikebridge.deploy.c.export import write_c
 from spikebridge.deploy.onnx.session import OnnxSession
-from spikebridge.deploy.onnx.writer import Signature, leak_function, write_onnx
+from spikebridge.deploy.onnx.writer import OnnxSignature, leak_function, write_onnx
 from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import ConfigError, DataError, ExportError, ShapeError
 from spikebridge.hybrid import (
@@ -208,7 +208,7 @@ def test_every_level_of_a_woken_part_says_the_same(
 def test_a_leak_as_onnx_is_that_of_the_layer() -> None:
     pytest.importorskip("onnxscript")
     layer = AdaptiveLIF(0.01, dt=0.001)
-    function, signature = leak_function(layer, Signature({"x": torch.zeros(2, 3)}))
+    function, signature = leak_function(layer, OnnxSignature({"x": torch.zeros(2, 3)}))
     session = OnnxSession(write_onnx(function, signature), "the leak")
     state = layer.initial_state(torch.zeros(2, 3))._replace(v=torch.rand(2, 3), a=torch.rand(2, 3))
     steps = torch.tensor([1, 40])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, QConfig, QConfigMapping, Runner, add_integers, compare_bundle, export, quantize
 from spikebridge.deploy.onnx.session import OnnxSession
-from spikebridge.deploy.onnx.writer import Signature, write_onnx_step
+from spikebridge.deploy.onnx.writer import OnnxSignature, write_onnx_step
 from spikebridge.deploy.run import write_arrays
 from spikebridge.errors import DataError, ExportError, ShapeError, SpikebridgeError
 from spikebridge.hybrid import (
@@ -338,7 +338,10 @@ def change(path: Path, link: int, **fields: Any) -> Path:
     ("edit", "words"),
     [
         (lambda path: change(path, 2, quantity="u"), r"set or read the state 'lif.u' of part 'snn'; .* lif.v"),
-        (lambda path: change(path, 2, source="frames", target="ann"), r"set or read the state 'lif.v' of part 'ann'; Known: none"),
+        (
+            lambda path: change(path, 2, source="frames", target="ann"),
+            r"set or read the state 'lif.v' of part 'ann'; Known: none",
+        ),
         (lambda path: edited(path, lambda plain: plain["links"].append({**plain["links"][2], "name": "again"})), "two"),
         (lambda path: change(path, 2, node=None), "the initialisation .* names no quantity"),
         (
@@ -414,7 +417,7 @@ def test_the_command_compares_other_inputs_with_the_rebuilt_network(
 def test_steps_in_onnx_take_effects_and_name_their_outputs_and_states() -> None:
     x = torch.rand(2, 3)
     part = AdaptiveLIF(0.01, dt=DT)
-    signature = Signature(
+    signature = OnnxSignature(
         {"x": x, "gain": torch.ones(2, 1)}, effects={"gain": ("jump", "multiply")}, states={"a": "neuron.a"}
     )
     content, initial = write_onnx_step(part, signature)

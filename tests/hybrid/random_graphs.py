@@ -68,6 +68,7 @@ class UnitSpec:
     weight: Matrix | None = None
     context: str | None = None
     context_weight: Matrix | None = None
+    is_set: bool = False
     q: str | None = None
     shape: tuple[int, ...] | None = None
 
@@ -105,6 +106,7 @@ class LinkSpec:
     name: str | None = None
     wake: "WakeSpec | None" = None
     sets: bool = False
+    once: bool = False
 
 
 @dataclass
@@ -230,7 +232,12 @@ def tau_of_one_half(dt: float) -> float:
 
 
 def random_graph(
-    seed: int, draws: bool = False, quick: bool = False, wakes: bool = False, states: bool = False
+    seed: int,
+    draws: bool = False,
+    quick: bool = False,
+    wakes: bool = False,
+    states: bool = False,
+    arrivals: bool = False,
 ) -> Graph:
     """Some inputs, parts after one another, then second inputs and modulations, which also lead back."""
     rng = random.Random(seed)
@@ -264,11 +271,34 @@ def random_graph(
         if link.wake is not None and rng.random() < 0.4 and all(map(_can_skip, _readers(graph, link.target))):
             link.wake.asleep = "none"
 
+    for link in graph.links if arrivals else ():
+        _vary_arrival(rng, graph, link)
+
     for i, link in enumerate(graph.links):
         link.name = f"link{i}"
 
     forget_unread(graph)
     return graph
+
+
+def _vary_arrival(rng: random.Random, graph: Graph, link: LinkSpec) -> None:
+    """A held link becomes one that brings a value once, a context the mask of a set."""
+    skipped = [other.target for other in graph.links if other.wake is not None and other.wake.asleep == "none"]
+    if link.held and link.wake is None and not link.sets and link.source not in skipped and rng.random() < 0.6:
+        link.held, link.once = False, True
+
+    order = list(graph.widths)
+    before = [name for name in order if order.index(name) < order.index(link.target)]
+    fitting = [
+        name
+        for name in before
+        if graph.clock(name) == graph.clock(link.source) and graph.widths[name] == graph.widths[link.source]
+    ]
+    if link.unit is not None and link.unit.weight is not None and fitting:
+        link.unit.is_set = True
+        link.unit.context = rng.choice(fitting)
+        width = graph.widths[link.unit.context]
+        link.unit.context_weight = quarters(rng, len(link.unit.weight), width)
 
 
 def forget_unread(graph: Graph) -> None:
@@ -476,7 +506,9 @@ def build(graph: Graph, exact: bool = True, seed: int = 0) -> HybridNetwork:
     links: list[Transmission | Modulation | Wake] = []
     for link in graph.links:
         unit = None if link.unit is None else _unit(graph, link, exact)
-        context = None if link.unit is None else link.unit.context
+        is_set = link.unit is not None and link.unit.is_set
+        other = None if link.unit is None else link.unit.context
+        context, mask = (None, other) if is_set else (other, None)
 
         if link.wake is not None:
             wake = link.wake
@@ -490,16 +522,28 @@ def build(graph: Graph, exact: bool = True, seed: int = 0) -> HybridNetwork:
                     delay=ticks(link.delay),
                     context=context,
                     name=link.name,
+                    mask=mask,
                     **settings,
                 )
             )
         elif link.sets:
             target = f"{link.target}.{link.path}"
-            links.append(Initialisation(link.source, target, unit, ticks(link.delay), context, link.name))
+            links.append(Initialisation(link.source, target, unit, ticks(link.delay), context, link.name, mask))
         elif link.path is not None:
             target = f"{link.target}.{link.path}"
             links.append(
-                Modulation(link.source, target, unit, link.by, link.held, ticks(link.delay), context, link.name)
+                Modulation(
+                    link.source,
+                    target,
+                    unit,
+                    link.by,
+                    link.held,
+                    ticks(link.delay),
+                    context,
+                    link.name,
+                    link.once,
+                    mask,
+                )
             )
         else:
             links.append(
@@ -513,6 +557,8 @@ def build(graph: Graph, exact: bool = True, seed: int = 0) -> HybridNetwork:
                     context,
                     initial=link.initial,
                     name=link.name,
+                    once=link.once,
+                    mask=mask,
                 )
             )
 

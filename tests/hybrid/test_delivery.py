@@ -26,7 +26,7 @@ def test_a_held_signal_has_the_newest_value_at_each_tick() -> None:
 def test_values_are_due_at_the_ticks_of_their_clock() -> None:
     fast = Clock(1, 0)
     slow = Clock(3, 2)
-    route = Route("link", Transmission("x", "part", held=True), slow, slow, slow, slow)
+    route = Route("link", Transmission("x", "part", held=True), slow, slow, slow, slow, slow)
     schedule = Schedule(["part"], (), {"part": [route]}, {"x": slow, "part": fast})
 
     assert [schedule.at(tick).parts[0].due for tick in range(6)] == [(), (), ("link",), (), (), ("link",)]

@@ -78,7 +78,12 @@ class Simulator:
         link = self.graph.links[index]
         stamped = self.stamped(index, tick - link.delay)
 
-        if not link.held:
+        if link.once:
+            before = [n for n in range(tick) if self.graph.clock(link.target).has(n)]
+            arrived = [s for s in stamped if (before[-1] if before else -1) < s + link.delay <= tick]
+            if arrived:
+                return stamped[max(arrived)]
+        elif not link.held:
             if tick - link.delay in stamped:
                 return stamped[tick - link.delay]
         elif any(stamp <= tick - link.delay for stamp in stamped):
@@ -120,6 +125,8 @@ class Simulator:
             return {tick: self.value(link.source, tick)}
 
         past = {n: x for n, x in self.past(link.source, tick).items() if self._gives(link.source, n)}
+        if unit.is_set:
+            past = {n: self._members(unit.context, n, x) for n, x in past.items()}
         period = self.graph.clock(link.source).period
         windows = [self._window(unit, index, past, tick)]
         if windows[0] is None:
@@ -153,6 +160,10 @@ class Simulator:
             values = [self._delta(index, tick, value) for value in values]
 
         return {tick + k * gap: self._shaped(unit, value) for k, value in enumerate(values)}
+
+    def _members(self, mask: str, tick: int, x: Vector) -> Vector:
+        """The members of a set, 0 for those that do not count."""
+        return [v if m else 0.0 for v, m in zip(x, self.value(mask, tick), strict=True)]
 
     def _window(self, unit: Any, index: int, past: dict[int, Vector], tick: int) -> list[Vector] | None:
         """The steps of the window to which the sample at a tick belongs, None where none closes."""

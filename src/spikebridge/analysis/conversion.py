@@ -4,14 +4,15 @@
 
 The first product reads real numbers, so it is computed once and its result is held as the current of the first spiking
 layer. A ReLU becomes neurons that integrate and fire T steps; their rate times their threshold is the activation, with
-T + 1 levels. A threshold is a percentile of the activations of its layer (B. Rueckauer et al., Frontiers in
-Neuroscience 11:682, 2017), a membrane begins at half of it, which rounds to the nearest level (S. Deng and S. Gu, ICLR
-2021). `hybridise` measures accuracy and energy of every choice of layers.
+T + 1 levels. The threshold of a channel has the least squared error of these levels, or is a percentile of the
+activations (B. Rueckauer et al., Frontiers in Neuroscience 11:682, 2017). A membrane begins at half of it, which rounds
+to the nearest level (S. Deng and S. Gu, ICLR 2021). `hybridise` measures accuracy and energy of every choice of layers.
 """
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,6 @@ from spikebridge.analysis.energy import HardwareProfile, energy, hardware_profil
 from spikebridge.errors import ConfigError, in_words, is_integer, is_positive
 from spikebridge.hybrid import Hold, HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every
 from spikebridge.neurons import IF, Sequential
-from spikebridge.ops.modes import evaluating
 
 _PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _LINEAR = (*_PRODUCTS, nn.AvgPool1d, nn.AvgPool2d, nn.Flatten, nn.Identity)  # of spikes as of their mean
@@ -36,7 +36,7 @@ def convert(
     *,
     steps: int = 8,
     layers: int | None = None,
-    percentile: float = 99.9,
+    percentile: float | None = None,
     dt: float = 0.001,
 ) -> HybridNetwork:
     """A hybrid network whose first layers spike, with the weights of a trained ANN.
@@ -48,6 +48,7 @@ def convert(
         steps: steps T of the spiking part for one input.
         layers: number of ReLUs, from the first, that become spiking neurons; None takes all.
         percentile: percentile of a channel's positive activations that is its threshold; a larger activation saturates.
+            None takes the threshold with the least squared error of the activations.
         dt: length of a step [s].
 
     Returns:
@@ -67,15 +68,21 @@ def convert(
     for name, value in (("steps", steps), ("layers", layers)):
         if value is not None and (not is_integer(value) or value < 1):
             raise ConfigError(f"convert needs {name} as an integer above 0, but got {in_words(value)}")
-    if not 0 < percentile <= 100:
+    if percentile is not None and not 0 < percentile <= 100:
         raise ConfigError(f"convert needs a percentile above 0 and up to 100, but got {in_words(percentile)}")
     if not is_positive(dt):
         raise ConfigError(f"convert needs dt > 0 s, but got {in_words(dt)}")
 
     stack = _stack_of(ann)
     relus = _relus_of(stack, layers)
-    thresholds = _thresholds(stack, relus, inputs, percentile)
-    encoder = nn.Sequential(*stack[: relus[0]])
+    return _converted(stack, relus, _thresholds(stack, relus, inputs, steps, percentile), steps, dt)
+
+
+def _converted(
+    stack: Sequence[nn.Module], relus: Sequence[int], thresholds: Sequence[Tensor], steps: int, dt: float
+) -> HybridNetwork:
+    """The network in which neurons with some thresholds stand for some ReLUs of a stack of layers."""
+    encoder = nn.Sequential(*copy.deepcopy(stack[: relus[0]]))
     spiking = _spiking(stack[relus[0] : relus[-1] + 1], thresholds)
     rest = nn.Sequential(*_scaled(stack[relus[-1] + 1 :], thresholds[-1]))
 
@@ -118,7 +125,7 @@ def hybridise(
     *,
     budget: float | None = None,
     steps: Sequence[int] = (2, 4, 8, 16),
-    percentile: float = 99.9,
+    percentile: float | None = None,
     profile: HardwareProfile | None = None,
 ) -> list[Conversion]:
     """Measures every conversion of an ANN, and keeps those that no other one beats in score and in energy.
@@ -152,15 +159,18 @@ def hybridise(
 
     prices = profile or hardware_profile()
     stack = _stack_of(ann)
-    most = len(_convertible(stack))
-    if not most:
+    relus = _convertible(stack)
+    if not relus:
         raise ConfigError(f"no layer of the ANN can spike: {_refusal(stack)}")
 
     plain = nn.Sequential(*stack)
     tried = [_measured(0, 0, plain, inputs, score, prices)]
-    for layers in range(1, most + 1):
-        for number in steps:
-            network = convert(ann, inputs, steps=number, layers=layers, percentile=percentile)
+    for number in steps:
+        largest = convert(ann, inputs, steps=number, layers=len(relus), percentile=percentile)
+        spiking: Any = largest.parts["snn"]
+        thresholds = [layer.v_threshold for layer in spiking if isinstance(layer, IF)]
+        for layers in range(1, len(relus) + 1):
+            network = _converted(stack, relus[:layers], thresholds[:layers], number, largest.dt)
             tried.append(_measured(layers, number, network, inputs, score, prices))
 
     affordable = [one for one in tried if budget is None or one.energy <= budget]
@@ -189,11 +199,16 @@ def _measured(
     score: Callable[[Tensor], float],
     profile: HardwareProfile,
 ) -> Conversion:
-    with torch.no_grad(), evaluating(network):
-        y = network({"x": inputs.unsqueeze(0)})[0]["ann"][0] if layers else network(inputs)
+    made: list[Any] = []
+    handle = network.register_forward_hook(lambda module, arguments, outputs: made.append(outputs))
+    # the run that is counted gives the outputs, too
+    with torch.no_grad():
+        cost = count_cost(network, {"x": inputs.unsqueeze(0)} if layers else inputs)
+        handle.remove()
+        y = made[-1][0]["ann"][0] if layers else made[-1]
+        value = float(score(y))
 
-    cost = count_cost(network, {"x": inputs.unsqueeze(0)} if layers else inputs)
-    return Conversion(layers, steps, float(score(y)), energy(cost, profile).total, network)
+    return Conversion(layers, steps, value, energy(cost, profile).total, network)
 
 
 def _stack_of(ann: nn.Sequential) -> list[nn.Module]:
@@ -256,24 +271,43 @@ def _relus_of(stack: Sequence[nn.Module], layers: int | None) -> list[int]:
     return relus[:wanted]
 
 
-def _thresholds(stack: Sequence[nn.Module], relus: Sequence[int], inputs: Tensor, percentile: float) -> list[Tensor]:
-    """The percentile of the positive activations of each channel, `(C, 1, ...)`, behind each ReLU."""
+def _thresholds(
+    stack: Sequence[nn.Module], relus: Sequence[int], inputs: Tensor, steps: int, percentile: float | None
+) -> list[Tensor]:
+    """The threshold of each channel, `(C, 1, ...)`, behind each ReLU."""
     thresholds = []
     x = inputs
     with torch.no_grad():
         for index, layer in enumerate(stack[: relus[-1] + 1]):
             x = layer(x)
             if index in relus:
-                values = [_percentile(channel, percentile) for channel in x.movedim(1, 0).flatten(1)]
-                thresholds.append(x.new_tensor(values).reshape(-1, *[1] * (x.ndim - 2)))
+                channels = x.movedim(1, 0).flatten(1)
+                values = _best_levels(channels, steps) if percentile is None else _percentiles(channels, percentile)
+                # a channel that is silent on the examples may have any threshold
+                values = torch.where(values > 0, values, 1.0)
+                thresholds.append(values.reshape(-1, *[1] * (x.ndim - 2)))
 
     return thresholds
 
 
-def _percentile(values: Tensor, percentile: float) -> float:
-    positive = values[values > 0]
-    # a channel that is silent on the examples may have any threshold
-    return float(np.percentile(positive.cpu().numpy(), percentile)) if len(positive) else 1.0
+def _percentiles(channels: Tensor, percentile: float) -> Tensor:
+    """A percentile of the positive values of each channel `(C, M)`, 0 without one."""
+    positive = [channel[channel > 0].cpu().numpy() for channel in channels]
+    return channels.new_tensor([np.percentile(one, percentile) if len(one) else 0.0 for one in positive])
+
+
+def _best_levels(channels: Tensor, steps: int) -> Tensor:
+    """The largest of `steps` levels that are nearest to the values of each channel `(C, M)`, by their squared error."""
+    largest = channels.amax(1, keepdim=True)
+    shares = torch.linspace(0.1, 1.0, 37).tolist()
+    errors = []
+    for share in shares:
+        level = (largest * share / steps).clamp(min=torch.finfo(channels.dtype).tiny)
+        rounded = (channels / level + 0.5).floor().clamp(max=steps) * level
+        errors.append((rounded - channels).square().sum(1))
+
+    best = torch.stack(errors).argmin(0).cpu()
+    return largest[:, 0] * channels.new_tensor(shares)[best]
 
 
 def _spiking(stack: Sequence[nn.Module], thresholds: Sequence[Tensor]) -> Sequential:

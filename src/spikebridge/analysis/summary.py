@@ -153,7 +153,7 @@ def _hybrid_summary(network: HybridNetwork, shapes: Mapping[str, str]) -> Summar
                 "to": f"{link.target} ({link.into})" if link.into else link.target,
                 "acts as": _kind_of_link(link),
                 **{letter: stages.get(letter, "-") for letter in "WHFQ"},
-                "read": "held" if held else "sampled",
+                "read": "once" if link.once else "held" if held else "sampled",
                 "delay": route.delay,
                 "parameters": 0 if link.unit is None else num_parameters(link.unit),
             }

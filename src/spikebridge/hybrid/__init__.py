@@ -24,6 +24,7 @@ from spikebridge.hybrid.unit.discretizer import (
 )
 from spikebridge.hybrid.unit.finite_response import FIR, Delay, Difference, Gaussian, narrow_delays
 from spikebridge.hybrid.unit.kernel import Alpha, Exponential, Kernel, Mean, Sum
+from spikebridge.hybrid.unit.set_pool import SetPool
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Tumbling, Window
 
@@ -58,6 +59,7 @@ __all__ = [
     "NetworkState",
     "PhaseCode",
     "PoissonPopulation",
+    "SetPool",
     "SignedDelta",
     "Since",
     "Sliding",

@@ -6,6 +6,7 @@ sequence equal the whole, and a stream, truncated back-propagation and a whole s
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias
 
 import torch
@@ -14,7 +15,15 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
 from spikebridge.neurons.quantity import By, Effect, Modulated, Quantified, are_effects
-from spikebridge.neurons.state import State, allow_states_of, check_state, join_tensors, map_tensors
+from spikebridge.neurons.state import (
+    Reduce,
+    State,
+    allow_states_of,
+    check_state,
+    join_tensors,
+    map_tensors,
+    write_weights,
+)
 
 # the output of a layer: one tensor, or several by name in a dict or a NamedTuple, as of the last layer of a row
 Outputs: TypeAlias = Any
@@ -34,6 +43,7 @@ class Stateful(Quantified):
     """
 
     dt: float | None = None
+    plastic: ClassVar[Mapping[str, str]] = MappingProxyType({})  # by field of the state the parameter it begins as
     state_grows: ClassVar[bool] = True  # None, or a length of 0, in the initial state may become a tensor
     no_leak: ClassVar[str] = "does not say how its state leaks; give it a method leak"  # reason, without the method
 
@@ -76,6 +86,20 @@ class Stateful(Quantified):
     def leak(self, state: State, num_steps: Tensor) -> State:
         """The state of each sample after a number of steps `(B,)` without input, as one power of the decay."""
         raise ConfigError(f"{type(self).__name__} {self.no_leak}")
+
+    def write_back(self, state: State, reduce: Reduce | None = None) -> None:
+        """Makes the plastic weights in a state the parameters of this layer and of those inside; all of them, or none.
+
+        Args:
+            state: that the layer returned.
+            reduce: "mean" over the samples, or a function from weights `(B, *W)` to `(*W)`; None needs samples with
+                the same weights, as of one sample.
+
+        Raises:
+            ConfigError: no plastic weights, weights that differ from sample to sample, or of another shape than the
+                parameter.
+        """
+        write_weights({"": self}, {"": state}, reduce)
 
     def modulable_paths(self) -> list[str]:
         """All that can be modulated in this layer, by path."""

@@ -270,10 +270,10 @@ class LIF(FiringNeuron):
     def leak(self, state: LIFState, num_steps: Tensor) -> LIFState:
         v = leak(state.v, self.decay_over("decay", num_steps, state.v), self.v_leak)
         if state.wait is None:
-            return LIFState(v)
+            return state._replace(v=v)
 
         steps = num_steps.reshape(-1, *[1] * (v.ndim - 1))
-        return LIFState(v, (state.wait - steps).clamp(min=0))
+        return state._replace(v=v, wait=(state.wait - steps).clamp(min=0))
 
 
 class IF(LIF):

@@ -29,6 +29,7 @@ class Recurrent(Stateful):
     Args:
         layer: any stateful layer.
         weight: a plain module from the layer's output to its input.
+        cut: no gradient passes through the feedback: that of a step stays in it, as local rules such as e-prop have it.
         starts_silent: no feedback in the first step of a stream, so that a bias of the weight acts from the second step
             on, as Norse and SpikingJelly read NIR. By default it acts at every step, as NIR's equation says.
 
@@ -42,7 +43,7 @@ class Recurrent(Stateful):
         [1.0, 1.0, 1.0]
     """
 
-    def __init__(self, layer: Stateful, weight: nn.Module, *, starts_silent: bool = False) -> None:
+    def __init__(self, layer: Stateful, weight: nn.Module, *, cut: bool = False, starts_silent: bool = False) -> None:
         super().__init__()
         if not isinstance(layer, Stateful):
             raise ConfigError(f"Recurrent needs a Stateful layer, but got {in_words(layer)}")
@@ -55,6 +56,7 @@ class Recurrent(Stateful):
         refuse_hidden_state(weight, "'weight'")
         self.layer = layer
         self.weight = weight
+        self.cut = cut
         self.starts_silent = starts_silent
 
     def modulable_paths(self) -> list[str]:
@@ -78,7 +80,8 @@ class Recurrent(Stateful):
         self, x_t: Shaped[Tensor, "B *N"], state: RecurrentState, **modulation: Modulated
     ) -> tuple[Tensor, RecurrentState]:
         effects = split_paths(modulation, ["layer", "weight"])
-        previous = state.y.to(x_t.dtype).unsqueeze(0)
+        before = state.y.detach() if self.cut else state.y
+        previous = before.to(x_t.dtype).unsqueeze(0)
         on_weight = effects.get("weight")
         feedback = modulated(self.weight, on_weight, previous) if on_weight else over_time(self.weight, previous)
 

@@ -3,6 +3,9 @@
 Every tensor in a state has the batch as its first axis. `form_of` describes a state without its values, and
 `refuse_other_form` raises where a state has another form than the one that a layer makes.
 
+Weights that change while a network runs are part of a state (`plastic` of a layer); `write_weights` makes them
+parameters.
+
 In a file (`save_state`, safetensors) a state names the types of its tuples. Only types that torch may load are made
 again, those of `torch.serialization.get_safe_globals()`. The NamedTuples in the annotations of a layer's methods are
 added there when the layer is defined, so that states of layers of one's own are loaded too, and by `torch.load(path,
@@ -11,9 +14,9 @@ weights_only=True)` as well.
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
 import torch
@@ -22,7 +25,7 @@ from torch import Tensor, nn
 
 from spikebridge.data.io.atomic import atomic_write
 from spikebridge.data.io.safe_open import checked_file
-from spikebridge.errors import ConfigError, DataError, StateError
+from spikebridge.errors import ConfigError, DataError, StateError, in_words
 
 State: TypeAlias = Any
 S = TypeVar("S")
@@ -268,6 +271,83 @@ def with_path(error: StateError, container: nn.Module) -> StateError:
     located.message = error.message
 
     return located
+
+
+# of the weights of all samples to one
+Reduce: TypeAlias = Literal["mean"] | Callable[[Tensor], Tensor]
+
+
+class _PlasticWeight(NamedTuple):
+    """A parameter, its path, and the weights `(B, *W)` that a state has in its place."""
+
+    path: str
+    parameter: nn.Parameter
+    values: Tensor
+
+
+def write_weights(layers: Mapping[str, Any], states: Mapping[str, State], reduce: Reduce | None) -> None:
+    """Makes the weights in the states of some layers, by name, their parameters."""
+    found = [weight for name, layer in layers.items() for weight in _plastic_weights(layer, states[name], name)]
+    if not found:
+        raise ConfigError(
+            "there are no plastic weights in this state; a layer names those that it has: "
+            "plastic = {'weight': 'fc.weight'}, by the field of its state the path of the parameter"
+        )
+
+    reduced = [_reduced(weight, reduce) for weight in found]
+    with torch.no_grad():
+        for weight, value in zip(found, reduced, strict=True):
+            weight.parameter.copy_(value)
+
+
+def _plastic_weights(layer: Any, state: Any, path: str) -> Iterator[_PlasticWeight]:
+    """The plastic weights of a layer and of the layers inside whose states its own holds."""
+    if state is None or not hasattr(layer, "plastic"):
+        return
+
+    inside = f"{path}." if path else ""
+    fields = state if isinstance(state, dict) else getattr(state, "_asdict", dict)()
+    # the state of a row has those of its layers in order
+    if isinstance(layers := fields.get("layers"), tuple):
+        fields = dict(zip(layer._modules, layers, strict=True))
+
+    for field, name in layer.plastic.items():
+        where = f"{type(layer).__name__} at {path!r}" if path else type(layer).__name__
+        parameter = dict(layer.named_parameters()).get(name)
+        if field not in fields or parameter is None:
+            kind = f"field {field!r} in its state" if field not in fields else f"parameter {name!r}"
+            raise ConfigError(f"{where} names the plastic weight {field!r}: {name!r}, but has no {kind}; correct it")
+        yield _PlasticWeight(inside + name, parameter, fields[field])
+
+    for field, value in fields.items():
+        yield from _plastic_weights(layer._modules.get(field), value, inside + field)
+
+
+def _reduced(weight: _PlasticWeight, reduce: Reduce | None) -> Tensor:
+    """The weights of all samples as one."""
+    values = weight.values.detach()
+    if reduce is not None and reduce != "mean" and not callable(reduce):
+        raise ConfigError(f"write_back needs reduce= as 'mean', a function or None, but got {in_words(reduce)}")
+
+    if not len(values):
+        raise ConfigError(f"the weights {weight.path!r} are those of no sample; give the state of one at least")
+    if reduce is None:
+        if not bool((values == values[:1]).all()):
+            raise ConfigError(
+                f"the weights {weight.path!r} differ from sample to sample of the {len(values)}; give reduce='mean', a "
+                "function of (B, *W), or a state of one sample, as spikebridge.neurons.select takes one"
+            )
+        one = values[0]
+    else:
+        one = values.mean(0) if reduce == "mean" else reduce(values)
+
+    if one.shape != weight.parameter.shape:
+        raise ConfigError(
+            f"the weights {weight.path!r} are {tuple(one.shape)} in the state, but the parameter is "
+            f"{tuple(weight.parameter.shape)}; the state holds one set of weights a sample, (B, *W)"
+        )
+
+    return one
 
 
 _FORMAT = "spikebridge state"

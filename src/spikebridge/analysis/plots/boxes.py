@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 from spikebridge.analysis.summary import frequency, kind_of, num_parameters, stages_of
 from spikebridge.hybrid import Clock, HybridNetwork, Initialisation, Modulation, Wake
 from spikebridge.hybrid.network.graph import owner_of
-from spikebridge.hybrid.network.link import Route
+from spikebridge.hybrid.network.link import Route, beside
 
 # sizes in pixels
 _NAME_SIZE = 14.0
@@ -155,7 +155,8 @@ def link_label(network: HybridNetwork, route: Route, boxes: dict[str, Box]) -> L
         key = link.source.removeprefix(source).removeprefix(".")
         heading = f"{key} {argument_text(link.into)}".strip()
 
-    foot = foot_text(link.context, link.held and kind == "transmission", route.delay)
+    reading = "once" if link.once else "held" if link.held and kind == "transmission" else ""
+    foot = foot_text(beside(link), reading, route.delay)
     stages = [(letter, _short(words)) for letter, words in stages_of(link.unit).items()]
 
     return LinkLabel(boxes[source], boxes[link.part], kind, _short(heading), stages, _short(foot))
@@ -172,9 +173,9 @@ def wake_text(asleep: str, state: str, replay: int = 0) -> str:
     return "wakes" + (f": {', '.join(words)}" if words else "")
 
 
-def foot_text(context: str | None, held: bool, delay: int) -> str:
-    """The last line of a label: its context, its reading and its delay in ticks."""
-    words = ["" if context is None else f"with {context}", "held" if held else ""]
+def foot_text(context: str | None, reading: str, delay: int) -> str:
+    """The last line of a label: its context or mask, its reading and its delay in ticks."""
+    words = ["" if context is None else f"with {context}", reading]
     words.append(f"{delay} tick{'s' if delay > 1 else ''} later" if delay else "")
     return ", ".join(word for word in words if word)
 

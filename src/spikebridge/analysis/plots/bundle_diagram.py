@@ -56,7 +56,8 @@ def _link_label(link: Mapping[str, Any], boxes: Mapping[str, Box]) -> LinkLabel:
     in_files = {letter for letter, _ in files}
     stages = [(letter, words) for letter, words in _stages(unit) if letter not in in_files]
     files += [("", link["numbers"])] if link["numbers"] is not None else []
-    foot = foot_text(link["context"], link["held"] and kind == "transmission", link["delay"])
+    reading = "once" if link.get("once") else "held" if link["held"] and kind == "transmission" else ""
+    foot = foot_text(link["context"], reading, link["delay"])
 
     # a picture has one box a part: the flags of its wake are named on the link
     source = link["source"].removesuffix(".awake")

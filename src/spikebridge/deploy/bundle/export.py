@@ -52,10 +52,10 @@ from spikebridge.deploy.bundle.start import checked_start, link_tensors, part_te
 from spikebridge.deploy.bundle.trace import Sample, check_float32, check_stream, record_active_trace
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.nir.writer import to_nir
-from spikebridge.deploy.onnx.writer import Signature, leak_function, write_onnx, write_onnx_step
+from spikebridge.deploy.onnx.writer import OnnxSignature, leak_function, write_onnx, write_onnx_step
 from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Modulation, Transmission, Wake, every
-from spikebridge.hybrid.network.link import Route, wake_of
+from spikebridge.hybrid.network.link import Route, beside, wake_of
 from spikebridge.hybrid.network.network import NetworkState
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
@@ -204,7 +204,8 @@ class _BundleWriter:
         for route in self.network.routes:
             clock = self.network.clock_of(route.link.part)
             # a part with a wake takes the newest value at any later waking
-            number = 0 if route.link.part in self.network.plan.wakes else clock.count(state.ticks)
+            is_late = route.sets and route.link.part in self.network.plan.wakes
+            number = 0 if is_late else clock.count(state.ticks)
             last = clock.phase + (number - 1) * clock.period if number else -1
             tensors |= link_tensors(route, state.links[route.name], last, state.ticks)
 
@@ -311,13 +312,13 @@ class _BundleWriter:
                     ) from None
             raise
 
-    def _signature(self, part: str) -> Signature:
+    def _signature(self, part: str) -> OnnxSignature:
         """The inputs and outputs of a part by their names in its ONNX file."""
         routes = [route for route in self.network.incoming[part] if not route.sets and not route.num_flags]
         # as Python calls a function: arguments by position come first, and effects last
         routes.sort(key=lambda route: (bool(route.path), route.into is not None))
 
-        return Signature(
+        return OnnxSignature(
             signals={route.name: self.sample.carried(route)[0] for route in routes},
             into={route.name: route.into for route in routes if route.into is not None},
             effects={route.name: (route.path, route.by) for route in routes if route.path},
@@ -390,10 +391,12 @@ class _BundleWriter:
             held=link.held,
             delay=route.delay,
             into=route.into,
-            context=link.context,
+            context=beside(link),
             initial=initial,
             unit=record,
             numbers=numbers,
+            once=link.once,
+            mask=link.mask is not None,
         )
 
     def _before(self, route: Route, shape: tuple[int, ...]) -> float | Tensor:
@@ -435,8 +438,8 @@ class _BundleWriter:
 
         if unit.nonlinearity is not None and not isinstance(unit.nonlinearity, nn.Identity):
             signals = {"value": self._after(route, unit, "kernel").flatten(0, 1)[0]}
-            if route.link.context is not None:
-                signals["context"] = self.sample.signal(route.link.context)[0]
+            if (other := beside(route.link)) is not None:
+                signals["context"] = self.sample.signal(other)[0]
             content = write_onnx(unit.nonlinearity, signals, name=f"the nonlinearity of link {route.name!r}")
             stages["nonlinearity"] = self._save(f"ann/{file_name(route.name)}.unit.onnx", content)
 
@@ -475,11 +478,11 @@ class _BundleWriter:
         x = self.sample.signal(route.link.source)
         starts = torch.zeros(len(x), dtype=torch.bool) if route.trigger is not None else None
         context = None
-        if route.link.context is not None:
+        if (other := beside(route.link)) is not None:
             is_framed = unit.window is not None and unit.form == "framed"
             number = len(unit.window.frame(x, None)[0]) if is_framed and unit.window is not None else len(x)
             # any value serves: only the shapes are used
-            context = self.sample.signal(route.link.context)[:1]
+            context = self.sample.signal(other)[:1]
             context = context.expand(number, *context.shape[1:])
 
         with torch.no_grad():

@@ -204,6 +204,8 @@ class LinkRecord:
     numbers: str | None = None  # file of tensors
     dtype: Dtype = "float32"  # of its values
     wake: WakeRecord | None = None
+    once: bool = False  # the target reads a value in one tick alone
+    mask: bool = False  # the context says which members of the source, a set, count
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
@@ -211,6 +213,10 @@ class LinkRecord:
             raise DataError(
                 f"link {self.name!r} is a {self.kind}, but {'has' if self.wake else 'lacks'} settings of a wake"
             )
+        if self.mask and self.context is None:
+            raise DataError(f"link {self.name!r} has a mask, but no context that would be it")
+        if self.once and self.held and self.kind != "modulation":
+            raise DataError(f"the {self.kind} {self.name!r} has held and once, which exclude each other")
         if not 0 <= self.delay <= _MAX_TICKS:
             raise DataError(f"link {self.name!r} has a delay of {self.delay} ticks")
         if self.acts and (self.node is None or self.quantity is None):

@@ -199,33 +199,33 @@ def _effect_argument(manifest: Manifest, link: LinkRecord) -> str:
 
 def _link(bundle: Bundle, link: LinkRecord, user_stages: Sequence[type[nn.Module]]) -> Link:
     tensors = {name: torch.tensor(value) for name, value in bundle.numbers(link.numbers).items()}
-    common: dict[str, Any] = {"held": link.held, "delay": ticks(link.delay), "context": link.context, "name": link.name}
+    other = "mask" if link.mask else "context"
+    common: dict[str, Any] = {"delay": ticks(link.delay), other: link.context, "name": link.name}
     unit = _unit(bundle, link, tensors, user_stages)
     target = f"{link.target}.{link.node}.{link.quantity}"
     is_onnx = bundle.manifest.parts[link.target].format == "onnx"
     if link.kind == "modulation" and not is_onnx:
-        return Modulation(link.source, target, unit, by=link.by, **common)
+        return Modulation(link.source, target, unit, by=link.by, held=link.held, once=link.once, **common)
 
     if link.kind == "initialisation":
-        common.pop("held")
         return Initialisation(link.source, target, unit, **common)
 
     if link.wake is not None:
         # flags count, whatever their clock
         stay = ticks(link.wake.num_flags * link.emits.period)
-        common.pop("held")
         asleep, state, replay = link.wake.asleep, link.wake.state, link.wake.replay
         return Wake(link.source, link.target, unit, asleep, state, stay=stay, replay=replay, **common)
 
     # with its shape, so that no loop has to infer it
     initial = tensors["initial"] if link.initial is None else torch.full(link.shape, link.initial)
     into = link.into
+    held = link.held
     if link.kind == "modulation":
         into = _effect_argument(bundle.manifest, link)
         # a modulation is read at any tick of its part
-        common["held"] = True
+        held = not link.once
 
-    return Transmission(link.source, link.target, unit, into=into, initial=initial, **common)
+    return Transmission(link.source, link.target, unit, held, into, initial=initial, once=link.once, **common)
 
 
 def _unit(

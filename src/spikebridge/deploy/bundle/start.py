@@ -49,12 +49,12 @@ def checked_start(network: HybridNetwork, state: Any, inputs: Mapping[str, Tenso
 
 
 def link_tensors(route: Route, state: LinkState, last: int, tick: int) -> dict[str, Tensor]:
-    """The tensors of the state of a link before a tick, whose values have set a state at the `last` tick or before."""
+    """The tensors of the state of a link before a tick, whose values have acted up to the `last` tick of its target."""
     if route.skips is not None:
         raise ExportError(f"the link {route.name!r} skips ticks asleep, which a bundle with state= does not hold")
 
     tensors = {name: value for name in _FIELDS if (value := getattr(state, name)) is not None}
-    if route.sets and not route.clock.between(last + 1 - route.delay, tick - route.delay):
+    if (route.sets or route.once) and not route.clock.between(last + 1 - route.delay, tick - route.delay):
         tensors.pop("held", None)
 
     for stage, own in zip(UnitState._fields, state.unit, strict=True):

@@ -259,7 +259,7 @@ class LinkWriter:
         return ["{", *indent([f"int64_t largest = {value.code}[0];", *for_loop(value.size, largest), again]), "}"]
 
     def awake_next(self) -> list[str]:
-        """Lines that return 1 if the part is awake at the next tick, or may be, as a flag is made in the tick itself."""
+        """Lines that return 1 if the part is awake at the next tick, or may be: a flag may be made in the tick."""
         due = self.context.fires(self._delivers)
         if self._queue is None:
             return [f"if ({due} || {self.awake}) return 1;"]

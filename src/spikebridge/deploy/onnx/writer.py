@@ -32,7 +32,7 @@ _TRANSLATED: dict[Any, Any] = {}
 
 
 @dataclass(frozen=True)
-class Signature:
+class OnnxSignature:
     """The inputs and outputs of a module by their names in its file.
 
     `signals` has an example `(B, *N)` of each input in the order of the arguments, those by position first, and `into`
@@ -46,12 +46,12 @@ class Signature:
     states: Mapping[str, str] = field(default_factory=dict)  # by path names of tensors of the state, else numbers
 
 
-def signature_of(signals: "Signature | Mapping[str, Tensor]") -> Signature:
+def signature_of(signals: "OnnxSignature | Mapping[str, Tensor]") -> OnnxSignature:
     """A signature, where signals by position alone may stand for one."""
-    return signals if isinstance(signals, Signature) else Signature(signals)
+    return signals if isinstance(signals, OnnxSignature) else OnnxSignature(signals)
 
 
-def write_onnx(module: nn.Module, signals: Signature | Mapping[str, Tensor], *, name: str | None = None) -> bytes:
+def write_onnx(module: nn.Module, signals: OnnxSignature | Mapping[str, Tensor], *, name: str | None = None) -> bytes:
     """A plain module in eval mode as the bytes of an ONNX file."""
     signature = signature_of(signals)
     inputs = list(signature.signals.items())
@@ -61,7 +61,7 @@ def write_onnx(module: nn.Module, signals: Signature | Mapping[str, Tensor], *, 
 
 
 def write_onnx_step(
-    part: Stateful, signals: Signature | Mapping[str, Tensor], *, name: str | None = None
+    part: Stateful, signals: OnnxSignature | Mapping[str, Tensor], *, name: str | None = None
 ) -> tuple[bytes, dict[str, Tensor]]:
     """A stateful part as a step: inputs and `state.0`, `state.1`, ... to the outputs and `next.0`, `next.1`, ...
 
@@ -85,7 +85,7 @@ def write_onnx_step(
     return _export(step, inputs, outputs, who), {key: t[:1].clone() for key, t in tensors.items()}
 
 
-def leak_function(part: Stateful, signature: Signature) -> tuple[nn.Module, Signature]:
+def leak_function(part: Stateful, signature: OnnxSignature) -> tuple[nn.Module, OnnxSignature]:
     """The leak of a part as a plain module from steps and state to state, and its signature."""
     first = next(iter(signature.signals.values()))
     with torch.no_grad():
@@ -96,7 +96,7 @@ def leak_function(part: Stateful, signature: Signature) -> tuple[nn.Module, Sign
         f"state.{key}": t for key, t in tensors.items()
     }
     keys = [f"next.{key}" for key in tensors]
-    return _Leak(part, state, keys), Signature(signals, outputs=keys)
+    return _Leak(part, state, keys), OnnxSignature(signals, outputs=keys)
 
 
 def named_tensors(part: nn.Module, state: State, names: Mapping[str, str], who: str) -> dict[str, Tensor]:
@@ -124,7 +124,7 @@ def tensors_of(state: State, who: str) -> list[Tensor]:
 class _Function(nn.Module):
     """A module whose signals are all positional."""
 
-    def __init__(self, module: nn.Module, signature: Signature) -> None:
+    def __init__(self, module: nn.Module, signature: OnnxSignature) -> None:
         super().__init__()
         self.module = module
         self.signature = signature
@@ -143,7 +143,7 @@ class _Function(nn.Module):
 class _Step(nn.Module):
     """One step of a stateful part, whose signals and tensors of the state are all positional."""
 
-    def __init__(self, part: Stateful, signature: Signature, like: State) -> None:
+    def __init__(self, part: Stateful, signature: OnnxSignature, like: State) -> None:
         super().__init__()
         self.part = part
         self.signature = signature
@@ -178,7 +178,7 @@ def _in_order(y: Any, keys: Sequence[str]) -> tuple[Tensor, ...]:
 
 
 def _by_argument(
-    signature: Signature, values: Sequence[Tensor]
+    signature: OnnxSignature, values: Sequence[Tensor]
 ) -> tuple[list[Tensor], dict[str, Tensor], dict[str, tuple[Effect, ...]]]:
     """Signals by position, signals by argument, and effects on one step by path."""
     args: list[Tensor] = []

@@ -67,6 +67,7 @@ def quantize(
     check_stream(inputs)
     draft = copy.deepcopy(network)
     quantized = (draft if isinstance(draft, HybridNetwork) else _single(draft, dt)).eval()
+    _refuse_once_and_masks(quantized)
     config.check(_layer_paths(quantized))
     check_float32(quantized, "quantisation starts from float32")
     stream = {name: x.detach() for name, x in inputs.items()}
@@ -237,6 +238,16 @@ class _ScalePropagation:
             self.real[name] = quantizer.qparams
 
         return self.real[name]
+
+
+def _refuse_once_and_masks(network: HybridNetwork) -> None:
+    """Raises for links that integers do not have."""
+    for route in network.routes:
+        if route.once or route.link.mask is not None:
+            word = "once=True" if route.once else f"mask={route.link.mask!r}"
+            raise ExportError(
+                f"the link {route.name!r} has {word}, which has no integer form; leave it out, or export it in floats"
+            )
 
 
 def _layer_paths(network: HybridNetwork) -> list[str]:

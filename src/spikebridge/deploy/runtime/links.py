@@ -76,6 +76,8 @@ class LinkRunner:
     context: Values | None = None  # before the first value of the context
     trigger: tuple[str, ClockRecord] | None = None  # signal at whose samples windows open, and its clock
     masked: bool = False  # the trigger is a mask, one flag a sample
+    once: bool = False  # the target reads a value in one tick alone
+    has_members: bool = False  # the context says which members of the source, a set, count
     shape: tuple[int, ...] | None = None  # of a value, where it is known
     skips: str | None = None  # flags of a source that gives no value while it is asleep
     threshold: float = AWAKE  # the least flag of a wake that is set
@@ -126,6 +128,10 @@ class LinkRunner:
         starts, state = self._starts(signals, tick, state)
         if x is None:
             return [], state
+
+        if self.has_members and state.context is not None:
+            counts = (state.context != 0).reshape(*state.context.shape, *[1] * (x.ndim - state.context.ndim))
+            x = np.where(counts, x, np.zeros_like(x))
 
         # flags count as numbers in a unit
         x = x.astype(np.float32) if x.dtype == np.bool_ and self.unit is not None else x
@@ -196,6 +202,9 @@ class LinkRunner:
         if self.link.kind == "wake":
             return self._read_flags(arrived, state)
 
+        if self.once:
+            return self._read_once(arrived, fires, state)
+
         if self.link.held or self.link.kind != "transmission":
             state = state if arrived is None else state._replace(held=arrived)
             return state.held, state
@@ -204,6 +213,19 @@ class LinkRunner:
             raise DataError(f"link {self.link.name!r} has no value at tick {tick}: the clocks do not fit")
 
         return (state.held if arrived is None else arrived), state
+
+    def _read_once(
+        self, arrived: Values | None, fires: bool, state: LinkRunnerState
+    ) -> tuple[Values | None, LinkRunnerState]:
+        """The value that waits for a tick of the target, which leaves what stands for none."""
+        newest = state.held if arrived is None else arrived
+        if not fires:
+            return newest, state._replace(held=newest)
+
+        rest = None
+        if self.initial is not None and newest is not None:
+            rest = np.repeat(self.initial[None], len(newest), axis=0)
+        return newest, state._replace(held=rest)
 
     def known_flags(self, tick: int, state: LinkRunnerState) -> Values | None:
         """The flags `(B,)` of a wake at a tick that has not begun; None if one of them is made in it."""
@@ -264,7 +286,7 @@ def open_link(
     trigger = trigger_of(link)
     # a sampled link without a delay has a value whenever its target runs
     skips = skipped_flags(link, manifest.links)
-    starts_with_value = link.kind == "transmission" and (link.held or link.delay > 0 or skips is not None)
+    starts_with_value = link.kind == "transmission" and (link.held or link.once or link.delay > 0 or skips is not None)
     starts_with_value = starts_with_value or (link.kind == "modulation" and into_onnx)
     initial = _initial_value(link, numbers)
     if link.wake is not None:
@@ -288,6 +310,8 @@ def open_link(
         masked=trigger is not None and (trigger in manifest.flags or manifest.dtype(trigger) == "bool"),
         shape=link.shape,
         skips=skips,
+        once=link.once,
+        has_members=link.mask,
     )
 
 

@@ -94,6 +94,27 @@ def _initial_value(route: Route, like: Tensor, spec: SignalSpec) -> Tensor:
         raise unfit_initial(route, value.shape, spec.shape) from None
 
 
+def resting_value(route: Route, like: Tensor) -> Tensor | None:
+    """The value that a target reads where none arrives of a link with `once`; None for a modulation."""
+    if not isinstance(route.link, Transmission):
+        return None
+
+    initial = route.link.initial
+    return initial.to(like).expand_as(like) if isinstance(initial, Tensor) else torch.full_like(like, initial)
+
+
+def members(x: Tensor, mask: Tensor, route: Route) -> Tensor:
+    """A signal of sets `(T, B, S, *N)` in which members outside of a mask `(T, B, S)` are 0."""
+    if mask.shape[2:] != x.shape[2 : mask.ndim] or mask.ndim < 3:
+        raise ShapeError(
+            f"{describe(route.link)} has a mask of shape {tuple(mask.shape[2:])}, which names no members of the set "
+            f"{tuple(x.shape[2:])}; give one flag for each, along the first axes"
+        )
+
+    counts = (mask != 0).reshape(*mask.shape, *[1] * (x.ndim - mask.ndim))
+    return torch.where(counts, x, torch.zeros_like(x))
+
+
 def unfit_initial(route: Route, initial: torch.Size, shape: torch.Size) -> ShapeError:
     """The error of an initial value whose shape is not that of the link's values."""
     return ShapeError(
@@ -167,7 +188,10 @@ class LinkBuffer:
         context = None
         starts = None
         if route.context is not None:
-            context = self._read_context(route.context, signals[str(route.link.context)], start, stop)
+            other = signals[str(route.beside)]
+            context = self._read_context(route.context, other, start, stop)
+            if route.masks and x is not None and other is not None:
+                x = members(x, other, route)
         if route.trigger is not None:
             starts = self._window_starts(route.trigger, signals[route.sources[-1]], start, stop)
         if route.skips is not None:
@@ -244,6 +268,9 @@ class LinkBuffer:
             return self._with_initial(arrived, len(ticks)) if ticks else None
 
         hold = self._hold(ticks, arrived, start)
+        if self.route.once and hold.newest is not None:
+            due = [self.route.is_due(tick) for tick in ticks]
+            hold = _Once(hold.held, hold.arrived, hold.counts, due=due, rest=resting_value(self.route, hold.newest))
         if self.route.path:
             return hold
 
@@ -388,6 +415,15 @@ class ZeroOrderHold:
         return next((i for i, count in enumerate(self.counts) if count > 0), len(self.counts))
 
     @property
+    def presence_edges(self) -> list[int]:
+        """The ticks at which there is a value, and not at the one before, or the other way round."""
+        return [self.first_tick]
+
+    def is_present(self, tick: int) -> bool:
+        """True if there is a value at one of the ticks."""
+        return self.first_tick <= tick
+
+    @property
     def changes(self) -> list[int]:
         """The ticks at which the value differs from that of the tick before."""
         return [i for i, (before, after) in enumerate(pairwise(self.counts), start=1) if before != after]
@@ -424,6 +460,7 @@ class ZeroOrderHold:
         return ZeroOrderHold(held, None if self.arrived is None else self.arrived[:, samples], counts)
 
     def _row(self, count: int) -> Tensor:
+        """The value after a number of them has been delivered."""
         if count == 0 or self.arrived is None:
             row = self.held
         else:
@@ -435,3 +472,31 @@ class ZeroOrderHold:
             raise IndexError("nothing has arrived yet")
 
         return row
+
+
+@dataclass(slots=True)
+class _Once(ZeroOrderHold):
+    """A signal of which each value is there in one tick, the first from its arrival on."""
+
+    due: list[bool] = field(kw_only=True)
+    rest: Tensor | None = field(kw_only=True)  # the value of all other ticks, `(B, *N)`, None for none
+
+    @property
+    def presence_edges(self) -> list[int]:
+        return [i for i, (before, after) in enumerate(pairwise([False, *self.due])) if before != after]
+
+    def is_present(self, tick: int) -> bool:
+        return self.due[tick]
+
+    def values(self, a: int, b: int) -> Tensor:
+        if self.rest is None or all(self.due[a:b]):
+            return ZeroOrderHold.values(self, a, b)
+
+        keys = [count if due else None for count, due in zip(self.counts[a:b], self.due[a:b], strict=True)]
+        runs = [(self.rest if key is None else self._row(key), len(list(run))) for key, run in groupby(keys)]
+        return torch.cat([row.expand(number, *row.shape) for row, number in runs])
+
+    def part(self, a: int, b: int, samples: Tensor | None) -> "_Once":
+        hold = ZeroOrderHold.part(self, a, b, samples)
+        rest = self.rest if self.rest is None or samples is None else self.rest[samples]
+        return _Once(hold.held, hold.arrived, hold.counts, due=self.due[a:b], rest=rest)

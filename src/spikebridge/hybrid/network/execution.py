@@ -201,7 +201,7 @@ class _CallWithStates(PartCall):
         if self.is_woken or not self.values:
             return []
 
-        return self._values_at(tick, [route for route, _ in self.values if self.ports.is_due(route, self.ticks[tick])])
+        return self._values_at(tick, [route for route, _ in self.values if route.is_due(self.ticks[tick])])
 
     def _values_at(self, tick: int, routes: Sequence[Route] | None = None) -> list[tuple[str, Tensor]]:
         return [
@@ -403,7 +403,7 @@ def _run_modulated(
     """Runs a part in pieces; in each a modulation is present or absent, and modulated weights are constant."""
     edges = {0, num_ticks}
     for route, hold in holds:
-        edges |= set(hold.changes if route.acts_on_a_parameter else (hold.first_tick,))
+        edges |= {*hold.presence_edges, *(hold.changes if route.acts_on_a_parameter else ())}
 
     pieces = list(pairwise(sorted(edges)))
     if len(pieces) == 1:
@@ -427,7 +427,7 @@ def _run_modulated(
 def _effects(holds: list[tuple[Route, ZeroOrderHold]], a: int, b: int) -> dict[str, list[Effect]]:
     effects: dict[str, list[Effect]] = {}
     for route, hold in holds:
-        if hold.first_tick <= a:
+        if hold.is_present(a):
             effects.setdefault(route.path, []).append(Effect(hold.signal(a, b), route.by))
 
     return effects

@@ -21,7 +21,9 @@ from spikebridge.hybrid.network.link import (
     Route,
     Transmission,
     Wake,
+    beside,
     describe,
+    is_sampled,
     sources_of,
     trigger_of,
 )
@@ -81,7 +83,7 @@ class NetworkPlan:
     signals: dict[str, tuple[str, ...]]  # by part those that are read of it: its own name, or "part.key" for each key
     wakes: dict[str, Route]  # by part that is not always awake
     on_demand: dict[str, list[str]]  # by input that is read by such parts alone, at their ticks: these parts
-    ports: dict[str, StatePorts]  # by part of which links read or set states
+    ports: dict[str, StatePorts]  # by part of which links read or set states, or that a link reaches once
 
     def given(self, part: str) -> tuple[str, ...]:
         """The signals of a part that are neither flags nor states."""
@@ -135,7 +137,7 @@ def make_plan(
 
     # a sampled target takes one value at each of its ticks, neither more nor less
     for route in routes.values():
-        if not route.link.held and route.reads != clocks[route.link.part]:
+        if is_sampled(route.link) and route.reads != clocks[route.link.part]:
             raise ConfigError(_mismatch(route, clocks[route.link.part], dt))
 
     incoming = {part: [route for route in routes.values() if route.link.part == part] for part in parts}
@@ -144,7 +146,8 @@ def make_plan(
         part: StatePorts(clocks[part], signals[part], states.get(part, {}), tuple(r for r in incoming[part] if r.sets))
         for part in parts
     }
-    ports = {part: own for part, own in ports.items() if own.reads or own.sets}
+    once = {route.link.part for route in routes.values() if route.once}
+    ports = {part: own for part, own in ports.items() if own.reads or own.sets or part in once}
     signals |= {part: (*signals[part], *own.reads) for part, own in ports.items()}
     signals |= {part: (*signals[part], wake.awake) for part, wake in wakes.items()}
     by_part = {route.link.part: route for route in routes.values() if route.num_flags}
@@ -220,6 +223,12 @@ def _route(
 ) -> Route:
     source = clocks[link.source]
     trigger = trigger_of(link)
+    if link.mask is not None and clocks[link.mask] != source:
+        raise ConfigError(
+            f"the mask of {describe(link)} comes {clocks[link.mask].describe(dt)}, but the set {source.describe(dt)}; "
+            "give them one clock"
+        )
+
     skips = _skipped(link, wakes, parts)
     # windows that do not count ticks asleep close at any tick
     out = _unit_clock(link, source) if skips is None else source
@@ -231,8 +240,9 @@ def _route(
         reads=out.delayed(delay),
         delay=delay,
         source=source,
+        target=clocks[link.part],
         makes=source if link.unit is None or skips is not None else link.unit.window_clock(source),
-        context=None if link.context is None else clocks[link.context],
+        context=None if (other := beside(link)) is None else clocks[other],
         trigger=None if trigger is None else clocks[trigger],
         acts_on_a_parameter=isinstance(link, Modulation) and acts_on_a_parameter(parts[link.part], link.path),
         skips=skips,
@@ -248,7 +258,9 @@ def _skipped(link: Link, wakes: Mapping[str, Wake], parts: Mapping[str, nn.Modul
         return None
 
     reason: str | None = "it needs a value"
-    if isinstance(link, Transmission | Wake):
+    if link.once:
+        reason = "once=True needs to know when a value comes: leave it out"
+    elif isinstance(link, Transmission | Wake):
         reason = None if link.unit is None else awake_reason(link.unit, link.held)
 
     if reason is not None:
@@ -296,7 +308,8 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
             raise ConfigError(
                 f"a link is a Transmission, a Modulation, an Initialisation or a Wake, but got {in_words(link)}"
             )
-        for role, read in (("source", link.source), ("context", link.context), ("trigger", trigger_of(link))):
+        roles = {"source": link.source, "context": link.context, "mask": link.mask, "trigger": trigger_of(link)}
+        for role, read in roles.items():
             if read is not None and (owner_of(read, parts) not in signals or read.endswith(".")):
                 raise ConfigError(f"the {role} of {describe(link)} is no signal: {did_you_mean(read, signals)}")
 
@@ -368,7 +381,7 @@ def _find_clocks(
         for part in waiting:
             for name, link in names.items():
                 source = owner_of(link.source, parts)
-                if link.part == part and not link.held and source in clocks:
+                if link.part == part and is_sampled(link) and source in clocks:
                     derived[part] = _unit_clock(link, clocks[source]).delayed(delays[name])
                     break
 

@@ -37,6 +37,10 @@ class Transmission:
         context: a held signal, the second argument of the unit's nonlinearity.
         initial: value before the first one arrives: a number, or a tensor of the shape `*N`.
         name: name of the link and its unit; "source_to_target" if None.
+        once: read a value only in the tick in which it arrives, the first of the target from then on; in all others
+            the target reads `initial`.
+        mask: a signal at the ticks of the source, the members `(B, S)` of its set `(B, S, *N)` that count, 0 for the
+            others: these are 0 in the unit, whose nonlinearity gets the mask as its second argument.
 
     Raises:
         ConfigError: an invalid delay, unit, argument or initial value.
@@ -56,6 +60,8 @@ class Transmission:
     context: str | None = None
     initial: float | Tensor = 0.0
     name: str | None = None
+    once: bool = False
+    mask: str | None = None
 
     @property
     def part(self) -> str:
@@ -64,6 +70,8 @@ class Transmission:
 
     def __post_init__(self) -> None:
         _check(self)
+        if self.held and self.once:
+            raise ConfigError(f"{describe(self)} has held=True and once=True; leave one of them out")
         if self.into is not None and not (isinstance(self.into, str) and self.into.isidentifier()):
             raise ConfigError(f"{describe(self)} needs into= as the name of an argument, but got {in_words(self.into)}")
 
@@ -91,6 +99,8 @@ class Modulation:
         delay: time until a value arrives: seconds, `0.004`, or base ticks, `ticks(1)`.
         context: a held signal, the second argument of the unit's nonlinearity.
         name: name of the link and its unit; "source_to_part" if None.
+        once: a value acts only in the tick in which it arrives, the first of the target from then on.
+        mask: as for a `Transmission`.
 
     Raises:
         ConfigError: a target that is no path, or an invalid `by`, delay or unit.
@@ -109,6 +119,8 @@ class Modulation:
     delay: float | Ticks = 0.0
     context: str | None = None
     name: str | None = None
+    once: bool = False
+    mask: str | None = None
     into: ClassVar[None] = None
 
     @property
@@ -148,6 +160,7 @@ class Initialisation:
         delay: time until a value arrives: seconds, `0.004`, or base ticks, `ticks(1)`.
         context: a held signal, the second argument of the unit's nonlinearity.
         name: name of the link and its unit; "source_sets_target" if None.
+        mask: as for a `Transmission`.
 
     Raises:
         ConfigError: a target that is no path, or an invalid delay or unit.
@@ -164,8 +177,10 @@ class Initialisation:
     delay: float | Ticks = 0.0
     context: str | None = None
     name: str | None = None
+    mask: str | None = None
     into: ClassVar[None] = None
     held: ClassVar[bool] = True
+    once: ClassVar[bool] = False
 
     @property
     def part(self) -> str:
@@ -224,6 +239,7 @@ class Wake:
         delay: time until a flag arrives: seconds, `0.004`, or base ticks, `ticks(1)`.
         context: a held signal, the second argument of the unit's nonlinearity.
         name: name of the link and its unit; "source_wakes_target" if None.
+        mask: as for a `Transmission`.
 
     Raises:
         ConfigError: an unknown word, or an invalid unit, time or number.
@@ -246,8 +262,10 @@ class Wake:
     delay: float | Ticks = 0.0
     context: str | None = None
     name: str | None = None
+    mask: str | None = None
     into: ClassVar[None] = None
     held: ClassVar[bool] = True
+    once: ClassVar[bool] = False
 
     @property
     def part(self) -> str:
@@ -308,10 +326,11 @@ def _check(link: Link) -> None:
                 f"a {kind} needs its {role} as the name of an input or part, such as 'snn', but got {in_words(name)}"
             )
 
-    if not isinstance(link.held, bool):
-        raise ConfigError(f"{describe(link)} needs held=True or False, but got {in_words(link.held)}")
+    for word, flag in (("held", link.held), ("once", link.once)):
+        if not isinstance(flag, bool):
+            raise ConfigError(f"{describe(link)} needs {word}=True or False, but got {in_words(flag)}")
 
-    for word, value in (("name", link.name), ("context", link.context)):
+    for word, value in (("name", link.name), ("context", link.context), ("mask", link.mask)):
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"{describe(link)} needs {word}= as text, but got {in_words(value)}")
 
@@ -321,8 +340,15 @@ def _check(link: Link) -> None:
             f"{describe(link)} needs a HybridUnit or None, but got {in_words(link.unit)}{_as_a_unit(link.unit)}"
         )
 
-    if link.context is not None and (link.unit is None or link.unit.nonlinearity is None):
-        raise ConfigError(f"{describe(link)} has the context {link.context!r}, but no nonlinearity that could take it")
+    if link.context is not None and link.mask is not None:
+        raise ConfigError(
+            f"{describe(link)} has the context {link.context!r} and the mask {link.mask!r}, but a nonlinearity takes "
+            "one second argument; join them in a part"
+        )
+
+    if beside(link) is not None and (link.unit is None or link.unit.nonlinearity is None):
+        word = "context" if link.mask is None else "mask"
+        raise ConfigError(f"{describe(link)} has the {word} {beside(link)!r}, but no nonlinearity that could take it")
 
 
 def _as_a_unit(stage: object) -> str:
@@ -336,9 +362,19 @@ def _as_a_unit(stage: object) -> str:
     return ""
 
 
+def beside(link: Link) -> str | None:
+    """The signal that a link's nonlinearity takes as its second argument: the context, or the mask of a set."""
+    return link.context if link.mask is None else link.mask
+
+
+def is_sampled(link: Link) -> bool:
+    """True if a link brings exactly one value to each tick of its target."""
+    return not link.held and not link.once
+
+
 def sources_of(link: Link) -> tuple[str, ...]:
-    """Every signal that a link reads: its source, the context and the trigger of its unit."""
-    return tuple(name for name in (link.source, link.context, trigger_of(link)) if name is not None)
+    """Every signal that a link reads: its source, the context or mask and the trigger of its unit."""
+    return tuple(name for name in (link.source, beside(link), trigger_of(link)) if name is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,6 +386,7 @@ class Route:
     clock: Clock  # of the unit's output, before the delay
     reads: Clock  # of the values that a sampled target gets, after the delay
     source: Clock
+    target: Clock
     makes: Clock  # of the ticks at which the unit gives a value: when windows close, or at every step of the source
     delay: int = 0
     context: Clock | None = None
@@ -360,6 +397,9 @@ class Route:
     in_step: bool = False  # a wake whose flags come at the ticks of its part
 
     sampled: bool = field(init=False)  # the target reads one new value at each of its ticks
+    once: bool = field(init=False)  # the target reads a value in one tick alone
+    beside: str | None = field(init=False)  # the signal that the nonlinearity takes as its second argument
+    masks: bool = field(init=False)  # it is the mask of a set
     direct_source: str | None = field(init=False)  # the source, if its values arrive unchanged in the same tick
     has_initial: bool = field(init=False)  # the target may read an initial value
     sources: tuple[str, ...] = field(init=False)  # every signal that the link reads
@@ -372,7 +412,7 @@ class Route:
         link = self.link
         path = link.path if isinstance(link, Modulation | Initialisation) else ""
         by = link.by if isinstance(link, Modulation) else "replace"
-        sampled = not path and not link.held
+        sampled = not path and is_sampled(link)
         reads_each = sampled or (self.in_step and self.num_flags == 1)
         is_direct = reads_each and link.into is None and link.unit is None and self.delay == 0 and self.skips is None
 
@@ -384,7 +424,10 @@ class Route:
         vars(self).update(
             sampled=sampled,
             direct_source=link.source if is_direct else None,
-            has_initial=isinstance(link, Transmission) and (link.held or self.delay > 0 or self.skips is not None),
+            once=link.once,
+            beside=beside(link),
+            masks=link.mask is not None,
+            has_initial=isinstance(link, Transmission) and (not sampled or self.delay > 0 or self.skips is not None),
             sources=sources,
             into=link.into,
             path=path,
@@ -392,11 +435,16 @@ class Route:
             by=by,
         )
 
+    def is_due(self, tick: int) -> bool:
+        """True if a value has arrived since the tick of the target before this one."""
+        before = tick - self.target.period if tick > self.target.phase else -1
+        return self.clock.between(before + 1 - self.delay, tick + 1 - self.delay) > 0
+
 
 def settings_of(route: Route) -> str:
     """The settings of a link that are not the default, for a `repr`."""
     link = route.link
-    words = ["held"] if link.held else ["sampled"] if isinstance(link, Modulation) else []
+    words = ["once"] if link.once else ["held"] if link.held else ["sampled"] if isinstance(link, Modulation) else []
     words += [f"delay=ticks({route.delay})"] if route.delay else []
 
     if isinstance(link, Modulation):
@@ -412,6 +460,7 @@ def settings_of(route: Route) -> str:
 
     words += [] if link.into is None else [f"into={link.into!r}"]
     words += [] if link.context is None else [f"context={link.context!r}"]
+    words += [] if link.mask is None else [f"mask={link.mask!r}"]
 
     return "".join(f", {word}" for word in words)
 

@@ -27,6 +27,7 @@ from spikebridge.errors import (
 )
 from spikebridge.hybrid.clock import Clock, Every, clocks_in_ticks, count_ticks
 from spikebridge.hybrid.network._demand import _OnDemand
+from spikebridge.hybrid.network._plastic import _PlasticParts
 from spikebridge.hybrid.network.checks import (
     check_kinds,
     check_names,
@@ -99,7 +100,7 @@ allow_state(NetworkState)  # with those of links and units
 _FORM = TupleForm(NetworkState, {**dict.fromkeys(NetworkState._fields), "ticks": int})
 
 
-class HybridNetwork(nn.Module, _OnDemand):
+class HybridNetwork(nn.Module, _OnDemand, _PlasticParts):
     """A graph of parts and links over one base step.
 
     Names, arguments and clocks are checked when the network is built. The values of inputs and the parts' use of them
@@ -575,8 +576,7 @@ class HybridNetwork(nn.Module, _OnDemand):
         return inferred
 
     def extra_repr(self) -> str:
-        lines = [f"dt={self.dt:g}"]
-        lines += [f"input {name!r} {clock.describe(self.dt)}" for name, clock in self.inputs.items()]
+        lines = [f"dt={self.dt:g}", *(f"input {name!r} {x.describe(self.dt)}" for name, x in self.inputs.items())]
         lines += [
             f"{describe(route.link)} {route.reads.describe(self.dt)}{settings_of(route)}" for route in self.routes
         ]

@@ -16,10 +16,17 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, largest_of_newest, next_flags, sort_values
+from spikebridge.hybrid.network.delivery import (
+    LinkBuffer,
+    ZeroOrderHold,
+    largest_of_newest,
+    next_flags,
+    resting_value,
+    sort_values,
+)
 from spikebridge.hybrid.network.execution import PartCall, Segment, apply_part, name_outputs, part_call
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
-from spikebridge.hybrid.network.link import AWAKE, LinkState, Route, wake_of
+from spikebridge.hybrid.network.link import AWAKE, LinkState, Route, Wake, wake_of
 from spikebridge.hybrid.network.schedule import Tick
 from spikebridge.hybrid.network.wake import computes_all, largest_flag, refused_missing, run_woken
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
@@ -42,7 +49,7 @@ class _RowLink(LinkBuffer):
         self.arrived: Tensor | None = None  # the row that a sampled link brings in this tick
         self.is_outside = False  # the values of a source outside of the loop wait already
         # a unit that is a nonlinearity alone needs no state and no windows
-        self.is_bare = route.skips is None and (unit is None or _is_bare(unit, state.unit))
+        self.is_bare = route.skips is None and not route.masks and (unit is None or _is_bare(unit, state.unit))
         self.function = None if unit is None or not self.is_bare else without_call(unit.nonlinearity)
         if self.waiting:
             self.waiting = deque(self.waiting.pop().unbind(0))
@@ -236,6 +243,11 @@ class _RowRun:
         link = self.row_links.get(route.name)
         return self.links[route.name].held if link is None else link.read()
 
+    def _read_once(self, route: Route, tick: int) -> Tensor | None:
+        """The value of a link that has arrived for this tick of its target, else what stands for none."""
+        newest = self._read(route)
+        return newest if newest is None or route.is_due(tick) else resting_value(route, newest)
+
     def _fire(self, name: str, rows: _Rows) -> Any:
         """Runs a part on the values of its links: a row `(B, *M)`, or several by name."""
         signals: list[Tensor] = []
@@ -282,7 +294,12 @@ class _RowRun:
 
     def _call_of(self, name: str, routes: Sequence[Route], rows: _Rows, tick: int) -> PartCall:
         """The call of a part at a tick, on the values of its links."""
-        values = [self._read(r) if r.direct_source is None else rows[r.direct_source] for r in routes]
+        values = [
+            (self._read_once(r, tick) if r.once else self._read(r))
+            if r.direct_source is None
+            else rows[r.direct_source]
+            for r in routes
+        ]
         signals, named, modulations = sort_values(routes, values)
         holds = [(r, ZeroOrderHold(row, None, [0])) for r, row in modulations]
         signals = [x.unsqueeze(0) for x in signals]
@@ -302,23 +319,29 @@ class _RowRun:
         newest: Any = self._newest_flags(route, rows)
 
         # most ticks of most parts: all asleep
-        whole = computes_all(wake, module, newest)
+        needs_inputs = bool(wake.replay) or computes_all(wake, module, newest)
+        if not needs_inputs and largest_flag(wake, newest) < AWAKE:
+            return self._asleep(name, wake, newest)
+
         routes = [r for r in plan.incoming[name] if r is not route]
         missing = [r.direct_source for r in routes if r.direct_source is not None and rows[r.direct_source] is None]
-        if missing or not (whole or wake.replay):
-            largest = largest_flag(wake, newest)
-            if largest < AWAKE:
-                if state.asleep is not None:
-                    self.parts[name] = state._replace(asleep=state.asleep + 1)
-                return {**state.outputs, wake.awake: newest.new_zeros((len(newest), 1))}
-
         flags = largest_of_newest(newest, route.num_flags)[:, 0]
+        if missing and largest_flag(wake, newest) < AWAKE:
+            return self._asleep(name, wake, newest)
         if missing:
             raise refused_missing(name, missing[0], flags)
 
         call = self._call_of(name, routes, rows, tick)
         outputs, self.parts[name] = run_woken(call, wake, flags.unsqueeze(0), state)
         return {signal: y[0] for signal, y in outputs.items()}
+
+    def _asleep(self, name: str, wake: Wake, newest: Tensor) -> Mapping[str, Tensor]:
+        """The rows of a part of which all samples sleep."""
+        state = self.parts[name]
+        if state.asleep is not None:
+            self.parts[name] = state._replace(asleep=state.asleep + 1)
+
+        return {**state.outputs, wake.awake: newest.new_zeros((len(newest), 1))}
 
     def _newest_flags(self, route: Route, rows: _Rows) -> Tensor:
         """The flags of a wake that count at the present tick, `(B, Q)`."""

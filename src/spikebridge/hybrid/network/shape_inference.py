@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, SpikebridgeError, did_you_mean, in_words
 from spikebridge.hybrid.clock import Clock
-from spikebridge.hybrid.network.delivery import sort_values, unfit_initial
+from spikebridge.hybrid.network.delivery import members, sort_values, unfit_initial
 from spikebridge.hybrid.network.execution import apply_part, name_outputs
 from spikebridge.hybrid.network.graph import Group, NetworkGraph, owner_of
 from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe, wake_of
@@ -147,7 +147,9 @@ def _through_unit(
     if unit is None:
         return x, UnitState()
 
-    context = None if route.link.context is None else signals[route.link.context]
+    context = None if route.beside is None else signals[route.beside]
+    if route.masks and context is not None:
+        x = members(x, context, route)
     starts = None if route.trigger is None else ()
     if route.skips is not None:
         y, _, after = run_awake(unit, x, x.new_ones(x.shape[:2]) > 0, state or UnitState(), starts, context)
@@ -460,7 +462,7 @@ def _spec(network: NetworkGraph, route: Route, signals: Mapping[str, Tensor], sh
     if shapes.get(route.name, y.shape[2:]) != y.shape[2:]:
         raise unfit_initial(route, shapes[route.name], y.shape[2:])
 
-    context = None if route.link.context is None else signals[route.link.context]
+    context = None if route.beside is None else signals[route.beside]
     trigger = route.sources[-1] if route.trigger is not None else None
     # a mask has state; with a clock the starts of windows follow from the ticks
     is_flag = any(trigger == wake_of(wake).awake for wake in network.plan.wakes.values())

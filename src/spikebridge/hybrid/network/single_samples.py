@@ -91,7 +91,7 @@ def _is_renewed(network: HybridNetwork, route: Route, now: LinkState, tick: int)
     """True if the target reads a later value than those that a link has delivered, or has on their way."""
     if now.queue is not None:
         return False
-    if route.sets and route.link.part not in network.plan.wakes:
+    if route.once or (route.sets and route.link.part not in network.plan.wakes):
         clock = network.plan.clocks[route.link.part]
         last = clock.next(0) + (clock.count(tick) - 1) * clock.period if clock.count(tick) else -1
         return route.clock.between(last + 1 - route.delay, tick - route.delay) == 0
@@ -176,7 +176,10 @@ def _ends(network: HybridNetwork, lengths: Tensor, batch: int, span: tuple[int, 
 
     ends = {start + length for length in lengths.tolist()}
     if not all(start <= end <= stop for end in ends):
-        raise ShapeError(f"a length is from 0 to {stop - start}, the ticks of the inputs, but got {lengths.tolist()}")
+        raise ShapeError(
+            f"a length is from 0 to {stop - start}, the ticks of the inputs, but got {lengths.tolist()}; cut it, or "
+            "give longer inputs"
+        )
 
     period = lcm(*(group.schedule.period for group in network.plan.groups))
     for end in sorted(ends):

@@ -20,17 +20,12 @@ from spikebridge.neurons.state import State
 
 @dataclass(frozen=True)
 class StatePorts:
-    """The states of a part that links read and set."""
+    """The states of a part that links read and set; none of a part that a link reaches once."""
 
     clock: Clock  # of the part
     outputs: tuple[str, ...]  # the signals of the part that are no states
     reads: Mapping[str, str]  # by signal the path of the state that it is
     sets: tuple[Route, ...]
-
-    def is_due(self, route: Route, tick: int) -> bool:
-        """True if a value has arrived on a link since the tick of the part before this one."""
-        before = tick - self.clock.period if tick > self.clock.phase else -1
-        return route.clock.between(before + 1 - route.delay, tick + 1 - route.delay) > 0
 
 
 def _own(module: nn.Module, method: str) -> Any:
