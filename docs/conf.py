@@ -61,7 +61,9 @@ WEB_PAGES = {
 def setup(app):
     """Writes the pages of modules and of the gallery before the build."""
     write_module_pages()
-    write_gallery()
+    for folder in (GALLERY, GALLERY / "literature"):
+        write_gallery(folder)
+
     # docstrings fence their drawings with ```
     app.connect("autodoc-process-docstring", fences_to_literal_blocks)
     app.connect("build-finished", write_web_pages)
@@ -89,23 +91,23 @@ def write_web_pages(app, exception):
             raise RuntimeError(f"the page {page.name} could not be built")
 
 
-def write_gallery():
-    """Writes a page for each script of the gallery, with its picture, code and output, and a table of all."""
+def write_gallery(folder):
+    """Writes a page for each script of a folder, with its picture, code and output, and a table of all."""
     # the index has the order in which a reader meets them
-    words = (GALLERY / "index.md").read_text(encoding="utf-8").split()
-    order = [word for word in words if (GALLERY / f"{word}.py").exists()]
+    words = (folder / "index.md").read_text(encoding="utf-8").split()
+    order = [word for word in words if (folder / f"{word}.py").exists()]
     cards = []
 
     for name in order:
-        page, picture, title = gallery_page(GALLERY / f"{name}.py")
-        (GALLERY / f"{name}.md").write_text(page, encoding="utf-8")
-        (GALLERY / f"{name}.svg").write_text(picture, encoding="utf-8")
+        page, picture, title = gallery_page(folder / f"{name}.py")
+        (folder / f"{name}.md").write_text(page, encoding="utf-8")
+        (folder / f"{name}.svg").write_text(picture, encoding="utf-8")
         cards.append(f"[![{title}]({name}.svg)]({name}.md) [{title}]({name}.md)")
 
     # two in a row can be seen on a phone
     rows = [cards[start : start + 2] for start in range(0, len(cards), 2)]
     table = ["| | |", "|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
-    (GALLERY / "cards.txt").write_text("\n".join(table) + "\n", encoding="utf-8")
+    (folder / "cards.txt").write_text("\n".join(table) + "\n", encoding="utf-8")
 
 
 def gallery_page(script):

@@ -25,6 +25,7 @@ COPIED = [(page, table) for page in PAGES for table in typed_tables(page.read_te
         "reasoning/targets",
         "project/extras",
         "deploy/residual_delays",
+        "hybrids/page",
     ],
 )
 def test_tables_are_made_from_the_results(script: str, monkeypatch: pytest.MonkeyPatch) -> None:

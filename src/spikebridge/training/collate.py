@@ -46,7 +46,9 @@ class StackSamples:
         if not all(is_integer(axis) for axis in names.values()):
             raise ConfigError(f"StackSamples needs batch as axes, {{'x': 1}} or (1, 0), but got {in_words(self.batch)}")
         if self.pad is not None and not (isinstance(self.pad, Mapping) and all(map(is_number, self.pad.values()))):
-            raise ConfigError(f"StackSamples needs pad as numbers by part, {{'x': 0.0}}, but got {in_words(self.pad)}")
+            raise ConfigError(
+                f"StackSamples needs pad as numbers by part, {{'x': 0.0}} or {{0: 0.0}}, but got {in_words(self.pad)}"
+            )
 
         for name in self.pad or ():
             if name not in names:
