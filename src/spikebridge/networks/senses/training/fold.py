@@ -1,0 +1,184 @@
+"""One training of the recipe: eyes that all networks share, each network on them, senses weighed on people left out."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.senses.data.sampling import Sampled
+from spikebridge.networks.senses.model.execution import at_end, run_network
+from spikebridge.networks.senses.model.network import SenseShape, Shape, senses_network
+from spikebridge.networks.senses.training.augmentation import vary_motion, vary_pictures
+from spikebridge.networks.senses.training.train import (
+    COPIES,
+    LearningConfig,
+    MemoryData,
+    SpikingSense,
+    eye_features,
+    teach_eye,
+    train_memory,
+    train_spiking,
+)
+from spikebridge.ops.modes import evaluating
+
+_WEIGH_STEPS = 200
+
+
+@dataclass
+class FoldTraining:
+    """Trainings on the trials of some people; what several networks need is trained once.
+
+    `teachers` are values `(K, B, *D)` at the ticks of a picture's clock, by sensor.
+    """
+
+    shape: Shape
+    data: Sampled
+    teachers: dict[str, Tensor]
+    config: LearningConfig
+    seed: int
+    quiet: bool = True
+    _eyes: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _features: dict[str, Tensor] = field(default_factory=dict)
+    _trained: dict[tuple[int, str, str], dict[str, Tensor]] = field(default_factory=dict)
+
+    def train(self, variant: str) -> HybridNetwork:
+        """A trained network of the variant."""
+        network = self._part_of_people(variant, None)
+        # the memory of a link was trained on the sum
+        if self.config.weigh and variant in ("hybrid", "ann") and len(self.shape.senses) > 1:
+            weigh_senses(network, self._left_out_evidence(variant), self.data.label)
+
+        return network.eval()
+
+    def _part_of_people(self, variant: str, half: int | None) -> HybridNetwork:
+        """A network that was trained on everybody, or without one half of the people; senses unweighed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = senses_network(variant, self.shape)
+        for sense in self.shape.senses:
+            if sense.is_picture:
+                self._teach(sense)
+                network.parts[f"{sense.name}_features"].load_state_dict(self._eyes[sense.name])
+
+        if variant == "early":
+            self._train_once(network, variant, "senses", half)
+        else:
+            for sense in self.shape.senses:
+                self._train_once(network, variant, sense.name, half)
+
+        return network
+
+    def _teach(self, sense: SenseShape) -> None:
+        """Trains the eye of a sense, once, and keeps its features."""
+        if sense.name in self._eyes:
+            return
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            eye = senses_network("hybrid", self.shape).parts[f"{sense.name}_features"]
+        pictures = self.data.signals[sense.name]
+        inside = torch.arange(len(pictures))[:, None] < self.data.lengths[sense.name]
+        seen = inside & (pictures.flatten(2).amax(2) > 0)
+        moved = vary_pictures(pictures, torch.Generator().manual_seed(self.seed))
+        targets = self.data.label.expand(len(pictures), -1)
+        if sense.name in self.teachers:
+            # joints as seen from their middle
+            targets = self.teachers[sense.name]
+            targets = (targets - targets.mean(2, keepdim=True)).flatten(2) if targets.ndim > 3 else targets
+
+        # what all pictures have in common would drown the rest
+        targets = targets[seen]
+        if targets.is_floating_point():
+            targets = (targets - targets.mean(0)) / targets.std()
+        teach_eye(eye, moved[seen], targets, self.config, self.seed, self.quiet)
+        self._eyes[sense.name] = eye.state_dict()
+        self._features[sense.name] = eye_features(eye, pictures, self.seed, COPIES)
+
+    def _train_once(self, network: HybridNetwork, variant: str, name: str, half: int | None) -> None:
+        """Trains the parts of a sense that are not its eye, or takes them from another network of the fold."""
+        kind = "snn" if f"{name}_snn1" in network.parts else variant if variant in ("link", "early") else "ann"
+        key = (-1 if half is None else half, name, kind)
+        own = {part: network.parts[part] for part in network.parts if part.startswith(f"{name}_")}
+        if variant == "early":
+            own = {part: module for part, module in network.parts.items() if part not in ("gate", "answer")}
+        module = torch.nn.ModuleDict(own)
+        if key not in self._trained:
+            self._train(network, variant, name, half)
+            self._trained[key] = {path: x.clone() for path, x in module.state_dict().items()}
+
+        module.load_state_dict(self._trained[key])
+
+    def _train(self, network: HybridNetwork, variant: str, name: str, half: int | None) -> None:
+        places = np.arange(len(self.data.label)) if half is None else self._places(half, inside=False)
+        data = self.data.select(places)
+        clock = max(self.shape.senses, key=lambda sense: sense.period).name
+        options = (self.config, self.seed, self.quiet)
+        if f"{name}_snn1" in network.parts:
+            train_spiking(network, name, data, *options)
+            return
+
+        features = {key: x[:, :, places] for key, x in self._features.items()}
+        if variant == "early":
+            block = next((sense.name for sense in self.shape.senses if not sense.is_picture), None)
+            given = torch.cat(list(features.values()), -1) if features else None
+            train_memory(network, name, MemoryData(data, clock, given, None, block), *options)
+        elif name in features:
+            heard = self._heard(len(features[name][0])) if variant == "link" else None
+            train_memory(network, name, MemoryData(data, clock, features[name], heard), *options)
+        else:
+            train_memory(network, name, MemoryData(data, clock, block=name), *options)
+
+    def _places(self, half: int, inside: bool) -> np.ndarray:
+        """The trials of one half of the people, or of the others."""
+        people = np.unique(self.data.person)[half::2]
+        return np.flatnonzero(np.isin(self.data.person, people) == inside)
+
+    def _heard(self, num_ticks: int) -> Float[Tensor, "R K B M"]:
+        """The evidence of SNNs at the ticks of an eye, for copies of the trials of people they were not trained on."""
+        name = next(sense.name for sense in self.shape.senses if sense.part == "snn")
+        x = self.data.signals[name]
+        heard = torch.zeros(COPIES, num_ticks, x.shape[1], self.shape.num_classes)
+        generator = torch.Generator().manual_seed(self.seed)
+
+        for half in range(2):
+            places = self._places(half, inside=True)
+            sense = SpikingSense(self._part_of_people("hybrid", half), name)
+            with evaluating(sense):
+                for copy in range(COPIES):
+                    own = x[:, places]
+                    evidence = sense(vary_motion(own, generator) if copy else own)
+                    period = len(x) // num_ticks
+                    heard[copy][:, places] = evidence[period - 1 :: period]
+
+        return heard
+
+    def _left_out_evidence(self, variant: str) -> list[Float[Tensor, "B M"]]:
+        """The last evidence of each sense, from networks that were trained without one half of the people, for it."""
+        rows = [torch.zeros(len(self.data.label), self.shape.num_classes) for _ in self.shape.senses]
+        for half in range(2):
+            places = self._places(half, inside=True)
+            data = self.data.select(places)
+            outputs = run_network(self._part_of_people(variant, half), data)
+            for row, sense in zip(rows, self.shape.senses, strict=True):
+                row[places] = at_end(outputs[f"{sense.name}_evidence"], data)
+
+        return rows
+
+
+def weigh_senses(network: HybridNetwork, evidence: list[Float[Tensor, "B M"]], label: Tensor) -> None:
+    """Sets the weights of the senses to those of the least cross-entropy on evidence for people left out."""
+    logs = torch.zeros(len(evidence), requires_grad=True)
+    optimizer = torch.optim.Adam([logs], lr=0.05)
+    for _ in range(_WEIGH_STEPS):
+        logits = sum(weight * one for weight, one in zip(logs.exp(), evidence, strict=True))
+        loss = F.cross_entropy(logits, label)  # type: ignore[arg-type]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    with torch.no_grad():
+        network.parts["answer"].weight.copy_(logs.exp())  # type: ignore[operator, union-attr]
