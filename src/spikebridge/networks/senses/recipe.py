@@ -22,6 +22,8 @@ from spikebridge.networks.senses.data.sampling import Sampled
 from spikebridge.networks.senses.data.sets import chosen_folds, folds_of_people, load_trials
 from spikebridge.networks.senses.data.trials import Trials, findings
 from spikebridge.networks.senses.evaluation.evaluate import score
+from spikebridge.networks.senses.falls.model import BLOCK, falls_network
+from spikebridge.networks.senses.falls.run import evaluate_falls, train_falls, trained_stages
 from spikebridge.networks.senses.model.execution import network_inputs
 from spikebridge.networks.senses.model.network import VARIANTS, Shape, senses_network
 from spikebridge.networks.senses.shapes import sampled, shape_of
@@ -43,6 +45,13 @@ PRESETS = {
     "default": replace(_ACTIONS, training=LearningConfig(epochs=30, eye_epochs=5)),
     # the shipped weights are trained on everybody: --networks hybrid --folds
     "actions": replace(_ACTIONS, networks=tuple(VARIANTS), folds=None),
+    "falls": Config(
+        dataset="falls",
+        networks=("hybrid",),
+        num_folds=6,
+        folds=None,
+        training=LearningConfig(epochs=12),
+    ),
 }
 
 
@@ -56,12 +65,16 @@ def _trials(config: Config, data: Path | None = None) -> Trials:
 
 def build(config: Config) -> dict[str, HybridNetwork]:
     """Every network of the comparison, untrained."""
+    if config.dataset == "falls":
+        return {"hybrid": falls_network("cascade")}
     shape = shape_of(config)
     return {name: senses_network(name, shape) for name in config.networks}
 
 
 def example(config: Config) -> dict[str, Tensor]:
     """A small batch of inputs made of noise, for a network of SNN and ANN."""
+    if config.dataset == "falls":
+        return {"wrist": torch.randn(20, 2, BLOCK, 3, generator=torch.Generator().manual_seed(0))}
     shape = shape_of(config)
     slowest = max(sense.period for sense in shape.senses)
     generator = torch.Generator().manual_seed(0)
@@ -74,6 +87,11 @@ def example(config: Config) -> dict[str, Tensor]:
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network on every fold with every seed, scores them, and writes the table."""
     trials = _trials(config)
+    if config.dataset == "falls":
+        results = train_falls(config, run, trials, _folds(config, trials))
+        run.save_results(results)
+        return results
+
     shape = shape_of(config, trials)
     data, teachers = sampled(trials, shape)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
@@ -85,7 +103,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
             known = {name: x[:, kept] for name, x in teachers.items()}
             training = FoldTraining(shape, data.select(kept), known, config.training, seed, quiet)
             for name in config.networks:
-                child = run.child(f"{name}/{fold}/seed-{seed}")
+                child = run.child("/".join(filter(None, (name, fold, f"seed-{seed}"))))
                 if not child.finished:
                     network = training.train(name)
                     child.save_weights(network)
@@ -115,6 +133,9 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
     """Scores a run again on the people left out, or on everybody in a file."""
     config = run.config_as(Config)
     trials = _trials(config, data)
+    if config.dataset == "falls":
+        return evaluate_falls(run, trials, {} if data is not None else dict(_folds(config, trials)))
+
     shape, classes = _trained_shape(config, run)
     trials = trials.with_classes(classes)
     everything, _ = sampled(trials, shape)
@@ -143,6 +164,9 @@ def _trained_shape(config: Config, run: Run) -> tuple[Shape, list[str]]:
 def trained(run: Run) -> dict[str, HybridNetwork]:
     """Every network of a run with the weights of its first fold and seed."""
     config = run.config_as(Config)
+    if config.dataset == "falls":
+        return {"hybrid": falls_network("cascade", trained_stages(run.first_child("hybrid")))}
+
     shape, _ = _trained_shape(config, run)
     networks = {name: senses_network(name, shape) for name in config.networks}
     for name, network in networks.items():
@@ -154,7 +178,10 @@ def trained(run: Run) -> dict[str, HybridNetwork]:
 def report(run: Run) -> Path:
     """Writes report.html."""
     config = run.config_as(Config)
-    return report_page.write(run, config, trained(run))
+    networks = trained(run)
+    if config.dataset == "falls":
+        return report_page.write_falls(run, config, networks)
+    return report_page.write(run, config, networks)
 
 
 def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:

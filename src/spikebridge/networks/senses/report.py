@@ -110,3 +110,18 @@ def write(run: Run, config: Config, networks: Mapping[str, HybridNetwork]) -> Pa
     lead = f"“{first}” is right on {100 * results['networks'][first]['accuracy']:.1f} % of trials of {results['scored on']}."
 
     return write_report(run.file("report.html"), "Several senses", sections, facts, reproduce_command("senses", config), lead)
+
+
+def write_falls(run: Run, config: Config, networks: Mapping[str, HybridNetwork]) -> Path:
+    """Writes report.html of a fall detector."""
+    rows = [{"gate": name, **row} for name, row in run.results()["networks"].items()]
+    sections = [
+        Section("Gates", "", [Table(rows, "People left out: means over folds and seeds, sums of recordings.")]),
+        Section("The network", pictures=[Picture(draw_network(network), name) for name, network in networks.items()]),
+        Section("How it was measured", _MEASURED, folded=True),
+    ]
+    facts = {"dataset": config.dataset, "folds": config.num_folds, **run.versions()}
+    first = rows[0]
+    lead = f"“{first['gate']}” finds {100 * (first['sensitivity'] or 0):.1f} % of the falls, awake {100 * (first['awake'] or 0):.1f} % of the time."
+
+    return write_report(run.file("report.html"), "Falls", sections, facts, reproduce_command("senses", config), lead)

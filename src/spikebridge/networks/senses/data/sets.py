@@ -104,7 +104,7 @@ def _joined(samples: list[np.ndarray], times: list[np.ndarray]) -> Recording:
 def chosen_folds(parts: list[Int64[np.ndarray, " P"]], chosen: tuple[int, ...] | None) -> Iterator[tuple[str, Int64[np.ndarray, " P"]]]:
     """The chosen folds by name; one that leaves nobody out where none is chosen."""
     if chosen == ():
-        yield "everybody", np.zeros(0, np.int64)
+        yield "", np.zeros(0, np.int64)
         return
     for number in range(len(parts)) if chosen is None else chosen:
         if not 0 <= number < len(parts):
