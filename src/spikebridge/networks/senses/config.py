@@ -32,8 +32,8 @@ def parse_sense(text: str) -> SenseSetting:
         rate_hz = float(rate)
     except ValueError:
         rate_hz = 0.0
-    if not name.isidentifier() or part not in ("snn", "ann", "both") or not 0 < rate_hz < 1e5:
-        raise ConfigError(f"a sense is NAME=snn@HZ, NAME=ann@HZ or NAME=both@HZ, such as wrist=snn@50, but got {text!r}")
+    if not name.isidentifier() or part not in ("snn", "ann") or not 0 < rate_hz < 1e5:
+        raise ConfigError(f"a sense is NAME=snn@HZ or NAME=ann@HZ, such as wrist=snn@50, but got {text!r}")
 
     return SenseSetting(name, part, rate_hz)
 

@@ -6,8 +6,7 @@ Folds leave people out: a network is scored on people who are not in its trainin
 """
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from torch import Tensor
 
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses import report as report_page
-from spikebridge.networks.senses.config import Config, LookConfig
-from spikebridge.networks.senses.data.sampling import Sampled
+from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sets import chosen_folds, folds_of_people, load_trials
 from spikebridge.networks.senses.data.trials import Trials, findings
 from spikebridge.networks.senses.evaluation.evaluate import score
@@ -26,6 +24,7 @@ from spikebridge.networks.senses.falls.model import BLOCK, falls_network
 from spikebridge.networks.senses.falls.run import evaluate_falls, train_falls, trained_stages
 from spikebridge.networks.senses.model.execution import network_inputs
 from spikebridge.networks.senses.model.network import VARIANTS, Shape, senses_network
+from spikebridge.networks.senses.model.parts import GateKind
 from spikebridge.networks.senses.shapes import sampled, shape_of
 from spikebridge.networks.senses.training.fold import FoldTraining
 from spikebridge.networks.senses.training.train import LearningConfig
@@ -129,8 +128,16 @@ def _facts(trials: Trials) -> dict[str, Any]:
     return {"classes": list(trials.label_names), "shapes": shapes}
 
 
-def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
-    """Scores a run again on the people left out, or on everybody in a file."""
+@dataclass(frozen=True)
+class Evaluation:
+    """Options of `eval`."""
+
+    gates: tuple[GateKind, ...] = ()
+    """Other decisions to look, a row each."""
+
+
+def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:
+    """Scores a run again on the people left out, or on everybody in a file; the first network with other gates too."""
     config = run.config_as(Config)
     trials = _trials(config, data)
     if config.dataset == "falls":
@@ -141,6 +148,7 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
     everything, _ = sampled(trials, shape)
     folds = {} if data is not None else dict(_folds(config, trials))
     scores: dict[str, list[dict[str, Any]]] = {}
+    gates: dict[str, list[dict[str, Any]]] = {}
 
     for name in config.networks:
         for path, child in run.children().items():
@@ -151,8 +159,13 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
             people = folds.get(path.split("/")[1], ())
             test = everything.of_people(np.asarray(people)) if len(people) else everything
             scores.setdefault(name, []).append(score(network, test, trials.person_names, config.look.price_uj))
+            for kind in options.gates if options and name == config.networks[0] else ():
+                network.parts["gate"].kind = kind  # type: ignore[assignment]
+                row = score(network, test, trials.person_names, config.look.price_uj)
+                gates.setdefault(kind, []).append(row)
 
-    return report_page.compare(scores, report_page.scored_on(config.folds == () and data is None))
+    results = report_page.compare(scores, report_page.scored_on(config.folds == () and data is None))
+    return {**results, **({"gates": report_page.gate_rows(gates)} if gates else {})}
 
 
 def _trained_shape(config: Config, run: Run) -> tuple[Shape, list[str]]:

@@ -26,7 +26,9 @@ _MEASURED = (
 
 def scored_on(is_training: bool) -> str:
     """The people who were scored, in words."""
-    return "people of the training, which is no estimate for others" if is_training else "people left out of the training"
+    return (
+        "people of the training, which is no estimate for others" if is_training else "people left out of the training"
+    )
 
 
 def compare(scores: _Scores, people: str) -> dict[str, Any]:
@@ -34,7 +36,9 @@ def compare(scores: _Scores, people: str) -> dict[str, Any]:
     first, *others = scores
     networks = {name: _mean(rows) for name, rows in scores.items()}
     alone = {
-        f"{sense} of {name}": {key: round(fmean(row["alone"][sense][key] for row in rows), 4) for key in ("accuracy", "energy_uj")}
+        f"{sense} of {name}": {
+            key: round(fmean(row["alone"][sense][key] for row in rows), 4) for key in ("accuracy", "energy_uj")
+        }
         for name, rows in scores.items()
         for sense in rows[0]["alone"]
         if len(rows[0]["alone"]) > 1
@@ -47,6 +51,14 @@ def compare(scores: _Scores, people: str) -> dict[str, Any]:
         f"{first} against": [_against(scores[first], scores[name], name) for name in others],
         "people": _people(scores),
     }
+
+
+def gate_rows(gates: _Scores) -> list[dict[str, Any]]:
+    """A row for each decision to look."""
+    return [
+        {"gate": kind, **{key: round(fmean(row[key] for row in rows), 4) for key in _SUMS[:3]}}
+        for kind, rows in gates.items()
+    ]
 
 
 def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -94,14 +106,19 @@ def write(run: Run, config: Config, networks: Mapping[str, HybridNetwork]) -> Pa
         Section(
             "Result",
             "",
-            [Table(rows, "Means over folds and seeds; energy and looks a trial."), *([Table(against)] if against else [])],
+            [
+                Table(rows, "Means over folds and seeds; energy and looks a trial."),
+                *([Table(against)] if against else []),
+            ],
             [Picture(to_svg(bars), "Accuracy: mean, spread and every person.")],
         ),
         *([Section("Senses alone", "", [Table(alone)])] if alone else []),
         Section("People", "Accuracy on each person.", [Table(results["people"])]),
         Section(
             "The networks",
-            pictures=[Picture(draw_network(network), f"{name}: {VARIANTS[name]}") for name, network in networks.items()],
+            pictures=[
+                Picture(draw_network(network), f"{name}: {VARIANTS[name]}") for name, network in networks.items()
+            ],
             folded=True,
         ),
         Section("How it was measured", _MEASURED, folded=True),
@@ -109,7 +126,9 @@ def write(run: Run, config: Config, networks: Mapping[str, HybridNetwork]) -> Pa
     facts = {"dataset": config.dataset, "gate": config.look.gate, "epochs": config.training.epochs, **run.versions()}
     lead = f"“{first}” is right on {100 * results['networks'][first]['accuracy']:.1f} % of trials of {results['scored on']}."
 
-    return write_report(run.file("report.html"), "Several senses", sections, facts, reproduce_command("senses", config), lead)
+    return write_report(
+        run.file("report.html"), "Several senses", sections, facts, reproduce_command("senses", config), lead
+    )
 
 
 def write_falls(run: Run, config: Config, networks: Mapping[str, HybridNetwork]) -> Path:

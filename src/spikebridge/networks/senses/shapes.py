@@ -10,7 +10,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.senses.config import Config, SenseSetting, parse_sense
 from spikebridge.networks.senses.data.sampling import Sampled, on_clock, sample_trials
 from spikebridge.networks.senses.data.sets import load_trials
-from spikebridge.networks.senses.data.trials import Recording, Trials
+from spikebridge.networks.senses.data.trials import Trials
 from spikebridge.networks.senses.model.network import SenseShape, Shape
 
 # so that a network is built without its data
@@ -44,7 +44,9 @@ def shape_of(config: Config, trials: Trials | None = None, facts: Mapping[str, A
     senses = [SenseShape(one.name, one.part, _period(one, dt), shapes[one.name]) for one in settings]
     for one in senses:
         if slowest % one.period:
-            raise ConfigError(f"the rates of the senses need to divide one another, but {one.name} ticks every {one.period} and another every {slowest} steps")
+            raise ConfigError(
+                f"the rates of the senses need to divide one another, but {one.name} ticks every {one.period} and another every {slowest} steps"
+            )
         if one.is_picture and (one.part == "snn" or len(one.shape) != 2):
             raise ConfigError(f"{one.name} has values of shape {one.shape}: a picture is (H, W), and an ANN reads it")
 
@@ -66,7 +68,9 @@ def shape_of(config: Config, trials: Trials | None = None, facts: Mapping[str, A
 def _period(sense: SenseSetting, dt: float) -> int:
     period = 1 / (sense.rate_hz * dt)
     if not math.isclose(period, round(period), rel_tol=1e-6):
-        raise ConfigError(f"{sense.name} at {sense.rate_hz:g} Hz does not fit steps of {1000 * dt:g} ms; choose a rate that divides the fastest")
+        raise ConfigError(
+            f"{sense.name} at {sense.rate_hz:g} Hz does not fit steps of {1000 * dt:g} ms; choose a rate that divides the fastest"
+        )
     return round(period)
 
 
@@ -79,7 +83,10 @@ def _senses_of(shapes: Mapping[str, tuple[int, ...]], trials: Trials | None) -> 
         settings.append(SenseSetting(name, "snn" if is_fast else "ann", round(rate) if is_fast else _LOOK_HZ))
 
     fastest = max(sense.rate_hz for sense in settings)
-    return [one if one.part == "snn" else one._replace(rate_hz=fastest / max(1, round(fastest / one.rate_hz))) for one in settings]
+    return [
+        one if one.part == "snn" else one._replace(rate_hz=fastest / max(1, round(fastest / one.rate_hz)))
+        for one in settings
+    ]
 
 
 def sampled(trials: Trials, shape: Shape) -> tuple[Sampled, dict[str, Tensor]]:

@@ -44,7 +44,8 @@ def sample_trials(trials: Trials, periods: Mapping[str, int], dt: float) -> Samp
     sample again, but no picture of more than half a second ago.
     """
     slowest = max(periods.values())
-    blocks = np.ceil((trials.seconds() / dt + 1) / slowest).astype(np.int64)
+    steps = np.floor(trials.seconds() / dt + 1e-6) + 1
+    blocks = np.ceil(steps / slowest).astype(np.int64)
     signals = {}
     lengths = {}
 

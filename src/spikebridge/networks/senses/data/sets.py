@@ -55,6 +55,9 @@ def folds_of_people(trials: Trials, people: tuple[str, ...], num_folds: int | No
             "people, or train on everybody: --folds"
         )
 
+    # of falls every fold needs young people, who fall, and old ones, who come last
+    if trials.spans is not None:
+        return [known[fold::num_folds] for fold in range(num_folds)]
     return [np.asarray(part) for part in np.array_split(known, num_folds)]
 
 
@@ -101,7 +104,9 @@ def _joined(samples: list[np.ndarray], times: list[np.ndarray]) -> Recording:
     return Recording(np.concatenate(samples), starts, np.concatenate(times), np.ones(1, np.float32))
 
 
-def chosen_folds(parts: list[Int64[np.ndarray, " P"]], chosen: tuple[int, ...] | None) -> Iterator[tuple[str, Int64[np.ndarray, " P"]]]:
+def chosen_folds(
+    parts: list[Int64[np.ndarray, " P"]], chosen: tuple[int, ...] | None
+) -> Iterator[tuple[str, Int64[np.ndarray, " P"]]]:
     """The chosen folds by name; one that leaves nobody out where none is chosen."""
     if chosen == ():
         yield "", np.zeros(0, np.int64)

@@ -15,7 +15,7 @@ UTD-MHAD and WEDA-FALL, as the shared files hold them, are recognised by the nam
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -88,7 +88,9 @@ class Trials:
         """The trials with labels as places in the classes of a network."""
         unknown = [self.label_names[one] for one in np.unique(self.label) if self.label_names[one] not in names]
         if unknown:
-            raise DataError(f"the data has the class {unknown[0]!r}, which the network does not; {did_you_mean(unknown[0], names)}")
+            raise DataError(
+                f"the data has the class {unknown[0]!r}, which the network does not; {did_you_mean(unknown[0], names)}"
+            )
 
         places = np.array([names.index(name) if name in names else -1 for name in self.label_names])
         return replace(self, label=places[self.label], label_names=tuple(names))
@@ -171,9 +173,16 @@ def _recording(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> Rec
     if samples.dtype.kind == "f" and not np.isfinite(samples).all():
         raise DataError(f"{path}, {name}: expected finite numbers; leave samples out that are missing")
 
-    is_rising = starts.dtype.kind in "iu" and starts.ndim == 1 and len(starts) > 1 and (np.diff(starts.astype(np.int64)) >= 0).all()
+    is_rising = (
+        starts.dtype.kind in "iu"
+        and starts.ndim == 1
+        and len(starts) > 1
+        and (np.diff(starts.astype(np.int64)) >= 0).all()
+    )
     if not is_rising or starts[0] != 0 or starts[-1] != len(samples):
-        raise DataError(f"{path}, {name}_starts: expected S + 1 rising places from 0 to {len(samples)}, but got {starts!r:.80}")
+        raise DataError(
+            f"{path}, {name}_starts: expected S + 1 rising places from 0 to {len(samples)}, but got {starts!r:.80}"
+        )
 
     starts = starts.astype(np.int64)
     units = np.atleast_1d(arrays.get(f"{name}_units_per_one", np.ones(1)))
@@ -265,7 +274,11 @@ def findings(trials: Trials) -> list[str]:
             )
 
     all_classes = len(np.unique(trials.label))
-    few = [trials.person_names[one] for one in np.unique(trials.person) if len(np.unique(trials.label[trials.person == one])) < all_classes]
+    few = [
+        trials.person_names[one]
+        for one in np.unique(trials.person)
+        if len(np.unique(trials.label[trials.person == one])) < all_classes
+    ]
     if few:
         lines.append(f"not every class was recorded from {', '.join(few)}")
 

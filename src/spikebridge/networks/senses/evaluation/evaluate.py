@@ -43,9 +43,9 @@ def score(
         "energy_uj": whole,
         "looks": float(looks.mean()),
         "confidence": share(confidence),
-        "seconds": float(ends_of(outputs["answer"], data).float().mean()) * network.dt * max(
-            network.clock_of(name).period for name in network.inputs
-        ),
+        "seconds": float(ends_of(outputs["answer"], data).float().mean())
+        * network.dt
+        * max(network.clock_of(name).period for name in network.inputs),
         "ready": _ready(outputs, data),
         "parameters": num_parameters(network),
         "per_person": per_person(right, data, person_names),

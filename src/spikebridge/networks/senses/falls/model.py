@@ -189,14 +189,20 @@ def falls_network(gate: str, stages: Stages | None = None) -> HybridNetwork:
 
     if gate == "snn":
         parts["spiking"] = stages.spiking
-        links += [Transmission("wrist", "spiking"), Wake("spiking", "big", asleep="zero", gradient="none", stay=stay["small"])]
+        links += [
+            Transmission("wrist", "spiking"),
+            Wake("spiking", "big", asleep="zero", gradient="none", stay=stay["small"]),
+        ]
     elif gate != "always":
         parts["above"] = stages.above
         links.append(Transmission("pieces", "above"))
         source = "above"
         if gate == "cascade":
             parts["small"] = stages.small
-            links += [Transmission("ring", "small"), Wake("above", "small", asleep="zero", gradient="none", stay=stay["small"])]
+            links += [
+                Transmission("ring", "small"),
+                Wake("above", "small", asleep="zero", gradient="none", stay=stay["small"]),
+            ]
             source = "small"
         awake = stay["big" if source == "small" else "small"]
         links.append(Wake(source, "big", asleep="zero", gradient="none", stay=awake))

@@ -163,7 +163,9 @@ def _examples(data: Listened, least_g: float = 1.8) -> tuple[Tensor, Tensor]:
     return windows[kept], inside[kept].float()
 
 
-def _batches(number: int, config: LearningConfig, generator: torch.Generator, size: int) -> Iterator[tuple[Tensor, float]]:
+def _batches(
+    number: int, config: LearningConfig, generator: torch.Generator, size: int
+) -> Iterator[tuple[Tensor, float]]:
     """Places of each batch, and the share of the training that is done."""
     steps = math.ceil(number / size)
     for epoch in range(config.epochs):
@@ -172,7 +174,12 @@ def _batches(number: int, config: LearningConfig, generator: torch.Generator, si
 
 
 def _train_windows(
-    layers: nn.Module, x: Tensor, labels: Tensor, config: LearningConfig, generator: torch.Generator, missed: float = 1.0
+    layers: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    config: LearningConfig,
+    generator: torch.Generator,
+    missed: float = 1.0,
 ) -> None:
     optimizer = torch.optim.AdamW(layers.parameters(), lr=config.lr, weight_decay=0.02)
     layers.train()

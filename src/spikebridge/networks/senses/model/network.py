@@ -31,7 +31,18 @@ from spikebridge.hybrid import (
     ticks,
 )
 from spikebridge.hybrid.network.link import Link
-from spikebridge.networks.senses.model.parts import Answer, Evidence, Eye, Features, Gate, GateKind, Join, Newest, Readout
+from spikebridge.networks.senses.model.parts import (
+    Answer,
+    Evidence,
+    Eye,
+    Features,
+    Gate,
+    GateKind,
+    Join,
+    Newest,
+    Readout,
+    Seen,
+)
 from spikebridge.neurons import LIF, CubaLIF, Integrator, Memory, Sequential, Triangle
 
 VARIANTS = {
@@ -159,12 +170,14 @@ def _add_snn(draft: _Draft, sense: SenseShape, shape: Shape) -> None:
 
     first = CubaLIF(spread(0.03, 0.5), spread(0.03, 0.9), surrogate=Triangle(1.0), learn=("tau", "tau_syn"))
     second = LIF(spread(0.03, 0.5), surrogate=Triangle(1.0), learn=("tau",))
-    draft.parts.update({
-        f"{name}_snn1": Sequential(fc=fc1, lif=first),
-        f"{name}_snn2": Sequential(fc=fc2, lif=second),
-        f"{name}_readout": readout,
-        f"{name}_evidence": Integrator(tau=math.inf),
-    })
+    draft.parts.update(
+        {
+            f"{name}_snn1": Sequential(fc=fc1, lif=first),
+            f"{name}_snn2": Sequential(fc=fc2, lif=second),
+            f"{name}_readout": readout,
+            f"{name}_evidence": Integrator(tau=math.inf),
+        }
+    )
     links += [
         Transmission(name, f"{name}_snn1", HybridUnit(discretizer=SignedDelta(shape.quantum, _MAX_SPIKES))),
         Transmission(f"{name}_snn1", f"{name}_snn2"),
@@ -218,16 +231,26 @@ def _add_gate(draft: _Draft, variant: str, shape: Shape, clock: int) -> None:
     first, last = shape.senses[0], shape.senses[-1]
     is_block = f"{first.name}_features" in draft.parts
     block = clock // first.period if is_block and not first.is_picture else 1
-    draft.parts["gate"] = Gate(shape.gate, shape.num_classes, math.prod(first.shape), threshold=shape.threshold, min_wait=shape.min_wait)
+    draft.parts["gate"] = Gate(
+        shape.gate, shape.num_classes, math.prod(first.shape), threshold=shape.threshold, min_wait=shape.min_wait
+    )
     newest = HybridUnit(nonlinearity=Newest(math.prod(first.shape))) if block > 1 else None
     links += [
         Transmission(first.name, "gate", newest, held=not is_block),
         Transmission("answer", "gate", into="answer", delay=ticks(clock)),
         Wake("gate.look", f"{last.name}_features", gradient="none"),
     ]
-    if variant != "early":
-        parts = [f"{last.name}_{part}" for part in ("memory", "readout", "evidence")]
-        links.extend(Wake("gate.look", part, gradient="none") for part in parts)
+    if variant == "early":
+        return
+
+    # a look that brings no picture changes no memory
+    source = "gate.look"
+    if last.is_picture:
+        source = f"{last.name}_seen"
+        draft.parts[source] = Seen()
+        links += [Transmission(last.name, source), Wake("gate.look", source, asleep="zero", gradient="none")]
+    parts = [f"{last.name}_{part}" for part in ("memory", "readout", "evidence")]
+    links.extend(Wake(source, part, gradient="none") for part in parts)
 
 
 _GAIN_CHANGES = 3.0

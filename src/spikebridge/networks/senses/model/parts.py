@@ -42,6 +42,13 @@ class Newest(nn.Module):
         return block.flatten(1)[:, -self.size :]
 
 
+class Seen(nn.Module):
+    """1 where a picture shows something, `(B, 1)`."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return (pictures.flatten(1).amax(1, keepdim=True) > 0).to(pictures.dtype)
+
+
 class Features(nn.Module):
     """A dense layer on the values of a slow sensor or on a block of samples, with ReLU."""
 
@@ -132,10 +139,10 @@ class Gate(Stateful):
     and `always` ask for nothing. `ready` is 1 where the answer has been sure for `hold` ticks.
 
     Args:
-        kind: a word of `GateKind`.
+        kind: a word of `GateKind`; it may be set later.
         num_classes: classes of the answer.
         num_values: values of the sensor that listens.
-        threshold: of the motion, or of the learned score.
+        threshold: of the motion.
         min_wait: ticks from one look to the next.
         confidence: the probability from which an answer is sure.
         hold: ticks for which it has to be.
@@ -155,11 +162,12 @@ class Gate(Stateful):
         super().__init__()
         self.kind = kind
         self.num_classes = num_classes
-        self.min_wait = 1 if kind == "always" else min_wait
+        self.min_wait = min_wait
         self.confidence = confidence
         self.hold = hold
-        self.register_buffer("threshold", torch.tensor(float(threshold)))
+        self.threshold = threshold
         self.score = nn.Linear(2 + num_values, 1)
+        self.register_buffer("least_score", torch.zeros(()))
 
     def initial_state(self, x_t: Tensor) -> GateState:
         zeros = torch.zeros(x_t.shape[0], dtype=torch.int64, device=x_t.device)
@@ -175,7 +183,8 @@ class Gate(Stateful):
             wanted = wanted & ~is_ready
 
         look = wanted & (state.wait <= 0)
-        wait = torch.where(look, self.min_wait - 1, (state.wait - 1).clamp(min=0))
+        pause = 0 if self.kind == "always" else self.min_wait - 1
+        wait = torch.where(look, pause, (state.wait - 1).clamp(min=0))
         flags = {"look": look, "ready": is_ready}
 
         return {name: one.to(x_t.dtype).unsqueeze(1) for name, one in flags.items()}, GateState(wait, sure)
@@ -185,7 +194,7 @@ class Gate(Stateful):
         if self.kind == "rule":
             return moving > self.threshold
         if self.kind == "learned":
-            return self.score(gate_features(x_t, top)).squeeze(1) > self.threshold
+            return self.score(gate_features(x_t, top)).squeeze(1) > self.least_score
 
         return torch.full_like(moving, self.kind != "never", dtype=torch.bool)
 

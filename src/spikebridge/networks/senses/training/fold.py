@@ -1,6 +1,7 @@
 """One training of the recipe: eyes that all networks share, each network on them, senses weighed on people left out."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses.data.sampling import Sampled
 from spikebridge.networks.senses.model.execution import at_end, run_network
 from spikebridge.networks.senses.model.network import SenseShape, Shape, senses_network
+from spikebridge.networks.senses.model.parts import gate_features
 from spikebridge.networks.senses.training.augmentation import vary_motion, vary_pictures
 from spikebridge.networks.senses.training.train import (
     COPIES,
@@ -26,6 +28,8 @@ from spikebridge.networks.senses.training.train import (
 from spikebridge.ops.modes import evaluating
 
 _WEIGH_STEPS = 200
+_MAX_GAIN = 2.0
+_RIDGE = 1e-4
 
 
 @dataclass
@@ -51,6 +55,8 @@ class FoldTraining:
         # the memory of a link was trained on the sum
         if self.config.weigh and variant in ("hybrid", "ann") and len(self.shape.senses) > 1:
             weigh_senses(network, self._left_out_evidence(variant), self.data.label)
+            if self.shape.senses[-1].name in self._features:
+                self._teach_gate(network, variant)
 
         return network.eval()
 
@@ -169,6 +175,63 @@ class FoldTraining:
                 row[places] = at_end(outputs[f"{sense.name}_evidence"], data)
 
         return rows
+
+    def _teach_gate(self, network: HybridNetwork, variant: str) -> None:
+        """Fits the score of a learned gate to what one look gains, for people that the networks were not trained on."""
+        *_, last = self.shape.senses
+        examples = []
+        for half in range(2):
+            places = self._places(half, inside=True)
+            data = self.data.select(places)
+            inner = self._part_of_people(variant, half)
+            with torch.no_grad():
+                inner.parts["answer"].weight.copy_(network.parts["answer"].weight)  # type: ignore[operator, union-attr]
+            features = self._features[last.name][0][:, places]
+            examples.append(look_gains(inner, data, features, self.shape))
+
+        fit_gate(network.parts["gate"], *(torch.cat(column) for column in zip(*examples, strict=True)))
+
+
+def look_gains(
+    network: HybridNetwork, data: Sampled, features: Float[Tensor, "K B N"], shape: Shape
+) -> tuple[Float[Tensor, "M F"], Float[Tensor, " M"]]:
+    """Inputs of a gate at each tick of the sense that looks, and by how much one look then lowers the loss at the end.
+
+    The gate heard nothing of other looks.
+    """
+    first, last = shape.senses[0], shape.senses[-1]
+    gate: Any = network.parts["gate"]
+    memory: Any = network.parts[f"{last.name}_memory"]
+    gate.kind = "never"
+    outputs = run_network(network, data)
+    logits = outputs["answer"]
+    end = at_end(logits, data)
+    with torch.no_grad():
+        state = memory.cell(features.flatten(0, 1))
+        said = network.parts[f"{last.name}_readout"](state).unflatten(0, features.shape[:2])
+    weight = network.parts["answer"].weight[-1].detach()  # type: ignore[index]
+    label = data.label.expand(len(said), -1)
+    after = F.cross_entropy((end + weight * said).flatten(0, 1), label.flatten(), reduction="none")
+    gain = F.cross_entropy(end, data.label, reduction="none") - after.unflatten(0, said.shape[:2])
+
+    values = data.signals[first.name]
+    period = len(values) // len(logits)
+    inputs = gate_features(values[period - 1 :: period].flatten(2), torch.softmax(logits, -1).amax(-1))
+    inside = torch.arange(len(logits))[:, None] < data.lengths[last.name]
+
+    return inputs[inside], gain[inside].clamp(-_MAX_GAIN, _MAX_GAIN)
+
+
+def fit_gate(gate: Any, inputs: Float[Tensor, "M F"], gain: Float[Tensor, " M"]) -> None:
+    """Sets the score of a gate by least squares, and its threshold so that it is open as often as the rule."""
+    columns = torch.cat([inputs, torch.ones(len(inputs), 1)], 1)
+    ridge = _RIDGE * len(inputs) * torch.eye(columns.shape[1])
+    weight = torch.linalg.solve(columns.T @ columns + ridge, columns.T @ gain)
+    open_share = float((inputs[:, 0] > gate.threshold).float().mean())
+    with torch.no_grad():
+        gate.score.weight.copy_(weight[None, :-1])
+        gate.score.bias.copy_(weight[-1:])
+        gate.least_score.copy_((columns @ weight).quantile(1 - open_share))
 
 
 def weigh_senses(network: HybridNetwork, evidence: list[Float[Tensor, "B M"]], label: Tensor) -> None:

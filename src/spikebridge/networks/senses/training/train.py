@@ -1,17 +1,16 @@
 """Training of a senses network: the eye by its teacher, each sense alone, the senses weighed on people left out."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses.data.sampling import Sampled
 from spikebridge.networks.senses.model.parts import motion, pooled
@@ -58,7 +57,16 @@ class LearningConfig:
         check_positive(self, ("epochs", "eye_epochs", "batch_size", "lr"))
 
 
-def fit_cycle(module: nn.Module, data: Batches, objective: _Objective, config: LearningConfig, seed: int, epochs: int, quiet: bool, averaged: bool = True) -> None:
+def fit_cycle(
+    module: nn.Module,
+    data: Batches,
+    objective: _Objective,
+    config: LearningConfig,
+    seed: int,
+    epochs: int,
+    quiet: bool,
+    averaged: bool = True,
+) -> None:
     """One cycle of training on everything of a module, with the mean of its last weights."""
     num_steps = epochs * math.ceil(len(data) / config.batch_size)
     phase = Phase(
@@ -68,7 +76,9 @@ def fit_cycle(module: nn.Module, data: Batches, objective: _Objective, config: L
         epochs=epochs,
         optimizer=partial(torch.optim.AdamW, lr=config.lr, weight_decay=_WEIGHT_DECAY),
         # the scheduler is called once more after the last step
-        scheduler=partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=config.lr, total_steps=num_steps + 1, pct_start=_WARMUP),
+        scheduler=partial(
+            torch.optim.lr_scheduler.OneCycleLR, max_lr=config.lr, total_steps=num_steps + 1, pct_start=_WARMUP
+        ),
         scheduler_interval="step",
         clip=_CLIP,
     )
@@ -77,7 +87,9 @@ def fit_cycle(module: nn.Module, data: Batches, objective: _Objective, config: L
     fit(module, [phase], data, settings=settings, callbacks=[averaging] if averaged else [])
 
 
-def loss_of(evidence: Float[Tensor, "T B K"], length: Int64[Tensor, " B"], label: Int64[Tensor, " B"]) -> tuple[Tensor, dict[str, Tensor]]:
+def loss_of(
+    evidence: Float[Tensor, "T B K"], length: Int64[Tensor, " B"], label: Int64[Tensor, " B"]
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy of the evidence at some moments of each trial, and the share of right answers at its end."""
     rows = torch.arange(len(label))
     loss = evidence.new_zeros(())
@@ -147,7 +159,9 @@ class RememberingSense(nn.Module):
             columns.append(held(features, looks) if columns else features)
 
         # a memory of several senses runs at every tick
-        steps = looks if self.dense is None else torch.ones_like(looks)
+        steps = torch.ones_like(looks)
+        if self.dense is None and features is not None:
+            steps = looks & features.any(-1)
         x = self.drop(torch.cat(columns, -1))
         h = x.new_zeros(x.shape[1], self.memory.cell.hidden_size)
         states = []
@@ -174,7 +188,9 @@ def held(features: Float[Tensor, "K B N"], looks: Bool[Tensor, "K B"]) -> Float[
     return padded.gather(0, last[..., None].expand_as(features))
 
 
-def teach_eye(eye: nn.Module, pictures: Tensor, targets: Tensor, config: LearningConfig, seed: int, quiet: bool) -> None:
+def teach_eye(
+    eye: nn.Module, pictures: Tensor, targets: Tensor, config: LearningConfig, seed: int, quiet: bool
+) -> None:
     """Trains an eye on pictures `(M, H, W)`: values that a teacher knows `(M, D)`, or classes `(M,)`."""
     is_class = targets.dtype == torch.int64
     num_outputs = int(targets.max()) + 1 if is_class else targets.shape[1]
@@ -186,7 +202,16 @@ def teach_eye(eye: nn.Module, pictures: Tensor, targets: Tensor, config: Learnin
         return loss, {}
 
     data = Batches({"pictures": pictures, "targets": targets}, {"pictures": 0, "targets": 0})
-    fit_cycle(student, data, objective, replace(config, batch_size=_EYE_BATCH, lr=_EYE_RATE), seed, config.eye_epochs, quiet, averaged=False)
+    fit_cycle(
+        student,
+        data,
+        objective,
+        replace(config, batch_size=_EYE_BATCH, lr=_EYE_RATE),
+        seed,
+        config.eye_epochs,
+        quiet,
+        averaged=False,
+    )
 
 
 def eye_features(
