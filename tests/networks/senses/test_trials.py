@@ -77,7 +77,7 @@ def test_a_file_that_cannot_be_meant_is_one_line(tmp_path: Path, changed: dict[s
 
 
 def test_a_file_without_labels_or_a_folder_without_sensors_says_so(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="a file NAME.npz for each sensor"):
+    with pytest.raises(DataError, match="expected a file NAME"):
         read_trials(tmp_path)
 
     own = arrays()

@@ -18,17 +18,15 @@ _Scores = Mapping[str, Sequence[Mapping[str, Any]]]
 _SUMS = ("accuracy", "energy_uj", "looks", "confidence", "seconds", "parameters")
 _MEASURED = (
     "Folds leave people out; an accuracy is that of whole trials of people on whom no network was trained.",
-    "Operations are counted on the real activity of trained networks, of a part with a wake in the ticks awake. Energy is "
-    "the 45 nm model of M. Horowitz (ISSCC 2014): 4.6 pJ a multiply-accumulate, 0.9 pJ an addition, without memory; the "
-    "price of a look is a setting.",
+    "Operations are counted on the real activity of trained networks, of a part with a wake in the ticks awake. "
+    "Energy is the 45 nm model of M. Horowitz (ISSCC 2014): 4.6 pJ a multiply-accumulate, 0.9 pJ an addition, without "
+    "memory; the price of a look is a setting.",
 )
 
 
 def scored_on(is_training: bool) -> str:
     """The people who were scored, in words."""
-    return (
-        "people of the training, which is no estimate for others" if is_training else "people left out of the training"
-    )
+    return "people of the training, which is no estimate" if is_training else "people left out of the training"
 
 
 def compare(scores: _Scores, people: str) -> dict[str, Any]:
@@ -124,7 +122,8 @@ def write(run: Run, config: Config, networks: Mapping[str, HybridNetwork]) -> Pa
         Section("How it was measured", _MEASURED, folded=True),
     ]
     facts = {"dataset": config.dataset, "gate": config.look.gate, "epochs": config.training.epochs, **run.versions()}
-    lead = f"“{first}” is right on {100 * results['networks'][first]['accuracy']:.1f} % of trials of {results['scored on']}."
+    share = 100 * results["networks"][first]["accuracy"]
+    lead = f"“{first}” is right on {share:.1f} % of trials of {results['scored on']}."
 
     return write_report(
         run.file("report.html"), "Several senses", sections, facts, reproduce_command("senses", config), lead
@@ -141,6 +140,7 @@ def write_falls(run: Run, config: Config, networks: Mapping[str, HybridNetwork])
     ]
     facts = {"dataset": config.dataset, "folds": config.num_folds, **run.versions()}
     first = rows[0]
-    lead = f"“{first['gate']}” finds {100 * (first['sensitivity'] or 0):.1f} % of the falls, awake {100 * (first['awake'] or 0):.1f} % of the time."
+    found, awake = (100 * (first[key] or 0) for key in ("sensitivity", "awake"))
+    lead = f"“{first['gate']}” finds {found:.1f} % of the falls, awake {awake:.1f} % of the time."
 
     return write_report(run.file("report.html"), "Falls", sections, facts, reproduce_command("senses", config), lead)

@@ -45,7 +45,8 @@ def shape_of(config: Config, trials: Trials | None = None, facts: Mapping[str, A
     for one in senses:
         if slowest % one.period:
             raise ConfigError(
-                f"the rates of the senses need to divide one another, but {one.name} ticks every {one.period} and another every {slowest} steps"
+                f"the rates of the senses need to divide one another, but {one.name} ticks every {one.period} and another "
+                f"every {slowest} steps"
             )
         if one.is_picture and (one.part == "snn" or len(one.shape) != 2):
             raise ConfigError(f"{one.name} has values of shape {one.shape}: a picture is (H, W), and an ANN reads it")
@@ -69,7 +70,8 @@ def _period(sense: SenseSetting, dt: float) -> int:
     period = 1 / (sense.rate_hz * dt)
     if not math.isclose(period, round(period), rel_tol=1e-6):
         raise ConfigError(
-            f"{sense.name} at {sense.rate_hz:g} Hz does not fit steps of {1000 * dt:g} ms; choose a rate that divides the fastest"
+            f"{sense.name} at {sense.rate_hz:g} Hz does not fit steps of {1000 * dt:g} ms; choose a rate that "
+            "divides the fastest"
         )
     return round(period)
 

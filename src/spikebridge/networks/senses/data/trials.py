@@ -3,19 +3,19 @@
 | array | meaning |
 |---|---|
 | `NAME` | `(N, *shape)` numbers: the samples of a sensor, all trials one after the other |
-| `NAME_starts` | `(S + 1,)`: trial i is `NAME[NAME_starts[i] : NAME_starts[i + 1]]`; equal places: nothing was recorded |
+| `NAME_starts` | `(S + 1,)`: trial i is `NAME[NAME_starts[i] : NAME_starts[i + 1]]`; it may be empty |
 | `NAME_rate_hz`, or `NAME_s` | samples a second, or the time [s] of each sample since the start of its trial |
 | `NAME_units_per_one` | optional: a value is `x / units`, one number or one a channel |
 | `label`, `person` | one a trial: numbers or texts; with `label_names`, places in it |
 
-A folder holds one file `NAME.npz` a sensor, with `samples`, `starts`, `rate_hz` or `s`, and `label` and `person` in one.
+A folder holds one file `NAME.npz` a sensor: `samples`, `starts`, `rate_hz` or `s`, and in one `label` and `person`.
 UTD-MHAD and WEDA-FALL, as the shared files hold them, are recognised by the names of their arrays.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -162,7 +162,8 @@ def _column(
         raise DataError(f"{path}, {name}: expected one entry a trial, ({number},), but got {arrays[name].shape}")
 
     names = arrays.get(f"{name}_names")
-    return named_column(name, arrays[name], number, None if names is None else names.tolist())
+    column, known = named_column(name, arrays[name], number, None if names is None else names.tolist())
+    return cast(NDArray[np.int64], column), known
 
 
 def _recording(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> Recording:

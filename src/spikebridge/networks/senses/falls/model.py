@@ -71,6 +71,8 @@ class Ring(Stateful):
 class Above(nn.Module):
     """1 where the largest value of the first two is above a threshold: the sizes of the newest block."""
 
+    threshold: Tensor
+
     def __init__(self, threshold: float) -> None:
         super().__init__()
         self.register_buffer("threshold", torch.tensor(float(threshold)))
@@ -81,6 +83,8 @@ class Above(nn.Module):
 
 class Small(nn.Module):
     """A tiny ANN on the sizes of the window: a logit, less its threshold."""
+
+    threshold: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,6 +98,8 @@ class Small(nn.Module):
 
 class Big(nn.Module):
     """The ANN on the window: a logit, less its threshold, so that above 0 it is an alarm."""
+
+    threshold: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,6 +117,8 @@ class SpikingGate(Stateful):
 
     The output is a leaky mean of what the spikes say, at each sample.
     """
+
+    threshold: Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The networks of the senses recipe: each sense a network on its own clock, one answer, and a gate that decides to look.
+"""Networks of several senses: each sense a part on its own clock, one answer, and a gate that decides to look.
 
 A fast sensor is coded as signed changes. Its SNN has synaptic currents with time constants of their own, which hold
 the sensor's value where they are long and its change where they are short: a sensor at rest costs nothing. The evidence

@@ -88,7 +88,7 @@ class EvidenceState(NamedTuple):
     """The sum of what was said, `(B, K)`, and how often `(B, 1)`."""
 
     total: Tensor
-    count: Tensor
+    number: Tensor
 
 
 class Evidence(Stateful):
@@ -104,7 +104,7 @@ class Evidence(Stateful):
         return EvidenceState(torch.zeros_like(x_t), torch.zeros_like(x_t[:, :1]))
 
     def step(self, x_t: Tensor, state: EvidenceState, **modulation: Any) -> tuple[Tensor, EvidenceState]:
-        after = EvidenceState(state.total + x_t, state.count + 1)
+        after = EvidenceState(state.total + x_t, state.number + 1)
         return pooled(*after), after
 
 
@@ -121,7 +121,7 @@ class Answer(nn.Module):
         self.weight = nn.Parameter(torch.ones(num_senses))
 
     def forward(self, *evidence: Tensor) -> Tensor:
-        return sum(w * one for w, one in zip(self.weight, evidence, strict=True))  # type: ignore[return-value]
+        return sum(w * one for w, one in zip(self.weight, evidence, strict=True))
 
 
 class GateState(NamedTuple):
@@ -173,7 +173,9 @@ class Gate(Stateful):
         zeros = torch.zeros(x_t.shape[0], dtype=torch.int64, device=x_t.device)
         return GateState(zeros, zeros.clone())
 
-    def step(self, x_t: Tensor, state: GateState, *, answer: Tensor, **modulation: Any) -> tuple[Any, GateState]:
+    def step(  # type: ignore[override]
+        self, x_t: Tensor, state: GateState, *, answer: Tensor, **modulation: Any
+    ) -> tuple[Any, GateState]:
         """Values of the listening sensor `(B, C)` and the last answer `(B, K)` to `look` and `ready`, `(B, 1)`."""
         top = torch.softmax(answer, -1).amax(-1)
         sure = torch.where(top >= self.confidence, state.sure + 1, 0)

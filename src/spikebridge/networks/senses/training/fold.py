@@ -185,7 +185,7 @@ class FoldTraining:
             data = self.data.select(places)
             inner = self._part_of_people(variant, half)
             with torch.no_grad():
-                inner.parts["answer"].weight.copy_(network.parts["answer"].weight)  # type: ignore[operator, union-attr]
+                inner.parts["answer"].load_state_dict(network.parts["answer"].state_dict())
             features = self._features[last.name][0][:, places]
             examples.append(look_gains(inner, data, features, self.shape))
 
@@ -209,7 +209,8 @@ def look_gains(
     with torch.no_grad():
         state = memory.cell(features.flatten(0, 1))
         said = network.parts[f"{last.name}_readout"](state).unflatten(0, features.shape[:2])
-    weight = network.parts["answer"].weight[-1].detach()  # type: ignore[index]
+    answer: Any = network.parts["answer"]
+    weight = answer.weight[-1].detach()
     label = data.label.expand(len(said), -1)
     after = F.cross_entropy((end + weight * said).flatten(0, 1), label.flatten(), reduction="none")
     gain = F.cross_entropy(end, data.label, reduction="none") - after.unflatten(0, said.shape[:2])
@@ -239,11 +240,10 @@ def weigh_senses(network: HybridNetwork, evidence: list[Float[Tensor, "B M"]], l
     logs = torch.zeros(len(evidence), requires_grad=True)
     optimizer = torch.optim.Adam([logs], lr=0.05)
     for _ in range(_WEIGH_STEPS):
-        logits = sum(weight * one for weight, one in zip(logs.exp(), evidence, strict=True))
-        loss = F.cross_entropy(logits, label)  # type: ignore[arg-type]
+        logits = torch.stack([weight * one for weight, one in zip(logs.exp(), evidence, strict=True)]).sum(0)
+        loss = F.cross_entropy(logits, label)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
-    with torch.no_grad():
-        network.parts["answer"].weight.copy_(logs.exp())  # type: ignore[operator, union-attr]
+    network.parts["answer"].load_state_dict({"weight": logs.detach().exp()})

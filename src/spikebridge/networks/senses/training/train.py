@@ -119,7 +119,7 @@ class SpikingSense(nn.Module):
         self.parts = nn.ModuleList([network.parts[f"{name}_{part}"] for part in ("snn1", "snn2", "readout")])
         # not a submodule: it has nothing to train, and no mean of infinite time constants
         self._evidence = (network.parts[f"{name}_evidence"],)
-        self.code = network.units[f"{name}_to_{name}_snn1"]
+        self.code: Any = network.units[f"{name}_to_{name}_snn1"]
         self.drop = _Dropout()
 
     def forward(self, x: Float[Tensor, "T B C"]) -> Float[Tensor, "T B K"]:
@@ -140,9 +140,9 @@ class RememberingSense(nn.Module):
 
     def __init__(self, network: HybridNetwork, name: str, block: str | None = None) -> None:
         super().__init__()
-        self.dense = None if block is None else network.parts[f"{block}_features"]
-        self.memory = network.parts[f"{name}_memory"]
-        self.readout = network.parts[f"{name}_readout"]
+        self.dense: Any = None if block is None else network.parts[f"{block}_features"]
+        self.memory: Any = network.parts[f"{name}_memory"]
+        self.readout: Any = network.parts[f"{name}_readout"]
         self.drop = _Dropout()
 
     def forward(
