@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses import report as report_page
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sets import chosen_folds, folds_of_people, load_trials
-from spikebridge.networks.senses.data.trials import Trials, findings
+from spikebridge.networks.senses.data.trials import Trials, findings, read_trials
 from spikebridge.networks.senses.evaluation.evaluate import score
 from spikebridge.networks.senses.falls.model import BLOCK, falls_network
 from spikebridge.networks.senses.falls.run import evaluate_falls, train_falls, trained_stages
@@ -215,3 +216,18 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
     people = next(iter(dict(_folds(config, trials)).values()))
     test = everything.of_people(people) if len(people) else everything
     return {"accuracy": score(network, test, trials.person_names)["accuracy"]}
+
+
+def weights_for(data: Path) -> str:
+    """The name of the shipped weights that fit the sensors of a file."""
+    trials = read_trials(data)
+    if trials.spans is not None:
+        return "senses_falls"
+    shapes = {name: one.shape for name, one in trials.sensors.items()}
+    if {"inertia": (6,), "depth": (32, 24)}.items() <= shapes.items():
+        return "senses_actions"
+
+    raise ConfigError(
+        f"{data} has the sensors {', '.join(shapes)}, for which there are no shipped weights; there are some for "
+        "UTD-MHAD (inertia, depth) and WEDA-FALL; train a network, then `spikebridge eval RUN --data FILE`"
+    )

@@ -45,8 +45,8 @@ def shape_of(config: Config, trials: Trials | None = None, facts: Mapping[str, A
     for one in senses:
         if slowest % one.period:
             raise ConfigError(
-                f"the rates of the senses need to divide one another, but {one.name} ticks every {one.period} and another "
-                f"every {slowest} steps"
+                f"the rates of the senses need to divide one another, but {one.name} ticks every {one.period} and "
+                f"another every {slowest} steps"
             )
         if one.is_picture and (one.part == "snn" or len(one.shape) != 2):
             raise ConfigError(f"{one.name} has values of shape {one.shape}: a picture is (H, W), and an ANN reads it")

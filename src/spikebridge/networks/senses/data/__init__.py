@@ -1,1 +1,1 @@
-"""Parts of the senses recipe."""
+"""Trials of several sensors: files, clocks, sets."""

@@ -1,1 +1,1 @@
-"""Parts of the senses recipe."""
+"""Scores of a senses network."""

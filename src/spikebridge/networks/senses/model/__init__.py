@@ -1,1 +1,1 @@
-"""Parts of the senses recipe."""
+"""The networks of the senses recipe, their parts, and running them on trials."""

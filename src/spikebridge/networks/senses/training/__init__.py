@@ -1,1 +1,1 @@
-"""Parts of the senses recipe."""
+"""Training of a senses network: augmentation, single senses, folds."""
