@@ -8,6 +8,7 @@ Reads the networks of a run, which may still train: folds and networks that are 
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -59,10 +60,10 @@ def faults(data: Sampled) -> dict[str, Sampled]:
     return {name: replace(data, signals={"inertia": a, "depth": b}) for name, (a, b) in changed.items()}
 
 
-def rows_of(network: HybridNetwork, data: Sampled, variant: str) -> dict[str, dict[str, Any]]:
+def rows_of(network: HybridNetwork, data: Sampled, variant: str, gates: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The figures of a network and its senses: what is right, energy, looks, confidence."""
     rows = {}
-    for kind in GATES:
+    for kind in gates:
         network.parts["gate"].kind = kind  # type: ignore[assignment]
         outputs = run_network(network, data)
         parts = energies(network, data)
@@ -146,6 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--gates", nargs="+", default=GATES)
     options = parser.parse_args()
 
     run = Run.open(options.run)
@@ -165,7 +167,7 @@ def main() -> None:
         test = data.of_people(people)
         network = senses_network(variant, shape)
         child.load_weights(network)
-        found = rows_of(network.eval(), test, variant)
+        found = rows_of(network.eval(), test, variant, options.gates)
         if variant == "hybrid":
             found["linear"] = {"right": linear(data.of_people(people, inside=False), test)}
         for name, row in found.items():

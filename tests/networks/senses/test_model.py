@@ -106,7 +106,12 @@ SURE = torch.tensor([9.0, 0.0, 0.0, 0.0])
 
 def test_the_rule_looks_while_something_moves_and_not_too_often() -> None:
     gate = Gate("rule", 4, 3, threshold=0.4, min_wait=2)
-    assert looks_of(gate, [0.0, 1.0, 1.0, 1.0, 0.1, 1.0], UNSURE) == [0, 1, 0, 1, 0, 1]
+    assert looks_of(gate, [0.0, 1.0, 1.1, 1.0, 0.1, 1.0], UNSURE) == [0, 1, 0, 1, 0, 1]
+
+
+def test_a_sensor_without_any_change_is_dead_and_the_eye_looks() -> None:
+    gate = Gate("rule", 4, 3, min_wait=3, hold=2)
+    assert looks_of(gate, [0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.1], UNSURE) == [0, 0, 1, 0, 0, 1, 0]
 
 
 def test_there_is_no_look_once_the_answer_is_sure() -> None:

@@ -125,16 +125,19 @@ class Answer(nn.Module):
 
 
 class GateState(NamedTuple):
-    """Ticks until the next look is allowed, and ticks for which the answer has been sure, `(B,)`."""
+    """Ticks to the next look, ticks of a sure answer, ticks without any change `(B,)`, and the last values `(B, C)`."""
 
     wait: Tensor
     sure: Tensor
+    still: Tensor
+    values: Tensor
 
 
 class Gate(Stateful):
     """The decision to look, at the ticks of the sensor that looks.
 
-    A look is taken where something moves, at most every `min_wait` ticks, and not once the answer has been sure. The
+    A look is taken where something moves, at most every `min_wait` ticks, and not once the answer has been sure; also
+    where the sensor that listens is dead, which is no change at all for `hold` ticks. The
     rule asks if the motion is above a threshold; the learned gate, if the gain that it expects of a look is; `every`
     and `always` ask for nothing. `ready` is 1 where the answer has been sure for `hold` ticks.
 
@@ -171,7 +174,7 @@ class Gate(Stateful):
 
     def initial_state(self, x_t: Tensor) -> GateState:
         zeros = torch.zeros(x_t.shape[0], dtype=torch.int64, device=x_t.device)
-        return GateState(zeros, zeros.clone())
+        return GateState(zeros, zeros.clone(), zeros.clone(), torch.zeros_like(x_t))
 
     def step(  # type: ignore[override]
         self, x_t: Tensor, state: GateState, *, answer: Tensor, **modulation: Any
@@ -180,7 +183,10 @@ class Gate(Stateful):
         top = torch.softmax(answer, -1).amax(-1)
         sure = torch.where(top >= self.confidence, state.sure + 1, 0)
         is_ready = sure >= self.hold
-        wanted = self._wanted(x_t, top)
+        still = torch.where((x_t == state.values).flatten(1).all(1), state.still + 1, 0)
+        # a sensor that is alive has noise: where nothing changes it is dead, and the eye is all there is
+        is_dead = (still >= self.hold) & (self.kind != "never")
+        wanted = self._wanted(x_t, top) | is_dead
         if self.kind not in ("every", "always"):
             wanted = wanted & ~is_ready
 
@@ -189,7 +195,9 @@ class Gate(Stateful):
         wait = torch.where(look, pause, (state.wait - 1).clamp(min=0))
         flags = {"look": look, "ready": is_ready}
 
-        return {name: one.to(x_t.dtype).unsqueeze(1) for name, one in flags.items()}, GateState(wait, sure)
+        return {name: one.to(x_t.dtype).unsqueeze(1) for name, one in flags.items()}, GateState(
+            wait, sure, still, x_t
+        )
 
     def _wanted(self, x_t: Tensor, top: Tensor) -> Tensor:
         moving = motion(x_t)
