@@ -1,4 +1,3 @@
-from .data.trials import Trials, read_trials
-from .model.network import VARIANTS, SenseShape, Shape, senses_network
+from .model.network import VARIANTS, Shape, senses_network
 
-__all__ = ["VARIANTS", "SenseShape", "Shape", "Trials", "read_trials", "senses_network"]
+__all__ = ["VARIANTS", "Shape", "senses_network"]

@@ -151,11 +151,11 @@ def _trained(copies: list[Listened], config: LearningConfig, seed: int) -> Stage
     return stages.eval()
 
 
-def _examples(data: Listened, least_g: float = 1.8) -> tuple[Tensor, Tensor]:
+def _examples(data: Listened, min_g: float = 1.8) -> tuple[Tensor, Tensor]:
     """Windows with something in them, and 1 for those of a fall."""
     windows = windows_of(data)
     inside, other = _ticks(data)
-    lively = windows.unflatten(2, (10, -1))[..., -5:, :2].flatten(2).amax(2) > least_g
+    lively = windows.unflatten(2, (10, -1))[..., -5:, :2].flatten(2).amax(2) > min_g
     kept = (inside | other) & lively
 
     return windows[kept], inside[kept].float()

@@ -92,7 +92,7 @@ class EvidenceState(NamedTuple):
 
 
 class Evidence(Stateful):
-    """What was said so far: the sum over the square root of the number, since looks at one action are much alike.
+    """The evidence so far: the sum over the square root of the number, since looks at one action are much alike.
 
     Example:
         >>> y, _ = Evidence()(torch.tensor([1.0, 1.0, 1.0, 5.0]).reshape(4, 1, 1))

@@ -249,7 +249,7 @@ def train_spiking(
 
 @dataclass(frozen=True)
 class MemoryData:
-    """What a memory is trained on: trials, features of an eye, evidence that it hears, a sensor read in blocks.
+    """Data of a memory: trials, features of an eye, evidence that it hears, a sensor read in blocks.
 
     `features` and `heard` are those of several copies of the pictures and the samples.
     """
