@@ -7,13 +7,17 @@ exports, and has exported once: PyTorch is loaded once, and no thread is lost in
   form, the same command with other options.
 - `# needs ...`: the command needs a device that is missing. Its options are parsed.
 
+A training of a quick preset that another page has run, with the same words, is copied from there.
+
 `make` and `python research/...` are looked up, `pip install` is compared with the extras of the project.
 """
 
+import atexit
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +40,7 @@ from spikebridge.recipes.load import RECIPES, load_recipe
 ROOT = Path(__file__).resolve().parent.parent
 MAX_SECONDS = 300  # of a command; one that waits for another one which has failed is ended
 IMPORTED_ONCE = ("lightning_fabric", "onnxscript")  # commands import them late; together they take seconds
+_TRAINED: dict[tuple[str, ...], Path] = {}  # copies of run folders, by the words of their training
 SLOW = re.compile(r"\b(minutes?|hours?)\b")
 
 
@@ -131,7 +136,7 @@ def _failures(block: str, first: int) -> Iterator[str]:
         elif line.text.endswith("&"):
             background.append((line, _Running(line.stages)))
         else:
-            yield from _report(line, _Running(line.stages).wait())
+            yield from _report(line, _run(line.stages))
 
     # the sender of a live command in the background stands in a later line
     for line, running in background:
@@ -175,6 +180,28 @@ def _look_up(words: Sequence[str]) -> str:
         return f"no such extra: {', '.join(sorted(unknown))}" if unknown else ""
 
     return "" if words[0] == "cd" or words[:2] == ["git", "clone"] else f"no rule for {words[0]!r}"
+
+
+def _run(stages: Sequence[Sequence[str]]) -> str:
+    """Runs the commands of a pipe, or copies what a training gave before, and gives the failure."""
+    words = tuple(stages[0])
+    is_training = words[1:2] == ("train",) and words[2] in RECIPES and {"--preset", "quick", "--out"} <= {*words}
+    folder = Path(words[words.index("--out") + 1]) if is_training else Path()
+    # a folder that is there decides what a training does
+    if folder.exists():
+        return _Running(stages).wait()
+
+    if words in _TRAINED:
+        shutil.copytree(_TRAINED[words], folder)
+        return ""
+
+    failure = _Running(stages).wait()
+    if not failure:
+        _TRAINED[words] = Path(tempfile.mkdtemp()) / "run"
+        atexit.register(shutil.rmtree, _TRAINED[words].parent)
+        shutil.copytree(folder, _TRAINED[words])
+
+    return failure
 
 
 class _Running:

@@ -79,6 +79,29 @@ def c_models(results: Row) -> str:
     return table(titles, rows)
 
 
+def boards(results: Row) -> str:
+    """Memory, instructions and energy of a step on emulated microcontrollers."""
+    rows = []
+    for row in results["rows"]:
+        memory = (f"{row[name] / 1000:.1f}" for name in ("flash_bytes", "ram_bytes"))
+        counted = (f"{row['instructions'] / 1000:.1f} k", f"{row['max_instructions'] / 1000:.1f} k")
+        rows.append(
+            (row["network"], row["board"], *memory, str(row["stack_bytes"]), *counted, f"{row['energy_uj']:.1f}")
+        )
+
+    titles = (
+        "network",
+        "processor",
+        "flash kB",
+        "RAM kB",
+        "stack bytes",
+        "instructions a step",
+        "at most",
+        "uJ a step",
+    )
+    return table(titles, rows)
+
+
 def _costs(seeds: list[Row]) -> tuple[str, str, str]:
     """Kilobytes of weights, operations and energy a sample, before and after; dashes where they were not counted."""
     if "expenses" not in seeds[0]:
@@ -153,8 +176,8 @@ def _exact(value: Any) -> str:
 
 def main() -> int:
     """Writes or checks the pages."""
-    names = ("integers", "c_model", "neurobench_networks", "neurobench_harness")
-    integers, c_model, neurobench, beside_harness = (
+    names = ("integers", "c_model", "neurobench_networks", "neurobench_harness", "boards")
+    integers, c_model, neurobench, beside_harness, emulated = (
         json.loads(result_file(f"deploy/{name}").read_text(encoding="utf-8")) for name in names
     )
 
@@ -163,6 +186,7 @@ def main() -> int:
         "losses": losses(integers),
         "sensing": sensing(integers),
         "c_models": c_models(c_model),
+        "boards": boards(emulated),
         "networks": networks(neurobench["networks"]),
         "harness": harness(beside_harness["models"]),
     }

@@ -36,6 +36,7 @@ OTHER = {"run", "path", "bundle", "seconds", "s", "ms", "time", "environment", "
 # commands with the rows and columns of earlier answers that may be missing now, and the reason
 REMOVED = {
     ("signals", "none"): "a network that left the recipe signals: no figure was measured",
+    ("signals", "accuracy by answer"): "eval shows at most eight accuracies by answer, evenly spaced",
     ("", "left_out"): "the level of OpenVINO, which was not installed, left the package",
     ("digits", "fixed"): "a network that left the recipe digits: research/digits/variants.py trains it",
     ("digits", "modulation"): "a network that left the recipe digits: research/digits/variants.py trains it",

@@ -6,9 +6,9 @@ The checkout has its C library built (`python setup.py build_ext --inplace`). Ea
 and `network_overhead.py`, from a copy, so that no result of the tree is written over. The trees take turns (before,
 now, now, before): a machine that grows busy slows both. A time is the smallest of a tree's turns, in processor time; a
 ratio is that of now to before. Only rows that both trees have are compared. `peers` are this package's layers of
-`peers.py`, part A, and `live` its streams of `live.py`, each in two processes that run in turns, call by call: those
-scripts also run other libraries, and their few rounds do not resolve 15 %. Writes results/slowdown.json after each
-benchmark.
+`peers.py`, part A, `live` its streams of `live.py`, and `hybrid` the networks of `loops.py` as a batch and in steps,
+each in two processes that run in turns, call by call: those scripts also run other libraries or ways, and their few
+rounds do not resolve 15 %. Writes results/slowdown.json after each benchmark.
 """
 
 import argparse
@@ -62,6 +62,22 @@ ways = {"events, one native call": by_events, "network": own(net)}
 works = {f"{name}, {share} of inputs, 50 steps [ms]": lambda way=way, x=x: way(x)
          for share, x in streams.items() for name, way in ways.items()}
 torch.set_grad_enabled(False)
+""",
+    "hybrid": """
+from research.speed import loops
+torch.manual_seed(1)
+stream, thresholds, membrane = loops.spiking_stream(), loops.thresholds(), loops.hodgkin_huxley()
+currents = torch.rand(60, 32, 16), 10 + 5 * torch.rand(12, 20, 1)
+steps, batch = torch.rand(30, 1, 30), torch.rand(120, 32, 30)
+without_gradients = {
+    "a batch of 32, 120 ticks": lambda: loops.whole(stream, batch),
+    "30 steps": lambda: loops.stepped(stream, steps),
+    "a loop of thresholds, 60 ticks": lambda: loops.whole(thresholds, currents[0]),
+    "a Hodgkin-Huxley loop, 12 ticks": lambda: loops.whole(membrane, currents[1]),
+}
+works = {f"{name} [ms]": torch.no_grad()(run) for name, run in without_gradients.items()}
+works["a batch of 32, 120 ticks, with gradients [ms]"] = lambda: loops.whole(stream, batch).sum().backward()
+works["30 steps, with gradients [ms]"] = lambda: loops.stepped(stream, steps).sum().backward()
 """,
 }
 # runs the work that a line of its input names and prints the processor time [ms]

@@ -29,6 +29,7 @@ def page() -> Iterator[LocalPage]:
     served.close()
 
 
+@pytest.mark.untyped
 def test_silent_connections_are_bounded_and_closed_and_then_the_page_is_there(page: LocalPage) -> None:
     port = urlsplit(page.address).port
     before = threading.active_count()

@@ -127,6 +127,7 @@ def test_boxes_pictures_and_events_stand_at_their_steps() -> None:
     assert 'class="box box-1" visibility="hidden"' in html
 
 
+@pytest.mark.untyped
 def test_a_page_of_10_000_frames_and_1_000_neurons_is_bounded() -> None:
     draw = np.random.default_rng(0)
     steps = 10_000

@@ -1,15 +1,21 @@
 """Wakes in costs, energy, summaries, drawings, replays and diagnoses."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from spikebridge.analysis import Standby, count_cost, diagnose, energy, hardware_profile, summarize
+from spikebridge.analysis.chips import Chip, measure_load, simulate
 from spikebridge.analysis.plots.network_diagram import draw_network
 from spikebridge.analysis.replay.network import record_network
+from spikebridge.deploy import export
+from spikebridge.deploy.bundle.rebuild import rebuild
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork, Transmission, Wake, every
 from spikebridge.neurons import LIF, Sequential
+from spikebridge.recipes.bundle import load_of_bundle
 
 FLAGS = [0, 0, 1, 1, 0, 0, 0, 1]
 
@@ -77,3 +83,22 @@ def test_the_doctor_finds_a_wake_that_never_opens_or_always(flags: list[int], wo
     findings = [f for f in diagnose(network_of(nn.Linear(4, 3)), inputs_of(flags)) if f.kind == "constant wake"]
     assert [(f.where, word in f.what) for f in findings] == [("flags_wakes_eye", True)]
     assert not [f for f in diagnose(network_of(nn.Linear(4, 3)), inputs_of(FLAGS)) if f.kind == "constant wake"]
+
+
+def test_the_share_awake_of_a_bundle_counts_in_its_cost_and_on_chips(tmp_path: Path) -> None:
+    inputs = inputs_of(FLAGS)
+    network = network_of(Sequential(nn.Linear(4, 3), LIF(1.0, v_threshold=0.1)))
+    bundle = export(network, inputs, tmp_path / "bundle")
+    cost = count_cost(rebuild(bundle), inputs)
+    assert cost.wakes["eye"].share == 3 / 8
+    assert cost.parts["eye"].macs == 3 * 12
+
+    chip = Chip("slow", memory=1e6, operations=1000.0, events=1e9, energy_of_an_operation=1.0)
+    load = load_of_bundle(bundle)
+    always = measure_load(network_of(network.parts["eye"], wakes=False), {"x": inputs["x"]})
+    assert load.parts["eye"].operations == pytest.approx(always.parts["eye"].operations)
+    one, other = simulate(load, {"eye": 0}, chip), simulate(always, {"eye": 0}, chip)
+    # a tick awake takes its full time; work and energy are those of the share awake
+    assert one.latency == pytest.approx(other.latency)
+    assert one.energy == pytest.approx(3 / 8 * other.energy)
+    assert one.busy[0] == pytest.approx(3 / 8 * other.busy[0])

@@ -74,6 +74,7 @@ def test_no_value_passes_the_bound_of_a_burst(values: list[float], n: int, dtype
     assert within(BurstEncoder(n), [*values, *halfway(n)], dtype)
 
 
+@pytest.mark.untyped
 @in_any_time
 @given(
     st.lists(UNIT, min_size=1, max_size=20), NUMBERS, st.integers(2, 12), st.floats(-8, 8), st.floats(0.5, 8), DTYPES
@@ -87,6 +88,7 @@ def test_no_value_passes_the_bound_of_a_population(
     assert within(encoder, inside, dtype, size=16.0)
 
 
+@pytest.mark.untyped
 @in_any_time
 @given(st.lists(UNIT, min_size=1, max_size=20), st.integers(1, 20), st.integers(1, 4), DTYPES)
 def test_no_value_passes_the_bound_of_synchrony(values: list[float], n: int, width: int, dtype: torch.dtype) -> None:
@@ -175,6 +177,7 @@ def test_the_bound_of_synchrony_is_attained_halfway(n: int, width: int) -> None:
     assert error_at(encoder, 0.5 / n) == encoder.bound
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(("value", "n"), [(0.5, 40), (0.3, 60), (0.1, 200)])
 def test_what_bernoulli_spikes_say_is_right_on_average_and_scatters_as_stated(value: float, n: int) -> None:
     trials = 20_000
@@ -191,6 +194,7 @@ def test_what_bernoulli_spikes_say_is_right_on_average_and_scatters_as_stated(va
     assert float(error.abs().max()) > 3.5 * deviation
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize("n", [4, 25, 100])
 def test_hardly_any_value_passes_the_bound_of_bernoulli_spikes(n: int) -> None:
     encoder = BernoulliEncoder(n, seed=11).eval()

@@ -221,7 +221,7 @@ def test_a_value_is_learned_through_the_chain(name: str, start: float) -> None:
     state = None
     latest = []
 
-    for _ in range(120):
+    for _ in range(80):
         # the value stands still for a while: a channel of single spikes needs more than one step to say it
         spikes, new = encoder(value.expand(4, 1, 1), state)
         # only the random state continues from one trial to the next

@@ -131,6 +131,7 @@ def test_a_still_signal_costs_nothing_in_delta() -> None:
     assert spikes.flatten().tolist() == [2.0, 0, 0, 0, 0, -3.0, 0, 0, 0, 0]
 
 
+@pytest.mark.untyped
 def test_a_long_stream_of_delta_does_not_drift() -> None:
     encoder = DeltaEncoder(0.1)
     x = torch.sin(torch.arange(5000) * 0.37).reshape(-1, 1, 1)
@@ -161,6 +162,7 @@ def test_synchrony_counts_spikes_that_come_near_each_other_in_part() -> None:
     assert SynchronyDecoder(4, width=2)(pair)[0].item() == (1 + 0.5 + 0 + 0) / 4
 
 
+@pytest.mark.untyped
 @in_any_time
 @given(st.floats(0, 1), st.integers(1, 6), st.integers(2, 4), st.data())
 def test_late_spikes_add_their_share_to_the_bound_of_synchrony(

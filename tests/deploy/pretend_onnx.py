@@ -12,10 +12,11 @@ from spikebridge.deploy.bundle import export as bundle_links
 from spikebridge.deploy.bundle import export as bundle_parts
 from spikebridge.deploy.bundle import rebuild as bundle_rebuild
 from spikebridge.deploy.onnx.session import OnnxSession
-from spikebridge.deploy.onnx.writer import _like, tensors_of
+from spikebridge.deploy.onnx.writer import _Function, _Step, named_tensors, signature_of
 from spikebridge.deploy.runtime import links as runner_links
 from spikebridge.deploy.runtime import parts as runner_parts
 from spikebridge.neurons import Stateful
+from spikebridge.neurons.state import map_tensors
 
 _kept: dict[bytes, Any] = {}
 
@@ -47,29 +48,18 @@ def _keep(inputs: list[str], function: Any) -> bytes:
     return content
 
 
-def _function(
-    module: nn.Module, signals: Mapping[str, Tensor], into: Mapping[str, str] | None = None, *, name: str = ""
-) -> bytes:
-    named = dict(into or {})
-    by_place = [signal for signal in signals if signal not in named]
-
-    def run(feed: Mapping[str, Tensor]) -> list[Tensor]:
-        return [module(*[feed[s] for s in by_place], **{argument: feed[s] for s, argument in named.items()})]
-
-    return _keep(list(signals), run)
+def _function(module: nn.Module, signals: Any, *, name: str = "") -> bytes:
+    signature = signature_of(signals)
+    function = _Function(module, signature)
+    return _keep(list(signature.signals), lambda feed: list(function(*[feed[s] for s in signature.signals])))
 
 
-def _step(
-    part: Stateful, signals: Mapping[str, Tensor], into: Mapping[str, str] | None = None, *, name: str = ""
-) -> tuple[bytes, list[Tensor]]:
-    named = dict(into or {})
-    first = next(iter(signals))
-    state = part.initial_state(torch.zeros_like(signals[first]))
-    number = len(tensors_of(state, name))
+def _step(part: Stateful, signals: Any, *, name: str = "") -> tuple[bytes, dict[str, Tensor]]:
+    signature = signature_of(signals)
+    first = next(iter(signature.signals.values()))
+    state = map_tensors(torch.clone, part.initial_state(torch.zeros_like(first)))
+    tensors = named_tensors(part, state, signature.states, name)
+    step = _Step(part, signature, state)
+    inputs = [*signature.signals, *(f"state.{key}" for key in tensors)]
 
-    def run(feed: Mapping[str, Tensor]) -> list[Tensor]:
-        before = _like(state, iter([feed[f"state.{i}"] for i in range(number)]))
-        y, after = part.step(feed[first], before, **{argument: feed[s] for s, argument in named.items()})
-        return [y, *tensors_of(after, name)]
-
-    return _keep(list(signals), run), [t[:1] for t in tensors_of(state, name)]
+    return _keep(inputs, lambda feed: list(step(*[feed[s] for s in inputs]))), {k: t[:1] for k, t in tensors.items()}

@@ -247,6 +247,7 @@ def test_an_onnx_file_of_an_unknown_opset_is_refused() -> None:
         check_opset(bytes([8 << 3 | 2, 2, 2 << 3 | 0, 99]), "a.onnx")
 
 
+@pytest.mark.untyped
 def test_the_products_of_an_onnx_file_are_counted() -> None:
     content = write_onnx(nn.Linear(4, 3).eval(), {"x": torch.zeros(1, 4)})
     assert count_macs(content, "a.onnx") == 12.0

@@ -126,6 +126,7 @@ def several_clocks(by: Any) -> HybridNetwork:
     ).eval()
 
 
+@pytest.mark.untyped
 @needs_compiler
 @pytest.mark.parametrize(
     ("by", "plan"),
@@ -156,6 +157,7 @@ def read_out() -> nn.Module:
     return layer
 
 
+@pytest.mark.untyped
 @needs_compiler
 def test_every_stage_of_a_unit_gives_the_same_bits(tmp_path: Path) -> None:
     torch.manual_seed(1)

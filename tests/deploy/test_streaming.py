@@ -82,6 +82,7 @@ def test_bins_that_wait_past_the_end_of_a_pass_start_the_network_again_with_the_
     assert (live.summary()["num_skipped"], live.summary()["num_bins"]) == (9, 13)
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize("seconds", [0.1, 5])
 def test_latency_is_bounded_at_a_thousand_times_real_time(tmp_path: Path, seconds: float) -> None:
     # a pass takes 0.1 ms or 5 ms, and a step 2 ms

@@ -2,24 +2,40 @@
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from pretend_onnx import pretend
 from torch import nn
 
 from spikebridge.analysis.replay.live_view import LiveView
+from spikebridge.cli.live import _asking
 from spikebridge.cli.main import main
 from spikebridge.data.events.events import make_events
 from spikebridge.data.events.files import write_events
+from spikebridge.data.streams.binner import EventBinner, FrameOptions
+from spikebridge.data.streams.replay import EventFrameSource
 from spikebridge.deploy import Bundle, export
 from spikebridge.deploy.bundle.manifest import ClockRecord, InputRecord
+from spikebridge.deploy.streaming.loop import Live
 from spikebridge.deploy.streaming.network import NetworkSteps, bundle_steps, stream_input_spec
 from spikebridge.deploy.streaming.torch_network import EventDrivenPart, network_steps, with_event_driven_parts
 from spikebridge.errors import ConfigError
-from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every
+from spikebridge.hybrid import (
+    HybridNetwork,
+    HybridUnit,
+    Mean,
+    Modulation,
+    Transmission,
+    Tumbling,
+    Wake,
+    every,
+    ticks,
+)
 from spikebridge.networks.digits import recipe as digits
 from spikebridge.neurons import LIF, Sequential
 from spikebridge.training import Run
@@ -214,6 +230,64 @@ def test_a_network_that_takes_something_else_is_refused_with_what_it_takes(shape
         stream_input_spec(records, DT, {key: np.zeros(3) for key in records})
 
     assert f"{name} {shape}" in str(refusal.value)
+
+
+def guarded() -> HybridNetwork:
+    """Events whose first pixel wakes the eye a tick later."""
+    torch.manual_seed(0)
+    return HybridNetwork(
+        dt=DT,
+        inputs={"events": every(DT), "frames": every(DT)},
+        parts={"guard": FirstPixel(), "eye": nn.Sequential(nn.Flatten(), nn.Linear(2, 2))},
+        links=[Transmission("events", "guard"), Transmission("frames", "eye"), Wake("guard", "eye", delay=ticks(1))],
+        outputs=["eye", "eye.awake"],
+    )
+
+
+class FirstPixel(nn.Module):
+    """The first value of the events."""
+
+    def forward(self, events: torch.Tensor) -> torch.Tensor:
+        return events.flatten(1)[:, :1]
+
+
+@pytest.mark.parametrize("form", ["torch", "bundle"])
+def test_frames_are_read_for_the_bins_alone_that_need_one(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch)
+    network = guarded()
+    sample = {"events": torch.ones(2, 1, 2, 1, 2), "frames": torch.ones(2, 1, 1, 2)}
+    steps = network_steps(network, sample) if form == "torch" else bundle_steps(export(network, sample, tmp_path / "b"))
+
+    fired = [0, 0, 1, 0, 0, 0, 1, 1, 0, 0]  # at the first pixel in each bin
+    read = []
+
+    def frame(number: int) -> Any:
+        read.append(number)
+        return np.full((1, 2), number, np.uint8)
+
+    options = FrameOptions(size=(1, 2), buffer_events=False, deferred=True)
+    stream = EventBinner(DT, 1, 2, frames=options)
+    for k, flag in enumerate(fired):
+        # no frame comes in bin 7
+        if k != 7:
+            stream.add_frame(1000 * k, partial(frame, k))
+        stream.add(make_events(t=[1000 * k + 500], x=[1 - flag], y=[0], p=[1]))
+    stream.end()
+
+    source = EventFrameSource(stream, 1, 2, max_together=steps.max_together)
+    answers = list(Live(source, steps, max_behind=100, prepare=_asking(steps, source)))
+    # the eye sleeps before the first flag; that of bin 7 in bin 8 follows the newest frame, of bin 8
+    assert read == [0, 3, 7 - 1, 8]
+    assert (source.num_asked, source.num_bins, source.num_frames) == (4, 10, 4)
+
+    frames = torch.tensor([[0, 0], *[[k if k != 7 else 6] * 2 for k in range(1, 10)]]).reshape(10, 1, 1, 2) / 255
+    events = torch.zeros(10, 1, 2, 1, 2)
+    events[:, 0, 0, 0, 0] = torch.tensor(fired, dtype=torch.float32)
+    expected, _ = network({"events": events, "frames": frames})
+    for k, answer in enumerate(answers):
+        np.testing.assert_allclose(answer.output["eye"], expected["eye"][k, 0].detach().numpy(), atol=1e-6)
 
 
 def test_the_first_bin_has_to_have_a_frame() -> None:

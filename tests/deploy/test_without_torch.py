@@ -62,6 +62,7 @@ sys.exit(code)
         assert np.array_equal(outputs["answer"], whole.numbers("integers/sample.safetensors")["parts.answer"])
 
 
+@pytest.mark.untyped
 def test_the_command_runs_a_bundle_without_torch(small: Bundle, packages: Path, tmp_path: Path) -> None:
     code = """
 import importlib.util, sys
@@ -134,6 +135,7 @@ def test_a_bundle_runs_where_torch_is_blocked(words: list[str], whole: Bundle) -
     assert json.loads(done.stdout)["ticks"] == whole.manifest.sample.ticks
 
 
+@pytest.mark.untyped
 def test_a_bundle_runs_live_where_torch_is_blocked(tmp_path: Path) -> None:
     network = HybridNetwork(
         dt=DT,

@@ -383,7 +383,13 @@ def _readers(graph: Graph, name: str) -> list[LinkSpec]:
 
 def _can_skip(link: LinkSpec) -> bool:
     """True if a link can do without a value in some ticks."""
-    return link.path is None and link.held and (link.unit is None or link.unit.window is None)
+    if link.path is not None or link.unit is None or link.unit.window in (None, "since"):
+        return link.path is None
+
+    gives_one = not link.unit.keep and link.unit.kernel is not None and link.unit.q != "burst"
+    is_counted = link.unit.window in ("tumbling", "sliding") and (gives_one or link.unit.q in REDUCING)
+    # the flags of a wake were counted at the ticks of its window
+    return is_counted and link.held and link.wake is None
 
 
 def _add_wake(rng: random.Random, graph: Graph, name: str, draws: bool) -> None:

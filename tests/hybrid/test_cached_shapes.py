@@ -58,6 +58,7 @@ CALLS: dict[str, Callable[[HybridNetwork, Tensor], object]] = {
 }
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_inside_a_transform_leaves_nothing_behind(call: str) -> None:
     x = torch.rand(6, 2, 5)
@@ -109,6 +110,7 @@ def test_a_network_keeps_no_tensor() -> None:
     assert torch.isfinite(loss(network)(torch.rand(6, 2, 5)))
 
 
+@pytest.mark.untyped
 def test_threads_share_a_network() -> None:
     network = looped()
     signals = [torch.rand(6, batch, 5) for batch in (2, 3, 4, 5)] * 4

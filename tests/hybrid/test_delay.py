@@ -118,6 +118,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(run, (x, delay))
 
 
+@pytest.mark.untyped
 def test_a_delay_is_found_by_descent_and_stays_in_its_range() -> None:
     torch.manual_seed(0)
     x = (torch.rand(60, 4, WIDTH) < 0.1).float()

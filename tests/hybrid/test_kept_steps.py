@@ -100,6 +100,7 @@ def test_a_state_that_is_replaced_in_a_stream_is_compared() -> None:
         one.step({"x": x}, state)
 
 
+@pytest.mark.untyped
 def test_a_stream_with_gradients_leaves_no_graph_in_the_network() -> None:
     one = network()
     state = None
@@ -135,6 +136,7 @@ def test_gradients_of_a_trained_quantity_are_those_of_each_call() -> None:
     assert all(p.grad is not None and p.grad.any() for p in plif.parameters())
 
 
+@pytest.mark.untyped
 def test_a_part_is_checked_once_and_a_network_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     checked = []
     original = program.apply_part

@@ -195,6 +195,7 @@ def test_gradients_go_through_every_key() -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.untyped
 def test_compiled_ticks_give_the_same() -> None:
     network = whole_network(mask=False)
     given = inputs()

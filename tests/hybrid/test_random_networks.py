@@ -84,7 +84,7 @@ def test_stochastic_units_draw_the_same_in_whole_step_and_cut(number: int) -> No
         assert_same_bits(seed, whole, run_cut(graph, network, inputs, random_cuts(seed)))
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(2))
 def test_a_modulation_that_never_arrives_leaves_the_plain_network(number: int) -> None:
     for seed in block(number):
         graph = random_graph(seed)
@@ -97,7 +97,7 @@ def test_a_modulation_that_never_arrives_leaves_the_plain_network(number: int) -
         assert_same_bits(seed, build(graph)(inputs, ticks=TICKS)[0], build(plain)(fewer, ticks=TICKS)[0])
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(2))
 def test_a_sample_never_depends_on_its_batch_mates(number: int) -> None:
     for seed in block(number):
         graph = random_graph(seed)
@@ -110,7 +110,7 @@ def test_a_sample_never_depends_on_its_batch_mates(number: int) -> None:
             assert_same_bits(seed, alone, {name: y[:, [sample]] for name, y in whole.items()})
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(2))
 def test_the_future_never_changes_the_past(number: int) -> None:
     for seed in block(number):
         graph = random_graph(seed)
@@ -129,7 +129,7 @@ def test_the_future_never_changes_the_past(number: int) -> None:
             assert torch.equal(y[:past], other[name][:past]), f"graph {seed}, {name}"
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(2))
 def test_on_real_numbers_whole_and_step_and_cut_are_near(number: int) -> None:
     for seed in block(number):
         graph = random_graph(seed)
@@ -194,7 +194,7 @@ def test_a_network_runs_where_its_tensors_are() -> None:
 
 
 def test_the_random_graphs_have_all_that_is_promised() -> None:
-    graphs = [random_graph(seed) for seed in range(300)]
+    graphs = [random_graph(seed) for seed in range(150)]
     networks = [build(graph) for graph in graphs]
     links = [link for graph in graphs for link in graph.links]
     units = [link.unit for link in links if link.unit is not None]
@@ -203,10 +203,10 @@ def test_the_random_graphs_have_all_that_is_promised() -> None:
     assert {1, 2, 3} <= set(loops)
     assert {unit.window for unit in units} == {None, "hold", "tumbling", "sliding", "since"}
     assert {link.by for link in links if link.path} == {"add", "multiply", "replace"}
-    assert sum(link.path is not None and link.path.endswith("weight") for link in links) > 50
-    assert sum(unit.context is not None for unit in units) > 50
-    assert sum(unit.trigger == "mask" for unit in units) > 10
-    assert sum(link.delay > 0 and not link.held for link in links) > 100
+    assert sum(link.path is not None and link.path.endswith("weight") for link in links) > 25
+    assert sum(unit.context is not None for unit in units) > 25
+    assert sum(unit.trigger == "mask" for unit in units) > 5
+    assert sum(link.delay > 0 and not link.held for link in links) > 50
 
     assert all(
         network.clock_of(name) == part.clock

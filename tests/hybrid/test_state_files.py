@@ -123,6 +123,7 @@ def test_a_stream_continues_from_a_file(name: str, way: str, tmp_path: Path) -> 
     assert form_of(other_end) == form_of(end)
 
 
+@pytest.mark.untyped
 def test_a_fresh_process_loads_a_state(tmp_path: Path) -> None:
     _, state = network()({"x": torch.rand(4, 2, WIDTH)})
     torch.save(state, tmp_path / "a.pt")

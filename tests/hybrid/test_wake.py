@@ -13,6 +13,7 @@ from spikebridge.hybrid import (
     Mean,
     Modulation,
     Since,
+    Sliding,
     Sum,
     Transmission,
     Tumbling,
@@ -160,7 +161,18 @@ def test_a_window_since_the_last_waking_holds_what_came_meanwhile() -> None:
         assert torch.equal(row["eye"], whole["eye"][t])
 
 
-def test_links_from_a_part_that_gives_nothing_asleep_skip_the_tick() -> None:
+@pytest.mark.parametrize(
+    ("unit", "held", "expected"),
+    [
+        (HybridUnit(None, Sum()), True, [-1, 2, 2, 2, 7, 13, 13]),
+        (HybridUnit(Tumbling(2), Sum()), True, [-1, -1, -1, -1, 7, 7, 7]),
+        (HybridUnit(Sliding(2), Sum()), True, [-1, -1, -1, -1, 7, 11, 11]),
+        (None, False, [-1, 2, -1, -1, 5, 6, -1]),
+    ],
+)
+def test_links_from_a_part_that_gives_nothing_asleep_skip_the_tick(
+    unit: HybridUnit | None, held: bool, expected: list[float]
+) -> None:
     network = HybridNetwork(
         dt=1.0,
         inputs={"flags": every(1.0), "x": every(1.0)},
@@ -168,13 +180,13 @@ def test_links_from_a_part_that_gives_nothing_asleep_skip_the_tick() -> None:
         links=[
             Transmission("x", "eye"),
             Wake("flags", "eye", asleep="none"),
-            Transmission("eye", "sum", HybridUnit(None, Sum()), held=True, initial=-1.0),
+            Transmission("eye", "sum", unit, held=held, initial=-1.0),
         ],
         outputs=["sum"],
         clocks={"sum": every(1.0)},
     )
     outputs, _ = network({"flags": FLAGS, "x": X})
-    assert outputs["sum"].flatten().tolist() == [-1, 2, 2, 2, 7, 13, 13]
+    assert outputs["sum"].flatten().tolist() == expected
 
 
 def test_a_network_says_which_inputs_the_next_tick_needs() -> None:
@@ -312,7 +324,7 @@ def test_a_wake_that_cannot_be_meant_is_refused_with_a_remedy() -> None:
         ("has state='reset', but 'eye' has no state; leave it out", lambda: network_of(Counted(), state="reset")),
         ("has replay=2, but 'eye' has no state", lambda: network_of(Counted(), replay=2)),
         (
-            "the Izhikevich at 'eye' does not say how its state leaks",
+            "the Izhikevich at 'eye' has a membrane with a square, .* no closed form, or take 'keep' or 'reset'",
             lambda: network_of(Izhikevich(), state="leak"),
         ),
         (
@@ -338,7 +350,7 @@ def test_a_wake_that_cannot_be_meant_is_refused_with_a_remedy() -> None:
             ),
         ),
         (
-            "gives none while it is asleep, but a window counts ticks",
+            "gives no value while it is asleep, but a window .* closes at no fixed tick: read it held=True",
             lambda: HybridNetwork(
                 dt=1.0,
                 inputs={"x": every(1.0)},

@@ -67,6 +67,7 @@ def test_every_precision_of_an_option_is_tested() -> None:
         assert set(get_args(hints.get("precision", Any))) <= set(PRECISIONS)
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("recipe", "name"), [(recipe, name) for recipe, names in NAMES.items() for name in names])
 def test_a_step_of_training_in_every_precision(recipe: str, name: str, precision: Any) -> None:

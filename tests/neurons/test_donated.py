@@ -38,7 +38,7 @@ def learned(run: Any, neuron: Neuron, x: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("kind", NEURONS)
-@pytest.mark.parametrize(("shape", "threads"), [((1, 1, 6), 1), ((9, 3, 6), 1), ((9, 3, 6), 2), ((70, 5, 100, 6), 2)])
+@pytest.mark.parametrize(("shape", "threads"), [((1, 1, 6), 1), ((9, 3, 6), 1), ((9, 3, 6), 2), ((20, 5, 350, 6), 2)])
 def test_it_gives_what_forward_gives_to_the_bit(kind: str, shape: tuple[int, ...], threads: int) -> None:
     neuron = NEURONS[kind]
     before = torch.get_num_threads()

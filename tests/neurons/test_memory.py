@@ -113,6 +113,7 @@ def test_a_state_space_step_is_the_exact_solution_for_an_input_constant_in_it() 
     np.testing.assert_allclose(y.flatten().detach().numpy(), expected, rtol=1e-10)
 
 
+@pytest.mark.untyped
 def test_an_ann_with_memory_is_a_part_of_a_network_and_of_its_bundle(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = HybridNetwork(

@@ -12,7 +12,7 @@ from torch import Tensor
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.neurons import LIF, PLIF, Effect, Integrator, Memoryless
 
-T = 20
+T = 12
 B = 3
 C = 2
 W = 4

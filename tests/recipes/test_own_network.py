@@ -62,6 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 COMMANDS = ["draw", "doctor", "replay", "export", "quantize"]
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_takes_the_function_that_builds_the_network(
     command: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -27,6 +27,8 @@ from research.creature.scene import CreatureScene, SceneRanges, generate_scene, 
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.training.run.weights import save_weights
 
+pytestmark = pytest.mark.untyped
+
 SMALL = CreatureOptions(num_objects=4, num_readout=8, num_features=2, num_copies=2, num_collisions=4)
 
 

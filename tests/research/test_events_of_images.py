@@ -11,6 +11,8 @@ from spikebridge.data.events.binning import bin_events
 from spikebridge.data.simulation.event_camera import EventCamera, simulate
 from spikebridge.errors import ShapeError
 
+pytestmark = pytest.mark.untyped
+
 
 def exact(threshold=0.25, **settings):
     return EventCamera(threshold_mean=threshold, threshold_sd=0.0, log_offset=0.1, **settings)

@@ -16,6 +16,8 @@ from research.modulation.similarity import (
 from spikebridge.analysis.plots.figures import to_svg
 from spikebridge.errors import ConfigError, ShapeError
 
+pytestmark = pytest.mark.untyped
+
 
 def grouped(num_groups: int = 4, size: int = 5) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.default_rng(0)

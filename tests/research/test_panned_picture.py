@@ -7,6 +7,8 @@ from research.sensing.variants.panned_picture import PannedPicture
 from spikebridge.data.simulation.drawing import sample_bilinear
 from spikebridge.errors import ConfigError
 
+pytestmark = pytest.mark.untyped
+
 
 def _level(image: np.ndarray, x: float, y: float) -> float:
     return float(sample_bilinear(image, np.array([x]), np.array([y]))[0])

@@ -203,6 +203,7 @@ def test_information_is_the_mean_of_squared_gradients_of_single_samples(chunk_si
     )
 
 
+@pytest.mark.untyped
 def test_drawn_labels_give_the_information_of_all_classes_in_the_mean() -> None:
     model = small_network()
     data = small_data()

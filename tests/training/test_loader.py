@@ -253,6 +253,7 @@ def mean_error(module: nn.Module, x: Tensor) -> Any:
     return error, {"root": error.sqrt()}
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     "make",
     [

@@ -48,6 +48,7 @@ def late(optimizer: Any = ADAM, epochs: int = 1, objective: Any = lateness, **ch
     return Phase("late", WHOLE, objective, epochs, optimizer, **changes)
 
 
+@pytest.mark.untyped
 def test_delays_are_learned_beside_weights_at_a_rate_that_suits_weights(settings: Make) -> None:
     steps = Batches({"x": torch.ones(40, 1)}, batch={"x": 0})
     network = Late()
@@ -124,6 +125,7 @@ def test_rates_that_a_schedule_gives_each_group_are_kept(settings: Make) -> None
     assert row["lr/wait.delay"] == pytest.approx(row["lr"] / 10)
 
 
+@pytest.mark.untyped
 def test_a_training_that_began_with_one_rate_ends_with_it(settings: Make, tmp_path: Path) -> None:
     def train(run: Run | None = None, stop_at: int = 0) -> Any:
         network = Late()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from fresh_process import run_fresh
 from spikebridge.training import Run
 from spikebridge.training.rng import preserve_rng_state
 from spikebridge.training.run.weights import read_weights
@@ -17,11 +18,24 @@ from spikebridge.training.run.weights import read_weights
 pytestmark = pytest.mark.untyped
 
 
-def start(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=120, env=environment)
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+
+
+def start(*words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, timeout=120, env={**os.environ, **ENVIRONMENT}
+    )
     assert done.returncode == 0, done.stderr
-    return done
+
+
+def run_script(name: str, *words: str) -> str:
+    """Runs a program of this folder where PyTorch is loaded, and gives its output and its messages."""
+    path = Path(__file__).with_name(name)
+    program = (
+        "import os, runpy, sys; os.dup2(1, 2); "
+        f"sys.path.insert(0, {str(path.parent)!r}); runpy.run_path({str(path)!r}, None, '__main__')"
+    )
+    return run_fresh(program, *words, environment={**os.environ, **ENVIRONMENT})
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +74,8 @@ def assert_same_numbers(path: Path, other: Path) -> None:
 
 
 def test_a_training_killed_at_random_moments_ends_with_the_same_bits(tmp_path: Path) -> None:
-    done = start(str(Path(__file__).with_name("killed_often.py")), str(tmp_path))
-    assert done.stdout.startswith("killed 6 times"), done.stdout
+    output = run_script("killed_often.py", str(tmp_path))
+    assert "killed 6 times" in output, output
     for file in ("weights.safetensors", "metrics.jsonl"):
         assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
@@ -77,11 +91,11 @@ def test_two_processes_started_by_the_settings_compute_what_one_does(
 
 
 def test_a_job_of_four_under_torchrun_outlives_a_killed_process(one_process: Path, tmp_path: Path) -> None:
-    done = start(str(Path(__file__).with_name("killed_under_elastic.py")), str(tmp_path / "run"))
+    output = run_script("killed_under_elastic.py", str(tmp_path / "run"))
     # the other processes fail, too, once a peer is gone: any may be seen first
-    assert "failed (exitcode:" in done.stderr, done.stderr
+    assert "failed (exitcode:" in output, output
     assert_same_numbers(tmp_path / "run", one_process)
 
 
 def test_a_network_spread_over_processes_is_gathered_and_spread_again() -> None:
-    start("-W", "ignore", str(Path(__file__).with_name("spread_over_two.py")))
+    run_script("spread_over_two.py")

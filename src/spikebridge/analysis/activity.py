@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from spikebridge.analysis.hooks import Call, is_layer, trace_calls, unwrap_vmap
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import Discretizer, HybridNetwork, Wake
-from spikebridge.hybrid.network.link import wake_of
-from spikebridge.hybrid.network.wake import AWAKE
+from spikebridge.hybrid.network.link import AWAKE, wake_of
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.base import split_in_time
 from spikebridge.ops.modes import evaluating

@@ -106,11 +106,15 @@ def read_chip(path: Path | str) -> Chip:
 
 
 class PartLoad(NamedTuple):
-    """A part's operations in a tick at which it fires, those of its links' units included, and its bytes."""
+    """A part's operations in a tick at which it runs, those of its links' units included, and its bytes.
+
+    `mean` is that of all its ticks, of a part that is not always awake; None of another one.
+    """
 
     operations: float
     memory: float
     clock: Clock
+    mean: float | None = None
 
 
 class LinkLoad(NamedTuple):
@@ -160,14 +164,18 @@ def measure_load(
         if not number:
             raise ConfigError(f"part {name!r} never fires in {num_ticks} ticks; give longer inputs")
 
-    operations = {name: cost.parts[name].num_operations / num_firings[name] for name in network.parts}
+    means = {name: cost.parts[name].num_operations / num_firings[name] for name in network.parts}
+    shares = {name: waking.share for name, waking in cost.wakes.items() if waking.share}
+    operations = {name: mean / shares.get(name, 1.0) for name, mean in means.items()}
     links = []
 
     for route in network.routes:
         source = owner_of(route.link.source, network.parts)
         if source in operations:
             # the chip of a part also computes the units of its outgoing links
-            operations[source] += cost.links.get(route.name, Operations()).num_operations / num_firings[source]
+            of_unit = cost.links.get(route.name, Operations()).num_operations / num_firings[source]
+            operations[source] += of_unit
+            means[source] += of_unit
 
         path = source if route.link.unit is None else f"units.{route.name}"
         num_values = max(route.clock.count(num_ticks), 1) * cost.num_samples
@@ -175,7 +183,7 @@ def measure_load(
 
     memory = {**{name: _bytes_of(part) for name, part in network.parts.items()}, **(memory or {})}
     parts = {
-        name: PartLoad(operations[name], memory[name], network.clock_of(name))
+        name: PartLoad(operations[name], memory[name], network.clock_of(name), means[name] if name in shares else None)
         for group in network.plan.groups
         for name in group.parts
     }
@@ -294,13 +302,15 @@ class _Simulation:
     def _fire(self, name: str, tick: int) -> _Moment:
         """Runs a part, sends its values, and returns the moment at which it is done."""
         chip = self.chips[name]
-        num_operations = self.load.parts[name].operations
+        operations, _, _, mean = self.load.parts[name]
+        # a part that is not always awake takes its full time when it is, and its mean in work and energy
+        share = 1.0 if mean is None else mean / operations
         begin = max(_Moment(tick * self.load.dt, -1), self.chip_free[chip], *self._due(name, tick))
-        stop = self._add_step(name, chip, begin, begin.time + num_operations / self.chip.operations)
+        stop = self._add_step(name, chip, begin, begin.time + operations / self.chip.operations)
 
         self.chip_free[chip] = stop
-        self.busy[chip] += stop.time - begin.time
-        self.num_operations += num_operations
+        self.busy[chip] += share * (stop.time - begin.time)
+        self.num_operations += share * operations
         self._send(name, tick, stop)
 
         return stop

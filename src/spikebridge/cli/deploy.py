@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -24,6 +24,10 @@ from spikebridge.recipes.bundle import class_names, export_target, is_bundle, lo
 from spikebridge.recipes.live import run_samples
 from spikebridge.recipes.messages import status
 from spikebridge.recipes.target import resolve_target
+
+if TYPE_CHECKING:
+    from spikebridge.deploy.c.boards import Board, BoardFigures
+    from spikebridge.deploy.c.export import WrittenC
 
 _Bits = Annotated[int, arg(metavar="BITS")]
 _Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all that the recipe names)")]
@@ -88,6 +92,9 @@ class Compare(Command):
 
     bundle: _BundlePath
     """The folder that `spikebridge export` wrote."""
+    input: File = None
+    """A file .npz or .safetensors with an array (T, B, ...) for each input; its levels are compared with the rebuilt
+    network (default: the bundle's sample, and the trained network)."""
     tolerance: float = 1e-4
     """Largest allowed difference of values, relative to the largest value (or to 1 if all are smaller)."""
     spikes: float = 1e-3
@@ -97,13 +104,16 @@ class Compare(Command):
         """Runs every level; the exit code is 1 where one is too far off."""
         from spikebridge.deploy.bundle.bundle import Bundle
         from spikebridge.deploy.compare import Tolerance, compare_bundle
+        from spikebridge.deploy.run import read_arrays
 
         bundle = Bundle.open(self.bundle)
-        comparison = compare_bundle(bundle, Tolerance(self.tolerance, self.spikes), progress=status)
+        inputs = None if self.input is None else read_arrays(self.input)
+        tolerance = Tolerance(self.tolerance, self.spikes)
+        comparison = compare_bundle(bundle, tolerance, inputs=inputs, progress=status)
         rows = [asdict(row) for row in comparison.rows]
         verdict = "within tolerance" if comparison.passed else "NOT within tolerance"
         text = "\n".join([formatting.table(rows), "", f"{self.bundle}: {verdict}"])
-        data = {"bundle": self.bundle, "passed": comparison.passed, "rows": rows}
+        data = {"bundle": self.bundle, "input": self.input, "passed": comparison.passed, "rows": rows}
 
         return CommandResult(data, text, code=0 if comparison.passed else 1)
 
@@ -199,10 +209,12 @@ class Export(RunCommand):
     """A run folder, the name of a recipe with pretrained weights, or for C a bundle with an integer model."""
     kind: Annotated[Literal["bundle", "c"], arg(name="target")] = "bundle"
     """What to write: a bundle, or the integer model as C99 (of a run: with 8 bits; other widths by way of a bundle)."""
+    board: Annotated[Literal["m4", "m0"] | None, arg(help_behavior_hint="(default: none)")] = None
+    """With `--target c`: a project for a Cortex-M4 or M0 (Arduino, PlatformIO, Makefile), measured on the emulator."""
     network: Name = None
     """The network of the recipe to export (default: the first one)."""
     out: Folder = None
-    """The folder to create (default: NETWORK.bundle, or NETWORK_c)."""
+    """The folder to create (default: NETWORK.bundle, NETWORK_c or NETWORK_BOARD)."""
     data: Folder = None
     """The folder with data sets, for the calibration of integers (default: $SPIKEBRIDGE_DATA)."""
 
@@ -210,6 +222,8 @@ class Export(RunCommand):
         """Exports on the recipe's example, then runs every level; the exit code is 1 where one is too far off."""
         if self.kind == "c":
             return self._export_c()
+        if self.board is not None:
+            raise ConfigError(f"--board {self.board} is for `--target c`")
         if is_bundle(self.target):
             raise ConfigError(f"{self.target} is a bundle already; `--target c` writes its integer model as C")
 
@@ -242,28 +256,57 @@ class Export(RunCommand):
         return CommandResult(data, text, code=0 if comparison.passed else 1)
 
     def _export_c(self) -> CommandResult:
-        """Writes the integer model as C."""
+        """Writes the integer model as C, and measures it on the emulated board."""
         check_data(self.data)
+        from spikebridge.deploy.c.boards import BOARDS
+
+        board = None if self.board is None else BOARDS[self.board]
+        written = self._write_c(board)
+        paths = (path for path in sorted(written.folder.rglob("*")) if path.is_file())
+        files = [{"file": str(path.relative_to(written.folder)), "bytes": path.stat().st_size} for path in paths]
+        sizes = {"table_bytes": written.table_bytes, "state_bytes": written.state_bytes}
+        text = f"{formatting.table(files)}\n\ntables: {written.table_bytes} bytes, state: {written.state_bytes} bytes"
+        text = f"{text}\ncheck it in {written.folder}: {written.command}"
+        data = {"folder": written.folder, "name": written.name, **sizes, "files": files, "check": written.command}
+        if board is None:
+            return CommandResult(data, text)
+
+        figures = _measure_board(written, board)
+        if figures is None:
+            return CommandResult(data | {"board": None}, text)
+
+        title = f"{figures.board}, emulated as {board.machine}"
+        text = f"{text}\n\n{title}\n{formatting.table(figures.rows())}"
+
+        return CommandResult(data | {"board": asdict(figures)}, text, code=int(figures.differ > 0))
+
+    def _write_c(self, board: "Board | None") -> "WrittenC":
+        suffix = self.board or "c"
         if is_bundle(self.target):
             from spikebridge.deploy.c.export import bundle_sample, write_c
 
             sample = bundle_sample(open_bundle(self.target, self.own, self.network))
-            written = write_c(*sample, self.out or Path(f"{Path(self.target).resolve().stem}_c"))
-        else:
-            target = resolve_target(self.target, self.own, self.network)
-            from spikebridge.recipes.quantize import QuantizeOptions, run_to_c
+            return write_c(*sample, self.out or Path(f"{Path(self.target).resolve().stem}_{suffix}"), board=board)
 
-            # the name of the first trained network, where the user names none
-            name, _, _ = target.trained_network(self.network)
-            options = QuantizeOptions(network=name, data=self.data)
-            written = run_to_c(target.recipe, target.trained_run(), self.out or Path(f"{name}_c"), options, status)
+        target = resolve_target(self.target, self.own, self.network)
+        from spikebridge.recipes.quantize import QuantizeOptions, run_to_c
 
-        files = [{"file": file.name, "bytes": file.stat().st_size} for file in sorted(written.folder.iterdir())]
-        sizes = {"table_bytes": written.table_bytes, "state_bytes": written.state_bytes}
-        text = f"{formatting.table(files)}\n\ntables: {written.table_bytes} bytes, state: {written.state_bytes} bytes"
-        data = {"folder": written.folder, "name": written.name, **sizes, "files": files, "check": written.command}
+        # the name of the first trained network, where the user names none
+        name, _, _ = target.trained_network(self.network)
+        options = QuantizeOptions(network=name, data=self.data, board=board)
 
-        return CommandResult(data, f"{text}\ncheck it in {written.folder}: {written.command}")
+        return run_to_c(target.recipe, target.trained_run(), self.out or Path(f"{name}_{suffix}"), options, status)
+
+
+def _measure_board(written: "WrittenC", board: "Board") -> "BoardFigures | None":
+    """Figures of a project on its emulated board, or none where the tools are missing."""
+    from spikebridge.deploy.c.boards import measure, missing_tools
+
+    if missing := missing_tools():
+        status(f"not measured: {', '.join(missing)} not found; Debian has gcc-arm-none-eabi, qemu-system-arm and make")
+        return None
+
+    return measure(written.folder, written.name, board)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -83,7 +84,7 @@ class RunLive(RunCommand):
         with ExitStack() as stack:
             view = self._open_view(stack, source) if self.view else None
             watched = step if view is None else view.watching(step)
-            stream = Live(source, watched, self.max_behind, self.seconds)
+            stream = Live(source, watched, self.max_behind, self.seconds, _asking(step, source))
 
             try:
                 for answer in stream:
@@ -174,6 +175,10 @@ class RunLive(RunCommand):
             print_status(bad)
 
         summary = stream.summary() | counts
+        if getattr(step, "wanted", None) is not None:
+            share = source.num_asked / max(source.num_bins, 1)
+            summary |= {"frames_asked_share": round(share, 4), "num_frames": source.num_frames}
+
         status(formatting.facts(summary))
         self._advise(stream, num_outputs)
 
@@ -227,6 +232,15 @@ class _View:
         values |= {"latency [ms]": 1e3 * answer.latency}
 
         self._view.add(answer.bin, values, picture if is_grey else None, answer.output.get("box"))
+
+
+def _asking(step: Any, source: Any) -> Callable[[int, Any], None] | None:
+    """Asks a source for frames where the next bin needs one, of a network whose frames are read on demand."""
+    if getattr(step, "wanted", None) is None:
+        return None
+
+    # only of the next bin it is known
+    return lambda num_bins, state: source.ask_frames(num_bins > 1 or step.needs_frame(state))
 
 
 def _line(answer: Any) -> dict[str, Any]:

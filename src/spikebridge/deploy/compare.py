@@ -14,6 +14,7 @@
 A part alone gets the signals of the trained network, so that a difference is not passed on. Callers may add levels.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -28,17 +29,20 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ClockRecord, Manifest
 from spikebridge.deploy.bundle.rebuild import rebuild
 from spikebridge.deploy.bundle.stages import array_forms
-from spikebridge.deploy.bundle.trace import record_active_trace
+from spikebridge.deploy.bundle.start import start_state
+from spikebridge.deploy.bundle.trace import ReferenceTrace, record_active_trace, record_trace
 from spikebridge.deploy.integer.bundle import Signals, integer_signals, sample_signals
 from spikebridge.deploy.nir.reader import NirPart, from_nir
-from spikebridge.deploy.runtime.nir_interpreter import Effects
-from spikebridge.deploy.runtime.parts import PartRunner
+from spikebridge.deploy.runtime.nir_interpreter import SET, Effects
+from spikebridge.deploy.runtime.parts import Outputs, PartRunner, state_of
 from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import ConfigError, DataError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
+from spikebridge.hybrid.network.network import NetworkState
 from spikebridge.neurons import Effect
 
 Values: TypeAlias = NDArray[Any]
+_Record: TypeAlias = Callable[[HybridNetwork, dict[str, Tensor], int, NetworkState | None], ReferenceTrace]
 _Level: TypeAlias = Callable[[dict[str, Values], int], Signals]  # from inputs and ticks
 
 
@@ -122,15 +126,23 @@ def compare_bundle(
     bundle: Bundle,
     tolerance: Tolerance = Tolerance(),
     *,
+    inputs: Mapping[str, Values | Tensor] | None = None,
+    network: HybridNetwork | None = None,
+    quantized: HybridNetwork | None = None,
     further: Mapping[str, tuple[_Level, Tolerance]] | None = None,
     stages: Sequence[type[nn.Module]] = (),
     progress: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
-    """Runs every level.
+    """Runs every level, on the sample of the bundle or on other inputs.
 
     Args:
         bundle: an opened bundle.
         tolerance: tolerance of the bundle's own levels.
+        inputs: inputs by name, `(T, B, *N)` each, in place of the sample's.
+        network: the trained network, whose signals the levels are compared with in place of the stored ones. On other
+            inputs without it, they are compared with those of the rebuilt network.
+        quantized: the quantised network, with which integers are compared on other inputs; without it their
+            difference from the trained network is only stated.
         further: other levels, each with its tolerance.
         stages: classes of user-defined kernels and discretizers, each with an `array_form`.
         progress: called with the name of the level that runs.
@@ -140,33 +152,53 @@ def compare_bundle(
 
     Raises:
         ExportError: the sample leaves a layer silent or a unit without effect.
+        ShapeError: inputs that do not fit the bundle.
         DataError: a file is damaged, or the sample is of another network.
     """
     manifest = bundle.manifest
+    forms = array_forms(stages)
+    runner = Runner(bundle, stages=forms)
     numbers = bundle.numbers(manifest.sample.file)
-    inputs = {name: _tensor(numbers, f"inputs.{name}") for name in manifest.inputs}
+    arrays = {name: _tensor(numbers, f"inputs.{name}") for name in manifest.inputs}
     ticks = manifest.sample.ticks
+    # on inputs of the user's own a layer may be silent
+    record = record_active_trace
+    if inputs is not None:
+        arrays = {name: x.detach().cpu().numpy() if isinstance(x, Tensor) else x for name, x in inputs.items()}
+        arrays = runner.checked(arrays)
+        ticks = runner.count_ticks(arrays)
+        record = record_trace
+
     trained = sample_signals(manifest, numbers)
-    missing = [name for name in manifest.parts if name not in trained["parts"]]
+    if network is not None:
+        progress("trained")
+        trained = _signals_of(bundle, copy.deepcopy(network).cpu().eval(), arrays, ticks, record)
+    elif inputs is not None:
+        trained = _signals_of(bundle, rebuild(bundle, stages), arrays, ticks, record)
+
+    missing = [name for name in manifest.signals if name not in (*trained["parts"], *manifest.flags)]
     if missing:
         raise DataError(f"{bundle.path}: the sample has no values of part {missing[0]!r}; export the bundle again")
 
-    forms = array_forms(stages)
     progress("each part and unit alone")
-    rows = list(_compare_alone(bundle, inputs, trained, forms, tolerance))
+    rows = list(_compare_alone(bundle, arrays, ticks, trained, forms, tolerance))
 
     levels: dict[str, tuple[_Level, Tolerance]] = {
-        "rebuilt": (lambda x, n: _rebuilt_signals(rebuild(bundle, stages), x, n), tolerance),
-        "runner": (lambda x, n: Runner(bundle, stages=forms).run_recorded(x, n), tolerance),
+        "rebuilt": (lambda x, n: _signals_of(bundle, rebuild(bundle, stages), x, n, record), tolerance),
+        "runner": (lambda x, n: runner.run_recorded(x, n), tolerance),
         **(further or {}),
     }
     for level, (run, allowed) in levels.items():
         progress(level)
-        rows += _compare_level(manifest, level, trained, run(inputs, ticks), allowed)
+        rows += _compare_level(manifest, level, trained, run(arrays, ticks), allowed)
 
     if manifest.integers is not None:
         progress("integers")
-        rows += _compare_integers(bundle, inputs, trained, forms)
+        stored = bundle.numbers(manifest.integers.sample)
+        expected = sample_signals(manifest, stored) if inputs is None else None
+        if quantized is not None:
+            expected = _signals_of(bundle, quantized.eval(), arrays, ticks, record_trace)
+        rows += _compare_integers(bundle, arrays, ticks, trained, expected, forms)
 
     return Comparison(tuple(rows))
 
@@ -194,27 +226,57 @@ def target_level(bundle: Bundle, parts: Mapping[str, PartRunner]) -> _Level:
 class _ReadBack:
     """A NIR part in torch, in place of the runner's part in numpy."""
 
-    def __init__(self, part: NirPart) -> None:
+    def __init__(self, name: str, part: NirPart, states: Mapping[str, str]) -> None:
+        self.name = name
         self.part = part
+        self.states = states  # that are read, by signal
 
-    def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Values, Any]:
-        (x,) = reads.values()
-        modulation = {
-            f"{node}.{quantity}": [Effect(torch.from_numpy(signal).unsqueeze(0), by) for signal, by in signals]  # type: ignore[arg-type]
-            for (node, quantity), signals in effects.items()
-        }
+    def begin(self, start: Mapping[str, Values]) -> Any:
+        batch = len(next(iter(start.values())))
+        state = self.part.initial_state(torch.zeros(batch, *(self.part.graph.shape or ())))
+        for key, value in start.items():
+            state = self.part.with_state_at(state, key.removeprefix("state."), torch.from_numpy(value))
+
+        return state
+
+    def leak(self, state: Any, steps: int) -> Any:
+        return self.part.leak(state, torch.tensor([steps]))
+
+    def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Outputs, Any]:
+        (x,) = (torch.from_numpy(np.ascontiguousarray(x)).unsqueeze(0) for x in reads.values())
+        modulation: dict[str, list[Effect]] = {}
+        for (node, quantity), acts in effects.items():
+            path = f"{node}.{quantity}"
+            for value, by in acts:
+                tensor = torch.from_numpy(value)
+                if by == SET:
+                    before = self.part.initial_state(x[0]) if state is None else state
+                    state = self.part.with_state_at(before, path, tensor)
+                else:
+                    modulation.setdefault(path, []).append(Effect(tensor.unsqueeze(0), by))  # type: ignore[arg-type]
+
         with torch.no_grad():
-            y, state = self.part(torch.from_numpy(np.ascontiguousarray(x)).unsqueeze(0), state, **modulation)
+            y, after = self.part(x, state, **modulation)
 
-        return y[0].numpy(), state
+        read = {signal: self.part.state_at(after, path).numpy() for signal, path in self.states.items()}
+        return ({self.name: y[0].numpy(), **read} if read else y[0].numpy()), after
 
 
 def _compare_alone(
-    bundle: Bundle, inputs: dict[str, Values], trained: Signals, forms: Mapping[str, Any], tolerance: Tolerance
+    bundle: Bundle,
+    inputs: dict[str, Values],
+    ticks: int,
+    trained: Signals,
+    forms: Mapping[str, Any],
+    tolerance: Tolerance,
 ) -> Iterator[ComparisonRow]:
     manifest = bundle.manifest
-    nir_files = {name: record.file for name, record in manifest.parts.items() if record.format == "nir"}
-    parts = {name: _ReadBack(from_nir(bundle.read(file))) for name, file in nir_files.items()}
+    parts: dict[str, PartRunner] = {}
+    for name, record in manifest.parts.items():
+        if record.format == "nir":
+            states = {signal: state_of(name, signal) for signal in record.states}
+            parts[name] = _ReadBack(name, from_nir(bundle.read(record.file)), states)
+
     recorded: dict[tuple[str, str], list[Values]] = {}
 
     def hook(kind: str, name: str, tick: int, value: Values) -> Values:
@@ -229,7 +291,7 @@ def _compare_alone(
         # the reader of this signal gets the value of the trained network
         return trained[kind][name][len(values) - 1]
 
-    Runner(bundle, parts, stages=forms).run(inputs, manifest.sample.ticks, hook)
+    Runner(bundle, parts, stages=forms).run(inputs, ticks, hook)
 
     for kind, signals in trained.items():
         for name, expected in signals.items():
@@ -251,27 +313,36 @@ def _compare_level(
             yield _row(manifest, level, kind, name, expected, signals[kind][name], tolerance)
 
 
-def _rebuilt_signals(network: HybridNetwork, inputs: dict[str, Values], ticks: int) -> Signals:
+def _signals_of(
+    bundle: Bundle, network: HybridNetwork, inputs: dict[str, Values], ticks: int, record: _Record
+) -> Signals:
     tensors = {name: torch.from_numpy(x.copy()) for name, x in inputs.items()}
-    trace = record_active_trace(network, tensors, ticks)
+    trace = record(network, tensors, ticks, start_state(bundle, network, tensors))
     return {"parts": _arrays(trace.parts), "links": _arrays(trace.links)}
 
 
 def _compare_integers(
-    bundle: Bundle, inputs: dict[str, Values], trained: Signals, forms: Mapping[str, Any]
+    bundle: Bundle,
+    inputs: dict[str, Values],
+    ticks: int,
+    trained: Signals,
+    quantized: Signals | None,
+    forms: Mapping[str, Any],
 ) -> Iterator[ComparisonRow]:
+    """The integer model against the quantised network, bit by bit, and against the trained one, whose gap is stated."""
     manifest = bundle.manifest
-    file = None if manifest.integers is None else manifest.integers.sample
-    quantized = sample_signals(manifest, bundle.numbers(file))
+    # where it begins in the middle of the network, the model reads the signals of the quantised network
+    signals = integer_signals(bundle, inputs, quantized or trained, ticks, forms)
+    if quantized is not None:
+        for kind, named in signals.items():
+            for name, y in named.items():
+                yield _row(manifest, "integers", kind, name, _tensor(quantized[kind], name), y, _EXACT)
 
-    for kind, signals in integer_signals(bundle, inputs, quantized, manifest.sample.ticks, forms).items():
-        for name, y in signals.items():
-            yield _row(manifest, "integers", kind, name, _tensor(quantized[kind], name), y, _EXACT)
-
-    for kind, signals in trained.items():
-        for name, expected in signals.items():
-            if len(expected):
-                yield _row(manifest, "quantised", kind, name, expected, _tensor(quantized[kind], name), None)
+    for kind, named in trained.items():
+        others = signals[kind] if quantized is None else quantized[kind]
+        for name, expected in named.items():
+            if len(expected) and (quantized is not None or name in others):
+                yield _row(manifest, "quantised", kind, name, expected, _tensor(others, name), None)
 
 
 def _row(
@@ -288,7 +359,7 @@ def _row(
     largest = float(difference.max()) if difference.size else 0.0
     largest_value = float(np.abs(expected).max()) if expected.size else 0.0
     limit = tolerance.values * max(1.0, largest_value)
-    is_spikes = manifest.parts[name].spikes if kind == "parts" else bool(np.isin(expected, (0, 1)).all())
+    is_spikes = manifest.signals[name][1].spikes if kind == "parts" else bool(np.isin(expected, (0, 1)).all())
     share = float((difference > 0).mean()) if is_spikes and difference.size else None
 
     # the largest difference of spikes is always 1, so that their share is judged
@@ -307,12 +378,12 @@ def _first_tick(clock: ClockRecord, difference: Values, limit: float) -> int | N
 def _level_of(manifest: Manifest, kind: str, name: str) -> str:
     if kind == "links":
         return "units"
-    return "nir" if manifest.parts[name].format == "nir" else "onnxruntime"
+    return "nir" if manifest.parts[manifest.owner(name)].format == "nir" else "onnxruntime"
 
 
 def _clock_of(manifest: Manifest, kind: str, name: str) -> ClockRecord:
     if kind == "parts":
-        return manifest.parts[name].clock
+        return manifest.clock(name)
     return next(link.emits for link in manifest.links if link.name == name)
 
 

@@ -35,6 +35,7 @@ class Stateful(Quantified):
 
     dt: float | None = None
     state_grows: ClassVar[bool] = True  # None, or a length of 0, in the initial state may become a tensor
+    no_leak: ClassVar[str] = "does not say how its state leaks; give it a method leak"  # reason, without the method
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -74,7 +75,7 @@ class Stateful(Quantified):
 
     def leak(self, state: State, num_steps: Tensor) -> State:
         """The state of each sample after a number of steps `(B,)` without input, as one power of the decay."""
-        raise ConfigError(f"{type(self).__name__} does not say how its state leaks; give it a method leak")
+        raise ConfigError(f"{type(self).__name__} {self.no_leak}")
 
     def modulable_paths(self) -> list[str]:
         """All that can be modulated in this layer, by path."""

@@ -6,6 +6,7 @@ twice.
 
 from typing import NamedTuple, Unpack
 
+import torch
 from torch import Tensor
 
 from spikebridge.axes import Step
@@ -92,6 +93,22 @@ class CubaLIF(FiringNeuron):
         **settings: Unpack[FiringSettings],
     ) -> None:
         super().__init__(tau, dt, learn, {"tau_syn": tau_syn}, **settings)
+
+    def leak(self, state: CubaLIFState, num_steps: Tensor) -> CubaLIFState:
+        current = self.decay_over("decay_syn", num_steps, state.i)
+        v = leak(state.v, self.decay_over("decay", num_steps, state.v), self.v_leak)
+        return CubaLIFState(v + self.r * state.i * self._charge_over(num_steps, state.i), state.i * current)
+
+    def _charge_over(self, num_steps: Tensor, value: Tensor) -> Tensor:
+        """The sum of `decay^(n - k) decay_syn^k` over the steps k = 1 ... n, for a value `(B, *N)` of the state."""
+        one = torch.ones_like(num_steps)
+        decay = self.decay_over("decay", one, value.double())
+        ratio = self.decay_over("decay_syn", one, value.double()) / decay
+        steps = num_steps.reshape(-1, *[1] * (value.ndim - 1)).double()
+        # a geometric series, which keeps its digits where both decays are nearly equal
+        growth = torch.expm1(ratio.log())
+        series = torch.where(growth == 0, steps, torch.expm1(steps * ratio.log()) / torch.where(growth == 0, 1, growth))
+        return (decay**steps * ratio * series).to(value.dtype)
 
     def initial_state(self, x_t: Step) -> CubaLIFState:
         return CubaLIFState(v=at_rest(x_t, self.v_leak), i=zero_state(x_t))

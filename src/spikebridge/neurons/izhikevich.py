@@ -95,6 +95,7 @@ class Izhikevich(Neuron):
     d = Quantity()
     v_threshold = Quantity()
     step_function = staticmethod(izhikevich_step)
+    no_leak = "has a membrane with a square, whose decay over several steps has no closed form"
 
     def __init__(
         self,

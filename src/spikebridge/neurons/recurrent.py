@@ -10,7 +10,7 @@ from spikebridge.errors import ConfigError, ShapeError, in_words
 from spikebridge.neurons.base import Stateful, refuse_timeless, scan
 from spikebridge.neurons.quantity import Effect, Modulated
 from spikebridge.neurons.sequential import split_paths
-from spikebridge.neurons.state import State
+from spikebridge.neurons.state import State, where
 from spikebridge.neurons.stateless import modulated, over_time, per_sample, refuse_hidden_state
 from spikebridge.ops.precision import upcast
 
@@ -66,6 +66,13 @@ class Recurrent(Stateful):
         y, state = self.layer(x_t.new_empty((0, *x_t.shape)))
         begun = upcast(x_t.new_zeros(x_t.shape[0])) if self.starts_silent else None
         return RecurrentState(state, upcast(y.new_zeros(y.shape[1:])), begun)
+
+    def leak(self, state: RecurrentState, num_steps: Tensor) -> RecurrentState:
+        # the last output comes back with the first step asleep, whose input is dropped
+        is_silent = num_steps > 0
+        return state._replace(
+            layer=self.layer.leak(state.layer, num_steps), y=where(is_silent, torch.zeros_like(state.y), state.y)
+        )
 
     def step(
         self, x_t: Shaped[Tensor, "B *N"], state: RecurrentState, **modulation: Modulated

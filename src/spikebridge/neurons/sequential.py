@@ -206,7 +206,7 @@ def advance_layer(layer: nn.Module, x_t: Tensor, state: State, effects: RowEffec
     if effects:
         return first_step(modulated(layer, over_one_step(effects), x_t.unsqueeze(0))), None
 
-    if has_hooks(layer):
+    if has_own_hooks(layer):
         return layer(x_t), None
 
     # without gradients the functions of `ops` are the layers themselves

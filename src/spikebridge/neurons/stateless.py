@@ -229,6 +229,12 @@ def _each_sample(
         named = {name: cast_for(module, x) for name, x in named.items()}
 
     call = partial(functional_call, module)
+    if torch.compiler.is_exporting():
+        # the same with samples first, which ONNX has products for
+        rows = [{name: x.transpose(0, 1) for name, x in group.items()} for group in (dict(enumerate(signals)), named)]
+        y = torch.vmap(call, randomness="different")(values, tuple(rows[0].values()), rows[1])
+        return map_tensors(lambda one: one.transpose(0, 1), y)
+
     return torch.vmap(call, in_dims=(0, 1, 1), out_dims=1, randomness="different")(values, signals, dict(named))
 
 

@@ -196,6 +196,9 @@ def supports_sequence(x: Tensor, spec: NeuronSpec | None = None) -> bool:
     """True if neurons (or sums, without a `spec`) run a signal as a whole instead of step by step."""
     if torch.compiler.is_compiling():
         return _custom_op(x, spec)
+    # PyTorch takes what plain C takes; only signals that are too short for it need a look at every path
+    if x.shape[0] >= MIN_STEPS["torch"]:
+        return _torch_sequence(x, spec or _SUM)
     return select("sequence", x, spec or _SUM) != "reference"
 
 

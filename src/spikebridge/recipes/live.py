@@ -61,7 +61,12 @@ def event_steps(word: str, network: str | None, own: OwnRecipe, options: dict[st
 
     spec = steps.spec
     return steps, StreamRequest(
-        spec.bin, sensor=spec.sensor, frame=spec.frame, counts=spec.counts, max_together=steps.max_together
+        spec.bin,
+        sensor=spec.sensor,
+        frame=spec.frame,
+        counts=spec.counts,
+        max_together=steps.max_together,
+        frames_on_demand=steps.wanted is not None,
     )
 
 

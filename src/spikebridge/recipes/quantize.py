@@ -14,6 +14,7 @@ from spikebridge.analysis.energy import energy, hardware_profile, joules
 from spikebridge.data.io.atomic import atomic_folder, check_new, write_text
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.trace import record_trace
+from spikebridge.deploy.c.boards import Board
 from spikebridge.deploy.c.export import WrittenC, write_c
 from spikebridge.deploy.integer.bundle import integer_inputs
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping, qconfigs_for
@@ -34,7 +35,8 @@ _NUM_SAMPLES = 8  # for costs and clipping
 class QuantizeOptions:
     """The paths and the network to quantise (all without), and the data: training samples in a folder of data sets.
 
-    With the bundle of a network that network alone is quantised, and its integer model is written into the bundle.
+    With the bundle of a network that network alone is quantised, and its integer model is written into the bundle. A
+    board is that of the C project.
     """
 
     paths: Sequence[str] = ()
@@ -42,6 +44,7 @@ class QuantizeOptions:
     num_calibration: int = 128
     data: Path | None = None
     bundle: Path | None = None
+    board: Board | None = None
 
 
 def quantize_run(
@@ -106,7 +109,7 @@ def run_to_c(
     samples = {name: x.numpy() for name, x in network.samples.items()}
     inputs = integer_inputs(network.model, samples, signals, f"{run.path}")
 
-    return write_c(network.model, inputs, network.ticks, out)
+    return write_c(network.model, inputs, network.ticks, out, board=options.board)
 
 
 def _plan(recipe: Recipe, config: Any, qconfig: QConfig, options: QuantizeOptions) -> QConfigMapping:

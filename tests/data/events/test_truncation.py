@@ -56,6 +56,7 @@ def number_of_events(path: Path, allow_truncated: bool = False) -> int:
         return len(read_events(path, *sensor, allow_truncated=allow_truncated).events)
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("name", "packet"),
     [

@@ -201,6 +201,7 @@ def writes(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, name
 
 
+@pytest.mark.untyped
 def test_there_is_one_way_to_write_a_file() -> None:
     found = [
         f"{name}, line {line}: {call}"

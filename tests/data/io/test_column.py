@@ -105,6 +105,7 @@ def test_threads_read_at_the_same_time(monkeypatch, preads):
         assert all(pool.map(reads, range(4)))
 
 
+@pytest.mark.untyped
 def test_the_file_is_gone_with_its_column(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     column = FileColumn(np.int64)
@@ -147,6 +148,7 @@ def test_no_folder_for_the_file_is_one_clear_error(monkeypatch):
         concatenate_chunks([{"t": np.zeros(columns.MAX_MEMORY_BYTES, np.int64)}], {"t": np.int64})
 
 
+@pytest.mark.untyped
 def test_copies_share_the_rows_and_outlive_the_column():
     column = FileColumn(np.int64)
     column.append(np.arange(5))

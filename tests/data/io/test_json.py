@@ -90,6 +90,7 @@ def test_a_file_of_too_many_objects_is_refused(tmp_path: Path, monkeypatch: pyte
         objects(tmp_path / "file", b'{"a": 1}\n' * 3)
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     "content",
     [

@@ -37,6 +37,7 @@ def test_copies_outvote_a_lost_neuron_where_one_neuron_alone_would_be_missed() -
     assert num_right(lost=0.02) < 50 < num_right(copies=5, lost=0.02)
 
 
+@pytest.mark.untyped
 def test_all_faults_are_injected() -> None:
     assert num_right(lost=1.0) == num_right(deleted=1.0) == 0
     assert num_right(bits=8) == 60

@@ -43,6 +43,7 @@ def test_a_neuron_of_the_leaky_graph_is_a_lif_neuron_that_forgets_inhibition() -
     assert [int(fired) for fired in spikes] == [0, 0, 1, 0, 0, 0, 1]
 
 
+@pytest.mark.untyped
 def test_a_leak_within_the_bound_changes_no_answer_and_one_past_it_is_refused() -> None:
     rng = np.random.default_rng(2)
     scenes = [random_scene(rng, video) for video in range(4)]

@@ -39,6 +39,7 @@ def value_of(scene: Scene, program: str) -> str | None:
     return run_questions([scene], [question], published())[0][0].value
 
 
+@pytest.mark.untyped
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=5, deadline=None)
 def test_the_graph_follows_an_oracle_of_sets_with_clips(seed: int) -> None:

@@ -149,6 +149,7 @@ def test_a_map_of_another_unit_is_refused() -> None:
     assert VariantOptions(mode="kernel").unit == "learned"
 
 
+@pytest.mark.untyped
 def test_films_are_frames_alone_in_which_the_target_stays_in_sight() -> None:
     pytest.importorskip("skimage")
     for recording, frames in film_parts("validation", 2):
@@ -195,6 +196,7 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPIKEBRIDGE_DATA", str(tmp_path / "data"))
 
 
+@pytest.mark.untyped
 @pytest.mark.usefixtures("clips")
 def test_a_recording_without_any_box_trains_and_its_snn_learns_the_change(unlabelled: str, tmp_path: Path) -> None:
     config = label_free.Config(**{**SMALL, "recording": unlabelled, "num_scenes": 2, "clips": True})

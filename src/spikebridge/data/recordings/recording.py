@@ -10,7 +10,7 @@ Text files of boxes hold one box a line: `x,y,w,h`, or a polygon of 8 numbers, w
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
@@ -39,7 +39,7 @@ class Inputs(TypedDict):
 
     events: BinEvents  # since the frame, if there is one, else since the last step
     elapsed: float  # time since the last step [s]
-    frame: NotRequired[NDArray[np.uint8]]  # grey levels 0 to 255, if one has arrived
+    frame: NotRequired[Any]  # grey levels 0 to 255 (H, W), if one has arrived, or a function that reads them
     frame_age: NotRequired[float]  # time from the frame to the end of this step [s]
     box: NotRequired[NDArray[np.float64]]  # the given box of the target in the frame; always at the first step
 
@@ -166,13 +166,14 @@ class Recording:
         """Number of bins without a box."""
         return int(np.isnan(self.boxes).any(axis=1).sum())
 
-    def inputs(self, first: int, stop: int, buffer_events: bool = True) -> Inputs:
+    def inputs(self, first: int, stop: int, buffer_events: bool = True, defers_frame: bool = False) -> Inputs:
         """The new data of consecutive bins.
 
         Args:
             first: the first bin since the last step.
             stop: the bin after the last one.
             buffer_events: give a frame with the events since it; else every event once, in the bin of its time.
+            defers_frame: give a function that reads the frame in its place.
 
         Returns:
             The events, and the newest frame that acts from one of these bins, if any.
@@ -185,10 +186,14 @@ class Recording:
                 since_frame = int(self.frame_events[newest])
                 inputs["events"] = self.events.slice_events(since_frame, int(self.events.edges[stop]))
 
-            inputs["frame"] = self.frames[newest]
+            inputs["frame"] = partial(self._frame, newest) if defers_frame else self._frame(newest)
             inputs["frame_age"] = float(stop * self.dt - self.frame_times[newest])
 
         return inputs
+
+    def _frame(self, number: int) -> NDArray[np.uint8]:
+        frame: NDArray[np.uint8] = self.frames[number]
+        return frame
 
     def subsample_frames(self, keep_every: int) -> "Recording":
         """The same recording with every `keep_every`-th frame, the first one included.

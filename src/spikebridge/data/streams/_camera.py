@@ -4,10 +4,12 @@ Tested with recordings, which that package reads through the same interface; not
 """
 
 import threading
+from functools import partial
 from time import sleep
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikebridge.data.events.events import make_events
 from spikebridge.data.streams.binner import EventBinner, FrameFeed
@@ -49,9 +51,7 @@ def _read(device: Any, feed: EventBinner | FrameFeed, events: bool, frames: bool
             frame = device.getNextFrame() if frames else None
             batch = device.getNextEventBatch() if events else None
             if frame is not None:
-                image = np.asarray(frame.image)
-                grey = image if image.ndim == 2 else image.mean(axis=2).astype(np.uint8)
-                feed.add_frame(int(frame.timestamp), grey)
+                feed.add_frame(int(frame.timestamp), partial(_grey, frame))
 
             if batch is not None:
                 table = batch.numpy()
@@ -64,3 +64,8 @@ def _read(device: Any, feed: EventBinner | FrameFeed, events: bool, frames: bool
         feed.count_bad(1, f"the camera broke off ({error})")
     finally:
         feed.end()
+
+
+def _grey(frame: Any) -> NDArray[np.uint8]:
+    image = np.asarray(frame.image)
+    return image if image.ndim == 2 else image.mean(axis=2).astype(np.uint8)

@@ -12,6 +12,7 @@ import io
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TypeAlias
@@ -136,6 +137,6 @@ def _parse_line(line: bytes, feed: _Feed) -> Events:
 def _add_frame(line: bytes, feed: _Feed) -> None:
     _, time, path = line.split(b",", 2) if line.count(b",") >= 2 else (b"", b"", b"")
     try:
-        feed.add_frame(parse_integer(time.decode()), read_grey(Path(path.decode().strip())))
+        feed.add_frame(parse_integer(time.decode()), partial(read_grey, Path(path.decode().strip())))
     except (ValueError, OSError) as error:
         feed.count_bad(1, f"the frame {path.decode(errors='replace')!r} ({error})")

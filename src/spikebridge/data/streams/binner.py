@@ -13,6 +13,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from time import perf_counter
@@ -36,7 +37,8 @@ POLL_SECONDS = 0.2  # the longest wait, so that a caller can check its deadline 
 _BUFFER_SECONDS = 0.5
 MAX_BUFFERED_EVENTS = 5_000_000  # 65 MB; above 10 million events a second, less than 0.5 s is buffered
 _NO_EVENTS = np.empty(0, EVENT)
-_Frame: TypeAlias = tuple[int, NDArray[np.uint8]]  # time [us] and grey levels
+Frame: TypeAlias = NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]  # grey levels, or a function that reads them
+_Frame: TypeAlias = tuple[int, Frame]  # with its time [us]
 
 
 class FrameOptions(NamedTuple):
@@ -46,6 +48,7 @@ class FrameOptions(NamedTuple):
     size: tuple[int, int] | None = None  # rows and columns; None for those of the sensor
     separate_source: bool = False  # frames come from another source than the events
     buffer_events: bool = True  # a frame comes with all events since it, and no earlier ones; if not, every event once
+    deferred: bool = False  # a frame behind the first one is read by its reader, if at all
 
 
 _DEFAULT_FRAMES = FrameOptions()
@@ -134,13 +137,15 @@ class EventBinner:
             if self._begin is not None:
                 self._accumulate(events)
 
-    def add_frame(self, time: int, frame: NDArray[np.uint8]) -> None:
-        """Adds a grey frame and its time [us]."""
+    def add_frame(self, time: int, frame: Frame) -> None:
+        """Adds a grey frame, or a function that reads it, and its time [us]."""
         if not self.frames.required:
             return
 
-        if frame.shape != (self.frames.size or (self.height, self.width)):
-            self.count_bad(1, f"a frame of {frame.shape[1]} x {frame.shape[0]} pixels")
+        is_later = self._begin is not None or bool(self._future_frames)
+        if callable(frame) and not (self.frames.deferred and is_later):
+            frame = frame()
+        if not callable(frame) and not self.fits(frame):
             return
 
         with self._changed:
@@ -167,6 +172,14 @@ class EventBinner:
             self._changed.notify_all()
             if is_first:
                 self._accumulate(self._take_buffered(time))
+
+    def fits(self, frame: NDArray[np.uint8]) -> bool:
+        """True if a frame has the size that is taken; otherwise it is counted as bad."""
+        fits = frame.shape == (self.frames.size or (self.height, self.width))
+        if not fits:
+            self.count_bad(1, f"a frame of {frame.shape[1]} x {frame.shape[0]} pixels")
+
+        return fits
 
     def count_bad(self, number: int, why: str) -> None:
         """Counts invalid input and keeps the first reason."""
@@ -281,7 +294,7 @@ class EventBinner:
             self._close_until(int(events["t"].max()), events)
             self._changed.notify_all()
 
-    def _set_frame(self, time: int, frame: NDArray[np.uint8]) -> None:
+    def _set_frame(self, time: int, frame: Frame) -> None:
         """Sets the frame of the open bin."""
         if self._buffers_events and time <= self._newest_frame:
             self.count_bad(1, "a frame that is no later than the one before")
@@ -346,8 +359,8 @@ class FrameFeed:
 
     stream: EventBinner
 
-    def add_frame(self, time: int, frame: NDArray[np.uint8]) -> None:
-        """Adds a grey frame and its time [us]."""
+    def add_frame(self, time: int, frame: Frame) -> None:
+        """Adds a grey frame, or a function that reads it, and its time [us]."""
         self.stream.add_frame(time, frame)
 
     def count_bad(self, number: int, why: str) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from time import perf_counter, sleep
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -52,6 +52,7 @@ class ReplaySource:
         loop: restart after the end.
         speed: playback speed; 2 plays twice as fast.
         buffer_events: give a frame with the events since it; else every event once, in the bin of its time.
+        defers_frames: give functions that read frames in their place.
 
     Raises:
         DataError: there is no bin after the frame.
@@ -74,6 +75,7 @@ class ReplaySource:
         loop: bool = False,
         speed: float = 1.0,
         buffer_events: bool = True,
+        defers_frames: bool = False,
     ) -> None:
         check_speed("recording", speed)
         self.recording = recording
@@ -84,6 +86,7 @@ class ReplaySource:
 
         self.box = box
         self.buffer_events = buffer_events
+        self.defers_frames = defers_frames
         self.loop = loop
         self.dt = recording.dt / speed
         self._clock = PlaybackClock(self.dt)
@@ -106,7 +109,7 @@ class ReplaySource:
         """New data of these bins of one pass; the first bin has the box."""
         position = first % self.length
         start = self.first + position
-        inputs = self.recording.inputs(start, start + stop - first, self.buffer_events)
+        inputs = self.recording.inputs(start, start + stop - first, self.buffer_events, self.defers_frames)
         if position == 0 and self.box is not None:
             inputs["box"] = self.box
 
@@ -130,6 +133,11 @@ class EventFrameSource:
         width: columns of the sensor.
         counts: give the number of events per pixel; else a pixel is 1 after any event.
         max_together: bins that the network takes in one step; of older ones only the newest frame is read. None: all.
+
+    Attributes:
+        num_bins: bins given.
+        num_asked: bins for which a frame was asked.
+        num_frames: frames read.
 
     Example:
         >>> from spikebridge.data.streams.binner import FrameOptions
@@ -157,24 +165,61 @@ class EventFrameSource:
         self.wait = source.wait
         self.ready_at = source.ready_at
         self.newest_restart = source.newest_restart
+        self.num_bins = 0
+        self.num_asked = 0
+        self.num_frames = 0
+        self._asks = True
+        self._newest: Any = None  # frame that was not asked for yet
+
+    def ask_frames(self, asks: bool) -> None:
+        """Says whether the next bins need a frame: one that is not asked for is not read, but the newest of them stays.
+
+        The next bin that asks gets it.
+        """
+        self._asks = asks
 
     def inputs(self, first: int, stop: int) -> list[_EventFrame]:
         """One event frame per bin; bins older than the last `max_together` are one entry without events."""
         begin = first if self.max_together is None else max(first, stop - self.max_together)
+        self.num_bins += stop - first
+        self.num_asked += (stop - first) * self._asks
         bins = []
         # older bins are skipped, but a frame in them is still the newest one
         if begin > first:
             frame = self.source.inputs(first, begin).get("frame")
             no_events = np.zeros((2, self.crop[3], self.crop[2]), np.float32)
-            bins.append(_EventFrame(no_events, _grey_levels(frame), begin - first))
+            bins.append(_EventFrame(no_events, self._asked(frame), begin - first))
 
         for bin_ in range(begin, stop):
             inputs = self.source.inputs(bin_, bin_ + 1)
             grid = event_image(inputs["events"], self.crop, self.counts)
-            bins.append(_EventFrame(grid, _grey_levels(inputs.get("frame"))))
+            bins.append(_EventFrame(grid, self._asked(inputs.get("frame"))))
 
         return bins
 
+    def _asked(self, frame: Any) -> Float[np.ndarray, "h w"] | None:
+        """The grey levels of the newest frame, if it is asked for; None without a new one, or if it cannot be read."""
+        self._newest = self._newest if frame is None else frame
+        frame = self._newest
+        if not self._asks or frame is None:
+            return None
 
-def _grey_levels(frame: UInt8[np.ndarray, "h w"] | None) -> Float[np.ndarray, "h w"] | None:
-    return None if frame is None else frame.astype(np.float32) / 255
+        self._newest = None
+        self.num_frames += 1
+        if not callable(frame):
+            return _grey_levels(frame)
+
+        try:
+            frame = frame()
+        except (ValueError, OSError) as error:
+            if isinstance(self.source, ReplaySource):
+                raise
+            self.source.count_bad(1, f"a frame that cannot be read ({error})")
+            return None
+
+        is_fit = isinstance(self.source, ReplaySource) or self.source.fits(frame)
+        return _grey_levels(frame) if is_fit else None
+
+
+def _grey_levels(frame: UInt8[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    return frame.astype(np.float32) / 255

@@ -45,6 +45,7 @@ class StreamRequest:
         frame: rows and columns of its frames; None without frames, unless it is a tracker.
         counts: event frames hold the number of events per pixel; else a pixel is 1 after any event.
         max_together: event frames that it takes in one step; None for any number.
+        frames_on_demand: frames are read for the bins alone that ask for one.
     """
 
     dt: float
@@ -53,6 +54,7 @@ class StreamRequest:
     frame: Size | None = None
     counts: bool = False
     max_together: int | None = None
+    frames_on_demand: bool = False
 
     @property
     def frames(self) -> bool:
@@ -132,7 +134,8 @@ class LiveSource:
 
         # event frames count every event once
         first = None if request.frame is None else 0
-        return ReplaySource(recording, first, None, self.loop, self.speed, buffer_events=False)
+        on_demand = request.frames_on_demand
+        return ReplaySource(recording, first, None, self.loop, self.speed, buffer_events=False, defers_frames=on_demand)
 
     def _recording(self, request: StreamRequest) -> Recording:
         path = Path(self.events).expanduser()
@@ -176,7 +179,8 @@ class LiveSource:
         if size is None:
             raise ConfigError("text lines do not hold the size of the sensor; give it, such as --sensor 346x260")
 
-        options = FrameOptions(request.frames, request.frame, separate is not None, buffer_events=request.tracks_target)
+        frames = (request.frames, request.frame, separate is not None, request.tracks_target, request.frames_on_demand)
+        options = FrameOptions(*frames)
         binner = EventBinner(request.dt, *size, self.box, options)
         if device is not None:
             start_camera_reader(device, binner, frames=request.frames and separate is None)

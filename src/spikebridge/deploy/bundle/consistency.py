@@ -4,12 +4,12 @@ A bundle's sample holds the output of every part, so it shows shapes, spikes and
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
-from spikebridge.deploy.bundle.manifest import ClockRecord, InputRecord, LinkRecord, Manifest, PartRecord
+from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, Manifest, PartRecord, SignalRecord
 from spikebridge.errors import DataError
 
 Values = NDArray[Any]
@@ -31,14 +31,16 @@ def check_consistency(manifest: Manifest, sample: Mapping[str, Values]) -> None:
         _check_sampled(manifest, link)
         _check_kernel_step(manifest, link)
 
-    for where, record in _signals(manifest):
-        _check_signal(manifest, sample, where, record)
+    for name in (*manifest.inputs, *manifest.signals):
+        if name not in manifest.flags:
+            _check_signal(manifest, sample, name)
 
     for link in manifest.links:
         _check_carried(link, sample)
 
-    for name, part in manifest.parts.items():
-        _check_spikes(name, part, sample[f"parts.{name}"])
+    for name, (owner, signal) in manifest.signals.items():
+        if name not in manifest.flags:
+            _check_spikes(name, signal, manifest.parts[owner].side, sample[f"parts.{name}"])
 
 
 def check_step(who: str, step: float, clock: ClockRecord, dt: float, divided_by: int = 1) -> None:
@@ -65,7 +67,7 @@ def _check_format(name: str, part: PartRecord) -> None:
 def _check_arguments(name: str, part: PartRecord, links: list[LinkRecord]) -> None:
     named = [link for link in links if link.into is not None]
     for link in named:
-        if link.kind == "modulation" or not str(link.into).isidentifier():
+        if link.kind != "transmission" or not str(link.into).isidentifier():
             raise DataError(
                 f"manifest: link {link.name!r} has into = {link.into!r}; expected the name of an argument, and only of "
                 "a transmission"
@@ -131,14 +133,14 @@ def _check_kernel_step(manifest: Manifest, link: LinkRecord) -> None:
         check_step(f"the kernel of link {link.name!r}", step, manifest.clock(link.source), manifest.dt, length)
 
 
-def _check_signal(
-    manifest: Manifest, sample: Mapping[str, Values], where: str, signal: InputRecord | PartRecord
-) -> None:
+def _check_signal(manifest: Manifest, sample: Mapping[str, Values], name: str) -> None:
     # an input or a part has its shape, its dtype and its number of values in the sample
+    kind = "inputs" if name in manifest.inputs else "parts"
+    where = f"{kind}.{name}"
     if where not in sample:
         raise DataError(f"the sample has no tensor {where!r}, which the manifest names")
 
-    kind, _, name = where.partition(".")
+    signal = manifest.signal(name)
     values = sample[where]
     if values.ndim < 2 or values.shape[2:] != signal.shape:
         raise DataError(
@@ -152,8 +154,8 @@ def _check_signal(
         )
 
     record = manifest.sample
-    clock = signal.clock
-    number = clock.count(record.ticks)
+    clock = manifest.clock(name)
+    number = clock.between(manifest.first_tick, manifest.first_tick + record.ticks)
     # an input may be longer than the run
     has_too_many = len(values) > number and kind != "inputs"
     if values.shape[1] != record.batch or len(values) < number or has_too_many:
@@ -172,12 +174,12 @@ def _check_carried(link: LinkRecord, sample: Mapping[str, Values]) -> None:
         )
 
 
-def _check_spikes(name: str, part: PartRecord, values: Values) -> None:
-    is_spiking = part.side == "snn" and is_spikes(values)
-    if part.spikes != is_spiking:
+def _check_spikes(name: str, signal: SignalRecord, side: str, values: Values) -> None:
+    is_spiking = side == "snn" and not signal.state and is_spikes(values)
+    if signal.spikes != is_spiking:
         gave = "spikes" if is_spiking else "other values than the spikes of a part of side 'snn'"
         raise DataError(
-            f"manifest: part {name!r} has spikes = {str(part.spikes).lower()}, but it gave {gave} on the sample"
+            f"manifest: part {name!r} has spikes = {str(signal.spikes).lower()}, but it gave {gave} on the sample"
         )
 
 
@@ -188,11 +190,3 @@ def is_spikes(values: Any) -> bool:
 
 def _ticks(clock: ClockRecord) -> str:
     return f"every {clock.period} ticks from tick {clock.phase}"
-
-
-def _signals(manifest: Manifest) -> Iterator[tuple[str, InputRecord | PartRecord]]:
-    for name, entry in manifest.inputs.items():
-        yield f"inputs.{name}", entry
-
-    for name, part in manifest.parts.items():
-        yield f"parts.{name}", part

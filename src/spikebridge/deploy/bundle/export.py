@@ -12,7 +12,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
@@ -32,7 +32,10 @@ from spikebridge.deploy.bundle.manifest import (
     Manifest,
     PartRecord,
     SampleRecord,
+    Side,
+    SignalRecord,
     StageRecord,
+    StartRecord,
     UnitRecord,
     WakeRecord,
     write_manifest,
@@ -45,20 +48,24 @@ from spikebridge.deploy.bundle.stages import (
     is_storable,
     stage_record,
 )
+from spikebridge.deploy.bundle.start import checked_start, link_tensors, part_tensors
 from spikebridge.deploy.bundle.trace import Sample, check_float32, check_stream, record_active_trace
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.nir.writer import to_nir
-from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
-from spikebridge.errors import ExportError, did_you_mean
+from spikebridge.deploy.onnx.writer import OnnxSignature, leak_function, write_onnx, write_onnx_step
+from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Modulation, Transmission, Wake, every
-from spikebridge.hybrid.network.link import Route
+from spikebridge.hybrid.network.link import Route, wake_of
+from spikebridge.hybrid.network.network import NetworkState
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import dt_of, unbound_layer
+from spikebridge.neurons.state import to
 
 Progress: TypeAlias = Callable[[str], None]
 _SIGNAL = "signal"
 _LEFT_OUT = "left_out.safetensors"
+_START = "start.safetensors"
 
 
 def clock_record(clock: Clock) -> ClockRecord:
@@ -72,6 +79,7 @@ def export(
     path: Path | str,
     *,
     ticks: int | None = None,
+    state: NetworkState | None = None,
     card: Mapping[str, Any] | None = None,
     progress: Progress = lambda line: None,
 ) -> Bundle:
@@ -82,6 +90,8 @@ def export(
         inputs: a small input on which every layer spikes and every unit acts, `(T, B, *N)` each.
         path: the folder to make.
         ticks: base ticks of the input; None takes the largest number for which every input has exactly its samples.
+        state: the state of a stream, as a call of the network returns it, that the first tick of the bundle continues;
+            of one sample, for any number of them, or of as many as the input has. None is the initial state.
         card: information for readers: data, figures, seed, versions.
         progress: called with the name of each file.
 
@@ -91,6 +101,7 @@ def export(
     Raises:
         ExportError: the folder is there already, or the bundle cannot hold something; the message names it and why.
         ConfigError: inputs without names, or without a sample.
+        StateError: a state of another network or stream.
     """
     target = Path(path)
     check_new(target, ExportError)
@@ -104,7 +115,7 @@ def export(
 
     with atomic_folder(target) as draft:
         exported = copy.deepcopy(network).to("cpu").eval()
-        writer = _BundleWriter(draft, progress, exported, _sample(exported, inputs, ticks))
+        writer = _BundleWriter(draft, progress, exported, _sample(exported, inputs, ticks, state), state)
         write_text(draft / MANIFEST, write_manifest(writer.manifest(dict(card or {}))))
         # every check of a reader, before the folder gets its name
         Bundle.open(draft)
@@ -127,12 +138,17 @@ def _network_of_unit(unit: HybridUnit) -> HybridNetwork:
     return HybridNetwork(dt=step, inputs={_SIGNAL: every(step)}, parts=parts, links=links, outputs=["output"])
 
 
-def _sample(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None) -> Sample:
+def _sample(
+    network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None, state: NetworkState | None
+) -> Sample:
     check_float32(network, "a bundle holds float32")
     signals = {name: x.detach().cpu() for name, x in inputs.items()}
-    trace = record_active_trace(network, signals, ticks)
+    start = None if state is None else checked_start(network, state, signals)
+    trace = record_active_trace(network, signals, ticks, start)
     if ticks is None:
-        ticks = min(clock.phase + len(signals[name]) * clock.period for name, clock in network.inputs.items())
+        first = 0 if start is None else start.ticks
+        stops = [c.phase + (c.count(first) + len(signals[name])) * c.period for name, c in network.inputs.items()]
+        ticks = min(stops) - first
 
     return Sample(signals, trace, ticks)
 
@@ -145,13 +161,17 @@ class _BundleWriter:
     progress: Progress
     network: HybridNetwork
     sample: Sample
+    start: NetworkState | None = None
     files: dict[str, FileRecord] = field(default_factory=dict)
+    records: dict[str, PartRecord] = field(default_factory=dict)  # of the parts written so far
 
     def manifest(self, card: dict[str, Any]) -> Manifest:
         """Writes all files, and gives the manifest."""
         network = self.network
         sample = self.sample
-        parts = {name: self._part(name) for name in network.parts}
+        for name in network.parts:
+            self.records[name] = self._part(name)
+
         links = tuple(self._link(route) for route in network.routes)
         signals = {"inputs": sample.inputs, "parts": sample.recorded.parts, "links": sample.recorded.links}
         tensors = {f"{kind}.{name}": x for kind, named in signals.items() for name, x in named.items()}
@@ -163,7 +183,7 @@ class _BundleWriter:
         return Manifest(
             dt=network.dt,
             inputs={name: self._input(name) for name in network.inputs},
-            parts=parts,
+            parts=self.records,
             links=links,
             order=tuple(part for group in network.plan.groups for part in group.parts),
             outputs=network.outputs,
@@ -172,7 +192,23 @@ class _BundleWriter:
             left_out=tuple(left_out),
             card=card,
             left_out_numbers=self._save_tensors(_LEFT_OUT, numbers) if numbers else None,
+            start=None if self.start is None else self._start(to(self.start, device="cpu")),
         )
+
+    def _start(self, state: NetworkState) -> StartRecord:
+        tensors: dict[str, Tensor] = {}
+        for name, record in self.records.items():
+            graph = read_graph((self.folder / record.file).read_bytes()) if record.format == "nir" else None
+            tensors |= part_tensors(name, self.network.parts[name], state.parts[name], graph)
+
+        for route in self.network.routes:
+            clock = self.network.clock_of(route.link.part)
+            # a part with a wake takes the newest value at any later waking
+            number = 0 if route.link.part in self.network.plan.wakes else clock.count(state.ticks)
+            last = clock.phase + (number - 1) * clock.period if number else -1
+            tensors |= link_tensors(route, state.links[route.name], last, state.ticks)
+
+        return StartRecord(state.ticks, state.like.shape[0], self._save_tensors(_START, tensors))
 
     def _save(self, name: str, content: bytes, note: str = "") -> str:
         # some file systems do not tell upper from lower case
@@ -201,18 +237,10 @@ class _BundleWriter:
 
     def _part(self, name: str) -> PartRecord:
         part = self.network.parts[name]
-        for route in self.network.incoming[name]:
-            if route.acts_on_a_parameter and isinstance(route.link, Modulation):
-                raise ExportError(
-                    f"the link {route.name!r} modulates {route.link.target}, weights that change while the network "
-                    "runs; neither NIR nor ONNX has a place for them"
-                )
-
         if isinstance(part, Stateful):
             return self._stateful_part(name, part)
 
-        signals, into = self._arguments(name)
-        content = write_onnx(part, signals, into, name=f"part {name!r}")
+        content = self._as_onnx(name, write_onnx)
         file = self._save(f"ann/{file_name(name)}.onnx", content)
 
         return self._part_record(name, "ann", format="onnx", file=file)
@@ -222,18 +250,18 @@ class _BundleWriter:
         try:
             content, notes = self._nir(name, part)
         except ExportError as reason:
-            if any(isinstance(route.link, Modulation) for route in self.network.incoming[name]):
-                raise ExportError(
-                    f"part {name!r} cannot be exported: {reason}; as an ONNX step it could not be modulated"
-                ) from None
-
-            signals, into = self._arguments(name)
-            step, state = write_onnx_step(part, signals, into, name=f"part {name!r}")
+            step, state = self._as_onnx(name, write_onnx_step)
             note = f"an ONNX step, not NIR: {reason}"
             file = self._save(f"{stem}.onnx", step, f": {note}")
-            initial = self._save_tensors(f"{stem}.state.safetensors", {f"state.{i}": t for i, t in enumerate(state)})
+            initial = self._save_tensors(f"{stem}.state.safetensors", {f"state.{key}": t for key, t in state.items()})
 
-            return self._part_record(name, "snn", format="onnx", file=file, initial=initial, notes=(note,))
+            wake = self.network.plan.wakes.get(name)
+            leak = None
+            if wake is not None and wake_of(wake).state == "leak":
+                function, values = leak_function(part, self._signature(name))
+                leak = self._save(f"{stem}.leak.onnx", write_onnx(function, values, name=f"the leak of part {name!r}"))
+
+            return self._part_record(name, "snn", format="onnx", file=file, initial=initial, leak=leak, notes=(note,))
 
         return self._part_record(name, "snn", format="nir", file=self._save(f"{stem}.nir", content), notes=notes)
 
@@ -242,39 +270,93 @@ class _BundleWriter:
         transmissions = [route for route in routes if isinstance(route.link, Transmission)]
         if len(transmissions) != 1:
             raise ExportError(f"{len(transmissions)} links bring a signal to it, and a NIR graph here has one input")
+        if self._keys(name):
+            raise ExportError("it gives several tensors by name, and a NIR graph here has one output")
 
         dt = self.network.clock_of(name).period * self.network.dt
         written = to_nir(part, self.sample.carried(transmissions[0]), dt=dt)
-        quantities = [f"{node.name}.{q}" for node in read_graph(written.graph).nodes for q in node.numbers]
+        graph = read_graph(written.graph)
 
         for route in routes:
+            if route.acts_on_a_parameter and isinstance(route.link, Modulation):
+                raise ExportError(f"{route.link.target} changes while the network runs, and weights of NIR do not")
             if isinstance(route.link, Modulation):
                 path = ".".join(_node_of_path(route.link.path))
-                if path not in quantities:
-                    raise ExportError(f"NIR has no quantity {path!r} to modulate; {did_you_mean(path, quantities)}")
+                if path not in graph.quantities:
+                    known = did_you_mean(path, graph.quantities)
+                    raise ExportError(f"NIR has no quantity {path!r} to modulate; {known}")
+
+        for path in self._state_paths(name):
+            if path not in graph.states:
+                raise ExportError(f"NIR has no state {path!r} to set or to read")
+
+        if self.start is not None:
+            # raises for a state that cannot be given to the nodes
+            try:
+                part_tensors(name, part, self.start.parts[name], graph)
+            except ConfigError as reason:
+                raise ExportError(f"NIR has no place for the state that it begins at: {reason}") from None
 
         return written.content(), written.notes
 
-    def _arguments(self, part: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """An example of each argument by link, those by position first, and the names of the others."""
-        routes = [route for route in self.network.incoming[part] if isinstance(route.link, Transmission)]
-        # as Python calls a function: arguments by position come first
-        routes.sort(key=lambda route: route.into is not None)
+    def _as_onnx(self, name: str, write: Callable[..., Any]) -> Any:
+        try:
+            return write(self.network.parts[name], self._signature(name), name=f"part {name!r}")
+        except ExportError as reason:
+            for route in self.network.incoming[name]:
+                if route.acts_on_a_parameter:
+                    raise ExportError(
+                        f"the link {route.name!r} modulates {route.link.target}, weights that change while the network "
+                        f"runs; ONNX has a form of nn.Linear for them, but of few other layers: {reason}"
+                    ) from None
+            raise
 
-        return (
-            {route.name: self.sample.carried(route)[0] for route in routes},
-            {route.name: route.into for route in routes if route.into is not None},
+    def _signature(self, part: str) -> OnnxSignature:
+        """The inputs and outputs of a part by their names in its ONNX file."""
+        routes = [route for route in self.network.incoming[part] if not route.sets and not route.num_flags]
+        # as Python calls a function: arguments by position come first, and effects last
+        routes.sort(key=lambda route: (bool(route.path), route.into is not None))
+
+        return OnnxSignature(
+            signals={route.name: self.sample.carried(route)[0] for route in routes},
+            into={route.name: route.into for route in routes if route.into is not None},
+            effects={route.name: (route.path, route.by) for route in routes if route.path},
+            outputs=self._keys(part),
+            states={path: name for name, path in self._state_paths(part).items()},
         )
 
-    def _part_record(self, name: str, side: str, **fields: Any) -> PartRecord:
-        # the sample shows what a part gives
-        y = self.sample.signal(name)
-        clock = clock_record(self.network.clock_of(name))
-        is_spiking = side == "snn" and is_spikes(y)
-        shape = tuple(y.shape[2:])
-        dtype = _dtype_name(y, f"part {name!r}")
+    def _keys(self, part: str) -> list[str]:
+        """The keys of the outputs of a part that gives several."""
+        prefix = f"{part}."
+        return [name.removeprefix(prefix) for name in self.network.plan.given(part) if name.startswith(prefix)]
 
-        return PartRecord(side=side, clock=clock, shape=shape, dtype=dtype, spikes=is_spiking, **fields)  # type: ignore[arg-type]
+    def _state_paths(self, part: str) -> dict[str, str]:
+        """The paths of the states of a part that links set or read, by layer and field."""
+        ports = self.network.plan.ports.get(part)
+        paths = () if ports is None else (*(route.path for route in ports.sets), *ports.reads.values())
+
+        return {".".join(_node_of_path(path)): path for path in paths}
+
+    def _part_record(self, name: str, side: Side, **fields: Any) -> PartRecord:
+        # the sample shows what a part gives
+        ports = self.network.plan.ports.get(name)
+        given = {signal: self._signal(signal, side) for signal in self.network.plan.given(name)}
+        states = {signal: replace(self._signal(signal, "ann"), state=True) for signal in (ports.reads if ports else ())}
+        first = next(iter(given.values()))
+
+        return PartRecord(
+            side=side,
+            clock=clock_record(self.network.clock_of(name)),
+            shape=first.shape,
+            spikes=first.spikes,
+            dtype=first.dtype,
+            signals={**(given if name not in given else {}), **states},
+            **fields,
+        )
+
+    def _signal(self, name: str, side: Side) -> SignalRecord:
+        y = self.sample.signal(name)
+        return SignalRecord(tuple(y.shape[2:]), _dtype_name(y, f"part {name!r}"), side == "snn" and is_spikes(y))
 
     def _link(self, route: Route) -> LinkRecord:
         link = route.link
@@ -283,21 +365,19 @@ class _BundleWriter:
         record = None if unit is None else self._unit(route, unit, tensors)
         carried = self.sample.carried(route)
         shape = tuple(carried.shape[2:])
-        initial: float | None = 0.0
-
-        if isinstance(link, Transmission) and isinstance(link.initial, Tensor):
-            initial = None
-            tensors["initial"] = link.initial.float().expand(shape)
-        elif isinstance(link, Transmission):
-            initial = float(link.initial)
+        before = self._before(route, shape)
+        initial = before if isinstance(before, float) else None
+        if isinstance(before, Tensor):
+            tensors["initial"] = before.float().expand(shape)
 
         numbers = self._save_tensors(f"units/{file_name(route.name)}.safetensors", tensors) if tensors else None
         effect: dict[str, Any] = {"kind": "transmission"}
-        if isinstance(link, Modulation):
-            node, quantity = _node_of_path(link.path)
-            effect = {"kind": "modulation", "node": node, "quantity": quantity, "by": link.by}
+        if route.path:
+            node, quantity = _node_of_path(route.path)
+            kind = "initialisation" if route.sets else "modulation"
+            effect = {"kind": kind, "node": node, "quantity": quantity, "by": route.by}
         elif isinstance(link, Wake):
-            effect = {"kind": "wake", "wake": _wake_record(route, link)}
+            effect = {"kind": "wake", "wake": WakeRecord(link.asleep, link.state, route.num_flags, link.replay)}
 
         return LinkRecord(
             **effect,
@@ -315,6 +395,31 @@ class _BundleWriter:
             unit=record,
             numbers=numbers,
         )
+
+    def _before(self, route: Route, shape: tuple[int, ...]) -> float | Tensor:
+        """The value of a link before the first one: of a modulation one without effect, for an ONNX step."""
+        link = route.link
+        if isinstance(link, Transmission):
+            return link.initial if isinstance(link.initial, Tensor) else float(link.initial)
+        if not isinstance(link, Modulation) or link.by != "replace":
+            return float(isinstance(link, Modulation) and link.by == "multiply")
+
+        value = torch.as_tensor(_quantity_at(self.network.parts[link.part], link.path)).detach()
+        earlier = [other for other in self.network.incoming[link.part] if other.path == link.path]
+        fits = earlier[0] is route and (value.numel() == 1 or value.shape == shape)
+        is_late = route.clock.phase + route.delay > self.network.clock_of(link.part).phase
+        if not fits and is_late and self.records[link.part].format == "onnx":
+            raise ExportError(
+                f"the link {route.name!r} replaces {link.target}, which other links modulate or whose shape "
+                f"{tuple(value.shape)} is not {shape}, from a tick after the first of its part on, and an ONNX step "
+                "has no value to read until then; list it before the others, give it a unit of that shape, or "
+                "by='multiply'"
+            )
+
+        if not fits:
+            return 0.0
+        # a tensor: a time constant may be infinite, which a manifest does not hold
+        return value if value.shape == shape else torch.full(shape, float(value))
 
     def _unit(self, route: Route, unit: HybridUnit, tensors: dict[str, Tensor]) -> UnitRecord:
         stages: dict[str, Any] = {}
@@ -387,19 +492,6 @@ class _BundleWriter:
         return values
 
 
-def _wake_record(route: Route, wake: Wake) -> WakeRecord:
-    """The record of a wake; raises for what a bundle does not hold."""
-    refused = [f"asleep={wake.asleep!r}"] * (wake.asleep == "none") + [f"state={wake.state!r}"] * (wake.state == "leak")
-    refused += [f"replay={wake.replay}"] * (wake.replay > 0)
-    if refused:
-        raise ExportError(
-            f"the wake {route.name!r} has {refused[0]}, which a bundle does not hold; it holds asleep='hold' and "
-            "'zero', state='keep' and 'reset', without a replay"
-        )
-
-    return WakeRecord(wake.asleep, wake.state, route.num_flags)  # type: ignore[arg-type]
-
-
 def _dtype_name(values: Tensor, who: str) -> Any:
     """The name of a signal's dtype in records; raises an `ExportError` for one that they do not have."""
     name = str(values.dtype).removeprefix("torch.")
@@ -413,6 +505,12 @@ def _node_of_path(path: str) -> tuple[str, str]:
     """The node of a NIR graph, and its quantity, that a path in a part leads to."""
     node, _, quantity = path.rpartition(".")
     return node or "neuron", quantity
+
+
+def _quantity_at(part: nn.Module, path: str) -> Any:
+    """The quantity of a layer, or the parameter of a plain module, at a path in a part."""
+    layer, _, name = path.rpartition(".")
+    return getattr(part.get_submodule(layer), name)
 
 
 def _has_numbers(module: nn.Module) -> bool:

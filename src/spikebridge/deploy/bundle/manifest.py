@@ -10,7 +10,9 @@ import dataclasses
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from spikebridge.data.io.json_text import parse_json
@@ -25,6 +27,7 @@ _MAX_STEPS = 1 << 20  # of a window or kernel
 _MAX_FLOAT32 = 3.4028234663852886e38
 
 Setting = int | float | bool | str | None
+Side = Literal["ann", "snn"]
 Dtype = Literal["float32", "float64", "bool", "uint8", "int8", "int16", "int32", "int64"]
 
 
@@ -64,21 +67,46 @@ class InputRecord:
 
 
 @dataclass(frozen=True)
-class PartRecord:
-    """A part. An SNN part that NIR cannot hold is an ONNX step: state in, state out."""
+class SignalRecord:
+    """A signal that a part gives by name, "part.key": one of several outputs, or a state of a layer after each step."""
 
-    side: Literal["ann", "snn"]  # "snn" if it spikes or has a state
-    format: Literal["onnx", "nir"]
-    file: str
-    clock: ClockRecord
-    shape: tuple[int, ...]  # of its output
-    spikes: bool = False  # its output is spikes
-    initial: str | None = None  # file with the state before the first tick, for an ONNX step
-    notes: tuple[str, ...] = ()  # properties for which the format has no field, and why a part is not in NIR
-    dtype: Dtype = "float32"  # of its output; "bool" for flags
+    shape: tuple[int, ...]
+    dtype: Dtype = "float32"
+    spikes: bool = False
+    state: bool = False
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """A part. An SNN part that NIR cannot hold is an ONNX step: state in, state out."""
+
+    side: Side  # "snn" if it spikes or has a state
+    format: Literal["onnx", "nir"]
+    file: str
+    clock: ClockRecord
+    shape: tuple[int, ...]  # of its output, or the first of several
+    spikes: bool = False  # that output is spikes
+    initial: str | None = None  # file with the state before the first tick, for an ONNX step
+    leak: str | None = None  # ONNX file, from steps without input and the state to the state, where its wake leaks
+    notes: tuple[str, ...] = ()  # properties for which the format has no field, and why a part is not in NIR
+    dtype: Dtype = "float32"  # of that output; "bool" for flags
+    signals: dict[str, SignalRecord] = field(default_factory=dict)  # outputs by name, and states that are read
+
+    def __post_init__(self) -> None:
+        check_shape(self.shape)
+
+    @property
+    def outputs(self) -> dict[str, SignalRecord]:
+        """Several outputs by name, in the order of the file; none where there is one without a name."""
+        return {name: signal for name, signal in self.signals.items() if not signal.state}
+
+    @property
+    def states(self) -> dict[str, SignalRecord]:
+        """The states that are read, by signal."""
+        return {name: signal for name, signal in self.signals.items() if signal.state}
 
 
 @dataclass(frozen=True)
@@ -144,13 +172,14 @@ class UnitRecord:
 class WakeRecord:
     """The settings of a wake: its target is awake while one of so many newest flags is 1/2 or more."""
 
-    asleep: Literal["hold", "zero"]
-    state: Literal["keep", "reset"]
+    asleep: Literal["hold", "zero", "none"]
+    state: Literal["keep", "leak", "reset"]
     num_flags: int
+    replay: int = 0  # newest samples of the inputs that a part runs over at waking
 
     def __post_init__(self) -> None:
-        if not 1 <= self.num_flags <= _MAX_STEPS:
-            raise DataError(f"a wake has 1 to {_MAX_STEPS} flags, but got {self}")
+        if not 1 <= self.num_flags <= _MAX_STEPS or not 0 <= self.replay <= _MAX_STEPS:
+            raise DataError(f"a wake has from 1 to {_MAX_STEPS} flags, and replays no more samples, but got {self}")
 
 
 @dataclass(frozen=True)
@@ -158,7 +187,7 @@ class LinkRecord:
     """A link."""
 
     name: str
-    kind: Literal["transmission", "modulation", "wake"]
+    kind: Literal["transmission", "modulation", "initialisation", "wake"]
     source: str
     target: str
     shape: tuple[int, ...]  # of one value
@@ -168,8 +197,8 @@ class LinkRecord:
     into: str | None = None
     context: str | None = None
     initial: float | None = 0.0  # value before the first one; None where the numbers hold it as `initial`
-    node: str | None = None  # for a modulation, a node of the target's NIR graph
-    quantity: str | None = None
+    node: str | None = None  # layer that a modulation or an initialisation acts on
+    quantity: str | None = None  # of that layer, or the field of its state
     by: Literal["add", "multiply", "replace"] = "multiply"
     unit: UnitRecord | None = None
     numbers: str | None = None  # file of tensors
@@ -184,12 +213,17 @@ class LinkRecord:
             )
         if not 0 <= self.delay <= _MAX_TICKS:
             raise DataError(f"link {self.name!r} has a delay of {self.delay} ticks")
-        if self.kind == "modulation" and (self.node is None or self.quantity is None):
-            raise DataError(f"the modulation {self.name!r} names no quantity")
-        if self.kind != "modulation" and (self.node is not None or self.quantity is not None):
+        if self.acts and (self.node is None or self.quantity is None):
+            raise DataError(f"the {self.kind} {self.name!r} names no quantity")
+        if not self.acts and (self.node is not None or self.quantity is not None):
             raise DataError(f"the {self.kind} {self.name!r} names a quantity, as only a modulation does")
         if self.initial is not None and abs(self.initial) > _MAX_FLOAT32:
             raise DataError(f"link {self.name!r} begins with {self.initial!r}, which float32 does not hold")
+
+    @property
+    def acts(self) -> bool:
+        """True if the link acts on a quantity or a state."""
+        return self.kind in ("modulation", "initialisation")
 
     @property
     def sources(self) -> list[str]:
@@ -207,6 +241,19 @@ class SampleRecord:
     def __post_init__(self) -> None:
         if not 1 <= self.ticks <= _MAX_TICKS or not 1 <= self.batch <= _MAX_NUMBERS:
             raise DataError(f"a sample has 1 tick and 1 stream at least, but got {self}")
+
+
+@dataclass(frozen=True)
+class StartRecord:
+    """The state of a stream that the bundle continues: the next tick, its number of streams, and a file of tensors."""
+
+    tick: int
+    batch: int
+    file: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tick <= _MAX_TICKS or not 1 <= self.batch <= _MAX_NUMBERS:
+            raise DataError(f"a start has a tick of 0 or more and 1 stream at least, but got {self}")
 
 
 @dataclass(frozen=True)
@@ -246,6 +293,7 @@ class Manifest:
     card: dict[str, Any]  # data, figures, seed, versions
     integers: IntegersRecord | None = None
     left_out_numbers: str | None = None  # file with their numbers, `MODULE.NAME`
+    start: StartRecord | None = None  # None at the initial state
 
     def __post_init__(self) -> None:
         if not 0 < self.dt < math.inf:
@@ -253,11 +301,23 @@ class Manifest:
         if sorted(self.order) != sorted(self.parts):
             raise DataError(f"manifest: order names {list(self.order)}, but the parts are {list(self.parts)}")
 
+        for part, record in self.parts.items():
+            for name in record.signals:
+                if not name.startswith(f"{part}."):
+                    raise DataError(f"manifest: part {part!r} gives {name!r}; expected a name that begins with {part}.")
+
         for name in self.outputs:
-            _check_listed(name, {**self.parts, **self.flags}, "an output")
+            _check_listed(name, self.signals, "an output")
 
         for link in self.links:
             self._check_link(link)
+
+        set_states = [
+            f"{link.target}.{link.node}.{link.quantity}" for link in self.links if link.kind == "initialisation"
+        ]
+        for state in set_states:
+            if set_states.count(state) > 1:
+                raise DataError(f"manifest: two links set the state {state!r}")
 
         if len(self.flags) < sum(link.kind == "wake" for link in self.links):
             raise DataError("manifest: two wakes lead to one part")
@@ -272,11 +332,11 @@ class Manifest:
         _check_listed(link.target, self.parts, f"the target of link {link.name!r}")
         for name in link.sources:
             role = "the source" if name == link.source else "a signal"
-            _check_listed(name, {**self.inputs, **self.parts, **self.flags}, f"{role} of link {link.name!r}")
+            _check_listed(name, {**self.inputs, **self.signals}, f"{role} of link {link.name!r}")
 
         # an input comes before all parts
         index = {name: i for i, name in enumerate(self.order)}
-        owners = [self.flags.get(name, name) for name in link.sources]
+        owners = [self.owner(name) for name in link.sources]
         if not link.delay and any(index.get(name, -1) >= index[link.target] for name in owners):
             raise DataError(
                 f"manifest: {link.target!r} fires before a signal that link {link.name!r} needs in the same tick"
@@ -287,13 +347,37 @@ class Manifest:
         """The parts with a wake by the signal of their flags."""
         return {f"{link.target}.awake": link.target for link in self.links if link.kind == "wake"}
 
+    @property
+    def first_tick(self) -> int:
+        return 0 if self.start is None else self.start.tick
+
+    @cached_property
+    def signals(self) -> dict[str, tuple[str, SignalRecord]]:
+        """All that parts give, and flags of parts with a wake, by name, each with its part."""
+        signals: dict[str, tuple[str, SignalRecord]] = {}
+        for part, record in self.parts.items():
+            if not record.outputs:
+                signals[part] = part, SignalRecord(record.shape, record.dtype, record.spikes)
+            signals |= {name: (part, signal) for name, signal in record.signals.items()}
+
+        return signals | {name: (part, SignalRecord((1,), spikes=True)) for name, part in self.flags.items()}
+
+    def given(self, part: str) -> dict[str, SignalRecord]:
+        """The outputs of a part, and its states that are read, by signal."""
+        return {n: signal for n, (owner, signal) in self.signals.items() if owner == part and n not in self.flags}
+
+    def owner(self, signal: str) -> str:
+        """The part that gives a signal, or the part or the input of that name."""
+        return self.signals[signal][0] if signal in self.signals else signal
+
     def named_files(self) -> list[str]:
         names: list[str | None] = [self.sample.file, self.left_out_numbers]
+        names += [] if self.start is None else [self.start.file]
         if self.integers is not None:
             names += [*(f"{self.integers.folder}/{file}" for file in self.integers.files), self.integers.sample]
 
         for part in self.parts.values():
-            names += [part.file, part.initial]
+            names += [part.file, part.initial, part.leak]
 
         for link in self.links:
             names += [link.numbers, *([] if link.unit is None else link.unit.files)]
@@ -301,17 +385,18 @@ class Manifest:
         return [name for name in names if name is not None]
 
     def clock(self, signal: str) -> ClockRecord:
-        return self.inputs[signal].clock if signal in self.inputs else self.parts[self.flags.get(signal, signal)].clock
+        owner = self.owner(signal)
+        return self.inputs[owner].clock if owner in self.inputs else self.parts[owner].clock
+
+    def signal(self, name: str) -> InputRecord | SignalRecord:
+        """The record of an input, or of a signal of a part."""
+        return self.inputs[name] if name in self.inputs else self.signals[name][1]
 
     def shape(self, signal: str) -> tuple[int, ...]:
-        if signal in self.flags:
-            return (1,)
-        return self.inputs[signal].shape if signal in self.inputs else self.parts[signal].shape
+        return self.signal(signal).shape
 
     def dtype(self, signal: str) -> Dtype:
-        if signal in self.flags:
-            return "float32"
-        return self.inputs[signal].dtype if signal in self.inputs else self.parts[signal].dtype
+        return self.signal(signal).dtype
 
     def incoming(self, part: str | None) -> list[LinkRecord]:
         """The links to a part, in order."""
@@ -322,6 +407,15 @@ def trigger_of(link: LinkRecord) -> str | None:
     """The signal at whose samples the windows of a link's unit open, None if there is none."""
     window = link.unit.window if link.unit is not None else None
     return str(window.settings.get("trigger")) if window is not None and window.name == "Since" else None
+
+
+def skipped_flags(link: Any, links: Iterable[Any]) -> str | None:
+    """The flags of a link's source, if that gives no value while it is asleep: of records of bundles or integers."""
+    part, _, key = link.source.partition(".")
+    wakes = (other for other in links if other.wake is not None and other.wake.asleep == "none")
+    gives_none = key != "awake" and any(other.target in (part, link.source) for other in wakes)
+
+    return f"{part}.awake" if gives_none else None
 
 
 def record_name(kind: type) -> str:

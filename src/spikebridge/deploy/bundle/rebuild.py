@@ -12,9 +12,19 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, Manifest
 from spikebridge.deploy.bundle.stages import FUNCTION, FunctionDiscretizer, FunctionKernel, stage_of
 from spikebridge.deploy.nir.reader import from_nir
-from spikebridge.deploy.onnx.session import OnnxSession, count_macs
+from spikebridge.deploy.onnx.session import LEAK_STEPS, OnnxSession, count_macs
 from spikebridge.errors import ConfigError, DataError, ShapeError
-from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission, Wake, every, ticks
+from spikebridge.hybrid import (
+    Every,
+    HybridNetwork,
+    HybridUnit,
+    Initialisation,
+    Modulation,
+    Transmission,
+    Wake,
+    every,
+    ticks,
+)
 from spikebridge.hybrid.network.link import Link
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
@@ -29,58 +39,96 @@ class _OnnxModule(nn.Module):
         session: OnnxSession,
         signals: list[str],
         into: Mapping[str, str] | None = None,
+        keys: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.session = session
         self.signals = signals
         self.into = dict(into or {})
-        self.empty: Tensor | None = None
+        self.keys = keys  # of several outputs
+        self.empty: list[Tensor] | None = None
 
-    def counted(self, output: Tensor) -> dict[str, float]:
-        return {"macs": count_macs(self.session.content, self.session.name) * len(output)}
+    def counted(self, output: Tensor | dict[str, Tensor]) -> dict[str, float]:
+        y = next(iter(output.values())) if isinstance(output, dict) else output
+        return {"macs": count_macs(self.session.content, self.session.name) * len(y)}
 
-    def forward(self, *signals: Tensor, **named: Tensor) -> Tensor:
+    def forward(self, *signals: Tensor, **named: Tensor) -> Tensor | dict[str, Tensor]:
         feed = dict(zip(self.signals, signals, strict=True)) | {self.into[name]: x for name, x in named.items()}
         first = next(iter(feed.values()))
         if len(first) == 0:
-            return self._empty_output(feed)
+            return _by_key(self.keys, self._empty_outputs(feed))
 
-        y = self.session.run({name: x.detach().numpy() for name, x in feed.items()})[0]
-        return torch.from_numpy(y)
+        outputs = self.session.run({name: x.detach().numpy() for name, x in feed.items()})
+        return _by_key(self.keys, [torch.from_numpy(y) for y in outputs])
 
-    def _empty_output(self, feed: Mapping[str, Tensor]) -> Tensor:
+    def _empty_outputs(self, feed: Mapping[str, Tensor]) -> list[Tensor]:
         if self.empty is None:
             # not every operator takes an empty batch, but one sample shows shape and dtype
             sample = {name: x.new_zeros((1, *x.shape[1:])).numpy() for name, x in feed.items()}
-            self.empty = torch.from_numpy(self.session.run(sample)[0])[:0]
+            self.empty = [torch.from_numpy(y)[:0] for y in self.session.run(sample)]
         return self.empty
 
 
+def _by_key(keys: Sequence[str], outputs: list[Tensor]) -> Tensor | dict[str, Tensor]:
+    return dict(zip(keys, outputs, strict=True)) if keys else outputs[0]
+
+
 class _OnnxStepPart(Stateful):
-    """An ONNX step as a stateful part; `initial` is the state of one sample before the first tick."""
+    """An ONNX step as a stateful part; `initial` is the state of one sample before the first tick, by input."""
 
     def __init__(
-        self, session: OnnxSession, initial: list[Tensor], signal: str, into: Mapping[str, str] | None = None
+        self,
+        session: OnnxSession,
+        initial: dict[str, Tensor],
+        signal: str,
+        into: Mapping[str, str] | None = None,
+        keys: Sequence[str] = (),
+        leaking: OnnxSession | None = None,
     ) -> None:
         super().__init__()
         self.session = session
         self.initial = initial
+        self.leaking = leaking
         self.signal = signal
         self.into = dict(into or {})
+        self.keys = keys
         self.step = _with_arguments(self._step, self.into)  # type: ignore[method-assign]
 
     def initial_state(self, x_t: Step) -> State:
-        return tuple(t.expand(len(x_t), *t.shape[1:]).clone() for t in self.initial)
+        return {name: t.expand(len(x_t), *t.shape[1:]).clone() for name, t in self.initial.items()}
 
-    def counted(self, output: Tensor | tuple[Tensor, State]) -> dict[str, float]:
+    def leak(self, state: dict[str, Tensor], num_steps: Tensor) -> State:
+        if self.leaking is None:
+            raise DataError(f"{self.session.name} has no file of its leak beside it")
+
+        values = {LEAK_STEPS: num_steps, **state}
+        after = self.leaking.run({name: x.detach().numpy() for name, x in values.items()})
+        return dict(zip(state, map(torch.from_numpy, after), strict=True))
+
+    def state_paths(self) -> list[str]:
+        paths = [name.removeprefix("state.") for name in self.initial]
+        return [*paths, *(path.removeprefix("neuron.") for path in paths)]
+
+    def state_at(self, state: dict[str, Tensor], path: str) -> Tensor:
+        return state[self._input_of(path)]
+
+    def with_state_at(self, state: dict[str, Tensor], path: str, value: Tensor) -> State:
+        return {**state, self._input_of(path): value}
+
+    def _input_of(self, path: str) -> str:
+        return f"state.{path}" if "." in path else f"state.neuron.{path}"
+
+    def counted(self, output: Any) -> dict[str, float]:
         y = output[0] if isinstance(output, tuple) else output
+        y = next(iter(y.values())) if isinstance(y, dict) else y
         return {"macs": count_macs(self.session.content, self.session.name) * y.shape[0] * y.shape[1]}
 
-    def _step(self, x_t: Step, state: State, **named: Any) -> tuple[Tensor, State]:
-        feed = {self.signal: x_t, **{self.into[name]: x for name, x in named.items()}}
-        feed |= {f"state.{i}": t for i, t in enumerate(state)}
-        y, *after = self.session.run({name: x.detach().numpy() for name, x in feed.items()})
-        return torch.from_numpy(y), tuple(torch.from_numpy(t) for t in after)
+    def _step(self, x_t: Step, state: dict[str, Tensor], **named: Any) -> tuple[Tensor | dict[str, Tensor], State]:
+        feed = {self.signal: x_t, **{self.into[name]: x for name, x in named.items()}, **state}
+        values = [torch.from_numpy(y) for y in self.session.run({name: x.detach().numpy() for name, x in feed.items()})]
+        number = len(self.keys) or 1
+
+        return _by_key(self.keys, values[:number]), dict(zip(state, values[number:], strict=True))
 
 
 def _with_arguments(method: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
@@ -127,36 +175,57 @@ def _part(bundle: Bundle, name: str) -> nn.Module:
     if record.format == "nir":
         return from_nir(bundle.read(record.file))
 
-    links = [link for link in bundle.manifest.incoming(name) if link.kind == "transmission"]
+    incoming = bundle.manifest.incoming(name)
+    links = [link for link in incoming if link.kind == "transmission"]
     into = {link.into: link.name for link in links if link.into is not None}
+    into |= {_effect_argument(bundle.manifest, link): link.name for link in incoming if link.kind == "modulation"}
     signals = [link.name for link in links if link.into is None]
+    keys = [signal.removeprefix(f"{name}.") for signal in record.outputs]
     session = _session(bundle, record.file)
     if record.initial is None:
-        return _OnnxModule(session, signals, into)
+        return _OnnxModule(session, signals, into, keys)
 
     numbers = bundle.numbers(record.initial)
-    initial = [torch.from_numpy(numbers[f"state.{i}"]) for i in range(len(numbers))]
+    initial = {key: torch.from_numpy(numbers[key]) for key in session.inputs if key.startswith("state.")}
 
-    return _OnnxStepPart(session, initial, signals[0], into)
+    leaking = None if record.leak is None else _session(bundle, record.leak)
+    return _OnnxStepPart(session, initial, signals[0], into, keys, leaking)
+
+
+def _effect_argument(manifest: Manifest, link: LinkRecord) -> str:
+    """The argument of an ONNX part that stands for a modulation of it."""
+    return f"effect_{manifest.links.index(link)}"
 
 
 def _link(bundle: Bundle, link: LinkRecord, user_stages: Sequence[type[nn.Module]]) -> Link:
     tensors = {name: torch.tensor(value) for name, value in bundle.numbers(link.numbers).items()}
     common: dict[str, Any] = {"held": link.held, "delay": ticks(link.delay), "context": link.context, "name": link.name}
     unit = _unit(bundle, link, tensors, user_stages)
-    if link.kind == "modulation":
-        target = f"{link.target}.{link.node}.{link.quantity}"
+    target = f"{link.target}.{link.node}.{link.quantity}"
+    is_onnx = bundle.manifest.parts[link.target].format == "onnx"
+    if link.kind == "modulation" and not is_onnx:
         return Modulation(link.source, target, unit, by=link.by, **common)
+
+    if link.kind == "initialisation":
+        common.pop("held")
+        return Initialisation(link.source, target, unit, **common)
 
     if link.wake is not None:
         # flags count, whatever their clock
         stay = ticks(link.wake.num_flags * link.emits.period)
         common.pop("held")
-        return Wake(link.source, link.target, unit, link.wake.asleep, link.wake.state, stay=stay, **common)
+        asleep, state, replay = link.wake.asleep, link.wake.state, link.wake.replay
+        return Wake(link.source, link.target, unit, asleep, state, stay=stay, replay=replay, **common)
 
     # with its shape, so that no loop has to infer it
     initial = tensors["initial"] if link.initial is None else torch.full(link.shape, link.initial)
-    return Transmission(link.source, link.target, unit, into=link.into, initial=initial, **common)
+    into = link.into
+    if link.kind == "modulation":
+        into = _effect_argument(bundle.manifest, link)
+        # a modulation is read at any tick of its part
+        common["held"] = True
+
+    return Transmission(link.source, link.target, unit, into=into, initial=initial, **common)
 
 
 def _unit(

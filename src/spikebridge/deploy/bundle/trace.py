@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ExportError, check_named, in_words
 from spikebridge.hybrid import Gain, Gate, HybridNetwork, Modulation
+from spikebridge.hybrid.network.delivery import LinkBuffer
 from spikebridge.hybrid.network.link import Route, wake_of
+from spikebridge.hybrid.network.network import NetworkState
 from spikebridge.hybrid.network.shape_inference import infer_shapes
 from spikebridge.neurons.neuron import Neuron
 
@@ -71,25 +73,22 @@ def check_float32(network: HybridNetwork, reason: str) -> None:
             raise ExportError(f"{name!r} is {value.dtype}; {reason}, so call network.float() first")
 
 
-def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> ReferenceTrace:
-    """The signals of every part and unit of a network in eval mode, on inputs `(T, B, *N)`.
+def record_trace(
+    network: HybridNetwork,
+    inputs: Mapping[str, Tensor],
+    ticks: int | None = None,
+    state: NetworkState | None = None,
+) -> ReferenceTrace:
+    """The signals of every part and unit of a network in eval mode, on inputs `(T, B, *N)`, from a state or the start.
 
     `ticks` of None takes the largest number for which every input has exactly its samples.
     """
-    for name, ports in network.plan.ports.items():
-        acts = next((f"the link {route.name!r} sets" for route in ports.sets), "a link or an output reads")
-        raise ExportError(
-            f"{acts} a state of part {name!r}, which bundles and integers do not hold yet; export the network without "
-            "it"
-        )
-
-    flags = _flags_of(network)
-    for name, several in network.plan.signals.items():
-        signals = tuple(signal for signal in several if signal not in flags)
-        if signals != (name,):
+    for route in network.routes:
+        unit = network.unit_of(route)
+        if route.skips is not None and unit is not None and hasattr(unit.discretizer, "seed"):
             raise ExportError(
-                f"part {name!r} gives several tensors by name ({', '.join(signals)}), but bundles and integers hold "
-                "parts that give one; join them in one tensor, or make a part of each"
+                f"the unit of link {route.name!r} draws at random behind a part that gives no value while it is "
+                "asleep, which bundles and integers do not hold; wake that part with asleep='hold'"
             )
 
     # a unit that never gives a value has a shape all the same
@@ -103,15 +102,27 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
 
     with _all_outputs(network), _own_units(network), torch.no_grad():
         # the hooks come after the initial state, whose computation may run units
-        state = network.initial_state(inputs)
+        state = network.initial_state(inputs) if state is None else state
         with _hooks(network.units, hook):
-            parts, _ = network(inputs, state, ticks)
+            parts, after = network(inputs, state, ticks)
 
-    return ReferenceTrace(parts, {name: torch.cat(pieces) for name, pieces in values.items()})
+    links = {name: torch.cat(pieces) for name, pieces in values.items()}
+    for route in network.routes:
+        # such a unit ran on samples asleep, too
+        if route.skips is not None and route.name in links and len(parts[route.skips]):
+            buffer = LinkBuffer(route, network.unit_of(route), state.links[route.name], checked=False)
+            with torch.no_grad():
+                buffer.push({**inputs, **parts}, state.ticks, after.ticks)
+            links[route.name] = torch.cat(tuple(buffer.waiting))
+
+    return ReferenceTrace(parts, links)
 
 
 def record_active_trace(
-    network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None
+    network: HybridNetwork,
+    inputs: Mapping[str, Tensor],
+    ticks: int | None = None,
+    state: NetworkState | None = None,
 ) -> ReferenceTrace:
     """The trace; raises an `ExportError` if a layer is silent or a unit neutral, since then every comparison passes."""
     active: dict[str, bool] = {}
@@ -124,7 +135,7 @@ def record_active_trace(
 
     layers = {name: layer for name, layer in network.named_modules() if _is_spiking(layer)}
     with _hooks(layers, hook):
-        trace = record_trace(network, inputs, ticks)
+        trace = record_trace(network, inputs, ticks, state)
 
     # a hook that never ran has no entry
     for name in layers:
@@ -192,7 +203,7 @@ def _own_units(network: HybridNetwork) -> Iterator[None]:
 @contextmanager
 def _all_outputs(network: HybridNetwork) -> Iterator[None]:
     before = network.outputs
-    network.outputs = (*network.parts, *_flags_of(network))
+    network.outputs = tuple(signal for signals in network.plan.signals.values() for signal in signals)
     try:
         yield
     finally:

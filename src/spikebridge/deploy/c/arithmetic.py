@@ -273,18 +273,28 @@ class CArithmetic(IntegerArithmetic):
         operands = (q, as_expression(multiplier), as_expression(shift))
         return _call("rescale", operands, int(ends.min()), int(ends.max()))
 
-    def leak(self, v: Expression, decay: Ints, rest: _Operand = 0) -> Expression:
+    def leak(self, v: Expression, decay: _Operand, rest: _Operand = 0) -> Expression:
         target = as_expression(rest)
-        if not ((decay >= 0) & (decay <= 1 << FRACTION)).all():
-            raise ExportError(f"a decay counts parts of 2^{FRACTION}, but is {decay.min()} to {decay.max()}")
+        parts = as_expression(decay)
+        if parts.low < 0 or parts.high > 1 << FRACTION:
+            raise ExportError(f"a decay counts parts of 2^{FRACTION}, but is {parts.low} to {parts.high}")
 
         # the product with a decay, and the half that is added to it, stay inside 64 bits
         widest = (max(abs(v.low), abs(v.high)) + max(abs(target.low), abs(target.high)) + 1) << FRACTION
         c_type(-widest, widest)
 
         # a leak never passes its target
-        operands = (v, target, as_expression(decay))
-        return _call("leak", operands, min(v.low, target.low), max(v.high, target.high))
+        return _call("leak", (v, target, parts), min(v.low, target.low), max(v.high, target.high))
+
+    def power(self, decay: Ints, steps: Expression) -> Expression:
+        return _call("power", (as_expression(decay), steps), 0, 1 << FRACTION)
+
+    def charge_over(self, current: Expression, decay: Ints, decay_syn: Ints, steps: Expression) -> Expression:
+        largest = max(abs(current.low), abs(current.high)) * self._max_charge >> FRACTION
+        decays = as_expression(decay), as_expression(decay_syn)
+        operands = (current, *decays, steps, as_expression(self._max_charge))
+
+        return _call("charge", operands, -largest - 1, largest + 1)
 
     def fire(self, v: Expression, threshold: _Operand) -> Expression:
         return v >= threshold
@@ -494,8 +504,37 @@ C_FUNCTIONS: dict[str, tuple[str, ...]] = {
     ),
     "leak": (
         "/* one step closer to rest; the decay counts parts of 2^15 */",
-        "static int64_t leak(int64_t v, int64_t rest, int32_t decay) {",
+        "static int64_t leak(int64_t v, int64_t rest, int64_t decay) {",
         "    return rest + (((v - rest) * decay + (1 << 14)) >> 15);",
+        "}",
+    ),
+    "power": (
+        "/* a decay in parts of 2^15 over some steps */",
+        "static int64_t power(int64_t decay, int64_t steps) {",
+        "    int64_t result = 1 << 15;",
+        "    for (; steps > 0; steps >>= 1) {",
+        "        if (steps & 1) result = (result * decay + (1 << 14)) >> 15;",
+        "        decay = (decay * decay + (1 << 14)) >> 15;",
+        "    }",
+        "    return result;",
+        "}",
+    ),
+    "charge": (
+        "/* what a decaying current adds to a decaying membrane over some steps */",
+        "static int64_t charge(int64_t current, int64_t decay, int64_t decay_syn, int64_t steps, int64_t most) {",
+        "    int64_t result = 0, gain = decay_syn, left = 1 << 15;",
+        "    for (; steps > 0; steps >>= 1) {",
+        "        if (steps & 1) {",
+        "            result = ((left * gain + (1 << 14)) >> 15) + ((result * decay_syn + (1 << 14)) >> 15);",
+        "            result = result < most ? result : most;",
+        "            left = (left * decay + (1 << 14)) >> 15;",
+        "        }",
+        "        gain = ((decay * gain + (1 << 14)) >> 15) + ((gain * decay_syn + (1 << 14)) >> 15);",
+        "        gain = gain < most ? gain : most;",
+        "        decay = (decay * decay + (1 << 14)) >> 15;",
+        "        decay_syn = (decay_syn * decay_syn + (1 << 14)) >> 15;",
+        "    }",
+        "    return (current * result + (1 << 14)) >> 15;",
         "}",
     ),
     "divide": (

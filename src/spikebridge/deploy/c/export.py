@@ -12,7 +12,7 @@ The files need `stdint.h` and `string.h` alone. There is no allocation; a state 
 float, but in the header's functions that make the integers of an input.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from spikebridge.data.io.atomic import atomic_folder, check_new, write_text
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.c.arithmetic import C_FUNCTIONS
+from spikebridge.deploy.c.boards import EMULATOR_FOLDER, SOURCE_FOLDER, Board, write_project
 from spikebridge.deploy.c.links import LinkOutput
 from spikebridge.deploy.c.network import NetworkWriter, Port
 from spikebridge.deploy.c.source import array_definition, c_name, for_loop, indent
@@ -36,25 +37,36 @@ _CHECK = "check.c"
 
 @dataclass(frozen=True)
 class WrittenC:
-    """The written folder, the prefix of all names in C, and the bytes of tables and of one stream's state."""
+    """The written folder, the prefix of all names in C, bytes of tables and of one stream's state, and the ports."""
 
     folder: Path
     name: str
     table_bytes: int
     state_bytes: int
+    inputs: Sequence[Port] = ()
+    outputs: Sequence[Port] = ()
+    board: Board | None = None
 
     @property
     def command(self) -> str:
+        if self.board is not None:
+            return f"make -C {EMULATOR_FOLDER} check"
         return f"cc -std=c99 -O2 {self.name}.c check.c -o check && ./check"
 
 
 def write_c(
-    model: IntegerModel, inputs: Mapping[str, NDArray[Any]], ticks: int, folder: Path, name: str | None = None
+    model: IntegerModel,
+    inputs: Mapping[str, NDArray[Any]],
+    ticks: int,
+    folder: Path,
+    name: str | None = None,
+    board: Board | None = None,
 ) -> WrittenC:
     """Writes a model as C99 into a new folder, whole or not at all; `name` is the prefix of all names in C.
 
     Inputs are integers `(T, B, *N)` of some base ticks. Stream 0 becomes the sample of the check, and its shapes are
-    those of the model. Raises an `ExportError` for an operation or a stage without a C form.
+    those of the model. With a board the folder is a project for it. Raises an `ExportError` for an operation or a stage
+    without a C form.
     """
     check_new(folder, ExportError)
     prefix = c_name(name or folder.resolve().stem, set())
@@ -64,11 +76,19 @@ def write_c(
     network = _write_network(model, {key: x.shape[2:] for key, x in sample.items()}, prefix)
 
     with atomic_folder(folder) as draft:
-        write_text(draft / f"{prefix}.h", "\n".join(_header(prefix, network)) + "\n")
-        write_text(draft / f"{prefix}.c", "\n".join(_body(prefix, network)) + "\n")
-        write_text(draft / _CHECK, "\n".join(_check(prefix, network, sample, expected, ticks)) + "\n")
+        sources = draft
+        checks = draft
+        if board is not None:
+            sources = draft / SOURCE_FOLDER
+            checks = draft / EMULATOR_FOLDER
+            sources.mkdir()
+            write_project(draft, board, prefix, network)
 
-    return WrittenC(folder, prefix, *_memory(network))
+        write_text(sources / f"{prefix}.h", "\n".join(_header(prefix, network)) + "\n")
+        write_text(sources / f"{prefix}.c", "\n".join(_body(prefix, network)) + "\n")
+        write_text(checks / _CHECK, "\n".join(_check(prefix, network, sample, expected, ticks)) + "\n")
+
+    return WrittenC(folder, prefix, *_memory(network), network.inputs, network.outputs, board)
 
 
 def _write_network(model: IntegerModel, shapes: Mapping[str, tuple[int, ...]], prefix: str) -> NetworkWriter:
@@ -134,6 +154,7 @@ def _header(prefix: str, network: NetworkWriter) -> list[str]:
         "",
         "#include <stdint.h>",
         "",
+        *("#ifdef __cplusplus", 'extern "C" {', "#endif", ""),
         *scales,
         "",
         *_integer_function(prefix, network),
@@ -150,7 +171,9 @@ def _header(prefix: str, network: NetworkWriter) -> list[str]:
         "",
         "/* One base tick. An input is read at the ticks of its clock alone, and clipped to the range of the model. */",
         f"void {prefix}_step({prefix}_state *s, const {prefix}_input *in, {prefix}_output *out);",
+        *[line for port in _on_demand(network) for line in ("", _DEMAND, f"{_demand(prefix, port)};")],
         "",
+        *("#ifdef __cplusplus", "}", "#endif", ""),
         "#endif",
     ]
 
@@ -232,7 +255,23 @@ def _body(prefix: str, network: NetworkWriter) -> list[str]:
         f"void {prefix}_step({prefix}_state *s, const {prefix}_input *in, {prefix}_output *out) {{",
         *indent(["(void)in;", *network.lines]),
         "}",
+        *[
+            line
+            for port in _on_demand(network)
+            for line in ("", f"{_demand(prefix, port)} {{", *indent(network.demands[port.name]), "}")
+        ],
     ]
+
+
+_DEMAND = "/* 1 if the next step reads this input, or may: it is read by parts alone that may be asleep. */"
+
+
+def _on_demand(network: NetworkWriter) -> list[Port]:
+    return [port for port in network.inputs if port.name in network.demands]
+
+
+def _demand(prefix: str, port: Port) -> str:
+    return f"int {prefix}_needs_{port.field}(const {prefix}_state *s)"
 
 
 def _check(
@@ -250,7 +289,8 @@ def _check(
 
     for number, port in enumerate(network.inputs):
         tables += _input_table(number, port, inputs[port.name])
-        feeds.append(_feed(number, port))
+        asked = f"{prefix}_needs_{port.field}(&s)" if port.name in network.demands else None
+        feeds.append(_feed(number, port, asked))
 
     for number, port in enumerate(network.outputs):
         values = expected.get(port.name, [])
@@ -296,9 +336,9 @@ def _input_table(number: int, port: Port, values: NDArray[Any]) -> list[str]:
     return array_definition(port.signal.kind, f"in_{number}", integers)
 
 
-def _feed(number: int, port: Port) -> str:
+def _feed(number: int, port: Port, asked: str | None) -> str:
     clock = port.clock
-    fires = f"tick >= {clock.phase} && (tick - {clock.phase}) % {clock.period} == 0"
+    fires = asked or f"tick >= {clock.phase} && (tick - {clock.phase}) % {clock.period} == 0"
     offset = f"(tick - {clock.phase}) / {clock.period} * {port.signal.size}"
     return f"if ({fires}) memcpy(in.{port.field}, in_{number} + {offset}, sizeof in.{port.field});"
 

@@ -68,6 +68,11 @@ class LinkWriter:
         self.value: CArray | None = None
         self.output: LinkOutput | None = None
         self.flag = self._flag()
+        self.skips = self.runner.skips
+        self.awake: str | None = None  # condition that the part is awake, of a wake
+        if self.record.wake is not None:
+            self._flags_left = self.context.source.state_number(f"{self.name}_left")
+            self.awake = f"{self._flags_left} > 0"
         self._queue: _Queue | None = None
 
     def begin(self) -> None:
@@ -102,7 +107,9 @@ class LinkWriter:
             self.value = x
             return lines
 
-        body = [*unit.lines, *self._deliver(unit), *unit.after]
+        last = None if self.skips is None else self._value_memory(unit.values, "last")
+        delivery = self._deliver(unit) if last is None else copy_loop(unit.values, last.code)
+        body = [*unit.lines, *delivery, *unit.after]
         parameters = f"{self.context.state} *s"
         arguments = "s"
         clear: list[str] = []
@@ -116,7 +123,14 @@ class LinkWriter:
             body = body if is_read else ["(void)starts;", *body]
 
         source.functions += ["", f"static void {self.name}({parameters}) {{", *indent(body), "}"]
-        return [*lines, *if_block(fires, [f"{self.name}({arguments});", *clear])]
+        call = [f"{self.name}({arguments});", *clear]
+        if last is not None:
+            # windows do not count ticks asleep, in which the last value stands, or that for none
+            none = [] if self.record.held and self.record.wake is None else self._without_value(last)
+            awake = self.context.masks[str(self.skips)]
+            call = [*none, *if_block(f"{awake} != 0", call), *self._deliver(UnitOutput([], last, 1))]
+
+        return [*lines, *if_block(fires, call)]
 
     def read(self) -> list[str]:
         """Lines of the step function: a value whose tick has come replaces the newest one."""
@@ -132,10 +146,13 @@ class LinkWriter:
             *self._set_flag(),
         ]
 
-        emits = self.record.emits
-        delivers = ClockRecord(emits.period, emits.phase + self.record.delay)
+        return if_block(f"{self.context.fires(self._delivers)} && {queue.number} > 0", arrival)
 
-        return if_block(f"{self.context.fires(delivers)} && {queue.number} > 0", arrival)
+    @property
+    def _delivers(self) -> ClockRecord:
+        """The clock of the ticks at which values arrive."""
+        emits = self.record.emits
+        return ClockRecord(emits.period, emits.phase + self.record.delay)
 
     def effect(self) -> CEffect:
         present = None if self.flag is None else Element(CArray(f"(&{self.flag})", (), 0, 1))
@@ -160,7 +177,7 @@ class LinkWriter:
             return UnitOutput([], x, 1)
         if not isinstance(unit, UnitRunner):
             raise ExportError(f"link {record.name!r} has a unit without a C form")
-        if unit.clock(self.context.clock(record.source)) != record.emits:
+        if self.skips is None and unit.clock(self.context.clock(record.source)) != record.emits:
             raise ExportError(f"link {record.name!r} emits at other ticks than its unit gives values")
 
         writer = UnitWriter(self.context.source, self.name, record.unit, unit, self.numbers, self.context.forms)
@@ -170,7 +187,7 @@ class LinkWriter:
         """True if the target reads the source itself, without memory between them."""
         record = self.record
         is_sampled = record.target is not None and not record.held and record.kind == "transmission"
-        return record.unit is None and is_sampled and record.delay == 0
+        return record.unit is None and is_sampled and record.delay == 0 and self.skips is None
 
     def _deliver(self, unit: UnitOutput) -> list[str]:
         """Lines that pass the values of a unit on: at once, or by a queue."""
@@ -226,30 +243,59 @@ class LinkWriter:
         return None
 
     def _set_flag(self) -> list[str]:
-        return [] if self.flag is None else [f"{self.flag} = 1;"]
+        if self.record.wake is None:
+            return [] if self.flag is None else [f"{self.flag} = 1;"]
+
+        return self._count_flag(self._newest(), self._flags_left)
+
+    def _count_flag(self, value: CArray, left: str) -> list[str]:
+        """Lines that count the flags to come in which the part is awake, after the values of one more."""
+        wake = self.record.wake
+        if wake is None:
+            raise ExportError(f"link {self.record.name!r} wakes no part")
+
+        largest = [f"if ({value.code}[j] > largest) largest = {value.code}[j];"]
+        again = f"{left} = largest >= {self.record.threshold} ? {wake.num_flags} : {left} - ({left} > 0);"
+        return ["{", *indent([f"int64_t largest = {value.code}[0];", *for_loop(value.size, largest), again]), "}"]
+
+    def awake_next(self) -> list[str]:
+        """Lines that return 1 if the part is awake at the next tick, or may be: a flag may be made in the tick."""
+        due = self.context.fires(self._delivers)
+        if self._queue is None:
+            return [f"if ({due} || {self.awake}) return 1;"]
+
+        left = f"left_{self.name}"
+        oldest = self._queue.values.row(self._queue.oldest)
+        arrival = [f"if ({self._queue.number} == 0) return 1;", *self._count_flag(oldest, left)]
+        return [f"int32_t {left} = {self._flags_left};", *if_block(due, arrival), f"if ({left} > 0) return 1;"]
 
     def _newest(self, like: CArray | None = None) -> CArray:
         """Memory of the newest value that arrived; it starts with the initial value."""
         if self.value is None:
             if like is None:
                 raise ExportError(f"link {self.record.name!r} is read before it is written")
-            self.value = self._value_memory(like)
+            self.value = self._value_memory(like, "value")
 
         return self.value
 
-    def _value_memory(self, like: CArray) -> CArray:
+    def _value_memory(self, like: CArray, name: str) -> CArray:
         source = self.context.source
         if self.initial is None:
-            return source.state_array(f"{self.name}_value", like)
+            return source.state_array(f"{self.name}_{name}", like)
 
         low = min(like.low, int(np.min(self.initial)))
         high = max(like.high, int(np.max(self.initial)))
-        value = source.state_array(f"{self.name}_value", CArray("", like.shape, low, high))
+        value = source.state_array(f"{self.name}_{name}", CArray("", like.shape, low, high))
         if np.any(self.initial):
-            start = source.constant(np.asarray(self.initial), like.shape)
-            source.starts += for_loop(value.size, [f"{value.code}[j] = {start};"])
+            source.starts += self._without_value(value)
 
         return value
+
+    def _without_value(self, value: CArray) -> list[str]:
+        """Lines that put the value before the first one into memory."""
+        initial = np.zeros(1, np.int64) if self.initial is None else np.asarray(self.initial)
+        start = self.context.source.constant(initial, value.shape)
+        return for_loop(value.size, [f"{value.code}[j] = {start};"])
 
     def _trigger(self) -> tuple[str, ClockRecord] | None:
         """The signal at whose samples a window of `Since` opens, and its clock."""

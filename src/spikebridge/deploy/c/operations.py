@@ -20,6 +20,8 @@ from spikebridge.deploy.stages.neurons import LAYERS, effects_on, layer_form
 from spikebridge.errors import ExportError
 
 _Numbers = Mapping[str, Any]
+STEPS_ASLEEP = "steps"  # C variable of the steps without input, of a leak
+_MAX_STEPS_ASLEEP = (1 << 31) - 1
 # operations whose output has the range of their input, or of 0
 _KEEPS_RANGE = ("same", "relu", "flatten", "largest", "previous", "delay")
 
@@ -36,7 +38,8 @@ class CEffect:
 class ProgramWriter:
     """Writes the operations of one program into a C function, whose name also names its intermediate signals.
 
-    `after` has the lines after the last use of the output, which may be a signal that is fed back.
+    `after` has the lines after the last use of the output, which may be a signal that is fed back. `restart` and `leak`
+    have those that set all states back, and that let them decay over `STEPS_ASLEEP`.
     """
 
     def __init__(
@@ -46,7 +49,9 @@ class ProgramWriter:
         record: ProgramRecord,
         numbers: Mapping[str, _Numbers],
         forms: Forms = None,
+        leaks: bool = False,
     ) -> None:
+        self.leaks = leaks
         self.source = source
         self.function = function
         self.record = record
@@ -54,6 +59,8 @@ class ProgramWriter:
         self.forms = forms
         self.lines: list[str] = []
         self.after: list[str] = []
+        self.restart: list[str] = []
+        self.leak: list[str] = []
         self.operations = {operation.name: operation for operation in record.operations}
 
     def write(self, inputs: Mapping[str, CArray], effects: Mapping[tuple[str, str], Sequence[CEffect]]) -> CArray:
@@ -70,6 +77,8 @@ class ProgramWriter:
             values[operation.name] = self._operation(operation, sources, effects_on(operation.name, effects))
 
         for operation in feedback:
+            fed_back = values[operation.name].code
+            self.restart.append(f"memset({fed_back}, 0, sizeof {fed_back});")
             # the copy comes last: the output of the program may be the signal itself
             self.after += copy_loop(values[operation.sources[0]], values[operation.name].code)
 
@@ -117,13 +126,18 @@ class ProgramWriter:
 
         start = None if form.start is None else form.start(a, signals)
         place = Place(self.source, self.function, f"{self.function}_{operation.name}")
+        steps = Expression((1,), 0, _MAX_STEPS_ASLEEP, lambda block: STEPS_ASLEEP)
+        leak = form.leak if self.leaks else None
         written = write_step(
             place,
             start,
             lambda state: form.step(a, signals, state, signals_by),
             lambda y: self.work_array(operation.name, y.like),
+            None if leak is None else lambda state: leak(a, state, steps),
         )
         self.lines += written.lines
+        self.restart += written.restart
+        self.leak += written.leak
 
         return written.out
 

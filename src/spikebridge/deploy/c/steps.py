@@ -31,15 +31,22 @@ class Place:
 
 
 class WrittenStep(NamedTuple):
-    """A step in C: the array of its output, lines of a step, lines that set the state back to its start."""
+    """A step in C: the array of its output, lines of a step, of a return to the start, and of a leak of the state."""
 
     out: CArray
     lines: list[str]
     restart: list[str]
+    leak: list[str]
 
 
-def write_step(place: Place, start: Any, step: _Step, target: Callable[[Expression], CArray]) -> WrittenStep:
-    """Writes a step `y, state = step(state)`.
+def write_step(
+    place: Place,
+    start: Any,
+    step: _Step,
+    target: Callable[[Expression], CArray],
+    leak: Callable[[Any], Any] | None = None,
+) -> WrittenStep:
+    """Writes a step `y, state = step(state)`, and a leak `state = leak(state)`.
 
     The start is numpy's arrays, empty rings, and tuples of these; `target` gives the output its memory.
     """
@@ -53,17 +60,25 @@ def write_step(place: Place, start: Any, step: _Step, target: Callable[[Expressi
 
     y, after = step(_with_leaves(start, iter(state)))
     out = target(y)
-    stores: list[tuple[CArray, Expression]] = []
-    rings: list[Ring] = []
+    rings = [new for new in _leaves(after) if isinstance(new, Ring)]
+    lines = _step_lines(place, _places(y, state), [*_stores(state, after), (out, y)], rings)
+    leaking: list[str] = []
+    if leak is not None:
+        leaked = leak(_with_leaves(start, iter(state)))
+        leaking = _step_lines(place, _places(y, state), _stores(state, leaked), [])
 
+    return WrittenStep(out, lines, restart, leaking)
+
+
+def _stores(state: Sequence[_Leaf], after: Any) -> list[tuple[CArray, Expression]]:
+    """The fields of a state that change, and their values."""
+    stores = []
     for old, new in zip(state, _leaves(after), strict=True):
-        if isinstance(new, Ring):
-            rings.append(new)
-        elif isinstance(old, Element) and new is not old:
-            # a field that a step leaves as it is needs no line
+        # a field that a step leaves as it is needs no line
+        if isinstance(old, Element) and not isinstance(new, Ring) and new is not old:
             stores.append((old.array, as_expression(new)))
 
-    return WrittenStep(out, _step_lines(place, _places(y, state), [*stores, (out, y)], rings), restart)
+    return stores
 
 
 def write_function(place: Place, y: Expression, out: CArray) -> list[str]:

@@ -46,7 +46,7 @@ def check_fit(bundle: Bundle, model: IntegerModel) -> None:
     manifest = bundle.manifest
     record = model.record
     links = {link.name: link for link in manifest.links}
-    signals = {**manifest.inputs, **manifest.parts, **links}
+    signals = {**manifest.inputs, **manifest.signals, **links}
     clocks = {name: part.clock for name, part in manifest.parts.items()}
 
     unknown = [name for name in record.inputs if name not in signals]
@@ -94,16 +94,17 @@ def integer_inputs(
 ) -> dict[str, Values]:
     """The integers that enter a model: inputs of the network, and signals of its quantised parts and links."""
     signals = {**quantized["links"], **quantized["parts"], **inputs}
-    missing = [name for name in model.record.inputs if name not in signals]
+    taken = {name: record.signal or name for name, record in model.record.inputs.items()}
+    missing = [signal for signal in taken.values() if signal not in signals]
     if missing:
         raise DataError(f"{where}: the sample of the integer model has no values of {missing[0]!r}")
 
-    return model.quantize({name: signals[name] for name in model.record.inputs})
+    return model.quantize({name: signals[signal] for name, signal in taken.items()})
 
 
 def sample_signals(manifest: Manifest, numbers: Mapping[str, Values]) -> Signals:
     """The signals of parts and links in a sample, in the manifest's order."""
-    names = {"parts": tuple(manifest.parts), "links": tuple(link.name for link in manifest.links)}
+    names = {"parts": tuple(manifest.signals), "links": tuple(link.name for link in manifest.links)}
     return {
         kind: {name: numbers[f"{kind}.{name}"] for name in of_kind if f"{kind}.{name}" in numbers}
         for kind, of_kind in names.items()
@@ -127,6 +128,9 @@ class _IntegerPart:
         links = model.record.incoming(name)
         self.transmissions = {link.name: link for link in links if link.kind == "transmission"}
         self.modulations = {(str(link.node), str(link.quantity)): link for link in links if link.kind == "modulation"}
+
+    def leak(self, state: Any, steps: int) -> Any:
+        return self.program.leak(state, steps)
 
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Values, Any]:
         inputs = {}

@@ -14,10 +14,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from spikebridge.deploy.bundle.manifest import skipped_flags
 from spikebridge.deploy.integer.program import IntegerProgram
 from spikebridge.deploy.integer.records import IntegerInputRecord, IntegerLinkRecord, IntegerRecord, QParamsRecord
 from spikebridge.deploy.integer.units import integer_unit
-from spikebridge.deploy.runtime.links import LinkRunner, fitting
+from spikebridge.deploy.runtime.links import AWAKE, LinkRunner, fitting
 from spikebridge.deploy.runtime.runner import RunnerState, SignalHook, TickRunner, check_arrays
 from spikebridge.deploy.stages.arithmetic import MAX_SHIFT, Ints
 from spikebridge.deploy.stages.kernels import Forms
@@ -35,6 +36,8 @@ class IntegerModel(TickRunner):
         numbers: integers, `parts/NAME/OPERATION/NUMBER` and `links/NAME/STAGE/NUMBER`.
         stages: `KernelForm`, `DiscretizerForm` and `NeuronForm` of user-defined stages and neurons by record name.
     """
+
+    flag_type = np.int64
 
     def __init__(self, record: IntegerRecord, numbers: Numbers, stages: Forms = None) -> None:
         self.record = record
@@ -79,11 +82,17 @@ class IntegerModel(TickRunner):
     def quantize(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
         """Real inputs as integers, clipped to the range of each input; masks stay masks."""
         check_arrays(inputs)
+        taken = {name: record.signal or name for name, record in self.record.inputs.items()}
+        for name in inputs:
+            if name not in (*taken, *taken.values()):
+                self._check_known(name)
+
         quantized: dict[str, Values] = {}
-        for name, x in inputs.items():
-            self._check_known(name)
-            grid = self.record.inputs[name].grid
-            quantized[name] = x.astype(np.bool_) if grid is None else to_integers(name, x, grid)
+        for name, signal in taken.items():
+            x = inputs.get(name, inputs.get(signal))
+            if x is not None:
+                grid = self.record.inputs[name].grid
+                quantized[name] = x.astype(np.bool_) if grid is None else to_integers(name, x, grid)
 
         return quantized
 
@@ -93,6 +102,9 @@ class IntegerModel(TickRunner):
 
     def argument(self, link: IntegerLinkRecord) -> str:
         return str(link.argument)
+
+    def has_state(self, part: str) -> bool:
+        return self.record.parts[part].program.has_state
 
     def check_input(self, name: str, record: IntegerInputRecord, x: Values) -> Values:
         if x.dtype.kind not in "biu":
@@ -130,15 +142,19 @@ def _link_runner(record: IntegerRecord, link: IntegerLinkRecord, numbers: Number
     # files hold the narrowest type, which sums would leave
     link_numbers = {name: q.astype(np.int64) for name, q in stages.get("link", {}).items()}
     trigger = link.trigger
+    initial = link_numbers.get("initial") if link.wake is None else np.zeros(link.wake.num_flags, np.int64)
 
     return LinkRunner(
         link,
         record.clock(link.source),
         None if link.unit is None else integer_unit(link.unit, stages, forms),
-        initial=link_numbers.get("initial"),
+        initial=initial,
         context=None if link.context is None else link_numbers["context"],
         trigger=None if trigger is None else (trigger, record.clock(trigger)),
         masked=record.is_mask(trigger),
+        shape=None if link.wake is None else link.shape,
+        skips=skipped_flags(link, record.links),
+        threshold=AWAKE if link.wake is None else link.threshold,
     )
 
 

@@ -63,6 +63,10 @@ class ProgramRecord:
             if source not in signals:
                 raise DataError(f"operation {record.name!r} takes {source!r}, which does not come before it")
 
+    @property
+    def has_state(self) -> bool:
+        return any(record.operation in (*LAYERS, _PREVIOUS) for record in self.operations)
+
     def modulable(self) -> list[tuple[str, str]]:
         neurons = [record.name for record in self.operations if record.operation == "neuron"]
         factors = [record for record in self.operations if record.operation == "factor"]
@@ -124,6 +128,20 @@ class IntegerProgram:
         after |= {record.name: values[record.sources[0]] for record in feedback}
 
         return values[self.record.output], after
+
+    def leak(self, state: _States, steps: int) -> _States:
+        """The state after steps without input; feedback is dropped with it."""
+        after = dict(state)
+        for record in self.record.operations:
+            form = self.forms.get(record.name)
+            if record.operation == _PREVIOUS:
+                after[record.name] = state[record.name] * (steps == 0)
+            elif form is not None and form.leak is not None:
+                after[record.name] = form.leak(self.arithmetics[record.name], state[record.name], np.asarray(steps))
+            elif form is not None and form.start is not None:
+                raise DataError(f"operation {record.name!r} has a state that does not leak")
+
+        return after
 
 
 def _check_layer(record: OperationRecord, form: Any, numbers: Mapping[str, Any]) -> None:

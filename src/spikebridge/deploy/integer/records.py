@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from spikebridge.deploy.bundle.manifest import ClockRecord, FileRecord
+from spikebridge.deploy.bundle.manifest import ClockRecord, FileRecord, SignalRecord, WakeRecord, check_shape
 from spikebridge.deploy.integer.program import ProgramRecord
 from spikebridge.deploy.integer.units import IntegerUnitRecord
 from spikebridge.errors import DataError, did_you_mean
@@ -35,6 +35,7 @@ class IntegerInputRecord:
 
     clock: ClockRecord
     grid: QParamsRecord | None
+    signal: str | None = None  # of the network, where it is not the name of the input
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class IntegerPartRecord:
     program: ProgramRecord
     scale: float
     flags: bool = False  # its output is flags, 1 for true
+    shape: tuple[int, ...] = ()  # of the output of a part with a wake
 
     def __post_init__(self) -> None:
         if not 0 < self.scale < math.inf:
@@ -56,7 +58,7 @@ class IntegerLinkRecord:
     """A link, as in a bundle."""
 
     name: str
-    kind: Literal["transmission", "modulation"]
+    kind: Literal["transmission", "modulation", "wake"]
     source: str
     target: str | None  # None where the values leave the integer model
     emits: ClockRecord
@@ -72,10 +74,19 @@ class IntegerLinkRecord:
     context: str | None = None
     trigger: str | None = None  # signal at whose samples windows of `Since` open
     unit: IntegerUnitRecord | None = None
+    wake: WakeRecord | None = None
+    threshold: int = 1  # the least flag of a wake that is set
+    shape: tuple[int, ...] = ()  # of a value of a wake
 
     @property
     def sources(self) -> list[str]:
         return [name for name in (self.source, self.context, self.trigger) if name is not None]
+
+    def __post_init__(self) -> None:
+        check_shape(self.shape)
+        if (self.kind == "wake") != (self.wake is not None):
+            which = "with" if self.wake else "without"
+            raise DataError(f"link {self.name!r} is a {self.kind} {which} the settings of a wake")
 
 
 @dataclass(frozen=True)
@@ -105,11 +116,23 @@ class IntegerRecord:
             self._check_program(name, part.program)
 
         for name in self.outputs:
-            if name not in self.parts:
+            if name not in {**self.parts, **self.flags}:
                 raise DataError(f"the output {name!r} is not a part; {did_you_mean(name, self.parts)}")
 
+        if len(self.flags) < sum(link.kind == "wake" for link in self.links):
+            raise DataError("two wakes lead to one part")
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The parts with a wake by the signal of their flags."""
+        return {f"{link.target}.awake": str(link.target) for link in self.links if link.kind == "wake"}
+
+    def given(self, part: str) -> dict[str, SignalRecord]:
+        """The output of a part by signal."""
+        return {part: SignalRecord(self.parts[part].shape, "int64")}
+
     def _check_link(self, link: IntegerLinkRecord) -> None:
-        signals = {**self.inputs, **self.parts}
+        signals = {**self.inputs, **self.parts, **self.flags}
         for name in link.sources:
             if name not in signals:
                 raise DataError(f"link {link.name!r} reads {name!r}; {did_you_mean(name, signals)}")
@@ -120,7 +143,8 @@ class IntegerRecord:
             raise DataError(f"link {link.name!r} leads to {link.target!r}; {did_you_mean(link.target, self.parts)}")
 
         index = {name: i for i, name in enumerate(self.order)}
-        late = [name for name in link.sources if name in index and index[name] >= index[link.target]]
+        owners = {name: self.flags.get(name, name) for name in link.sources}
+        late = [name for name, part in owners.items() if part in index and index[part] >= index[link.target]]
         if late and not link.delay:
             raise DataError(
                 f"{link.target!r} fires before {late[0]!r}, whose values link {link.name!r} needs in the same tick"
@@ -147,17 +171,17 @@ class IntegerRecord:
 
     def scale(self, name: str) -> float:
         """The scale of a part, or of the values of a link (`links.NAME`)."""
-        scales = {f"links.{link.name}": link.gives.scale for link in self.links}
+        scales = {f"links.{link.name}": link.gives.scale for link in self.links} | dict.fromkeys(self.flags, 1.0)
         return scales[name] if name in scales else self.parts[name].scale
 
     def clock(self, signal: str) -> ClockRecord:
-        return self.inputs[signal].clock if signal in self.inputs else self.parts[signal].clock
+        return self.inputs[signal].clock if signal in self.inputs else self.parts[self.flags.get(signal, signal)].clock
 
     def is_mask(self, signal: str | None) -> bool:
         """True for a signal of flags, an input or a part."""
         if signal in self.inputs:
             return self.inputs[signal].grid is None
-        return signal in self.parts and self.parts[signal].flags
+        return signal in self.flags or (signal in self.parts and self.parts[signal].flags)
 
     def incoming(self, part: str | None) -> list[IntegerLinkRecord]:
         """The links to a part; None: out of the model."""

@@ -13,9 +13,11 @@ import numpy as np
 
 from spikebridge.deploy.nir.file import one_line_errors, open_graph
 from spikebridge.deploy.nir.quantities import KINDS, Array, Quantities, Reading, Reset, Step, quantities_of
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import ConfigError, DataError, ExportError
 
 Shape: TypeAlias = tuple[int, ...] | None  # None where the file does not say
+_WITH_MEMBRANES = ("LIF", "Integrator", "CubaLIF")  # a state "v"
+_FIELDS = {"LIF": ("v",), "Integrator": ("v",), "CubaLIF": ("v", "i"), "CubaLI": None, "Delay": None}
 _STATEFUL = ("LIF", "Integrator", "CubaLIF", "CubaLI", "Delay")
 _MAX_NUMBERS = 1 << 28
 _MAX_EDGES = 1 << 18
@@ -44,6 +46,30 @@ class NirGraph:
     outputs: tuple[str, ...]  # nodes whose outputs are added up
     shape: Shape  # of the input
     shapes: dict[str, Shape] = field(default_factory=dict)  # of the output of every node
+
+    @property
+    def quantities(self) -> list[str]:
+        """All that can be modulated, "node.quantity"."""
+        return [f"{node.name}.{quantity}" for node in self.nodes for quantity in node.numbers]
+
+    @property
+    def states(self) -> list[str]:
+        """All that can be set and read, "node.v"."""
+        return [f"{node.name}.v" for node in self.nodes if node.kind in _WITH_MEMBRANES]
+
+    @property
+    def memories(self) -> list[str]:
+        """All fields of the state, "node.field"; raises where there are others than membranes, currents and waits."""
+        paths = []
+        for node in self.nodes:
+            fields = _FIELDS.get(node.kind, ())
+            if fields is None or node.delayed:
+                raise ExportError(f"the node {node.name!r} has feedback or a past, which NIR does not begin with")
+
+            fields = (*fields, "wait") if node.settings.get("refractory") else fields
+            paths += [f"{node.name}.{field}" for field in fields]
+
+        return paths
 
 
 def read_graph(

@@ -14,7 +14,7 @@ from spikebridge.errors import ConfigError, ShapeError, did_you_mean
 from spikebridge.hybrid import Delay, Gain, Gate
 from spikebridge.neurons import LIF, CubaLIF, Integrator, Memoryless, Sequential, Stateful, scan
 from spikebridge.neurons.base import refuse_timeless
-from spikebridge.neurons.state import State
+from spikebridge.neurons.state import State, where
 from spikebridge.neurons.stateless import over_time
 
 
@@ -41,8 +41,29 @@ class NirPart(Stateful):
         named = zip(self.graph.nodes, self.layers, strict=True)
         return [f"{node.name}.{q}" for node, layer in named if isinstance(layer, Stateful) for q in layer.modulable]
 
+    def state_paths(self) -> list[str]:
+        return [*self.graph.states, *(path.removeprefix("neuron.") for path in self.graph.states)]
+
+    def state_at(self, state: _NirState, path: str) -> Tensor:
+        value: Tensor = getattr(state.nodes[self._place(path)], path.rpartition(".")[2])
+        return value
+
+    def with_state_at(self, state: _NirState, path: str, value: Tensor) -> _NirState:
+        nodes: list[Any] = list(state.nodes)
+        place = self._place(path)
+        nodes[place] = nodes[place]._replace(**{path.rpartition(".")[2]: value})
+        return state._replace(nodes=tuple(nodes))
+
+    def _place(self, path: str) -> int:
+        return [node.name for node in self.graph.nodes].index(path.rpartition(".")[0] or "neuron")
+
     def initial_state(self, x_t: Step) -> _NirState:
         return self(x_t.new_empty((0, *x_t.shape)))[1]
+
+    def leak(self, state: _NirState, num_steps: Tensor) -> _NirState:
+        pairs = zip(self.layers, state.nodes, strict=True)
+        nodes = tuple(x.leak(s, num_steps) if isinstance(x, Stateful) else s for x, s in pairs)
+        return _NirState(nodes, tuple(where(num_steps > 0, torch.zeros_like(y), y) for y in state.late))
 
     def step(self, x_t: Step, state: _NirState, **modulation: Any) -> tuple[Tensor, _NirState]:
         y, state = self._pass(x_t.unsqueeze(0), state, self._by_node(modulation))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from spikebridge.errors import DataError, ExportError, import_extra
 
+LEAK_STEPS = "steps"  # input of the file of a leak: steps without input
 _OPSETS = range(13, 24)
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 _NUM_THREADS = 1

@@ -1,7 +1,7 @@
 """Writing parts and nonlinearities as ONNX files, for any batch size.
 
-A plain module becomes a function of its signals. A stateful part becomes a step: input and state to output and next
-state. Inputs are named after the links that lead to the part.
+A plain module becomes a function of its signals. A stateful part becomes a step: inputs and state to outputs and next
+state. Inputs are named after the links that lead to the part; a modulation is an input, too.
 """
 
 import copy
@@ -10,15 +10,20 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy.onnx.session import check_opset
+from spikebridge.deploy.onnx.session import LEAK_STEPS, check_opset
 from spikebridge.errors import ExportError, import_extra
-from spikebridge.neurons import Stateful
-from spikebridge.neurons.state import State
+from spikebridge.hybrid.network.state_links import state_at
+from spikebridge.neurons import Effect, Stateful
+from spikebridge.neurons.base import first_step
+from spikebridge.neurons.quantity import By
+from spikebridge.neurons.state import State, map_tensors
+from spikebridge.neurons.stateless import modulated, tensors_by_name
 from spikebridge.ops import reference
 
 _OUTPUT = "output"
@@ -26,43 +31,78 @@ _OUTPUT = "output"
 _TRANSLATED: dict[Any, Any] = {}
 
 
-def write_onnx(
-    module: nn.Module, signals: Mapping[str, Tensor], into: Mapping[str, str] | None = None, *, name: str | None = None
-) -> bytes:
-    """A plain module in eval mode as the bytes of an ONNX file.
+@dataclass(frozen=True)
+class OnnxSignature:
+    """The inputs and outputs of a module by their names in its file.
 
-    `signals` has an example `(B, *N)` of each input by its name in the file, in the order of the arguments. `into`
-    names the argument of inputs that the module takes by name.
+    `signals` has an example `(B, *N)` of each input in the order of the arguments, those by position first, and `into`
+    the argument of those that are taken by name.
     """
-    named = dict(into or {})
-    function = _Function(module, [named.get(signal) for signal in signals])
 
-    return _export(function, list(signals.items()), [_OUTPUT], name or type(module).__name__)
+    signals: Mapping[str, Tensor]
+    into: Mapping[str, str] = field(default_factory=dict)
+    effects: Mapping[str, tuple[str, By]] = field(default_factory=dict)  # of inputs that modulate: path and manner
+    outputs: Sequence[str] = ()  # keys of several outputs; none for one tensor, "output"
+    states: Mapping[str, str] = field(default_factory=dict)  # by path names of tensors of the state, else numbers
+
+
+def signature_of(signals: "OnnxSignature | Mapping[str, Tensor]") -> OnnxSignature:
+    """A signature, where signals by position alone may stand for one."""
+    return signals if isinstance(signals, OnnxSignature) else OnnxSignature(signals)
+
+
+def write_onnx(module: nn.Module, signals: OnnxSignature | Mapping[str, Tensor], *, name: str | None = None) -> bytes:
+    """A plain module in eval mode as the bytes of an ONNX file."""
+    signature = signature_of(signals)
+    inputs = list(signature.signals.items())
+    outputs = list(signature.outputs) or [_OUTPUT]
+
+    return _export(_Function(module, signature), inputs, outputs, name or type(module).__name__)
 
 
 def write_onnx_step(
-    part: Stateful, signals: Mapping[str, Tensor], into: Mapping[str, str] | None = None, *, name: str | None = None
-) -> tuple[bytes, list[Tensor]]:
-    """A stateful part as a step: inputs and `state.0`, `state.1`, ... to the output and `next.0`, `next.1`, ...
+    part: Stateful, signals: OnnxSignature | Mapping[str, Tensor], *, name: str | None = None
+) -> tuple[bytes, dict[str, Tensor]]:
+    """A stateful part as a step: inputs and `state.0`, `state.1`, ... to the outputs and `next.0`, `next.1`, ...
 
-    The arguments are those of `write_onnx`; the first signal is the input of the part. Returns the bytes of the file,
-    and the state before the first tick for a batch of one.
+    The first signal is the input of the part. Returns the bytes of the file, and the tensors of the state before the
+    first tick by name, for a batch of one.
     """
     who = name or type(part).__name__
-    named = dict(into or {})
-    first = next(iter(signals.values()))
+    signature = signature_of(signals)
+    first = next(iter(signature.signals.values()))
 
     with torch.no_grad():
-        state = part.initial_state(torch.zeros_like(first))
-        tensors = tensors_of(state, who)
-        initial = [t[:1].clone() for t in tensors]
-        _refuse_shared(tensors, len(first), who)
+        # copies: one tensor may stand for two fields
+        state = map_tensors(torch.clone, part.initial_state(torch.zeros_like(first)))
+        tensors = named_tensors(part, state, signature.states, who)
+        _refuse_shared(list(tensors.values()), len(first), who)
 
-    step = _Step(part, [named.get(signal) for signal in signals], state)
-    inputs = [*signals.items(), *((f"state.{i}", t) for i, t in enumerate(tensors))]
-    outputs = [_OUTPUT, *(f"next.{i}" for i in range(len(tensors)))]
+    step = _Step(part, signature, state)
+    inputs = [*signature.signals.items(), *((f"state.{key}", t) for key, t in tensors.items())]
+    outputs = [*(signature.outputs or [_OUTPUT]), *(f"next.{key}" for key in tensors)]
 
-    return _export(step, inputs, outputs, who), initial
+    return _export(step, inputs, outputs, who), {key: t[:1].clone() for key, t in tensors.items()}
+
+
+def leak_function(part: Stateful, signature: OnnxSignature) -> tuple[nn.Module, OnnxSignature]:
+    """The leak of a part as a plain module from steps and state to state, and its signature."""
+    first = next(iter(signature.signals.values()))
+    with torch.no_grad():
+        state = map_tensors(torch.clone, part.initial_state(torch.zeros_like(first)))
+
+    tensors = named_tensors(part, state, signature.states, type(part).__name__)
+    signals = {LEAK_STEPS: torch.ones(len(first), dtype=torch.int64)} | {
+        f"state.{key}": t for key, t in tensors.items()
+    }
+    keys = [f"next.{key}" for key in tensors]
+    return _Leak(part, state, keys), OnnxSignature(signals, outputs=keys)
+
+
+def named_tensors(part: nn.Module, state: State, names: Mapping[str, str], who: str) -> dict[str, Tensor]:
+    """The tensors of a state in order, each by its number, or by its name where it has one; `names` are by path."""
+    at_path = {id(state_at(part, state, path)): name for path, name in names.items()}
+    return {at_path.get(id(tensor), str(i)): tensor for i, tensor in enumerate(tensors_of(state, who))}
 
 
 def tensors_of(state: State, who: str) -> list[Tensor]:
@@ -82,39 +122,79 @@ def tensors_of(state: State, who: str) -> list[Tensor]:
 
 
 class _Function(nn.Module):
-    """A module whose signals are all positional; `into` has the argument of each, None for those by position."""
+    """A module whose signals are all positional."""
 
-    def __init__(self, module: nn.Module, into: Sequence[str | None]) -> None:
+    def __init__(self, module: nn.Module, signature: OnnxSignature) -> None:
         super().__init__()
         self.module = module
-        self.into = into
+        self.signature = signature
 
-    def forward(self, *signals: Tensor) -> Tensor:
-        args, named = _by_argument(signals, self.into)
-        return self.module(*args, **named)
+    def forward(self, *values: Tensor) -> Any:
+        args, named, effects = _by_argument(self.signature, values)
+        if effects:
+            in_time = {name: x.unsqueeze(0) for name, x in named.items()}
+            y = first_step(modulated(self.module, effects, *[x.unsqueeze(0) for x in args], **in_time))
+        else:
+            y = self.module(*args, **named)
+
+        return _in_order(y, self.signature.outputs)
 
 
 class _Step(nn.Module):
     """One step of a stateful part, whose signals and tensors of the state are all positional."""
 
-    def __init__(self, part: Stateful, into: Sequence[str | None], like: State) -> None:
+    def __init__(self, part: Stateful, signature: OnnxSignature, like: State) -> None:
         super().__init__()
         self.part = part
-        self.into = into
+        self.signature = signature
         self.like = like
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
-        signals = values[: len(self.into)]
-        state = iter(values[len(self.into) :])
-        args, named = _by_argument(signals, self.into)
-        y, after = self.part.step(args[0], _like(self.like, state), **named)
+        number = len(self.signature.signals)
+        state = _like(self.like, iter(values[number:]))
+        args, named, effects = _by_argument(self.signature, values[:number])
+        y, after = self.part.step(args[0], state, **named, **effects)
 
-        return (y, *tensors_of(after, type(self.part).__name__))
+        return (*_in_order(y, self.signature.outputs), *tensors_of(after, type(self.part).__name__))
 
 
-def _by_argument(signals: Sequence[Tensor], into: Sequence[str | None]) -> tuple[list[Tensor], dict[str, Tensor]]:
-    pairs = list(zip(signals, into, strict=True))
-    return [x for x, name in pairs if name is None], {name: x for x, name in pairs if name is not None}
+class _Leak(nn.Module):
+    """The state of a part after some steps without input, its tensors all positional."""
+
+    def __init__(self, part: Stateful, like: State, keys: Sequence[str]) -> None:
+        super().__init__()
+        self.part = part
+        self.like = like
+        self.keys = keys
+
+    def forward(self, steps: Tensor, *values: Tensor) -> dict[str, Tensor]:
+        after = self.part.leak(_like(self.like, iter(values)), steps)
+        return dict(zip(self.keys, tensors_of(after, type(self.part).__name__), strict=True))
+
+
+def _in_order(y: Any, keys: Sequence[str]) -> tuple[Tensor, ...]:
+    several = tensors_by_name(y) or {}
+    return tuple(several[key] for key in keys) if keys else (y,)
+
+
+def _by_argument(
+    signature: OnnxSignature, values: Sequence[Tensor]
+) -> tuple[list[Tensor], dict[str, Tensor], dict[str, tuple[Effect, ...]]]:
+    """Signals by position, signals by argument, and effects on one step by path."""
+    args: list[Tensor] = []
+    named: dict[str, Tensor] = {}
+    effects: dict[str, tuple[Effect, ...]] = {}
+
+    for name, x in zip(signature.signals, values, strict=True):
+        if name in signature.effects:
+            path, by = signature.effects[name]
+            effects[path] = (*effects.get(path, ()), Effect(x.unsqueeze(0), by))
+        elif name in signature.into:
+            named[signature.into[name]] = x
+        else:
+            args.append(x)
+
+    return args, named, effects
 
 
 def _like(state: Any, values: Iterator[Tensor]) -> Any:
@@ -128,6 +208,11 @@ def _like(state: Any, values: Iterator[Tensor]) -> Any:
         return type(state)(*items) if hasattr(state, "_fields") else type(state)(items)
 
     return state
+
+
+def tensors_like(state: State, values: Sequence[Tensor]) -> State:
+    """A state of the same form with other tensors, in order."""
+    return _like(state, iter(values))
 
 
 def _refuse_shared(tensors: list[Tensor], batch: int, who: str) -> None:

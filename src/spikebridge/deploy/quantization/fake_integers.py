@@ -68,6 +68,9 @@ class FakeIntegerArithmetic(IntegerArithmetic):
         exact = (v - rest) * decay / 2**FRACTION
         return rest + straight_through(torch.floor(exact + 0.5), exact)
 
+    def _shifted(self, q: Tensor) -> Tensor:
+        return torch.floor(q / 2**FRACTION + 0.5)
+
     def count(self, number: Tensor) -> Tensor:
         return (number + 1).clamp(max=MAX_STEPS)
 

@@ -1,6 +1,8 @@
 """From a quantised network to its integer model, alone (`integer_model`) or inside a bundle (`add_integers`)."""
 
 import dataclasses
+import itertools
+import math
 import shutil
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -16,7 +18,7 @@ from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle
 from spikebridge.deploy.bundle.export import clock_record
-from spikebridge.deploy.bundle.manifest import FileRecord, IntegersRecord, StageRecord, write_manifest
+from spikebridge.deploy.bundle.manifest import FileRecord, IntegersRecord, StageRecord, WakeRecord, write_manifest
 from spikebridge.deploy.bundle.stages import array_forms, stage_record
 from spikebridge.deploy.bundle.trace import ReferenceTrace, record_trace
 from spikebridge.deploy.integer.bundle import check_fit
@@ -33,11 +35,13 @@ from spikebridge.deploy.integer.records import (
 from spikebridge.deploy.integer.units import IntegerUnitRecord
 from spikebridge.deploy.quantization.layers import IntegerOp
 from spikebridge.deploy.quantization.network import program_input_of, programs_of, quantized_units_of
-from spikebridge.deploy.quantization.program import QuantProgram
+from spikebridge.deploy.quantization.program import FLAGS, QuantProgram
 from spikebridge.deploy.quantization.units import QuantizedUnit
 from spikebridge.errors import ExportError
-from spikebridge.hybrid import HybridNetwork, Modulation, Transmission
-from spikebridge.hybrid.network.link import Route, trigger_of
+from spikebridge.hybrid import HybridNetwork, Modulation, Transmission, Wake
+from spikebridge.hybrid.network.link import AWAKE, Route, trigger_of
+from spikebridge.hybrid.network.shape_inference import infer_shapes
+from spikebridge.hybrid.network.wake import WakeState
 
 _FOLDER = "integers"
 _SAMPLE = f"{_FOLDER}/sample.safetensors"
@@ -87,6 +91,7 @@ class _ModelWriter:
             raise ExportError("the network is not quantised; quantize(network, inputs) makes a copy that is")
 
         self.state = network.initial_state(inputs)
+        self.specs = infer_shapes(network, {name: x[:0] for name, x in inputs.items()}).links
         self.numbers: dict[str, NDArray[Any]] = {}
         self.inputs: dict[str, IntegerInputRecord] = {}
 
@@ -102,7 +107,7 @@ class _ModelWriter:
             parts=parts,
             links=links,
             order=tuple(name for group in network.plan.groups for name in group.parts if name in self.programs),
-            outputs=tuple(name for name in network.outputs if name in self.programs),
+            outputs=tuple(name for name in network.outputs if self._is_inside(name)),
             left_out=tuple(name for name in network.parts if name not in self.programs),
         )
 
@@ -121,7 +126,10 @@ class _ModelWriter:
     def _part(self, name: str, program: QuantProgram) -> IntegerPartRecord:
         clock = clock_record(self.network.clock_of(name))
         record = self._program(f"parts/{name}/", program)
-        return IntegerPartRecord(clock, record, float(program.out.scale), program.gives_flags)
+        state = self.state.parts[name]
+        # before its first tick awake a part gives zeros
+        shape = tuple(state.outputs[name].shape[1:]) if isinstance(state, WakeState) else ()
+        return IntegerPartRecord(clock, record, float(program.out.scale), program.gives_flags, shape)
 
     def _link(self, route: Route) -> IntegerLinkRecord:
         link = route.link
@@ -132,17 +140,19 @@ class _ModelWriter:
         self._keep_initial(route, is_inside)
 
         node, _, quantity = link.path.rpartition(".") if isinstance(link, Modulation) else ("", "", "")
+        wake = WakeRecord(link.asleep, link.state, route.num_flags, link.replay) if isinstance(link, Wake) else None
+        gives = self._value_grid(route, takes)
         is_argument = is_inside and isinstance(link, Transmission)
 
         return IntegerLinkRecord(
             name=route.name,
-            kind="modulation" if isinstance(link, Modulation) else "transmission",
+            kind="wake" if wake else "modulation" if isinstance(link, Modulation) else "transmission",
             source=source.name,
             target=link.part if is_inside else None,
             emits=clock_record(route.clock),
             held=link.held,
             takes=takes,
-            gives=self._value_grid(route, takes),
+            gives=gives,
             takes_beside=source.context_grid,
             delay=route.delay,
             argument=program_input_of(self.network, route) if is_argument else None,
@@ -152,12 +162,26 @@ class _ModelWriter:
             context=source.context,
             trigger=source.trigger,
             unit=None if unit is None else self._unit(f"links/{route.name}", unit),
+            wake=wake,
+            threshold=_flag_threshold(gives) if wake else 1,
+            shape=tuple(self.specs[route.name].shape) if wake else (),
         )
 
     def _link_source(self, route: Route, takes: QParamsRecord) -> _LinkSource:
         """The signals that a link reads; those that the model does not compute become its inputs."""
         link = route.link
         unit = self.units.get(route.name)
+        if route.skips is not None and not self._is_inside(link.source) and (unit is not None or link.unit is None):
+            raise ExportError(
+                f"the link {route.name!r} reads {link.source!r}, which stays real and gives no value while it is "
+                "asleep; quantise that part, too, or wake it with asleep='hold'"
+            )
+
+        is_flag = takes is FLAGS and not self._is_inside(link.source) and (unit is not None or link.unit is None)
+        if route.num_flags and is_flag:
+            # real flags become 0 and 1 as they enter, whatever the scale of their signal elsewhere
+            return _LinkSource(self._enter(route.name, self.network.clock_of(link.source), takes, link.source))
+
         if unit is None:
             if link.unit is not None:
                 # the values of a unit that stays real enter the model
@@ -212,6 +236,8 @@ class _ModelWriter:
     def _target_grid(self, route: Route) -> QParamsRecord:
         """Scale and range that the target reads."""
         link = route.link
+        if route.num_flags:
+            return self._flag_grid(route)
         program = self.programs.get(link.part)
         if program is None:
             raise ExportError(f"the link {route.name!r} passes on a signal that is not quantised")
@@ -224,19 +250,33 @@ class _ModelWriter:
         on_quantity = [r for r in incoming if isinstance(r.link, Modulation) and r.link.path == link.path]
         return program.layers[program.layer_at(node)].effects[quantity][on_quantity.index(route)].qparams
 
-    def _source(self, name: str, qparams: QParamsRecord) -> str:
-        return name if name in self.programs else self._enter(name, self.network.clock_of(name), qparams)
+    def _flag_grid(self, route: Route) -> QParamsRecord:
+        """Scale and range of the values of a wake: those of its source, or 1 for a real value of 1/2 or more."""
+        unit = self.units.get(route.name)
+        program = self.programs.get(route.link.source)
+        if unit is not None and unit.out is not None:
+            return unit.out.qparams
 
-    def _enter(self, name: str, clock: Any, qparams: QParamsRecord | None) -> str:
+        is_real = program is None or (unit is None and route.link.unit is not None)
+        return FLAGS if program is None or is_real else program.out.qparams
+
+    def _is_inside(self, signal: str) -> bool:
+        """True for a signal that the model computes: of a part, or the flags of one."""
+        return signal.removesuffix(".awake") in self.programs
+
+    def _source(self, name: str, qparams: QParamsRecord) -> str:
+        return name if self._is_inside(name) else self._enter(name, self.network.clock_of(name), qparams)
+
+    def _enter(self, name: str, clock: Any, qparams: QParamsRecord | None, signal: str | None = None) -> str:
         record = self.inputs.get(name)
         # a mask that is read as a signal, too, has integers
         if record is None or (record.grid is None and qparams is not None):
-            self.inputs[name] = IntegerInputRecord(clock_record(clock), qparams)
+            self.inputs[name] = IntegerInputRecord(clock_record(clock), qparams, signal)
 
         return name
 
     def _trigger(self, name: str, is_mask: bool) -> str:
-        if name in self.programs or name in self.inputs:
+        if self._is_inside(name) or name in self.inputs:
             return name
         # of a trigger only the ticks count, so that any grid serves
         return self._enter(name, self.network.clock_of(name), None if is_mask else QParamsRecord(1.0, 0, 1))
@@ -274,6 +314,13 @@ class _ModelWriter:
             self.numbers[f"{prefix}/{name}"] = q.detach().to(kind).numpy().copy()
 
 
+def _flag_threshold(grid: QParamsRecord) -> int:
+    """The least integer of a grid whose value is that of a flag that is set."""
+    near = math.floor(AWAKE / grid.scale) - 1
+    # in float32, as the quantised network compares
+    return next(q for q in itertools.count(near) if np.float32(q * grid.scale) >= AWAKE)
+
+
 def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwork) -> Bundle:
     """Writes the integer model of a network into its bundle, whole or not at all.
 
@@ -291,6 +338,10 @@ def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwor
     manifest = bundle.manifest
     if manifest.integers is not None:
         raise ExportError(f"{bundle.path} has an integer model already; export the network again for another one")
+    if manifest.start is not None:
+        raise ExportError(
+            f"{bundle.path} begins at a state, and an integer model at its own; export the network without state="
+        )
     if list(network.inputs) != list(manifest.inputs):
         raise ExportError(f"{bundle.path} is the bundle of another network: it takes {list(manifest.inputs)}")
 

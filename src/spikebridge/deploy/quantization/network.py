@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from spikebridge.deploy.bundle.trace import ReferenceTrace, check_float32, check_stream, record_trace
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping
-from spikebridge.deploy.quantization.program import QuantizedModule, QuantizedPart, QuantProgram
+from spikebridge.deploy.quantization.program import FLAGS, QuantizedModule, QuantizedPart, QuantProgram
 from spikebridge.deploy.quantization.quantizer import QParamsRecord, Quantizer
 from spikebridge.deploy.quantization.tracer import trace_graph
 from spikebridge.deploy.quantization.units import QuantizedUnit, quantized_unit
+from spikebridge.deploy.stages.neurons import NeuronForm
 from spikebridge.errors import ConfigError, ExportError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Transmission, every
-from spikebridge.hybrid.network.link import Route
+from spikebridge.hybrid.network.link import Route, wake_of
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import dt_of, unbound_layer
 
@@ -66,12 +67,6 @@ def quantize(
     check_stream(inputs)
     draft = copy.deepcopy(network)
     quantized = (draft if isinstance(draft, HybridNetwork) else _single(draft, dt)).eval()
-    for name, route in quantized.plan.wakes.items():
-        raise ExportError(
-            f"the link {route.name!r} wakes {name!r}, which has no integer form yet; quantise the network without it, "
-            "or export it in floats"
-        )
-
     config.check(_layer_paths(quantized))
     check_float32(quantized, "quantisation starts from float32")
     stream = {name: x.detach() for name, x in inputs.items()}
@@ -116,7 +111,7 @@ def program_input_of(network: HybridNetwork, route: Route) -> str:
 
 
 def _transmissions(network: HybridNetwork, part: str) -> list[Route]:
-    return [route for route in network.incoming[part] if not isinstance(route.link, Modulation)]
+    return [route for route in network.incoming[part] if isinstance(route.link, Transmission)]
 
 
 def _modulations(network: HybridNetwork, part: str) -> list[tuple[Route, Modulation]]:
@@ -182,7 +177,7 @@ class _ScalePropagation:
         for route in self.network.routes:
             if route.name in units:
                 self._convert_unit(route, units[route.name])
-            if route.link.part in programs:
+            if route.link.part in programs and not route.num_flags:
                 self._pass_to_part(route, programs[route.link.part])
 
         for program in programs.values():
@@ -219,6 +214,8 @@ class _ScalePropagation:
             quantizer.set_qparams(self.link_qparams(route, qconfig))
 
     def _source_qparams(self, name: str, qconfig: QConfig) -> QParamsRecord:
+        if name in (f"{part}.awake" for part in self.network.plan.wakes):
+            return FLAGS
         program = _program_of(self.network.parts[name]) if name in self.network.parts else None
         if program is None:
             return self._real_qparams(name, self.signal(name), qconfig)
@@ -287,7 +284,23 @@ def _observed_part(network: HybridNetwork, name: str, config: QConfigMapping, sc
     if isinstance(part, HybridNetwork):
         raise ExportError(f"{name!r} is a network of its own; quantise it alone")
 
+    ports = network.plan.ports.get(name)
+    if ports is not None:
+        acts = next((f"the link {route.name!r} sets" for route in ports.sets), "a link or an output reads")
+        raise ExportError(
+            f"{acts} a state of part {name!r}, which has no integer form yet; name the other parts as regions, or "
+            "export in floats"
+        )
+
+    if network.plan.given(name) != (name,):
+        raise ExportError(
+            f"part {name!r} gives several tensors by name, which has no integer form yet; name the other parts as "
+            "regions, or make a part of each"
+        )
+
     for route in network.incoming[name]:
+        if route.num_flags and wake_of(route).state == "leak":
+            _check_leak(name, part)
         if route.acts_on_a_parameter:
             raise ExportError(
                 f"the link {route.name!r} modulates {route.link.target}, weights that change while the network runs, "
@@ -303,6 +316,16 @@ def _observed_part(network: HybridNetwork, name: str, config: QConfigMapping, sc
     _check_part_modulations(network, name, quantized)
 
     return quantized
+
+
+def _check_leak(name: str, part: nn.Module) -> None:
+    for path, layer in part.named_modules():
+        form = vars(type(layer)).get("array_form")
+        if isinstance(form, NeuronForm) and form.leak is None:
+            raise ExportError(
+                f"part {name!r} leaks while it is asleep, but the array form of {type(layer).__name__} at "
+                f"{f'{name}.{path}'!r} has no leak; give it one, NeuronForm(..., leak=...)"
+            )
 
 
 def _check_part_modulations(network: HybridNetwork, name: str, quantized: QuantizedPart) -> None:

@@ -32,6 +32,7 @@ from spikebridge.hybrid.unit.finite_response import delayed
 from spikebridge.neurons import LIF, PLIF, AdaptiveLIF, CubaLIF, Effect, Integrator, Memoryless
 from spikebridge.neurons.lif import IF, leak
 from spikebridge.neurons.neuron import Neuron, refuse_not_finite
+from spikebridge.neurons.state import tensors_of
 from spikebridge.neurons.surrogate import ARCTAN
 from spikebridge.ops.saturation import clip
 
@@ -171,6 +172,18 @@ class QuantNeuron(QuantLayer):
         y = torch.stack(outputs) if outputs else x.new_empty(x.shape)
         return QTensor(y.flatten(0, 1), self.out_scale), state
 
+    def leak(self, state: Any, num_steps: Tensor, observing: bool) -> Any:
+        """The state after steps without input, `(B,)`."""
+        if observing:
+            return self.layer.leak(state, num_steps)
+        return self._leak_arrays(self._arithmetic(), state, num_steps)
+
+    def _leak_arrays(self, a: Any, state: Any, num_steps: Tensor) -> Any:
+        # the steps of each sample line up with its membranes
+        axes = next(iter(tensors_of(state))).ndim - 1
+        leaked: Any = self.form.leak
+        return leaked(a, state, num_steps.reshape(-1, *[1] * axes))
+
     def integers(self) -> dict[str, Tensor]:
         """Quantities in the membranes' scale, and decays in parts of 2^15."""
         quantities = self._quantities()
@@ -304,10 +317,20 @@ class QuantUserNeuron(QuantNeuron):
         settings = {name: getattr(self.layer, name) for name in self.form.settings}
         return {**settings, "form": record_name(type(self.layer)), "high": self.high, "spikes": self.spikes}
 
+    def leak(self, state: Any, num_steps: Tensor, observing: bool) -> Any:
+        if not observing:
+            return super().leak(state, num_steps, observing)
+
+        before, arrays = state
+        return self.layer.leak(before, num_steps), self._leak_arrays(self._observed_arithmetic(), arrays, num_steps)
+
+    def _observed_arithmetic(self) -> ObservedArithmetic:
+        return ObservedArithmetic(self._settings(), self._constants(), self._observe_value)
+
     def _observe(self, x: Tensor, batch: int, state: Any, effects: _Effects) -> tuple[QTensor, Any]:
         """The float layer beside its array form, which shows the states before they are reset."""
         signal = unflatten_time(x, batch)
-        a = ObservedArithmetic(self._settings(), self._constants(), self._observe_value)
+        a = self._observed_arithmetic()
         if state is None:
             zeros = signal.new_zeros(signal.shape[1:])
             state = (self.layer.initial_state(zeros), self.form.start(a, zeros))

@@ -26,6 +26,7 @@ from spikebridge.deploy.quantization.neurons import (
     QuantDelay,
     QuantFactor,
     QuantLayer,
+    QuantNeuron,
     effects_at,
     quant_neuron,
     unflatten_time,
@@ -36,8 +37,9 @@ from spikebridge.errors import ExportError, ShapeError
 from spikebridge.hybrid import Delay, Gain, Gate
 from spikebridge.neurons import Effect, Recurrent, Stateful
 from spikebridge.neurons.neuron import Neuron
+from spikebridge.neurons.state import where
 
-_SPIKES = QParamsRecord(1.0, 0, 1)
+FLAGS = QParamsRecord(1.0, 0, 1)  # of spikes, and of the flags of a wake
 _LayerEffects: TypeAlias = Mapping[str, Mapping[str, Sequence[Effect]]]  # by layer and quantity
 
 
@@ -146,6 +148,18 @@ class QuantProgram(nn.Module):
             rows.append(y)
 
         return torch.cat(rows), after
+
+    def leak(self, states: Mapping[str, Any], num_steps: Tensor) -> dict[str, Any]:
+        """The states of layers after steps without input, `(B,)`; feedback is dropped with it."""
+        after = dict(states)
+        for name, state in states.items():
+            operation = self.operation(name)
+            if isinstance(operation, UnitDelay):
+                after[name] = where(num_steps > 0, torch.zeros_like(state), state)
+            elif isinstance(operation, QuantNeuron):
+                after[name] = operation.leak(state, num_steps, self.observing)
+
+        return after
 
     def records(self) -> list[tuple[ProgramStep, IntegerOp]]:
         scales = {name: self.input_quantizer(name).scale for name in self.inputs}
@@ -273,7 +287,7 @@ class QuantProgram(nn.Module):
             # neurons add currents of any scale up themselves
             neuron = quant_neuron(module, self.qconfig(name), path)
             spikes = Quantizer(1)
-            spikes.set_qparams(_SPIKES)
+            spikes.set_qparams(FLAGS)
             self._append(name, sources, neuron, spikes if neuron.spikes else None)
 
     def _add_function(self, name: str, module: nn.Module, source: str) -> None:
@@ -404,6 +418,11 @@ class QuantizedPart(Stateful):
 
     def initial_state(self, x_t: Tensor) -> _PartState:
         return self(x_t.new_empty((0, *x_t.shape)))[1]
+
+    def leak(self, state: _PartState, num_steps: Tensor) -> _PartState:
+        names = self.program.stateful_steps
+        after = self.program.leak(dict(zip(names, state.layers, strict=True)), num_steps)
+        return _PartState(tuple(after[name] for name in names))
 
     def step(self, x_t: Tensor, state: Any, **modulation: Any) -> tuple[Tensor, _PartState]:
         y, state = self(x_t.unsqueeze(0), state, **modulation)

@@ -256,6 +256,9 @@ class _QuantDiscretizer(Discretizer):
 
         # the state goes over from window to window, so that their values come one after the other
         state = self.initial_state(h.shape[2], h.device) if state is None else state
+        if state is None and self.form.start is not None:
+            state = self.form.start(a, q.new_zeros(q.shape[2:]))
+
         values, state = self.form.run(a, q.flatten(0, 1).unbind(0), length, state)
 
         return (torch.stack(values).reshape(q.shape) if values else torch.empty_like(q)), state

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.consistency import check_step
-from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, trigger_of
+from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, skipped_flags, trigger_of
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.onnx.session import OnnxSession, OpenSession
 from spikebridge.deploy.runtime.nir_interpreter import NirRunner
@@ -37,6 +37,13 @@ def fitting(who: str, what: str = "a number or an input") -> Iterator[None]:
         raise DataError(f"{who} cannot run, {what} does not fit: {error}") from error
 
 
+class _SampleUnit(NamedTuple):
+    """The unit of one sample, and true if a window waits for the first step awake."""
+
+    unit: UnitRunnerState = UnitRunnerState()
+    starts: bool = False
+
+
 class LinkRunnerState(NamedTuple):
     """The state of a link."""
 
@@ -45,6 +52,7 @@ class LinkRunnerState(NamedTuple):
     held: Values | None  # the newest value that arrived, the initial value before
     context: Values | None  # the newest value of the context
     triggered: NDArray[np.bool_] | None  # samples with a trigger since the last step of the source, if it is a mask
+    samples: tuple[_SampleUnit, ...] = ()  # of a link that skips ticks, in place of the unit
 
 
 @runtime_checkable
@@ -69,6 +77,8 @@ class LinkRunner:
     trigger: tuple[str, ClockRecord] | None = None  # signal at whose samples windows open, and its clock
     masked: bool = False  # the trigger is a mask, one flag a sample
     shape: tuple[int, ...] | None = None  # of a value, where it is known
+    skips: str | None = None  # flags of a source that gives no value while it is asleep
+    threshold: float = AWAKE  # the least flag of a wake that is set
 
     def start(self, batch: int) -> LinkRunnerState:
         held, context = (
@@ -78,12 +88,35 @@ class LinkRunner:
 
         return LinkRunnerState(UnitRunnerState(), (), held, context, triggered)
 
+    def begin(self, numbers: Mapping[str, Values], batch: int) -> LinkRunnerState:
+        """The state at which a bundle begins, from the tensors of the trained network's."""
+        state = self.start(batch)
+        queue = numbers.get("queue", np.zeros((batch, 0)))
+        stages = {key.split(".")[1] for key in numbers if key.startswith("unit.")}
+        items = {stage: [numbers[f"unit.{stage}.{i}"] for i in range(_count(stage, numbers))] for stage in stages}
+        window = items.get("window", [np.zeros((batch, 0))])[0]
+        steps = window if window.ndim else np.zeros((batch, 0))
+        unit = UnitRunnerState(
+            waiting=tuple(steps[:, i] for i in range(steps.shape[1])),
+            position=0 if window.ndim else int(window),
+            carry=tuple(items["kernel"]) if "kernel" in items else None,
+            discretizer=items["discretizer"][0] if "discretizer" in items else None,
+        )
+
+        return state._replace(
+            unit=unit,
+            waiting=tuple(queue[:, i] for i in range(queue.shape[1])),
+            held=numbers.get("held", state.held),
+            context=numbers.get("context", state.context),
+            triggered=numbers.get("triggered", state.triggered),
+        )
+
     def run_unit(
         self, signals: Mapping[str, Values | None], tick: int, state: LinkRunnerState
     ) -> tuple[list[Values], LinkRunnerState]:
         """The values that the unit computes from the signals of a tick."""
         x = signals.get(self.link.source)
-        if self.unit is None:
+        if self.unit is None and self.skips is None:
             return ([] if x is None else [x]), state
 
         if self.link.context is not None:
@@ -95,11 +128,51 @@ class LinkRunner:
             return [], state
 
         # flags count as numbers in a unit
-        x = x.astype(np.float32) if x.dtype == np.bool_ else x
+        x = x.astype(np.float32) if x.dtype == np.bool_ and self.unit is not None else x
+        if self.skips is not None:
+            flags = signals[self.skips]
+            return self._run_awake(x, np.zeros(len(x)) if flags is None else flags.reshape(len(x)), starts, state)
+
         with fitting(f"link {self.link.name!r}"):
-            values, unit = self.unit.push(x, state.unit, starts, state.context)
+            values, unit = self._push(x, state.unit, starts, state.context)
 
         return values, state._replace(unit=unit)
+
+    def _run_awake(
+        self, x: Values, flags: Values, starts: bool | NDArray[np.bool_], state: LinkRunnerState
+    ) -> tuple[list[Values], LinkRunnerState]:
+        """The values of the samples awake, each with a unit of its own; of others the last one, or that for none."""
+        samples = list(state.samples or [_SampleUnit()] * len(x))
+        given: dict[int, Values] = {}
+        for row, starts_now in enumerate(np.broadcast_to(starts, len(x))):
+            own = samples[row]
+            begins = bool(starts_now) or own.starts
+            samples[row] = own._replace(starts=begins)
+            if flags[row] >= AWAKE:
+                context = None if state.context is None else state.context[[row]]
+                with fitting(f"link {self.link.name!r}"):
+                    values, unit = self._push(x[[row]], own.unit, begins, context)
+                given |= {row: values[-1][0]} if values else {}
+                samples[row] = _SampleUnit(unit)
+
+        newest = self._without_value(len(x), state).copy()
+        for row, value in given.items():
+            newest[row] = value
+
+        return [newest], state._replace(samples=tuple(samples))
+
+    def _push(
+        self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_], context: Values | None
+    ) -> tuple[list[Values], UnitRunnerState]:
+        return ([x], state) if self.unit is None else self.unit.push(x, state, starts, context)
+
+    def _without_value(self, batch: int, state: LinkRunnerState) -> Values:
+        """The values of samples that get none."""
+        if self.link.kind == "wake":
+            return np.zeros((batch, *(self.shape or ())), cast(Values, state.held).dtype)
+
+        is_sent = self.link.held and state.waiting
+        return state.waiting[-1] if is_sent else cast(Values, state.held)
 
     def send(self, values: list[Values], state: LinkRunnerState) -> LinkRunnerState:
         """Values of a unit, added to those that wait."""
@@ -113,8 +186,7 @@ class LinkRunner:
 
     def read(self, tick: int, fires: bool, state: LinkRunnerState) -> tuple[Values | None, LinkRunnerState]:
         """The value that the target reads at a tick, None if there is none; `fires` is True if the target runs then."""
-        sent = tick - self.link.delay
-        number = self.link.emits.between(sent, sent + 1)
+        number = self._num_arriving(tick)
         if number > len(state.waiting):
             raise DataError(f"link {self.link.name!r} has nothing to deliver at tick {tick}: the clocks do not fit")
 
@@ -124,7 +196,7 @@ class LinkRunner:
         if self.link.kind == "wake":
             return self._read_flags(arrived, state)
 
-        if self.link.held or self.link.kind == "modulation":
+        if self.link.held or self.link.kind != "transmission":
             state = state if arrived is None else state._replace(held=arrived)
             return state.held, state
 
@@ -133,16 +205,24 @@ class LinkRunner:
 
         return (state.held if arrived is None else arrived), state
 
+    def known_flags(self, tick: int, state: LinkRunnerState) -> Values | None:
+        """The flags `(B,)` of a wake at a tick that has not begun; None if one of them is made in it."""
+        return self.read(tick, True, state)[0] if self._num_arriving(tick) <= len(state.waiting) else None
+
+    def _num_arriving(self, tick: int) -> int:
+        sent = tick - self.link.delay
+        return self.link.emits.between(sent, sent + 1)
+
     def _read_flags(self, arrived: Values | None, state: LinkRunnerState) -> tuple[Values, LinkRunnerState]:
         """The flags `(B,)` of a wake: true where one of the newest values is 1/2 or more."""
         newest = cast(Values, state.held)
         if arrived is not None:
-            values = arrived.reshape(len(arrived), -1).astype(np.float32)
+            values = arrived.reshape(len(arrived), -1).astype(newest.dtype)
             if np.isnan(values).any():
                 raise DataError(f"the wake {self.link.name!r} got NaN as a flag; check {self.link.source!r}")
             newest = np.concatenate([newest[:, 1:], values.max(1, keepdims=True)], 1)
 
-        return newest.max(1) >= AWAKE, state._replace(held=newest)
+        return newest.max(1) >= self.threshold, state._replace(held=newest)
 
     def _starts(
         self, signals: Mapping[str, Values | None], tick: int, state: LinkRunnerState
@@ -164,19 +244,28 @@ class LinkRunner:
         return clock.count(tick + 1) > before, state
 
 
+def _count(stage: str, numbers: Mapping[str, Values]) -> int:
+    return sum(key.startswith(f"unit.{stage}.") for key in numbers)
+
+
 def open_link(
     bundle: Bundle,
     link: LinkRecord,
     unit: Unit | None = None,
     forms: Forms = None,
     open_session: OpenSession | None = None,
+    into_onnx: bool = False,
 ) -> LinkRunner:
-    """A link of a bundle, with its own unit unless another one is given."""
+    """A link of a bundle, with its own unit unless another one is given; a modulation of an ONNX file has a value
+    without effect before its first one.
+    """
     manifest = bundle.manifest
     numbers = bundle.numbers(link.numbers)
     trigger = trigger_of(link)
     # a sampled link without a delay has a value whenever its target runs
-    starts_with_value = link.kind == "transmission" and (link.held or link.delay > 0)
+    skips = skipped_flags(link, manifest.links)
+    starts_with_value = link.kind == "transmission" and (link.held or link.delay > 0 or skips is not None)
+    starts_with_value = starts_with_value or (link.kind == "modulation" and into_onnx)
     initial = _initial_value(link, numbers)
     if link.wake is not None:
         initial = np.zeros(link.wake.num_flags, np.float32)
@@ -198,6 +287,7 @@ def open_link(
         trigger=None if trigger is None else (trigger, manifest.clock(trigger)),
         masked=trigger is not None and (trigger in manifest.flags or manifest.dtype(trigger) == "bool"),
         shape=link.shape,
+        skips=skips,
     )
 
 
@@ -229,7 +319,9 @@ def _unit(
     files = UnitFiles(_nonlinearity(bundle, link, open_session), spiking_layer, functions)
     unit = float_unit(link.unit, numbers, files, forms)
 
-    emits = unit.clock(bundle.manifest.clock(link.source))
+    source = bundle.manifest.clock(link.source)
+    # a window that does not count ticks asleep closes at any of them
+    emits = unit.clock(source) if skipped_flags(link, bundle.manifest.links) is None else source
     if emits != link.emits:
         raise DataError(f"manifest: link {link.name!r} emits {link.emits}, but its unit has {emits}")
 

@@ -16,11 +16,19 @@ from spikebridge.deploy.nir.quantities import uniform
 from spikebridge.deploy.stages.arithmetic import FloatArithmetic
 from spikebridge.deploy.stages.convolutions import convolution, windows
 from spikebridge.deploy.stages.kernels import delay_step, past_ticks
-from spikebridge.deploy.stages.neurons import effects_on, membrane_start, membrane_step, under_effects
+from spikebridge.deploy.stages.neurons import (
+    MembraneState,
+    effects_on,
+    membrane_leak,
+    membrane_start,
+    membrane_step,
+    under_effects,
+)
 
 Values: TypeAlias = NDArray[np.float32]
 Effects: TypeAlias = Mapping[tuple[str, str], Sequence[tuple[Values, str]]]  # by node and quantity
 _Result: TypeAlias = tuple[Values, Any]
+SET = "set"  # how a value acts that stands for a state of a layer
 _WEIGHTED = ("Affine", "Conv1d", "Conv2d")
 
 
@@ -30,6 +38,12 @@ class _GraphState(NamedTuple):
     nodes: dict[str, Any]
     late: dict[str, Values]
 
+    def at(self, path: str) -> Values:
+        """A state by node and field."""
+        node, _, name = path.rpartition(".")
+        value: Values = getattr(self.nodes[node], name)
+        return value
+
 
 class NirRunner:
     """A NIR graph that runs without torch: `y, state = runner.step(x, state)`."""
@@ -38,6 +52,15 @@ class NirRunner:
         self.graph = graph
         self.late = {name for node in graph.nodes for name in node.delayed}
         self.arithmetics = {node.name: _arithmetic(node, graph.dt) for node in graph.nodes}
+
+    def begin(self, fields: Mapping[str, NDArray[Any]]) -> _GraphState:
+        """A state from the fields of its nodes, by "node.field"."""
+        nodes: dict[str, dict[str, Any]] = {}
+        for path, value in fields.items():
+            node, _, name = path.rpartition(".")
+            nodes.setdefault(node, {})[name] = value
+
+        return _GraphState({name: MembraneState(**values) for name, values in nodes.items()}, {})
 
     def step(self, x: Values, state: _GraphState | None, effects: Effects | None = None) -> tuple[Values, _GraphState]:
         """One tick: `(B, *N)` to `(B, *M)`, under the modulation in `effects`."""
@@ -56,6 +79,14 @@ class NirRunner:
         late = {name: signals[name] for name in self.late}
 
         return sum(outputs[1:], outputs[0]), _GraphState(nodes, late)
+
+    def leak(self, state: _GraphState, steps: int) -> _GraphState:
+        """The state after some ticks without input; feedback is dropped with it."""
+        nodes = {
+            name: membrane_leak(self.arithmetics[name], node, steps) if isinstance(node, MembraneState) else node
+            for name, node in state.nodes.items()
+        }
+        return _GraphState(nodes, {name: 0 * y if steps else y for name, y in state.late.items()})
 
     def _input_of(self, node: NirNode, signals: Mapping[str, Values], late: Mapping[str, Values], batch: int) -> Values:
         if len(node.sources) == 1 and not node.delayed:
@@ -76,7 +107,7 @@ class NirRunner:
         return {
             quantity: [(signal.astype(np.float32, copy=False), by) for signal, by in signals]
             for quantity, signals in effects_on(node.name, effects).items()
-            if quantity in node.numbers
+            if quantity in node.numbers or signals[0][1] == SET
         }
 
 
@@ -117,7 +148,9 @@ def _neuron(node: NirNode, a: FloatArithmetic, x: Values, state: Any, effects: _
         # unmodulated, as in the trained network
         state = membrane_start(a, x)
     if effects:
-        a = _with_decays(under_effects(a, effects, x.ndim))
+        state = state._replace(**{name: acts[0][0] for name, acts in effects.items() if acts[0][1] == SET})
+        acting = {name: acts for name, acts in effects.items() if acts[0][1] != SET}
+        a = _with_decays(under_effects(a, acting, x.ndim))
     return membrane_step(a, x, state)
 
 

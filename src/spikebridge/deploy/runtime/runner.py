@@ -18,6 +18,7 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import InputRecord
 from spikebridge.deploy.onnx.session import OpenSession
 from spikebridge.deploy.runtime.links import LinkRunner, LinkRunnerState, Unit, fitting, open_link
+from spikebridge.deploy.runtime.nir_interpreter import SET
 from spikebridge.deploy.runtime.parts import PartRunner, open_part
 from spikebridge.errors import ConfigError, DataError, ShapeError, check_named, did_you_mean, in_words, is_integer
 
@@ -35,11 +36,15 @@ class RunnerState(NamedTuple):
 
 
 class WokenState(NamedTuple):
-    """The state of a part with a wake: that of each sample, the outputs, and the flags of the last tick."""
+    """The state of a part with a wake: of each sample the state and the ticks asleep, the outputs, the newest inputs.
+
+    A sample before its first tick awake has None as its state.
+    """
 
     parts: tuple[Any, ...]
-    outputs: Values
-    awake: tuple[bool, ...]
+    outputs: dict[str, Values]
+    asleep: tuple[int, ...]
+    missed: tuple[dict[str, Values], ...] = ()  # oldest first, of a part that replays
 
 
 def check_arrays(inputs: Mapping[str, Any]) -> None:
@@ -56,6 +61,8 @@ class TickRunner:
     `graph` is the record of the network, a `Manifest` or an `IntegerRecord`.
     """
 
+    flag_type: type[np.generic] = np.float32  # of the signal "part.awake"
+
     def __init__(self, graph: Any, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
         self.graph = graph
         self.parts = dict(parts)
@@ -66,10 +73,33 @@ class TickRunner:
         links_in = (link for links in self.incoming.values() for link in links)
         self.wakes = {link.target: link for link in links_in if link.kind == "wake"}
         self.on_demand = _inputs_on_demand(graph, self.wakes)
+        for part, link in self.wakes.items():
+            if link.wake.state == "leak" and not hasattr(parts[part], "leak"):
+                raise ConfigError(
+                    f"part {part!r} leaks while it is asleep, but its {type(parts[part]).__name__} has no method leak; "
+                    "give it leak(state, steps), or export the network with state='keep'"
+                )
+
+    def wanted(self, state: RunnerState) -> dict[str, NDArray[np.bool_]]:
+        """The samples `(B,)` that the next tick needs of each input, as `HybridNetwork.wanted`."""
+        wanted = {}
+        for name, record in self.graph.inputs.items():
+            wanted[name] = np.full(state.batch, record.clock.fires(state.tick))
+            wakes = [self.wakes[part].name for part in self.on_demand.get(name, ())]
+            flags = [self.links[wake].known_flags(state.tick, state.links[wake]) for wake in wakes]
+            known = [flag for flag in flags if flag is not None]
+            if wakes and len(known) == len(flags):
+                wanted[name] &= np.any(known, axis=0)
+
+        return wanted
 
     def argument(self, link: Any) -> str:
         """The name by which a part reads the values of a transmission."""
         return str(link.name)
+
+    def has_state(self, part: str) -> bool:
+        """True if a part has a state, so that its samples run one by one once they sleep at ticks of their own."""
+        return True
 
     def check_input(self, name: str, record: Any, x: Values) -> Values:
         """One step of an input as parts read it; raises where it does not fit."""
@@ -78,6 +108,11 @@ class TickRunner:
     def check_output(self, name: str, y: Values) -> Values:
         """One step of a part as links read it; raises where it does not fit."""
         return y
+
+    @property
+    def first_tick(self) -> int:
+        """The tick at which a stream begins."""
+        return 0
 
     def start(self, batch: int) -> RunnerState:
         links = {name: link.start(batch) for name, link in self.links.items()}
@@ -102,8 +137,8 @@ class TickRunner:
             if isinstance(entry, str):
                 missing = {n for n in self.on_demand if signals[n] is None}
                 fired, parts[entry] = self._fire(entry, tick, parts[entry], links, missing)
-                for signal, y in fired.items():
-                    signals[signal] = y if y is None or hook is None else hook("parts", signal, tick, y)
+                for signal, value in fired.items():
+                    signals[signal] = value if hook is None else hook("parts", signal, tick, value)
                 continue
 
             name = entry.name
@@ -116,7 +151,7 @@ class TickRunner:
             elif values:
                 outputs[f"links.{name}"] = values[-1]
 
-        outputs |= {name: y for name in self.graph.outputs if (y := signals.get(name)) is not None}
+        outputs |= {name: given for name in self.graph.outputs if (given := signals.get(name)) is not None}
         return outputs, RunnerState(tick + 1, state.batch, parts, links)
 
     def run(
@@ -137,7 +172,7 @@ class TickRunner:
         state = self.start(batch)
         recorded: dict[str, list[Values]] = {}
 
-        for tick in range(number):
+        for tick in range(self.first_tick, self.first_tick + number):
             outputs, state = self.step(self._samples_at(tick, inputs), state, hook)
             for name, y in outputs.items():
                 recorded.setdefault(name, []).append(y)
@@ -169,15 +204,18 @@ class TickRunner:
             if x.ndim < 2:
                 raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got shape {x.shape}")
 
+        first = self.first_tick
         clocks = {name: record.clock for name, record in records.items()}
-        return min(clock.phase + len(inputs[name]) * clock.period for name, clock in clocks.items())
+        stops = [c.phase + (c.count(first) + len(inputs[name])) * c.period for name, c in clocks.items()]
+
+        return min(stops) - first
 
     def _samples_at(self, tick: int, inputs: Mapping[str, Values]) -> dict[str, Values]:
         samples = {}
         for name, record in self.graph.inputs.items():
             if record.clock.fires(tick):
                 x = inputs[name]
-                index = record.clock.count(tick)
+                index = record.clock.between(self.first_tick, tick)
                 if index >= len(x):
                     raise ShapeError(f"input {name!r} has {len(x)} samples, but tick {tick} needs one more")
                 samples[name] = x[index]
@@ -211,8 +249,8 @@ class TickRunner:
 
     def _fire(
         self, part: str, tick: int, state: Any, links: dict[str, LinkRunnerState], missing: set[str]
-    ) -> tuple[dict[str, Values | None], Any]:
-        """A part at a tick: its output, None where it does not fire, and its flags, by signal; and its state."""
+    ) -> tuple[dict[str, Values], Any]:
+        """A part at a tick: its outputs and its flags by signal, none where it does not fire; and its state."""
         fires = self.graph.parts[part].clock.fires(tick)
         reads: dict[str, Values] = {}
         effects: dict[tuple[str, str], list[tuple[Values, str]]] = {}
@@ -230,64 +268,115 @@ class TickRunner:
                 flags = value
             elif link.kind == "transmission":
                 reads[self.argument(link)] = value
-            else:
+            elif link.kind == "modulation":
                 effects.setdefault((str(link.node), str(link.quantity)), []).append((value, link.by))
+            elif fires:
+                effects[str(link.node), str(link.quantity)] = [(value, SET)]
+                if part not in self.wakes:
+                    # a value sets a state once
+                    links[link.name] = links[link.name]._replace(held=None)
 
         if not fires:
-            return {part: None}, state
+            return {}, state
         absent = [link.source for link in self.incoming[part] if link.source in missing]
         if flags is not None and absent and flags.any():
             raise ShapeError(f"input {absent[0]!r} has no sample at tick {tick}, but part {part!r} is awake")
         if flags is not None:
-            y, state = self._fire_awake(part, flags, reads, effects, state)
-            return {part: y, f"{part}.awake": flags.astype(np.float32)[:, None]}, state
+            outputs, state = self._fire_awake(part, flags, reads, effects, state)
+            return {**outputs, f"{part}.awake": flags.astype(self.flag_type)[:, None]}, state
 
+        return self._step_part(part, reads, effects, state)
+
+    def _step_part(
+        self, part: str, reads: dict[str, Values], effects: Any, state: Any
+    ) -> tuple[dict[str, Values], Any]:
+        """A step of a part: its outputs by signal, and its state."""
         with fitting(f"part {part!r}"):
             y, state = self.parts[part].step(reads, effects, state)
 
-        return {part: self.check_output(part, y)}, state
+        outputs = y if isinstance(y, dict) else {part: y}
+        return {signal: self.check_output(signal, one) for signal, one in outputs.items()}, state
 
     def _fire_awake(
         self, part: str, flags: Values, reads: dict[str, Values], effects: Any, state: WokenState | None
-    ) -> tuple[Values, WokenState]:
-        """A part with a wake at a tick, sample by sample where it has a state: its output, and its state."""
+    ) -> tuple[dict[str, Values], WokenState]:
+        """A part with a wake at a tick, sample by sample where it has a state: its outputs, and its state."""
         wake = self.wakes[part].wake
-        record = self.graph.parts[part]
+        begins = state is None
         if state is None:
-            zeros = np.zeros((len(flags), *record.shape), getattr(record, "dtype", np.float32))
-            state = WokenState((None,) * len(flags), zeros, (False,) * len(flags))
+            zeros = {n: np.zeros((len(flags), *one.shape), one.dtype) for n, one in self.graph.given(part).items()}
+            state = WokenState((None,) * len(flags), zeros, (0,) * len(flags))
 
         states = list(state.parts)
-        outputs = np.zeros_like(state.outputs) if wake.asleep == "zero" else state.outputs.copy()
-        # a part without a state runs once for all samples that are awake
-        has_state = record.format == "nir" or record.initial is not None
+        outputs = {n: np.zeros_like(y) if wake.asleep == "zero" else y.copy() for n, y in state.outputs.items()}
         awake = np.flatnonzero(flags)
-        for rows in np.split(awake, len(awake)) if has_state and len(awake) else [awake][: len(awake)]:
+        # a part without a state runs once for all samples that are awake
+        for rows in np.split(awake, len(awake)) if self.has_state(part) and len(awake) else [awake][: len(awake)]:
             first = int(rows[0])
-            if wake.state == "reset" and not state.awake[first]:
-                states[first] = None
+            own, earlier = self._woken(part, first, state)
+            steps: list[tuple[dict[str, Values], dict[tuple[str, str], Any]]] = [(missed, {}) for missed in earlier]
+            steps.append((reads, _with_setters(effects, False)))
+            if begins or state.asleep[first]:
+                steps[0][1].update(_with_setters(effects, True))
 
-            chosen = {name: x[rows] for name, x in reads.items()}
-            acting = {target: [(x[rows], by) for x, by in acts] for target, acts in effects.items()}
-            with fitting(f"part {part!r}"):
-                y, states[first] = self.parts[part].step(chosen, acting, states[first])
-            outputs[rows] = self.check_output(part, y)
+            ran: dict[str, Values] = {}
+            for one, acts in steps:
+                ran, own = self._step_part(part, *_of_rows(rows, one, acts), own)
+            states[first] = own
+            for name, y in ran.items():
+                outputs[name][rows] = y
 
-        return outputs, WokenState(tuple(states), outputs, tuple(flags.tolist()))
+        asleep = tuple(0 if flag else ticks + 1 for flag, ticks in zip(flags.tolist(), state.asleep, strict=True))
+        missed = (*state.missed, reads)[-wake.replay :] if wake.replay else ()
+
+        return outputs, WokenState(tuple(states), outputs, asleep, missed)
+
+    def _woken(self, part: str, row: int, state: WokenState) -> tuple[Any, list[dict[str, Values]]]:
+        """The state with which a sample runs on, kept, leaked or reset if it wakes up, and the inputs to replay."""
+        wake = self.wakes[part].wake
+        own = state.parts[row]
+        asleep = state.asleep[row]
+        if not asleep:
+            return own, []
+
+        number = min(wake.replay, len(state.missed))
+        replayed = number if wake.state == "reset" else min(number, asleep)
+        if wake.state == "leak" and own is not None:
+            own = self.parts[part].leak(own, asleep - replayed)
+
+        return None if wake.state == "reset" else own, list(state.missed[len(state.missed) - replayed :])
 
 
-def _inputs_on_demand(graph: Any, wakes: Mapping[str, Any]) -> list[str]:
-    """The inputs that only parts with a wake read, at their ticks and without a unit."""
+def _below(prefix: str, numbers: Mapping[str, Values]) -> dict[str, Values]:
+    return {name.removeprefix(prefix): value for name, value in numbers.items() if name.startswith(prefix)}
+
+
+def _with_setters(effects: Any, sets: bool) -> dict[tuple[str, str], Any]:
+    """The effects that set states, which they do at waking, or the others."""
+    return {target: acts for target, acts in effects.items() if (acts[0][1] == SET) == sets}
+
+
+def _of_rows(
+    rows: NDArray[np.int64], reads: Mapping[str, Values], effects: Any
+) -> tuple[dict[str, Values], dict[tuple[str, str], Any]]:
+    """The values that some samples read, and the effects on them."""
+    chosen = {name: x[rows] for name, x in reads.items()}
+    return chosen, {target: [(x[rows], by) for x, by in acts] for target, acts in effects.items()}
+
+
+def _inputs_on_demand(graph: Any, wakes: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The inputs that only parts with a wake read, at their ticks, without a unit or a replay; and these parts."""
     links = [link for part in (*graph.parts, None) for link in graph.incoming(part)]
-    return [
-        name
-        for name in graph.inputs
+    readers = {name: [link for link in links if name in link.sources] for name in graph.inputs}
+    return {
+        name: [link.target for link in reading]
+        for name, reading in readers.items()
         if all(
             link.kind == "transmission" and link.target in wakes and not (link.unit or link.held or link.delay)
-            for link in links
-            if name in link.sources
+            for link in reading
         )
-    ]
+        and not any(wakes[link.target].wake.replay for link in reading)
+    }
 
 
 def _schedule(graph: Any) -> Iterator[Any]:
@@ -337,14 +426,76 @@ class Runner(TickRunner):
                 part_runners[name] = open_part(bundle, name, record, open_session)
 
         own_units = dict(units or {})
+        # another runner of a part is given effects from their first values on
+        by_onnx = [n for n, record in self.manifest.parts.items() if record.format == "onnx" and n not in (parts or ())]
         links = {
-            link.name: open_link(bundle, link, own_units.get(link.name), stages, open_session)
+            link.name: open_link(
+                bundle, link, own_units.get(link.name), stages, open_session, into_onnx=link.target in by_onnx
+            )
             for link in self.manifest.links
         }
         super().__init__(self.manifest, part_runners, links)
+        self.start_numbers = bundle.numbers(self.manifest.start.file) if self.manifest.start is not None else {}
+
+    def checked(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
+        """Inputs `(T, B, *N)` as the bundle takes them; raises where they do not fit."""
+        check_arrays(inputs)
+        self.count_ticks(inputs)
+        rows = {name: x.reshape(-1, *x.shape[2:]) for name, x in inputs.items()}
+        records = self.manifest.inputs
+
+        return {name: self.check_input(name, records[name], x).reshape(inputs[name].shape) for name, x in rows.items()}
+
+    @property
+    def first_tick(self) -> int:
+        return self.manifest.first_tick
+
+    def start(self, batch: int) -> RunnerState:
+        state = super().start(batch)
+        record = self.manifest.start
+        if record is None:
+            return state
+        if record.batch not in (1, batch):
+            raise ShapeError(f"the bundle begins at a state of {record.batch} streams, but {batch} were asked for")
+
+        repeats = batch if record.batch == 1 else 1
+        numbers = {n: np.repeat(x, repeats, 0) if np.ndim(x) else x for n, x in self.start_numbers.items()}
+        parts = {name: self._begin(name, _below(f"parts.{name}.", numbers), batch) for name in self.parts}
+        links = {name: link.begin(_below(f"links.{name}.", numbers), batch) for name, link in self.links.items()}
+
+        return RunnerState(record.tick, batch, parts, links)
+
+    def _begin(self, part: str, numbers: dict[str, Values], batch: int) -> Any:
+        own = {key: value for key, value in numbers.items() if key.startswith("state.")}
+        runner = self.parts[part]
+        if own and not hasattr(runner, "begin"):
+            raise ConfigError(
+                f"part {part!r} begins at a state, but its {type(runner).__name__} has no method begin; give it "
+                "begin(start), or export the network without state="
+            )
+        if part not in self.wakes:
+            return runner.begin(own) if own else None
+
+        outputs = {key.removeprefix("outputs."): y for key, y in numbers.items() if key.startswith("outputs.")}
+        if self.graph.parts[part].clock.count(self.first_tick) == 0:
+            return None
+
+        rows = [{key: value[row : row + 1] for key, value in own.items()} for row in range(batch)]
+        asleep = tuple(int(n) for n in numbers.get("asleep", np.zeros(batch)))
+        names = [link.name for link in self.incoming[part] if link.kind == "transmission"]
+        names.sort(key=[link.name for link in self.manifest.links if link.into is not None].__contains__)
+        missed = [numbers[f"missed.{i}"] for i in range(len(names)) if f"missed.{i}" in numbers]
+        number = missed[0].shape[1] if missed else 0
+        replayed = tuple(dict(zip(names, [x[:, t] for x in missed], strict=True)) for t in range(number))
+
+        return WokenState(tuple(runner.begin(row) if row else None for row in rows), outputs, asleep, replayed)
+
+    def has_state(self, part: str) -> bool:
+        record = self.manifest.parts[part]
+        return record.format == "nir" or record.initial is not None
 
     def check_output(self, name: str, y: Values) -> Values:
-        shape = self.manifest.parts[name].shape
+        shape = self.manifest.shape(name)
         if y.shape[1:] != shape:
             raise DataError(f"part {name!r} gave values of shape {y.shape[1:]}, but the manifest says {shape}")
         return y

@@ -99,6 +99,18 @@ class FloatArithmetic:
             return v if isinstance(decay, float) and decay == 1 else v * decay
         return rest + decay * (v - rest)
 
+    def power(self, decay: Any, steps: Any) -> Any:
+        """A decay over a number of steps."""
+        return decay**steps
+
+    def charge_over(self, current: Any, decay: Any, decay_syn: Any, steps: Any) -> Any:
+        """A current times the sum of `decay^(n - k) decay_syn^k` over the steps k = 1 ... n."""
+        first, ratio = np.float64(decay), np.float64(decay_syn) / np.float64(decay)
+        growth = np.expm1(np.log(ratio))
+        # a geometric series, which keeps its digits where both decays are nearly equal
+        series = np.where(growth == 0, steps, np.expm1(steps * np.log(ratio)) / np.where(growth == 0, 1, growth))
+        return current * (first**steps * ratio * series).astype(np.float32)
+
     def product(self, p: Any, q: Any) -> Any:
         """The product of two states of a neuron, in their scale."""
         return p * q
@@ -218,7 +230,40 @@ class IntegerArithmetic(FloatArithmetic):
         return self.xp.clip(q, self.settings["low_out"], self.settings["high_out"])
 
     def leak(self, v: Any, decay: Any, rest: Any = 0) -> Any:
-        return rest + (((v - rest) * decay + (1 << (FRACTION - 1))) >> FRACTION)
+        return rest + self._shifted((v - rest) * decay)
+
+    def power(self, decay: Any, steps: Any) -> Any:
+        return self._powers(decay, decay, steps)[0]
+
+    def charge_over(self, current: Any, decay: Any, decay_syn: Any, steps: Any) -> Any:
+        return self._shifted(current * self._powers(decay, decay_syn, steps)[2])
+
+    def _powers(self, decay: Any, decay_syn: Any, steps: Any) -> tuple[Any, Any, Any]:
+        """Both decays over some steps, and the sum of their products, by squares: the same in torch and C."""
+        one = 1 << FRACTION
+        square = (decay, decay_syn, decay_syn)
+        power = (one + 0 * (decay * steps), one + 0 * (decay * steps), 0 * (decay * steps))
+        for bit in range(int(steps.max()).bit_length()):
+            product = self._joined(power, square)
+            is_set = (steps >> bit) % 2 == 1
+            power = tuple(self.xp.where(is_set, p, q) for p, q in zip(product, power, strict=True))
+            square = self._joined(square, square)
+
+        return power
+
+    def _joined(self, first: tuple[Any, ...], second: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The powers over the steps of both."""
+        charge = self._shifted(first[0] * second[2]) + self._shifted(first[2] * second[1])
+        charge = self.xp.clip(charge, 0, self._max_charge)
+        return self._shifted(first[0] * second[0]), self._shifted(first[1] * second[1]), charge
+
+    @property
+    def _max_charge(self) -> int:
+        """The largest sum of powers whose product with a current is exact in fake integers."""
+        return (1 << 52) // (self.settings["high"] + 1)
+
+    def _shifted(self, q: Any) -> Any:
+        return (q + (1 << (FRACTION - 1))) >> FRACTION
 
     def product(self, p: Any, q: Any) -> Any:
         return self.rescale(p * q, "state.")

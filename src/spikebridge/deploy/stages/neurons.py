@@ -75,6 +75,25 @@ def membrane_step(a: Any, current: Any, state: MembraneState) -> tuple[Any, Memb
     return spikes, MembraneState(v, wait, synaptic, adaptation)
 
 
+def membrane_leak(a: Any, state: MembraneState, steps: Any) -> MembraneState:
+    """The state after some steps without input, each decay as one power."""
+    v = a.leak(state.v, a.power(a["decay"], steps), a["v_leak"])
+    synaptic = state.i
+    if synaptic is not None:
+        v = a.bound(v + a.charge(a.charge_over(synaptic, a["decay"], a["decay_syn"], steps)))
+        synaptic = a.leak(synaptic, a.power(a["decay_syn"], steps))
+
+    adaptation = state.a
+    if adaptation is not None:
+        adaptation = a.leak(adaptation, a.power(a["decay_adaptation"], steps))
+
+    wait = state.wait
+    if wait is not None:
+        wait = a.xp.clip(wait - steps, 0, None)
+
+    return MembraneState(v, wait, synaptic, adaptation)
+
+
 def effects_on(layer: str, effects: Mapping[tuple[str, str], Sequence[Any]]) -> dict[str, Sequence[Any]]:
     """The effects on a layer by quantity, from those by layer and quantity."""
     return {quantity: signals for (name, quantity), signals in effects.items() if name == layer}
@@ -114,15 +133,17 @@ class NeuronForm:
             parts of 2^15; any other has the scale of the state, and so has the current, times the quantity `r` if any.
         spikes: whether the output is spikes; another one has the scale of the state.
         settings: arguments that the step reads; an integer record holds them too.
+        leak: `state = leak(a, state, steps)` after some steps without input, of decays as `a.power(a["decay"], steps)`.
     """
 
     start: Callable[[Any, Any], Any]
     step: Callable[[Any, Any, Any], tuple[Any, Any]]
     spikes: bool = True
     settings: tuple[str, ...] = ()
+    leak: Callable[[Any, Any, Any], Any] | None = None
 
 
-MEMBRANE = NeuronForm(membrane_start, membrane_step, settings=("reset", "refractory"))
+MEMBRANE = NeuronForm(membrane_start, membrane_step, settings=("reset", "refractory"), leak=membrane_leak)
 _NEURONS = {"Membrane": MEMBRANE}
 
 
@@ -165,10 +186,11 @@ class _LayerForm:
     step: Callable[[Any, Sequence[Any], Any, Effects], tuple[Any, Any]]
     start: Callable[[Any, Sequence[Any]], Any] | None = None  # `state = start(a, inputs)`; None without a state
     settings: tuple[str, ...] = ()  # that a record has to hold
+    leak: Callable[[Any, Any, Any], Any] | None = None  # `state = leak(a, state, steps)`
 
 
 LAYERS: dict[str, _LayerForm] = {
-    "neuron": _LayerForm(neuron_step, neuron_start, ("high", "spikes", *MEMBRANE.settings)),
+    "neuron": _LayerForm(neuron_step, neuron_start, ("high", "spikes", *MEMBRANE.settings), membrane_leak),
     "factor": _LayerForm(_factor_step, None, ("quantity", "high")),
     "delay": _LayerForm(_delay_layer, _delay_start, ("max_ticks",)),
 }
@@ -181,6 +203,5 @@ def layer_form(operation: str, record_settings: Mapping[str, Any], forms: Forms 
         return LAYERS[operation]
 
     form: NeuronForm = form_of("neuron", str(name), _NEURONS, forms)
-    return _LayerForm(
-        partial(neuron_step, form=form), partial(neuron_start, form=form), ("high", "spikes", *form.settings)
-    )
+    settings = ("high", "spikes", *form.settings)
+    return _LayerForm(partial(neuron_step, form=form), partial(neuron_start, form=form), settings, form.leak)

@@ -90,6 +90,7 @@ class Live:
         step: `output, state = step(inputs, state)`; the state is None at the start of a stream.
         max_behind: bins that may wait before one step takes them together, 1 or more.
         seconds: the time after which the loop stops [s]; None runs to the end of the stream.
+        prepare: called with the number of the next bins and the state before them, before they are asked for.
 
     Raises:
         ConfigError: `max_behind` is below 1, or `seconds` is not above 0.
@@ -99,6 +100,7 @@ class Live:
     step: Callable[[Any, Any], tuple[Any, Any]]
     max_behind: int = 2
     seconds: float | None = None
+    prepare: Callable[[int, Any], None] | None = None
 
     def __post_init__(self) -> None:
         if self.max_behind < 1:
@@ -122,6 +124,8 @@ class Live:
                 previous = self.num_bins
                 begin, stop, is_restart = self._next_bins(complete)
                 started = perf_counter()
+                if self.prepare is not None:
+                    self.prepare(stop - begin, None if is_restart else state)
                 inputs = self.source.inputs(begin, stop)
                 self.num_bins = stop
 

@@ -5,9 +5,9 @@ the newest one. If several bins wait, they go through in one call, in order and 
 that of single steps. If more than `max_together` wait, the older ones are left out and counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from spikebridge.deploy.streaming.samples import Advance
 from spikebridge.errors import ConfigError
 
 Values = NDArray[Any]
+Wanted: TypeAlias = Callable[[Any], Mapping[str, Any]]  # from a state to flags of each input
 # a network in PyTorch computes many ticks in little more time than one; the runner computes them one by one
 TOGETHER = 64
 _ONE_BY_ONE = 8
@@ -105,19 +106,22 @@ class NetworkSteps:
     """The step function of a network for `streaming.Live`: `outputs, state = step(bins, state)`.
 
     `advance` runs some ticks of the network, and `max_together` bins at most go through in one step; `num_unseen`
-    counts the bins that were left out as more of them waited.
+    counts the bins that were left out as more of them waited. `wanted` says which inputs the tick after a state needs,
+    of a network whose frames are read by parts that may sleep.
     """
 
     spec: _StreamInputSpec
     advance: Advance
     max_together: int
+    wanted: Wanted | None = None
+    first_tick: int = 0
     num_unseen: int = field(default=0, init=False)
 
     def __call__(self, bins: Sequence[StreamBin], state: _StreamState | None) -> tuple[dict[str, Values], _StreamState]:
         """The newest value of each output that fired in these bins, without axes of time and batch."""
         spec = self.spec
         clock = spec.inputs[spec.events].clock
-        tick, inner, frame = state or _StreamState(0, None, None)
+        tick, inner, frame = state or _StreamState(self.first_tick, None, None)
         newest = bins[-self.max_together :]
 
         for left_out in bins[: -len(newest)]:
@@ -142,6 +146,14 @@ class NetworkSteps:
         outputs, inner = self.advance(inputs, inner, stop - tick)
         return outputs, _StreamState(stop, inner, frame)
 
+    def needs_frame(self, state: _StreamState | None) -> bool:
+        """True if the bin after a state needs a frame, or may: a bin of several ticks is not known."""
+        spec = self.spec
+        if self.wanted is None or spec.frames is None or state is None or spec.inputs[spec.events].clock.period > 1:
+            return True
+
+        return bool(self.wanted(state.inner)[spec.frames].any())
+
     def _newest_frame(self, one: StreamBin, previous: Values | None) -> Values | None:
         """The frame of a bin in the shape of the input, or the previous one if the bin or the network has none."""
         if one.frame is None or self.spec.frames is None:
@@ -165,13 +177,23 @@ def bundle_steps(bundle: Bundle, *, integers: bool = False) -> NetworkSteps:
     sample = bundle.sample_inputs()
     spec = stream_input_spec(manifest.inputs, manifest.dt, sample)
 
-    return NetworkSteps(spec, bundle_advance(bundle, integers=integers), _ONE_BY_ONE)
+    runner = _runner_of(bundle, integers)
+    wanted = runner.wanted if spec.frames in runner.on_demand else None
+
+    return NetworkSteps(spec, _advance_of(runner), _ONE_BY_ONE, wanted, manifest.first_tick)
 
 
 def bundle_advance(bundle: Bundle, *, integers: bool = False) -> Advance:
     """A function that runs some ticks of a bundle, or of its integer model, from a state; None is the first state."""
-    records = bundle.manifest.inputs
-    runner = integer_runner(bundle) if integers else Runner(bundle)
+    return _advance_of(_runner_of(bundle, integers))
+
+
+def _runner_of(bundle: Bundle, integers: bool) -> Runner:
+    return integer_runner(bundle) if integers else Runner(bundle)
+
+
+def _advance_of(runner: Runner) -> Advance:
+    records = runner.manifest.inputs
 
     def advance(inputs: dict[str, Values], state: Any, ticks: int) -> tuple[dict[str, Values], Any]:
         state = runner.start(1) if state is None else state

@@ -35,7 +35,8 @@ def network_steps(network: nn.Module, sample: Mapping[str, Tensor]) -> NetworkSt
     }
     spec = stream_input_spec(inputs, hybrid.dt, {name: x.detach().cpu().numpy() for name, x in sample.items()})
 
-    return NetworkSteps(spec, network_advance(hybrid), TOGETHER)
+    wanted = hybrid.wanted if spec.frames in hybrid.plan.on_demand else None
+    return NetworkSteps(spec, network_advance(hybrid), TOGETHER, wanted)
 
 
 def network_advance(network: HybridNetwork) -> Advance:

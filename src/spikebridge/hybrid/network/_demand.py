@@ -10,8 +10,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid.network.delivery import largest_of_newest, next_flags, sort_values
 from spikebridge.hybrid.network.execution import apply_part
 from spikebridge.hybrid.network.graph import NetworkGraph
-from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, wake_of
-from spikebridge.hybrid.network.wake import AWAKE
+from spikebridge.hybrid.network.link import AWAKE, LinkState, Route, SignalSpec, wake_of
 from spikebridge.ops.modes import evaluating
 
 

@@ -99,8 +99,8 @@ def _check_wake(name: str, part: nn.Module, wake: Wake, is_modulated: bool) -> N
             if isinstance(layer, Stateful) and type(layer).leak is Stateful.leak:
                 where = f"{name}.{path}" if path else name
                 raise ConfigError(
-                    f"{describe(wake)} has state='leak', but the {type(layer).__name__} at {where!r} does not say how "
-                    "its state leaks; give it a method leak, or take 'keep' or 'reset'"
+                    f"{describe(wake)} has state='leak', but the {type(layer).__name__} at {where!r} {layer.no_leak}, "
+                    "or take 'keep' or 'reset'"
                 )
 
 

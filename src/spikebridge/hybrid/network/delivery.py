@@ -16,10 +16,11 @@ from torch.nn.functional import max_pool1d
 
 from spikebridge.errors import ShapeError, StateError
 from spikebridge.hybrid.clock import Clock
-from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe
+from spikebridge.hybrid.network.link import AWAKE, LinkState, Route, SignalSpec, Transmission, describe
+from spikebridge.hybrid.unit.awake_steps import run_awake
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.hybrid.unit.window import Starts, window_starts_from_clock, window_starts_from_mask
-from spikebridge.neurons.state import state_remedy, where
+from spikebridge.neurons.state import state_remedy
 
 
 def split_samples(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | None]:
@@ -167,12 +168,12 @@ class LinkBuffer:
         starts = None
         if route.context is not None:
             context = self._read_context(route.context, signals[str(route.link.context)], start, stop)
-        if route.skips is not None:
-            if x is not None and (flags := signals[route.skips]) is not None:
-                self._append(self._kept(self._through_unit_awake(x, flags, context), flags))
-            return
         if route.trigger is not None:
             starts = self._window_starts(route.trigger, signals[route.sources[-1]], start, stop)
+        if route.skips is not None:
+            if x is not None and (flags := signals[route.skips]) is not None:
+                self._append(self._awake_values(x, flags.flatten(1) >= AWAKE, starts, context))
+            return
 
         if x is None or unit is None:
             return
@@ -187,28 +188,16 @@ class LinkBuffer:
         else:
             self.unit_state = unit.buffer_steps(x.transpose(0, 1), self.unit_state)
 
-    def _through_unit_awake(self, x: Tensor, flags: Tensor, context: Tensor | None) -> Tensor:
-        """The values of the unit, whose state stands still where the source is asleep."""
-        unit = self.unit
-        if unit is None:
-            return x
+    def _awake_values(self, x: Tensor, awake: Tensor, starts: Starts | None, context: Tensor | None) -> Tensor:
+        """The values of a signal at its ticks awake, `(T, B)`; elsewhere the one before, or that for none."""
+        values, given = x, awake
+        if self.unit is not None:
+            values, given, self.unit_state = run_awake(self.unit, x, awake, self.unit_state, starts, context)
 
-        # complete, so that the state of a sample that is asleep is there to stay
-        _, state = unit(x[:0], self.unit_state, context=None if context is None else context[:0])
-        values = []
-        for t, x_t in enumerate(x.split(1)):
-            y, after = unit(x_t, state, context=None if context is None else context[t : t + 1])
-            state = where(flags[t].flatten() >= 0.5, after, state)
-            values.append(y)
-
-        self.unit_state = state
-        return torch.cat(values)
-
-    def _kept(self, values: Tensor, flags: Tensor) -> Tensor:
-        """Values in which the last one before stands for those of ticks asleep; of flags 0."""
-        masks = (flags >= 0.5).reshape(*flags.shape[:2], *[1] * (values.ndim - 2))
-        if self.route.num_flags:
-            return torch.where(masks, values, torch.zeros_like(values))
+        masks = given.reshape(*given.shape, *[1] * (values.ndim - 2))
+        if self.route.num_flags or self.route.sampled:
+            none = torch.zeros_like(values) if self.route.num_flags else cast(Tensor, self.held)
+            return torch.where(masks, values, none)
 
         last = self._last_value()
         kept = []
@@ -349,7 +338,7 @@ class LinkBuffer:
             return window_starts_from_clock(self.route.source, clock, start, stop)
         # flags of a wake are floats, so that they have gradients
         if mask is not None and mask.is_floating_point():
-            mask = mask >= 0.5
+            mask = mask >= AWAKE
         starts, self.triggered = window_starts_from_mask(self.route.source, clock, mask, self.triggered, start, stop)
         return starts
 

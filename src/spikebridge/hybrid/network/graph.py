@@ -27,6 +27,7 @@ from spikebridge.hybrid.network.link import (
 )
 from spikebridge.hybrid.network.schedule import Schedule
 from spikebridge.hybrid.network.state_links import StatePorts, check_setters, states_read
+from spikebridge.hybrid.unit.awake_steps import awake_reason
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.state import Form
 
@@ -81,6 +82,13 @@ class NetworkPlan:
     wakes: dict[str, Route]  # by part that is not always awake
     on_demand: dict[str, list[str]]  # by input that is read by such parts alone, at their ticks: these parts
     ports: dict[str, StatePorts]  # by part of which links read or set states
+
+    def given(self, part: str) -> tuple[str, ...]:
+        """The signals of a part that are neither flags nor states."""
+        ports = self.ports.get(part)
+        if ports is not None:
+            return ports.outputs
+        return self.signals[part][:-1] if part in self.wakes else self.signals[part]
 
 
 @runtime_checkable
@@ -212,7 +220,9 @@ def _route(
 ) -> Route:
     source = clocks[link.source]
     trigger = trigger_of(link)
-    out = _unit_clock(link, source)
+    skips = _skipped(link, wakes, parts)
+    # windows that do not count ticks asleep close at any tick
+    out = _unit_clock(link, source) if skips is None else source
 
     return Route(
         name=name,
@@ -221,11 +231,11 @@ def _route(
         reads=out.delayed(delay),
         delay=delay,
         source=source,
-        makes=source if link.unit is None else link.unit.window_clock(source),
+        makes=source if link.unit is None or skips is not None else link.unit.window_clock(source),
         context=None if link.context is None else clocks[link.context],
         trigger=None if trigger is None else clocks[trigger],
         acts_on_a_parameter=isinstance(link, Modulation) and acts_on_a_parameter(parts[link.part], link.path),
-        skips=_skipped(link, wakes, parts),
+        skips=skips,
         num_flags=_num_flags(link, out, clocks[link.part], dt) if isinstance(link, Wake) else 0,
         in_step=out == clocks[link.part],
     )
@@ -237,17 +247,14 @@ def _skipped(link: Link, wakes: Mapping[str, Wake], parts: Mapping[str, nn.Modul
     if wake is None or wake.asleep != "none" or link.source == wake.awake:
         return None
 
-    if (
-        not isinstance(link, Transmission | Wake)
-        or not link.held
-        or (link.unit is not None and link.unit.window is not None)
-    ):
-        needs = (
-            "a window counts ticks" if link.unit is not None and link.unit.window is not None else "it needs a value"
-        )
+    reason: str | None = "it needs a value"
+    if isinstance(link, Transmission | Wake):
+        reason = None if link.unit is None else awake_reason(link.unit, link.held)
+
+    if reason is not None:
         raise ConfigError(
-            f"{describe(link)} reads {link.source!r}, which gives none while it is asleep, but {needs}: read it "
-            f"held=True without a window, or wake {wake.target!r} with asleep='hold'"
+            f"{describe(link)} reads {link.source!r}, which gives no value while it is asleep, but {reason}, or wake "
+            f"{wake.target!r} with asleep='hold'"
         )
 
     return wake.awake

@@ -19,6 +19,8 @@ from spikebridge.hybrid.unit.window import Since, Window
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import By
 
+AWAKE = 0.5  # the least flag of a sample that is awake
+
 
 @dataclass(frozen=True, eq=False)
 class Transmission:
@@ -196,7 +198,8 @@ class Wake:
     |---|---|
     | `asleep="hold"` | the output asleep is the last value; zeros before the first |
     | `asleep="zero"` | the output asleep is 0 |
-    | `asleep="none"` | the output is as for "hold", but links from the part skip the tick, and wakes get a flag of 0 |
+    | `asleep="none"` | links from the part get no value: held ones keep theirs, sampled ones bring `initial`, windows |
+    | | do not count the tick, wakes get a flag of 0; the output itself is as for "hold" |
     | `state="keep"` | the state stands still asleep |
     | `state="leak"` | and decays at waking by the time asleep |
     | `state="reset"` | and is the initial one at waking |
@@ -370,8 +373,8 @@ class Route:
         path = link.path if isinstance(link, Modulation | Initialisation) else ""
         by = link.by if isinstance(link, Modulation) else "replace"
         sampled = not path and not link.held
-        reads_each = sampled or (self.in_step and self.num_flags == 1 and self.skips is None)
-        is_direct = reads_each and link.into is None and link.unit is None and self.delay == 0
+        reads_each = sampled or (self.in_step and self.num_flags == 1)
+        is_direct = reads_each and link.into is None and link.unit is None and self.delay == 0 and self.skips is None
 
         read = sources_of(link)
         # behind the source, since the trigger is the last
@@ -381,7 +384,7 @@ class Route:
         vars(self).update(
             sampled=sampled,
             direct_source=link.source if is_direct else None,
-            has_initial=isinstance(link, Transmission) and (link.held or self.delay > 0),
+            has_initial=isinstance(link, Transmission) and (link.held or self.delay > 0 or self.skips is not None),
             sources=sources,
             into=link.into,
             path=path,

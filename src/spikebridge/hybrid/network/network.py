@@ -160,6 +160,8 @@ class HybridNetwork(nn.Module, _OnDemand):
         self.incoming = self.plan.incoming
         self._has_loops = any(group.delayed for group in self.plan.groups)
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
+        # also plain attributes, which execution reads in every tick without the search of nn.Module
+        vars(self).update(parts=self.parts, units=self.units)
 
         # shapes, dtypes and devices: tensors of a transform or of a trace are of no use outside of it
         self._signal_specs: dict[_Key, NetworkSpecs] = {}
@@ -258,15 +260,15 @@ class HybridNetwork(nn.Module, _OnDemand):
         Returns:
             The outputs of this tick, `(B, *M)` each, an empty `(0, B, *M)` for a part without a tick, and the state.
         """
-        if state is not None and self._takes_rows(inputs, state):
+        if state is not None and (stream := self._stream_on_rows(inputs, state)) is not None:
             try:
-                rows, state = self._run_tick(inputs, state)
+                rows, state = self._run_tick(inputs, state, stream)
             except (StateError, DataError, RuntimeError) as error:
                 self._explain(error, _with_time(inputs), state, state.ticks + 1)
                 raise
 
             # a copy, so that the caller may write into it
-            return self._outputs_of(rows, state, Tensor.clone), state
+            return self._outputs_of(rows, state, stream, Tensor.clone), state
 
         if isinstance(inputs, Mapping):
             # at the first tick an input without a sample shows its shape as it is
@@ -330,8 +332,8 @@ class HybridNetwork(nn.Module, _OnDemand):
         self._signal_specs.clear()
         self._stream = None
 
-    def check_stream(self, state: NetworkState, inputs: Mapping[str, Tensor]) -> None:
-        """Raises if a state is of another network, or an input of another stream. It reads no values."""
+    def check_stream(self, state: NetworkState, inputs: Mapping[str, Tensor]) -> _Stream | None:
+        """The stream of a state, None in a compiler; raises for another network or stream. It reads no values."""
         if type(state) is not NetworkState or type(state.ticks) is not int:
             refuse_other_form(self, state, _FORM)
 
@@ -346,10 +348,13 @@ class HybridNetwork(nn.Module, _OnDemand):
             if spec is None or not isinstance(x, Tensor) or not is_alike(x, x.shape[1:], spec):
                 check_inputs(self.inputs, inputs, state.inputs)
 
-        if self._current_stream(state) is None and not torch.compiler.is_compiling():
+        stream = self._current_stream(state)
+        if stream is None and not torch.compiler.is_compiling():
             specs = self._signal_specs_of(state.inputs)
             self._refuse_other_states(state, specs)
-            self._stream = _Stream(ref(state.like), specs, torch._C._is_any_autocast_enabled(), {}, {})
+            self._stream = stream = _Stream(ref(state.like), specs, torch._C._is_any_autocast_enabled(), {}, {})
+
+        return stream
 
     def check_finite(self, inputs: Mapping[str, Tensor], names: Iterable[str], waits: bool = False) -> None:
         """Raises if one of some inputs holds NaN or infinity; values on a device are read only if it `waits`."""
@@ -363,9 +368,9 @@ class HybridNetwork(nn.Module, _OnDemand):
                     f"input {name!r} has {number} values that are not finite (NaN or infinite); correct the data first"
                 )
 
-    def empty(self, name: str, state: NetworkState) -> Tensor:
+    def empty(self, name: str, state: NetworkState, stream: _Stream | None = None) -> Tensor:
         """The output of a part that has no tick, `(0, B, *M)`."""
-        stream = self._current_stream(state)
+        stream = stream or self._current_stream(state)
         if stream is None:
             return self._signal_specs_of(state.inputs).parts[name].empty(state.like)
 
@@ -425,9 +430,10 @@ class HybridNetwork(nn.Module, _OnDemand):
         is_tick = stop - state.ticks == 1
         on_rows = (is_tick or self._has_loops) and supports_rows(state.like)
         if is_tick and on_rows:
-            rows, end = self._run_tick({name: x[0] for name, x in inputs.items() if x.shape[0]}, state, checked)
+            stream = self._current_stream(state)
+            rows, end = self._run_tick({name: x[0] for name, x in inputs.items() if x.shape[0]}, state, stream, checked)
             # stacked: a copy, so that the caller may write into it
-            return self._outputs_of(rows, end, lambda row: torch.stack([row])), end
+            return self._outputs_of(rows, end, stream, lambda row: torch.stack([row])), end
 
         # loops need rows; outside of them each part runs once over all ticks
         kind = RowSegment if on_rows else Segment
@@ -437,43 +443,48 @@ class HybridNetwork(nn.Module, _OnDemand):
         if reads_values(state.like, is_first=False):
             refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop)
 
-        return self._outputs_of(segment.signals, end, lambda y: y), end
+        return self._outputs_of(segment.signals, end, None, lambda y: y), end
 
     def _outputs_of(
-        self, signals: Mapping[str, Tensor | None], state: NetworkState, taken: Callable[[Tensor], Tensor]
+        self,
+        signals: Mapping[str, Tensor | None],
+        state: NetworkState,
+        stream: _Stream | None,
+        taken: Callable[[Tensor], Tensor],
     ) -> _Outputs:
         """The outputs among the signals of a call, each as a function takes it, empty for a part without a tick."""
-        return {name: self.empty(name, state) if (y := signals[name]) is None else taken(y) for name in self.outputs}
+        return {
+            name: self.empty(name, state, stream) if (y := signals[name]) is None else taken(y) for name in self.outputs
+        }
 
     def _run_tick(
-        self, rows: Mapping[str, Tensor], state: NetworkState, checked: bool = False
+        self, rows: Mapping[str, Tensor], state: NetworkState, stream: _Stream | None, checked: bool = False
     ) -> tuple[Mapping[str, Tensor | None], NetworkState]:
         """Runs one tick on rows `(B, *N)`, which gives the rows of all signals."""
-        stream = self._current_stream(state)
         ready = {} if stream is None else stream.ready
         signals, parts, links = run_tick(self, rows, (state.parts, state.links), state.ticks, checked, ready)
         return signals, NetworkState(state.ticks + 1, state.like, parts, links, state.inputs)
 
-    def _takes_rows(self, inputs: Mapping[str, Tensor], state: NetworkState) -> bool:
-        """True if `step` can run a tick on rows: exactly those that are due, like those of the stream before."""
+    def _stream_on_rows(self, inputs: Mapping[str, Tensor], state: NetworkState) -> _Stream | None:
+        """The stream of a state if `step` can run its next tick on rows: exactly those due, like those before."""
         if not isinstance(inputs, Mapping) or deferred.get() is not None or has_own_hooks(self):
-            return False
+            return None
 
-        self.check_stream(state, {})
+        stream = self.check_stream(state, {})
         # the first tick is checked by `forward`, which a subclass may have replaced
         if state.ticks == 0 or type(self).forward is not HybridNetwork.forward or not supports_rows(state.like):
-            return False
+            return None
 
         for name, clock in self.inputs.items():
             x = inputs.get(name)
             if x is None and name in self.plan.on_demand:
                 continue
             if clock.has(state.ticks) != isinstance(x, Tensor):
-                return False
+                return None
             if x is not None and not is_alike(x, x.shape, state.inputs[name]):
-                return False
+                return None
 
-        return inputs.keys() <= self.inputs.keys()
+        return stream if inputs.keys() <= self.inputs.keys() else None
 
     def _run_exactly(
         self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int

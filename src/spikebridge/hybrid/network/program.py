@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, largest_of_newest, next_flags, sort_values
 from spikebridge.hybrid.network.execution import PartCall, Segment, apply_part, name_outputs, part_call
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
-from spikebridge.hybrid.network.link import LinkState, Route, wake_of
+from spikebridge.hybrid.network.link import AWAKE, LinkState, Route, Wake, wake_of
 from spikebridge.hybrid.network.schedule import Tick
-from spikebridge.hybrid.network.wake import AWAKE, computes_all, largest_flag, refused_missing, run_woken
+from spikebridge.hybrid.network.wake import computes_all, largest_flag, refused_missing, run_woken
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.neurons.base import RowEffects, Stateful, advance_by_forward, first_step, over_one_step
 from spikebridge.neurons.state import Form, State, form_of, has_form
@@ -47,12 +47,6 @@ class _RowLink(LinkBuffer):
         if self.waiting:
             self.waiting = deque(self.waiting.pop().unbind(0))
 
-    def push(self, signals: Mapping[str, Tensor | None], start: int, stop: int) -> None:
-        num_waiting = len(self.waiting)
-        super().push(signals, start, stop)
-        if len(self.waiting) > num_waiting:
-            self.waiting.extend(self.waiting.pop().unbind(0))
-
     def send(self, rows: _Rows, tick: int) -> None:
         """Sends the row of the source through the unit."""
         if self.is_outside:
@@ -62,8 +56,8 @@ class _RowLink(LinkBuffer):
         x = rows[route.link.source]
         # windows, kernels, checks and half precision are the unit's work, on a signal of one step
         if not self.is_bare or self.checked or (x is not None and x.dtype not in SINGLE):
-            sources = {name: rows[name] for name in route.sources}
-            self.push({n: None if y is None else y.unsqueeze(0) for n, y in sources.items()}, tick, tick + 1)
+            signals = {n: None if (row := rows[n]) is None else row.unsqueeze(0) for n in route.sources}
+            self.push(signals, tick, tick + 1)
             # the first signal of a stream is enough
             self.checked = self.checked and x is None
             return
@@ -112,6 +106,10 @@ class _RowLink(LinkBuffer):
         self.arrived = None
         return row
 
+    def _append(self, values: Tensor) -> None:
+        super()._append(values)
+        self.waiting.extend(self.waiting.pop().unbind(0))
+
     def _last_value(self) -> Tensor:
         return self.waiting[-1] if self.waiting else cast(Tensor, self.held)
 
@@ -121,9 +119,9 @@ class _RowLink(LinkBuffer):
 
 def _is_bare(unit: HybridUnit, state: UnitState) -> bool:
     """True if a unit is its nonlinearity alone."""
-    if unit.window is not None or unit.kernel is not None or unit.discretizer is not None:
+    if any(state) or unit.window is not None or unit.kernel is not None or unit.discretizer is not None:
         return False
-    return type(unit).forward is HybridUnit.forward and not has_own_hooks(unit) and not any(state)
+    return type(unit).forward is HybridUnit.forward and not has_own_hooks(unit)
 
 
 @dataclass(slots=True, eq=False)
@@ -304,23 +302,29 @@ class _RowRun:
         newest: Any = self._newest_flags(route, rows)
 
         # most ticks of most parts: all asleep
-        whole = computes_all(wake, module, newest)
+        needs_inputs = bool(wake.replay) or computes_all(wake, module, newest)
+        if not needs_inputs and largest_flag(wake, newest) < AWAKE:
+            return self._asleep(name, wake, newest)
+
         routes = [r for r in plan.incoming[name] if r is not route]
         missing = [r.direct_source for r in routes if r.direct_source is not None and rows[r.direct_source] is None]
-        if missing or not (whole or wake.replay):
-            largest = largest_flag(wake, newest)
-            if largest < AWAKE:
-                if state.asleep is not None:
-                    self.parts[name] = state._replace(asleep=state.asleep + 1)
-                return {**state.outputs, wake.awake: newest.new_zeros((len(newest), 1))}
-
         flags = largest_of_newest(newest, route.num_flags)[:, 0]
+        if missing and largest_flag(wake, newest) < AWAKE:
+            return self._asleep(name, wake, newest)
         if missing:
             raise refused_missing(name, missing[0], flags)
 
         call = self._call_of(name, routes, rows, tick)
         outputs, self.parts[name] = run_woken(call, wake, flags.unsqueeze(0), state)
         return {signal: y[0] for signal, y in outputs.items()}
+
+    def _asleep(self, name: str, wake: Wake, newest: Tensor) -> Mapping[str, Tensor]:
+        """The rows of a part of which all samples sleep."""
+        state = self.parts[name]
+        if state.asleep is not None:
+            self.parts[name] = state._replace(asleep=state.asleep + 1)
+
+        return {**state.outputs, wake.awake: newest.new_zeros((len(newest), 1))}
 
     def _newest_flags(self, route: Route, rows: _Rows) -> Tensor:
         """The flags of a wake that count at the present tick, `(B, Q)`."""

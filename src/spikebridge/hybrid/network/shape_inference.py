@@ -21,6 +21,7 @@ from spikebridge.hybrid.network.execution import apply_part, name_outputs
 from spikebridge.hybrid.network.graph import Group, NetworkGraph, owner_of
 from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe, wake_of
 from spikebridge.hybrid.network.state_links import check_value, state_at
+from spikebridge.hybrid.unit.awake_steps import run_awake
 from spikebridge.hybrid.unit.unit import UnitState
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State
@@ -147,7 +148,12 @@ def _through_unit(
         return x, UnitState()
 
     context = None if route.link.context is None else signals[route.link.context]
-    return unit(x, state, starts=None if route.trigger is None else (), context=context)
+    starts = None if route.trigger is None else ()
+    if route.skips is not None:
+        y, _, after = run_awake(unit, x, x.new_ones(x.shape[:2]) > 0, state or UnitState(), starts, context)
+        return y, after
+
+    return unit(x, state, starts=starts, context=context)
 
 
 def _through_part(network: NetworkGraph, part: str, signals: Mapping[str, Tensor], shapes: Shapes) -> tuple[Any, State]:

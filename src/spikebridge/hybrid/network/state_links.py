@@ -33,8 +33,16 @@ class StatePorts:
         return route.clock.between(before + 1 - route.delay, tick + 1 - route.delay) > 0
 
 
+def _own(module: nn.Module, method: str) -> Any:
+    """A method of a part that names its states itself, as one that was read from a file; None for others."""
+    return getattr(module, method, None)
+
+
 def _is_state(part: nn.Module, path: str) -> bool:
     """True if a path in a part leads to a state, and not to one of several outputs."""
+    if (paths := _own(part, "state_paths")) is not None:
+        return path in paths()
+
     head, dot, _ = path.partition(".")
     return isinstance(part, Neuron) or bool(dot and isinstance(part._modules.get(head), Stateful))
 
@@ -78,7 +86,9 @@ def _check_state_path(part: nn.Module, name: str, path: str) -> None:
 
 def _state_paths(module: nn.Module, prefix: str = "") -> Iterator[str]:
     """The paths of the states in a module; "*" stands for those of a layer that does not name their type."""
-    if isinstance(module, Sequential):
+    if (paths := _own(module, "state_paths")) is not None:
+        yield from [prefix + path for path in paths()]
+    elif isinstance(module, Sequential):
         for name, layer in module.named_children():
             yield from _state_paths(layer, f"{prefix}{name}.")
     elif isinstance(module, Stateful):
@@ -102,7 +112,11 @@ def _fields_of(layer: Stateful) -> Sequence[str] | None:
 
 def state_at(module: nn.Module, state: State, path: str) -> Tensor:
     """The state at a path in a module."""
-    value: Any = state
+    if (own := _own(module, "state_at")) is not None:
+        value: Any = own(state, path)
+        return value
+
+    value = state
     layer: Any = module
     for name in path.split("."):
         value = _inside(layer, value, name, path)
@@ -116,8 +130,12 @@ def state_at(module: nn.Module, state: State, path: str) -> Tensor:
 
 def _with_state_at(module: nn.Module, state: Any, path: str, value: Tensor) -> State:
     """The state of a module in which the one at a path is a value."""
+    if (own := _own(module, "with_state_at")) is not None:
+        new: State = own(state, path, value)
+        return new
+
     name, _, rest = path.partition(".")
-    new: Any = value
+    new = value
     if rest:
         new = _with_state_at(module._modules[name], _inside(module, state, name, path), rest, value)  # type: ignore[arg-type]
     if isinstance(module, Sequential):

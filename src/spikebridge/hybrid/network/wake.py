@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from spikebridge.errors import DataError, ShapeError, StateError
 from spikebridge.hybrid.network.graph import NetworkPlan
-from spikebridge.hybrid.network.link import SignalSpec, Wake, describe, wake_of
+from spikebridge.hybrid.network.link import AWAKE, SignalSpec, Wake, describe, wake_of
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State, allow_state, map_tensors, select, state_remedy
 from spikebridge.ops.checks import reads_values
 from spikebridge.ops.selection import is_reference
 
-AWAKE = 0.5  # the least flag of an awake sample
 Tensors: TypeAlias = dict[str, Tensor]  # by signal
 
 

@@ -205,7 +205,7 @@ class Kernel(Stateful):
             if kept is not None and (kept.device != x.device or state_dtype(kept.dtype) not in (x.dtype, torch.bool)):
                 return False
 
-        return all(t.shape[0] == x.shape[1] for t in carried)
+        return not carried or all(t.shape[0] == x.shape[1] for t in carried)
 
     def is_profitable(self, x: Signal, num_segments: int = 1) -> bool:
         """True if `run` is faster than the loop, for a signal that resets cut into some segments."""

@@ -126,8 +126,14 @@ class HybridUnit(nn.Module):
         self.kernel = kernel
         self.nonlinearity = nonlinearity
         self.discretizer = discretizer
+        # also plain attributes, found without the search of nn.Module, which takes longer than a stage of one step
+        vars(self).update(window=window, kernel=kernel)
         self.form: _WindowForm = _window_form(window, kernel, discretizer)
         self.kept = kernel is None or kernel.keep  # every step of a window reaches the nonlinearity
+
+        # the stages that have a state in this form
+        has_window = window is not None and not isinstance(window, Since | Hold)
+        self._has_state = (has_window, kernel is not None and self.form == "streaming", discretizer is not None)
 
         # a window with one value before the discretizer needs no axis for its steps
         self._is_single = self.form == "streaming" or not self.kept
@@ -197,7 +203,7 @@ class HybridUnit(nn.Module):
         (_, _, _, y), state = self._checked_equation(x, state, starts, context)
         y = y if self._is_single and self.discretizer is None else y.flatten(0, 1)
 
-        return y.to(x.dtype), state
+        return y if y.dtype == x.dtype else y.to(x.dtype), state
 
     def stages(
         self,
@@ -337,11 +343,9 @@ class HybridUnit(nn.Module):
         if type(state) is not UnitState:
             refuse_other_form(self, state, _FORM)
 
-        stages = (self.window, self.kernel, self.discretizer)
-        keeps = (not isinstance(self.window, Since | Hold), self.form == "streaming", True)
-        for stage, has_state, own in zip(stages, keeps, state, strict=True):
-            if own is not None and (stage is None or not has_state):
-                raise _unused(stage or self, own)
+        for name, has_state, own in zip(UnitState._fields, self._has_state, state, strict=True):
+            if own is not None and not has_state:
+                raise _unused(getattr(self, name) or self, own)
 
         if state.kernel is None:
             return

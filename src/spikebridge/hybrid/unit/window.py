@@ -164,7 +164,8 @@ class Sliding(Window):
         if state is None:
             return _FrameBuffer(steps.clone())
 
-        self._check_state(steps, state)
+        batch, _, *shape = steps.shape
+        self._checked_steps(steps, (batch, *shape), state)
         return _FrameBuffer(torch.cat([state.buffer, steps], 1))
 
     def _with_buffer(self, x: Signal, state: _FrameBuffer | None) -> Float[Tensor, "T2 B *N"]:
@@ -172,23 +173,27 @@ class Sliding(Window):
         if state is None:
             return x
 
-        self._check_state(x.transpose(0, 1), state)
-        return torch.cat([state.buffer.transpose(0, 1), x]) if state.buffer.shape[1] else x
+        num_steps = self._checked_steps(x, x.shape[1:], state)
+        return torch.cat([state.buffer.transpose(0, 1), x]) if num_steps else x
 
-    def _check_state(self, steps: Tensor, state: _FrameBuffer) -> None:
-        """Raises if a state does not continue with steps `(B, l, *N)`, or holds a complete window."""
+    def _checked_steps(self, steps: Tensor, sample: Sequence[int], state: _FrameBuffer) -> int:
+        """The steps in a state; raises if others, of samples `(B, *N)`, cannot follow, or if the window is complete."""
         before = state.buffer if type(state) is _FrameBuffer else None
-        batch, _, *shape = steps.shape
-        if not isinstance(before, Tensor) or not is_alike(steps, (batch, *shape), before):
-            form = TensorForm(torch.Size((steps.shape[0], 0, *steps.shape[2:])), steps.dtype, steps.device)
+        if not isinstance(before, Tensor) or not is_alike(steps, sample, before):
+            form = TensorForm(torch.Size((sample[0], 0, *sample[1:])), steps.dtype, steps.device)
             refuse_other_form(self, state, TupleForm(_FrameBuffer, {"buffer": form}))
 
-        self._refuse_longer(state.buffer.shape[1])
+        num_steps = state.buffer.shape[1]
+        if num_steps >= self.length:
+            raise self._too_long(num_steps)
+
+        return num_steps
 
     def starts(self, num_steps: int, state: _WindowPosition | None) -> tuple[list[bool], _WindowPosition]:
         if state is not None:
             refuse_other_form(self, state, TupleForm(_WindowPosition, {"position": int}))
-            self._refuse_longer(state.position)
+            if state.position >= self.length:
+                raise self._too_long(state.position)
 
         position = 0 if state is None else state.position
         first = -position % self.length
@@ -196,14 +201,13 @@ class Sliding(Window):
 
         return flags, _WindowPosition((position + num_steps) % self.length)
 
-    def _refuse_longer(self, num_steps: int) -> None:
-        """Raises if a state has more steps than an unfinished window."""
-        if num_steps >= self.length:
-            raise StateError(
-                f"{type(self).__name__}({self.length}) got a state of {num_steps} steps of an unfinished window; "
-                f"{state_remedy('window')}",
-                self,
-            )
+    def _too_long(self, num_steps: int) -> StateError:
+        """The error of a state with more steps than an unfinished window."""
+        return StateError(
+            f"{type(self).__name__}({self.length}) got a state of {num_steps} steps of an unfinished window; "
+            f"{state_remedy('window')}",
+            self,
+        )
 
     def clock(self, source: Clock) -> Clock:
         return Clock(source.period * self.stride, source.phase + (self.length - 1) * source.period)

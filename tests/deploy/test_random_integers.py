@@ -1,0 +1,96 @@
+"""Random networks with parts that are not always awake, in integers and in C: the bits of the quantised network."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import random_graphs
+import torch
+from random_graphs import Graph, build, forget_unread, random_graph, signals
+from torch import Tensor, nn
+
+from spikebridge.deploy import IntegerModel, integer_model, quantize
+from spikebridge.deploy.c.export import write_c
+from spikebridge.hybrid import HybridNetwork
+
+pytestmark = pytest.mark.untyped
+
+TICKS = 40
+COMPILER = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
+STRICT = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"]
+
+
+class Affine(nn.Module):
+    """The nonlinearity of random units as layers, which have an integer form."""
+
+    def __init__(self, spec: Any, exact: bool) -> None:
+        super().__init__()
+        self.first = random_graphs._linear(spec.weight)
+        self.second = None if spec.context_weight is None else random_graphs._linear(spec.context_weight)
+        self.squash = nn.Tanh()
+
+    def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
+        y = self.first(h)
+        return self.squash(y if self.second is None or context is None else y + self.second(context))
+
+
+def quantizable(seed: int) -> Graph:
+    """A random graph without what has no integer form: stateful parts with further inputs, and modulated weights."""
+    graph = random_graph(seed, wakes=True)
+    spiking = [name for name, part in graph.parts.items() if part.kind == "into"]
+    for name in spiking:
+        graph.parts[name].kind = "lif"
+
+    kept = []
+    for link in graph.links:
+        is_second = link.target in spiking and link.into is not None
+        paths = [one.path for one in kept if one.target == link.target]
+        has_form = link.path is None or link.path.endswith(("v_threshold", "v_leak", "gate.gate"))
+        if not is_second and has_form and (link.path is None or link.path not in paths):
+            kept.append(link)
+
+    graph.links = kept
+    forget_unread(graph)
+    return graph
+
+
+def quantized(seed: int, patch: pytest.MonkeyPatch) -> tuple[HybridNetwork, IntegerModel, dict[str, Tensor]]:
+    """A quantised network with wakes, its integer model, and inputs."""
+    patch.setattr(random_graphs, "Affine", Affine)
+    patch.setattr(random_graphs, "Round", lambda exact: nn.Tanh())
+    graph = quantizable(seed)
+    inputs = signals(graph, TICKS, batch=3, exact=False)
+    network = quantize(build(graph, exact=False), inputs)
+
+    return network, integer_model(network, inputs), inputs
+
+
+@pytest.mark.parametrize("seed", [21, 28, 30])
+def test_woken_parts_have_the_bits_of_the_quantised_network_in_integers_and_in_c(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, model, inputs = quantized(seed, monkeypatch)
+    with torch.no_grad():
+        expected, _ = network(inputs, ticks=TICKS)
+    entered = model.quantize({name: x.numpy() for name, x in inputs.items()})
+    for name, y in model.dequantize(model.run(entered, TICKS)).items():
+        np.testing.assert_array_equal(y, expected[name].float().numpy())
+
+    written = write_c(model, entered, TICKS, tmp_path / "own")
+    if COMPILER is not None:
+        files = [f"{written.name}.c", "check.c"]
+        subprocess.run([COMPILER, *STRICT, *files, "-o", "check"], cwd=written.folder, check=True, timeout=60)
+        said = subprocess.run(["./check"], cwd=written.folder, capture_output=True, text=True, timeout=60).stdout
+        assert re.fullmatch(r"\d+ ticks, \d+ values, 0 differ\n", said), said
+
+
+def test_the_graphs_in_integers_have_all_kinds_of_wakes() -> None:
+    graphs = [quantizable(seed) for seed in (21, 28, 30)]
+    wakes = [link.wake for graph in graphs for link in graph.links if link.wake is not None]
+    assert {wake.asleep for wake in wakes} == {"hold", "zero", "none"}
+    assert {wake.state for wake in wakes} == {"keep", "leak", "reset"}
+    assert {wake.replay for wake in wakes} == {0, 1, 3}
