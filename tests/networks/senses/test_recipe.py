@@ -13,13 +13,13 @@ import torch
 from spikebridge.cli.main import main
 from spikebridge.errors import ConfigError
 from spikebridge.networks.senses import recipe as senses
+from spikebridge.networks.senses._shapes import shape_of
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sets import generated_trials
 from spikebridge.networks.senses.data.trials import Recording, Trials
-from spikebridge.networks.senses.falls.evaluate import score_falls
+from spikebridge.networks.senses.falls._evaluate import score_falls
 from spikebridge.networks.senses.falls.model import GATES, Stages, falls_network
 from spikebridge.networks.senses.falls.train import listen, train_stages
-from spikebridge.networks.senses.shapes import shape_of
 from spikebridge.networks.senses.training.train import LearningConfig, held, random_looks
 from spikebridge.training import Run
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses import report as report_page
+from spikebridge.networks.senses._shapes import sampled, shape_of
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sets import chosen_folds, folds_of_people, load_trials
 from spikebridge.networks.senses.data.trials import Trials, findings, read_trials
@@ -26,7 +27,6 @@ from spikebridge.networks.senses.falls.run import evaluate_falls, train_falls, t
 from spikebridge.networks.senses.model.execution import network_inputs
 from spikebridge.networks.senses.model.network import VARIANTS, Shape, senses_network
 from spikebridge.networks.senses.model.parts import GateKind
-from spikebridge.networks.senses.shapes import sampled, shape_of
 from spikebridge.networks.senses.training.fold import FoldTraining
 from spikebridge.networks.senses.training.train import LearningConfig
 from spikebridge.training.run.run import Run

@@ -195,9 +195,7 @@ class Gate(Stateful):
         wait = torch.where(look, pause, (state.wait - 1).clamp(min=0))
         flags = {"look": look, "ready": is_ready}
 
-        return {name: one.to(x_t.dtype).unsqueeze(1) for name, one in flags.items()}, GateState(
-            wait, sure, still, x_t
-        )
+        return {name: one.to(x_t.dtype).unsqueeze(1) for name, one in flags.items()}, GateState(wait, sure, still, x_t)
 
     def _wanted(self, x_t: Tensor, top: Tensor) -> Tensor:
         moving = motion(x_t)
