@@ -9,17 +9,17 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses.data.sampling import sample_trials
 from spikebridge.networks.senses.data.sets import generated_trials
 from spikebridge.networks.senses.model.execution import at_end, run_network
-from spikebridge.networks.senses.model.network import VARIANTS, SenseShape, Shape, senses_network
-from spikebridge.networks.senses.model.parts import Evidence, Gate
+from spikebridge.networks.senses.model.network import VARIANTS, SenseShape, SensesShape, senses_network
+from spikebridge.networks.senses.model.parts import LookGate, PooledEvidence
 from spikebridge.networks.senses.training.train import RememberingSense, SpikingSense
 
 WRIST = SenseShape("wrist", "snn", 1, (6,))
 EYE = SenseShape("eye", "ann", 5, (8, 8))
-SHAPE = Shape(0.02, (WRIST, EYE), 4, hidden=12, features=8, min_wait=3)
+SHAPE = SensesShape(0.02, (WRIST, EYE), 4, hidden=12, features=8, min_wait=3)
 DATA = sample_trials(generated_trials(num_people=1, num_each=2), {"wrist": 1, "eye": 5}, 0.02)
 
 
-def network_of(variant: str, shape: Shape = SHAPE) -> HybridNetwork:
+def network_of(variant: str, shape: SensesShape = SHAPE) -> HybridNetwork:
     torch.manual_seed(0)
     return senses_network(variant, shape).eval()
 
@@ -93,7 +93,7 @@ def test_two_halves_make_the_whole() -> None:
     torch.testing.assert_close(torch.cat(halves), whole["answer"])
 
 
-def looks_of(gate: Gate, motion: list[float], answer: Tensor) -> list[float]:
+def looks_of(gate: LookGate, motion: list[float], answer: Tensor) -> list[float]:
     values = torch.zeros(len(motion), 1, 3)
     values[:, 0, 0] = torch.tensor(motion)
     outputs, _ = gate(values, answer=answer.expand(len(motion), 1, -1))
@@ -105,30 +105,30 @@ SURE = torch.tensor([9.0, 0.0, 0.0, 0.0])
 
 
 def test_the_rule_looks_while_something_moves_and_not_too_often() -> None:
-    gate = Gate("rule", 4, 3, threshold=0.4, min_wait=2)
+    gate = LookGate("rule", 4, 3, threshold=0.4, min_wait=2)
     assert looks_of(gate, [0.0, 1.0, 1.1, 1.0, 0.1, 1.0], UNSURE) == [0, 1, 0, 1, 0, 1]
 
 
 def test_a_sensor_without_any_change_is_dead_and_the_eye_looks() -> None:
-    gate = Gate("rule", 4, 3, min_wait=3, hold=2)
+    gate = LookGate("rule", 4, 3, min_wait=3, hold=2)
     assert looks_of(gate, [0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.1], UNSURE) == [0, 0, 1, 0, 0, 1, 0]
 
 
 def test_there_is_no_look_once_the_answer_is_sure() -> None:
-    assert looks_of(Gate("rule", 4, 3, min_wait=1, hold=2), [1.0] * 4, SURE) == [1, 0, 0, 0]
+    assert looks_of(LookGate("rule", 4, 3, min_wait=1, hold=2), [1.0] * 4, SURE) == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
     ("kind", "looks"), [("always", [1, 1, 1, 1]), ("every", [1, 0, 1, 0]), ("never", [0, 0, 0, 0])]
 )
 def test_other_gates_look_whatever_moves(kind: str, looks: list[float]) -> None:
-    gate = Gate("rule", 4, 3, min_wait=2, hold=1)
+    gate = LookGate("rule", 4, 3, min_wait=2, hold=1)
     gate.kind = kind  # type: ignore[assignment]
     assert looks_of(gate, [0.0] * 4, SURE) == looks
 
 
 def test_evidence_of_many_looks_grows_with_the_root() -> None:
-    evidence, _ = Evidence()(torch.ones(9, 1, 2))
+    evidence, _ = PooledEvidence()(torch.ones(9, 1, 2))
     assert evidence[:, 0, 0].tolist() == pytest.approx([n**0.5 for n in range(1, 10)])
 
 

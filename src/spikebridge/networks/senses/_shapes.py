@@ -11,7 +11,7 @@ from spikebridge.networks.senses.config import Config, SenseSetting, parse_sense
 from spikebridge.networks.senses.data.sampling import Sampled, on_clock, sample_trials
 from spikebridge.networks.senses.data.sets import load_trials
 from spikebridge.networks.senses.data.trials import Trials
-from spikebridge.networks.senses.model.network import SenseShape, Shape
+from spikebridge.networks.senses.model.network import SenseShape, SensesShape
 
 # so that a network is built without its data
 _FORMS: dict[str, tuple[dict[str, tuple[int, ...]], int]] = {
@@ -22,7 +22,7 @@ _FAST_HZ = 25.0  # from here a sensor is listened to by an SNN, unless the user 
 _LOOK_HZ = 10.0
 
 
-def shape_of(config: Config, trials: Trials | None = None, facts: Mapping[str, Any] | None = None) -> Shape:
+def shape_of(config: Config, trials: Trials | None = None, facts: Mapping[str, Any] | None = None) -> SensesShape:
     """The sizes of the networks: of a known set, of trials, or of the record of a run."""
     if facts is not None:
         shapes = {name: tuple(shape) for name, shape in facts["shapes"].items()}
@@ -53,7 +53,7 @@ def shape_of(config: Config, trials: Trials | None = None, facts: Mapping[str, A
 
     # what listens comes first, what looks last
     senses.sort(key=lambda one: (one.is_picture, one.period))
-    return Shape(
+    return SensesShape(
         dt=dt,
         senses=tuple(senses),
         num_classes=num_classes,
@@ -91,7 +91,7 @@ def _senses_of(shapes: Mapping[str, tuple[int, ...]], trials: Trials | None) -> 
     ]
 
 
-def sampled(trials: Trials, shape: Shape) -> tuple[Sampled, dict[str, Tensor]]:
+def sampled(trials: Trials, shape: SensesShape) -> tuple[Sampled, dict[str, Tensor]]:
     """Trials on the clocks of a network, and what teachers know at the ticks of the sensors that they teach."""
     periods = {sense.name: sense.period for sense in shape.senses}
     for sense in shape.senses:

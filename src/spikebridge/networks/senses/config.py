@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from spikebridge.errors import ConfigError
 from spikebridge.networks.senses.model.network import VARIANTS
 from spikebridge.networks.senses.model.parts import GateKind
-from spikebridge.networks.senses.training.train import LearningConfig
+from spikebridge.networks.senses.training.train import SensesLearning
 from spikebridge.training.settings import check_chosen, check_minimum, check_positive
 
 
@@ -87,7 +87,7 @@ class Config:
     """Change that a spike stands for."""
     look: LookConfig = field(default_factory=LookConfig)
     """Looks of the last sense."""
-    training: LearningConfig = field(default_factory=LearningConfig)
+    training: SensesLearning = field(default_factory=SensesLearning)
     """The training of each part."""
 
     def __post_init__(self) -> None:
@@ -97,3 +97,11 @@ class Config:
         check_positive(self, ("quantum",))
         for sense in self.senses:
             parse_sense(sense)
+
+
+@dataclass(frozen=True)
+class GateEvaluation:
+    """Options of `eval`."""
+
+    gates: tuple[GateKind, ...] = ()
+    """Other decisions to look, a row each."""

@@ -6,7 +6,7 @@ Folds leave people out: a network is scored on people who are not in its trainin
 """
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,16 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses import report as report_page
 from spikebridge.networks.senses._shapes import sampled, shape_of
-from spikebridge.networks.senses.config import Config
+from spikebridge.networks.senses.config import Config, GateEvaluation
 from spikebridge.networks.senses.data.sets import chosen_folds, folds_of_people, load_trials
 from spikebridge.networks.senses.data.trials import Trials, findings, read_trials
 from spikebridge.networks.senses.evaluation.evaluate import score
 from spikebridge.networks.senses.falls.model import BLOCK, falls_network
 from spikebridge.networks.senses.falls.run import evaluate_falls, train_falls, trained_stages
 from spikebridge.networks.senses.model.execution import network_inputs
-from spikebridge.networks.senses.model.network import VARIANTS, Shape, senses_network
-from spikebridge.networks.senses.model.parts import GateKind
+from spikebridge.networks.senses.model.network import VARIANTS, SensesShape, senses_network
 from spikebridge.networks.senses.training.fold import FoldTraining
-from spikebridge.networks.senses.training.train import LearningConfig
+from spikebridge.networks.senses.training.train import SensesLearning
 from spikebridge.training.run.run import Run
 
 _ACTIONS = Config(dataset="actions", senses=("inertia=snn@50", "depth=ann@10"), num_folds=3)
@@ -40,9 +39,9 @@ PRESETS = {
         num_folds=2,
         hidden=16,
         features=8,
-        training=LearningConfig(epochs=4, eye_epochs=1, lr=0.02),
+        training=SensesLearning(epochs=4, eye_epochs=1, lr=0.02),
     ),
-    "default": replace(_ACTIONS, training=LearningConfig(epochs=30, eye_epochs=5)),
+    "default": replace(_ACTIONS, training=SensesLearning(epochs=30, eye_epochs=5)),
     # the shipped weights are trained on everybody: --networks hybrid --folds
     "actions": replace(_ACTIONS, networks=tuple(VARIANTS), folds=None),
     "falls": Config(
@@ -50,7 +49,7 @@ PRESETS = {
         networks=("hybrid",),
         num_folds=6,
         folds=None,
-        training=LearningConfig(epochs=12),
+        training=SensesLearning(epochs=12),
     ),
 }
 
@@ -129,15 +128,10 @@ def _facts(trials: Trials) -> dict[str, Any]:
     return {"classes": list(trials.label_names), "shapes": shapes}
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Options of `eval`."""
-
-    gates: tuple[GateKind, ...] = ()
-    """Other decisions to look, a row each."""
+Evaluation = GateEvaluation
 
 
-def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:
+def evaluate(run: Run, data: Path | None = None, options: GateEvaluation | None = None) -> dict[str, Any]:
     """Scores a run again on the people left out, or on everybody in a file; the first network with other gates too."""
     config = run.config_as(Config)
     trials = _trials(config, data)
@@ -169,7 +163,7 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
     return {**results, **({"gates": report_page.gate_rows(gates)} if gates else {})}
 
 
-def _trained_shape(config: Config, run: Run) -> tuple[Shape, list[str]]:
+def _trained_shape(config: Config, run: Run) -> tuple[SensesShape, list[str]]:
     """The sizes of the networks of a run, and their classes, from its record."""
     facts = run.first_child(config.networks[0]).results()
     return shape_of(config, None, facts), list(facts["classes"])

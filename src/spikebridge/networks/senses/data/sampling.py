@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from spikebridge.networks.senses.data.trials import Recording, Trials
+from spikebridge.networks.senses.data.trials import SensorRecording, Trials
 
 _STALE = 0.5  # [s]: an older picture is none
 
@@ -57,7 +57,7 @@ def sample_trials(trials: Trials, periods: Mapping[str, int], dt: float) -> Samp
     return Sampled(signals, lengths, torch.from_numpy(trials.label), trials.person)
 
 
-def on_clock(recording: Recording, num_ticks: int, period: int, dt: float) -> Tensor:
+def on_clock(recording: SensorRecording, num_ticks: int, period: int, dt: float) -> Tensor:
     """The newest sample of a sensor at each tick of a clock, `(T, B, *N)`."""
     number = len(recording.starts) - 1
     at = (np.arange(num_ticks) * period + period - 1) * dt + 1e-6

@@ -8,7 +8,7 @@ from jaxtyping import Int64
 
 from spikebridge.data.catalog import find_files, refuse_data_folder
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.senses.data.trials import Recording, Trials, read_trials
+from spikebridge.networks.senses.data.trials import SensorRecording, Trials, read_trials
 
 _FILES = {"actions": "utd_mhad", "falls": "weda_fall"}
 _NAMES = ("rise", "turn", "press", "wave")
@@ -99,9 +99,9 @@ def generated_trials(num_people: int = 4, num_each: int = 6, seed: int = 0) -> T
     )
 
 
-def _joined(samples: list[np.ndarray], times: list[np.ndarray]) -> Recording:
+def _joined(samples: list[np.ndarray], times: list[np.ndarray]) -> SensorRecording:
     starts = np.cumsum([0, *map(len, samples)])
-    return Recording(np.concatenate(samples), starts, np.concatenate(times), np.ones(1, np.float32))
+    return SensorRecording(np.concatenate(samples), starts, np.concatenate(times), np.ones(1, np.float32))
 
 
 def chosen_folds(

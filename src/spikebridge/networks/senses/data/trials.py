@@ -30,7 +30,7 @@ _MAX_DRIFT = 0.5  # [s] between the ends of two sensors before a warning
 
 
 @dataclass(frozen=True)
-class Recording:
+class SensorRecording:
     """All samples of a sensor: places of trials, and times [s] since the start of each trial."""
 
     samples: NDArray[Any]
@@ -63,12 +63,12 @@ class Trials:
     event in a trial [s], NaN where there is none.
     """
 
-    sensors: dict[str, Recording]
+    sensors: dict[str, SensorRecording]
     label: Int64[np.ndarray, " S"]
     person: Int64[np.ndarray, " S"]
     label_names: tuple[str, ...]
     person_names: tuple[str, ...]
-    teachers: dict[str, Recording]
+    teachers: dict[str, SensorRecording]
     spans: Float[np.ndarray, "S 2"] | None = None
     name: str = "own"
 
@@ -166,7 +166,7 @@ def _column(
     return cast(NDArray[np.int64], column), known
 
 
-def _recording(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> Recording:
+def _recording(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> SensorRecording:
     samples = arrays[name]
     starts = arrays[f"{name}_starts"]
     if samples.dtype.kind not in "iufb" or samples.ndim < 1:
@@ -189,7 +189,7 @@ def _recording(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> Rec
     units = np.atleast_1d(arrays.get(f"{name}_units_per_one", np.ones(1)))
     samples = samples[:, None] if samples.ndim == 1 else samples
 
-    return Recording(samples, starts, _times(path, arrays, name, starts), units.astype(np.float32))
+    return SensorRecording(samples, starts, _times(path, arrays, name, starts), units.astype(np.float32))
 
 
 def _times(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, starts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -250,7 +250,7 @@ def _weda_fall(path: Path, arrays: dict[str, NDArray[Any]]) -> Trials:
     return replace(trials, spans=np.stack([arrays["fall_start_s"], arrays["fall_end_s"]], 1))
 
 
-def _ends(recording: Recording) -> Float[np.ndarray, " S"]:
+def _ends(recording: SensorRecording) -> Float[np.ndarray, " S"]:
     """The time of the last sample of each trial, 0 where there is none."""
     last = recording.times[np.maximum(recording.starts[1:] - 1, 0)] if len(recording.times) else np.zeros(1)
     return np.where(np.diff(recording.starts) > 0, last, 0.0)

@@ -53,7 +53,7 @@ class RingState(NamedTuple):
     blocks: Tensor
 
 
-class Ring(Stateful):
+class BlockRing(Stateful):
     """A buffer of the last blocks, the oldest first."""
 
     def initial_state(self, x_t: Tensor) -> RingState:
@@ -160,7 +160,7 @@ def with_size(block: Float[Tensor, "B S C"]) -> Float[Tensor, "S B 4"]:
     return torch.cat([values, values.norm(dim=-1, keepdim=True)], -1)
 
 
-class Stages(nn.Module):
+class FallStages(nn.Module):
     """The parts of all gates, which are trained once."""
 
     def __init__(self, threshold: float = 2.0) -> None:
@@ -171,7 +171,7 @@ class Stages(nn.Module):
         self.big = Big()
 
 
-def falls_network(gate: str, stages: Stages | None = None) -> HybridNetwork:
+def falls_network(gate: str, stages: FallStages | None = None) -> HybridNetwork:
     """A network with one of the gates of `GATES`: blocks `(T, B, 10, C)` of acceleration [g] to alarms, 0 or 1.
 
     Args:
@@ -189,8 +189,8 @@ def falls_network(gate: str, stages: Stages | None = None) -> HybridNetwork:
     if gate not in GATES:
         raise ConfigError(f"there is no gate {gate!r}; {did_you_mean(gate, GATES)}")
 
-    stages = Stages() if stages is None else stages
-    parts: dict[str, nn.Module] = {"pieces": Pieces(), "ring": Ring(), "big": stages.big}
+    stages = FallStages() if stages is None else stages
+    parts: dict[str, nn.Module] = {"pieces": Pieces(), "ring": BlockRing(), "big": stages.big}
     links: list[Link] = [Transmission("wrist", "pieces"), Transmission("pieces", "ring"), Transmission("ring", "big")]
     outputs = ["big"]
     stay = {name: ticks(number * BLOCK) for name, number in _STAY.items()}

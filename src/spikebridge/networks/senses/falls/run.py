@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.trials import Trials
 from spikebridge.networks.senses.falls._evaluate import score_falls
-from spikebridge.networks.senses.falls.model import GATES, Stages, falls_network
+from spikebridge.networks.senses.falls.model import GATES, FallStages, falls_network
 from spikebridge.networks.senses.falls.train import Listened, copies_of, listen, train_stages
 from spikebridge.training.run.run import Run
 
@@ -47,9 +47,9 @@ def evaluate_falls(run: Run, trials: Trials, folds: Mapping[str, Int64[np.ndarra
     return compare_gates(rows)
 
 
-def trained_stages(child: Run) -> Stages:
+def trained_stages(child: Run) -> FallStages:
     """The stages of an inner run with their weights."""
-    stages = Stages()
+    stages = FallStages()
     child.load_weights(stages)
     return stages.eval()
 
@@ -58,7 +58,7 @@ def _test(data: Listened, people: Int64[np.ndarray, " P"]) -> Listened:
     return data.select(np.flatnonzero(np.isin(data.person, people))) if len(people) else data
 
 
-def _scores(stages: Stages, data: Listened) -> dict[str, Any]:
+def _scores(stages: FallStages, data: Listened) -> dict[str, Any]:
     return {gate: score_falls(falls_network(gate, stages), data) for gate in GATES}
 
 

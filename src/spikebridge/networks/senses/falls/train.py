@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from spikebridge.networks.senses.data.trials import Trials
-from spikebridge.networks.senses.falls.model import BLOCK, DT, Pieces, Ring, Stages, with_size
-from spikebridge.networks.senses.training.train import LearningConfig
+from spikebridge.networks.senses.falls.model import BLOCK, DT, BlockRing, FallStages, Pieces, with_size
+from spikebridge.networks.senses.training.train import SensesLearning
 from spikebridge.ops.modes import evaluating
 
 ALARM_S = 1.0  # after the end of a fall
@@ -69,7 +69,7 @@ def listen(trials: Trials, offset: int = 0) -> Listened:
 def windows_of(data: Listened) -> Float[Tensor, "T B N"]:
     """The windows that an ANN sees at each tick."""
     pieces = Pieces()(data.blocks.flatten(0, 1)).unflatten(0, data.blocks.shape[:2])
-    return Ring()(pieces)[0]
+    return BlockRing()(pieces)[0]
 
 
 def turned(data: Listened, generator: torch.Generator) -> Listened:
@@ -99,7 +99,7 @@ def _threshold(best: Float[Tensor, " F"], recall: float) -> float:
     return float(best.sort().values[int((1 - recall) * len(best))]) - 1e-6
 
 
-def train_stages(copies: list[Listened], config: LearningConfig, seed: int) -> Stages:
+def train_stages(copies: list[Listened], config: SensesLearning, seed: int) -> FallStages:
     """Trains all stages on copies of the recordings, with thresholds from people left out.
 
     Two halves of the people are left out in turn: the scores of their falls set the thresholds of the stages.
@@ -123,7 +123,7 @@ def train_stages(copies: list[Listened], config: LearningConfig, seed: int) -> S
 
 
 @torch.no_grad()
-def stage_scores(stages: Stages, data: Listened) -> list[Float[Tensor, "T B"]]:
+def stage_scores(stages: FallStages, data: Listened) -> list[Float[Tensor, "T B"]]:
     """The scores at each tick: the size, and the logits of the SNN, the tiny ANN and the ANN, of what a stay covers."""
     with evaluating(stages):
         windows = windows_of(data)
@@ -135,11 +135,11 @@ def stage_scores(stages: Stages, data: Listened) -> list[Float[Tensor, "T B"]]:
     return [sizes, spiking.unflatten(0, (-1, BLOCK)).amax(1), small, big]
 
 
-def _trained(copies: list[Listened], config: LearningConfig, seed: int) -> Stages:
+def _trained(copies: list[Listened], config: SensesLearning, seed: int) -> FallStages:
     """All stages, trained on the recordings; thresholds are those of the untrained ones."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        stages = Stages()
+        stages = FallStages()
         generator = torch.Generator().manual_seed(seed)
         rows = [_examples(copy) for copy in copies]
         windows, labels = (torch.cat(column) for column in zip(*rows, strict=True))
@@ -162,7 +162,7 @@ def _examples(data: Listened, min_g: float = 1.8) -> tuple[Tensor, Tensor]:
 
 
 def _batches(
-    number: int, config: LearningConfig, generator: torch.Generator, size: int
+    number: int, config: SensesLearning, generator: torch.Generator, size: int
 ) -> Iterator[tuple[Tensor, float]]:
     """Places of each batch, and the share of the training that is done."""
     steps = math.ceil(number / size)
@@ -175,7 +175,7 @@ def _train_windows(
     layers: nn.Module,
     x: Tensor,
     labels: Tensor,
-    config: LearningConfig,
+    config: SensesLearning,
     generator: torch.Generator,
     missed: float = 1.0,
 ) -> None:
@@ -190,7 +190,7 @@ def _train_windows(
         optimizer.step()
 
 
-def _train_spiking(stages: Stages, data: Listened, config: LearningConfig, generator: torch.Generator) -> None:
+def _train_spiking(stages: FallStages, data: Listened, config: SensesLearning, generator: torch.Generator) -> None:
     """Trains the SNN on the largest score of each recording, cut around its fall or at any place."""
     gate = stages.spiking
     cut = min(round(_CUT_S / DT / BLOCK), len(data.blocks))

@@ -33,14 +33,14 @@ from spikebridge.hybrid import (
 from spikebridge.hybrid.network.link import Link
 from spikebridge.networks.senses.model.parts import (
     Answer,
-    Evidence,
+    EvidenceReadout,
     Eye,
     Features,
-    Gate,
     GateKind,
     Join,
+    LookGate,
     Newest,
-    Readout,
+    PooledEvidence,
     Seen,
 )
 from spikebridge.neurons import LIF, CubaLIF, Integrator, Memory, Sequential, Triangle
@@ -67,7 +67,7 @@ class SenseShape(NamedTuple):
         return len(self.shape) > 1
 
 
-class Shape(NamedTuple):
+class SensesShape(NamedTuple):
     """Sizes of a network.
 
     Attributes:
@@ -101,7 +101,7 @@ class _Draft(NamedTuple):
     links: list[Link]
 
 
-def senses_network(variant: str, shape: Shape) -> HybridNetwork:
+def senses_network(variant: str, shape: SensesShape) -> HybridNetwork:
     """One of the networks of `VARIANTS`. Its inputs have the names of the sensors.
 
     Args:
@@ -117,7 +117,7 @@ def senses_network(variant: str, shape: Shape) -> HybridNetwork:
     Example:
         >>> wrist = SenseShape("wrist", "snn", 1, (3,))
         >>> eye = SenseShape("eye", "ann", 5, (8, 8))
-        >>> network = senses_network("hybrid", Shape(0.02, (wrist, eye), 4, hidden=8, features=6))
+        >>> network = senses_network("hybrid", SensesShape(0.02, (wrist, eye), 4, hidden=8, features=6))
         >>> inputs = {"wrist": torch.zeros(10, 2, 3), "eye": torch.zeros(2, 2, 8, 8)}
         >>> network(inputs)[0]["answer"].shape
         torch.Size([2, 2, 4])
@@ -151,7 +151,7 @@ def senses_network(variant: str, shape: Shape) -> HybridNetwork:
     return HybridNetwork(dt=shape.dt, inputs=draft.inputs, parts=draft.parts, links=draft.links, outputs=outputs)
 
 
-def _add_snn(draft: _Draft, sense: SenseShape, shape: Shape) -> None:
+def _add_snn(draft: _Draft, sense: SenseShape, shape: SensesShape) -> None:
     links = draft.links
     name = sense.name
     hidden = shape.hidden
@@ -161,7 +161,7 @@ def _add_snn(draft: _Draft, sense: SenseShape, shape: Shape) -> None:
 
     fc1 = nn.Linear(math.prod(sense.shape), hidden, bias=False)
     fc2 = nn.Linear(hidden, hidden, bias=False)
-    readout = Readout(2 * hidden, shape.num_classes)
+    readout = EvidenceReadout(2 * hidden, shape.num_classes)
     # changes are few and small, so default weights would leave the membranes far below their thresholds
     with torch.no_grad():
         fc1.weight *= _GAIN_CHANGES * shape.quantum
@@ -187,7 +187,7 @@ def _add_snn(draft: _Draft, sense: SenseShape, shape: Shape) -> None:
     ]
 
 
-def _add_features(draft: _Draft, sense: SenseShape, shape: Shape, block: int) -> None:
+def _add_features(draft: _Draft, sense: SenseShape, shape: SensesShape, block: int) -> None:
     part = f"{sense.name}_features"
     draft.parts[part] = (
         Eye((sense.shape[0], sense.shape[1]), shape.features)
@@ -197,7 +197,7 @@ def _add_features(draft: _Draft, sense: SenseShape, shape: Shape, block: int) ->
     draft.links.append(Transmission(sense.name, part))
 
 
-def _add_memories(draft: _Draft, variant: str, shape: Shape) -> None:
+def _add_memories(draft: _Draft, variant: str, shape: SensesShape) -> None:
     """A memory and its evidence for each ANN, or one for all of them."""
     links = draft.links
     features = [name for name in draft.parts if name.endswith("_features")]
@@ -207,8 +207,8 @@ def _add_memories(draft: _Draft, variant: str, shape: Shape) -> None:
     for name, sources in groups.items():
         size = shape.features * len(sources) + shape.num_classes * len(listening)
         draft.parts[f"{name}_memory"] = Memory(nn.GRUCell(size, shape.features))
-        draft.parts[f"{name}_readout"] = Readout(shape.features, shape.num_classes)
-        draft.parts[f"{name}_evidence"] = Evidence()
+        draft.parts[f"{name}_readout"] = EvidenceReadout(shape.features, shape.num_classes)
+        draft.parts[f"{name}_evidence"] = PooledEvidence()
         links.append(Transmission(f"{name}_memory", f"{name}_readout"))
         links.append(Transmission(f"{name}_readout", f"{name}_evidence"))
         if size == shape.features:
@@ -225,13 +225,13 @@ def _add_memories(draft: _Draft, variant: str, shape: Shape) -> None:
         draft.links.append(Transmission(f"{name}_join", f"{name}_memory"))
 
 
-def _add_gate(draft: _Draft, variant: str, shape: Shape, clock: int) -> None:
+def _add_gate(draft: _Draft, variant: str, shape: SensesShape, clock: int) -> None:
     """The gate, which hears the first sense and the last answer, and wakes the ANN of the last one."""
     links = draft.links
     first, last = shape.senses[0], shape.senses[-1]
     is_block = f"{first.name}_features" in draft.parts
     block = clock // first.period if is_block and not first.is_picture else 1
-    draft.parts["gate"] = Gate(
+    draft.parts["gate"] = LookGate(
         shape.gate, shape.num_classes, math.prod(first.shape), threshold=shape.threshold, min_wait=shape.min_wait
     )
     newest = HybridUnit(nonlinearity=Newest(math.prod(first.shape))) if block > 1 else None

@@ -13,7 +13,7 @@ _CONTRAST = 4.0  # of nearness
 GateKind: TypeAlias = Literal["rule", "learned", "every", "always", "never"]
 
 
-class Readout(nn.Module):
+class EvidenceReadout(nn.Module):
     """A linear map of concatenated features without a bias, so that a sense that is silent says nothing."""
 
     def __init__(self, num_inputs: int, num_outputs: int) -> None:
@@ -91,11 +91,11 @@ class EvidenceState(NamedTuple):
     number: Tensor
 
 
-class Evidence(Stateful):
+class PooledEvidence(Stateful):
     """The evidence so far: the sum over the square root of the number, since looks at one action are much alike.
 
     Example:
-        >>> y, _ = Evidence()(torch.tensor([1.0, 1.0, 1.0, 5.0]).reshape(4, 1, 1))
+        >>> y, _ = PooledEvidence()(torch.tensor([1.0, 1.0, 1.0, 5.0]).reshape(4, 1, 1))
         >>> y.flatten().tolist()[-1]
         4.0
     """
@@ -133,7 +133,7 @@ class GateState(NamedTuple):
     values: Tensor
 
 
-class Gate(Stateful):
+class LookGate(Stateful):
     """The decision to look, at the ticks of the sensor that looks.
 
     A look is taken where something moves, at most every `min_wait` ticks, and not once the answer has been sure; also

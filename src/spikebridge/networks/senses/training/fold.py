@@ -12,13 +12,13 @@ from torch import Tensor
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses.data.sampling import Sampled
 from spikebridge.networks.senses.model.execution import at_end, run_network
-from spikebridge.networks.senses.model.network import SenseShape, Shape, senses_network
+from spikebridge.networks.senses.model.network import SenseShape, SensesShape, senses_network
 from spikebridge.networks.senses.model.parts import gate_features
 from spikebridge.networks.senses.training.augmentation import vary_motion, vary_pictures
 from spikebridge.networks.senses.training.train import (
     COPIES,
-    LearningConfig,
     MemoryData,
+    SensesLearning,
     SpikingSense,
     eye_features,
     teach_eye,
@@ -39,10 +39,10 @@ class FoldTraining:
     `teachers` are values `(K, B, *D)` at the ticks of a picture's clock, by sensor.
     """
 
-    shape: Shape
+    shape: SensesShape
     data: Sampled
     teachers: dict[str, Tensor]
-    config: LearningConfig
+    config: SensesLearning
     seed: int
     quiet: bool = True
     _eyes: dict[str, dict[str, Tensor]] = field(default_factory=dict)
@@ -195,7 +195,7 @@ class FoldTraining:
 
 
 def look_gains(
-    network: HybridNetwork, data: Sampled, features: Float[Tensor, "K B N"], shape: Shape
+    network: HybridNetwork, data: Sampled, features: Float[Tensor, "K B N"], shape: SensesShape
 ) -> tuple[Float[Tensor, "M F"], Float[Tensor, " M"]]:
     """Inputs of a gate at each tick of the sense that looks, and by how much one look then lowers the loss at the end.
 

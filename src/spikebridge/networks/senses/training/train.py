@@ -38,7 +38,7 @@ _MOMENTS = ((0.6, 0.2), (0.8, 0.3), (1.0, 0.5))  # shares of a trial at which it
 
 
 @dataclass(frozen=True)
-class LearningConfig:
+class SensesLearning:
     """Settings of the training."""
 
     epochs: int = 60
@@ -61,7 +61,7 @@ def fit_cycle(
     module: nn.Module,
     data: Batches,
     objective: _Objective,
-    config: LearningConfig,
+    config: SensesLearning,
     seed: int,
     epochs: int,
     quiet: bool,
@@ -189,7 +189,7 @@ def held(features: Float[Tensor, "K B N"], looks: Bool[Tensor, "K B"]) -> Float[
 
 
 def teach_eye(
-    eye: nn.Module, pictures: Tensor, targets: Tensor, config: LearningConfig, seed: int, quiet: bool
+    eye: nn.Module, pictures: Tensor, targets: Tensor, config: SensesLearning, seed: int, quiet: bool
 ) -> None:
     """Trains an eye on pictures `(M, H, W)`: values that a teacher knows `(M, D)`, or classes `(M,)`."""
     is_class = targets.dtype == torch.int64
@@ -229,7 +229,7 @@ def eye_features(
 
 
 def train_spiking(
-    network: HybridNetwork, name: str, data: Sampled, config: LearningConfig, seed: int, quiet: bool = True
+    network: HybridNetwork, name: str, data: Sampled, config: SensesLearning, seed: int, quiet: bool = True
 ) -> None:
     """Trains the SNN of a sense on its sensor."""
 
@@ -304,7 +304,7 @@ class MemoryData:
 
 
 def train_memory(
-    network: HybridNetwork, name: str, data: MemoryData, config: LearningConfig, seed: int, quiet: bool = True
+    network: HybridNetwork, name: str, data: MemoryData, config: SensesLearning, seed: int, quiet: bool = True
 ) -> None:
     """Trains a memory, with its block features if it has them, on looks at random."""
 
