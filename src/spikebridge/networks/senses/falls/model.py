@@ -81,7 +81,7 @@ class Above(nn.Module):
         return (pieces[:, : BLOCK // _PIECE].amax(1, keepdim=True) > self.threshold).to(pieces.dtype)
 
 
-class Small(nn.Module):
+class _Small(nn.Module):
     """A tiny ANN on the sizes of the window: a logit, less its threshold."""
 
     threshold: Tensor
@@ -112,7 +112,7 @@ class Big(nn.Module):
         return (self.layers(window) > self.threshold).to(window.dtype)
 
 
-class SpikingGate(Stateful):
+class _SpikingGate(Stateful):
     """An SNN on the samples of each block: 1 where its largest output in the block is above its threshold.
 
     The output is a leaky mean of what the spikes say, at each sample.
@@ -166,8 +166,8 @@ class FallStages(nn.Module):
     def __init__(self, threshold: float = 2.0) -> None:
         super().__init__()
         self.above = Above(threshold)
-        self.spiking = SpikingGate()
-        self.small = Small()
+        self.spiking = _SpikingGate()
+        self.small = _Small()
         self.big = Big()
 
 

@@ -111,7 +111,7 @@ def train_stages(copies: list[Listened], config: SensesLearning, seed: int) -> F
         others = [copy.select(np.flatnonzero(~inside)) for copy in copies]
         stages = _trained(others, config, seed)
         test = copies[0].select(np.flatnonzero(inside))
-        for row, score in zip(scores, stage_scores(stages, test), strict=True):
+        for row, score in zip(scores, _stage_scores(stages, test), strict=True):
             row.append(_best(score, test))
 
     stages = _trained(copies, config, seed)
@@ -123,7 +123,7 @@ def train_stages(copies: list[Listened], config: SensesLearning, seed: int) -> F
 
 
 @torch.no_grad()
-def stage_scores(stages: FallStages, data: Listened) -> list[Float[Tensor, "T B"]]:
+def _stage_scores(stages: FallStages, data: Listened) -> list[Float[Tensor, "T B"]]:
     """The scores at each tick: the size, and the logits of the SNN, the tiny ANN and the ANN, of what a stay covers."""
     with evaluating(stages):
         windows = windows_of(data)

@@ -191,7 +191,7 @@ class FoldTraining:
             features = self._features[last.name][0][:, places]
             examples.append(look_gains(inner, data, features, self.shape))
 
-        fit_gate(network.parts["gate"], *(torch.cat(column) for column in zip(*examples, strict=True)))
+        _fit_gate(network.parts["gate"], *(torch.cat(column) for column in zip(*examples, strict=True)))
 
 
 def look_gains(
@@ -225,7 +225,7 @@ def look_gains(
     return inputs[inside], gain[inside].clamp(-_MAX_GAIN, _MAX_GAIN)
 
 
-def fit_gate(gate: Any, inputs: Float[Tensor, "M F"], gain: Float[Tensor, " M"]) -> None:
+def _fit_gate(gate: Any, inputs: Float[Tensor, "M F"], gain: Float[Tensor, " M"]) -> None:
     """Sets the score of a gate by least squares, and its threshold so that it is open as often as the rule."""
     columns = torch.cat([inputs, torch.ones(len(inputs), 1)], 1)
     ridge = _RIDGE * len(inputs) * torch.eye(columns.shape[1])

@@ -87,7 +87,7 @@ def fit_cycle(
     fit(module, [phase], data, settings=settings, callbacks=[averaging] if averaged else [])
 
 
-def loss_of(
+def _loss_of(
     evidence: Float[Tensor, "T B K"], length: Int64[Tensor, " B"], label: Int64[Tensor, " B"]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy of the evidence at some moments of each trial, and the share of right answers at its end."""
@@ -240,7 +240,7 @@ def train_spiking(
 
     def objective(module: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         end = int(batch["length"].max())
-        return loss_of(module(batch["x"][:end]), batch["length"], batch["label"])
+        return _loss_of(module(batch["x"][:end]), batch["length"], batch["label"])
 
     tensors = {"x": data.signals[name], "length": data.lengths[name], "label": data.label}
     batches = Batches(tensors, {"x": 1, "length": 0, "label": 0}, vary)
@@ -321,7 +321,7 @@ def train_memory(
             inputs["features"] = torch.cat([inputs["features"], torch.softmax(heard[:end], -1)], -1)
 
         evidence = module(looks[:end], **inputs)
-        return loss_of(evidence if heard is None else evidence + heard[:end], batch["length"], batch["label"])
+        return _loss_of(evidence if heard is None else evidence + heard[:end], batch["length"], batch["label"])
 
     module = RememberingSense(network, name, data.block)
     fit_cycle(module, data.batches(), objective, config, seed, config.epochs, quiet)
