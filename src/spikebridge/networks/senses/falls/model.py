@@ -68,7 +68,7 @@ class BlockRing(Stateful):
         return {"adds": output[0].numel() / _NUM_BLOCKS}
 
 
-class Above(nn.Module):
+class _Above(nn.Module):
     """1 where the largest value of the first two is above a threshold: the sizes of the newest block."""
 
     threshold: Tensor
@@ -96,7 +96,7 @@ class _Small(nn.Module):
         return (self.layers(sizes.flatten(1) - 1) > self.threshold).to(window.dtype)
 
 
-class Big(nn.Module):
+class _Big(nn.Module):
     """The ANN on the window: a logit, less its threshold, so that above 0 it is an alarm."""
 
     threshold: Tensor
@@ -165,10 +165,10 @@ class FallStages(nn.Module):
 
     def __init__(self, threshold: float = 2.0) -> None:
         super().__init__()
-        self.above = Above(threshold)
+        self.above = _Above(threshold)
         self.spiking = _SpikingGate()
         self.small = _Small()
-        self.big = Big()
+        self.big = _Big()
 
 
 def falls_network(gate: str, stages: FallStages | None = None) -> HybridNetwork:

@@ -33,7 +33,7 @@ def train_falls(
                 child.save_results({**_scores(stages, _test(copies[0], people)), "classes": list(trials.label_names)})
             rows.append(child.results())
 
-    return compare_gates(rows)
+    return _compare_gates(rows)
 
 
 def evaluate_falls(run: Run, trials: Trials, folds: Mapping[str, Int64[np.ndarray, " P"]]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def evaluate_falls(run: Run, trials: Trials, folds: Mapping[str, Int64[np.ndarra
         people = folds.get(path.split("/")[1], np.zeros(0, np.int64))
         rows.append(_scores(trained_stages(child), _test(data, people)))
 
-    return compare_gates(rows)
+    return _compare_gates(rows)
 
 
 def trained_stages(child: Run) -> FallStages:
@@ -62,7 +62,7 @@ def _scores(stages: FallStages, data: Listened) -> dict[str, Any]:
     return {gate: score_falls(falls_network(gate, stages), data) for gate in GATES}
 
 
-def compare_gates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _compare_gates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The figures of every gate: means over folds and seeds, sums of recordings; those of the cascade come first."""
     networks = {}
     for gate in GATES:

@@ -15,7 +15,7 @@ from spikebridge.networks.senses.falls.model import BLOCK, DT, BlockRing, FallSt
 from spikebridge.networks.senses.training.train import SensesLearning
 from spikebridge.ops.modes import evaluating
 
-ALARM_S = 1.0  # after the end of a fall
+_ALARM_S = 1.0  # after the end of a fall
 _IMPACT_S = 1.0  # from the start of a fall to its impact, at the least
 _MISSED = 8.0  # weight of a missed fall in a gate
 _RECALL = (0.985, 0.975, 0.975, 0.96)  # of falls that pass threshold, gates and alarm, on people left out
@@ -54,7 +54,7 @@ def listen(trials: Trials, offset: int = 0) -> Listened:
         blocks[number:, trial] = one[-1] if len(one) else 0
 
     spans = np.full((len(trials), 2), np.nan) if trials.spans is None else trials.spans
-    ends = np.stack([spans[:, 0] + _IMPACT_S, spans[:, 1] + ALARM_S], 1)
+    ends = np.stack([spans[:, 0] + _IMPACT_S, spans[:, 1] + _ALARM_S], 1)
     ticks = np.floor(np.nan_to_num((ends / DT - offset) / BLOCK, nan=0.0)).astype(np.int64)
     ticks[:, 1] = np.minimum(ticks[:, 1], length)
 

@@ -54,7 +54,7 @@ class FoldTraining:
         network = self._part_of_people(variant, None)
         # the memory of a link was trained on the sum
         if self.config.weigh and variant in ("hybrid", "ann") and len(self.shape.senses) > 1:
-            weigh_senses(network, self._left_out_evidence(variant), self.data.label)
+            _weigh_senses(network, self._left_out_evidence(variant), self.data.label)
             if self.shape.senses[-1].name in self._features:
                 self._teach_gate(network, variant)
 
@@ -189,12 +189,12 @@ class FoldTraining:
             with torch.no_grad():
                 inner.parts["answer"].load_state_dict(network.parts["answer"].state_dict())
             features = self._features[last.name][0][:, places]
-            examples.append(look_gains(inner, data, features, self.shape))
+            examples.append(_look_gains(inner, data, features, self.shape))
 
         _fit_gate(network.parts["gate"], *(torch.cat(column) for column in zip(*examples, strict=True)))
 
 
-def look_gains(
+def _look_gains(
     network: HybridNetwork, data: Sampled, features: Float[Tensor, "K B N"], shape: SensesShape
 ) -> tuple[Float[Tensor, "M F"], Float[Tensor, " M"]]:
     """Inputs of a gate at each tick of the sense that looks, and by how much one look then lowers the loss at the end.
@@ -237,7 +237,7 @@ def _fit_gate(gate: Any, inputs: Float[Tensor, "M F"], gain: Float[Tensor, " M"]
         gate.least_score.copy_((columns @ weight).quantile(1 - open_share))
 
 
-def weigh_senses(network: HybridNetwork, evidence: list[Float[Tensor, "B M"]], label: Tensor) -> None:
+def _weigh_senses(network: HybridNetwork, evidence: list[Float[Tensor, "B M"]], label: Tensor) -> None:
     """Sets the weights of the senses to those of the least cross-entropy on evidence for people left out."""
     logs = torch.zeros(len(evidence), requires_grad=True)
     optimizer = torch.optim.Adam([logs], lr=0.05)

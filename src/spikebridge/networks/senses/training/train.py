@@ -57,7 +57,7 @@ class SensesLearning:
         check_positive(self, ("epochs", "eye_epochs", "batch_size", "lr"))
 
 
-def fit_cycle(
+def _fit_cycle(
     module: nn.Module,
     data: Batches,
     objective: _Objective,
@@ -202,7 +202,7 @@ def teach_eye(
         return loss, {}
 
     data = Batches({"pictures": pictures, "targets": targets}, {"pictures": 0, "targets": 0})
-    fit_cycle(
+    _fit_cycle(
         student,
         data,
         objective,
@@ -244,7 +244,7 @@ def train_spiking(
 
     tensors = {"x": data.signals[name], "length": data.lengths[name], "label": data.label}
     batches = Batches(tensors, {"x": 1, "length": 0, "label": 0}, vary)
-    fit_cycle(SpikingSense(network, name), batches, objective, config, seed, config.epochs, quiet)
+    _fit_cycle(SpikingSense(network, name), batches, objective, config, seed, config.epochs, quiet)
 
 
 @dataclass(frozen=True)
@@ -324,7 +324,7 @@ def train_memory(
         return _loss_of(evidence if heard is None else evidence + heard[:end], batch["length"], batch["label"])
 
     module = RememberingSense(network, name, data.block)
-    fit_cycle(module, data.batches(), objective, config, seed, config.epochs, quiet)
+    _fit_cycle(module, data.batches(), objective, config, seed, config.epochs, quiet)
 
 
 def random_looks(moving: Bool[Tensor, "K B"], generator: torch.Generator) -> Bool[Tensor, "K B"]:
