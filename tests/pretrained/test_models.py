@@ -53,7 +53,7 @@ def test_the_command_of_a_card_is_that_of_its_record(name: str) -> None:
     assert model_card(name).command == reproduce_command(run.recipe, run.config_as(recipe.Config))
 
 
-@pytest.mark.parametrize("recipe", ["digits", "modulation", "reasoning", "sensing", "signals"])
+@pytest.mark.parametrize("recipe", ["digits", "modulation", "reasoning", "senses", "sensing", "signals"])
 def test_a_command_leaves_out_the_settings_of_the_preset_with_which_it_begins(recipe: str) -> None:
     module = import_module(f"spikebridge.networks.{recipe}.recipe")
     assert reproduce_command(recipe, module.PRESETS["default"]) == f"spikebridge train {recipe}"

@@ -14,7 +14,7 @@ from spikebridge.recipes.recipe import Recipe, checked_recipe
 
 _log = logging.getLogger(__name__)
 
-RECIPES = ("digits", "modulation", "reasoning", "sensing", "signals")
+RECIPES = ("digits", "modulation", "reasoning", "senses", "sensing", "signals")
 """The recipes of the package; a new network adds its name here."""
 _NETWORKS = Path(__file__).resolve().parent.parent / "networks"
 _MAX_BYTES = 2**24  # of a recipe file

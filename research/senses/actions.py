@@ -1,0 +1,185 @@
+"""UTD-MHAD with people left out: each sense alone, weighted sums, gates, faults, accuracy over time, a linear baseline.
+
+    spikebridge train senses --preset actions --out runs/actions
+    python research/senses/actions.py runs/actions --json research/senses/results/actions.json
+
+Reads the networks of a run, which may still train: folds and networks that are missing are left out and named.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.senses._shapes import sampled, shape_of
+from spikebridge.networks.senses.config import Config
+from spikebridge.networks.senses.data.sampling import Sampled
+from spikebridge.networks.senses.data.sets import folds_of_people, load_trials
+from spikebridge.networks.senses.evaluation.evaluate import energies, looks_of
+from spikebridge.networks.senses.model.execution import at_end, ends_of, run_network
+from spikebridge.networks.senses.model.network import senses_network
+from spikebridge.training import Run
+
+GATES = ("rule", "learned", "every", "always")
+SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # of a trial
+WRIST_ACTIONS = 21
+
+
+def right(x: Tensor, data: Sampled) -> list[float]:
+    """1 for each trial whose answer is right."""
+    return (x.argmax(-1) == data.label).float().tolist()
+
+
+def faults(data: Sampled) -> dict[str, Sampled]:
+    """The trials with one sense dead, noisy, late or slow."""
+    generator = torch.Generator().manual_seed(0)
+    wrist = data.signals["inertia"]
+    eye = data.signals["depth"]
+    noise = torch.randn(wrist.shape, generator=generator)
+    slow = eye.clone()
+    for tick in range(len(eye)):
+        slow[tick] = eye[tick - tick % 10]
+
+    changed = {
+        "no wrist": (torch.zeros_like(wrist), eye),
+        "no eye": (wrist, torch.zeros_like(eye)),
+        "wrist from the middle on": (torch.where(torch.arange(len(wrist))[:, None, None] < 90, wrist, wrist[90]), eye),
+        "noise of .1 (g, 100 degrees/s)": (wrist + 0.1 * noise, eye),
+        "noise of .3 (g, 100 degrees/s)": (wrist + 0.3 * noise, eye),
+        "eye 200 ms late": (wrist, torch.cat([torch.zeros_like(eye[:2]), eye[:-2]])),
+        "eye of 1 Hz": (wrist, slow),
+    }
+    return {name: replace(data, signals={"inertia": a, "depth": b}) for name, (a, b) in changed.items()}
+
+
+def rows_of(network: HybridNetwork, data: Sampled, variant: str, gates: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The figures of a network and its senses: what is right, energy, looks, confidence."""
+    rows = {}
+    for kind in gates:
+        network.parts["gate"].kind = kind  # type: ignore[assignment]
+        outputs = run_network(network, data)
+        parts = energies(network, data)
+        answer = outputs["answer"]
+        length = ends_of(answer, data)
+        column = torch.arange(len(length))
+        rows[f"{variant}, {kind}"] = {
+            "right": right(at_end(answer, data), data),
+            "energy_uj": sum(parts.values()),
+            "looks": float(looks_of(outputs, data).mean()),
+            "over time": [
+                fmean(right(answer[(share * length).long().clamp(min=1) - 1, column], data)) for share in SHARES
+            ],
+        }
+        for name in ("inertia", "depth"):
+            if f"{name}_evidence" in outputs:
+                rows[f"{name} of {variant}, {kind}"] = {
+                    "right": right(at_end(outputs[f"{name}_evidence"], data), data),
+                    "energy_uj": sum(value for part, value in parts.items() if part.startswith(name)),
+                }
+
+    network.parts["gate"].kind = "rule"  # type: ignore[assignment]
+    for name, broken in faults(data).items():
+        answer = at_end(run_network(network, broken)["answer"], data)
+        confidence = torch.softmax(answer, -1).amax(-1)
+        rows[f"{variant}, {name}"] = {"right": right(answer, data), "confidence": float(confidence.mean())}
+
+    return rows
+
+
+def linear(train: Sampled, test: Sampled) -> list[float]:
+    """A logistic regression on means, deviations, extremes of the wrist and the mean picture."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    def features(data: Sampled) -> np.ndarray:
+        columns = []
+        for trial, length in enumerate(data.lengths["inertia"].tolist()):
+            x = data.signals["inertia"][:length, trial]
+            pictures = data.signals["depth"][: length // 5, trial, ::4, ::4]
+            halves = [part for half in x.chunk(3) for part in (half.mean(0), half.std(0), half.amax(0), half.amin(0))]
+            columns.append(torch.cat([*halves, pictures.mean(0).flatten(), pictures.std(0).flatten()]).numpy())
+        return np.stack(columns)
+
+    scaler = StandardScaler().fit(features(train))
+    model = LogisticRegression(C=0.1, max_iter=300).fit(scaler.transform(features(train)), train.label.numpy())
+    return (model.predict(scaler.transform(features(test))) == test.label.numpy()).astype(float).tolist()
+
+
+def summed(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The means of a row over folds and seeds, with the standard error over people."""
+    people: dict[int, list[float]] = {}
+    wrist = []
+    for row in rows:
+        for person, label, hit in zip(row["person"], row["label"], row["right"], strict=True):
+            people.setdefault(person, []).append(hit)
+            wrist += [hit] if label < WRIST_ACTIONS else []
+
+    means = [100 * fmean(hits) for hits in people.values()]
+    error = float(np.std(means, ddof=1) / len(means) ** 0.5) if len(means) > 1 else None
+    others = {
+        key: round(fmean(row[key] for row in rows), 3) for key in ("energy_uj", "looks", "confidence") if key in rows[0]
+    }
+    if "over time" in rows[0]:
+        others["over time"] = [
+            round(100 * fmean(column), 1) for column in zip(*(row["over time"] for row in rows), strict=True)
+        ]
+
+    return {
+        "accuracy": round(fmean(means), 2),
+        "standard error": None if error is None else round(error, 2),
+        "wrist actions": round(100 * fmean(wrist), 2),
+        **others,
+        "people": len(people),
+        "trainings": len(rows),
+    }
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--gates", nargs="+", default=GATES)
+    options = parser.parse_args()
+
+    run = Run.open(options.run)
+    config = run.config_as(Config)
+    trials = load_trials(config.dataset, config.data)
+    shape = shape_of(config, trials)
+    data, _ = sampled(trials, shape)
+    parts = folds_of_people(trials, config.people, config.num_folds)
+    rows: dict[str, list[dict[str, Any]]] = {}
+
+    for path, child in run.children().items():
+        if not child.file("weights.safetensors").is_file():
+            print(f"{path} is missing")
+            continue
+        variant, fold, _ = path.split("/")
+        people = parts[int(fold.removeprefix("fold-"))]
+        test = data.of_people(people)
+        network = senses_network(variant, shape)
+        child.load_weights(network)
+        found = rows_of(network.eval(), test, variant, options.gates)
+        if variant == "hybrid":
+            found["linear"] = {"right": linear(data.of_people(people, inside=False), test)}
+        for name, row in found.items():
+            rows.setdefault(name, []).append({**row, "person": test.person.tolist(), "label": test.label.tolist()})
+
+    table = {name: summed(one) for name, one in rows.items()}
+    for name, row in table.items():
+        print(f"{name:40}", row, flush=True)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Trials of several sensors: files, clocks, sets."""

@@ -1,0 +1,76 @@
+"""Trials on the clocks of a network: at each tick of a sensor's clock its newest value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from spikebridge.networks.senses.data.trials import SensorRecording, Trials
+
+_STALE = 0.5  # [s]: an older picture is none
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Trials on clocks: signals `(T, B, *N)` by sensor, the number of ticks of each trial, class and person."""
+
+    signals: dict[str, Tensor]
+    lengths: dict[str, Tensor]
+    label: Tensor
+    person: Int64[np.ndarray, " B"]
+
+    def select(self, places: Tensor | Int64[np.ndarray, " K"]) -> "Sampled":
+        """Some of the trials."""
+        places = torch.as_tensor(places)
+        return Sampled(
+            {name: x[:, places] for name, x in self.signals.items()},
+            {name: length[places] for name, length in self.lengths.items()},
+            self.label[places],
+            self.person[places.numpy()],
+        )
+
+    def of_people(self, people: Int64[np.ndarray, " P"], inside: bool = True) -> "Sampled":
+        """The trials of some people, or of all others."""
+        return self.select(np.flatnonzero(np.isin(self.person, people) == inside))
+
+
+def sample_trials(trials: Trials, periods: Mapping[str, int], dt: float) -> Sampled:
+    """Every sensor at the ticks of its clock, whose period counts steps of `dt`; a clock ticks at the end of a period.
+
+    A value at a tick is the newest sample by then. Before the first one it is 0; a sensor that stopped gives its last
+    sample again, but no picture of more than half a second ago.
+    """
+    slowest = max(periods.values())
+    steps = np.floor(trials.seconds() / dt + 1e-6) + 1
+    blocks = np.ceil(steps / slowest).astype(np.int64)
+    signals = {}
+    lengths = {}
+
+    for name, period in periods.items():
+        count = blocks * (slowest // period)
+        signals[name] = on_clock(trials.sensors[name], int(count.max()), period, dt)
+        lengths[name] = torch.from_numpy(count)
+
+    return Sampled(signals, lengths, torch.from_numpy(trials.label), trials.person)
+
+
+def on_clock(recording: SensorRecording, num_ticks: int, period: int, dt: float) -> Tensor:
+    """The newest sample of a sensor at each tick of a clock, `(T, B, *N)`."""
+    number = len(recording.starts) - 1
+    at = (np.arange(num_ticks) * period + period - 1) * dt + 1e-6
+    result = np.zeros((num_ticks, number, *recording.shape), np.float32)
+
+    for trial in range(number):
+        values, times = recording.of(trial)
+        if not len(values):
+            continue
+        newest = np.searchsorted(times, at, side="right") - 1
+        known = newest >= 0
+        if len(recording.shape) > 1:
+            known &= at - times[np.maximum(newest, 0)] <= _STALE
+        result[known, trial] = values[newest[known]]
+
+    return torch.from_numpy(result)

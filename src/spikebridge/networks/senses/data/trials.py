@@ -1,0 +1,286 @@
+"""Recordings of several sensors at once, each with its own clock, from an npz file or a folder of them.
+
+| array | meaning |
+|---|---|
+| `NAME` | `(N, *shape)` numbers: the samples of a sensor, all trials one after the other |
+| `NAME_starts` | `(S + 1,)`: trial i is `NAME[NAME_starts[i] : NAME_starts[i + 1]]`; it may be empty |
+| `NAME_rate_hz`, or `NAME_s` | samples a second, or the time [s] of each sample since the start of its trial |
+| `NAME_units_per_one` | optional: a value is `x / units`, one number or one a channel |
+| `label`, `person` | one a trial: numbers or texts; with `label_names`, places in it |
+
+A folder holds one file `NAME.npz` a sensor: `samples`, `starts`, `rate_hz` or `s`, and in one `label` and `person`.
+UTD-MHAD and WEDA-FALL, as the shared files hold them, are recognised by the names of their arrays.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
+
+from spikebridge.data.io.npz import read_npz
+from spikebridge.data.signals.series import named_column
+from spikebridge.errors import DataError, did_you_mean, is_positive
+
+_KEYS = ("samples", "starts", "rate_hz", "s", "units_per_one")
+_MAX_DRIFT = 0.5  # [s] between the ends of two sensors before a warning
+
+
+@dataclass(frozen=True)
+class SensorRecording:
+    """All samples of a sensor: places of trials, and times [s] since the start of each trial."""
+
+    samples: NDArray[Any]
+    starts: Int64[np.ndarray, " S1"]
+    times: Float[np.ndarray, " N"]
+    units: Float[np.ndarray, " U"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one value."""
+        return self.samples.shape[1:]
+
+    @property
+    def rate_hz(self) -> float:
+        """Samples a second, the median over all trials."""
+        steps = np.diff(self.times)
+        return 1 / float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
+
+    def of(self, trial: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """The values of a trial and their times."""
+        part = slice(self.starts[trial], self.starts[trial + 1])
+        return (self.samples[part] / self.units).astype(np.float32), self.times[part]
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Trials of several sensors, with the class and the person of each.
+
+    `teachers` are sensors that are known in training alone, by the sensor that they teach; `spans` are the times of an
+    event in a trial [s], NaN where there is none.
+    """
+
+    sensors: dict[str, SensorRecording]
+    label: Int64[np.ndarray, " S"]
+    person: Int64[np.ndarray, " S"]
+    label_names: tuple[str, ...]
+    person_names: tuple[str, ...]
+    teachers: dict[str, SensorRecording]
+    spans: Float[np.ndarray, "S 2"] | None = None
+    name: str = "own"
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def people(self) -> list[str]:
+        """The people who are there, in order."""
+        return [self.person_names[one] for one in np.unique(self.person)]
+
+    def seconds(self) -> Float[np.ndarray, " S"]:
+        """The time from the start of each trial to the last sample of any sensor."""
+        return np.max([_ends(one) for one in self.sensors.values()], 0)
+
+    def with_classes(self, names: Sequence[str]) -> "Trials":
+        """The trials with labels as places in the classes of a network."""
+        unknown = [self.label_names[one] for one in np.unique(self.label) if self.label_names[one] not in names]
+        if unknown:
+            raise DataError(
+                f"the data has the class {unknown[0]!r}, which the network does not; {did_you_mean(unknown[0], names)}"
+            )
+
+        places = np.array([names.index(name) if name in names else -1 for name in self.label_names])
+        return replace(self, label=places[self.label], label_names=tuple(names))
+
+
+def read_trials(path: Path) -> Trials:
+    """Trials of a file or folder.
+
+    Raises:
+        DataError: a file that is missing or damaged, or without sensors, labels or people.
+    """
+    arrays = _folder_arrays(path) if path.is_dir() else read_npz(path, text=True)
+    if {"inertia", "depth", "frame_ms", "action"} <= arrays.keys():
+        return _utd_mhad(path, arrays)
+    if {"samples", "is_fall", "fall_start_s", "elderly"} <= arrays.keys():
+        return _weda_fall(path, arrays)
+
+    return _trials(path, arrays, "own")
+
+
+def _folder_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a folder of sensors, under the names of one file."""
+    files = sorted(path.glob("*.npz"))
+    if not files:
+        raise DataError(f"{path}: expected a file NAME.npz for each sensor, but there is none")
+
+    arrays: dict[str, NDArray[Any]] = {}
+    for file in files:
+        for key, array in read_npz(file, text=True).items():
+            name = f"{file.stem}_{key}" if key in _KEYS else key
+            arrays[file.stem if key == "samples" else name] = array
+
+    return arrays
+
+
+def _trials(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, teachers: Mapping[str, str] = {}) -> Trials:
+    """Trials of the general form; `teachers` names arrays that teach a sensor."""
+    names = [key.removesuffix("_starts") for key in arrays if key.endswith("_starts")]
+    missing = [one for one in names if one not in arrays]
+    if not names or missing:
+        raise DataError(f"{path}: expected arrays NAME and NAME_starts for each sensor, but got {', '.join(arrays)}")
+
+    recordings = {one: _recording(path, arrays, one) for one in names}
+    counts = {one: len(recording.starts) - 1 for one, recording in recordings.items()}
+    if len({*counts.values()}) > 1:
+        raise DataError(f"{path}: expected as many trials of each sensor, but got {counts}")
+
+    number = counts[names[0]]
+    label, label_names = _column(path, arrays, "label", number)
+    person, person_names = _column(path, arrays, "person", number)
+
+    return Trials(
+        sensors={one: recording for one, recording in recordings.items() if one not in teachers.values()},
+        label=label,
+        person=person,
+        label_names=label_names,
+        person_names=person_names,
+        teachers={sensor: recordings[teacher] for sensor, teacher in teachers.items()},
+        name=name,
+    )
+
+
+def _column(
+    path: Path, arrays: Mapping[str, NDArray[Any]], name: str, number: int
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    if name not in arrays:
+        raise DataError(f"{path}: expected an array {name!r}, one entry a trial; {did_you_mean(name, arrays)}")
+    if arrays[name].shape != (number,):
+        raise DataError(f"{path}, {name}: expected one entry a trial, ({number},), but got {arrays[name].shape}")
+
+    names = arrays.get(f"{name}_names")
+    column, known = named_column(name, arrays[name], number, None if names is None else names.tolist())
+    return cast(NDArray[np.int64], column), known
+
+
+def _recording(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> SensorRecording:
+    samples = arrays[name]
+    starts = arrays[f"{name}_starts"]
+    if samples.dtype.kind not in "iufb" or samples.ndim < 1:
+        raise DataError(f"{path}, {name}: expected numbers, but got {samples.dtype} {samples.shape}")
+    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
+        raise DataError(f"{path}, {name}: expected finite numbers; leave samples out that are missing")
+
+    is_rising = (
+        starts.dtype.kind in "iu"
+        and starts.ndim == 1
+        and len(starts) > 1
+        and (np.diff(starts.astype(np.int64)) >= 0).all()
+    )
+    if not is_rising or starts[0] != 0 or starts[-1] != len(samples):
+        raise DataError(
+            f"{path}, {name}_starts: expected S + 1 rising places from 0 to {len(samples)}, but got {starts!r:.80}"
+        )
+
+    starts = starts.astype(np.int64)
+    units = np.atleast_1d(arrays.get(f"{name}_units_per_one", np.ones(1)))
+    samples = samples[:, None] if samples.ndim == 1 else samples
+
+    return SensorRecording(samples, starts, _times(path, arrays, name, starts), units.astype(np.float32))
+
+
+def _times(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The time of each sample since the start of its trial."""
+    if f"{name}_s" in arrays:
+        times = arrays[f"{name}_s"].astype(np.float64)
+        inside = np.diff(times)
+        inside[starts[1:-1][(starts[1:-1] > 0) & (starts[1:-1] < starts[-1])] - 1] = 0
+        if times.shape != (starts[-1],) or not np.isfinite(times).all() or (inside < 0).any():
+            raise DataError(f"{path}, {name}_s: expected a time a sample, rising in each trial")
+        return times
+
+    rate = arrays.get(f"{name}_rate_hz")
+    if rate is None or rate.size != 1 or not is_positive(float(rate.item())):
+        raise DataError(f"{path}: expected {name}_rate_hz above 0, or {name}_s, the time of each sample")
+
+    return (np.arange(starts[-1]) - np.repeat(starts[:-1], np.diff(starts))) / float(rate.item())
+
+
+def _utd_mhad(path: Path, arrays: dict[str, NDArray[Any]]) -> Trials:
+    """UTD-MHAD: inertia [g, 100 degrees/s], depth [0 to 1], and the skeleton that teaches the depth."""
+    units = [arrays["units_per_g"]] * 3 + [100 * arrays["units_per_degree_a_second"]] * 3
+    starts = arrays["frame_starts"]
+    own = {
+        "inertia": arrays["inertia"],
+        "inertia_starts": arrays["inertia_starts"],
+        "inertia_rate_hz": arrays["inertia_rate_hz"],
+        "inertia_units_per_one": np.array(units, np.float32).ravel(),
+        "label": arrays["action"],
+        "label_names": arrays["action_names"],
+        "person": arrays["person"].astype("U"),
+    }
+    for name in ("depth", "skeleton"):
+        if name in arrays:
+            own |= {name: arrays[name], f"{name}_starts": starts, f"{name}_s": arrays["frame_ms"] / 1000}
+            own[f"{name}_units_per_one"] = np.full(1, 255.0 if name == "depth" else 300.0)
+
+    return _trials(path, own, "utd_mhad", {"depth": "skeleton"} if "skeleton" in arrays else {})
+
+
+def _weda_fall(path: Path, arrays: dict[str, NDArray[Any]]) -> Trials:
+    """WEDA-FALL: acceleration [g] and rotation [rad/s] of a wrist, and the times of falls."""
+    scale = float(arrays["units_per_one"])
+    trials = _trials(
+        path,
+        {
+            "wrist": arrays["samples"],
+            "wrist_starts": arrays["starts"],
+            "wrist_rate_hz": np.array(50.0),
+            "wrist_units_per_one": np.array([9.81 * scale] * 3 + [scale] * 3, np.float32),
+            "label": arrays["is_fall"].astype(np.int64),
+            "label_names": np.array(["daily", "fall"]),
+            "person": arrays["person"].astype("U"),
+        },
+        "weda_fall",
+    )
+
+    return replace(trials, spans=np.stack([arrays["fall_start_s"], arrays["fall_end_s"]], 1))
+
+
+def _ends(recording: SensorRecording) -> Float[np.ndarray, " S"]:
+    """The time of the last sample of each trial, 0 where there is none."""
+    last = recording.times[np.maximum(recording.starts[1:] - 1, 0)] if len(recording.times) else np.zeros(1)
+    return np.where(np.diff(recording.starts) > 0, last, 0.0)
+
+
+def findings(trials: Trials) -> list[str]:
+    """Lines about trials that cannot be meant, or that make a score less sure."""
+    lines = []
+    ends = {name: _ends(one) for name, one in trials.sensors.items()}
+    empty = {name: int((np.diff(one.starts) == 0).sum()) for name, one in trials.sensors.items()}
+    lines += [f"{name} recorded nothing in {count} of {len(trials)} trials" for name, count in empty.items() if count]
+
+    first, *others = ends
+    for name in others:
+        both = (ends[first] > 0) & (ends[name] > 0)
+        apart = np.abs(ends[name] - ends[first])[both]
+        count = int((apart > _MAX_DRIFT).sum())
+        if count:
+            lines.append(
+                f"{name} ends up to {apart.max():.1f} s from {first} in {count} trials: clocks that drift, or a sensor "
+                "that stopped; times are taken as they are"
+            )
+
+    all_classes = len(np.unique(trials.label))
+    few = [
+        trials.person_names[one]
+        for one in np.unique(trials.person)
+        if len(np.unique(trials.label[trials.person == one])) < all_classes
+    ]
+    if few:
+        lines.append(f"not every class was recorded from {', '.join(few)}")
+
+    return lines

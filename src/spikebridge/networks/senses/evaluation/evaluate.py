@@ -1,0 +1,110 @@
+"""Scores of a network on trials: accuracy, energy and looks, of the whole and of each sense alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikebridge.analysis.cost import count_cost
+from spikebridge.analysis.energy import energy, hardware_profile
+from spikebridge.analysis.summary import num_parameters
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.senses.data.sampling import Sampled
+from spikebridge.networks.senses.model.execution import at_end, ends_of, network_inputs, run_network
+
+_GROUP = 16  # trials of nearly one length that are counted together
+_COUNTED = 48  # trials whose operations are counted
+
+
+def score(
+    network: HybridNetwork, data: Sampled, person_names: tuple[str, ...], price_uj: float = 0.0
+) -> dict[str, Any]:
+    """Accuracy, energy [uJ] and looks a trial, and the accuracy of each sense alone."""
+    outputs = run_network(network, data)
+    looks = looks_of(outputs, data)
+    right = at_end(outputs["answer"], data).argmax(-1) == data.label
+    confidence = torch.softmax(at_end(outputs["answer"], data), -1).amax(-1)
+    parts = energies(network, data)
+    whole = sum(parts.values()) + price_uj * float(looks.mean())
+    alone = {}
+
+    for name, x in outputs.items():
+        if name.endswith("_evidence") and name != "senses_evidence":
+            sense = name.removesuffix("_evidence")
+            alone[sense] = {
+                "accuracy": share(at_end(x, data).argmax(-1) == data.label),
+                "energy_uj": sum(value for part, value in parts.items() if part.startswith(f"{sense}_")),
+                "per_person": per_person(at_end(x, data).argmax(-1) == data.label, data, person_names),
+            }
+
+    return {
+        "accuracy": share(right),
+        "energy_uj": whole,
+        "looks": float(looks.mean()),
+        "confidence": share(confidence),
+        "seconds": float(ends_of(outputs["answer"], data).float().mean())
+        * network.dt
+        * max(network.clock_of(name).period for name in network.inputs),
+        "ready": _ready(outputs, data),
+        "parameters": num_parameters(network),
+        "per_person": per_person(right, data, person_names),
+        "alone": alone,
+        "energy_of_parts_uj": parts,
+    }
+
+
+def share(values: Tensor) -> float:
+    """The mean of truth values or numbers."""
+    return float(values.float().mean())
+
+
+def per_person(right: Tensor, data: Sampled, names: tuple[str, ...]) -> dict[str, float]:
+    """The accuracy on each person."""
+    return {names[one]: share(right[torch.from_numpy(data.person == one)]) for one in np.unique(data.person)}
+
+
+def looks_of(outputs: Mapping[str, Tensor], data: Sampled) -> Tensor:
+    """The number of looks in each trial, 0 where no sense looks."""
+    if "gate.look" not in outputs:
+        return torch.zeros(len(data.label))
+
+    looks = outputs["gate.look"][..., 0]
+    inside = torch.arange(len(looks))[:, None] < ends_of(looks, data)
+    return (looks * inside).sum(0)
+
+
+def _ready(outputs: Mapping[str, Tensor], data: Sampled) -> float | None:
+    """The share of trials whose answer was ready before their end."""
+    if "gate.ready" not in outputs:
+        return None
+    ready = outputs["gate.ready"][..., 0]
+    inside = torch.arange(len(ready))[:, None] < ends_of(ready, data)
+    return share((ready * inside).amax(0))
+
+
+def energies(network: HybridNetwork, data: Sampled) -> dict[str, float]:
+    """The energy of each part and link [uJ a trial], counted on trials that are cut at their ends."""
+    profile = hardware_profile("45nm")
+    length = next(iter(data.lengths.values()))
+    # of every length as many
+    order = length.argsort()
+    order = order[np.linspace(0, len(order) - 1, min(_COUNTED, len(order))).round().astype(np.int64)]
+    totals: dict[str, float] = {}
+
+    for group in order.split(_GROUP):
+        trials = data.select(group)
+        longest = int(trials.lengths[next(iter(data.lengths))].max()) / len(next(iter(data.signals.values())))
+        cut = Sampled(
+            {name: x[: round(longest * len(x))] for name, x in trials.signals.items()},
+            trials.lengths,
+            trials.label,
+            trials.person,
+        )
+        cost = count_cost(network, network_inputs(network, cut))
+        spent = energy(cost, profile)
+        for name, value in {**spent.parts, **spent.links}.items():
+            totals[name] = totals.get(name, 0.0) + 1e6 * value * len(group) / len(order)
+
+    return totals

@@ -1,0 +1,1 @@
+"""Falls from a wrist: stages of wakes, always on."""

@@ -1,0 +1,1 @@
+"""The networks of the senses recipe, their parts, and running them on trials."""

@@ -1,0 +1,227 @@
+"""Several senses, each on its own clock: an SNN on what is always on, an ANN on what looks when it has to.
+
+    spikebridge train senses --data my.npz --senses wrist=snn@50 eye=ann@10
+
+Folds leave people out: a network is scored on people who are not in its training.
+"""
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.senses import report as report_page
+from spikebridge.networks.senses._shapes import sampled, shape_of
+from spikebridge.networks.senses.config import Config, GateEvaluation
+from spikebridge.networks.senses.data.sets import chosen_folds, folds_of_people, load_trials
+from spikebridge.networks.senses.data.trials import Trials, findings, read_trials
+from spikebridge.networks.senses.evaluation.evaluate import score
+from spikebridge.networks.senses.falls.model import BLOCK, falls_network
+from spikebridge.networks.senses.falls.run import evaluate_falls, train_falls, trained_stages
+from spikebridge.networks.senses.model.execution import network_inputs
+from spikebridge.networks.senses.model.network import VARIANTS, SensesShape, senses_network
+from spikebridge.networks.senses.training.fold import FoldTraining
+from spikebridge.networks.senses.training.train import SensesLearning
+from spikebridge.training.run.run import Run
+
+_ACTIONS = Config(dataset="actions", senses=("inertia=snn@50", "depth=ann@10"), num_folds=3)
+
+PRESETS = {
+    "quick": Config(
+        dataset="generated",
+        networks=tuple(VARIANTS),
+        num_folds=2,
+        hidden=16,
+        features=8,
+        training=SensesLearning(epochs=4, eye_epochs=1, lr=0.02),
+    ),
+    "default": replace(_ACTIONS, training=SensesLearning(epochs=30, eye_epochs=5)),
+    # the shipped weights are trained on everybody: --networks hybrid --folds
+    "actions": replace(_ACTIONS, networks=tuple(VARIANTS), folds=None),
+    "falls": Config(
+        dataset="falls",
+        networks=("hybrid",),
+        num_folds=6,
+        folds=None,
+        training=SensesLearning(epochs=12),
+    ),
+}
+
+
+def _trials(config: Config, data: Path | None = None) -> Trials:
+    trials = load_trials(config.dataset, config.data if data is None else data)
+    if config.dataset == "own":
+        for line in findings(trials):
+            warnings.warn(line, stacklevel=2)
+    return trials
+
+
+def build(config: Config) -> dict[str, HybridNetwork]:
+    """Every network of the comparison, untrained."""
+    if config.dataset == "falls":
+        return {"hybrid": falls_network("cascade")}
+    shape = shape_of(config)
+    return {name: senses_network(name, shape) for name in config.networks}
+
+
+def example(config: Config) -> dict[str, Tensor]:
+    """A small batch of inputs made of noise, for a network of SNN and ANN."""
+    if config.dataset == "falls":
+        return {"wrist": torch.randn(20, 2, BLOCK, 3, generator=torch.Generator().manual_seed(0))}
+    shape = shape_of(config)
+    slowest = max(sense.period for sense in shape.senses)
+    generator = torch.Generator().manual_seed(0)
+    return {
+        sense.name: 0.3 * torch.rand(4 * slowest // sense.period, 2, *sense.shape, generator=generator)
+        for sense in shape.senses
+    }
+
+
+def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
+    """Trains every network on every fold with every seed, scores them, and writes the table."""
+    trials = _trials(config)
+    if config.dataset == "falls":
+        results = train_falls(config, run, trials, _folds(config, trials))
+        run.save_results(results)
+        return results
+
+    shape = shape_of(config, trials)
+    data, teachers = sampled(trials, shape)
+    scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
+
+    for fold, people in _folds(config, trials):
+        kept = np.flatnonzero(~np.isin(data.person, people))
+        test = data.of_people(people) if len(people) else data
+        for seed in range(config.seed, config.seed + config.num_seeds):
+            known = {name: x[:, kept] for name, x in teachers.items()}
+            training = FoldTraining(shape, data.select(kept), known, config.training, seed, quiet)
+            for name in config.networks:
+                child = run.child("/".join(filter(None, (name, fold, f"seed-{seed}"))))
+                if not child.finished:
+                    network = training.train(name)
+                    child.save_weights(network)
+                    child.save_results(
+                        {**score(network, test, trials.person_names, config.look.price_uj), **_facts(trials)}
+                    )
+                scores[name].append(child.results())
+
+    results = report_page.compare(scores, report_page.scored_on(config.folds == () and not config.people))
+    run.save_results(results)
+
+    return results
+
+
+def _folds(config: Config, trials: Trials) -> Any:
+    parts = folds_of_people(trials, config.people, config.num_folds) if config.folds != () or config.people else []
+    return chosen_folds(parts, (0,) if config.people else config.folds)
+
+
+def _facts(trials: Trials) -> dict[str, Any]:
+    """Facts that a reader of the run needs without its data."""
+    shapes = {name: list(one.shape) for name, one in trials.sensors.items()}
+    return {"classes": list(trials.label_names), "shapes": shapes}
+
+
+Evaluation = GateEvaluation
+
+
+def evaluate(run: Run, data: Path | None = None, options: GateEvaluation | None = None) -> dict[str, Any]:
+    """Scores a run again on the people left out, or on everybody in a file; the first network with other gates too."""
+    config = run.config_as(Config)
+    trials = _trials(config, data)
+    if config.dataset == "falls":
+        return evaluate_falls(run, trials, {} if data is not None else dict(_folds(config, trials)))
+
+    shape, classes = _trained_shape(config, run)
+    trials = trials.with_classes(classes)
+    everything, _ = sampled(trials, shape)
+    folds = {} if data is not None else dict(_folds(config, trials))
+    scores: dict[str, list[dict[str, Any]]] = {}
+    gates: dict[str, list[dict[str, Any]]] = {}
+
+    for name in config.networks:
+        for path, child in run.children().items():
+            if not path.startswith(f"{name}/"):
+                continue
+            network = senses_network(name, shape)
+            child.load_weights(network)
+            people = folds.get(path.split("/")[1], ())
+            test = everything.of_people(np.asarray(people)) if len(people) else everything
+            scores.setdefault(name, []).append(score(network, test, trials.person_names, config.look.price_uj))
+            for kind in options.gates if options and name == config.networks[0] else ():
+                network.parts["gate"].kind = kind  # type: ignore[assignment]
+                row = score(network, test, trials.person_names, config.look.price_uj)
+                gates.setdefault(kind, []).append(row)
+
+    results = report_page.compare(scores, report_page.scored_on(config.folds == () and data is None))
+    return {**results, **({"gates": report_page.gate_rows(gates)} if gates else {})}
+
+
+def _trained_shape(config: Config, run: Run) -> tuple[SensesShape, list[str]]:
+    """The sizes of the networks of a run, and their classes, from its record."""
+    facts = run.first_child(config.networks[0]).results()
+    return shape_of(config, None, facts), list(facts["classes"])
+
+
+def trained(run: Run) -> dict[str, HybridNetwork]:
+    """Every network of a run with the weights of its first fold and seed."""
+    config = run.config_as(Config)
+    if config.dataset == "falls":
+        return {"hybrid": falls_network("cascade", trained_stages(run.first_child("hybrid")))}
+
+    shape, _ = _trained_shape(config, run)
+    networks = {name: senses_network(name, shape) for name in config.networks}
+    for name, network in networks.items():
+        run.first_child(name).load_weights(network)
+
+    return networks
+
+
+def report(run: Run) -> Path:
+    """Writes report.html."""
+    config = run.config_as(Config)
+    networks = trained(run)
+    if config.dataset == "falls":
+        return report_page.write_falls(run, config, networks)
+    return report_page.write(run, config, networks)
+
+
+def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:
+    """Inputs of training people, on which quantisation is calibrated."""
+    trials = _trials(config, data)
+    shape = shape_of(config, trials)
+    everything, _ = sampled(trials, shape)
+    people = next(iter(dict(_folds(config, trials)).values()))
+    training = everything.of_people(people, inside=False)
+    places = np.sort(np.random.default_rng(0).permutation(len(training.label))[:num_samples])
+    return network_inputs(senses_network("hybrid", shape), training.select(places))
+
+
+def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:
+    """The accuracy that quantisation may change."""
+    trials = _trials(config, data)
+    everything, _ = sampled(trials, shape_of(config, trials))
+    people = next(iter(dict(_folds(config, trials)).values()))
+    test = everything.of_people(people) if len(people) else everything
+    return {"accuracy": score(network, test, trials.person_names)["accuracy"]}
+
+
+def weights_for(data: Path) -> str:
+    """The name of the shipped weights that fit the sensors of a file."""
+    trials = read_trials(data)
+    if trials.spans is not None:
+        return "senses_falls"
+    shapes = {name: one.shape for name, one in trials.sensors.items()}
+    if {"inertia": (6,), "depth": (32, 24)}.items() <= shapes.items():
+        return "senses_actions"
+
+    raise ConfigError(
+        f"{data} has the sensors {', '.join(shapes)}, for which there are no shipped weights; there are some for "
+        "UTD-MHAD (inertia, depth) and WEDA-FALL; train a network, then `spikebridge eval RUN --data FILE`"
+    )

@@ -1,0 +1,1 @@
+"""Training of a senses network: augmentation, single senses, folds."""

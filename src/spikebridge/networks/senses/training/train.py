@@ -1,0 +1,338 @@
+"""Training of a senses network: the eye by its teacher, each sense alone, the senses weighed on people left out."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.senses.data.sampling import Sampled
+from spikebridge.networks.senses.model.parts import motion, pooled
+from spikebridge.networks.senses.training.augmentation import random_speed, stretch, vary_motion, vary_pictures
+from spikebridge.ops.modes import evaluating
+from spikebridge.training.batches import Batches
+from spikebridge.training.callbacks.averaging import AveragedWeights
+from spikebridge.training.loop import fit
+from spikebridge.training.phase import WHOLE, Phase
+from spikebridge.training.settings import Settings, check_positive
+
+_Objective: TypeAlias = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
+
+_SMOOTHING = 0.1  # of labels
+_WEIGHT_DECAY = 0.02
+_CLIP = 2.0
+_WARMUP = 0.15
+_AVERAGED = 0.3  # share of the last steps
+_DROPOUT = 0.2
+_MOVING = 0.4  # of the sensor that listens
+_EYE_BATCH = 128
+_EYE_RATE = 0.004
+COPIES = 4  # of pictures
+_MOMENTS = ((0.6, 0.2), (0.8, 0.3), (1.0, 0.5))  # shares of a trial at which its answer counts, with their weights
+
+
+@dataclass(frozen=True)
+class SensesLearning:
+    """Settings of the training."""
+
+    epochs: int = 60
+    """Passes over the trials, a sense."""
+    eye_epochs: int = 8
+    """Passes of the eye over its pictures."""
+    batch_size: int = 64
+    """Trials of a step."""
+    lr: float = 0.006
+    """Highest rate of one cycle."""
+    weigh: bool = True
+    """Weigh senses on people left out."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        check_positive(self, ("epochs", "eye_epochs", "batch_size", "lr"))
+
+
+def _fit_cycle(
+    module: nn.Module,
+    data: Batches,
+    objective: _Objective,
+    config: SensesLearning,
+    seed: int,
+    epochs: int,
+    quiet: bool,
+    averaged: bool = True,
+) -> None:
+    """One cycle of training on everything of a module, with the mean of its last weights."""
+    num_steps = epochs * math.ceil(len(data) / config.batch_size)
+    phase = Phase(
+        "senses",
+        train=WHOLE,
+        objective=objective,
+        epochs=epochs,
+        optimizer=partial(torch.optim.AdamW, lr=config.lr, weight_decay=_WEIGHT_DECAY),
+        # the scheduler is called once more after the last step
+        scheduler=partial(
+            torch.optim.lr_scheduler.OneCycleLR, max_lr=config.lr, total_steps=num_steps + 1, pct_start=_WARMUP
+        ),
+        scheduler_interval="step",
+        clip=_CLIP,
+    )
+    settings = Settings(seed=seed, quiet=quiet, batch_size=config.batch_size, accelerator="cpu")
+    averaging = AveragedWeights(start=max(1, num_steps - round(_AVERAGED * num_steps)))
+    fit(module, [phase], data, settings=settings, callbacks=[averaging] if averaged else [])
+
+
+def _loss_of(
+    evidence: Float[Tensor, "T B K"], length: Int64[Tensor, " B"], label: Int64[Tensor, " B"]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy of the evidence at some moments of each trial, and the share of right answers at its end."""
+    rows = torch.arange(len(label))
+    loss = evidence.new_zeros(())
+    for share, weight in _MOMENTS:
+        logits = evidence[(share * length).long().clamp(min=1) - 1, rows]
+        loss = loss + weight * F.cross_entropy(logits, label, label_smoothing=_SMOOTHING)
+
+    return loss, {"accuracy": (logits.argmax(-1) == label).float().mean()}
+
+
+class _Dropout(nn.Module):
+    """Features that are left out for a whole trial."""
+
+    def __init__(self, share: float = _DROPOUT) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Float[Tensor, "T B N"]) -> Float[Tensor, "T B N"]:
+        return x * F.dropout(torch.ones_like(x[:1]), self.share, self.training)
+
+
+class SpikingSense(nn.Module):
+    """The SNN of a network on its sensor alone: the same parts and units, run over whole trials."""
+
+    def __init__(self, network: HybridNetwork, name: str) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList([network.parts[f"{name}_{part}"] for part in ("snn1", "snn2", "readout")])
+        # not a submodule: it has nothing to train, and no mean of infinite time constants
+        self._evidence = (network.parts[f"{name}_evidence"],)
+        self.code: Any = network.units[f"{name}_to_{name}_snn1"]
+        self.drop = _Dropout()
+
+    def forward(self, x: Float[Tensor, "T B C"]) -> Float[Tensor, "T B K"]:
+        snn1, snn2, readout = self.parts
+        with torch.no_grad():
+            code = self.code(x)[0]
+        first = snn1(code)[0]
+        second = snn2(self.drop(first))[0]
+
+        return self._evidence[0](readout.linear(self.drop(torch.cat([first, second], -1))))[0]
+
+
+class RememberingSense(nn.Module):
+    """The ANN of a network: a memory on features at the ticks that are looked at, and on blocks of a fast sensor.
+
+    Of `features` those of a part of the network are made here, from blocks of samples; an eye's are given.
+    """
+
+    def __init__(self, network: HybridNetwork, name: str, block: str | None = None) -> None:
+        super().__init__()
+        self.dense: Any = None if block is None else network.parts[f"{block}_features"]
+        self.memory: Any = network.parts[f"{name}_memory"]
+        self.readout: Any = network.parts[f"{name}_readout"]
+        self.drop = _Dropout()
+
+    def forward(
+        self,
+        looks: Bool[Tensor, "K B"],
+        features: Float[Tensor, "K B N"] | None = None,
+        samples: Float[Tensor, "T B C"] | None = None,
+    ) -> Float[Tensor, "K B M"]:
+        columns = []
+        if self.dense is not None and samples is not None:
+            blocks = samples.unflatten(0, (len(looks), -1)).transpose(1, 2).flatten(2)
+            columns.append(self.dense(blocks.flatten(0, 1)).unflatten(0, looks.shape))
+        if features is not None:
+            columns.append(held(features, looks) if columns else features)
+
+        # a memory of several senses runs at every tick
+        steps = torch.ones_like(looks)
+        if self.dense is None and features is not None:
+            steps = looks & features.any(-1)
+        x = self.drop(torch.cat(columns, -1))
+        h = x.new_zeros(x.shape[1], self.memory.cell.hidden_size)
+        states = []
+        for x_t, look in zip(x.unbind(0), steps.unbind(0), strict=True):
+            h = torch.where(look[:, None], self.memory.cell(x_t, h), h)
+            states.append(h)
+
+        said = self.readout.linear(self.drop(torch.stack(states))) * steps[..., None]
+        return pooled(said.cumsum(0), steps.cumsum(0)[..., None])
+
+
+def held(features: Float[Tensor, "K B N"], looks: Bool[Tensor, "K B"]) -> Float[Tensor, "K B N"]:
+    """The features of the last look, 0 before the first one.
+
+    Example:
+        >>> looks = torch.tensor([False, True, False]).reshape(3, 1)
+        >>> held(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1), looks).flatten().tolist()
+        [0.0, 2.0, 2.0]
+    """
+    ticks = torch.arange(1, len(looks) + 1)[:, None]
+    last = torch.where(looks, ticks, 0).cummax(0).values
+    padded = F.pad(features, (0, 0, 0, 0, 1, 0))
+
+    return padded.gather(0, last[..., None].expand_as(features))
+
+
+def teach_eye(
+    eye: nn.Module, pictures: Tensor, targets: Tensor, config: SensesLearning, seed: int, quiet: bool
+) -> None:
+    """Trains an eye on pictures `(M, H, W)`: values that a teacher knows `(M, D)`, or classes `(M,)`."""
+    is_class = targets.dtype == torch.int64
+    num_outputs = int(targets.max()) + 1 if is_class else targets.shape[1]
+    student = nn.Sequential(eye, nn.Linear(eye.dense.out_features, num_outputs))  # type: ignore[union-attr, arg-type]
+
+    def objective(module: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        estimate = module(batch["pictures"])
+        loss = F.cross_entropy(estimate, batch["targets"]) if is_class else F.mse_loss(estimate, batch["targets"])
+        return loss, {}
+
+    data = Batches({"pictures": pictures, "targets": targets}, {"pictures": 0, "targets": 0})
+    _fit_cycle(
+        student,
+        data,
+        objective,
+        replace(config, batch_size=_EYE_BATCH, lr=_EYE_RATE),
+        seed,
+        config.eye_epochs,
+        quiet,
+        averaged=False,
+    )
+
+
+def eye_features(
+    eye: nn.Module, pictures: Float[Tensor, "K B H W"], seed: int, copies: int = COPIES
+) -> Float[Tensor, "R K B N"]:
+    """The features of pictures as they are, and of copies that were moved."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for copy in range(copies):
+        moved = vary_pictures(pictures, generator) if copy else pictures
+        with evaluating(eye):
+            rows.append(torch.stack([eye(picture) for picture in moved]))
+
+    return torch.stack(rows)
+
+
+def train_spiking(
+    network: HybridNetwork, name: str, data: Sampled, config: SensesLearning, seed: int, quiet: bool = True
+) -> None:
+    """Trains the SNN of a sense on its sensor."""
+
+    def vary(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        speed = random_speed(len(batch["label"]), generator)
+        x, length = stretch(batch["x"], batch["length"], speed)
+        return {**batch, "x": vary_motion(x, generator), "length": length}
+
+    def objective(module: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        end = int(batch["length"].max())
+        return _loss_of(module(batch["x"][:end]), batch["length"], batch["label"])
+
+    tensors = {"x": data.signals[name], "length": data.lengths[name], "label": data.label}
+    batches = Batches(tensors, {"x": 1, "length": 0, "label": 0}, vary)
+    _fit_cycle(SpikingSense(network, name), batches, objective, config, seed, config.epochs, quiet)
+
+
+@dataclass(frozen=True)
+class MemoryData:
+    """Data of a memory: trials, features of an eye, evidence that it hears, a sensor read in blocks.
+
+    `features` and `heard` are those of several copies of the pictures and the samples.
+    """
+
+    trials: Sampled
+    clock: str
+    features: Float[Tensor, "R K B N"] | None = None
+    heard: Float[Tensor, "R K B M"] | None = None
+    block: str | None = None
+
+    def batches(self) -> Batches:
+        """The batches, with other looks, copies, speeds and angles in each."""
+        length = self.trials.lengths[self.clock]
+        tensors = {"length": length, "label": self.trials.label, "moving": self._moving(int(length.max())).T}
+        if self.features is not None:
+            tensors["features"] = self.features.transpose(0, 2)
+        if self.heard is not None:
+            tensors["heard"] = self.heard.transpose(0, 2)
+        if self.block is not None:
+            tensors["samples"] = self.trials.signals[self.block].transpose(0, 1)
+
+        return Batches(tensors, dict.fromkeys(tensors, 0), self._vary)
+
+    def _moving(self, num_ticks: int) -> Bool[Tensor, "K B"]:
+        """Ticks at which the sensor that listens moves."""
+        x = next(iter(self.trials.signals.values()))
+        period = len(x) // num_ticks
+        return motion(x[period - 1 :: period].flatten(2)) > _MOVING
+
+    def _vary(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        number, num_ticks = batch["moving"].shape
+        rows = torch.arange(number)
+        # what an SNN said at another speed is not known
+        speed = torch.ones(number) if "heard" in batch else random_speed(number, generator)
+        last = batch["length"] - 1
+        place = torch.minimum((torch.arange(num_ticks)[:, None] * speed).long(), last)
+        copy = torch.randint(COPIES, (number,), generator=generator)
+        moving = batch["moving"].T.gather(0, place)
+        changed = {
+            "length": ((last + 1) / speed).ceil().long().clamp(1, num_ticks),
+            "looks": random_looks(moving, generator).T,
+        }
+        for name in ("features", "heard"):
+            if name in batch:
+                changed[name] = batch[name][rows, :, copy][rows[:, None], place.T]
+        if "samples" in batch:
+            x = batch["samples"].transpose(0, 1)
+            x, _ = stretch(x, (last + 1) * (len(x) // num_ticks), speed)
+            changed["samples"] = vary_motion(x, generator).transpose(0, 1)
+
+        return {**batch, **changed}
+
+
+def train_memory(
+    network: HybridNetwork, name: str, data: MemoryData, config: SensesLearning, seed: int, quiet: bool = True
+) -> None:
+    """Trains a memory, with its block features if it has them, on looks at random."""
+
+    def objective(module: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        end = int(batch["length"].max())
+        inputs = {key: batch[key].transpose(0, 1) for key in ("features", "samples", "heard") if key in batch}
+        looks = batch["looks"].T
+        heard = inputs.pop("heard", None)
+        if "samples" in inputs:
+            inputs["samples"] = inputs["samples"][: end * (len(inputs["samples"]) // len(looks))]
+        if "features" in inputs:
+            inputs["features"] = inputs["features"][:end]
+        if heard is not None:
+            inputs["features"] = torch.cat([inputs["features"], torch.softmax(heard[:end], -1)], -1)
+
+        evidence = module(looks[:end], **inputs)
+        return _loss_of(evidence if heard is None else evidence + heard[:end], batch["length"], batch["label"])
+
+    module = RememberingSense(network, name, data.block)
+    _fit_cycle(module, data.batches(), objective, config, seed, config.epochs, quiet)
+
+
+def random_looks(moving: Bool[Tensor, "K B"], generator: torch.Generator) -> Bool[Tensor, "K B"]:
+    """Looks every 1, 2, 5 or 10 ticks, of half of the trials only while the sensor that listens moves."""
+    num_ticks, number = moving.shape
+    period = torch.tensor([1, 2, 5, 10])[torch.randint(4, (number,), generator=generator)]
+    phase = (torch.rand(number, generator=generator) * period).long()
+    looks = (torch.arange(num_ticks)[:, None] + phase) % period == 0
+    always = torch.rand(number, generator=generator) < 0.5
+
+    return looks & (moving | always)

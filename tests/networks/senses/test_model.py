@@ -1,0 +1,142 @@
+"""Networks of several senses: silence, looks, and the same numbers in training and in a stream."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.senses.data.sampling import sample_trials
+from spikebridge.networks.senses.data.sets import generated_trials
+from spikebridge.networks.senses.model.execution import at_end, run_network
+from spikebridge.networks.senses.model.network import VARIANTS, SenseShape, SensesShape, senses_network
+from spikebridge.networks.senses.model.parts import LookGate, PooledEvidence
+from spikebridge.networks.senses.training.train import RememberingSense, SpikingSense
+
+WRIST = SenseShape("wrist", "snn", 1, (6,))
+EYE = SenseShape("eye", "ann", 5, (8, 8))
+SHAPE = SensesShape(0.02, (WRIST, EYE), 4, hidden=12, features=8, min_wait=3)
+DATA = sample_trials(generated_trials(num_people=1, num_each=2), {"wrist": 1, "eye": 5}, 0.02)
+
+
+def network_of(variant: str, shape: SensesShape = SHAPE) -> HybridNetwork:
+    torch.manual_seed(0)
+    return senses_network(variant, shape).eval()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_network_answers_at_the_clock_of_the_eye(variant: str) -> None:
+    outputs = run_network(network_of(variant), DATA)
+
+    assert outputs["answer"].shape == (20, 8, 4)
+    assert 0 < outputs["gate.look"].sum() < outputs["gate.look"].numel()
+
+
+def test_a_sense_that_is_silent_says_nothing() -> None:
+    network = network_of("hybrid")
+    silent = {"wrist": torch.zeros(100, 2, 6), "eye": torch.zeros(20, 2, 8, 8)}
+    network.parts["gate"].kind = "always"  # type: ignore[assignment]
+    outputs, _ = network(silent)
+
+    assert outputs["gate.look"].all()
+    for name in ("answer", "wrist_evidence", "eye_evidence"):
+        assert not outputs[name].any()
+
+
+def test_a_look_that_brings_no_picture_leaves_the_answer_to_the_others() -> None:
+    network = network_of("hybrid")
+    blind = {"wrist": DATA.signals["wrist"], "eye": torch.zeros_like(DATA.signals["eye"])}
+    outputs, _ = network(blind)
+    weight = network.parts["answer"].weight  # type: ignore[union-attr]
+
+    assert outputs["gate.look"].any()
+    torch.testing.assert_close(outputs["answer"], weight[0] * outputs["wrist_evidence"][4::5])
+
+
+def test_training_sees_the_numbers_of_the_network() -> None:
+    network = network_of("hybrid")
+    outputs = run_network(network, DATA)
+    heard = SpikingSense(network, "wrist").eval()(DATA.signals["wrist"])
+    torch.testing.assert_close(heard, outputs["wrist_evidence"])
+
+    eye = network.parts["eye_features"]
+    features = torch.stack([eye(picture) for picture in DATA.signals["eye"]])
+    looks = outputs["gate.look"][..., 0] > 0
+    seen = RememberingSense(network, "eye").eval()(looks, features)
+    torch.testing.assert_close(seen, outputs["eye_evidence"])
+
+
+@pytest.mark.parametrize("variant", ["ann", "early"])
+def test_training_on_blocks_sees_the_numbers_of_the_network(variant: str) -> None:
+    network = network_of(variant)
+    outputs = run_network(network, DATA)
+    eye = network.parts["eye_features"]
+    features = torch.stack([eye(picture) for picture in DATA.signals["eye"]])
+    looks = outputs["gate.look"][..., 0] > 0
+    name = "wrist" if variant == "ann" else "senses"
+    given = {} if variant == "ann" else {"features": features}
+    said = RememberingSense(network, name, "wrist").eval()(looks, samples=DATA.signals["wrist"], **given)
+
+    torch.testing.assert_close(said, outputs[f"{name}_evidence"])
+
+
+def test_two_halves_make_the_whole() -> None:
+    network = network_of("link")
+    whole, _ = network(DATA.signals)
+    state = None
+    halves = []
+    for part in range(2):
+        cut = {name: x.chunk(2)[part] for name, x in DATA.signals.items()}
+        outputs, state = network(cut, state)
+        halves.append(outputs["answer"])
+
+    torch.testing.assert_close(torch.cat(halves), whole["answer"])
+
+
+def looks_of(gate: LookGate, motion: list[float], answer: Tensor) -> list[float]:
+    values = torch.zeros(len(motion), 1, 3)
+    values[:, 0, 0] = torch.tensor(motion)
+    outputs, _ = gate(values, answer=answer.expand(len(motion), 1, -1))
+    return [float(one) for one in outputs["look"].flatten()]
+
+
+UNSURE = torch.zeros(4)
+SURE = torch.tensor([9.0, 0.0, 0.0, 0.0])
+
+
+def test_the_rule_looks_while_something_moves_and_not_too_often() -> None:
+    gate = LookGate("rule", 4, 3, threshold=0.4, min_wait=2)
+    assert looks_of(gate, [0.0, 1.0, 1.1, 1.0, 0.1, 1.0], UNSURE) == [0, 1, 0, 1, 0, 1]
+
+
+def test_a_sensor_without_any_change_is_dead_and_the_eye_looks() -> None:
+    gate = LookGate("rule", 4, 3, min_wait=3, hold=2)
+    assert looks_of(gate, [0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.1], UNSURE) == [0, 0, 1, 0, 0, 1, 0]
+
+
+def test_there_is_no_look_once_the_answer_is_sure() -> None:
+    assert looks_of(LookGate("rule", 4, 3, min_wait=1, hold=2), [1.0] * 4, SURE) == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "looks"), [("always", [1, 1, 1, 1]), ("every", [1, 0, 1, 0]), ("never", [0, 0, 0, 0])]
+)
+def test_other_gates_look_whatever_moves(kind: str, looks: list[float]) -> None:
+    gate = LookGate("rule", 4, 3, min_wait=2, hold=1)
+    gate.kind = kind  # type: ignore[assignment]
+    assert looks_of(gate, [0.0] * 4, SURE) == looks
+
+
+def test_evidence_of_many_looks_grows_with_the_root() -> None:
+    evidence, _ = PooledEvidence()(torch.ones(9, 1, 2))
+    assert evidence[:, 0, 0].tolist() == pytest.approx([n**0.5 for n in range(1, 10)])
+
+
+def test_the_end_of_a_trial_is_its_own() -> None:
+    x = torch.arange(20.0)[:, None].expand(20, 8)
+    assert at_end(x, DATA).tolist() == [float(length) - 1 for length in DATA.lengths["eye"]]
+
+
+def test_a_variant_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConfigError, match="there is no senses network 'hybrids'; did you mean 'hybrid'"):
+        senses_network("hybrids", SHAPE)

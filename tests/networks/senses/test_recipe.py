@@ -1,0 +1,190 @@
+"""The senses recipe from the command line: quick training, other people's files, falls."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spikebridge.cli.main import main
+from spikebridge.errors import ConfigError
+from spikebridge.networks.senses import recipe as senses
+from spikebridge.networks.senses._shapes import shape_of
+from spikebridge.networks.senses.config import Config
+from spikebridge.networks.senses.data.sets import generated_trials
+from spikebridge.networks.senses.data.trials import SensorRecording, Trials
+from spikebridge.networks.senses.falls._evaluate import score_falls
+from spikebridge.networks.senses.falls.model import GATES, FallStages, falls_network
+from spikebridge.networks.senses.falls.train import listen, train_stages
+from spikebridge.networks.senses.training.train import SensesLearning, held, random_looks
+from spikebridge.training import Run
+
+pytestmark = pytest.mark.untyped
+
+QUICK = replace(
+    senses.PRESETS["quick"],
+    networks=("hybrid", "early"),
+    training=SensesLearning(epochs=2, eye_epochs=1, lr=0.02),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, dict[str, Any]]]:
+    run = Run.create(tmp_path_factory.mktemp("senses") / "run", "senses", QUICK)
+    yield run, senses.train(QUICK, run, quiet=True)
+
+
+def saved(path: Path, trials: Trials) -> Path:
+    """The trials as a file of the general form."""
+    arrays: dict[str, Any] = {}
+    for name, one in trials.sensors.items():
+        arrays |= {name: one.samples, f"{name}_starts": one.starts, f"{name}_s": one.times}
+    names = {"label_names": np.array(trials.label_names), "person_names": np.array(trials.person_names)}
+    np.savez(path, label=trials.label, person=trials.person, **names, **arrays)
+    return path
+
+
+def test_a_run_scores_every_network_on_people_left_out(trained: tuple[Run, dict[str, Any]]) -> None:
+    run, results = trained
+
+    assert results["scored on"] == "people left out of the training"
+    assert [row["person"] for row in results["people"]] == ["person 1", "person 2"]
+    for row in results["networks"].values():
+        assert {"accuracy", "energy_uj", "looks"} <= row.keys()
+        assert row["energy_uj"] > 0
+    again = senses.evaluate(run)["networks"]
+    assert {name: row["accuracy"] for name, row in again.items()} == {
+        name: row["accuracy"] for name, row in results["networks"].items()
+    }
+
+
+def test_eval_of_a_file_gives_the_figures_of_every_network(
+    trained: tuple[Run, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = saved(tmp_path / "other.npz", generated_trials(num_people=1, num_each=2, seed=5))
+    assert main(["eval", str(trained[0].path), "--data", str(file), "--gates", "every", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+
+    assert results["networks"].keys() == {"hybrid", "early"}
+    assert [row["gate"] for row in results["gates"]] == ["every"]
+    assert results["gates"][0]["looks"] > results["networks"]["hybrid"]["looks"] - 1
+
+
+def test_the_weights_of_the_senses_are_fitted(trained: tuple[Run, dict[str, Any]]) -> None:
+    network: Any = senses.trained(trained[0])["hybrid"]
+
+    assert (network.parts["answer"].weight > 0).all()
+    assert network.parts["gate"].least_score != 0
+
+
+def test_own_data_takes_its_parts_from_shapes_and_rates(tmp_path: Path) -> None:
+    file = saved(tmp_path / "own.npz", generated_trials(num_people=2, num_each=1))
+    shape = shape_of(Config(data=file))
+
+    assert [(one.name, one.part, one.period) for one in shape.senses] == [("wrist", "snn", 1), ("eye", "ann", 5)]
+    assert shape.dt == 0.02
+
+
+@pytest.mark.parametrize(
+    ("texts", "line"),
+    [
+        (("arm=snn@50",), "no sensor 'arm'"),
+        (("wrist=snn@50", "eye=ann@7"), "does not fit steps of 20 ms"),
+        (("wrist=snn@50", "eye=snn@10"), "a picture is"),
+    ],
+)
+def test_senses_that_do_not_fit_the_data_are_one_line(tmp_path: Path, texts: tuple[str, ...], line: str) -> None:
+    file = saved(tmp_path / "own.npz", generated_trials(num_people=2, num_each=1))
+    with pytest.raises(ConfigError, match=line):
+        shape_of(Config(data=file, senses=texts))
+
+
+def test_a_clock_that_drifts_is_a_warning_and_not_an_end(tmp_path: Path) -> None:
+    trials = generated_trials(num_people=2, num_each=1)
+    eye = trials.sensors["eye"]
+    late = SensorRecording(eye.samples, eye.starts, eye.times + 1.0, eye.units)
+    file = saved(tmp_path / "own.npz", replace(trials, sensors={**trials.sensors, "eye": late}))
+    config = replace(QUICK, dataset="own", data=file, networks=("hybrid",), num_folds=2)
+    run = Run.create(tmp_path / "run", "senses", config)
+
+    with pytest.warns(UserWarning, match="eye ends up to .* from wrist"):
+        results = senses.train(config, run, quiet=True)
+    assert 0 <= results["networks"]["hybrid"]["accuracy"] <= 1
+
+
+def test_held_features_are_those_of_the_last_look() -> None:
+    looks = torch.tensor([False, True, False, True]).reshape(4, 1)
+    features = torch.tensor([1.0, 2.0, 3.0, 4.0]).reshape(4, 1, 1)
+    assert held(features, looks).flatten().tolist() == [0, 2, 2, 4]
+
+
+def test_random_looks_of_a_trial_are_evenly_spaced() -> None:
+    looks = random_looks(torch.ones(40, 200, dtype=torch.bool), torch.Generator().manual_seed(0))
+    counts = set(looks.sum(0).tolist())
+    assert counts <= {4, 8, 20, 40}
+    assert len(counts) == 4
+
+
+def falls(num_each: int = 6) -> Trials:
+    """A wrist at rest, and falls with an impact of 5 g at 3.2 s."""
+    generator = np.random.default_rng(0)
+    samples = generator.normal(0, 0.05, (2 * num_each, 300, 6)).astype(np.float32)
+    samples[:, :, 2] += 1
+    samples[num_each:, 158:162, 2] += 4
+    spans = np.full((2 * num_each, 2), np.nan)
+    spans[num_each:] = (2.0, 5.0)
+    count = 2 * num_each
+    recording = SensorRecording(
+        samples.reshape(-1, 6), 300 * np.arange(count + 1), np.tile(np.arange(300) / 50, count), np.ones(1, np.float32)
+    )
+
+    return Trials(
+        {"wrist": recording},
+        np.repeat([0, 1], num_each),
+        np.tile(np.arange(2), num_each),
+        ("daily", "fall"),
+        ("1", "2"),
+        {},
+        spans,
+        "weda_fall",
+    )
+
+
+def test_gates_find_clear_falls_and_sleep_at_rest() -> None:
+    data = listen(falls())
+    stages = train_stages([data, data], SensesLearning(epochs=40), seed=0)
+    rows = {gate: score_falls(falls_network(gate, stages), data) for gate in GATES}
+
+    assert [rows[gate]["sensitivity"] for gate in ("threshold", "snn", "always")] == [1.0, 1.0, 1.0]
+    # its tiny ANN and its ANN have to agree on a tick
+    assert 0 < rows["cascade"]["sensitivity"] <= 1
+    assert {row["false_recordings"] for row in rows.values()} == {0}
+    assert rows["always"]["awake"] == 1
+    assert rows["cascade"]["awake"] == rows["threshold"]["awake"] == 0
+    assert rows["cascade"]["energy_uj_an_hour"] < rows["always"]["energy_uj_an_hour"] / 100
+
+
+def test_an_alarm_after_the_end_of_a_fall_is_late() -> None:
+    trials = falls()
+    assert trials.spans is not None
+    data = listen(trials)
+    stages = FallStages()
+    with torch.no_grad():
+        stages.big.layers[-1].weight.zero_()
+        stages.big.layers[-1].bias.fill_(1.0)
+    early = replace(trials, spans=np.where(np.isnan(trials.spans), np.nan, [[0.0, 1.0]]))
+
+    # the threshold is passed at the impact
+    found = score_falls(falls_network("threshold", stages), data)
+    missed = score_falls(falls_network("threshold", stages), listen(early))
+    assert (found["sensitivity"], missed["sensitivity"]) == (1.0, 0.0)
+
+
+def test_a_person_who_is_not_there_is_named(tmp_path: Path) -> None:
+    config = replace(QUICK, people=("anna",))
+    with pytest.raises(ConfigError, match="no person 'anna' to leave out"):
+        senses.train(config, Run.create(tmp_path / "run", "senses", config), quiet=True)
