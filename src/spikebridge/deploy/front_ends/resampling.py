@@ -30,7 +30,7 @@ class Resampler:
         block_out: samples of a block that leaves.
 
     Raises:
-        ConfigError: the rate would rise, or a block that leaves is no whole number of samples that come.
+        ConfigError: the rate would rise, or the samples that come for a block that leaves are no integer.
 
     Example:
         >>> resampler = Resampler(48000, 8000, block_out=160)

@@ -148,7 +148,7 @@ def _data(
     prices: Prices,
     modules: Mapping[str, ModuleText],
 ) -> dict[str, Any]:
-    """What the script knows of the page, as JSON."""
+    """Data of the page for its script, as JSON."""
     front = None
     if inputs.front_end is not None:
         described = modules["front_end"].description

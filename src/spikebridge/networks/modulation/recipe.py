@@ -183,7 +183,7 @@ def _orders(config: Config) -> Tensor:
 
 
 def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:
-    """The inputs of a page: pictures whose pixels a task orders anew."""
+    """The inputs of a page: pictures whose pixels each task orders in its own way."""
     settings = from_plain(Config, dict(config))
     _, scored = recordings(settings)
     chosen = [scored.inputs[scored.labels == digit][0].numpy() for digit in range(10)]
@@ -191,7 +191,7 @@ def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:
     return WebInputs(
         kind="tasks",
         title="Tasks that open and close neurons",
-        about="Every task orders the pixels anew. An ANN sees which task it is, and opens neurons of the SNN.",
+        about="Every task has its own order of the pixels. An ANN sees which task it is, and opens neurons of the SNN.",
         restart=settings.network.num_steps,
         slowdown=_SLOWDOWN,
         answer="answer",

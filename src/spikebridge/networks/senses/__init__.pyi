@@ -1,3 +1,3 @@
-from .model.network import VARIANTS, SensesShape, senses_network
+from .model.network import VARIANTS
 
-__all__ = ["VARIANTS", "SensesShape", "senses_network"]
+__all__ = ["VARIANTS"]

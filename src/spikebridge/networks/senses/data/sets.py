@@ -107,7 +107,7 @@ def _joined(samples: list[np.ndarray], times: list[np.ndarray]) -> SensorRecordi
 def chosen_folds(
     parts: list[Int64[np.ndarray, " P"]], chosen: tuple[int, ...] | None
 ) -> Iterator[tuple[str, Int64[np.ndarray, " P"]]]:
-    """The chosen folds by name; one that leaves nobody out where none is chosen."""
+    """The chosen folds by name; one without people left out where none is chosen."""
     if chosen == ():
         yield "", np.zeros(0, np.int64)
         return

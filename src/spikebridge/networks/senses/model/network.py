@@ -226,7 +226,7 @@ def _add_memories(draft: _Draft, variant: str, shape: SensesShape) -> None:
 
 
 def _add_gate(draft: _Draft, variant: str, shape: SensesShape, clock: int) -> None:
-    """The gate, which hears the first sense and the last answer, and wakes the ANN of the last one."""
+    """The gate, which receives the first sense and the last answer, and wakes the ANN of the last one."""
     links = draft.links
     first, last = shape.senses[0], shape.senses[-1]
     is_block = f"{first.name}_features" in draft.parts

@@ -135,8 +135,8 @@ class FoldTraining:
             given = torch.cat(list(features.values()), -1) if features else None
             train_memory(network, name, MemoryData(data, clock, given, None, block), *options)
         elif name in features:
-            heard = self._heard(len(features[name][0])) if variant == "link" else None
-            train_memory(network, name, MemoryData(data, clock, features[name], heard), *options)
+            context = self._context_evidence(len(features[name][0])) if variant == "link" else None
+            train_memory(network, name, MemoryData(data, clock, features[name], context), *options)
         else:
             train_memory(network, name, MemoryData(data, clock, block=name), *options)
 
@@ -147,11 +147,11 @@ class FoldTraining:
             return np.flatnonzero((np.arange(len(self.data.person)) % 2 == half) == inside)
         return np.flatnonzero(np.isin(self.data.person, people[half::2]) == inside)
 
-    def _heard(self, num_ticks: int) -> Float[Tensor, "R K B M"]:
+    def _context_evidence(self, num_ticks: int) -> Float[Tensor, "R K B M"]:
         """The evidence of SNNs at the ticks of an eye, for copies of the trials of people they were not trained on."""
         name = next(sense.name for sense in self.shape.senses if sense.part == "snn")
         x = self.data.signals[name]
-        heard = torch.zeros(COPIES, num_ticks, x.shape[1], self.shape.num_classes)
+        context = torch.zeros(COPIES, num_ticks, x.shape[1], self.shape.num_classes)
         generator = torch.Generator().manual_seed(self.seed)
 
         for half in range(2):
@@ -162,9 +162,9 @@ class FoldTraining:
                     own = x[:, places]
                     evidence = sense(vary_motion(own, generator) if copy else own)
                     period = len(x) // num_ticks
-                    heard[copy][:, places] = evidence[period - 1 :: period]
+                    context[copy][:, places] = evidence[period - 1 :: period]
 
-        return heard
+        return context
 
     def _left_out_evidence(self, variant: str) -> list[Float[Tensor, "B M"]]:
         """The last evidence of each sense, from networks that were trained without one half of the people, for it."""
@@ -199,7 +199,7 @@ def _look_gains(
 ) -> tuple[Float[Tensor, "M F"], Float[Tensor, " M"]]:
     """Inputs of a gate at each tick of the sense that looks, and by how much one look then lowers the loss at the end.
 
-    The gate heard nothing of other looks.
+    The gate receives nothing of other looks.
     """
     first, last = shape.senses[0], shape.senses[-1]
     gate: Any = network.parts["gate"]

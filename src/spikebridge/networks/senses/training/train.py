@@ -119,7 +119,7 @@ class SpikingSense(nn.Module):
         self.parts = nn.ModuleList([network.parts[f"{name}_{part}"] for part in ("snn1", "snn2", "readout")])
         # not a submodule: it has nothing to train, and no mean of infinite time constants
         self._evidence = (network.parts[f"{name}_evidence"],)
-        self.code: Any = network.units[f"{name}_to_{name}_snn1"]
+        self.code = network.units[f"{name}_to_{name}_snn1"]
         self.drop = _Dropout()
 
     def forward(self, x: Float[Tensor, "T B C"]) -> Float[Tensor, "T B K"]:
@@ -129,7 +129,7 @@ class SpikingSense(nn.Module):
         first = snn1(code)[0]
         second = snn2(self.drop(first))[0]
 
-        return self._evidence[0](readout.linear(self.drop(torch.cat([first, second], -1))))[0]
+        return self._evidence[0](readout.get_submodule("linear")(self.drop(torch.cat([first, second], -1))))[0]
 
 
 class RememberingSense(nn.Module):
@@ -169,7 +169,7 @@ class RememberingSense(nn.Module):
             h = torch.where(look[:, None], self.memory.cell(x_t, h), h)
             states.append(h)
 
-        said = self.readout.linear(self.drop(torch.stack(states))) * steps[..., None]
+        said = self.readout.get_submodule("linear")(self.drop(torch.stack(states))) * steps[..., None]
         return pooled(said.cumsum(0), steps.cumsum(0)[..., None])
 
 
@@ -249,15 +249,15 @@ def train_spiking(
 
 @dataclass(frozen=True)
 class MemoryData:
-    """Data of a memory: trials, features of an eye, evidence that it hears, a sensor read in blocks.
+    """Data of a memory: trials, features of an eye, evidence of another sense, a sensor read in blocks.
 
-    `features` and `heard` are those of several copies of the pictures and the samples.
+    `features` and `context` are those of several copies of the pictures and the samples.
     """
 
     trials: Sampled
     clock: str
     features: Float[Tensor, "R K B N"] | None = None
-    heard: Float[Tensor, "R K B M"] | None = None
+    context: Float[Tensor, "R K B M"] | None = None
     block: str | None = None
 
     def batches(self) -> Batches:
@@ -266,8 +266,8 @@ class MemoryData:
         tensors = {"length": length, "label": self.trials.label, "moving": self._moving(int(length.max())).T}
         if self.features is not None:
             tensors["features"] = self.features.transpose(0, 2)
-        if self.heard is not None:
-            tensors["heard"] = self.heard.transpose(0, 2)
+        if self.context is not None:
+            tensors["context"] = self.context.transpose(0, 2)
         if self.block is not None:
             tensors["samples"] = self.trials.signals[self.block].transpose(0, 1)
 
@@ -283,7 +283,7 @@ class MemoryData:
         number, num_ticks = batch["moving"].shape
         rows = torch.arange(number)
         # what an SNN said at another speed is not known
-        speed = torch.ones(number) if "heard" in batch else random_speed(number, generator)
+        speed = torch.ones(number) if "context" in batch else random_speed(number, generator)
         last = batch["length"] - 1
         place = torch.minimum((torch.arange(num_ticks)[:, None] * speed).long(), last)
         copy = torch.randint(COPIES, (number,), generator=generator)
@@ -292,7 +292,7 @@ class MemoryData:
             "length": ((last + 1) / speed).ceil().long().clamp(1, num_ticks),
             "looks": random_looks(moving, generator).T,
         }
-        for name in ("features", "heard"):
+        for name in ("features", "context"):
             if name in batch:
                 changed[name] = batch[name][rows, :, copy][rows[:, None], place.T]
         if "samples" in batch:
@@ -310,18 +310,18 @@ def train_memory(
 
     def objective(module: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         end = int(batch["length"].max())
-        inputs = {key: batch[key].transpose(0, 1) for key in ("features", "samples", "heard") if key in batch}
+        inputs = {key: batch[key].transpose(0, 1) for key in ("features", "samples", "context") if key in batch}
         looks = batch["looks"].T
-        heard = inputs.pop("heard", None)
+        context = inputs.pop("context", None)
         if "samples" in inputs:
             inputs["samples"] = inputs["samples"][: end * (len(inputs["samples"]) // len(looks))]
         if "features" in inputs:
             inputs["features"] = inputs["features"][:end]
-        if heard is not None:
-            inputs["features"] = torch.cat([inputs["features"], torch.softmax(heard[:end], -1)], -1)
+        if context is not None:
+            inputs["features"] = torch.cat([inputs["features"], torch.softmax(context[:end], -1)], -1)
 
         evidence = module(looks[:end], **inputs)
-        return _loss_of(evidence if heard is None else evidence + heard[:end], batch["length"], batch["label"])
+        return _loss_of(evidence if context is None else evidence + context[:end], batch["length"], batch["label"])
 
     module = RememberingSense(network, name, data.block)
     _fit_cycle(module, data.batches(), objective, config, seed, config.epochs, quiet)
