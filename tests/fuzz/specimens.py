@@ -271,12 +271,35 @@ def _read_lines(folder: Path) -> object:
     from spikebridge.data.streams._text import feed_lines
     from spikebridge.data.streams.binner import EventBinner, FrameOptions
 
-    feed = EventBinner(0.001, 8, 8, frames=FrameOptions(required=False))
+    feed = EventBinner(0.001, 8, 8, frames=FrameOptions())
     for block in line_blocks(io.BytesIO((folder / "lines.txt").read_bytes())):
         feed_lines(block, feed)
 
     feed.end()
     return feed.wait(0)
+
+
+# trials of several sensors
+
+
+def _trials(folder: Path) -> None:
+    np.savez(
+        folder / "trials.npz",
+        wrist=np.arange(24, dtype=np.float32).reshape(12, 2),
+        wrist_starts=np.array([0, 6, 12]),
+        wrist_rate_hz=np.array(50.0),
+        eye=np.arange(32, dtype=np.uint8).reshape(2, 4, 4),
+        eye_starts=np.array([0, 1, 2]),
+        eye_s=np.array([0.1, 0.1]),
+        label=np.array(["rest", "wave"]),
+        person=np.array([1, 2]),
+    )
+
+
+def _read_trials(folder: Path) -> object:
+    from spikebridge.networks.senses.data.trials import read_trials
+
+    return read_trials(folder / "trials.npz")
 
 
 # images and digits
@@ -826,6 +849,7 @@ def _images() -> list[Format]:
             )
             for suffix in ("png", "jpg", "bmp", "pgm", "tif")
         ),
+        Format("trials, npz", "trials.npz", _trials, _read_trials, _ARCHIVE, _NPZ, checks=(sealed,)),
         Format("digits, idx", "digits.idx", _idx, _read_idx, _PACKED, checks=(payload(at(16)),)),
         Format("digits, packed idx", "digits.idx", _packed_idx, _read_idx, _PACKED, (gzip_part,), checks=(sealed,)),
         Format("digits, npz", "digits.npz", _digits, _read_digits, _ARCHIVE, _NPZ, checks=(sealed,)),

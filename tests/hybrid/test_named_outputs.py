@@ -12,7 +12,7 @@ from spikebridge.analysis import summarize
 from spikebridge.analysis.plots.network_diagram import draw_network
 from spikebridge.analysis.replay.network import record_network
 from spikebridge.deploy import export
-from spikebridge.errors import ConfigError, ExportError, ShapeError
+from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import (
     HybridNetwork,
     HybridUnit,
@@ -330,10 +330,9 @@ def test_nan_of_a_key_names_the_part() -> None:
         network({"x": -torch.ones(2, 1, 3)})
 
 
-def test_bundles_refuse_such_a_part(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"part 'eye' gives several tensors by name \(eye\.weight, eye\.place\)"):
-        export(hand_network().eval(), {"x": torch.ones(4, 1, 2)}, tmp_path / "bundle")
-    assert not (tmp_path / "bundle").exists()
+def test_bundles_hold_such_a_part(tmp_path: Path) -> None:
+    bundle = export(hand_network().eval(), {"x": torch.ones(4, 1, 2)}, tmp_path / "bundle")
+    assert sorted(bundle.manifest.parts["eye"].signals) == ["eye.place", "eye.weight"]
 
 
 def test_pictures_tables_latencies_and_replays_know_such_a_part() -> None:

@@ -143,9 +143,12 @@ class RunLive(RunCommand):
         return step, source.open(request)
 
     def _chip(self) -> Any:
+        if self.chip is None:
+            return None
+
         from spikebridge.recipes.chip import chip_from
 
-        return None if self.chip is None else chip_from(self.chip)
+        return chip_from(self.chip)
 
     def _open_signal(self) -> tuple[Any, Any]:
         step, request = live.sample_steps(self.target, self.network, self.own, self.integers, self._chip())

@@ -1,9 +1,8 @@
 """Trained networks as a web page: the networks of a run or of a bundle, and the inputs that their recipe offers."""
 
-import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +46,8 @@ def _bundle_network(bundle: "Bundle") -> tuple[PageNetwork, WebInputs]:
     if not inputs.classes and inputs.answer is not None:
         inputs = replace(inputs, classes=class_names(bundle))
 
-    manifest = json.loads((bundle.path / "manifest.json").read_text(encoding="utf-8"))
     about = inputs.networks.get(name, "")
-    return PageNetwork(name, about, model, sample, ticks, _drawings(draw_bundle(manifest))), inputs
+    return PageNetwork(name, about, model, sample, ticks, _drawings(draw_bundle(asdict(bundle.manifest)))), inputs
 
 
 def _drawings(drawing: "Drawing") -> tuple[str, str]:

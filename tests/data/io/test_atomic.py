@@ -166,6 +166,7 @@ ALLOWED = {
     ("recipes/sweep/cell.py", "open"),
     # into a temporary folder, or into one that takes its name when it is whole
     ("pretrained/hub.py", "copyfile"),
+    *((f"deploy/{name}.py", "copytree") for name in ("c/boards", "chips/export")),
     # TensorBoard writes its own folder
     ("training/run/metrics.py", "SummaryWriter"),
     # folders of their own, made of `write_bytes` and `write_text`

@@ -85,7 +85,8 @@ def with_event_driven_parts(network: HybridNetwork) -> HybridNetwork:
                 parts[name] = EventDrivenPart(part)
 
     live = copy.copy(network)
-    live._modules = {**network._modules, "parts": nn.ModuleDict(parts)}
+    live._modules = dict(network._modules)
+    live.parts = nn.ModuleDict(parts)
 
     return live
 

@@ -12,7 +12,7 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
-from spikebridge.data.io.atomic import write_bytes
+from spikebridge.data.io.atomic import write_bytes, write_text
 from spikebridge.errors import ConfigError, ExportError
 
 _OPTIONS = ("-target", "wasm32-wasi", "-std=c99", "-O2", "-ffp-contract=off", "-mexec-model=reactor", "-Wl,--strip-all")
@@ -22,7 +22,7 @@ _SECONDS = 300
 def check_compiler() -> None:
     """Raises a `ConfigError` if there is no compiler."""
     if importlib.util.find_spec("ziglang") is None:
-        raise ConfigError('a web page needs the compiler of ziglang: pip install "spikebridge[web]"')
+        raise ConfigError("a web page needs the compiler of ziglang: pip install ziglang")
 
 
 def compile_module(c: str) -> bytes:
@@ -41,7 +41,7 @@ def compile_module(c: str) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "module.c"
-        source.write_text(c, encoding="utf-8")
+        write_text(source, c)
         compiled = Path(folder) / "module.wasm"
         command = [sys.executable, "-m", "ziglang", "cc", *_OPTIONS, str(source), "-o", str(compiled)]
         try:

@@ -263,8 +263,8 @@ class KWinners(Discretizer):
 
     def __init__(self, rho: float) -> None:
         super().__init__()
-        if not 0 < rho <= 1:
-            raise ConfigError(f"KWinners needs rho, the share of open neurons, above 0 and at most 1, but got {rho}")
+        if not isinstance(rho, int | float) or not 0 < rho <= 1:
+            raise ConfigError(f"KWinners needs rho, the share of open neurons, above 0 and at most 1, but got {rho!r}")
 
         self.rho = rho
 

@@ -14,6 +14,8 @@ UTD-MHAD and WEDA-FALL, as the shared files hold them, are recognised by the nam
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +28,8 @@ from spikebridge.data.signals.series import named_column
 from spikebridge.errors import DataError, did_you_mean, is_positive
 
 _KEYS = ("samples", "starts", "rate_hz", "s", "units_per_one")
+_STARTS = dict.fromkeys(("depth", "skeleton", "frame_ms"), "frame_starts") | {"samples": "starts"}
+_MAX_ENTRIES = 2**20  # of an array that is not as long as a sensor's samples
 _MAX_DRIFT = 0.5  # [s] between the ends of two sensors before a warning
 
 
@@ -102,7 +106,7 @@ def read_trials(path: Path) -> Trials:
     Raises:
         DataError: a file that is missing or damaged, or without sensors, labels or people.
     """
-    arrays = _folder_arrays(path) if path.is_dir() else read_npz(path, text=True)
+    arrays = _folder_arrays(path) if path.is_dir() else _arrays(path)
     if {"inertia", "depth", "frame_ms", "action"} <= arrays.keys():
         return _utd_mhad(path, arrays)
     if {"samples", "is_fall", "fall_start_s", "elderly"} <= arrays.keys():
@@ -119,11 +123,32 @@ def _folder_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
     arrays: dict[str, NDArray[Any]] = {}
     for file in files:
-        for key, array in read_npz(file, text=True).items():
+        for key, array in _arrays(file).items():
             name = f"{file.stem}_{key}" if key in _KEYS else key
             arrays[file.stem if key == "samples" else name] = array
 
     return arrays
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    return read_npz(path, text=True, check=partial(_check_sizes, path))
+
+
+def _check_sizes(path: Path, headers: Mapping[str, Any]) -> None:
+    """Refuses a large array that its starts do not reach: a small file may unpack to many samples."""
+    for name, header in headers.items():
+        if prod(header.shape) <= _MAX_ENTRIES:
+            continue
+
+        starts = _STARTS.get(name, "starts" if "starts" in headers else f"{name.removesuffix('_s')}_starts")
+        if starts not in headers or prod(headers[starts].shape) > _MAX_ENTRIES:
+            raise DataError(f"{path}, {name}: expected at most {_MAX_ENTRIES} values, but got {header.shape}")
+
+        last = read_npz(path, (starts,))[starts].ravel()[-1:].tolist()
+        if last != [header.shape[0]]:
+            raise DataError(
+                f"{path}, {starts}: expected {header.shape[0]}, the length of {name}, at the end, but got {last}"
+            )
 
 
 def _trials(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, teachers: Mapping[str, str] = {}) -> Trials:
@@ -178,9 +203,10 @@ def _recording(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> Sen
         starts.dtype.kind in "iu"
         and starts.ndim == 1
         and len(starts) > 1
-        and (np.diff(starts.astype(np.int64)) >= 0).all()
+        and (starts[0], starts[-1]) == (0, len(samples))
+        and (starts[1:] >= starts[:-1]).all()
     )
-    if not is_rising or starts[0] != 0 or starts[-1] != len(samples):
+    if not is_rising:
         raise DataError(
             f"{path}, {name}_starts: expected S + 1 rising places from 0 to {len(samples)}, but got {starts!r:.80}"
         )
@@ -195,18 +221,29 @@ def _recording(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> Sen
 def _times(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, starts: NDArray[np.int64]) -> NDArray[np.float64]:
     """The time of each sample since the start of its trial."""
     if f"{name}_s" in arrays:
-        times = arrays[f"{name}_s"].astype(np.float64)
-        inside = np.diff(times)
-        inside[starts[1:-1][(starts[1:-1] > 0) & (starts[1:-1] < starts[-1])] - 1] = 0
-        if times.shape != (starts[-1],) or not np.isfinite(times).all() or (inside < 0).any():
+        times = arrays[f"{name}_s"]
+        # a shape that does not fit is refused before its numbers are copied
+        if (
+            times.shape != (starts[-1],)
+            or times.dtype.kind not in "iuf"
+            or not _rises(times.astype(np.float64), starts)
+        ):
             raise DataError(f"{path}, {name}_s: expected a time a sample, rising in each trial")
-        return times
+
+        return times.astype(np.float64)
 
     rate = arrays.get(f"{name}_rate_hz")
     if rate is None or rate.size != 1 or not is_positive(float(rate.item())):
         raise DataError(f"{path}: expected {name}_rate_hz above 0, or {name}_s, the time of each sample")
 
     return (np.arange(starts[-1]) - np.repeat(starts[:-1], np.diff(starts))) / float(rate.item())
+
+
+def _rises(times: NDArray[np.float64], starts: NDArray[np.int64]) -> bool:
+    """True if times are finite and none is before the one before it in its trial."""
+    steps = np.diff(times)
+    steps[starts[1:-1][(starts[1:-1] > 0) & (starts[1:-1] < starts[-1])] - 1] = 0
+    return bool(np.isfinite(times).all() and (steps >= 0).all())
 
 
 def _utd_mhad(path: Path, arrays: dict[str, NDArray[Any]]) -> Trials:
