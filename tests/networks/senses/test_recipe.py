@@ -108,7 +108,7 @@ def test_a_clock_that_drifts_is_a_warning_and_not_an_end(tmp_path: Path) -> None
     eye = trials.sensors["eye"]
     late = SensorRecording(eye.samples, eye.starts, eye.times + 1.0, eye.units)
     file = saved(tmp_path / "own.npz", replace(trials, sensors={**trials.sensors, "eye": late}))
-    config = replace(QUICK, dataset="own", data=file, networks=("hybrid",), num_folds=2)
+    config = replace(QUICK, dataset="auto", data=file, networks=("hybrid",), num_folds=2)
     run = Run.create(tmp_path / "run", "senses", config)
 
     with pytest.warns(UserWarning, match="eye ends up to .* from wrist"):

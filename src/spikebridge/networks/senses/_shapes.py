@@ -24,17 +24,20 @@ _LOOK_HZ = 10.0
 
 def shape_of(config: Config, trials: Trials | None = None, facts: Mapping[str, Any] | None = None) -> SensesShape:
     """The sizes of the networks: of a known set, of trials, or of the record of a run."""
+    rates: Mapping[str, float] = {}
     if facts is not None:
+        rates = facts.get("rates_hz", {})
         shapes = {name: tuple(shape) for name, shape in facts["shapes"].items()}
         num_classes = len(facts["classes"])
-    elif trials is None and config.dataset in _FORMS:
-        shapes, num_classes = _FORMS[config.dataset]
+    elif trials is None and (form := _known_form(config)) is not None:
+        shapes, num_classes = form
     else:
         trials = load_trials(config.dataset, config.data) if trials is None else trials
         shapes = {name: one.shape for name, one in trials.sensors.items()}
+        rates = {name: one.rate_hz for name, one in trials.sensors.items()}
         num_classes = len(trials.label_names)
 
-    settings = [parse_sense(text) for text in config.senses] or _senses_of(shapes, trials)
+    settings = [parse_sense(text) for text in config.senses] or _senses_of(shapes, rates)
     for sense in settings:
         if sense.name not in shapes:
             raise ConfigError(f"the data has no sensor {sense.name!r}; {did_you_mean(sense.name, shapes)}")
@@ -76,11 +79,18 @@ def _period(sense: SenseSetting, dt: float) -> int:
     return round(period)
 
 
-def _senses_of(shapes: Mapping[str, tuple[int, ...]], trials: Trials | None) -> list[SenseSetting]:
+def _known_form(config: Config) -> tuple[dict[str, tuple[int, ...]], int] | None:
+    """The shapes and the number of classes of a data set whose file is not read, if there is one."""
+    if config.dataset == "auto":
+        return _FORMS["actions"] if config.data is None else None
+    return _FORMS.get(config.dataset)
+
+
+def _senses_of(shapes: Mapping[str, tuple[int, ...]], rates: Mapping[str, float]) -> list[SenseSetting]:
     """Parts by the shapes and rates of the sensors: pictures and slow values for an ANN, the others for an SNN."""
     settings = []
     for name, shape in shapes.items():
-        rate = 50.0 if trials is None else trials.sensors[name].rate_hz
+        rate = rates.get(name, 50.0)
         is_fast = len(shape) == 1 and rate >= _FAST_HZ
         settings.append(SenseSetting(name, "snn" if is_fast else "ann", round(rate) if is_fast else _LOOK_HZ))
 

@@ -61,8 +61,8 @@ class LookConfig:
 class Config:
     """Settings of the senses recipe."""
 
-    dataset: Literal["own", "actions", "falls", "generated"] = "own"
-    """Data set; own reads --data."""
+    dataset: Literal["auto", "actions", "falls", "generated"] = "auto"
+    """Data set; auto: --data, or actions."""
     data: Path | None = None
     """File, or folder of sensors."""
     senses: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class Config:
     """Networks; also link and early."""
     people: tuple[str, ...] = ()
     """People to leave out; none: by folds."""
-    num_folds: int | None = None
+    num_folds: int | None = 3
     """Folds; None: one for each person."""
     folds: tuple[int, ...] | None = (0,)
     """Folds to train; none: on everybody."""

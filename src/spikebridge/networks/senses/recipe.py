@@ -6,7 +6,6 @@ Folds leave people out: a network is scored on people who are not in its trainin
 """
 
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,6 @@ from spikebridge.networks.senses.training.fold import FoldTraining
 from spikebridge.networks.senses.training.train import SensesLearning
 from spikebridge.training.run.run import Run
 
-_ACTIONS = Config(dataset="actions", senses=("inertia=snn@50", "depth=ann@10"), num_folds=3)
-
 PRESETS = {
     "quick": Config(
         dataset="generated",
@@ -41,22 +38,28 @@ PRESETS = {
         features=8,
         training=SensesLearning(epochs=4, eye_epochs=1, lr=0.02),
     ),
-    "default": replace(_ACTIONS, training=SensesLearning(epochs=30, eye_epochs=5)),
+    "default": Config(),
     # the shipped weights are trained on everybody: --networks hybrid --folds
-    "actions": replace(_ACTIONS, networks=tuple(VARIANTS), folds=None),
+    "actions": Config(
+        dataset="actions",
+        senses=("inertia=snn@50", "depth=ann@10"),
+        networks=tuple(VARIANTS),
+        folds=None,
+        training=SensesLearning(epochs=60, eye_epochs=8),
+    ),
     "falls": Config(
         dataset="falls",
         networks=("hybrid",),
         num_folds=6,
         folds=None,
-        training=SensesLearning(epochs=12),
+        training=SensesLearning(epochs=12, eye_epochs=8),
     ),
 }
 
 
 def _trials(config: Config, data: Path | None = None) -> Trials:
     trials = load_trials(config.dataset, config.data if data is None else data)
-    if config.dataset == "own":
+    if trials.name == "own":
         for line in findings(trials):
             warnings.warn(line, stacklevel=2)
     return trials
@@ -125,7 +128,8 @@ def _folds(config: Config, trials: Trials) -> Any:
 def _facts(trials: Trials) -> dict[str, Any]:
     """Facts that a reader of the run needs without its data."""
     shapes = {name: list(one.shape) for name, one in trials.sensors.items()}
-    return {"classes": list(trials.label_names), "shapes": shapes}
+    rates = {name: one.rate_hz for name, one in trials.sensors.items()}
+    return {"classes": list(trials.label_names), "shapes": shapes, "rates_hz": rates}
 
 
 Evaluation = GateEvaluation

@@ -22,17 +22,14 @@ def load_trials(dataset: str, data: Path | None) -> Trials:
         if data.is_dir():
             refuse_data_folder(data, "generated trials")
         return read_trials(data)
-    if dataset == "own":
-        if data is None:
-            raise ConfigError("trials of your own need a file or a folder of sensors: --data my.npz")
-        return read_trials(data)
 
+    dataset = "actions" if dataset == "auto" else dataset
     # a folder may hold the data sets, or be one recording of the user's
     if data is None or (data.is_dir() and not list(data.glob("*.npz"))):
         (data,) = find_files(_FILES[dataset], data)
     trials = read_trials(data)
     if trials.name not in (_FILES[dataset], "own"):
-        raise DataError(f"{data} holds {trials.name!r}, but the run is about {dataset!r}")
+        raise DataError(f"{data} holds {trials.name!r}, but the run is about {dataset!r}; choose a --preset")
 
     return trials
 

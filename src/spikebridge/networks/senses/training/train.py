@@ -41,9 +41,9 @@ _MOMENTS = ((0.6, 0.2), (0.8, 0.3), (1.0, 0.5))  # shares of a trial at which it
 class SensesLearning:
     """Settings of the training."""
 
-    epochs: int = 60
+    epochs: int = 30
     """Passes over the trials, a sense."""
-    eye_epochs: int = 8
+    eye_epochs: int = 5
     """Passes of the eye over its pictures."""
     batch_size: int = 64
     """Trials of a step."""
