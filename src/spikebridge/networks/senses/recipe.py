@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
@@ -74,16 +75,26 @@ def build(config: Config) -> dict[str, HybridNetwork]:
 
 
 def example(config: Config) -> dict[str, Tensor]:
-    """A small batch of inputs made of noise, for a network of SNN and ANN."""
+    """A small batch of inputs made of noise, with motion enough for a look, for a network of SNN and ANN."""
     if config.dataset == "falls":
-        return {"wrist": torch.randn(20, 2, BLOCK, 3, generator=torch.Generator().manual_seed(0))}
+        return {"wrist": _example_fall()}
     shape = shape_of(config)
     slowest = max(sense.period for sense in shape.senses)
     generator = torch.Generator().manual_seed(0)
     return {
-        sense.name: 0.3 * torch.rand(4 * slowest // sense.period, 2, *sense.shape, generator=generator)
+        sense.name: torch.rand(4 * slowest // sense.period, 2, *sense.shape, generator=generator)
         for sense in shape.senses
     }
+
+
+def _example_fall() -> Float[Tensor, "T B L 3"]:
+    """A rest, free fall, impact and rest [g], which wake every stage."""
+    wrist = 0.05 * torch.randn(20, 2, BLOCK, 3, generator=torch.Generator().manual_seed(0))
+    wrist[:8, ..., 2] += 1.0
+    wrist[10] *= 80.0
+    wrist[11:, ..., 0] += 1.0
+
+    return wrist
 
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
