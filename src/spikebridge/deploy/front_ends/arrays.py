@@ -159,10 +159,10 @@ class _Arrays:
 class ExactArrays(_Arrays):
     """Arrays of numpy in float64, with operations in a stated order."""
 
-    def array(self, x: NDArray[Any]) -> NDArray[Any]:
+    def array(self, x: Values) -> Values:
         return np.asarray(x, np.float64)
 
-    def sum(self, x: NDArray[Any], axis: int) -> NDArray[Any]:
+    def sum(self, x: Values, axis: int) -> Values:
         values = np.moveaxis(x, axis, 0)
         total = values[0]
         for value in values[1:]:
@@ -170,14 +170,14 @@ class ExactArrays(_Arrays):
 
         return total
 
-    def dot(self, x: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
-        total: NDArray[Any] = x[..., :1] * weights[0]
+    def dot(self, x: Values, weights: Values) -> Values:
+        total: Values = x[..., :1] * weights[0]
         for n in range(1, len(weights)):
             total = total + x[..., n : n + 1] * weights[n]
 
         return total
 
-    def scan(self, step: _Step, state: Any, xs: NDArray[Any]) -> tuple[NDArray[Any], Any]:
+    def scan(self, step: _Step, state: Any, xs: Values) -> tuple[Values, Any]:
         outputs = []
         for x in xs:
             y, state = step(state, x)
@@ -185,56 +185,56 @@ class ExactArrays(_Arrays):
 
         return np.stack(outputs), state
 
-    def concatenate(self, pieces: Sequence[NDArray[Any]], axis: int = 0) -> NDArray[Any]:
+    def concatenate(self, pieces: Sequence[Values], axis: int = 0) -> Values:
         return np.concatenate(pieces, axis)
 
-    def where(self, condition: NDArray[Any], first: Any, second: Any) -> NDArray[Any]:
+    def where(self, condition: Values, first: Any, second: Any) -> Values:
         return np.where(condition, first, second)
 
     minimum = staticmethod(np.minimum)
     maximum = staticmethod(np.maximum)
     sqrt = staticmethod(np.sqrt)
 
-    def constant(self, values: NDArray[Any]) -> NDArray[Any]:
+    def constant(self, values: Values) -> Values:
         return values
 
-    def take(self, x: NDArray[Any], index: NDArray[np.int64]) -> NDArray[Any]:
+    def take(self, x: Values, index: NDArray[np.int64]) -> Values:
         """Values at constant places of the last axis."""
         return x[..., index]
 
-    def windows(self, x: NDArray[Any], starts: NDArray[np.int64], length: int) -> NDArray[Any]:
+    def windows(self, x: Values, starts: NDArray[np.int64], length: int) -> Values:
         """Pieces of a sequence: `(length, number of pieces)`."""
         return x[np.arange(length)[:, None] + starts]
 
-    def mantissa(self, x: NDArray[Any]) -> NDArray[Any]:
+    def mantissa(self, x: Values) -> Values:
         return np.frexp(x)[0]
 
-    def exponent(self, x: NDArray[Any]) -> NDArray[Any]:
+    def exponent(self, x: Values) -> Values:
         return np.frexp(x)[1].astype(np.float64)
 
 
 class _FastArrays(ExactArrays):
     """Arrays of numpy of any type, with the functions of libraries."""
 
-    def array(self, x: NDArray[Any]) -> NDArray[Any]:
+    def array(self, x: Values) -> Values:
         return x
 
-    def sum(self, x: NDArray[Any], axis: int) -> NDArray[Any]:
+    def sum(self, x: Values, axis: int) -> Values:
         return np.asarray(x.sum(axis))
 
-    def dot(self, x: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+    def dot(self, x: Values, weights: Values) -> Values:
         return np.asarray(x @ weights)
 
-    def log(self, x: NDArray[Any]) -> NDArray[Any]:
+    def log(self, x: Values) -> Values:
         return np.asarray(np.log(x))
 
-    def power_spectra(self, x: NDArray[Any]) -> NDArray[Any]:
+    def power_spectra(self, x: Values) -> Values:
         return np.abs(np.fft.rfft(x, axis=-1)).astype(x.dtype) ** 2
 
-    def correlate(self, x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
+    def correlate(self, x: Values, y: Values) -> Values:
         return np.asarray(np.ascontiguousarray(x.transpose(1, 2, 0)) @ np.ascontiguousarray(y.transpose(1, 0, 2)))
 
-    def recursive(self, x: NDArray[Any], filters: Recursion, state: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def recursive(self, x: Values, filters: Recursion, state: Values) -> tuple[Values, Values]:
         # slow to import, and other sensors do not need it
         from scipy.signal import lfilter
 
@@ -249,7 +249,7 @@ class _FastArrays(ExactArrays):
         # in memory time stays the last axis
         return np.stack(passed).transpose(2, 1, 0), after
 
-    def where(self, condition: NDArray[Any], first: Any, second: Any) -> NDArray[Any]:
+    def where(self, condition: Values, first: Any, second: Any) -> Values:
         return np.where(condition, np.float32(first), np.float32(second))
 
 

@@ -16,7 +16,7 @@ def windows(
     x: Values,
     kernel: Sequence[int],
     stride: Sequence[int],
-    padding: Sequence[tuple[int, int]],
+    padding: Sequence[Sequence[int]],
     dilation: Sequence[int] = (1, 1),
     outside: int = 0,
 ) -> Values:
@@ -39,7 +39,7 @@ def convolution(
     weight: Values,
     bias: Values | None,
     stride: Sequence[int],
-    padding: Sequence[tuple[int, int]],
+    padding: Sequence[Sequence[int]],
     dilation: Sequence[int],
     groups: int,
 ) -> Values:

@@ -174,7 +174,8 @@ def evaluate(run: Run, data: Path | None = None, options: GateEvaluation | None 
                 row = score(network, test, trials.person_names, config.look.price_uj)
                 gates.setdefault(kind, []).append(row)
 
-    results = report_page.compare(scores, report_page.scored_on(config.folds == () and data is None))
+    people_scored = "everybody in the data" if data is not None else report_page.scored_on(config.folds == ())
+    results = report_page.compare(scores, people_scored)
     return {**results, **({"gates": report_page.gate_rows(gates)} if gates else {})}
 
 
