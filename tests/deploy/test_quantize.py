@@ -28,6 +28,7 @@ from spikebridge.hybrid import (
     Mean,
     Modulation,
     PhaseCode,
+    Since,
     SpikingLayer,
     Sum,
     Transmission,
@@ -169,6 +170,28 @@ def test_every_stage_of_a_unit_gives_the_same_bits(window: Any, kernel: Kernel, 
     )
 
     same_bits(network, {"x": torch.rand(8 if period > DT else 24, 2, 2), "clock": torch.ones(6, 2, 1)})
+
+
+def test_a_trigger_that_is_read_as_a_signal_too_keeps_its_scale() -> None:
+    reads = [
+        Transmission("x", "sums", HybridUnit(Since("frames"), Sum(keep=True)), name="sums"),
+        Transmission("frames", "ann", name="ann"),
+    ]
+    for links in (reads, reads[::-1]):
+        network = HybridNetwork(
+            dt=1.0,
+            inputs={"x": every(1.0), "frames": every(2.0)},
+            parts={"sums": nn.Identity(), "ann": nn.Identity()},
+            links=links,
+            outputs=["sums", "ann"],
+        )
+        frames = torch.tensor([-2.54, 1.28]).reshape(2, 1, 1)
+        whole = quantize(network, {"x": torch.ones(4, 1, 1), "frames": frames})
+        assert_same(whole, {"x": torch.ones(4, 1, 1), "frames": frames})
+
+        # the largest value is 127 steps of 0.02
+        model = integer_model(whole, {"x": torch.ones(4, 1, 1), "frames": frames})
+        assert model.quantize({"frames": frames.numpy()})["frames"].flatten().tolist() == [-127, 64]
 
 
 class Branches(nn.Module):

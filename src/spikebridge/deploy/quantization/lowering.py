@@ -47,6 +47,7 @@ _FOLDER = "integers"
 _SAMPLE = f"{_FOLDER}/sample.safetensors"
 # mean difference relative to the largest value: another run of the same weights is nearer, another seed is not
 _MAX_DIFFERENCE = 1e-3
+_TRIGGER_GRID = QParamsRecord(1.0, 0, 1)  # any serves a signal of which only the ticks count
 
 
 def integer_model(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> IntegerModel:
@@ -269,8 +270,8 @@ class _ModelWriter:
 
     def _enter(self, name: str, clock: Any, qparams: QParamsRecord | None, signal: str | None = None) -> str:
         record = self.inputs.get(name)
-        # a mask that is read as a signal, too, has integers
-        if record is None or (record.grid is None and qparams is not None):
+        # a trigger that is read as a signal, too, has the integers of the signal
+        if record is None or (record.grid in (None, _TRIGGER_GRID) and qparams is not None):
             self.inputs[name] = IntegerInputRecord(clock_record(clock), qparams, signal)
 
         return name
@@ -278,8 +279,7 @@ class _ModelWriter:
     def _trigger(self, name: str, is_mask: bool) -> str:
         if self._is_inside(name) or name in self.inputs:
             return name
-        # of a trigger only the ticks count, so that any grid serves
-        return self._enter(name, self.network.clock_of(name), None if is_mask else QParamsRecord(1.0, 0, 1))
+        return self._enter(name, self.network.clock_of(name), None if is_mask else _TRIGGER_GRID)
 
     def _unit(self, prefix: str, unit: QuantizedUnit) -> IntegerUnitRecord:
         kernel = discretizer = program = None
