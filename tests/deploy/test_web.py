@@ -10,7 +10,9 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ import torch
 from browser import DESKTOP, PHONE, Visit
 from research.deploy.web import HARNESS, WORKER, count_differences, jobs_of, network_job
 from spikebridge.cli.main import main
-from spikebridge.deploy import Bundle, export, integer_model, quantize
+from spikebridge.deploy import Bundle, IntegerModel, export, integer_model, quantize
 from spikebridge.deploy.quantization.lowering import add_integers
 from spikebridge.deploy.web import compiler, page
 from spikebridge.deploy.web.compiler import compile_module
@@ -70,6 +72,11 @@ def html(networks: list[PageNetwork], inputs: WebInputs, tmp_path_factory: pytes
     assert written.num_bytes == path.stat().st_size < 1_000_000
 
     return path.read_text(encoding="utf-8")
+
+
+def replace_outputs(model: IntegerModel) -> Any:
+    """A model whose outputs are computed by others."""
+    return SimpleNamespace(record=replace(model.record, outputs=()))
 
 
 def series_page(kind: Any, networks: list[PageNetwork], folder: Path) -> str:
@@ -285,10 +292,14 @@ def test_a_network_whose_sample_lacks_an_input_is_refused_with_its_name(
     with pytest.raises(ExportError, match=r"n: a page runs integers alone, and its sample has no values of 'frames'"):
         page_modules([partial], inputs, PRICES)
 
+    real = PageNetwork("n", "", replace_outputs(networks[0].model), networks[0].inputs, 12, ("", ""))
+    with pytest.raises(ExportError, match="'n' computes its outputs in floating point, so a page would have no answer"):
+        page_modules([real], inputs, PRICES)
+
 
 def test_without_a_compiler_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r'pip install "spikebridge\[web\]"'):
+    with pytest.raises(ConfigError, match="a web page needs the compiler of ziglang: pip install ziglang"):
         compile_module("int x;")
 
 

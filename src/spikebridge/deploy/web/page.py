@@ -107,6 +107,11 @@ def page_modules(networks: Sequence[PageNetwork], inputs: WebInputs, prices: Pri
     """The modules of a page by name: of its networks, then of its front end."""
     modules = {}
     for number, network in enumerate(networks):
+        if not network.model.record.outputs:
+            raise ExportError(
+                f"{network.name!r} computes its outputs in floating point, so a page would have no answer; "
+                "`spikebridge export` writes a bundle, which runs without torch"
+            )
         missing = [name for name in network.model.record.inputs if name not in network.inputs]
         if missing:
             raise ExportError(
