@@ -1,6 +1,6 @@
 """The arithmetic of chips against recorded numbers: spikes, currents and membranes that differ.
 
-    python research/deploy/recorded_chips.py /work/shared/data/chips --json
+    python research/deploy/recorded_chips.py data/chips --json
 
 Reads `loihi.npz` and `xylo.npz` of a folder, runs the networks in them, and counts differing numbers. In recordings of
 Loihi the membrane of a neuron that fires reads as its refractory counter, and all membranes of a layer are reset once;

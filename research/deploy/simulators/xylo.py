@@ -1,6 +1,6 @@
 """Random networks in the integers of Xylo against the simulator of the chip's maker.
 
-    python research/deploy/simulators/xylo.py --count 200 --folder /tmp/xylosim --json
+    python research/deploy/simulators/xylo.py --count 200 --folder runs/xylosim --json
 
 Builds an environment of its own in the folder (pip, pybind11, xylosim 0.1.3: minutes, and a C++ compiler), lets it run
 random recurrent networks with both synapses, biases and aliases, writes their numbers to `xylo.npz` there, and counts
