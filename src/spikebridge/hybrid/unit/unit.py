@@ -34,6 +34,7 @@ from spikebridge.neurons.state import (
 from spikebridge.neurons.stateless import over_time, refuse_hidden_state, refuse_inplace
 from spikebridge.ops.checks import check_mode
 from spikebridge.ops.precision import HALF, cast_for, state_dtype, upcast
+from spikebridge.ops.selection import registered_module
 
 
 class UnitState(NamedTuple):
@@ -100,6 +101,9 @@ class HybridUnit(nn.Module):
         [6.0]
     """
 
+    window: Window | None = registered_module("window")
+    kernel: Kernel | None = registered_module("kernel")
+
     def __init__(
         self,
         window: Window | None = None,
@@ -126,8 +130,6 @@ class HybridUnit(nn.Module):
         self.kernel = kernel
         self.nonlinearity = nonlinearity
         self.discretizer = discretizer
-        # also plain attributes, found without the search of nn.Module, which takes longer than a stage of one step
-        vars(self).update(window=window, kernel=kernel)
         self.form: _WindowForm = _window_form(window, kernel, discretizer)
         self.kept = kernel is None or kernel.keep  # every step of a window reaches the nonlinearity
 
