@@ -181,6 +181,9 @@ def _misfits_of_links(network: HybridNetwork, name: str, chip: ChipSpec) -> Iter
         if isinstance(route.link, Modulation):
             limit = f"modulated by the link {route.name!r}, but {chip.name} has no modulated quantity"
             yield Misfit(route.link.target, limit, "a transmission of spikes to input channels that are free")
+        elif route.once:
+            limit = f"the link {route.name!r} acts once, but {chip.name} reads its input in every step"
+            yield Misfit(name, limit, "a transmission without once=True")
 
     if name in network.plan.ports:
         yield Misfit(name, f"its state is read or set, but {chip.name} keeps it", "a part whose state is its own")
