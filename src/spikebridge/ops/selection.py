@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as nn_module
 
-from spikebridge.errors import ConfigError, in_words
 from spikebridge.ops.checks import check_mode
 from spikebridge.ops.native.layout import layout_of
 from spikebridge.ops.native.library import library
@@ -350,17 +349,6 @@ def has_own_hooks(module: nn.Module) -> bool:
 def without_call(module: nn.Module | None) -> Callable[..., Any] | None:
     """The forward pass of a module as a plain function, or the module itself if it has hooks."""
     return module if module is None or has_own_hooks(module) else module.forward
-
-
-def registered_module(name: str) -> Any:
-    """An attribute for a registered module, or None, without the search of nn.Module, which takes longer than a sum."""
-
-    def put(module: nn.Module, value: Any) -> None:
-        # nn.Module registers a module before it comes here
-        if value is not None:
-            raise ConfigError(f"{type(module).__name__} needs {name} as a module or None, but got {in_words(value)}")
-
-    return property(lambda module: module._modules.get(name), put)
 
 
 def _has_global_hooks() -> bool:

@@ -7,7 +7,7 @@ the run over these ticks (`execution.py`), and the new state.
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 from weakref import ReferenceType, ref
 
 import torch
@@ -58,7 +58,7 @@ from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import Form, State, TupleForm, allow_state, detach, refuse_other_form, with_path
 from spikebridge.ops.checks import check_mode, count_not_finite, reads_values, without_value_checks
 from spikebridge.ops.precision import autocast_dtype
-from spikebridge.ops.selection import has_own_hooks, registered_module, supports_rows
+from spikebridge.ops.selection import has_own_hooks, supports_rows
 
 if TYPE_CHECKING:
     from spikebridge.hybrid.network.compiled import CompiledNetwork
@@ -133,8 +133,9 @@ class HybridNetwork(nn.Module, _OnDemand, _PlasticParts):
         ([0.5, 1.0], 4)
     """
 
-    parts: nn.ModuleDict = registered_module("parts")
-    units: nn.ModuleDict = registered_module("units")
+    # read in every tick, so without the search of nn.Module
+    parts: nn.ModuleDict = cast(Any, property(lambda network: network._modules["parts"]))
+    units: nn.ModuleDict = cast(Any, property(lambda network: network._modules["units"]))
 
     def __init__(
         self,

@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float, Shaped
@@ -34,7 +34,6 @@ from spikebridge.neurons.state import (
 from spikebridge.neurons.stateless import over_time, refuse_hidden_state, refuse_inplace
 from spikebridge.ops.checks import check_mode
 from spikebridge.ops.precision import HALF, cast_for, state_dtype, upcast
-from spikebridge.ops.selection import registered_module
 
 
 class UnitState(NamedTuple):
@@ -73,6 +72,17 @@ def _place_of(stage: object, name: str) -> str:
     return f"; did you mean {place}=?" if place != name else ""
 
 
+def _stage(name: str) -> Any:
+    """A registered stage, or None, found without the search of nn.Module, which takes longer than a stage of one step."""
+
+    def put(unit: nn.Module, value: Any) -> None:
+        # nn.Module registers a module before it comes here
+        if value is not None:
+            raise ConfigError(f"{type(unit).__name__} needs {name} as a module or None, but got {in_words(value)}")
+
+    return property(lambda unit: unit._modules.get(name), put)
+
+
 class HybridUnit(nn.Module):
     """Links one network to another: window, kernel in time, nonlinearity, discretizer. Each may be left out or learned.
 
@@ -101,8 +111,8 @@ class HybridUnit(nn.Module):
         [6.0]
     """
 
-    window: Window | None = registered_module("window")
-    kernel: Kernel | None = registered_module("kernel")
+    window: Window | None = _stage("window")
+    kernel: Kernel | None = _stage("kernel")
 
     def __init__(
         self,
