@@ -24,6 +24,7 @@ from spikebridge.deploy.quantization.network import quantize
 from spikebridge.deploy.quantization.report import memory, quantized_paths, saturation
 from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
+from spikebridge.hybrid.clock import count_ticks
 from spikebridge.pretrained.network import trained_runs
 from spikebridge.recipes.own_network import OwnNetwork
 from spikebridge.recipes.recipe import Recipe, defines
@@ -173,8 +174,8 @@ class _Quantized:
     @property
     def ticks(self) -> int:
         """Base ticks of the samples."""
-        clocks = {name: self.trained.clock_of(name) for name in self.samples}
-        return min(clock.phase + len(self.samples[name]) * clock.period for name, clock in clocks.items())
+        counts = {name: len(x) for name, x in self.samples.items()}
+        return count_ticks(self.trained.inputs, counts, 0, None, self.trained.dt)
 
     def figures(self, recipe: Recipe, config: Any, data: Path | None) -> dict[str, Any]:
         """The measures of the recipe, memory, operations and energy, before and after."""
