@@ -1,11 +1,11 @@
 """The trained networks of a run as integer models: quantised, written, and measured before and after."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 from torch import Tensor
@@ -30,6 +30,7 @@ from spikebridge.recipes.own_network import OwnNetwork
 from spikebridge.recipes.recipe import Recipe, defines
 from spikebridge.training.run.run import Run
 
+T = TypeVar("T")
 _NUM_SAMPLES = 8  # for costs and clipping
 
 
@@ -136,23 +137,24 @@ def _quantized(
     if options.num_calibration < 1:
         raise ConfigError(f"scales are chosen on 1 sample at least, but got {options.num_calibration}")
 
-    own = recipe.function if isinstance(recipe, OwnNetwork) else None
-    config = run.config_as(recipe.Config)
-    signals = recipe.calibration(config, options.num_calibration, options.data)
+    signals = recipe.calibration(run.config_as(recipe.Config), options.num_calibration, options.data)
+    for path, network in _trained_networks(recipe, run, options.network):
+        progress(path)
+        yield path, _Quantized(network.eval(), signals, plan)
+
+
+def _trained_networks(recipe: Recipe, run: Run, name: str | None) -> Iterator[tuple[str, Any]]:
+    """The networks of a run with their weights by path, or those of one network, named with or without its seed."""
     if defines(recipe, "trained"):
         # its weights are not a file for each network
-        networks: dict[str, Any] = dict(recipe.trained(run))
-        for name, trained in networks.items():
-            progress(name)
-            yield name, _Quantized(trained.eval(), signals, plan)
+        yield from _named(recipe.trained(run), name, run).items()
         return
 
-    children = _trained_children(run, options.network) if own is None else {own: run}
+    children = {recipe.function: run} if isinstance(recipe, OwnNetwork) else _named(trained_runs(run), name, run)
     for path, child in children.items():
-        progress(path)
-        network: Any = recipe.build(config)[path.partition("/")[0]]
+        network: Any = recipe.build(run.config_as(recipe.Config))[path.partition("/")[0]]
         child.load_weights(network)
-        yield path, _Quantized(network.eval(), signals, plan)
+        yield path, network
 
 
 class _Quantized:
@@ -222,16 +224,13 @@ def _bundle_of(path: Path, run: Run) -> Bundle:
     return bundle
 
 
-def _trained_children(run: Run, network: str | None) -> dict[str, Run]:
-    """The inner runs with weights, or those of one network, named with or without its seed."""
-    children = trained_runs(run)
-    if not children:
+def _named(trained: Mapping[str, T], network: str | None, run: Run) -> dict[str, T]:
+    """What was trained in a run by path, or that of one network."""
+    if not trained:
         raise ConfigError(f"{run.path} has no trained networks; train it first")
-    if network is None:
-        return children
 
-    chosen = {path: child for path, child in children.items() if network in (path, path.partition("/")[0])}
+    chosen = {path: one for path, one in trained.items() if network in (None, path, path.partition("/")[0])}
     if not chosen:
-        raise ConfigError(f"{run.path} has no trained network {network!r}; {did_you_mean(network, children)}")
+        raise ConfigError(f"{run.path} has no trained network {network!r}; {did_you_mean(str(network), trained)}")
 
     return chosen
