@@ -38,8 +38,7 @@ _NUM_SAMPLES = 8  # for costs and clipping
 class QuantizeOptions:
     """The paths and the network to quantise (all without), and the data: training samples in a folder of data sets.
 
-    With the bundle of a network that network alone is quantised, and its integer model is written into the bundle. A
-    board is that of the C project.
+    With the bundle of a network that network alone is quantised, and its integer model is written into the bundle.
     """
 
     paths: Sequence[str] = ()
@@ -47,7 +46,6 @@ class QuantizeOptions:
     num_calibration: int = 128
     data: Path | None = None
     bundle: Path | None = None
-    board: Board | None = None
 
 
 def quantize_run(
@@ -102,11 +100,15 @@ def run_to_c(
     out: Path,
     options: QuantizeOptions,
     progress: Callable[[str], None] = lambda line: None,
+    board: Board | None = None,
 ) -> WrittenC:
-    """Quantises a trained network of a run, by default the first one, to 8 bits, and writes the integer model as C."""
+    """Quantises a trained network of a run, by default the first one, to 8 bits, and writes the integer model as C.
+
+    With a board it writes a project for it.
+    """
     check_new(out, ExportError)
     _, network = next(quantized_networks(recipe, run, options, progress))
-    return write_c(network.model, network.integer_inputs(), network.ticks, out, board=options.board)
+    return write_c(network.model, network.integer_inputs(), network.ticks, out, board=board)
 
 
 def quantized_networks(
