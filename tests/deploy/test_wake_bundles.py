@@ -25,6 +25,7 @@ from spikebridge.deploy import (
 from spikebridge.deploy.c.export import write_c
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.deploy.onnx.writer import OnnxSignature, leak_function, write_onnx
+from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic
 from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import ConfigError, DataError, ExportError, ShapeError
 from spikebridge.hybrid import (
@@ -254,6 +255,17 @@ def test_integers_of_a_woken_part_have_the_bits_of_the_quantised_network(
     assert 0 < given["snn.awake"].mean() < 1
     for name, y in given.items():
         np.testing.assert_array_equal(y, expected[name].float().numpy())
+
+
+def test_a_current_that_leaks_in_fake_integers_passes_its_gradient() -> None:
+    a = FakeIntegerArithmetic({"high": 100}, {}, ratios={})
+    current = torch.tensor([8.0], dtype=torch.float64, requires_grad=True)
+    half = torch.tensor(2.0**14, dtype=torch.float64)
+    added = a.charge_over(current, half, half, torch.tensor([2]))
+    added.backward()
+
+    # both decays over two steps: 1/2 * 1/2 + 1/2 * 1/2
+    assert (added.tolist(), current.grad.tolist()) == ([4.0], [0.5])
 
 
 def test_integers_in_a_bundle_are_compared_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
