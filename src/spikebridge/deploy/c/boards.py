@@ -12,16 +12,15 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
 from spikebridge.data.io.atomic import write_text
-from spikebridge.deploy.c.network import NetworkWriter, Port
+from spikebridge.deploy.c.network import NetworkWriter
 from spikebridge.errors import ExportError
 
 EMULATOR_FOLDER = Path("extras/emulator")
@@ -118,8 +117,8 @@ def write_project(folder: Path, board: Board, name: str, network: NetworkWriter)
         "ns_per_instruction": 1 << _SHIFT,
         "seconds": f"{dt:g}",
         "microseconds": round(1e6 * dt),
-        "inputs": [_port(port) for port in network.inputs],
-        "outputs": [_port(port) for port in network.outputs],
+        "inputs": network.inputs,
+        "outputs": network.outputs,
     }
 
     targets = {
@@ -196,12 +195,6 @@ def _numbers(pattern: str, text: str) -> list[int]:
         raise ExportError(f"the emulator gave no figures like {pattern!r}; its output was {text[-200:]!r}")
 
     return [int(number) for number in found.groups()]
-
-
-def _port(port: Port) -> Mapping[str, Any]:
-    clock = f"every {port.clock.period} ticks from {port.clock.phase}"
-    access = f"{port.field}[i]" if port.signal.size else port.field
-    return {"field": port.field, "access": access, "size": port.signal.size or 1, "clock": clock}
 
 
 def _template(name: str) -> jinja2.Template:
