@@ -39,7 +39,7 @@ from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.integer.bundle import Signals, integer_signals, sample_signals
 from spikebridge.deploy.nir.reader import NirPart, from_nir
 from spikebridge.deploy.runtime.nir_interpreter import SET, Effects
-from spikebridge.deploy.runtime.parts import Outputs, PartRunner, state_of
+from spikebridge.deploy.runtime.parts import Outputs, PartRunner, state_of, with_states
 from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import ConfigError, DataError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
@@ -270,7 +270,7 @@ class _ReadBack:
             y, after = self.part(x, state, **modulation)
 
         read = {signal: self.part.state_at(after, path).numpy() for signal, path in self.states.items()}
-        return ({self.name: y[0].numpy(), **read} if read else y[0].numpy()), after
+        return with_states(self.name, y[0].numpy(), read), after
 
 
 def _compare_alone(
@@ -312,7 +312,7 @@ def _compare_alone(
 
 
 def _compare_level(
-    manifest: Manifest, level: str, trained: Signals, signals: Signals, tolerance: Tolerance
+    manifest: Manifest, level: str, trained: Signals, signals: Signals, tolerance: Tolerance | None
 ) -> Iterator[ComparisonRow]:
     for kind, named in trained.items():
         for name, expected in named.items():
@@ -368,10 +368,7 @@ def _compare_chip(
     else:
         pair = chip_runner(bundle, chip).run_recorded(inputs, ticks)
 
-    for kind, signals in trained.items():
-        for name, expected in signals.items():
-            if len(expected):
-                yield _row(manifest, chip.name, kind, name, expected, _tensor(pair[kind], name), None)
+    yield from _compare_level(manifest, chip.name, trained, pair, None)
 
 
 def _row(
