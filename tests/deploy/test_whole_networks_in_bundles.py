@@ -226,8 +226,7 @@ def cells() -> HybridNetwork:
         "layers": Memory(nn.LSTM(3, 4, num_layers=2)),
         "modes": DiagonalStateSpace(3, modes=2),
     }
-    links = [Transmission("events", "gru"), *(Transmission("events", name) for name in ("lstm", "layers", "modes"))]
-    return network_of(parts, links, list(parts))
+    return network_of(parts, [Transmission("events", name) for name in parts], list(parts))
 
 
 NETWORKS = [several_outputs, states_of_nir, states_of_onnx, woken_states, effects, cells]
