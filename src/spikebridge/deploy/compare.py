@@ -190,7 +190,7 @@ def compare_bundle(
 
     levels: dict[str, tuple[_Level, Tolerance]] = {
         "rebuilt": (lambda x, n: _signals_of(bundle, rebuild(bundle, stages), x, n, record), tolerance),
-        "runner": (lambda x, n: runner.run_recorded(x, n), tolerance),
+        "runner": (runner.run_recorded, tolerance),
         **(further or {}),
     }
     for level, (run, allowed) in levels.items():
@@ -390,15 +390,12 @@ def _row(
 
     # the largest difference of spikes is always 1, so that their share is judged
     within = largest <= limit if share is None else share <= tolerance.spikes
-    first = _first_tick(_clock_of(manifest, kind, name), difference, 0.0 if is_spikes else limit)
+    steps = np.flatnonzero((difference > (0.0 if is_spikes else limit)).reshape(len(difference), -1).any(1))
+    clock = _clock_of(manifest, kind, name)
+    first = int(clock.phase + (clock.count(manifest.first_tick) + steps[0]) * clock.period) if steps.size else None
     passed = None if allowed is None else bool(np.isfinite(largest)) and within
 
     return ComparisonRow(level, kind[:-1], name, largest, largest_value, share, first, passed)
-
-
-def _first_tick(clock: ClockRecord, difference: Values, limit: float) -> int | None:
-    steps = np.flatnonzero((difference > limit).reshape(len(difference), -1).any(1))
-    return int(clock.phase + steps[0] * clock.period) if steps.size else None
 
 
 def _level_of(manifest: Manifest, kind: str, name: str) -> str:
