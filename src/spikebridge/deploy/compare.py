@@ -39,7 +39,7 @@ from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.integer.bundle import Signals, integer_signals, sample_signals
 from spikebridge.deploy.nir.reader import NirPart, from_nir
 from spikebridge.deploy.runtime.nir_interpreter import SET, Effects
-from spikebridge.deploy.runtime.parts import Outputs, PartRunner, state_of
+from spikebridge.deploy.runtime.parts import Outputs, PartRunner, state_of, with_states
 from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import ConfigError, DataError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
@@ -190,7 +190,7 @@ def compare_bundle(
 
     levels: dict[str, tuple[_Level, Tolerance]] = {
         "rebuilt": (lambda x, n: _signals_of(bundle, rebuild(bundle, stages), x, n, record), tolerance),
-        "runner": (lambda x, n: runner.run_recorded(x, n), tolerance),
+        "runner": (runner.run_recorded, tolerance),
         **(further or {}),
     }
     for level, (run, allowed) in levels.items():
@@ -270,7 +270,7 @@ class _ReadBack:
             y, after = self.part(x, state, **modulation)
 
         read = {signal: self.part.state_at(after, path).numpy() for signal, path in self.states.items()}
-        return ({self.name: y[0].numpy(), **read} if read else y[0].numpy()), after
+        return with_states(self.name, y[0].numpy(), read), after
 
 
 def _compare_alone(
@@ -312,7 +312,7 @@ def _compare_alone(
 
 
 def _compare_level(
-    manifest: Manifest, level: str, trained: Signals, signals: Signals, tolerance: Tolerance
+    manifest: Manifest, level: str, trained: Signals, signals: Signals, tolerance: Tolerance | None
 ) -> Iterator[ComparisonRow]:
     for kind, named in trained.items():
         for name, expected in named.items():
@@ -368,10 +368,7 @@ def _compare_chip(
     else:
         pair = chip_runner(bundle, chip).run_recorded(inputs, ticks)
 
-    for kind, signals in trained.items():
-        for name, expected in signals.items():
-            if len(expected):
-                yield _row(manifest, chip.name, kind, name, expected, _tensor(pair[kind], name), None)
+    yield from _compare_level(manifest, chip.name, trained, pair, None)
 
 
 def _row(
@@ -393,15 +390,12 @@ def _row(
 
     # the largest difference of spikes is always 1, so that their share is judged
     within = largest <= limit if share is None else share <= tolerance.spikes
-    first = _first_tick(_clock_of(manifest, kind, name), difference, 0.0 if is_spikes else limit)
+    steps = np.flatnonzero((difference > (0.0 if is_spikes else limit)).reshape(len(difference), -1).any(1))
+    clock = _clock_of(manifest, kind, name)
+    first = int(clock.phase + (clock.count(manifest.first_tick) + steps[0]) * clock.period) if steps.size else None
     passed = None if allowed is None else bool(np.isfinite(largest)) and within
 
     return ComparisonRow(level, kind[:-1], name, largest, largest_value, share, first, passed)
-
-
-def _first_tick(clock: ClockRecord, difference: Values, limit: float) -> int | None:
-    steps = np.flatnonzero((difference > limit).reshape(len(difference), -1).any(1))
-    return int(clock.phase + steps[0] * clock.period) if steps.size else None
 
 
 def _level_of(manifest: Manifest, kind: str, name: str) -> str:

@@ -172,21 +172,22 @@ class _ModelWriter:
         """The signals that a link reads; those that the model does not compute become its inputs."""
         link = route.link
         unit = self.units.get(route.name)
-        if route.skips is not None and not self._is_inside(link.source) and (unit is not None or link.unit is None):
+        # else the values of a unit that stays real enter
+        reads_source = unit is not None or link.unit is None
+        is_outside = reads_source and not self._is_inside(link.source)
+        if route.skips is not None and is_outside:
             raise ExportError(
                 f"the link {route.name!r} reads {link.source!r}, which stays real and gives no value while it is "
                 "asleep; quantise that part, too, or wake it with asleep='hold'"
             )
 
-        is_flag = takes is FLAGS and not self._is_inside(link.source) and (unit is not None or link.unit is None)
-        if route.num_flags and is_flag:
+        if route.num_flags and takes is FLAGS and is_outside:
             # real flags become 0 and 1 as they enter, whatever the scale of their signal elsewhere
             return _LinkSource(self._enter(route.name, self.network.clock_of(link.source), takes, link.source))
 
+        if not reads_source:
+            return _LinkSource(self._enter(route.name, route.clock, takes))
         if unit is None:
-            if link.unit is not None:
-                # the values of a unit that stays real enter the model
-                return _LinkSource(self._enter(route.name, route.clock, takes))
             return _LinkSource(self._source(link.source, takes))
 
         source = self._source(link.source, takes)
