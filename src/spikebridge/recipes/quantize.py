@@ -1,11 +1,11 @@
 """The trained networks of a run as integer models: quantised, written, and measured before and after."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 from torch import Tensor
@@ -29,6 +29,7 @@ from spikebridge.recipes.own_network import OwnNetwork
 from spikebridge.recipes.recipe import Recipe, defines
 from spikebridge.training.run.run import Run
 
+_T = TypeVar("_T")
 _NUM_SAMPLES = 8  # for costs and clipping
 
 
@@ -140,13 +141,13 @@ def _quantized(
     signals = recipe.calibration(config, options.num_calibration, options.data)
     if defines(recipe, "trained"):
         # its weights are not a file for each network
-        networks: dict[str, Any] = dict(recipe.trained(run))
+        networks: dict[str, Any] = _chosen(run, recipe.trained(run), options.network)
         for name, trained in networks.items():
             progress(name)
             yield name, _Quantized(trained.eval(), signals, plan)
         return
 
-    children = _trained_children(run, options.network) if own is None else {own: run}
+    children = _chosen(run, trained_runs(run), options.network) if own is None else {own: run}
     for path, child in children.items():
         progress(path)
         network: Any = recipe.build(config)[path.partition("/")[0]]
@@ -221,16 +222,15 @@ def _bundle_of(path: Path, run: Run) -> Bundle:
     return bundle
 
 
-def _trained_children(run: Run, network: str | None) -> dict[str, Run]:
-    """The inner runs with weights, or those of one network, named with or without its seed."""
-    children = trained_runs(run)
-    if not children:
+def _chosen(run: Run, networks: Mapping[str, _T], network: str | None) -> dict[str, _T]:
+    """The trained networks of a run by path, or those of one network, named with or without its seed."""
+    if not networks:
         raise ConfigError(f"{run.path} has no trained networks; train it first")
     if network is None:
-        return children
+        return dict(networks)
 
-    chosen = {path: child for path, child in children.items() if network in (path, path.partition("/")[0])}
+    chosen = {path: one for path, one in networks.items() if network in (path, path.partition("/")[0])}
     if not chosen:
-        raise ConfigError(f"{run.path} has no trained network {network!r}; {did_you_mean(network, children)}")
+        raise ConfigError(f"{run.path} has no trained network {network!r}; {did_you_mean(network, networks)}")
 
     return chosen
