@@ -63,15 +63,14 @@ def read() -> dict[str, Any]:
 
 def main() -> None:
     """Runs, prints and writes after every script."""
-    names = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scripts", nargs="*", default=names, choices=names)
+    parser.add_argument("scripts", nargs="*", metavar="NAME", help="a program of the folder (default: all)")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
 
     torch.set_num_threads(1)
     environment = describe_environment(threads=1)
-    for name in options.scripts:
+    for name in options.scripts or sorted(path.stem for path in FOLDER.glob("[!_]*.py")):
         one = run(runpy.run_path(str(FOLDER / f"{name}.py")), options.seeds)
         # another process may have written in between
         results = read()
