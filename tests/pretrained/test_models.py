@@ -18,7 +18,10 @@ from spikebridge.pretrained.models import load_pretrained, model_card, model_car
 from spikebridge.recipes.target import resolve_target
 from spikebridge.training.run.config_io import reproduce_command
 
-RECIPES = ("sensing", "sensing_research", "modulation", "reasoning", "signals", "signals_ecg", "signals_watch")
+RECIPES = (
+    *("sensing", "sensing_research", "modulation", "reasoning", "signals", "signals_ecg", "signals_watch"),
+    *("senses_actions", "senses_falls"),
+)
 every_model = pytest.mark.parametrize("name", shipped())
 
 
