@@ -32,6 +32,7 @@ from spikebridge.deploy.chips.part import ChipPart
 from spikebridge.deploy.chips.xylo import XYLO, registers, xylo_core
 from spikebridge.errors import ConfigError, DataError, ExportError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, SignedDelta, Transmission, Tumbling, every
+from spikebridge.networks.signals import Shape, signals_network
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Sequential
 
 DT = 0.01
@@ -172,12 +173,21 @@ def test_torch_and_numpy_give_the_same_spikes(chip: ChipSpec) -> None:
 
 
 @chips
-def test_a_part_follows_its_weights_to_a_device_and_reads_nothing_back(chip: ChipSpec) -> None:
-    x = counts(5, 2, 4)
-    part = part_on_chip(chain(chip, 4, 12, 6), x, chip).to("meta")
-    y, _ = part(x.to("meta"))
+def test_every_tensor_of_a_part_moves_with_it_to_a_device(chip: ChipSpec) -> None:
+    part = part_on_chip(chain(chip, 4, 12, 6), counts(5, 2, 4), chip)
+    loose = [name for one in part.modules() for name, value in vars(one).items() if isinstance(value, Tensor)]
 
-    assert y.is_meta and y.shape == (5, 2, 6)
+    assert not loose and len(list(part.buffers())) == 16
+
+
+@chips
+def test_a_signals_network_for_a_chip_fits_it(chip: ChipSpec) -> None:
+    shape = Shape(DT, frame_period=5, num_channels=10, num_features=3, num_classes=2, chip=chip.name)
+    net = signals_network("learned", shape)
+    inputs = {"signal": counts(10, 1, 10), "frames": torch.ones(2, 1, 3)}
+    pair = to_chip(net, inputs, chip)
+
+    assert list(pair.parts) == ["snn"] and not pair.misfits
 
 
 @chips

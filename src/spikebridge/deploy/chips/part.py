@@ -67,6 +67,7 @@ class ChipLayer(nn.Module):
     real_threshold: Tensor
     scale: Tensor
     threshold: Tensor
+    largest: Tensor | None  # states in real values, once they are measured
 
     def __init__(self, layer: ChainLayer, chip: ChipSpec, *, is_read_out: bool) -> None:
         super().__init__()
@@ -98,9 +99,9 @@ class ChipLayer(nn.Module):
             tensor = torch.as_tensor(value, dtype=torch.float64, device=self.weights.weight.device)
             self.register_buffer(name, self._by_row(tensor) if name in by_row else tensor, persistent=False)
 
-        self.largest: Tensor | None = None  # states in real values
-        self.register_buffer("scale", None, persistent=False)
-        self.register_buffer("threshold", None, persistent=False)
+        for name in ("largest", "scale", "threshold"):
+            self.register_buffer(name, None, persistent=False)
+
         self.choose()
 
     def choose(self) -> None:
