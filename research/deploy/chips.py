@@ -27,7 +27,7 @@ import torch
 from spikebridge.data.io.atomic import write_text
 from spikebridge.deploy import QConfig, QConfigMapping, integer_model, quantize
 from spikebridge.deploy.chips.catalog import CHIPS
-from spikebridge.deploy.chips.network import ChipPair, to_chip
+from spikebridge.deploy.chips.network import to_chip
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits import recipe as digits
 from spikebridge.networks.signals import Shape, signals_network
@@ -157,13 +157,13 @@ def step_times(chip: str, num_steps: int = 400) -> dict[str, Any]:
     torch.manual_seed(0)
     network = signals_network("learned", Shape(0.02, 25, 8, 60, 7, chip=chip)).eval()
     inputs = {"signal": 0.5 * torch.randn(num_steps, 1, 8).cumsum(0), "frames": torch.randn(num_steps // 25, 1, 60)}
-    pair: ChipPair = to_chip(network, inputs, CHIPS[chip])
+    pair = to_chip(network, inputs, CHIPS[chip])
     own = quantize(network, inputs, QConfigMapping((QConfig("snn"),)))
     model = integer_model(own, inputs)
     counts = np.rint(np.random.default_rng(0).normal(size=(num_steps, 1, 8))).clip(-3, 3)
     part = pair.parts["snn"].model("snn", 0.02)
     program = model.parts["snn"]
-    (name,) = program.record.inputs if hasattr(program, "record") else ("#0",)
+    (name,) = program.record.inputs
 
     def run_chip() -> None:
         state = None
