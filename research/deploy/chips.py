@@ -1,7 +1,10 @@
 """Accuracy of hybrid networks whose SNN runs in a chip's integers, on people left out, retrained and not.
 
-    python research/deploy/chips.py --sets watch --chips xylo loihi --seeds 3 --folder runs/chips
-    python research/deploy/chips.py --sets digits --chips loihi --seeds 3 --folder runs/chips
+    python research/deploy/chips.py                                        # the table of the stored rows
+    python research/deploy/chips.py --sets watch --seeds 3 --epochs 0
+    python research/deploy/chips.py --sets watch --seeds 1 --epochs 1      # the first seed retrained
+    python research/deploy/chips.py --sets digits --chips loihi --epochs 2
+    python research/deploy/chips.py --sets myo --seeds 1 --folds 0 --epochs 0
     python research/deploy/chips.py --time
 
 Trains the network of each chip with the preset of each set, on every fold and seed (runs in --folder, which resume),
@@ -36,6 +39,7 @@ from spikebridge.networks.signals.data.sets import load_series
 from spikebridge.networks.signals.evaluation.evaluate import accuracies, logits_of
 from spikebridge.networks.signals.tasks import classify
 from spikebridge.networks.signals.training.train import retrain_windows, tensors_of, training_batches
+from spikebridge.training.run.environment import describe_environment
 from spikebridge.training.run.run import Run
 
 RESULTS = Path(__file__).parent / "results" / "chips.json"
@@ -209,6 +213,8 @@ def main() -> None:
     rows = {_key(row): row for row in results["rows"]}
     options.is_done = lambda *key: key in rows and ("retrained" in rows[key] or not options.epochs)
 
+    if options.time or options.sets:
+        results["environment"] = describe_environment()
     if options.time:
         results["times"] = [step_times(chip) for chip in options.chips]
         print(results["times"])
