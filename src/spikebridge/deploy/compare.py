@@ -33,7 +33,7 @@ from spikebridge.deploy.bundle.rebuild import rebuild
 from spikebridge.deploy.bundle.stages import array_forms
 from spikebridge.deploy.bundle.start import start_state
 from spikebridge.deploy.bundle.trace import ReferenceTrace, record_active_trace, record_trace
-from spikebridge.deploy.chips.bundle import chip_runner, part_signals, recorded_signals
+from spikebridge.deploy.chips.bundle import chip_models, chip_runner, recorded_signals
 from spikebridge.deploy.chips.catalog import CHIPS
 from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.integer.bundle import Signals, integer_signals, sample_signals
@@ -209,7 +209,7 @@ def compare_bundle(
         progress(name)
         if name not in CHIPS:
             raise ConfigError(f"{bundle.path} has parts on the chip {name!r}; give its file with --chip FILE.py")
-        rows += _compare_chip(bundle, CHIPS[name], arrays, ticks, trained, on_sample=inputs is None)
+        rows += _compare_chip(bundle, CHIPS[name], arrays, ticks, trained, forms, on_sample=inputs is None)
 
     return Comparison(tuple(rows))
 
@@ -288,27 +288,31 @@ def _compare_alone(
             states = {signal: state_of(name, signal) for signal in record.states}
             parts[name] = _ReadBack(name, from_nir(bundle.read(record.file)), states)
 
-    recorded: dict[tuple[str, str], list[Values]] = {}
-
-    def hook(kind: str, name: str, tick: int, value: Values) -> Values:
-        if name not in trained[kind]:
-            return value
-
-        values = recorded.setdefault((kind, name), [])
-        values.append(value)
-        if len(values) > len(trained[kind][name]):
-            raise DataError(f"{bundle.path}: the sample has too few values of {name!r}; export the bundle again")
-
-        # the reader of this signal gets the value of the trained network
-        return trained[kind][name][len(values) - 1]
-
-    Runner(bundle, parts, stages=forms).run(inputs, ticks, hook)
-
+    recorded = _run_alone(bundle, Runner(bundle, parts, stages=forms), inputs, ticks, trained)
     for kind, signals in trained.items():
         for name, expected in signals.items():
-            if (kind, name) in recorded:
-                values = np.stack(recorded[kind, name])
-                yield _row(manifest, _level_of(manifest, kind, name), kind, name, expected, values, tolerance)
+            if name in recorded[kind]:
+                level = _level_of(manifest, kind, name)
+                yield _row(manifest, level, kind, name, expected, recorded[kind][name], tolerance)
+
+
+def _run_alone(bundle: Bundle, runner: Runner, inputs: dict[str, Values], ticks: int, expected: Signals) -> Signals:
+    """The signals of parts and links of which each reads what the ones before it were expected to give."""
+    recorded: dict[str, dict[str, list[Values]]] = {kind: {} for kind in expected}
+
+    def hook(kind: str, name: str, tick: int, value: Values) -> Values:
+        if name not in expected[kind]:
+            return value
+
+        values = recorded[kind].setdefault(name, [])
+        values.append(value)
+        if len(values) > len(expected[kind][name]):
+            raise DataError(f"{bundle.path}: the sample has too few values of {name!r}; export the bundle again")
+
+        return expected[kind][name][len(values) - 1]
+
+    runner.run(inputs, ticks, hook)
+    return {kind: {name: np.stack(values) for name, values in named.items()} for kind, named in recorded.items()}
 
 
 def _compare_level(
@@ -357,16 +361,27 @@ def _compare_integers(
 
 
 def _compare_chip(
-    bundle: Bundle, chip: ChipSpec, inputs: dict[str, Values], ticks: int, trained: Signals, *, on_sample: bool
+    bundle: Bundle,
+    chip: ChipSpec,
+    inputs: dict[str, Values],
+    ticks: int,
+    trained: Signals,
+    forms: Mapping[str, Any],
+    *,
+    on_sample: bool,
 ) -> Iterator[ComparisonRow]:
     """The parts on a chip in numpy against torch, spike by spike on the sample, and the pair against the network."""
     manifest = bundle.manifest
     if on_sample:
         pair = recorded_signals(bundle, chip.name)
-        for name, y in part_signals(bundle, chip, inputs, ticks).items():
-            yield _row(manifest, f"{chip.name} integers", "parts", name, _tensor(pair["parts"], name), y, _EXACT)
+        models = chip_models(bundle, chip)
+        alone = _run_alone(bundle, Runner(bundle, models, stages=forms), inputs, ticks, pair)["parts"]
+        for name in models:
+            expected = _tensor(pair["parts"], name)
+            if len(expected):
+                yield _row(manifest, f"{chip.name} integers", "parts", name, expected, _tensor(alone, name), _EXACT)
     else:
-        pair = chip_runner(bundle, chip).run_recorded(inputs, ticks)
+        pair = chip_runner(bundle, chip, forms).run_recorded(inputs, ticks)
 
     yield from _compare_level(manifest, chip.name, trained, pair, None)
 
