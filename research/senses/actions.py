@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.senses._shapes import sampled, shape_of
+from spikebridge.networks.senses.shapes import sampled, shape_of
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sampling import Sampled
 from spikebridge.networks.senses.data.sets import folds_of_people, load_trials
@@ -103,7 +103,7 @@ def linear(train: Sampled, test: Sampled) -> list[float]:
         columns = []
         for trial, length in enumerate(data.lengths["inertia"].tolist()):
             x = data.signals["inertia"][:length, trial]
-            pictures = data.signals["depth"][: length // 5, trial, ::4, ::4]
+            pictures = data.signals["depth"][: length // 5, trial, 0, ::4, ::4]
             halves = [part for half in x.chunk(3) for part in (half.mean(0), half.std(0), half.amax(0), half.amin(0))]
             columns.append(torch.cat([*halves, pictures.mean(0).flatten(), pictures.std(0).flatten()]).numpy())
         return np.stack(columns)

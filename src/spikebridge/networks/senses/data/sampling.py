@@ -51,10 +51,16 @@ def sample_trials(trials: Trials, periods: Mapping[str, int], dt: float) -> Samp
 
     for name, period in periods.items():
         count = blocks * (slowest // period)
-        signals[name] = on_clock(trials.sensors[name], int(count.max()), period, dt)
+        x = on_clock(trials.sensors[name], int(count.max()), period, dt)
+        signals[name] = x.reshape(*x.shape[:2], *input_shape(x.shape[2:]))
         lengths[name] = torch.from_numpy(count)
 
     return Sampled(signals, lengths, torch.from_numpy(trials.label), trials.person)
+
+
+def input_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a value as a network reads it: pictures have a channel."""
+    return (1, *shape) if len(shape) == 2 else tuple(shape)
 
 
 def on_clock(recording: SensorRecording, num_ticks: int, period: int, dt: float) -> Tensor:

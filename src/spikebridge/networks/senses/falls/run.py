@@ -9,8 +9,8 @@ from jaxtyping import Int64
 
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.trials import Trials
-from spikebridge.networks.senses.falls._evaluate import score_falls
 from spikebridge.networks.senses.falls.model import GATES, FallStages, falls_network
+from spikebridge.networks.senses.falls.scores import score_falls
 from spikebridge.networks.senses.falls.train import Listened, copies_of, listen, train_stages
 from spikebridge.training.run.run import Run
 
