@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.senses.shapes import sampled, shape_of
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sampling import Sampled
 from spikebridge.networks.senses.data.sets import folds_of_people, load_trials
 from spikebridge.networks.senses.evaluation.evaluate import energies, looks_of
 from spikebridge.networks.senses.model.execution import at_end, ends_of, run_network
 from spikebridge.networks.senses.model.network import senses_network
+from spikebridge.networks.senses.shapes import sampled, shape_of
 from spikebridge.training import Run
 
 GATES = ("rule", "learned", "every", "always")

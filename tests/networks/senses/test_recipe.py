@@ -13,14 +13,14 @@ import torch
 from spikebridge.cli.main import main
 from spikebridge.errors import ConfigError
 from spikebridge.networks.senses import recipe as senses
-from spikebridge.networks.senses.shapes import sampled, shape_of
-from spikebridge.networks.senses.training.fold import FoldTraining
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sets import generated_trials
 from spikebridge.networks.senses.data.trials import SensorRecording, Trials
-from spikebridge.networks.senses.falls.scores import score_falls
 from spikebridge.networks.senses.falls.model import GATES, FallStages, falls_network
+from spikebridge.networks.senses.falls.scores import score_falls
 from spikebridge.networks.senses.falls.train import listen, train_stages
+from spikebridge.networks.senses.shapes import sampled, shape_of
+from spikebridge.networks.senses.training.fold import FoldTraining
 from spikebridge.networks.senses.training.train import SensesLearning, held, random_looks
 from spikebridge.recipes.quantize import QuantizeOptions, quantized_networks
 from spikebridge.training import Run
@@ -74,6 +74,20 @@ def test_eval_of_a_file_gives_the_figures_of_every_network(
     assert results["networks"].keys() == {"hybrid", "early"}
     assert [row["gate"] for row in results["gates"]] == ["every"]
     assert results["gates"][0]["looks"] > results["networks"]["hybrid"]["looks"] - 1
+
+
+def test_live_answers_from_named_sources(
+    trained: tuple[Run, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = saved(tmp_path / "other.npz", generated_trials(num_people=1, num_each=1, seed=5))
+    words = ["live", str(trained[0].path), "--speed", "1000"]
+    assert main([*words, "--signal", f"wrist={file}", "--frames", f"eye={file}"]) == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last.keys() == {"the answer was", "share", "confidence", "missing", "all answers"}
+    assert len(last["all answers"]) == 4
+
+    assert main([*words, "--signal", f"wrist={file}", "--frames", str(file)]) == 2
+    assert "expected NAME=SOURCE once for each sensor" in capsys.readouterr().err
 
 
 def test_the_weights_of_the_senses_are_fitted(trained: tuple[Run, dict[str, Any]]) -> None:

@@ -199,6 +199,23 @@ def trained(run: Run) -> dict[str, HybridNetwork]:
     return networks
 
 
+def stream_inputs(run: Run, network: HybridNetwork) -> dict[str, tuple[int, tuple[int, ...]]]:
+    """The base ticks of a sample of each input in a stream, and its shape: blocks of samples for a slower clock."""
+    config = run.config_as(Config)
+    if config.dataset == "falls":
+        raise ConfigError(
+            "a fall detector answers no stream of files yet; `spikebridge eval RUN --data FILE` scores it"
+        )
+
+    inputs = {}
+    for sense in shape_of(config, None, run.results()).senses:
+        period = network.inputs[sense.name].period
+        block = period // sense.period
+        inputs[sense.name] = (period, (block, *sense.shape) if block > 1 else sense.shape)
+
+    return inputs
+
+
 def report(run: Run) -> Path:
     """Writes report.html."""
     config = run.config_as(Config)

@@ -8,9 +8,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from spikebridge.networks.senses.data.trials import SensorRecording, Trials
-
-_STALE = 0.5  # [s]: an older picture is none
+from spikebridge.networks.senses.data.trials import STALE, SensorRecording, Trials
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def on_clock(recording: SensorRecording, num_ticks: int, period: int, dt: float)
         newest = np.searchsorted(times, at, side="right") - 1
         known = newest >= 0
         if len(recording.shape) > 1:
-            known &= at - times[np.maximum(newest, 0)] <= _STALE
+            known &= at - times[np.maximum(newest, 0)] <= STALE
         result[known, trial] = values[newest[known]]
 
     return torch.from_numpy(result)

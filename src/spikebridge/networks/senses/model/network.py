@@ -213,9 +213,7 @@ def _add_memories(draft: _Draft, variant: str, shape: SensesShape, clock: int) -
         looks = len(shape.senses) > 1 and name == shape.senses[-1].name
         draft.parts[memory] = GatedMemory(size, shape.features)
         draft.parts[f"{name}_readout"] = EvidenceReadout(shape.features, shape.num_classes)
-        draft.parts[f"{name}_evidence"] = (
-            Integrator(-clock * shape.dt / math.log(_KEPT)) if looks else PooledEvidence()
-        )
+        draft.parts[f"{name}_evidence"] = Integrator(-clock * shape.dt / math.log(_KEPT)) if looks else PooledEvidence()
         links += [
             Transmission(memory, memory, into="before", held=True, delay=ticks(clock)),
             Transmission(memory, f"{name}_readout"),

@@ -314,7 +314,7 @@ def _vary_looks(batch: dict[str, Tensor], generator: torch.Generator) -> dict[st
 def _without_a_sense(batch: dict[str, Tensor], draw: Float[Tensor, " B"]) -> dict[str, Tensor]:
     """Trials, of some of which one of two senses is dead: a network that reads both learns to do with either."""
     present = draw >= _DEAD
-    dead = {name: batch[name] * present[:, None] for name in ("context", "samples") if name in batch}
+    dead: dict[str, Tensor] = {name: batch[name] * present[:, None] for name in ("context", "samples") if name in batch}
     if dead and "features" in batch:
         dead["looks"] = batch["looks"] & (draw < 1 - _DEAD)
 
