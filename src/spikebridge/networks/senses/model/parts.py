@@ -197,7 +197,7 @@ class LookGate(Stateful):
         threshold: of the motion.
         min_wait: ticks from one look to the next.
         confidence: the probability from which an answer is sure.
-        hold: ticks for which it has to be.
+        hold: ticks for which it has to be; a look comes one tick later.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class LookGate(Stateful):
         threshold: float = 0.4,
         min_wait: int = 5,
         confidence: float = 0.9,
-        hold: int = 5,
+        hold: int = 4,
     ) -> None:
         super().__init__()
         self.kind = kind
