@@ -122,18 +122,22 @@ def sensor_steps(
 
         bundle = open_bundle(word, own, network)
         card = bundle.manifest.card
-        recipe, results = str(card.get("recipe")), card.get("results") or {}
+        recipe = str(card.get("recipe"))
+        results = card.get("results") or {}
         running = bundle_runner(bundle, integers, chip)
         inputs: Any = {name: (one.clock.period, one.shape) for name, one in bundle.manifest.inputs.items()}
-        dt, advance = bundle.manifest.dt, runner_advance(running)
+        dt = bundle.manifest.dt
+        advance = runner_advance(running)
     else:
         from spikebridge.deploy.streaming.torch_network import network_advance
 
         target = resolve_target(word, own, network)
         _, running, run = target.trained_network(network)
-        recipe, results = run.recipe, run.results()
+        recipe = run.recipe
+        results = run.results()
         inputs = target.recipe.stream_inputs(run, running) if defines(target.recipe, "stream_inputs") else {}
-        dt, advance = running.dt, network_advance(running)
+        dt = running.dt
+        advance = network_advance(running)
 
     stream = _stream_module(word, recipe, "open_sensors", "NAME=SOURCE is for senses")
     steps = stream.SensesSteps(inputs, dt, advance, running.wanted, results.get("classes", ()))
