@@ -121,6 +121,9 @@ def test_a_hybrid_is_integers_but_for_its_decision_to_look(trained: tuple[Run, d
     values = bits * network.model.record.parts["answer"].scale
     torch.testing.assert_close(torch.from_numpy(values).float(), outputs["answer"], atol=1e-5, rtol=1e-5)
 
+    figures = network.figures(senses, QUICK, None)
+    assert 0 < figures["state bytes after"] < figures["state bytes"]
+
 
 def test_a_fall_detector_has_no_integer_form(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quantize", "senses_falls", "--out", "none"]) == 2
