@@ -17,7 +17,7 @@ from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sets import generated_trials
 from spikebridge.networks.senses.data.trials import SensorRecording, Trials
 from spikebridge.networks.senses.falls.model import GATES, FallStages, falls_network
-from spikebridge.networks.senses.falls.scores import score_falls
+from spikebridge.networks.senses.falls.run import score_falls
 from spikebridge.networks.senses.falls.train import listen, train_stages
 from spikebridge.networks.senses.shapes import sampled, shape_of
 from spikebridge.networks.senses.training.fold import FoldTraining

@@ -47,7 +47,7 @@ class SensorInput(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sensor:
+class _Sensor:
     """A sensor of a stream: the times of its samples in each recording [s], and a function that reads one."""
 
     times: Sequence[Float[np.ndarray, " N"]]
@@ -68,17 +68,10 @@ class Bin(NamedTuple):
 
 
 class SensesSource:
-    """Bins of recordings of several sensors, one recording after the other, in real time.
-
-    Args:
-        sensors: by the name of the network's input; a sensor that is left out gives nothing.
-        inputs: the inputs of the network.
-        dt: base step of the network [s].
-        speed: playback speed.
-    """
+    """Bins of recordings of several sensors by name, one recording after the other, in real time."""
 
     def __init__(
-        self, sensors: Mapping[str, Sensor], inputs: Mapping[str, SensorInput], dt: float, speed: float = 1.0
+        self, sensors: Mapping[str, _Sensor], inputs: Mapping[str, SensorInput], dt: float, speed: float = 1.0
     ) -> None:
         check_speed("file", speed)
         numbers = {name: len(sensor.times) for name, sensor in sensors.items()}
@@ -127,7 +120,7 @@ class SensesSteps:
     advance: Callable[[dict[str, Values], Any, int], tuple[dict[str, Values], Any]]
     demand: Callable[[Any], Mapping[str, Any]]
     classes: Sequence[str]
-    sensors: Mapping[str, Sensor] = field(default_factory=dict, init=False)
+    sensors: Mapping[str, _Sensor] = field(default_factory=dict, init=False)
     answers: list[dict[str, Any]] = field(default_factory=list, init=False)
     num_asked: int = field(default=0, init=False)
     num_frames: int = field(default=0, init=False)
@@ -246,12 +239,7 @@ class SensesSteps:
 
 
 def open_sensors(sources: Mapping[str, Path], steps: SensesSteps, speed: float = 1.0) -> SensesSource:
-    """The stream of the sensors of a step function, from files of samples with times and folders of pictures.
-
-    Raises:
-        ConfigError: the network has no such input.
-        DataError: a source is missing or damaged, or its values have another shape than the network reads.
-    """
+    """The stream of the sensors of a step function, from files of samples with times and folders of pictures."""
     for name in sources:
         if name not in steps.inputs:
             raise ConfigError(f"the network has no sensor {name!r}; {did_you_mean(name, steps.inputs)}")
@@ -260,20 +248,20 @@ def open_sensors(sources: Mapping[str, Path], steps: SensesSteps, speed: float =
     return SensesSource(steps.sensors, steps.inputs, steps.dt, speed)
 
 
-def _open_sensor(name: str, path: Path, one: SensorInput) -> Sensor:
+def _open_sensor(name: str, path: Path, one: SensorInput) -> _Sensor:
     """The sensor of a file of samples with times, or of a folder of pictures with `frames.csv`."""
     if path.is_dir():
         images, times_us = read_frames(path, path)
-        sensor = Sensor([times_us / 1e6], lambda recording, place: images[place].astype(np.float32)[None] / 255)
+        sensor = _Sensor([times_us / 1e6], lambda recording, place: images[place].astype(np.float32)[None] / 255)
         shape: tuple[int, ...] = (1, *images[0].shape)
     elif path.suffix.lower() == ".npz":
         found = read_sensor(path, name)
         parts = [found.of(number) for number in range(len(found.starts) - 1)]
         shape = (1, *found.shape) if len(found.shape) == 2 else found.shape
-        sensor = Sensor([times for _, times in parts], lambda recording, place: parts[recording][0][place])
+        sensor = _Sensor([times for _, times in parts], lambda recording, place: parts[recording][0][place])
     else:
         series = read_series(path)
-        sensor = Sensor(
+        sensor = _Sensor(
             [np.arange(len(series[number])) / series.rate_hz for number in range(len(series))],
             lambda recording, place: series[recording][place],
         )

@@ -70,15 +70,15 @@ class Features(nn.Module):
         return torch.relu(self.linear(values.flatten(1)))
 
 
-class Shown(nn.Module):
+class _Shown(nn.Module):
     """1 where a picture shows something, 0 elsewhere."""
 
     def forward(self, pictures: Tensor) -> Tensor:
         return torch.where(pictures > 0, 1.0, 0.0).to(pictures.dtype)
 
 
-class Nearness(nn.Module):
-    """How near it is: 0 of nothing, and of what is as near as the middle."""
+class _Nearness(nn.Module):
+    """The nearness of a picture: 0 of nothing, and of what is as near as the middle."""
 
     def forward(self, pictures: Tensor) -> Tensor:
         return torch.where(pictures > 0, _CONTRAST * (pictures - 0.5), 0.0)
@@ -93,8 +93,8 @@ class Eye(nn.Module):
         for before, after in zip((2, *channels[:-1]), channels, strict=True):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
 
-        self.shown = Shown()
-        self.nearness = Nearness()
+        self.shown = _Shown()
+        self.nearness = _Nearness()
         self.convolutions = nn.Sequential(*layers)
         left = [-(-one // 2 ** len(channels)) for one in size]
         self.dense = nn.Linear(channels[-1] * left[0] * left[1], num_features)
