@@ -12,7 +12,12 @@ from jaxtyping import Bool, Float, Int
 
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.events.events import BEGIN, COLLISION, IN, MOVE, OUT, Events, in_order
-from spikebridge.networks.reasoning.events.track_events import TrackEventUnit, border_distances, detect_track_events
+from spikebridge.networks.reasoning.events.track_events import (
+    TrackEventUnit,
+    border_distances,
+    detect_track_events,
+    in_picture,
+)
 
 SIDE_NAMES = ("left", "right", "top", "bottom")
 
@@ -53,8 +58,9 @@ def _sides(scene: Scene, kind: int, frame: int, o: int) -> Bool[np.ndarray, "4"]
     # an entrance is before the first sample of the object, an exit behind the last one
     near = int(np.abs(scene.frames[seen] - frame).argmin())
     far = near - _HEADING_SAMPLES if kind == OUT else near + _HEADING_SAMPLES
-    place = scene.positions[seen[near], o]
-    away = scene.positions[seen[np.clip(far, 0, len(seen) - 1)], o] - place
+    track = in_picture(scene.positions[seen, o], scene)
+    place = track[near]
+    away = track[np.clip(far, 0, len(seen) - 1)] - place
     # a heading away from a side comes from it; an exit goes where it does not come from
     inwards = np.array([away[1], -away[1], away[0], -away[0]])
     sides = inwards > _MIN_SHARE * np.linalg.norm(away)

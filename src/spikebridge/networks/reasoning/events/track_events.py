@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from spikebridge.axes import Windows
 from spikebridge.hybrid import HybridUnit, Tumbling
 from spikebridge.hybrid.unit.discretizer import Discretizer
-from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Scene
+from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, PICTURE, Scene
 from spikebridge.networks.reasoning.events import collision_inputs as inputs
 from spikebridge.networks.reasoning.events.collision_unit import WindowHistory
 from spikebridge.networks.reasoning.events.events import BEGIN, IN, MOVE, OUT, STOP, TURN
 from spikebridge.neurons.surrogate import ARCTAN
 
 KINDS = (IN, OUT, BEGIN, MOVE, STOP, TURN)  # kinds of event of one object, in the order of the unit's outputs
-_EDGES = (100.0, inputs.HEIGHT)  # the picture along x and y [px]
 _SPAN = inputs.FRAMES_PER_SAMPLE
 _END = _SPAN * (inputs.NUM_SAMPLES - 1)  # frame of the last sample
 
@@ -66,8 +65,8 @@ class _TrackRules(nn.Module):
 
         enters, entered = _border(track, earliest=0.0)
         leaves, left = _border(track.reversed(), earliest=_END - NUM_OBSERVED_FRAMES)
-        starts = _starts(track) & (~is_known | _within(struck, 2, 5))
-        stops = _starts(track.reversed()).flip(1)
+        starts = _starts(track, min_rest=2) & (~is_known | _within(struck, 2, 5))
+        stops = _starts(track.reversed(), min_rest=3).flip(1)
 
         at_samples = (samples * _SPAN).expand_as(entered).to(entered.dtype)
         happens = [enters, leaves.flip(1), _moving_at_first(track), starts, stops, _turns(track, struck, is_known)]
@@ -112,7 +111,7 @@ class _Track:
 
 
 def _border(track: _Track, earliest: float) -> tuple[Bool[Tensor, "B T"], Float[Tensor, "B T"]]:
-    """Where a track begins near the border, later than the video, and the frame at which it crossed the border."""
+    """The begin of a track near the border, later than that of the video, and the frame at which it was crossed."""
     distances = border_distances(track.places)
     distance, side = distances.min(-1)
     next_distance = border_distances(track.at(1)).gather(-1, side[..., None])[..., 0]
@@ -126,7 +125,7 @@ def _border(track: _Track, earliest: float) -> tuple[Bool[Tensor, "B T"], Float[
 def border_distances(places: Float[Tensor, "*B 2"]) -> Float[Tensor, "*B 4"]:
     """The distances from the borders of the picture: left, right, top, bottom."""
     x, y = places.unbind(-1)
-    return torch.stack([y, _EDGES[1] - y, x, _EDGES[0] - x], -1)
+    return torch.stack([y, PICTURE[1] - y, x, PICTURE[0] - x], -1)
 
 
 def _moving_at_first(track: _Track) -> Bool[Tensor, "B T"]:
@@ -135,13 +134,13 @@ def _moving_at_first(track: _Track) -> Bool[Tensor, "B T"]:
     return moves & track.inside & (track.samples == 0)
 
 
-def _starts(track: _Track) -> Bool[Tensor, "B T"]:
+def _starts(track: _Track, min_rest: int) -> Bool[Tensor, "B T"]:
     """The last samples at rest: the place is that of the samples before, and the object never returns to it."""
     distance = (track.places[:, :, None] - track.places[:, None]).norm(dim=-1)
     gap = track.samples - track.samples[:, None]
     both = track.inside[:, :, None] & track.inside[:, None]
     is_same = distance < _SAME_PLACE
-    rests = (is_same | ~both | (gap > 0) | (gap < -2)).all(2) & track.inside & (track.samples > track.first)
+    rests = (is_same | ~both | (gap > 0) | (gap < -2)).all(2) & track.inside & (track.samples - track.first >= min_rest - 1)
     departs = (~is_same | ~both | (gap < 3)).all(2)
     moves = (track.velocity(0, 3).norm(dim=-1) > _SPEED_LIMIT) & (track.samples + 1 < track.last)
     leaves = rests & departs & moves
@@ -182,9 +181,16 @@ class TrackEventUnit(HybridUnit):
         super().__init__(Tumbling(inputs.NUM_SAMPLES), WindowHistory(), _TrackRules(), EventSpike())
 
 
+def in_picture(places: Float[np.ndarray, "*B 2"], scene: Scene) -> Float[np.ndarray, "*B 2"]:
+    """Places of a scene in a picture of the size `PICTURE`, in which x runs down and y to the right."""
+    scaled = places / scene.extent
+    return np.asarray((scaled if scene.extent[0] < scene.extent[1] else scaled[..., ::-1]) * PICTURE)
+
+
 def track_channels(scene: Scene) -> Float[Tensor, "T O 5"]:
     """The input of the unit: places, visibility, collisions, and whether those of the scene are known."""
     places, visible = inputs.on_grid(scene)
+    places = in_picture(places, scene)
     struck = np.zeros((2, *visible.shape))
     struck[1] = len(scene.collisions) > 0
     for frame, *pair in scene.collisions.tolist():
