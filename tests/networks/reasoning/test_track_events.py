@@ -60,7 +60,7 @@ def test_an_exit_is_where_the_speed_leads_on_to_the_border() -> None:
 
 
 def test_who_is_hidden_for_a_while_neither_enters_nor_leaves_nor_moves() -> None:
-    hidden = rests(8) + [(50.6, 70.9), None, None, (50.0, 69.2)] + rests(14)
+    hidden = [*rests(8), (50.6, 70.9), None, None, (50.0, 69.2), *rests(14)]
     assert listed(scene_of(hidden)) == []
 
 
@@ -157,7 +157,7 @@ def test_programs_ask_for_what_single_objects_do(program: str, value: str) -> No
 def test_other_programs_see_the_events_that_they_saw_before() -> None:
     assert value_of(pushed(), "events objects filter_collision count") == "1"
     # blue disappears for no sample; in the world of visibility it enters where it is first seen
-    world = explain(pushed(), "events objects filter_in count".split())
+    world = explain(pushed(), ["events", "objects", "filter_in", "count"])
     assert [label for label in world.events if "starts" in label or "stops" in label] == []
     assert "blue sphere enters (frame 15)" in world.events
     assert "red cube starts to move (frame 57)" in explain(pushed(), f"events {RED} filter_move count".split()).events
