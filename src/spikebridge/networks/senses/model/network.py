@@ -107,15 +107,7 @@ class _Draft(NamedTuple):
 def senses_network(variant: str, shape: SensesShape) -> HybridNetwork:
     """One of the networks of `VARIANTS`. Its inputs have the names of the sensors.
 
-    Args:
-        variant: a name of `VARIANTS`.
-        shape: its sizes.
-
-    Returns:
-        A network with the outputs `answer`, logits `(K, B, num_classes)`, `gate.ready`, and the evidence of each sense.
-
-    Raises:
-        ConfigError: there is no such variant, or no sense.
+    Its outputs are `answer`, logits `(K, B, num_classes)`, `gate.ready`, and the evidence of each sense.
 
     Example:
         >>> wrist = SenseShape("wrist", "snn", 1, (3,))

@@ -188,16 +188,8 @@ class LookGate(Stateful):
     A look is taken where something moves, at most every `min_wait` ticks, and not once the answer has been sure; also,
     and twice as often, where the sensor that listens is dead, which is no change at all for `hold` ticks. The rule asks
     if the motion is above a threshold; the learned gate, if the gain that it expects of a look is; `every` and `always`
-    ask for nothing. `ready` is 1 where the answer has been sure for `hold` ticks.
-
-    Args:
-        kind: a word of `GateKind`; it may be set later.
-        num_classes: classes of the answer.
-        num_values: values of the sensor that listens.
-        threshold: of the motion.
-        min_wait: ticks from one look to the next.
-        confidence: the probability from which an answer is sure.
-        hold: ticks for which it has to be; a look comes one tick later.
+    ask for nothing. `ready` is 1 where the answer has had a probability of `confidence` for `hold` ticks; a look comes
+    one tick later.
     """
 
     def __init__(
