@@ -344,9 +344,10 @@ function takeSamples(source, needed) {
 
 const now = () => performance.now();
 
+let player = null;
+
 // the page sends messages; a test calls the classes
 if (typeof postMessage === "function" && typeof document === "undefined") {
-  let player = null;
   const isLive = () => player.source.kind === "blocks" && !player.source.closed;
 
   const loop = () => {
