@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from browser import DESKTOP, PHONE, Visit
+from browser import DESKTOP, PHONE, Visit, chromium
 from research.deploy.web import HARNESS, WORKER, count_differences, jobs_of, network_job
 from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, IntegerModel, export, integer_model, quantize
@@ -56,6 +56,14 @@ PLAYS = """
   while (!player.ended) player.advance();
   console.log(JSON.stringify(player.finals));
 })();
+"""
+# moves a phone fifty times a second
+SHAKES = """
+() => { setInterval(() => {
+  const [x, alpha] = [9 * Math.sin(performance.now() / 50), 90];
+  const motion = { accelerationIncludingGravity: { x, y: 1, z: 9.8 }, rotationRate: { alpha, beta: 0, gamma: 0 } };
+  dispatchEvent(new DeviceMotionEvent("devicemotion", motion));
+}, 20); }
 """
 EVIL = '<img src=x onerror="document.title=1">'
 
@@ -137,6 +145,18 @@ def series_page(kind: Any, networks: list[PageNetwork], folder: Path) -> str:
     write_page(path, kind, networks[:1], inputs, PRICES)
 
     return path.read_text(encoding="utf-8")
+
+
+def phone_inputs() -> WebInputs:
+    """The inputs of a page of motion that reads a phone's sensors."""
+    inputs = series_inputs("motion")
+    one: Any = inputs.front_end
+
+    def arrays(a: Any, x: dict[str, Any], state: Any) -> tuple[Any, Any]:
+        return one.arrays(a, {"samples": x["samples"][:, :1]}, state)
+
+    front = replace(one, arrays=arrays, inputs={"samples": (160, 6)})
+    return replace(inputs, front_end=front, channels=list("abcdef"), phone=(0.1,) * 6)
 
 
 @needs_compiler
@@ -320,6 +340,49 @@ def test_a_sound_page_says_what_it_cannot_read(
     seen.page.get_by_role("button", name="Microphone", exact=True).click()
     seen.page.get_by_role("button", name="Start the microphone").click()
     seen.wait("#words", lambda text: "choose a WAV file" in text.inner_text())
+
+
+@needs_zig
+def test_a_microphone_is_heard_and_answered(networks: list[PageNetwork], tmp_path: Path, browser: Any) -> None:
+    path = tmp_path / "sound.wav"
+    path.write_bytes(wav(48000))
+    fakes = [
+        "use-fake-ui-for-media-stream",
+        "use-fake-device-for-media-stream",
+        f"use-file-for-fake-audio-capture={path}",
+    ]
+    options = ["--no-sandbox", "--disable-gpu", *(f"--{fake}" for fake in fakes)]
+    hearing = browser.browser_type.launch(executable_path=chromium(), args=options)
+    series_page("sound", networks, tmp_path)
+    seen = Visit(hearing.new_page())
+    seen.page.goto((tmp_path / "sound.html").as_uri())
+    seen.wait("#tick", lambda tick: tick.inner_text() != "")
+
+    seen.page.get_by_role("button", name="Microphone", exact=True).click()
+    # the answers of the sample are gone
+    assert seen.text(".answer output") == "…"
+    seen.page.get_by_role("button", name="Start the microphone").click()
+    seen.wait("#words", lambda text: "The microphone is resampled from" in text.inner_text())
+    seen.wait(".answer output", lambda output: output.inner_text() in list("0123456789"))
+    assert seen.errors == []
+    hearing.close()
+
+
+@needs_zig
+def test_the_motion_of_a_phone_is_answered(
+    networks: list[PageNetwork], tmp_path: Path, visit: Callable[..., Visit]
+) -> None:
+    path = tmp_path / "phone.html"
+    write_page(path, "phone", networks[:1], phone_inputs(), PRICES)
+    seen = visit(path.read_text(encoding="utf-8"), PHONE)
+    seen.wait("#tick", lambda tick: tick.inner_text() != "")
+    seen.page.get_by_role("button", name="This device's motion").click()
+    seen.page.get_by_role("button", name="Start", exact=True).click()
+    seen.wait("#words", lambda text: "This device sends no motion" in text.inner_text())
+    assert seen.text(".answer output") == "…"
+
+    seen.page.evaluate(SHAKES)
+    seen.wait(".answer output", lambda output: output.inner_text() in list("0123456789"))
 
 
 @needs_zig

@@ -314,7 +314,7 @@ class Player {
     this.columns.forEach((column, index) => columns.set(column, index * network.numRows));
     const outputs = this.front && this.source.kind === "drawing" ? this.front.outputs : [];
     const message = {
-      columns, number: this.columns.length, shown: this.shown, finals: this.finals, ended: this.ended, words: this.words,
+      columns, turn: this.source.turn, number: this.columns.length, shown: this.shown, finals: this.finals, ended: this.ended, words: this.words,
       answers: this.networks.map((one) => (one.mean ? { best: one.run.best(), mean: one.mean.slice() } : null)),
       joules: this.joules.map((before, index) => before + this.networks[index].run.energy()), ticks: network.tick, isOpen: this.source.isOpen,
       outputs: this.networks.map((one) => one.outputs.map((port) => Array.from(port.values, (value) => Number(value) * (port.scale ?? 1)))),
@@ -377,6 +377,7 @@ if (typeof postMessage === "function" && typeof document === "undefined") {
       postMessage({ opened: true });
       loop();
     }
+    if (data.source === null) player.source = null;
     if (data.source) player.play(data.source);
     if (data.drawing && player.source?.kind === "drawing") player.source.drawing = data.drawing;
     if (data.samples && player.source?.kind === "blocks" && player.playing) player.receive(data.samples);
