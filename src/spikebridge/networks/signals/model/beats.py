@@ -68,7 +68,7 @@ class _NoiseThreshold(nn.Module):
 
 
 class _NoiseState(NamedTuple):
-    """Whether a sample came, samples in the window, the newest one, and the sum of squared changes."""
+    """Flag of the start, number of samples in the window, the newest sample, and the sum of squared changes."""
 
     started: Values
     number: Values
