@@ -40,8 +40,8 @@ _BYTES_PER_NUMBER = 4
 class Chip:
     """A chip: its memory, speed, bandwidth and power.
 
-    The limits of neurons on a chip are those of `spikebridge.deploy.chips`: a placement takes parts of any kind, of which
-    it counts operations and bytes alone.
+    The limits of neurons on a chip are those of `spikebridge.deploy.chips`: a placement takes parts of any kind, and
+    counts their operations and bytes alone.
 
     Args:
         name: of the chip.
