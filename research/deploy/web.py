@@ -130,8 +130,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", nargs="+", default=RECIPES, help="run folders, or recipes with shipped weights")
     parser.add_argument("--data", type=Path, default=None, help="the folder with data sets")
+    parser.add_argument("--streams", action="store_true", help="measure frames a second and memory alone")
     options = parser.parse_args()
-    rows = []
 
     from playwright.sync_api import sync_playwright
 
@@ -144,17 +144,20 @@ def main() -> None:
                 spikebridge(["train", word, "--preset", "quick", "--out", run, "--quiet"])
 
             networks, inputs = run_networks(resolve_target(run), None, options.data, lambda line: None)
-            row = {"recipe": word, **measured(networks, inputs, browser, Path(folder))}
-            rows.append({**row, **streamed(networks, inputs, pool_of(resolve_target(run), options.data), browser)})
-            print(json.dumps(rows[-1]), flush=True)
+            row = {} if options.streams else measured(networks, inputs, browser, Path(folder))
+            row |= streamed(networks, inputs, pool_of(resolve_target(run), inputs, options.data), browser)
+            save({"recipe": word, **row})
+            print(json.dumps(row), flush=True)
         browser.close()
 
-    # recipes that were not asked for keep their rows
-    before = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-    names = {row["recipe"] for row in rows}
-    rows = [row for row in before if row["recipe"] not in names] + rows
-    results = {"command": "python research/deploy/web.py", "rows": rows, "environment": describe_environment()}
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+def save(row: dict[str, Any]) -> None:
+    """Writes the figures of a recipe beside those of others; what was not measured again stays."""
+    rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+    by_name = {one["recipe"]: one for one in rows}
+    by_name[row["recipe"]] = by_name.get(row["recipe"], {}) | row
+    results = {"command": "python research/deploy/web.py", "rows": [*by_name.values()]}
+    RESULTS.write_text(json.dumps({**results, "environment": describe_environment()}, indent=1) + "\n")
 
 
 def measured(networks: list[PageNetwork], inputs: WebInputs, browser: Any, folder: Path) -> dict[str, Any]:
@@ -303,13 +306,12 @@ def first_answer(page: Path, browser: Any) -> dict[str, Any]:
     return {"first answer ms": round(milliseconds), "requests": len(others)}
 
 
-def pool_of(target: Any, data: Path | None) -> Any:
-    """The start of the series that a network of signals was trained on, one behind the other."""
-    dataset = target.trained_run().config.get("dataset")
-    if dataset is None:
+def pool_of(target: Any, inputs: WebInputs, data: Path | None) -> Any:
+    """The start of the series that a network of a sensor was trained on, one behind the other."""
+    if inputs.kind not in ("sound", "motion"):
         return np.zeros((0, 1), np.float32)
 
-    series = load_series(dataset, data)
+    series = load_series(target.trained_run().config["dataset"], data)
     return np.asarray(series.samples[: round(POOL_SECONDS * series.rate_hz)], np.float32)
 
 
