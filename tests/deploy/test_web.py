@@ -34,6 +34,7 @@ from spikebridge.deploy.web.modules import Prices, network_module
 from spikebridge.deploy.web.page import PageNetwork, page_modules, write_page
 from spikebridge.errors import ConfigError, ExportError
 from spikebridge.networks.digits import recipe as digits
+from spikebridge.neurons import IF
 from spikebridge.training.run.config_io import to_plain
 
 pytestmark = pytest.mark.untyped
@@ -472,3 +473,22 @@ def test_the_policy_allows_no_evaluation_and_no_address(inputs: WebInputs) -> No
         assert "default-src &#39;none&#39;" in policy
         assert "unsafe-eval" not in policy.replace("wasm-unsafe-eval", "")
         assert "http" not in policy
+
+
+@needs_zig
+@needs_node
+def test_spikes_that_are_an_output_are_counted_since_the_start(tmp_path: Path) -> None:
+    network = quantize(IF(v_threshold=2.0), {"signal": torch.ones(8, 1, 2)})
+    model = integer_model(network, {"signal": torch.ones(8, 1, 2)})
+    given = model.quantize({"signal": np.array([[1.0, 0.0]] * 8, np.float32).reshape(8, 1, 2)})
+    text = network_module(model, {"signal": (2,)}, PRICES, None)
+    job = {**network_job(compile_module(text.c), text.description, given, 8), "rounds": 0}
+    # an input of few channels is a signal over time as the outputs of parts are
+    assert [port["name"] for port in text.description["signals"]] == ["signal", "network"]
+
+    finish = "measure(job).then(({ counts }) => console.log(JSON.stringify(counts)));"
+    harness = HARNESS.replace("return { outputs,", "return { counts: Array.from(network.outputs[0].counts), outputs,")
+    script = tmp_path / "count.js"
+    script.write_text(f"const job = {json.dumps(job)};\n{WORKER}\n{harness}\n{finish}\n")
+    said = subprocess.run(["node", str(script)], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert json.loads(said) == [4, 0]

@@ -508,8 +508,11 @@ function showAnswers(data) {
     one.energy.textContent = `${joules(data.joules[index])} so far`;
     const answer = data.answers[index];
     if (!answer) {
-      one.plain.textContent = data.outputs[index].map((values, port) =>
-        `${page.networks[index].outputs[port].name}: ${values.slice(0, 8).map((value) => value.toPrecision(3)).join(", ")}`).join("; ");
+      one.plain.textContent = data.outputs[index].map((values, place) => {
+        const port = page.networks[index].outputs[place];
+        const texts = [...values.slice(0, 8)].map((value) => (port.spikes === null ? value.toPrecision(3) : value));
+        return `${port.name}: ${texts.join(", ")}${port.spikes === null ? "" : " spikes"}`;
+      }).join("; ");
       return;
     }
     // between utterances, and before the first answer of a recording, the last one stays

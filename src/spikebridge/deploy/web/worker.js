@@ -25,6 +25,7 @@ class Network {
     });
     this.outputs = description.outputs.map((port) => ({
       ...port, values: viewOf(run, port.at, port.type, port.size), flag: viewOf(run, port.given, "uint8_t", 1),
+      counts: port.spikes === null ? null : floatsOf(run, port.spikes, port.size),
     }));
     this.signals = description.signals.map((port) => {
       const shown = Array.from({ length: port.rows }, (_, row) => Math.floor((row * port.size) / port.rows));
@@ -317,7 +318,8 @@ class Player {
       columns, turn: this.source.turn, number: this.columns.length, shown: this.shown, finals: this.finals, ended: this.ended, words: this.words,
       answers: this.networks.map((one) => (one.mean ? { best: one.run.best(), mean: one.mean.slice() } : null)),
       joules: this.joules.map((before, index) => before + this.networks[index].run.energy()), ticks: network.tick, isOpen: this.source.isOpen,
-      outputs: this.networks.map((one) => one.outputs.map((port) => Array.from(port.values, (value) => Number(value) * (port.scale ?? 1)))),
+      outputs: this.networks.map((one) => one.outputs.map((port) =>
+        port.counts ? port.counts.slice() : Array.from(port.values, (value) => Number(value) * (port.scale ?? 1)))),
       seen: outputs.map((one) => ({ name: one.name, values: one.values.slice() })), picture: this.picture,
     };
     this.columns = [];
