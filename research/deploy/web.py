@@ -42,6 +42,7 @@ NUM_RANDOM = 10_000
 NUM_BLOCKS = 100
 ROUNDS = 60  # short ones: the fastest was not interrupted
 TIMED = 100  # steps of a round
+NUM_OPENINGS = 5  # of a page, again the fastest
 CHROMIUM = "/usr/bin/chromium"
 STREAM_SECONDS = 1800
 NUM_PARTS = 6  # of the stream, after each of which memory is read
@@ -291,19 +292,21 @@ def front_end_differences(text: Any, inputs: WebInputs, browser: Any, folder: Pa
 
 def first_answer(page: Path, browser: Any) -> dict[str, Any]:
     """Milliseconds from the opening of a page to the first answer that it shows, and what it asked for."""
-    tab = browser.new_page()
     asked: list[str] = []
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.goto(page.as_uri(), wait_until="commit")
-    tab.wait_for_load_state("load")
-    mark = "performance.getEntriesByName('first answer')[0]?.startTime ?? null"
-    while (milliseconds := tab.evaluate(mark)) is None:
-        tab.wait_for_timeout(20)
+    times = []
+    for _ in range(NUM_OPENINGS):
+        tab = browser.new_page()
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(page.as_uri(), wait_until="commit")
+        tab.wait_for_load_state("load")
+        mark = "performance.getEntriesByName('first answer')[0]?.startTime ?? null"
+        while (milliseconds := tab.evaluate(mark)) is None:
+            tab.wait_for_timeout(20)
+        times.append(milliseconds)
+        tab.close()
 
     others = [url for url in asked if url != page.as_uri() and not url.startswith("blob:")]
-    tab.close()
-
-    return {"first answer ms": round(milliseconds), "requests": len(others)}
+    return {"first answer ms": round(min(times)), "requests": len(others)}
 
 
 def pool_of(target: Any, inputs: WebInputs, data: Path | None) -> Any:
