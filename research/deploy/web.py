@@ -348,13 +348,26 @@ def streamed(networks: list[PageNetwork], inputs: WebInputs, pool: Any, browser:
 
 
 def shown_frames(tab: Any) -> dict[str, float]:
-    """Frames a second, and the time between two of them, at the median and at most."""
+    """Frames a second, the time between two of them, and processor time of the page's thread for each."""
+    session = tab.context.new_cdp_session(tab)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    before = busy_seconds(session)
     gaps = np.diff(tab.evaluate(FRAMES, FRAME_SECONDS))
+    busy = busy_seconds(session) - before
+    session.detach()
+
     return {
         "frames a second": round(1000 / gaps.mean(), 1),
         "ms between frames": round(float(np.median(gaps)), 1),
         "longest ms between frames": round(float(gaps.max()), 1),
+        "page's thread ms a frame": round(1000 * busy / len(gaps), 2),
     }
+
+
+def busy_seconds(session: Any) -> float:
+    """Processor time of the tasks of a page's thread so far."""
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
 
 
 def memory_over_a_stream(tab: Any, inputs: WebInputs, pool: Any) -> dict[str, Any]:
