@@ -103,11 +103,7 @@ class Trials:
 
 
 def read_trials(path: Path) -> Trials:
-    """Trials of a file or folder.
-
-    Raises:
-        DataError: a file that is missing or damaged, or without sensors, labels or people.
-    """
+    """Trials of a file or folder."""
     arrays = _folder_arrays(path) if path.is_dir() else _arrays(path)
     if {"inertia", "depth", "frame_ms", "action"} <= arrays.keys():
         return _utd_mhad(path, arrays)

@@ -71,18 +71,9 @@ class SenseShape(NamedTuple):
 
 
 class SensesShape(NamedTuple):
-    """Sizes of a network.
+    """Sizes: the step of the fastest clock `dt` [s], the senses, that which looks last, and their layers.
 
-    Attributes:
-        dt: step of the fastest clock [s].
-        senses: those that listen first, the one that looks last.
-        num_classes: classes of the answer.
-        hidden: neurons of a layer of the SNN.
-        features: features of an eye, and values of a memory.
-        quantum: the change of a value that a spike stands for.
-        gate: the decision to look.
-        threshold: of the gate.
-        min_wait: ticks of the sense that looks from one look to the next.
+    `quantum` is the change of a value that a spike stands for, `min_wait` the ticks from one look to the next.
     """
 
     dt: float
