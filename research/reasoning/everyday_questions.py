@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
-from spikebridge.networks.reasoning.parsing.parser import Parser, read_programs
+from spikebridge.networks.reasoning.parsing.parser import Parser, read_text
 from spikebridge.pretrained.perception import shipped_parser
 
 _FILE = Path(__file__).with_name("question_answering") / "questions_by_hand.tsv"
@@ -44,7 +44,7 @@ def written_questions(half: int) -> list[Written]:
 def outcome(parser: Parser, one: Written) -> str:
     """`right`, `wrong`, `refused`, or for a question without a program `refused rightly` or `answered`."""
     try:
-        (program,) = read_programs(parser, [one.text], one.kind)
+        program = read_text(parser, one.text, one.kind).program
     except DataError:
         return "refused" if one.program else "refused rightly"
 

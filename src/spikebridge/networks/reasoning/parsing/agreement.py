@@ -57,6 +57,9 @@ def _wrong_sentence(text: TokenizedText, operators: set[str]) -> str:
     if still_moves and "filter_stationary" in operators:
         return "filter_stationary for what is still moving"
 
+    if any(first in ("the", "to", "from", "on") and second == "left" for first, second in pairwise(text.tokens)):
+        return "'left'"
+
     future = words & _GROUPS["future"]
     # a question with a word of the future that became an observation
     if text.tokens[0] == TEXT_KINDS["question"] and future and not operators & _HYPOTHETICAL:
