@@ -38,7 +38,7 @@ class Written(NamedTuple):
 def written_questions(half: int) -> list[Written]:
     """The even (0) or the odd (1) lines."""
     lines = [line.split("\t") for line in _FILE.read_text().splitlines() if not line.startswith("#")]
-    return [Written(kind, text, _program(short)) for kind, text, short in lines[half::2]]
+    return [Written(kind, text, program_of(short)) for kind, text, short in lines[half::2]]
 
 
 def outcome(parser: Parser, one: Written) -> str:
@@ -54,7 +54,7 @@ def outcome(parser: Parser, one: Written) -> str:
     return "right" if program == one.program else "wrong"
 
 
-def _program(short: str) -> tuple[str, ...]:
+def program_of(short: str) -> tuple[str, ...]:
     """`[red cube]` selects a set, `<red cube>` one object of it."""
     if short == "-":
         return ()

@@ -96,7 +96,7 @@ def _clause(symbols: Sequence[_Symbol]) -> TextProgram | None:
             # the subject of the second clause is an object of the first
             effect = _single_clause([objects[subject], *rest]) if objects else None
             if cause is not None and effect is not None and rest[0].name != "N":
-                return TextProgram(effect.program, (*(one.words for one in first), *effect.unused))
+                return TextProgram(effect.program, (" ".join(one.words for one in first), *effect.unused))
 
     return None
 
@@ -159,6 +159,10 @@ def _symbols_of(vocabulary: Vocabulary, text: str) -> list[_Symbol]:
     if unknown:
         raise vocabulary.unknown_words(unknown, _SYMBOLS)
 
+    for one in symbols:
+        if one.name == "!":
+            raise DataError(f"expected one object, but {one.words!r:.80} is several, or has two values of one kind")
+
     return symbols
 
 
@@ -196,13 +200,13 @@ def _run(words: Sequence[str], place: int, is_inside: Callable[[str], bool]) -> 
 
 
 def _object(vocabulary: Vocabulary, words: Sequence[str]) -> tuple[_Symbol, int]:
-    """The object that words begin with and the number of its words, such as `red ball made of metal`."""
+    """The object that words begin with, such as `red ball made of metal`, and their number; `!` for no single one."""
     length = next((k for k, word in enumerate(words) if not _describes(vocabulary, words, k)), len(words))
     values = {value: None for word in words[:length] if (value := vocabulary.value_of(word)) is not None}
     kinds = {vocabulary.kinds[value]: value for value in values}
     text = " ".join(words[:length])
-    if len(kinds) < len(values):
-        raise DataError(f"expected one object, but {text!r:.80} has two values of one kind")
+    if len(kinds) < len(values) or any(word in _PLURALS for word in words[:length]):
+        return _Symbol("!", text), length
 
     filters = [f"{kinds[kind]} filter_{kind}" for kind in vocabulary.attributes if kind in kinds]
     return _Symbol("N", text, ("objects", *" ".join(filters).split(), "unique")), length

@@ -21,6 +21,7 @@ from spikebridge.networks.reasoning.parsing._nearest import nearest_question
 from spikebridge.networks.reasoning.parsing.agreement import disagreement
 from spikebridge.networks.reasoning.parsing.event_words import TextProgram, read_cause_question, read_event
 from spikebridge.networks.reasoning.parsing.vocabulary import MAX_TEXT_LENGTH, TokenizedText, Vocabulary
+from spikebridge.training.run.run import Run
 
 _MAX_PROGRAM_LENGTH = 48
 _BATCH_SIZE = 256
@@ -172,6 +173,18 @@ class _Search:
     def _is_open_to(self, token: str) -> bool:
         """True for tokens other than the slots of values that the text does not name."""
         return not token.startswith("<") or token == "<end>" or token in self._text.slots
+
+
+def load_parser(run: Run) -> Parser:
+    """The parser of a run, in eval mode."""
+    num_features, num_layers = (run.config.get(name) for name in ("num_features", "num_layers"))
+    if not isinstance(num_features, int) or not isinstance(num_layers, int):
+        raise DataError(f"{run.path / 'config.json'} is damaged: it needs an integer num_features and num_layers")
+
+    parser = Parser(num_features, num_layers).eval()
+    run.load_weights(parser)
+
+    return parser
 
 
 def kind_of(program: Sequence[str]) -> str:
