@@ -55,7 +55,8 @@ _MAX_HYPOTHETICAL_EVENTS = 5
 # Neurons that the package added to the published ones, with its count neurons.
 _ADDED = (
     *("ask_whole", "whole", "event_before", "event_after"),
-    *("ask_starting", "ask_stopping", "ask_turning", "ask_hitting", "event_struck"),
+    *("ask_starting", "ask_stopping", "ask_turning", "ask_coming", "ask_changing"),
+    *("ask_hitting", "event_struck"),
     *("left", "right", "top", "bottom"),
 )
 
@@ -98,7 +99,7 @@ class PublishedWiring(Wiring):
         ("ask_after", "event_later", DRIVE),
     )
 
-    requests = {IN: "ask_entering", OUT: "ask_leaving", COLLISION: "ask_colliding"}
+    requests = ((IN, "ask_entering"), (OUT, "ask_leaving"), (COLLISION, "ask_colliding"))
 
     def connect_order(self) -> None:
         k, j = self.worlds.event_pairs()

@@ -6,7 +6,7 @@ from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, COLORS, MATERI
 from spikebridge.networks.reasoning.parsing.operators import OPERATORS, SIDES
 
 _PUBLISHED = ("filter_in", "filter_out", "filter_collision", "filter_collision")
-_ADDED = ("filter_move", "filter_stop", "filter_turn", "filter_hitter")
+_ADDED = ("filter_move", "filter_stop", "filter_turn", "filter_come", "filter_change", "filter_hitter")
 OVER_ALL = [row.token for row in OPERATORS if row.over_all]
 
 

@@ -10,11 +10,19 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Question, Scene
 from spikebridge.networks.reasoning.events import events as observations
 from spikebridge.networks.reasoning.events.motion import SIDE_NAMES, hitters_of, sides_of, with_motion
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable, parse
+
+# the kinds of event among which a filter chooses
+_KINDS = {
+    **{f"filter_{kind}": (kind,) for kind in ("in", "out", "collision", "move", "stop", "turn")},
+    "filter_come": ("in", "begin", "move"),
+    "filter_change": ("move", "stop", "turn"),
+}
 
 
 class Event(NamedTuple):
@@ -27,12 +35,12 @@ class Event(NamedTuple):
 
 
 class _ObservedEvents(NamedTuple):
-    """Events in order of time, pairs of ranks of an event and its cause, and the side and hitter of each event."""
+    """Events in order of time, pairs of ranks of an event and its cause, and the sides and hitter of each event."""
 
     events: list[Event]
     causes: set[tuple[int, int]]
-    sides: list[str | None]
-    hitters: list[int]
+    sides: Bool[np.ndarray, "E 4"]
+    hitters: Int[np.ndarray, "E"]
 
 
 class _ExecutorResult(NamedTuple):
@@ -54,12 +62,18 @@ class Executor:
         self.table = table if table is not None else OperatorTable()
         self.causal = causal
         self.tracks = observations.tracks_of([scene])
-        self._observed = [self._observe(of_motion) for of_motion in (False, True)]
-        self.seen = self._observed[False]
+        self._observed: dict[bool, _ObservedEvents] = {}
+        self.seen = self._observe(of_motion=False)
 
-    def _observe(self, of_motion: bool) -> "_ObservedEvents":
+    def _observe(self, of_motion: bool) -> _ObservedEvents:
+        if of_motion not in self._observed:
+            self._observed[of_motion] = self._observed_events(of_motion)
+        return self._observed[of_motion]
+
+    def _observed_events(self, of_motion: bool) -> _ObservedEvents:
         observed = observations.observed_events([self.scene], self.tracks)
-        events = with_motion(observed, self.tracks, np.array([of_motion]))
+        scenes = [self.scene if of_motion else None]
+        events = with_motion(observed, scenes)
         rows = zip(events.kind, events.frame, events.objects, strict=True)
 
         return _ObservedEvents(
@@ -68,8 +82,8 @@ class Executor:
                 for rank, (kind, frame, objects) in enumerate(rows)
             ],
             set(zip(*(column.tolist() for column in observations.causes_of(events)), strict=True)),
-            [SIDE_NAMES[side] if side >= 0 else None for side in sides_of(events, self.tracks)],
-            hitters_of(events, self.tracks).tolist(),
+            sides_of(events, scenes),
+            hitters_of(events, scenes),
         )
 
     def run(self, tokens: Sequence[str]) -> _ExecutorResult:
@@ -87,7 +101,7 @@ class Executor:
         parse(tokens, self.table)
         # events of motion would be further links between others, so only programs that ask for them see them
         rows = self.table.rows
-        self.seen = self._observed[any(token in rows and rows[token].of_motion for token in tokens)]
+        self.seen = self._observe(any(token in rows and rows[token].of_motion for token in tokens))
         stack: list[Any] = []
 
         for token in tokens:
@@ -106,8 +120,9 @@ class Executor:
             return lambda objects, value: [o for o in objects if self._value(o, name) == value]
         if name in self.table.attributes:
             return lambda o: self._value(o, name)
-        if token in ("filter_in", "filter_out", "filter_collision", "filter_move", "filter_stop", "filter_turn"):
-            return lambda events, members: [e for e in events if e.kind == name and e.objects & _as_set(members)]
+        if token in _KINDS:
+            kinds = _KINDS[token]
+            return lambda events, members: [e for e in events if e.kind in kinds and e.objects & _as_set(members)]
         if token in ("filter_start", "filter_end"):
             return lambda events: _at_order([e for e in events if e.kind == name], "first")
 
@@ -130,7 +145,7 @@ class Executor:
             "filter_stationary": lambda objects, frame: [
                 o for o in objects if self._is_visible(o, frame) and not self._moves(o, frame)
             ],
-            "filter_side": lambda events, side: [e for e in events if self.seen.sides[e.rank] == side],
+            "filter_side": lambda events, side: [e for e in events if self.seen.sides[e.rank, SIDE_NAMES.index(side)]],
             "filter_hitter": lambda events, members: [
                 e for e in events if self.seen.hitters[e.rank] in _as_set(members)
             ],

@@ -16,9 +16,10 @@ from jaxtyping import Bool, Float, Int
 
 from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Scene
 
-# kinds of event, in their order within one frame; the last three are the start, end and change of direction of motion
-EVENT_KINDS = ("start", "end", "out", "in", "collision", "move", "stop", "turn")
-START, END, OUT, IN, COLLISION, MOVE, STOP, TURN = range(len(EVENT_KINDS))
+# kinds of event, in their order within one frame; `begin` is an object that moves as the video begins, the last three
+# are start, end and change of direction of motion
+EVENT_KINDS = ("start", "end", "out", "in", "collision", "begin", "move", "stop", "turn")
+START, END, OUT, IN, COLLISION, BEGIN, MOVE, STOP, TURN = range(len(EVENT_KINDS))
 
 _START_FRAME = 0
 _END_FRAME = 125
@@ -32,8 +33,6 @@ class SceneTracks(NamedTuple):
     frames: Int[np.ndarray, "V S"]
     visible: Bool[np.ndarray, "V S O"]
     moving: Bool[np.ndarray, "V S O"]
-    positions: Float[np.ndarray, "V S O 2"]  # NaN where an object is not visible
-    velocity: Float[np.ndarray, "V S O 2"]  # per frame
 
 
 class Events(NamedTuple):
@@ -71,7 +70,7 @@ def tracks_of(scenes: Sequence[Scene]) -> SceneTracks:
             own = (v, slice(len(scene.frames)), slice(scene.num_objects))
             moving[own] = visible[own] & scene.moving
 
-    return SceneTracks(frames, visible, moving, positions, velocity)
+    return SceneTracks(frames, visible, moving)
 
 
 def _velocity(positions: Float[np.ndarray, "V S O 2"], frames: Int[np.ndarray, "V S"]) -> Float[np.ndarray, "V S O 2"]:

@@ -1,95 +1,97 @@
-"""Starts, ends and turns of motion; the side of an entrance or exit; the object that struck in a collision."""
+"""Events of single objects in observed scenes, the sides from which objects come, and who strikes in a collision.
+
+They are facts of the worlds of programs that ask for them; in other worlds entrances and exits are changes of
+visibility alone.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 
-from spikebridge.networks.reasoning.events.events import (
-    COLLISION,
-    IN,
-    MOVE,
-    OUT,
-    STOP,
-    TURN,
-    Events,
-    SceneTracks,
-    in_order,
+from spikebridge.networks.reasoning.data.scene import Scene
+from spikebridge.networks.reasoning.events.events import BEGIN, COLLISION, IN, MOVE, OUT, Events, in_order
+from spikebridge.networks.reasoning.events.track_events import (
+    TrackEventUnit,
+    border_distances,
+    detect_track_events,
+    in_picture,
 )
 
 SIDE_NAMES = ("left", "right", "top", "bottom")
 
-_HEIGHT = 100.0  # of the picture, along x [position units]
-_WIDTH = 150.0  # of the picture, along y [position units]
-_MIN_TURN = np.cos(np.radians(35.0))  # cosine of the smallest change of direction
-_MIN_TURNING_SPEED = 0.2  # of an object whose direction is known [position units per frame]
+_UNIT = TrackEventUnit()
+_HEADING_SAMPLES = 4  # over which the direction of an object is measured
+_MIN_SHARE = 0.5  # of a direction towards a side in the whole
 
 
-def with_motion(events: Events, tracks: SceneTracks, has_motion: Bool[np.ndarray, "V"]) -> Events:
-    """The events with the starts, ends and turns of motion of some of the scenes."""
-    if not has_motion.any():
+def with_motion(events: Events, scenes: Sequence[Scene | None]) -> Events:
+    """The events with those of single objects that the track unit detects; a scene of None keeps what it has."""
+    asked = [(v, scene) for v, scene in enumerate(scenes) if scene is not None]
+    if not asked:
         return events
 
-    parts = [events]
-    for kind, changes in _motion_changes(tracks).items():
-        v, s, o = np.nonzero(changes & has_motion[:, None, None])
-        objects = np.stack([o, np.full_like(o, -1)], 1)
-        parts.append(Events(v, np.full_like(v, kind), tracks.frames[v, s], objects, np.ones(len(v))))
+    is_replaced = np.isin(events.kind, (IN, OUT)) & np.isin(events.scene, [v for v, _ in asked])
+    parts = [events.take(~is_replaced)]
+    for v, scene in asked:
+        kind, frame, o = detect_track_events(scene, _UNIT).T
+        parts.append(Events(np.full_like(o, v), kind, frame, np.stack([o, np.full_like(o, -1)], 1), np.ones(len(o))))
 
     return in_order(Events(*[np.concatenate(column) for column in zip(*parts, strict=True)]))
 
 
-def _motion_changes(tracks: SceneTracks) -> dict[int, Bool[np.ndarray, "V S O"]]:
-    """The samples at which an object starts to move, stops, or turns."""
-    before = _shifted(tracks.moving)
-    seen_before = _shifted(tracks.visible)
-    seen = tracks.visible & seen_before
-    speed = np.linalg.norm(tracks.velocity, axis=-1)
-    direction = tracks.velocity / speed.clip(min=1e-9)[..., None]
-    fast = speed > _MIN_TURNING_SPEED
-    turns = (direction[:, 1:] * direction[:, :-1]).sum(-1) < _MIN_TURN
-    turning = np.zeros_like(seen)
-    turning[:, 1:] = turns & fast[:, 1:] & fast[:, :-1]
-
-    return {MOVE: seen & tracks.moving & ~before, STOP: seen & ~tracks.moving & before, TURN: seen & turning}
-
-
-def _shifted(values: Bool[np.ndarray, "V S O"]) -> Bool[np.ndarray, "V S O"]:
-    """The values of the sample before; False at the first one."""
-    return np.concatenate([np.zeros_like(values[:, :1]), values[:, :-1]], 1)
-
-
-def sides_of(events: Events, tracks: SceneTracks) -> Int[np.ndarray, "E"]:
-    """The side of each entrance and exit, the border that is nearest to the object; -1 for other events."""
-    sides = np.full(len(events.scene), -1)
-    for kind, offset in ((IN, 0), (OUT, -1)):
-        chosen = np.flatnonzero(events.kind == kind)
-        scene = events.scene[chosen]
-        sample = (tracks.frames[scene] == events.frame[chosen, None]).argmax(1) + offset
-        x, y = tracks.positions[scene, sample, events.objects[chosen, 0]].T
-        sides[chosen] = np.stack([y, _WIDTH - y, x, _HEIGHT - x], 1).argmin(1)
+def sides_of(events: Events, scenes: Sequence[Scene | None]) -> Bool[np.ndarray, "E 4"]:
+    """The sides (`SIDE_NAMES`) from which an object comes, or to which it leaves, by border and heading."""
+    sides = np.zeros((len(events.scene), len(SIDE_NAMES)), dtype=bool)
+    for e in np.flatnonzero(np.isin(events.kind, (IN, OUT, BEGIN, MOVE))):
+        scene = scenes[events.scene[e]]
+        if scene is not None:
+            sides[e] = _sides(scene, int(events.kind[e]), int(events.frame[e]), int(events.objects[e, 0]))
 
     return sides
 
 
-def hitters_of(events: Events, tracks: SceneTracks) -> Int[np.ndarray, "E"]:
+def _sides(scene: Scene, kind: int, frame: int, o: int) -> Bool[np.ndarray, "4"]:
+    """The sides of an event of one object."""
+    seen = np.flatnonzero(scene.visible[:, o])
+    # an entrance is before the first sample of the object, an exit behind the last one
+    near = int(np.abs(scene.frames[seen] - frame).argmin())
+    far = near - _HEADING_SAMPLES if kind == OUT else near + _HEADING_SAMPLES
+    track = in_picture(scene.positions[seen, o], scene)
+    place = track[near]
+    away = track[np.clip(far, 0, len(seen) - 1)] - place
+    # a heading away from a side comes from it; an exit goes where it does not come from
+    inwards = np.array([away[1], -away[1], away[0], -away[0]])
+    sides = inwards > _MIN_SHARE * np.linalg.norm(away)
+
+    if kind in (IN, OUT):
+        sides[int(border_distances(torch.from_numpy(place)).argmin())] = True
+
+    return sides
+
+
+def hitters_of(events: Events, scenes: Sequence[Scene | None]) -> Int[np.ndarray, "E"]:
     """The object of each collision that was the faster one before contact; -1 where none was, and for other events."""
     hitters = np.full(len(events.scene), -1)
-    chosen = np.flatnonzero(events.kind == COLLISION)
-    scene = events.scene[chosen]
-    last = (tracks.frames[scene] <= events.frame[chosen, None]).sum(1) - 1
-    speeds = np.stack([_speed_before(tracks, scene, last, o) for o in events.objects[chosen].T], 1)
-    first, second = speeds.T
-    faster = np.where(first > second, events.objects[chosen, 0], events.objects[chosen, 1])
-    hitters[chosen] = np.where(first == second, -1, faster)
+    for e in np.flatnonzero(events.kind == COLLISION):
+        scene = scenes[events.scene[e]]
+        if scene is not None:
+            pair = events.objects[e]
+            first, second = (_speed_before(scene, int(o), int(events.frame[e])) for o in pair)
+            hitters[e] = -1 if first == second else pair[int(second > first)]
 
     return hitters
 
 
-def _speed_before(tracks: SceneTracks, scene: np.ndarray, sample: np.ndarray, o: np.ndarray) -> Float[np.ndarray, "E"]:
-    """The speed of objects from the sample before one to that one; where they were not seen, their mean velocity."""
-    place = sample.clip(min=1, max=tracks.frames.shape[1] - 1)
-    step = tracks.positions[scene, place, o] - tracks.positions[scene, place - 1, o]
-    span = tracks.frames[scene, place] - tracks.frames[scene, place - 1]
-    speed = np.linalg.norm(step, axis=-1) / span.clip(min=1)
-    around = np.linalg.norm(tracks.velocity[scene, place, o], axis=-1)
+def _speed_before(scene: Scene, o: int, frame: int) -> float:
+    """The speed of an object over the last two samples with it up to a frame, or the first two; 0 where it has none."""
+    seen = np.flatnonzero(scene.visible[:, o])
+    if len(seen) < 2:
+        return 0.0
 
-    return np.where(np.isnan(speed), around, speed)
+    end = max(int((scene.frames[seen] <= frame).sum()) - 1, 1)
+    places: Float[np.ndarray, "2 2"] = scene.positions[seen[end - 1 : end + 1], o]
+    span = scene.frames[seen[end]] - scene.frames[seen[end - 1]]
+
+    return float(np.linalg.norm(places[1] - places[0]) / span)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from spikebridge.data.io.json_text import read_json
-from spikebridge.networks.reasoning.events.events import COLLISION, END, IN, MOVE, OUT, START, STOP, TURN, ranks
+from spikebridge.networks.reasoning.events.events import BEGIN, COLLISION, END, IN, MOVE, OUT, START, STOP, TURN, ranks
 from spikebridge.networks.reasoning.events.motion import SIDE_NAMES
 from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED, NeuronIndices, NeuronLayout, Preset
 from spikebridge.networks.reasoning.graph.worlds import Worlds
@@ -90,10 +90,12 @@ class Wiring:
 
     fixed = FIXED
     # the neurons that ask for events of a kind
-    requests = {
-        **{IN: "ask_entering", OUT: "ask_leaving", COLLISION: "ask_colliding"},
-        **{MOVE: "ask_starting", STOP: "ask_stopping", TURN: "ask_turning"},
-    }
+    requests = (
+        *((IN, "ask_entering"), (OUT, "ask_leaving"), (COLLISION, "ask_colliding")),
+        *((MOVE, "ask_starting"), (STOP, "ask_stopping"), (TURN, "ask_turning")),
+        *((IN, "ask_coming"), (BEGIN, "ask_coming"), (MOVE, "ask_coming")),
+        *((MOVE, "ask_changing"), (STOP, "ask_changing"), (TURN, "ask_changing")),
+    )
 
     def __init__(self, worlds: Worlds, layout: NeuronLayout) -> None:
         self.worlds = worlds
@@ -188,7 +190,7 @@ class Wiring:
             self.connect(self.indices.of_worlds(marker)[events.scene[is_kind]], event[is_kind], CHANNEL, True)
 
         # a request alone is a gate: the objects in the set decide which events are touched
-        for kind, request in self.requests.items():
+        for kind, request in self.requests:
             is_kind = events.kind == kind
             self.connect(self.indices.of_worlds(request)[events.scene[is_kind]], touched[is_kind], _GATE, True)
 
@@ -203,10 +205,10 @@ class Wiring:
         self.connect(event[self.worlds.causes.event], cause[self.worlds.causes.other], CHANNEL, True)
 
     def connect_sides(self) -> None:
-        """Each entrance and exit with its side of the picture."""
+        """Each event of one object with the sides from which it comes, or to which it leaves."""
         event = self.indices.of_events("event")
         for number, side in enumerate(SIDE_NAMES):
-            at_side = self.worlds.sides == number
+            at_side = self.worlds.sides[:, number]
             self.connect(self.indices.of_worlds(side)[self.worlds.events.scene[at_side]], event[at_side], CHANNEL, True)
 
     def connect_hitters(self) -> None:

@@ -62,7 +62,7 @@ class Worlds:
     ever_moving: Bool[np.ndarray, "O"]
     always_still: Bool[np.ndarray, "O"]  # objects that are visible at some observed sample and move at none
     causes: IndexPairs  # an event, and an earlier event that it depends on
-    sides: Int[np.ndarray, "E"]  # index into `SIDE_NAMES` of an entrance or exit, -1 for none
+    sides: Bool[np.ndarray, "E 4"]  # of `SIDE_NAMES`, from which an object comes or to which it leaves
     hitters: Int[np.ndarray, "E"]  # the object that struck in a collision, -1 for none
 
     @property
@@ -98,8 +98,7 @@ def build_worlds(
     tracks = None
     if all(world.condition in OBSERVED for world in worlds):
         tracks = tracks_of(scene_of_world)
-        has_motion = np.array([world.condition == "motion" for world in worlds], dtype=bool)
-        events = with_motion(observed_events(scene_of_world, tracks), tracks, has_motion)
+        events = with_motion(observed_events(scene_of_world, tracks), _with_motion(worlds, scene_of_world))
     else:
         pairs = zip(scene_of_world, worlds, strict=True)
         events = in_order(collision_events([_hypothetical_collisions(scene, world, causal) for scene, world in pairs]))
@@ -130,9 +129,14 @@ def join_worlds(
         events=events,
         **_motion(tracks, events, world_of_object, num_objects),
         causes=IndexPairs(*causes_of(events)),
-        sides=np.full(len(events.scene), -1) if tracks is None else sides_of(events, tracks),
-        hitters=np.full(len(events.scene), -1) if tracks is None else hitters_of(events, tracks),
+        sides=sides_of(events, _with_motion(worlds, scenes)),
+        hitters=hitters_of(events, _with_motion(worlds, scenes)),
     )
+
+
+def _with_motion(worlds: Sequence[World], scenes: Sequence[Scene]) -> list[Scene | None]:
+    """The scene of each world in which programs ask for events of motion, None for the other worlds."""
+    return [scene if world.condition == "motion" else None for world, scene in zip(worlds, scenes, strict=True)]
 
 
 def _motion(

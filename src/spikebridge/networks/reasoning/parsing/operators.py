@@ -38,7 +38,7 @@ class Operator:
     forgets: tuple[str, ...] = ()  # sets that it clears in addition to its result, `object` or `event`
     admits: bool = False  # true if it adds to a set that must be empty before
     over_all: bool = False  # true if its first argument can only be the full set of events
-    of_motion: bool = False  # true if it asks for starts, ends or turns of motion, which only its program then sees
+    of_motion: bool = False  # true if it asks for what single objects do, which only programs with it see
 
 
 def _operator(token: str, row: Mapping[str, Any]) -> Operator:
