@@ -156,6 +156,18 @@ def test_an_answer_comes_with_the_events_that_were_found_and_remarks_on_those_th
     )
 
 
+def test_two_objects_of_one_name_are_told_apart_by_all_of_their_values() -> None:
+    objects = [RED, ["red", "rubber", "cube"], BLUE]
+    trajectory = [[frame, [[o, 20.0 * o, 50.0] for o in range(3)]] for frame in (0, 60, 125)]
+    scene = Scene.from_lists(1, objects, trajectory, [[30, 0, 2], [60, 0, 1]])
+    (choice,) = answer_question(
+        Observation(scene), shipped_parser(), "Why did the ball stop?", ["the red cube hit the red cube"]
+    ).grounded.choices
+
+    assert [(event.frame, event.objects) for event in choice.events] == [(60, {0, 1})]
+    assert choice.remarks == ()
+
+
 def test_objects_that_are_not_there_or_fit_twice_are_named() -> None:
     answered = asked("Why did the red cube enter?", ["the purple cube stops", "the rubber object stops"])
     assert "note: no object fits 'purple cube'" in answered.text()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Question, Scene
+from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Question, Scene, object_tokens
 from spikebridge.networks.reasoning.executor import Event, Executor
 
 _EVENT_NAMES = {
@@ -120,6 +120,7 @@ class _Sight:
     def ground_objects(self, program: _Tokens, unused: Sequence[str] = ()) -> Grounding:
         """A program with remarks on its words and on the objects that it names."""
         remarks = [f"not used: {', '.join(map(repr, unused))}"] if unused else []
+        program = self._with_two_objects(program, remarks)
         for one in list(_selections(program)):
             number = len(self._members(one))
             # silver is gray metal, but people call gray rubber silver as well
@@ -132,6 +133,23 @@ class _Sight:
                 remarks.append(f"{found} '{_label(one)}'")
 
         return Grounding(program, (), tuple(dict.fromkeys(remarks)))
+
+    def _with_two_objects(self, program: _Tokens, remarks: list[str]) -> _Tokens:
+        """The program of `the red ball hits the red ball` with each of the two objects by all of its values."""
+        selections = list(_selections(program))
+        if program.count("filter_collision") != 2 or len(selections) != 2 or selections[0] != selections[1]:
+            return program
+
+        members = self._members(selections[0])
+        if len(members) != 2:
+            name = _label(selections[0])
+            remarks.append(f"{len(members)} objects fit '{name}', not 2; read as any collision of the {name}")
+            return program
+
+        first, second = (object_tokens(self._executor.scene.objects[o]) for o in members)
+        place = program.index("unique") + 1
+        rest = _with_selection(program[place:], selections[0], second)
+        return (*_with_selection(program[:place], selections[0], first), *rest)
 
     def _members(self, tokens: _Tokens) -> tuple[Any, ...]:
         """The objects or events that a program selects; of ambiguous objects those of all."""

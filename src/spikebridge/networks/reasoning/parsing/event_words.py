@@ -117,7 +117,7 @@ def _single_clause(symbols: Sequence[_Symbol]) -> TextProgram | None:
     """The event of one clause; None for other symbols."""
     code = _code(symbols)
     objects = [k for k, one in enumerate(symbols) if one.name == "N"]
-    for program, pattern in _DATA["clauses"]:
+    for program, pattern, *loose in _DATA["clauses"]:
         match = _compiled(pattern).fullmatch(code)
         if match is None:
             continue
@@ -131,7 +131,8 @@ def _single_clause(symbols: Sequence[_Symbol]) -> TextProgram | None:
             used |= {place} if side or symbols[place].words == "side" else set()
 
         tokens = program.format(*(" ".join(symbols[k].tokens) for k in objects), side=side).split()
-        unused = (one.words for k, one in enumerate(symbols) if one.name in _UNUSED and k not in used)
+        without_place = {*_UNUSED, *" ".join(loose).split()}
+        unused = (one.words for k, one in enumerate(symbols) if one.name in without_place and k not in used)
         return TextProgram(tuple(tokens), tuple(unused))
 
     return None

@@ -104,6 +104,9 @@ class Vocabulary:
         """The words of a text in small letters, without fillers, and with synonyms and spellings replaced."""
         # `isn't` becomes `is not`; a curly apostrophe is one, too
         plain = re.sub(r"n't\b", " not", text.lower().replace("\u2019", "'"))
+        for phrase, word in _WORDS["phrases"].items():
+            plain = plain.replace(phrase, word)
+
         words = re.findall(r"'s\b|[^\s?.,!;:\"']+", plain)
 
         known = [_SYNONYMS.get(word, word) for word in words if word not in _WORDS["fillers"]]
