@@ -13,20 +13,21 @@ from typing import Any, NamedTuple
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Question, Scene, object_tokens
 from spikebridge.networks.reasoning.executor import Event, Executor
 
-_EVENT_NAMES = {
-    "filter_in": "entrance",
-    "filter_out": "exit",
-    "filter_collision": "collision",
-    "filter_move": "start of motion",
-    "filter_stop": "stop",
-    "filter_turn": "change of direction",
+_KIND_NAMES = {
+    "in": "entrance",
+    "out": "exit",
+    "collision": "collision",
+    "begin": "motion as the video begins",
+    "move": "start of motion",
+    "stop": "stop",
+    "turn": "change of direction",
 }
 # events nearest to one that is not seen: at any side, or another change of the same motion
 _NEAREST = {
-    "filter_in": ("filter_in",),
+    "filter_in": ("filter_in", "filter_come"),
     "filter_out": ("filter_out",),
-    "filter_move": ("filter_in",),
-    "filter_turn": ("filter_move",),
+    "filter_move": ("filter_come",),
+    "filter_turn": ("filter_change",),
 }
 _ATTRIBUTE_FILTERS = tuple(f"filter_{kind}" for kind in ATTRIBUTES)
 _GRAY_METAL = ("gray", "filter_color", "metal", "filter_material")
@@ -102,18 +103,19 @@ class _Sight:
         if not self._members(one):
             return named
 
-        name = f"{_EVENT_NAMES[kind]} of the {_label(one)}"
+        members = " and the ".join(map(_label, _selections(named.program)))
+        name = f"{_KIND_NAMES[kind.removeprefix('filter_')]} of the {members}"
         where = " at that side" if "filter_side" in named.program else ""
         for other in _NEAREST.get(kind, ()):
-            nearest = (*named.program[:last], other, "unique")
-            events = self._members(nearest)
+            events = self._members((*named.program[:last], other))[:1]
             if events:
-                remark = f"no {name} is seen{where}; read as its {_EVENT_NAMES[other]}"
+                nearest = (*named.program[:last], other, "first", "filter_order")
+                remark = f"no {name} is seen{where}; read as its {_KIND_NAMES[events[0].kind]}"
                 return Grounding(nearest, events, (*named.remarks, remark), True)
 
-        if kind in ("filter_in", "filter_move") and self._came_before(one, moving=kind == "filter_move"):
-            remark = f"the {name} is before the first frame" + ("; read as its presence" if is_cause else "")
-            return Grounding(one if is_cause else named.program, (), (*named.remarks, remark), True)
+        if kind == "filter_in" and is_cause and self._is_in_view(one):
+            remark = f"the {name} is before the first frame; read as its presence"
+            return Grounding(one, (), (*named.remarks, remark), True)
 
         return named._replace(remarks=(*named.remarks, f"no {name} is seen{where}"))
 
@@ -155,11 +157,9 @@ class _Sight:
         """The objects or events that a program selects; of ambiguous objects those of all."""
         return tuple(self._executor.select([token for token in tokens if token != "unique"]))
 
-    def _came_before(self, one: _Tokens, moving: bool) -> bool:
-        """True for an object in view at the first sample, in motion if asked for."""
-        tracks = self._executor.tracks
-        first = (tracks.moving if moving else tracks.visible)[0, 0]
-        return any(first[o] for o in self._members(one))
+    def _is_in_view(self, one: _Tokens) -> bool:
+        """True for an object that is seen at the first sample."""
+        return any(self._executor.tracks.visible[0, 0, o] for o in self._members(one))
 
 
 def _selections(program: _Tokens) -> Iterator[_Tokens]:
