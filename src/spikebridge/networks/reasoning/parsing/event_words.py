@@ -19,6 +19,7 @@ from spikebridge.networks.reasoning.parsing.vocabulary import Vocabulary
 _DATA = read_json(Path(__file__).with_suffix(".json"), "words of events")
 _SYMBOLS = {word: symbol for symbol, words in _DATA["words"].items() for word in words.split()}
 _SIDES = {word: sides for sides, words in _DATA["sides"].items() for word in words.split()}
+_VERTICAL = {"up": "top", "down": "bottom"}  # sides after `from`
 _DROPPED = frozenset(_DATA["dropped"].split())
 _NOUNS = frozenset(("object", "one"))
 _PLURALS = frozenset(("objects", "cubes", "spheres", "cylinders"))
@@ -172,11 +173,10 @@ def _symbols(vocabulary: Vocabulary, words: Sequence[str]) -> Iterator[_Symbol]:
     before = ""
     place = 0
     while place < len(words):
-        word = words[place]
+        word = _VERTICAL.get(words[place], words[place]) if before == "from" else words[place]
         length = 1
         is_verb = word == "left" and before in ("N", "be", "which", "that")
-        # `the two balls, ...` and `right side`
-        if word in _DROPPED or (word in _PLACES and before == "S") or (before == "two" and word in _PLURALS):
+        if _adds_nothing(word, before):
             place += 1
             continue
 
@@ -193,6 +193,12 @@ def _symbols(vocabulary: Vocabulary, words: Sequence[str]) -> Iterator[_Symbol]:
         yield symbol
         before = symbol.name
         place += length
+
+
+def _adds_nothing(word: str, before: str) -> bool:
+    """True for an article, and the second word of `right side`, `video frame` and `the two balls`."""
+    pairs = {"S": _PLACES, "two": _PLURALS, "scene": _DATA["words"]["scene"].split()}
+    return word in _DROPPED or word in pairs.get(before, ())
 
 
 def _run(words: Sequence[str], place: int, is_inside: Callable[[str], bool]) -> int:
