@@ -54,7 +54,7 @@ class LearnedTrackUnit(HybridUnit):
             EventSpike(),
         )
 
-    def stages(self, x: Tensor):  # noqa: ANN201 - that of the base class
+    def stages(self, x: Tensor):
         """The stages for the input of the designed unit."""
         return super().stages(signals(x))
 

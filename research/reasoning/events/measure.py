@@ -3,9 +3,9 @@
     python research/reasoning/events/measure.py
 
 Needs the scenes of `SPIKEBRIDGE_DATA`. Collisions are those of the shipped collision unit, which has seen none of these
-videos. The learned unit is trained on training videos 0 to 2999 with three seeds, its thresholds are chosen on 3000 to
-3999; both units are scored on 4000 to 5999, on the validation videos with a real question, and on generated videos. An
-event is found if it is of the same object and at most 5 frames away.
+videos. The learned unit is trained on training videos from 0 with three seeds, its thresholds are chosen on others from
+3000; both units are scored on videos from 4000, on the validation videos with a real question, and on generated videos.
+An event is found if it is of the same object and at most 5 frames away.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from spikebridge.pretrained import shipped_run
 
 RESULTS = Path(__file__).parents[1] / "results" / "track_events.json"
 TOLERANCE = 5  # frames
-_THRESHOLDS = np.arange(-2.0, 3.1, 0.5)
+_THRESHOLDS = (-1.0, 0.0, 1.0, 2.0)
 
 
 def matches(
@@ -81,7 +81,7 @@ def choose_thresholds(unit: LearnedTrackUnit, scenes: Sequence[Scene], truths: S
         scores = score(unit, scenes, truths)
         table.append([scores[kind]["f1"] for kind in KINDS])
 
-    best = _THRESHOLDS[np.argmax(table, axis=0)]
+    best = np.array(_THRESHOLDS)[np.argmax(table, axis=0)]
     by_kind = dict(zip(KINDS, best, strict=True))
     values = [float(by_kind.get(EVENT_KINDS[kind], 3.0)) for kind in UNIT_KINDS]
     unit.nonlinearity.thresholds.copy_(torch.tensor(values))
@@ -129,16 +129,17 @@ def training_videos(paths: dict[str, Path], first: int, number: int) -> tuple[li
 def main() -> None:
     """Measures, prints, and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num-train", type=int, default=3000, help="training videos of the learned unit")
+    parser.add_argument("--num-train", type=int, default=1500, help="training videos of the learned unit")
+    parser.add_argument("--num-scored", type=int, default=800, help="training videos on which both are scored")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--only-designed", action="store_true", help="no learned unit; nothing is written")
     options = parser.parse_args()
 
     folder = next(path.parent for path in find_files("clevrer"))
     paths = {path.name: path for path in folder.iterdir()}
     sets: dict[str, Callable[[], tuple[list[Scene], list[TrueEvents]]]] = {
-        "training videos 4000 to 5999": lambda: training_videos(paths, 4000, 2000),
+        "training videos from 4000": lambda: training_videos(paths, 4000, options.num_scored),
         "validation videos with a real question": lambda: videos_of_real_questions(paths),
         "generated test videos": lambda: generated_videos(200),
     }
@@ -147,7 +148,7 @@ def main() -> None:
 
     if not options.only_designed:
         train_set = training_videos(paths, 0, options.num_train)
-        choice_set = training_videos(paths, 3000, 1000)
+        choice_set = training_videos(paths, 3000, 200)
         for seed in range(options.seeds):
             unit = train(*train_set, seed, options.epochs)
             choose_thresholds(unit, *choice_set)

@@ -2,9 +2,9 @@
 
 | event | CLEVRER's videos | generated videos |
 |---|---|---|
-| entrance, exit | the lists `in` and `out` of a scene | the first frame in view, the first one no longer in view |
-| start of motion | a collision of an object that rested before it and moves after it, by its track | from rest to motion |
-| change of direction | a collision that turns a moving object by 30 degrees or more, by its track | the same, exact |
+| entrance, exit | the lists `in` and `out` of a scene | first frame in view, first one no longer in view |
+| start of motion | a collision of an object that rests before it and moves after it, by its track | rest, then motion |
+| change of direction | a collision that turns a moving object by 30 degrees, by its track | the same, exact |
 | end of motion | nothing tells it | from motion to rest |
 
 Collisions of CLEVRER's videos after which the motion of an object is between both cases count neither for nor against a

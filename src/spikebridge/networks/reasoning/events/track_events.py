@@ -27,9 +27,9 @@ KINDS = (IN, OUT, BEGIN, MOVE, STOP, TURN)  # kinds of event of one object, in t
 _SPAN = inputs.FRAMES_PER_SAMPLE
 _END = _SPAN * (inputs.NUM_SAMPLES - 1)  # frame of the last sample
 
-_MAX_BORDER_DISTANCE = 10.0  # of a track's end that is an entrance or exit [px]
-_HALF_SIZE = 1.0  # added to the distance from the border [px]
-_MIN_BORDER_SPEED = 0.16  # towards the border [px/frame]
+_MAX_BORDER_DISTANCE = 14.0  # of a track's end that is an entrance or exit [px]
+_HALF_SIZE = 0.5  # added to the distance from the border [px]
+_MIN_BORDER_SPEED = 0.1  # towards the border [px/frame]
 _MAX_EXTRAPOLATION = 30.0  # beyond the ends of a track [frames]
 _SAME_PLACE = 0.5  # largest distance of two places that are one [px]
 _SPEED_LIMIT = 0.1  # slower objects are still [px/frame]
@@ -140,7 +140,9 @@ def _starts(track: _Track, min_rest: int) -> Bool[Tensor, "B T"]:
     gap = track.samples - track.samples[:, None]
     both = track.inside[:, :, None] & track.inside[:, None]
     is_same = distance < _SAME_PLACE
-    rests = (is_same | ~both | (gap > 0) | (gap < -2)).all(2) & track.inside & (track.samples - track.first >= min_rest - 1)
+    rests = (
+        (is_same | ~both | (gap > 0) | (gap < -2)).all(2) & track.inside & (track.samples - track.first >= min_rest - 1)
+    )
     departs = (~is_same | ~both | (gap < 3)).all(2)
     moves = (track.velocity(0, 3).norm(dim=-1) > _SPEED_LIMIT) & (track.samples + 1 < track.last)
     leaves = rests & departs & moves
