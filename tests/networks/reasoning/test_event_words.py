@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from research.reasoning.everyday_questions import program_of
-from research.reasoning.people_words import people_texts
+from research.reasoning.question_answering.people_words import people_texts
 from spikebridge.cli.main import main
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning import recipe as reasoning

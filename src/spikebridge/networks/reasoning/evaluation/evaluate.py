@@ -12,7 +12,7 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_question_texts, read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import KINDS, Question, Scene
-from spikebridge.networks.reasoning.evaluation.words import score_words
+from spikebridge.networks.reasoning.evaluation._words import score_words
 from spikebridge.networks.reasoning.graph.layout import PRESETS, preset_of
 from spikebridge.networks.reasoning.parsing.parser import load_parser
 from spikebridge.networks.reasoning.scores import score, score_executor
@@ -86,7 +86,6 @@ def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
 
 
 def _evaluate_words(run: Run, scenes_path: Path, questions_path: Path, collisions: str) -> dict[str, Any]:
-    """The figures of questions that are read from their words: `score_words` under `words`."""
     scenes = read_scenes(scenes_path)
     questions = _checked(read_question_texts(questions_path), scenes, questions_path)
     videos = {question.video for question in questions}

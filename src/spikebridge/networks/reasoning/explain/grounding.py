@@ -36,15 +36,12 @@ _Tokens = tuple[str, ...]
 
 
 class Grounding(NamedTuple):
-    """The program of a text about what is seen, the events that it names, and remarks.
-
-    `is_located` is None for a text that names no event; True for an event that is seen or came before the first frame.
-    """
+    """The program of a text about what is seen, the events that it names, and remarks."""
 
     program: _Tokens
     events: tuple[Event, ...] = ()
     remarks: tuple[str, ...] = ()
-    is_located: bool | None = None
+    is_located: bool | None = None  # None for a text without an event, True for one that is seen or before the video
 
 
 class GroundedQuestion(NamedTuple):
@@ -62,17 +59,17 @@ class GroundedQuestion(NamedTuple):
 
 def ground(scene: Scene, question: Question) -> GroundedQuestion:
     """The question about the objects and events of a scene."""
-    sight = _Sight(scene)
+    seen = _SeenScene(scene)
     is_about_causes = question.kind == "explanatory"
     if is_about_causes:
         # the program of the event stands between `events` and the search for its causes
         end = question.program.index("filter_ancestor")
-        event = sight.ground(question.program[1:end], question.unused, is_cause=False)
+        event = seen.ground(question.program[1:end], question.unused, is_cause=False)
         text = event._replace(program=("events", *event.program, *question.program[end:]))
     else:
-        text = sight.ground_objects(question.program, question.unused)
+        text = seen.ground_objects(question.program, question.unused)
 
-    ground_choice = sight.ground if is_about_causes else sight.ground_objects
+    ground_choice = seen.ground if is_about_causes else seen.ground_objects
     choices = tuple(ground_choice(choice.program, choice.unused) for choice in question.choices)
     pairs = zip(question.choices, choices, strict=True)
     judged = tuple(replace(choice, program=one.program) for choice, one in pairs)
@@ -80,9 +77,7 @@ def ground(scene: Scene, question: Question) -> GroundedQuestion:
     return GroundedQuestion(replace(question, program=text.program, choices=judged), text, choices)
 
 
-class _Sight:
-    """The objects and events that are seen in a scene."""
-
+class _SeenScene:
     def __init__(self, scene: Scene) -> None:
         self._executor = Executor(scene)
 
@@ -154,16 +149,13 @@ class _Sight:
         return (*_with_selection(program[:place], selections[0], first), *rest)
 
     def _members(self, tokens: _Tokens) -> tuple[Any, ...]:
-        """The objects or events that a program selects; of ambiguous objects those of all."""
         return tuple(self._executor.select([token for token in tokens if token != "unique"]))
 
     def _is_in_view(self, one: _Tokens) -> bool:
-        """True for an object that is seen at the first sample."""
         return any(self._executor.tracks.visible[0, 0, o] for o in self._members(one))
 
 
 def _selections(program: _Tokens) -> Iterator[_Tokens]:
-    """The parts of a program that select one object by its values."""
     for first, token in enumerate(program):
         if token != "objects":
             continue
@@ -176,7 +168,6 @@ def _selections(program: _Tokens) -> Iterator[_Tokens]:
 
 
 def _with_selection(program: _Tokens, old: _Tokens, new: _Tokens) -> _Tokens:
-    """The program with another selection in place of each one of a kind."""
     first = next((k for k in range(len(program)) if program[k : k + len(old)] == old), None)
     if first is None:
         return program

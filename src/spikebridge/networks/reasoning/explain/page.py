@@ -108,7 +108,6 @@ def explanation_page(observation: Observation, answered: QuestionAnswers) -> str
 
 
 def _texts(grounded: GroundedQuestion, names: Sequence[str]) -> Section:
-    """The words of a question, the programs, the events that were found for them, and remarks on what was not."""
     texts = [grounded.question.text, *(choice.text for choice in grounded.question.choices)]
     rows = []
     for text, one in zip(texts, (grounded.text, *grounded.choices), strict=True):
@@ -211,7 +210,6 @@ def _fact_text(one: Evidence) -> str:
 
 
 def _removed_label(explanation: Explanation) -> str:
-    """The object that a counterfactual world is without."""
     selected = explanation.removal.selected if explanation.removal is not None else -1
     return explanation.objects[selected] if selected >= 0 else "nothing: no object fits"
 
@@ -224,7 +222,6 @@ def _no_evidence_text(explanation: Explanation) -> str:
 
 
 def _members(explanation: Explanation, step: TraceStep) -> dict[str, list[str]]:
-    """The members of both sets at a step."""
     return {
         "objects": [explanation.objects[o] for o in step.objects],
         "events": [explanation.events[e] for e in step.events],

@@ -26,7 +26,6 @@ def _words(text: str) -> list[str]:
 
 
 def _objects_in(vocabulary: Vocabulary, text: str) -> list[str]:
-    """The objects that a text names, as words in the order color, material, shape."""
     groups: list[dict[str, str]] = []
     continues = False
 

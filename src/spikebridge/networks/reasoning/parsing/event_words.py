@@ -43,10 +43,7 @@ class _Symbol(NamedTuple):
 
 
 def read_event(vocabulary: Vocabulary, text: str, kind: str) -> TextProgram:
-    """The program of a choice; a `cause` is an event or an object, an `event` the collision of two objects.
-
-    Raises `DataError` for an unknown word, or for a text that is not understood as a whole.
-    """
+    """The program of a choice of a kind; raises `DataError` for a text that is not understood as a whole."""
     symbols = _symbols_of(vocabulary, text)
     read = _clause(symbols)
     if kind == "cause":
@@ -81,7 +78,6 @@ def read_cause_question(vocabulary: Vocabulary, text: str) -> TextProgram | None
 
 
 def _clause(symbols: Sequence[_Symbol]) -> TextProgram | None:
-    """The event of a clause, or the last event of a chain of clauses; None for other symbols."""
     symbols = [one for k, one in enumerate(symbols) if not _is_filler(symbols, k)]
     read = _single_clause(symbols)
     if read is not None:
@@ -115,7 +111,6 @@ def _is_filler(symbols: Sequence[_Symbol], k: int) -> bool:
 
 
 def _single_clause(symbols: Sequence[_Symbol]) -> TextProgram | None:
-    """The event of one clause; None for other symbols."""
     code = _code(symbols)
     objects = [k for k, one in enumerate(symbols) if one.name == "N"]
     for program, pattern, *loose in _DATA["clauses"]:
@@ -145,7 +140,6 @@ def _code(symbols: Sequence[_Symbol]) -> str:
 
 @lru_cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """A pattern of symbols as an expression of `_code`, in which a space follows each symbol."""
     words = re.sub(r"\b[A-Z]{2,}\b", lambda name: _DATA["parts"][name[0]], pattern)
     # names of groups stay as they are
     symbols = re.sub(r"\?P<\w+>|\w+", lambda word: word[0] if word[0][0] == "?" else f"(?:{word[0]}_)", words)
@@ -169,7 +163,6 @@ def _symbols_of(vocabulary: Vocabulary, text: str) -> list[_Symbol]:
 
 
 def _symbols(vocabulary: Vocabulary, words: Sequence[str]) -> Iterator[_Symbol]:
-    """The symbols of words; `?` for a word that has none."""
     before = ""
     place = 0
     while place < len(words):
@@ -202,7 +195,6 @@ def _adds_nothing(word: str, before: str) -> bool:
 
 
 def _run(words: Sequence[str], place: int, is_inside: Callable[[str], bool]) -> int:
-    """The number of words from a place on that are inside."""
     return next((k for k, word in enumerate(words[place:]) if not is_inside(word)), len(words) - place)
 
 
@@ -220,7 +212,6 @@ def _object(vocabulary: Vocabulary, words: Sequence[str]) -> tuple[_Symbol, int]
 
 
 def _describes(vocabulary: Vocabulary, words: Sequence[str], place: int) -> bool:
-    """True for a value, a noun, and the words of `made of metal`."""
     word = words[place]
     is_made = word == "made" and words[place + 1 : place + 2] in (["of"], ["out"])
     is_of_made = word in ("of", "out") and "made" in words[max(place - 2, 0) : place]

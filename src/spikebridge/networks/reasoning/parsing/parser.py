@@ -131,8 +131,6 @@ class Parser(nn.Module):
 
 
 class _Search:
-    """The program of one text, written token by token."""
-
     def __init__(self, parser: Parser, text: TokenizedText, kind: str) -> None:
         self._numbers = parser.vocabulary.outputs
         self._tokens = list(parser.vocabulary.outputs)
@@ -210,10 +208,8 @@ def read_question(parser: Parser, video: int | str, text: str, choices: Sequence
 
 
 def read_text(parser: Parser, text: str, kind: str) -> TextProgram:
-    """The program of a text of a kind; raises `DataError` for a doubtful one, such as one with unknown words.
-
-    Events are read by a grammar, other questions by the network.
-    """
+    """The program of a text of a kind; raises `DataError` for a doubtful one, such as one with unknown words."""
+    # events are read by a grammar, other questions by the network
     vocabulary = parser.vocabulary
     if kind != "question":
         return read_event(vocabulary, text, kind)
@@ -239,7 +235,6 @@ def read_text(parser: Parser, text: str, kind: str) -> TextProgram:
 
 
 def _doubt(vocabulary: Vocabulary, tokens: TokenizedText, parsed: ParsedProgram) -> str:
-    """The reason why a program may not be that of its text; empty without a doubt."""
     if not parsed.program:
         return "no program was found"
 

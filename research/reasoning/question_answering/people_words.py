@@ -1,14 +1,14 @@
 """Reading of questions that people wrote about videos (CLEVRER-Humans), against programs written by hand.
 
-    python research/reasoning/people_words.py                  # 100 texts of training videos, 60 of validation videos
+    python research/reasoning/question_answering/people_words.py  # 100 texts of training, 60 of validation videos
 
-The programs stand in `question_answering/people_words_*.tsv`, each with the place of its text in the data, which is not
+The programs stand in `people_words_*.tsv`, each with the place of its text in the data, which is not
 ours to copy. Those of the training texts were written before the grammar, those of the validation texts after it, from
 the texts alone. `-` marks a text without one clear event: refused is right, any program is wrong.
 
 The answers are those of `spikebridge eval reasoning --words` on the perceived scenes of the same videos.
 
-Writes results/people_words.json.
+Writes ../results/people_words.json.
 """
 
 import argparse
@@ -31,9 +31,9 @@ from spikebridge.networks.reasoning.training.trained_units import learned_reader
 from spikebridge.pretrained import shipped_run
 from spikebridge.pretrained.perception import shipped_parser
 
-_FOLDER = Path(__file__).with_name("question_answering")
+_FOLDER = Path(__file__).parent
 _SCENES = {"train": "scenes_train_perceived", "validation": "scenes_masks"}
-_RESULTS = Path(__file__).with_name("results") / "people_words.json"
+_RESULTS = _FOLDER.parent / "results" / "people_words.json"
 
 
 def people_texts(name: str, folder: Path) -> list[Written]:

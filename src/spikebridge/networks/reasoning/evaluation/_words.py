@@ -92,7 +92,6 @@ def _texts(question: Question) -> list[str]:
 
 
 def _right(question: Question, row: Sequence[str | None]) -> list[bool]:
-    """True for each option with a known answer that is answered rightly."""
     return [value == truth for value, truth in zip(row, question.answers, strict=True) if truth is not None]
 
 
@@ -105,7 +104,6 @@ def _shares(rows: Sequence[Sequence[bool]]) -> dict[str, float]:
 
 
 def _share_of_events_seen(grounded: Sequence[GroundedQuestion]) -> float:
-    """The share of the texts naming an event for which one is seen or known to be before the first frame."""
     texts = [one for question in grounded for one in (question.text, *question.choices)]
     return _mean([one.is_located for one in texts if one.is_located is not None])
 
