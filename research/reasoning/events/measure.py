@@ -70,6 +70,8 @@ def score(unit: HybridUnit, scenes: Sequence[Scene], truths: Sequence[TrueEvents
             "true": int(hit + missed),
         }
         for kind, (hit, false, missed) in counts.items()
+        # truth may not tell a kind at all
+        if hit + missed
     }
 
 
@@ -79,7 +81,7 @@ def choose_thresholds(unit: LearnedTrackUnit, scenes: Sequence[Scene], truths: S
     for threshold in _THRESHOLDS:
         unit.nonlinearity.thresholds.fill_(float(threshold))
         scores = score(unit, scenes, truths)
-        table.append([scores[kind]["f1"] for kind in KINDS])
+        table.append([scores[kind]["f1"] if kind in scores else 0.0 for kind in KINDS])
 
     best = np.array(_THRESHOLDS)[np.argmax(table, axis=0)]
     by_kind = dict(zip(KINDS, best, strict=True))
@@ -126,6 +128,15 @@ def training_videos(paths: dict[str, Path], first: int, number: int) -> tuple[li
     return with_collisions([s for s, _ in pairs]), [true_events(s, truth) for s, truth in pairs]
 
 
+def add_means(results: dict[str, Any]) -> None:
+    """Adds mean, lowest and highest F1 of the learned units."""
+    for rows in results.values():
+        for kind in rows["designed"] if "learned" in rows else ():
+            values = [one[kind]["f1"] for one in rows["learned"]]
+            summary = {"mean": round(fmean(values), 4), "min": min(values), "max": max(values)}
+            rows.setdefault("learned_f1", {})[kind] = summary
+
+
 def main() -> None:
     """Measures, prints, and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -156,12 +167,11 @@ def main() -> None:
                 results[name].setdefault("learned", []).append(score(unit, *rows))
                 print(name, "learned, seed", seed, {k: v["f1"] for k, v in results[name]["learned"][-1].items()})
 
+    add_means(results)
     for name, rows in results.items():
         print(name)
-        for kind in KINDS:
-            learned = [one[kind]["f1"] for one in rows.get("learned", [])]
-            mean = f"{fmean(learned):.3f} ({min(learned):.3f} to {max(learned):.3f})" if learned else "-"
-            print(f"  {kind:5} designed {rows['designed'][kind]}  learned F1 {mean}")
+        for kind in rows["designed"]:
+            print(f"  {kind:5} designed {rows['designed'][kind]}  learned F1 {rows.get('learned_f1', {}).get(kind)}")
 
     if not options.only_designed:
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")

@@ -23,7 +23,7 @@ SIDE_NAMES = ("left", "right", "top", "bottom")
 
 _UNIT = TrackEventUnit()
 _HEADING_SAMPLES = 4  # over which the direction of an object is measured
-_MIN_SHARE = 0.5  # of a direction towards a side in the whole
+_MIN_SHARE = 0.35  # of a direction towards a side in the whole
 
 
 def with_motion(events: Events, scenes: Sequence[Scene | None]) -> Events:
