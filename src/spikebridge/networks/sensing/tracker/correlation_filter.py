@@ -1,35 +1,39 @@
 """A correlation filter that learns the target while it runs: ridge regression, solved in the Fourier domain.
 
-The filter maps features `f_c` of a search patch to a Gaussian `y` at the target's place. With `F_c` and `Y` their
-Fourier transforms, and sums over the frames so far,
+The filter maps features `f_c` of a search patch to a Gaussian `y` at the target's place. With `F_c`, `T_c`, `S_c` and
+`Y` the Fourier transforms of the patch, of the target alone, of patches beside it, and of `y`, and sums over the frames
+so far,
 
-    W_c = sum conj(F_c) Y / (sum sum_c |F_c|^2 + lambda),    response = inverse transform of sum_c F_c W_c
+    W_c = sum conj(T_c) Y / (sum sum_c |F_c|^2 + k |S_c|^2 + lambda),    response = inverse transform of sum_c F_c W_c
 
-is the least-squares solution for one frame, and a good approximation for several (D. Bolme et al., CVPR 2010; J.
-Henriques et al., IEEE TPAMI 37:583, 2015). Frames with a confident detection count, and the first one keeps a share.
-Several scales are tried (M. Danelljan et al., BMVC 2014). Patches have the target's size as their unit and the
-logarithm of the brightness as their values, so that neither distance nor light changes the features
-(`native/orientation.py`).
+A filter of the whole patch with `k = 0` is the least-squares solution for one frame (D. Bolme et al., CVPR 2010; J.
+Henriques et al., IEEE TPAMI 37:583, 2015). Where the target fills little of its patch, that filter follows the
+background. Three things prevent it:
 
-The sums are a few hundred kB in the tracker's state; a frame costs two transforms of each channel and scale.
+| what | how |
+|---|---|
+| the target alone is learned | a window with its shape, and less weight where the colours are those of the surroundings |
+| the surroundings are negatives | four patches beside the target add to the power (M. Mueller et al., CVPR 2017) |
+| colours answer, too | the mean share of the target (`colour_model.py`) in the box (L. Bertinetto et al., CVPR 2016) |
+
+The size has a filter of its own (`scale_filter.py`).
 """
 
 from dataclasses import dataclass
 from functools import cache
-from math import sqrt
+from math import exp, log, sqrt
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Complex, Float
 from numpy.typing import NDArray
-from torch import Tensor
+from scipy import fft
 
-from spikebridge.networks.sensing.model.backbones import LOG_OFFSET
-from spikebridge.networks.sensing.model.boxes import Box, box_center, box_from_center, clamp_box, crop_covering
-from spikebridge.networks.sensing.native.orientation import CELL, Scaling, sample_features
-from spikebridge.networks.sensing.native.ridge_filter import FilterSums, filter_response, filter_sums
+from spikebridge.networks.sensing.model.boxes import Box, box_center, box_from_center, clamp_box
+from spikebridge.networks.sensing.tracker.colour_model import ColourModel, initial_colours, unit_steps
 from spikebridge.networks.sensing.tracker.detectors import DetectedBox, DetectorInputs
+from spikebridge.networks.sensing.tracker.patches import Cells, Picture, read_cells
+from spikebridge.networks.sensing.tracker.scale_filter import ScaleFilter, initial_scale, parabola_vertex
 
 # added to the deviation of a response, so that a target without contrast has no clear peak
 _DEVIATION_FLOOR = 1e-3
@@ -37,38 +41,77 @@ _DEVIATION_FLOOR = 1e-3
 _MIN_RATIO = 1e-3
 # added to the mean power of the first frame, which is about 100 where there is contrast
 _POWER_FLOOR = 0.1
-# smallest size of a target [px]
+# smallest size of a target, and smallest side that the filter makes [px]
 _MIN_SIDE = 2.0
+# sizes that the filter makes, in those of the first box
+_SIZES = (0.2, 5.0)
+# shares of the target in the colours of a cell: as the surroundings, and as the target
+_SHARES = (0.3, 0.6)
+# distance from which on a place is another one, in sides of the target
+_APART = 0.5
+# frames after the given one that show the usual signs
+_NUM_USUAL = 5
+# added to each of `Signs` before a logarithm
+_FLOORS = (0.02, 0.02, 0.05)
+# weights of their log-ratios in the log-odds of an overlap by half, and the log-odds of usual signs, in colours and in
+# grey; fitted by `research/sensing/closed_loop/left_out_clips.py --fit`
+_ODDS = {True: ((2.0, 3.42, 0.84), 3.3), False: ((1.91, 0.22, 0.28), 1.82)}
+
+
+class FilterSums(NamedTuple):
+    """`conj(T_c) Y`, and the power of the patch and those beside it; transforms are those of real maps (`rfft2`)."""
+
+    numerator: Complex[np.ndarray, "C N M"]
+    power: Float[np.ndarray, "N M"]
+
+
+class Signs(NamedTuple):
+    """Signs of the target at a detected place, in units that differ from clip to clip."""
+
+    # answer of the filter of the first frame there
+    first: float
+    # mean share of the target in the colours of the box, less that in the patch
+    colour: float
+    # height of the peak over the highest one apart from it, in that over the mean
+    margin: float
+
+    def log_ratios(self, usual: "Signs") -> list[float]:
+        """The logarithms of signs over the usual ones; a sign below zero is none at all."""
+        floored = [(max(one, 0.0), max(other, 0.0)) for one, other in zip(self, usual, strict=True)]
+        return [log((one + floor) / (other + floor)) for (one, other), floor in zip(floored, _FLOORS, strict=True)]
 
 
 class FilterState(NamedTuple):
-    """Weighted sums over frames, the sums of the frame with the given box, and the mean power of that frame."""
+    """What is known of a target."""
 
+    # weighted sums over frames
     sums: FilterSums
+    # sums of the frame with the given box
     first: FilterSums
-    first_power: float
-
-
-class SearchPatch(NamedTuple):
-    """The features around a predicted box [px] in a frame, for each scale."""
-
-    frame: NDArray[np.uint8]
-    box: Box
-    features: Float[Tensor, "K C N N"]
+    # lambda
+    ridge: float
+    # colours of target and surroundings
+    colours: ColourModel
+    # the filter of the size
+    scale: ScaleFilter
+    # width and height of the given box [px]
+    size: Float[np.ndarray, "2"]
+    # of the last frame; None before it
+    last: Signs | None = None
+    # means over the first frames after the given one, from which the filter has learned
+    usual: Signs | None = None
+    # number of those frames
+    num_usual: int = 0
 
 
 @dataclass(frozen=True)
 class CorrelationFilter:
     """A detector that learns its target; see `BoxDetector`."""
 
-    # side of a patch [its own px], a multiple of 8
-    side: int = 128
-    # side of a patch, in sides of a square target
-    context: float = 2.5
-    # sizes that are tried, relative to the predicted one
-    scales: tuple[float, ...] = (0.96, 1.0, 1.04)
-    # factor of the response at another size than the predicted one
-    scale_penalty: float = 0.99
+    # cells along a side of a patch
+    num_cells: int = 32
+    # surroundings in a patch, in sides of a square target, added to both sides of the box
+    margin: float = 1.5
     # standard deviation of the label, in sides of a square target
     label: float = 0.1
     # lambda, in units of the mean power of the first frame
@@ -77,63 +120,164 @@ class CorrelationFilter:
     rate: float = 0.03
     # smallest weight of the first frame
     first_share: float = 0.1
+    # weight k of the patches beside the target
+    beside: float = 0.2
+    # distance of their centres, in sides of a patch
+    distance: float = 0.5
+    # standard deviation of the target's window, in sides of the target and a little around
+    window: float = 0.4
+    # largest part of a cell's weight that is lost where it has the colours of the surroundings
+    colour_weight: float = 0.7
+    # share of the colours in the response
+    colour_share: float = 0.3
 
-    @property
-    def _num_cells(self) -> int:
-        """Cells along a side of a patch."""
-        return self.side // CELL
-
-    def start(self, frame: NDArray[np.uint8], box: Box) -> FilterState:
+    def start(self, picture: Picture, box: Box) -> FilterState:
         """See `BoxDetector`."""
-        first = self._frame_sums(frame, box)
-        return FilterState(first, first, first.power.mean().item())
+        colours = initial_colours(picture.richest, box)
+        first = self._frame_sums(picture, box, colours)
+        ridge = self.ridge * (float(first.power.mean()) + _POWER_FLOOR)
+
+        return FilterState(first, first, ridge, colours, initial_scale(picture.grey, box), box[2:].copy())
 
     def detect(self, inputs: DetectorInputs, target: FilterState) -> tuple[DetectedBox, FilterState]:
         """See `BoxDetector`."""
-        return self.detect_in(self.search_patch(inputs.frame, inputs.box), target), target
+        picture = Picture(inputs.frame, inputs.colours)
+        sides = self._sides(inputs.box)
+        responses = self._responses(picture, inputs.box, target)
+        place, ratio, signs = self._peak(responses, inputs.box)
 
-    def search_patch(self, frame: NDArray[np.uint8], box: Box) -> SearchPatch:
-        """The patch around a predicted box [px], in all scales."""
-        return SearchPatch(frame, box, self._features(frame, box, self.scales))
+        center = box_center(inputs.box) + place * sides / self.num_cells
+        moved = clamp_box(picture.grey, box_from_center(center, inputs.box[2:]))
+        size = moved[2:] * self._factor(picture, moved, target)
+        detected = box_from_center(box_center(moved), size)
 
-    def detect_in(self, patch: SearchPatch, target: FilterState) -> DetectedBox:
-        """The target in a patch: the largest response."""
-        # the power is that of all channels
-        ridge = self.ridge * (target.first_power + _POWER_FLOOR)
-        response = filter_response(patch.features, target.sums, target.first, self.first_share, ridge).numpy()
+        spread = target_side(inputs.box) / max(ratio, _MIN_RATIO)
+        probability = _overlap_probability(signs, target.usual or signs, picture)
 
-        penalties = [1.0 if scale == 1 else self.scale_penalty for scale in self.scales]
-        best = int((response.max((1, 2)) * penalties).argmax())
-        scale = self.scales[best]
-        place, ratio = _peak(response[best])
+        return DetectedBox(inputs.box, detected, spread, probability=probability), target._replace(last=signs)
 
-        box = patch.box
-        shift = place * (scale * self.context * target_side(box) / self._num_cells)
-        detected = clamp_box(patch.frame, box_from_center(box_center(box) + shift, scale * box[2:]))
-
-        return DetectedBox(box, detected, target_side(box) / max(ratio, _MIN_RATIO))
-
-    def update(self, frame: NDArray[np.uint8], box: Box, target: FilterState) -> FilterState:
+    def update(self, picture: Picture, box: Box, target: FilterState) -> FilterState:
         """See `BoxDetector`."""
-        new = self._frame_sums(frame, box)
-        sums = (torch.lerp(old, one, self.rate) for old, one in zip(target.sums, new, strict=True))
+        new = self._frame_sums(picture, box, target.colours)
+        sums = FilterSums(*(old + self.rate * (one - old) for old, one in zip(target.sums, new, strict=True)))
+        target = target._replace(
+            sums=sums,
+            colours=target.colours.updated(picture.richest, box),
+            scale=target.scale.updated(picture.grey, box),
+        )
+        if target.last is None or target.num_usual == _NUM_USUAL:
+            return target
 
-        return target._replace(sums=FilterSums(*sums))
+        number = target.num_usual + 1
+        before = target.usual or target.last
+        usual = Signs(*(old + (one - old) / number for old, one in zip(before, target.last, strict=True)))
 
-    def _frame_sums(self, frame: NDArray[np.uint8], box: Box) -> FilterSums:
+        return target._replace(usual=usual, num_usual=number)
+
+    def _sides(self, box: Box) -> Float[np.ndarray, "2"]:
+        """Width and height of a patch [px]."""
+        sides: NDArray[np.float64] = box[2:] + self.margin * target_side(box)
+        return sides
+
+    def _cells(self, picture: Picture, box: Box, offsets: NDArray[np.float64], colours: ColourModel) -> Cells:
+        return read_cells(picture, box, self._sides(box), offsets, self.num_cells, colours.shares())
+
+    def _responses(self, picture: Picture, box: Box, target: FilterState) -> Float[np.ndarray, "3 N N"]:
+        """The answers of the filter, the filter of the first frame and the colours to each displacement from (0, 0)."""
+        features, shares = self._cells(picture, box, np.zeros((1, 2)), target.colours)
+        numerator, power = (
+            (1 - self.first_share) * one + self.first_share * first
+            for one, first in zip(target.sums, target.first, strict=True)
+        )
+        size = (self.num_cells, self.num_cells)
+        spectrum = fft.rfft2(features[0] * _hann(self.num_cells))
+        by_filter = fft.irfft2((spectrum * numerator).sum(0) / (power + target.ridge), size)
+        first = target.first
+        by_first = fft.irfft2((spectrum * first.numerator).sum(0) / (first.power + target.ridge), size)
+        by_colours = fft.irfft2(fft.rfft2(shares[0]) * fft.rfft2(self._box_weights(box)), size)
+
+        return np.stack([by_filter, by_first, by_colours])
+
+    def _peak(self, responses: Float[np.ndarray, "3 N N"], box: Box) -> tuple[NDArray[np.float64], float, Signs]:
+        """The displacement `(x, y)` of the target [cells], the peak-to-sidelobe ratio, and the signs there."""
+        by_filter, by_first, by_colours = responses
+        mixed = (1 - self.colour_share) * by_filter + self.colour_share * by_colours
+        row, column, place = _highest(mixed)
+
+        distances = [
+            np.abs(_centered(np.arange(self.num_cells) - index, self.num_cells)) * side / extent / self.num_cells
+            for index, side, extent in zip((column, row), self._sides(box), box[2:], strict=True)
+        ]
+        apart = np.maximum(distances[1][:, None], distances[0]) > _APART
+        others = mixed[apart]
+        height = float(mixed[row, column] - others.mean())
+        signs = Signs(
+            first=float(by_first[row, column]),
+            colour=float(by_colours[row, column] - by_colours.mean()),
+            margin=float(mixed[row, column] - others.max()) / (height + _DEVIATION_FLOOR),
+        )
+
+        return place, height / (float(others.std()) + _DEVIATION_FLOOR), signs
+
+    def _box_weights(self, box: Box) -> Float[np.ndarray, "N N"]:
+        """The weights of cells in a mean over a box in the middle of a patch."""
+        extents = box[2:] / self._sides(box) * self.num_cells
+        steps = np.abs(np.arange(self.num_cells) - self.num_cells // 2)
+        column, row = (((extent + 1) / 2 - steps).clip(0, 1) for extent in extents)
+        weights = np.outer(row, column)
+
+        return weights / weights.sum()
+
+    def _factor(self, picture: Picture, box: Box, target: FilterState) -> float:
+        """The change of the size; 1 where it would leave sizes that are likely."""
+        factor = target.scale.factor(picture.grey, box)
+        size = factor * target_side(box) / sqrt(target.size.prod())
+        is_likely = _SIZES[0] < size < _SIZES[1] and (factor * box[2:] > _MIN_SIDE).all()
+
+        return factor if is_likely else 1.0
+
+    def _frame_sums(self, picture: Picture, box: Box, colours: ColourModel) -> FilterSums:
         """The sums of one frame."""
-        features = self._features(frame, box, (1.0,))[0]
-        return filter_sums(features, _label(self._num_cells, self.label * self._num_cells / self.context))
+        sides = self._sides(box)
+        right = np.array([self.distance * sides[0], 0.0])
+        down = np.array([0.0, self.distance * sides[1]])
+        offsets = np.stack([np.zeros(2), right, -right, down, -down])
 
-    def _features(self, frame: NDArray[np.uint8], box: Box, scales: tuple[float, ...]) -> Float[Tensor, "K C N N"]:
-        """Features of patches of several sizes, smaller towards the edges."""
-        sides = [scale * self.context * target_side(box) for scale in scales]
-        half = max(sides) / 2 + 1
-        crop = crop_covering(box_center(box).tolist(), (half, half), frame.shape, min_size=1)
-        x, y = (box_center(box) - crop[:2]).tolist()
-        steps = np.array(sides)[:, None] * _steps(self.side)
+        features, shares = self._cells(picture, box, offsets, colours)
+        windowed = features * _hann(self.num_cells)
+        weights = np.array([1.0, *4 * [self.beside]], np.float32)
+        power = np.einsum("k,kcnm->nm", weights, np.abs(fft.rfft2(windowed)) ** 2)
+        target = fft.rfft2(windowed[0] * self._target_weights(box, shares[0]))
 
-        return sample_features(frame, crop, (x, y), steps, _scaling(self._num_cells))
+        return FilterSums(target.conj() * self._label(box), power)
+
+    def _target_weights(self, box: Box, shares: Float[np.ndarray, "N N"]) -> Float[np.ndarray, "N N"]:
+        """The weight of each cell for the target: by place, and by colour."""
+        side = target_side(box)
+        lines = (
+            np.exp(-0.5 * (unit_steps(self.num_cells) * whole / (self.window * (extent + 0.3 * side))) ** 2)
+            for whole, extent in zip(self._sides(box), box[2:], strict=True)
+        )
+        column, row = lines
+        likely = ((shares - _SHARES[0]) / (_SHARES[1] - _SHARES[0])).clip(0, 1)
+
+        return (np.outer(row, column) * (1 - self.colour_weight * (1 - likely))).astype(np.float32)
+
+    def _label(self, box: Box) -> Complex[np.ndarray, "N M"]:
+        """The transform of a Gaussian with its peak at no displacement."""
+        steps = fft.fftfreq(self.num_cells, 1 / self.num_cells)
+        deviations = self.label * target_side(box) * self.num_cells / self._sides(box)
+        column, row = (np.exp(-0.5 * (steps / deviation) ** 2) for deviation in deviations)
+
+        return fft.rfft2(np.outer(row, column).astype(np.float32))
+
+
+def _overlap_probability(signs: Signs, usual: Signs, picture: Picture) -> float:
+    """The probability that a detected box and the true one overlap by half."""
+    weights, bias = _ODDS[picture.colours is not None]
+    odds = bias + sum(weight * x for weight, x in zip(weights, signs.log_ratios(usual), strict=True))
+
+    return 1 / (1 + exp(-odds))
 
 
 def target_side(box: Box) -> float:
@@ -142,56 +286,22 @@ def target_side(box: Box) -> float:
 
 
 @cache
-def _window(num_cells: int) -> Float[Tensor, "N N"]:
-    line = torch.hann_window(num_cells + 2, periodic=False, dtype=torch.float32)[1:-1]
-    return line[:, None] * line
+def _hann(num_cells: int) -> Float[np.ndarray, "N N"]:
+    line = np.hanning(num_cells + 2)[1:-1].astype(np.float32)
+    return np.outer(line, line)
 
 
-@cache
-def _steps(side: int) -> Float[np.ndarray, " S"]:
-    """Centres of the pixels of a patch, in sides of it from its centre."""
-    steps: NDArray[np.float64] = (np.arange(side) + 0.5) / side - 0.5
-    return steps
+def _centered(cells: NDArray[np.float64], num_cells: int) -> NDArray[np.float64]:
+    """Displacements from half a patch before to half a patch behind: places wrap around."""
+    return (cells + num_cells / 2) % num_cells - num_cells / 2
 
 
-@cache
-def _scaling(num_cells: int) -> Scaling:
-    levels = (torch.arange(256, dtype=torch.float32) + LOG_OFFSET).log()
-    return Scaling(levels, _window(num_cells))
-
-
-@cache
-def _label(num_cells: int, deviation: float) -> Complex[Tensor, "N M"]:
-    """The transform of a Gaussian with its peak at no displacement."""
-    steps = torch.fft.fftfreq(num_cells, 1 / num_cells, dtype=torch.float32)
-    line = torch.exp(-((steps / deviation) ** 2) / 2)
-    return torch.fft.rfft2(line[:, None] * line)
-
-
-def _peak(response: Float[np.ndarray, "N N"]) -> tuple[NDArray[np.float64], float]:
-    """The place of the peak `(x, y)` [cells], between cells by a parabola, and the peak-to-sidelobe ratio."""
+def _highest(response: Float[np.ndarray, "N N"]) -> tuple[int, int, NDArray[np.float64]]:
+    """Row and column of the peak, and its displacement `(x, y)` [cells], between cells by a parabola."""
     num_cells = len(response)
-    response = response.astype(np.float64)
     row, column = divmod(int(response.argmax()), num_cells)
-    place = [column + _vertex(response[row], column), row + _vertex(response[:, column], row)]
-
-    # sidelobes are all values but those near the peak; places wrap around
-    near = np.arange(-(num_cells // 8), num_cells // 8 + 1)
-    lobe = response[(near[:, None] + row) % num_cells, (near + column) % num_cells]
-    number = response.size - lobe.size
-    mean = (response.sum() - lobe.sum()) / number
-    square = (np.vdot(response, response) - np.vdot(lobe, lobe)) / number
-    deviation = max(float(square - mean * mean), 0.0) ** 0.5
-    ratio = (float(response[row, column]) - float(mean)) / (deviation + _DEVIATION_FLOOR)
-
-    return (np.array(place) + num_cells / 2) % num_cells - num_cells / 2, ratio
-
-
-def _vertex(line: Float[np.ndarray, " N"], index: int) -> float:
-    """The vertex of the parabola through a value and its neighbours, relative to the value."""
-    before = float(line[index - 1])
-    here = float(line[index])
-    after = float(line[(index + 1) % len(line)])
-    curvature = before - 2 * here + after
-
-    return min(max((before - after) / (2 * curvature), -0.5), 0.5) if curvature < 0 else 0.0
+    vertices = [
+        parabola_vertex(*(float(line[(index + step) % num_cells]) for step in (-1, 0, 1)))
+        for line, index in ((response[row], column), (response[:, column], row))
+    ]
+    return row, column, _centered(np.array([column, row]) + vertices, num_cells)

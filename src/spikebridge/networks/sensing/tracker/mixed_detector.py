@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
 from spikebridge.networks.sensing.model.boxes import Box, box_center, box_from_center
 from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter, FilterState, target_side
@@ -32,6 +31,7 @@ from spikebridge.networks.sensing.tracker.detectors import (
     LearnedTarget,
     detection_confidence,
 )
+from spikebridge.networks.sensing.tracker.patches import Picture
 
 # smallest side of a detected box [px]; a detector may give one without area
 _MIN_SIZE = 1e-3
@@ -71,6 +71,8 @@ class MixedDetector:
     learned: LearnedDetector
     # the filter
     filter: CorrelationFilter
+    # the trained detector is asked in frames after events alone
+    needs_events: bool = False
     # mean confidence from which on the trained detector usually sees the target
     usual_confidence: float = 0.9
     # below it the trained detector does not see the target
@@ -86,12 +88,17 @@ class MixedDetector:
     # number of frames in doubt, one after the other, after which the whole frame is searched
     search_after: int = 3
 
-    def start(self, frame: NDArray[np.uint8], box: Box) -> _MixedTarget:
+    def start(self, picture: Picture, box: Box) -> _MixedTarget:
         """See `BoxDetector`."""
-        return _MixedTarget(self.learned.start(frame, box), self.filter.start(frame, box), box[2:].copy())
+        return _MixedTarget(self.learned.start(picture, box), self.filter.start(picture, box), box[2:].copy())
 
     def detect(self, inputs: DetectorInputs, target: _MixedTarget) -> tuple[DetectedBox, _MixedTarget]:
         """See `BoxDetector`."""
+        has_events = len(inputs.events.x) > 0
+        if self.needs_events and not has_events:
+            by_filter, filtered = self.filter.detect(inputs, target.filtered)
+            return by_filter, target._replace(filtered=filtered, last=None, num_doubted=0, candidate=None)
+
         previous = target.candidate
         target = self._search_in_doubt(inputs, target)
         candidate = target.candidate
@@ -105,17 +112,16 @@ class MixedDetector:
         target = target._replace(learned=learned, filtered=filtered, last=claims)
 
         is_surer = by_learned.spread < by_filter.spread or self._is_hidden(claims, target.usual)
-        has_events = len(inputs.events.x) > 0
         if is_surer and (has_events or inputs.lost):
             box = self._draw_size(by_learned.box, target.size)
             return by_learned._replace(box=box, second=by_filter), target
 
-        return by_filter._replace(second=by_learned), target
+        return by_filter._replace(second=by_learned, probability=None if has_events else by_filter.probability), target
 
-    def update(self, frame: NDArray[np.uint8], box: Box, target: _MixedTarget) -> _MixedTarget:
+    def update(self, picture: Picture, box: Box, target: _MixedTarget) -> _MixedTarget:
         """See `BoxDetector`."""
-        learned = self.learned.update(frame, box, target.learned)
-        filtered = self.filter.update(frame, box, target.filtered)
+        learned = self.learned.update(picture, box, target.learned)
+        filtered = self.filter.update(picture, box, target.filtered)
         usual = target.last
         if target.usual is not None and target.last is not None:
             pairs = zip(target.usual, target.last, strict=True)
