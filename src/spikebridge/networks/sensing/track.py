@@ -135,7 +135,14 @@ def track_recording(
 
     detector = chosen_detector(tracker.options.detector, recording.events.num_events)
 
-    return {"detector": detector, **totals.summary(), "boxes": out, "animation": animation, "page": page, "viewer": viewer}
+    return {
+        "detector": detector,
+        **totals.summary(),
+        "boxes": out,
+        "animation": animation,
+        "page": page,
+        "viewer": viewer,
+    }
 
 
 def _picture(recording: Recording, tracked: _TrackedBox, num_bins: int) -> Image.Image:

@@ -12,9 +12,9 @@ background. Three things prevent it:
 
 | what | how |
 |---|---|
-| the target alone is learned | a window with its shape, and less weight where the colours are those of the surroundings |
+| the target alone is learned | a window of its shape, and less weight where colours are those of the surroundings |
 | the surroundings are negatives | four patches beside the target add to the power (M. Mueller et al., CVPR 2017) |
-| colours answer, too | the mean share of the target (`colour_model.py`) in the box (L. Bertinetto et al., CVPR 2016) |
+| colours answer, too | the mean share of the target in the box, `colour_model.py` (L. Bertinetto et al., CVPR 2016) |
 
 The size has a filter of its own (`scale_filter.py`).
 """
@@ -205,7 +205,10 @@ class CorrelationFilter:
         row, column, place = _highest(mixed)
 
         distances = [
-            np.abs(_centered(np.arange(self.num_cells) - index, self.num_cells)) * side / extent / self.num_cells
+            np.abs(_centered(np.arange(self.num_cells, dtype=np.float64) - index, self.num_cells))
+            * side
+            / extent
+            / self.num_cells
             for index, side, extent in zip((column, row), self._sides(box), box[2:], strict=True)
         ]
         apart = np.maximum(distances[1][:, None], distances[0]) > _APART

@@ -46,9 +46,9 @@ def grey_frame(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def frame_size(frame: NDArray[np.uint8]) -> tuple[int, ...]:
     """Rows and columns of a frame, grey or in colours; refuses another type or shape, or no pixels."""
-    if isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.size and frame.shape[2:] in ((), (3,)):
-        if frame.ndim > 1:
-            return frame.shape[:2]
+    is_frame = isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.size
+    if is_frame and frame.ndim > 1 and frame.shape[2:] in ((), (3,)):
+        return frame.shape[:2]
 
     kind = f"{frame.dtype} of shape {tuple(frame.shape)}" if hasattr(frame, "dtype") else type(frame).__name__
     raise DataError(f"frame: expected grey levels (H, W) or colours (H, W, 3) from 0 to 255, uint8, but got {kind}.")

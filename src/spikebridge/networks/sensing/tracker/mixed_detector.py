@@ -16,7 +16,7 @@ size of a detection of the trained detector is drawn a little towards it. The fi
 and a target that grows would be held back.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +61,8 @@ class _MixedTarget(NamedTuple):
     num_doubted: int = 0
     # the target elsewhere in the last frame, if a search has found it
     candidate: DetectedBox | None = None
+    # there were events before the last frame
+    has_events: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class MixedDetector:
     def detect(self, inputs: DetectorInputs, target: _MixedTarget) -> tuple[DetectedBox, _MixedTarget]:
         """See `BoxDetector`."""
         has_events = len(inputs.events.x) > 0
+        target = target._replace(has_events=has_events)
         if self.needs_events and not has_events:
             by_filter, filtered = self.filter.detect(inputs, target.filtered)
             return by_filter, target._replace(filtered=filtered, last=None, num_doubted=0, candidate=None)
@@ -106,7 +109,7 @@ class MixedDetector:
             return candidate._replace(is_elsewhere=True), self._restarted(target)
 
         by_learned, learned = self.learned.detect(inputs, target.learned)
-        by_filter, filtered = self.filter.detect(inputs, target.filtered)
+        by_filter, filtered = self._filter(has_events).detect(inputs, target.filtered)
         confidence = detection_confidence(by_learned.spread, by_learned.box)
         claims = _Claims(confidence, target_side(by_filter.box) / by_filter.spread)
         target = target._replace(learned=learned, filtered=filtered, last=claims)
@@ -121,13 +124,17 @@ class MixedDetector:
     def update(self, picture: Picture, box: Box, target: _MixedTarget) -> _MixedTarget:
         """See `BoxDetector`."""
         learned = self.learned.update(picture, box, target.learned)
-        filtered = self.filter.update(picture, box, target.filtered)
+        filtered = self._filter(target.has_events).update(picture, box, target.filtered)
         usual = target.last
         if target.usual is not None and target.last is not None:
             pairs = zip(target.usual, target.last, strict=True)
             usual = _Claims(*(old + self.rate * (new - old) for old, new in pairs))
 
         return target._replace(learned=learned, filtered=filtered, usual=usual)
+
+    def _filter(self, has_events: bool) -> CorrelationFilter:
+        """The filter; frames of event cameras are dark, and grey levels tell nothing there that gradients do not."""
+        return replace(self.filter, colour_share=0.0, colour_weight=0.0) if has_events else self.filter
 
     def _search_in_doubt(self, inputs: DetectorInputs, target: _MixedTarget) -> _MixedTarget:
         """The state after a search of the whole frame, where the box has been in doubt."""

@@ -15,8 +15,6 @@ from spikebridge.networks.sensing.tracker.colour_model import colour_classes, ne
 
 # pixels that are read beyond a patch [px]
 _BORDER = 2.0
-# points along the side of a cell at which colours are read
-_POINTS = 2
 
 
 class Picture(NamedTuple):
@@ -77,7 +75,7 @@ def read_cells(
     center = box_center(box)
     width, height = sides.tolist()
     parts = [
-        _coloured(nearest_pixels(picture.richest, center + offset, (width, height), _POINTS * num_cells), shares)
+        _coloured(nearest_pixels(picture.richest, center + offset, (width, height), 2 * num_cells), shares)
         for offset in offsets
     ]
 
@@ -99,11 +97,11 @@ def _coloured(
 
 
 def _cell_means(pixels: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The mean over the points of each cell."""
-    # sums of strided rows, then of strided columns: faster than a mean over two new axes
-    rows = sum(pixels[k::_POINTS].astype(np.float32) for k in range(_POINTS))
-    cells: NDArray[np.float32] = sum(rows[:, k::_POINTS] for k in range(_POINTS)) / np.float32(_POINTS**2)
-    return cells
+    """The mean over the points of each cell, two along each side."""
+    # sums of every second row, then column: faster than a mean over two new axes
+    levels = pixels.astype(np.float32)
+    rows = levels[::2] + levels[1::2]
+    return (rows[:, ::2] + rows[:, 1::2]) / np.float32(4)
 
 
 @cache

@@ -160,4 +160,6 @@ def predicted_target(frame: NDArray[np.uint8], seconds: float, period: float, la
     events = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
     pending = PendingFrame(box, last.frame, events, period, box_center(last.estimate.box), last.bins)
 
-    return FrameTarget(TargetEstimate(box, spread, num_unsure, target, probability), last.evidence, last.calibration, pending)
+    return FrameTarget(
+        TargetEstimate(box, spread, num_unsure, target, probability), last.evidence, last.calibration, pending
+    )
