@@ -128,10 +128,11 @@ def _auc(loop: _Loop, clip: VideoClip) -> float:
 
 def _fitted(loops: list[list[_Loop]]) -> np.ndarray:
     """Weights of the log-ratios, none below zero, and the log-odds of usual signs; each clip counts as much."""
-    known = [[np.isfinite(loop.overlaps) for loop in clip] for clip in loops]
-    x = np.concatenate([one.ratios[k] for clip, ks in zip(loops, known, strict=True) for one, k in zip(clip, ks)])
-    y = np.concatenate([one.overlaps[k] for clip, ks in zip(loops, known, strict=True) for one, k in zip(clip, ks)])
-    shares = np.concatenate([np.full(sum(map(np.sum, ks)), 1 / sum(map(np.sum, ks))) for ks in known])
+    overlap = [np.concatenate([loop.overlaps for loop in clip]) for clip in loops]
+    known = [np.isfinite(one) for one in overlap]
+    x = np.concatenate([loop.ratios for clip in loops for loop in clip])[np.concatenate(known)]
+    y = np.concatenate(overlap)[np.concatenate(known)]
+    shares = np.concatenate([np.full(one.sum(), 1 / one.sum()) for one in known])
     signs = np.where(y > 0.5, 1.0, -1.0)
 
     def loss(weights: np.ndarray) -> float:

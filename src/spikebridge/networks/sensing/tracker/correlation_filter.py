@@ -82,7 +82,7 @@ class Signs(NamedTuple):
 
 
 class FilterState(NamedTuple):
-    """What is known of a target."""
+    """State of a target: what the filters have learned, and the usual signs."""
 
     # weighted sums over frames
     sums: FilterSums
@@ -204,11 +204,9 @@ class CorrelationFilter:
         mixed = (1 - self.colour_share) * by_filter + self.colour_share * by_colours
         row, column, place = _highest(mixed)
 
+        cells = np.arange(self.num_cells, dtype=np.float64)
         distances = [
-            np.abs(_centered(np.arange(self.num_cells, dtype=np.float64) - index, self.num_cells))
-            * side
-            / extent
-            / self.num_cells
+            np.abs(_centered(cells - index, self.num_cells)) * side / extent / self.num_cells
             for index, side, extent in zip((column, row), self._sides(box), box[2:], strict=True)
         ]
         apart = np.maximum(distances[1][:, None], distances[0]) > _APART

@@ -101,7 +101,7 @@ def _cell_means(pixels: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.f
     # sums of every second row, then column: faster than a mean over two new axes
     levels = pixels.astype(np.float32)
     rows = levels[::2] + levels[1::2]
-    return (rows[:, ::2] + rows[:, 1::2]) / np.float32(4)
+    return ((rows[:, ::2] + rows[:, 1::2]) / 4).astype(np.float32)
 
 
 @cache
