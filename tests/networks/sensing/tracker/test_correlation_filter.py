@@ -27,6 +27,7 @@ from spikebridge.networks.sensing.tracker.detectors import (
     DetectorInputs,
     DetectorName,
     LearnedDetector,
+    chosen_detector,
 )
 from spikebridge.networks.sensing.tracker.inputs import grey_frame
 from spikebridge.networks.sensing.tracker.opencv_detector import OpenCVDetector
@@ -307,6 +308,22 @@ def test_a_grey_frame_in_three_equal_colours_gives_the_boxes_of_a_tracker_withou
         assert np.array_equal(*boxes)
 
 
+def test_a_tracker_says_that_it_lost_a_target_behind_a_cut_but_not_in_frozen_frames() -> None:
+    one = tracker("auto")
+    frozen = disk((73, 50), RED)
+    frames = [disk((73 + k, 50), RED) for k in range(8)]
+    behind = np.ascontiguousarray(np.repeat(wall()[::-1, ::-1, None], 3, 2))
+
+    for last, is_lost in ((frozen, False), (behind, True)):
+        state: Any = None
+        for k, frame in enumerate([*frames, *([frames[-1] if last is frozen else last] * 5)]):
+            inputs: Any = {"events": NOTHING, "elapsed": 1 / 30, "frame": frame, "frame_age": 0.0}
+            _, state = one.step(inputs | ({"box": BOX} if k == 0 else {}), state)
+
+        assert one.flush(state).lost is is_lost
+        assert (state.confidence < 0.5) is is_lost
+
+
 def test_a_missing_opencv_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ConfigError, match=r"csrt and kcf need the package cv2: pip install .*\[opencv\]"):
@@ -335,6 +352,12 @@ def test_opencv_answers_with_its_box_and_is_unsure_where_it_found_none(monkeypat
     found, missed = (detect(frame, target, detector)[0] for frame in (wall(), 0 * wall()))  # type: ignore[arg-type]
     assert found.box.tolist() == [62, 40, 26, 20] and missed.box is BOX
     assert found.probability > 0.5 > missed.probability
+
+
+@pytest.mark.parametrize(("num_events", "taken"), [(0, "filter"), (1, "both")])
+def test_auto_takes_the_filter_without_events_and_both_with_them(num_events: int, taken: str) -> None:
+    assert chosen_detector("auto", num_events) == taken
+    assert chosen_detector("learned", num_events) == "learned"
 
 
 def test_the_commands_offer_the_detectors_that_there_are() -> None:
