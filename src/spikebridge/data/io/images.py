@@ -44,7 +44,7 @@ class ImageFiles(Sequence[np.ndarray]):
         if not paths:
             raise DataError("expected at least one image file, but got none.")
         self.paths = tuple(paths)
-        first = read_colours(self.paths[0])
+        first = _read_colours(self.paths[0])
         self.height, self.width = first.shape[:2]
         # some cameras without colours write them
         self._has_colours = first.ndim == 3 and bool((first != first[..., :1]).any())
@@ -66,7 +66,7 @@ class ImageFiles(Sequence[np.ndarray]):
 
     def colours(self, index: int) -> UInt8[np.ndarray, "H W *C"]:
         """One image with its colours `(H, W, 3)`, or its grey levels where the first image has no colours."""
-        read = read_colours if self._has_colours else read_grey
+        read = _read_colours if self._has_colours else read_grey
         return self._checked(read(self.paths[index]), index)
 
     def _checked(self, image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
@@ -120,7 +120,7 @@ def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
         return np.array(image.convert("L"))
 
 
-def read_colours(path: Path) -> UInt8[np.ndarray, "H W *C"]:
+def _read_colours(path: Path) -> UInt8[np.ndarray, "H W *C"]:
     """One image as red, green and blue `(H, W, 3)`; as grey levels where the file has no colours."""
     with open_image(path, "an image") as image:
         _check(image, path)

@@ -6,10 +6,10 @@ import torch
 
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.errors import ShapeError
+from spikebridge.networks.sensing.detection.patches import grey_features
 from spikebridge.networks.sensing.model.background import Background, initial_background
 from spikebridge.networks.sensing.native.search_region import RegionInputs, search_region
 from spikebridge.networks.sensing.tracker.fused_detector import _region
-from spikebridge.networks.sensing.tracker.patches import grey_features
 from spikebridge.ops import without_native
 from spikebridge.ops.sequence import native
 

@@ -15,13 +15,16 @@ from spikebridge.data.events.binned import BinEvents, EventBins
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
 from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing.detection._scale_filter import initial_scale
+from spikebridge.networks.sensing.detection.colour_model import colour_classes, initial_colours
+from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter
+from spikebridge.networks.sensing.detection.opencv_detector import OpenCVDetector
+from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.evaluation.protocols import at_frames, one_pass_evaluation
 from spikebridge.networks.sensing.model.background import initial_background
 from spikebridge.networks.sensing.model.boxes import box_center, box_from_center
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
-from spikebridge.networks.sensing.tracker.colour_model import colour_classes, initial_colours
-from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter
 from spikebridge.networks.sensing.tracker.detectors import (
     DetectedBox,
     DetectorInputs,
@@ -30,9 +33,6 @@ from spikebridge.networks.sensing.tracker.detectors import (
     chosen_detector,
 )
 from spikebridge.networks.sensing.tracker.inputs import grey_frame
-from spikebridge.networks.sensing.tracker.opencv_detector import OpenCVDetector
-from spikebridge.networks.sensing.tracker.patches import Picture
-from spikebridge.networks.sensing.tracker.scale_filter import initial_scale
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
 pytestmark = pytest.mark.untyped
@@ -60,8 +60,8 @@ def disk(place: tuple[int, int], colour: np.ndarray | None = None) -> np.ndarray
     return picture
 
 
-def picture(frame: np.ndarray) -> Picture:
-    return Picture(frame) if frame.ndim == 2 else Picture(grey_frame(frame), frame)
+def picture(frame: np.ndarray) -> ColourFrame:
+    return ColourFrame(frame) if frame.ndim == 2 else ColourFrame(grey_frame(frame), frame)
 
 
 def detect(frame: np.ndarray, target: Any, detector: CorrelationFilter, box: np.ndarray = BOX) -> Any:
@@ -73,7 +73,7 @@ def detect(frame: np.ndarray, target: Any, detector: CorrelationFilter, box: np.
 @pytest.mark.parametrize("shift", [(0, 0), (7, -4), (-9, 6)])
 def test_a_moved_target_is_found_where_it_went(shift: tuple[int, int]) -> None:
     detector = CorrelationFilter()
-    target = detector.start(Picture(wall()), BOX)
+    target = detector.start(ColourFrame(wall()), BOX)
     detection, _ = detect(np.roll(wall(), shift[::-1], (0, 1)), target, detector)
     np.testing.assert_allclose(box_center(detection.box) - box_center(BOX), shift, atol=0.4)
 
@@ -103,7 +103,7 @@ def test_a_target_that_stays_while_its_background_moves_is_not_left(colour: np.n
 def test_one_frame_gives_the_least_squares_filter() -> None:
     """The normal equations of ridge regression over all cyclic shifts, solved as a matrix for one channel and row."""
     detector = CorrelationFilter(beside=0.0, window=1e6, colour_weight=0.0)
-    target = detector.start(Picture(wall()), BOX)
+    target = detector.start(ColourFrame(wall()), BOX)
     numerator, power = target.sums
 
     # each frequency is a regression with one sample and C unknowns: (conj(f) f' + ridge) w = conj(f) y
@@ -118,7 +118,7 @@ def test_one_frame_gives_the_least_squares_filter() -> None:
 
 
 def test_patches_beside_the_target_add_to_the_power() -> None:
-    alone, beside = (CorrelationFilter(beside=k).start(Picture(wall()), BOX).sums for k in (0.0, 0.2))
+    alone, beside = (CorrelationFilter(beside=k).start(ColourFrame(wall()), BOX).sums for k in (0.0, 0.2))
     assert np.array_equal(alone.numerator, beside.numerator)
     assert (beside.power >= alone.power).all() and beside.power.sum() > 1.1 * alone.power.sum()
 
@@ -146,11 +146,11 @@ def test_shares_of_colours_are_those_counted_by_hand() -> None:
 
 def test_an_update_weights_the_new_frame_and_keeps_the_first() -> None:
     detector = CorrelationFilter(rate=0.25, colour_weight=0.0)
-    target = detector.start(Picture(wall()), BOX)
+    target = detector.start(ColourFrame(wall()), BOX)
     turned = np.ascontiguousarray(wall()[::-1, ::-1])
-    after = detector.update(Picture(turned), BOX, target)
+    after = detector.update(ColourFrame(turned), BOX, target)
     # the grey levels of the target are those of the first frame for both
-    other = detector._frame_sums(Picture(turned), BOX, target.colours)
+    other = detector._frame_sums(ColourFrame(turned), BOX, target.colours)
     np.testing.assert_allclose(after.sums.power, 0.75 * target.sums.power + 0.25 * other.power, rtol=1e-4)
     np.testing.assert_allclose(after.sums.numerator, 0.75 * target.sums.numerator + 0.25 * other.numerator, rtol=1e-4)
 
@@ -203,7 +203,7 @@ def test_a_target_without_contrast_has_no_confident_place() -> None:
     detector = CorrelationFilter()
     flat = np.full((80, 80), 90, np.uint8)
     box = np.array([30.0, 30.0, 20.0, 20.0])
-    assert detect(flat, detector.start(Picture(flat), box), detector, box)[0].spread > 0.5 * 20
+    assert detect(flat, detector.start(ColourFrame(flat), box), detector, box)[0].spread > 0.5 * 20
 
 
 @pytest.fixture(scope="module")
@@ -345,7 +345,7 @@ class _Found:
 def test_opencv_answers_with_its_box_and_is_unsure_where_it_found_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(TrackerKCF_create=_Found, TrackerCSRT_create=_Found))
     detector = OpenCVDetector("kcf")
-    target = detector.start(Picture(wall()), np.array([-5.0, 100.4, 30.0, 90.0]))
+    target = detector.start(ColourFrame(wall()), np.array([-5.0, 100.4, 30.0, 90.0]))
     assert target.box == (0, 100, 25, 21) and target.shape == (121, 163, 3)
 
     target.box = (60, 40, 26, 20)

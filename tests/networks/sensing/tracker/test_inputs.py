@@ -13,12 +13,12 @@ from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
 from spikebridge.errors import DataError
+from spikebridge.networks.sensing.detection.patches import _scaling
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.native.orientation import _cell_means, _weights
 from spikebridge.networks.sensing.tracker.detectors import DetectorName
 from spikebridge.networks.sensing.tracker.inputs import check_inputs, num_bins
-from spikebridge.networks.sensing.tracker.patches import _scaling
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
 pytestmark = pytest.mark.untyped

@@ -10,12 +10,13 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.networks.sensing import recipe as sensing_recipe
+from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter
+from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.evaluation.metrics import overlaps
 from spikebridge.networks.sensing.model.background import initial_background
 from spikebridge.networks.sensing.model.boxes import box_center
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
-from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter
 from spikebridge.networks.sensing.tracker.detectors import (
     DetectedBox,
     DetectorInputs,
@@ -24,7 +25,6 @@ from spikebridge.networks.sensing.tracker.detectors import (
 )
 from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector
 from spikebridge.networks.sensing.tracker.mixed_detector import MixedDetector
-from spikebridge.networks.sensing.tracker.patches import Picture
 from spikebridge.pretrained import shipped_run
 
 pytestmark = pytest.mark.untyped
@@ -56,7 +56,7 @@ def test_with_events_the_surer_detector_answers_and_both_learn(
     frame = wall()
     elsewhere = np.array([69.0, 40.0, 26.0, 20.0])
     inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), BOX, False)
-    target = detector.start(Picture(frame), BOX)
+    target = detector.start(ColourFrame(frame), BOX)
 
     for spread, is_learned in ((1e-3, True), (1e3, False)):
         answer = DetectedBox(BOX, elsewhere, spread), target.learned
@@ -64,7 +64,7 @@ def test_with_events_the_surer_detector_answers_and_both_learn(
         detection, _ = detector.detect(inputs, target)
         assert np.allclose(detection.box, elsewhere) is is_learned
 
-    after = detector.update(Picture(frame), elsewhere, target)
+    after = detector.update(ColourFrame(frame), elsewhere, target)
     assert after.learned.newest is not target.learned.newest
     assert not np.array_equal(after.filtered.sums.power, target.filtered.sums.power)
 
@@ -75,13 +75,13 @@ def test_without_events_the_filter_answers_until_the_target_is_lost(
     frame = wall()
     elsewhere = np.array([69.0, 40.0, 26.0, 20.0])
     monkeypatch.setattr(LearnedDetector, "detect", lambda *given: (DetectedBox(BOX, elsewhere, 1e-3), given[-1]))
-    target = detector.start(Picture(frame), BOX)
+    target = detector.start(ColourFrame(frame), BOX)
     inputs = DetectorInputs(frame, frame, NOTHING, initial_background(frame), BOX, False)
 
     for _ in range(3):
         detection, target = detector.detect(inputs, target)
         np.testing.assert_allclose(detection.box, BOX, atol=0.5)
-        target = detector.update(Picture(frame), BOX, target)
+        target = detector.update(ColourFrame(frame), BOX, target)
 
     hidden = inputs._replace(frame=np.ascontiguousarray(frame[::-1, ::-1]))
     detection, after = detector.detect(hidden, target)
@@ -99,7 +99,7 @@ def test_frames_alone_are_left_to_the_filter_where_the_trained_detector_needs_ev
 ) -> None:
     frame = wall()
     automatic = replace(detector, needs_events=True)
-    target = automatic.start(Picture(frame), BOX)
+    target = automatic.start(ColourFrame(frame), BOX)
     inputs = DetectorInputs(frame, frame, NOTHING, initial_background(frame), BOX, True)
     answer = DetectedBox(BOX, BOX, 1e-3)
     asked = []
@@ -108,7 +108,7 @@ def test_frames_alone_are_left_to_the_filter_where_the_trained_detector_needs_ev
     alone, after = automatic.detect(inputs, target)
     assert not asked and alone.probability is not None and alone.second is None
 
-    blended, _ = automatic.detect(inputs._replace(events=SOME), automatic.update(Picture(frame), BOX, after))
+    blended, _ = automatic.detect(inputs._replace(events=SOME), automatic.update(ColourFrame(frame), BOX, after))
     assert asked and blended.probability is None
 
 
@@ -118,7 +118,7 @@ def test_the_size_of_a_trained_answer_is_drawn_towards_the_given_one(
     """An answer of twice the given width has 2^0.9 of it, one of half its height 2^-0.9; no area gives no NaN."""
     frame = wall()
     inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), BOX, False)
-    target = detector.start(Picture(frame), BOX)
+    target = detector.start(ColourFrame(frame), BOX)
     wide = DetectedBox(BOX, np.array([50.0, 50.0, 52.0, 40.0]), 1e-9)
 
     with monkeypatch.context() as only:
@@ -193,10 +193,10 @@ def test_a_box_in_doubt_is_left_once_a_search_finds_the_target_elsewhere_twice(
     monkeypatch.setattr(LearnedDetector, "detect", lambda *given: (DetectedBox(BOX, BOX, 0.5), given[-1]))
     larger = np.array([*(BOX[:2] - 5), *(BOX[2:] + 10)])
     inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), larger, False, confidence=0.4)
-    target = detector.start(Picture(frame), BOX)
+    target = detector.start(ColourFrame(frame), BOX)
     spread = 0.5
-    target = detector.update(Picture(frame), BOX, target)
-    learned = detector.update(Picture(np.ascontiguousarray(frame[::-1])), BOX, target)
+    target = detector.update(ColourFrame(frame), BOX, target)
+    learned = detector.update(ColourFrame(np.ascontiguousarray(frame[::-1])), BOX, target)
     target = learned
 
     assert answers(4) == [False, False, False, True] and len(searches) == 2
@@ -232,11 +232,11 @@ def test_a_hidden_target_is_left_to_the_trained_detector_where_that_usually_sees
     frame = wall()
     spread = usual_spread
     monkeypatch.setattr(LearnedDetector, "detect", lambda *given: (DetectedBox(BOX, BOX, spread), given[-1]))
-    target = detector.start(Picture(frame), BOX)
+    target = detector.start(ColourFrame(frame), BOX)
     inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), BOX, False)
 
     for _ in range(3):
-        target = detector.update(Picture(frame), BOX, detector.detect(inputs, target)[1])
+        target = detector.update(ColourFrame(frame), BOX, detector.detect(inputs, target)[1])
 
     assert (target.usual.confidence > 0.9) is (usual_spread == 0.5)
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikebridge.data.events.binned import BinEvents
+from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.model.background import Background
 from spikebridge.networks.sensing.model.boxes import Box
 from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector, TargetPatch
-from spikebridge.networks.sensing.tracker.patches import Picture
 
 DetectorName = Literal["auto", "learned", "filter", "both", "csrt", "kcf"]
 
@@ -69,13 +69,13 @@ class DetectedBox(NamedTuple):
 class BoxDetector(Protocol):
     """A detector of the target in a frame."""
 
-    def start(self, picture: Picture, box: Box) -> Any:
+    def start(self, picture: ColourFrame, box: Box) -> Any:
         """The state of the target at a frame with a given box [px]."""
 
     def detect(self, inputs: DetectorInputs, target: Any) -> tuple[DetectedBox, Any]:
         """The target in a new frame, and its state afterwards."""
 
-    def update(self, picture: Picture, box: Box, target: Any) -> Any:
+    def update(self, picture: ColourFrame, box: Box, target: Any) -> Any:
         """The state of the target after its box in a new frame [px] was accepted."""
 
 
@@ -99,7 +99,7 @@ class LearnedDetector:
     search_confidence: float = 0.5
     reacquire_confidence: float = 0.8
 
-    def start(self, picture: Picture, box: Box) -> LearnedTarget:
+    def start(self, picture: ColourFrame, box: Box) -> LearnedTarget:
         """See `BoxDetector`."""
         patch = self.fused.patch(picture.grey, box)
         return LearnedTarget(self.fused.template(patch), patch)
@@ -129,7 +129,7 @@ class LearnedDetector:
         detection = self.fused.detect(frame, before, events, background, box, first, newest, self.template_rate)
         return DetectedBox(box, *detection)
 
-    def update(self, picture: Picture, box: Box, target: LearnedTarget) -> LearnedTarget:
+    def update(self, picture: ColourFrame, box: Box, target: LearnedTarget) -> LearnedTarget:
         """See `BoxDetector`."""
         return target._replace(newest=self.fused.patch(picture.grey, box))
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from spikebridge.data.events.binned import BinEvents, Crop, crop_events
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import DataError
+from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.native.bin_events import BIN_EVENTS, event_image
-from spikebridge.networks.sensing.tracker.patches import Picture
 from spikebridge.ops.selection import select
 
 # processed in one step: a camera may pause for any time
@@ -23,7 +23,7 @@ def check_inputs(inputs: Inputs, last: NDArray[np.uint8] | None) -> None:
     """Refuses inputs with a wrong time, or with a frame unlike the last one; that is None before the first one."""
     check_times(inputs)
     if "frame" in inputs:
-        size = frame_size(inputs["frame"])
+        size = _frame_size(inputs["frame"])
         if last is not None and size != last.shape:
             raise DataError(f"frame: expected rows and columns {last.shape} as before, but got {size}.")
 
@@ -40,11 +40,11 @@ def check_times(inputs: Inputs) -> None:
 
 def grey_frame(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The frame in grey levels: luma (ITU-R 601) of colours; refuses what is no frame."""
-    frame_size(frame)
+    _frame_size(frame)
     return frame if frame.ndim == 2 else np.asarray(Image.fromarray(frame).convert("L"))
 
 
-def frame_size(frame: NDArray[np.uint8]) -> tuple[int, ...]:
+def _frame_size(frame: NDArray[np.uint8]) -> tuple[int, ...]:
     """Rows and columns of a frame, grey or in colours; refuses another type or shape, or no pixels."""
     is_frame = isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.size
     if is_frame and frame.ndim > 1 and frame.shape[2:] in ((), (3,)):
@@ -54,10 +54,10 @@ def frame_size(frame: NDArray[np.uint8]) -> tuple[int, ...]:
     raise DataError(f"frame: expected grey levels (H, W) or colours (H, W, 3) from 0 to 255, uint8, but got {kind}.")
 
 
-def read_picture(frame: NDArray[np.uint8]) -> Picture:
+def read_picture(frame: NDArray[np.uint8]) -> ColourFrame:
     """A copy of a frame: the caller may fill the same array again."""
     colours = frame.copy() if frame.ndim == 3 else None
-    return Picture(frame.copy() if colours is None else grey_frame(colours), colours)
+    return ColourFrame(frame.copy() if colours is None else grey_frame(colours), colours)
 
 
 def num_bins(seconds: float, dt: float) -> int:

@@ -22,8 +22,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter, FilterState, target_side
+from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.model.boxes import Box, box_center, box_from_center
-from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter, FilterState, target_side
 from spikebridge.networks.sensing.tracker.detectors import (
     DetectedBox,
     DetectorInputs,
@@ -31,7 +32,6 @@ from spikebridge.networks.sensing.tracker.detectors import (
     LearnedTarget,
     detection_confidence,
 )
-from spikebridge.networks.sensing.tracker.patches import Picture
 
 # smallest side of a detected box [px]; a detector may give one without area
 _MIN_SIZE = 1e-3
@@ -90,7 +90,7 @@ class MixedDetector:
     # number of frames in doubt, one after the other, after which the whole frame is searched
     search_after: int = 3
 
-    def start(self, picture: Picture, box: Box) -> _MixedTarget:
+    def start(self, picture: ColourFrame, box: Box) -> _MixedTarget:
         """See `BoxDetector`."""
         return _MixedTarget(self.learned.start(picture, box), self.filter.start(picture, box), box[2:].copy())
 
@@ -121,7 +121,7 @@ class MixedDetector:
 
         return by_filter._replace(second=by_learned, probability=None if has_events else by_filter.probability), target
 
-    def update(self, picture: Picture, box: Box, target: _MixedTarget) -> _MixedTarget:
+    def update(self, picture: ColourFrame, box: Box, target: _MixedTarget) -> _MixedTarget:
         """See `BoxDetector`."""
         learned = self.learned.update(picture, box, target.learned)
         filtered = self._filter(target.has_events).update(picture, box, target.filtered)

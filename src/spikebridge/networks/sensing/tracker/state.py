@@ -8,13 +8,13 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from spikebridge.data.events.binned import BinEvents, Crop
+from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.model.background import Background
 from spikebridge.networks.sensing.model.boxes import box_center, clamp_box, translate_box
 from spikebridge.networks.sensing.model.motion_prior import MotionPrior, to_numpy
 from spikebridge.networks.sensing.tracker.calibration import BinRecord, Calibration, Interval
 from spikebridge.networks.sensing.tracker.confidence import BoxEvidence, Signals
 from spikebridge.networks.sensing.tracker.inference import InferenceModel
-from spikebridge.networks.sensing.tracker.patches import Picture
 from spikebridge.networks.sensing.tracker.suitability import Beginning
 
 # after this number of frames without a confident detection the target counts as lost
@@ -126,9 +126,9 @@ class TrackingState(NamedTuple):
     colours: NDArray[np.uint8] | None = None
 
     @property
-    def picture(self) -> Picture:
+    def picture(self) -> ColourFrame:
         """The last frame, with its colours."""
-        return Picture(self.frame, self.colours)
+        return ColourFrame(self.frame, self.colours)
 
     @property
     def lost(self) -> bool:

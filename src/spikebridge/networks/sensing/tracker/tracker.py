@@ -29,6 +29,9 @@ from torch import Tensor
 from spikebridge.data.events.binned import BinEvents, Crop
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import ConfigError, DataError, did_you_mean
+from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter
+from spikebridge.networks.sensing.detection.opencv_detector import OpenCVDetector, OpenCVName, import_opencv
+from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.model.background import Background, initial_background
 from spikebridge.networks.sensing.model.boxes import (
     Box,
@@ -59,7 +62,6 @@ from spikebridge.networks.sensing.tracker.confidence import (
     overlap_confidence,
     signals,
 )
-from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter
 from spikebridge.networks.sensing.tracker.detectors import (
     BoxDetector,
     DetectedBox,
@@ -70,8 +72,6 @@ from spikebridge.networks.sensing.tracker.detectors import (
 from spikebridge.networks.sensing.tracker.inference import Inference, InferenceCache, InferenceModel, check_inference
 from spikebridge.networks.sensing.tracker.inputs import check_inputs, event_grid, num_bins, read_picture
 from spikebridge.networks.sensing.tracker.mixed_detector import MixedDetector
-from spikebridge.networks.sensing.tracker.opencv_detector import OpenCVDetector, OpenCVName, import_opencv
-from spikebridge.networks.sensing.tracker.patches import Picture
 from spikebridge.networks.sensing.tracker.state import (
     EventStream,
     FrameTarget,
@@ -143,8 +143,8 @@ class TrackerOptions:
             raise ConfigError(f"max_stream needs to be longer than 0 s, but got {self.max_stream}")
         if self.detector not in get_args(DetectorName):
             raise ConfigError(f"no detector {self.detector!r}; {did_you_mean(self.detector, get_args(DetectorName))}")
+        # a missing extra is found at once
         if self.detector in get_args(OpenCVName):
-            # a missing extra is found at once
             import_opencv()
 
 
@@ -316,7 +316,7 @@ class SensingTracker:
         return self._model or self._inference(self.sensing, self.options.crop)
 
     def _given_target(
-        self, model: InferenceModel, picture: Picture, box: Box, period: float, last: TrackingState | None
+        self, model: InferenceModel, picture: ColourFrame, box: Box, period: float, last: TrackingState | None
     ) -> FrameTarget:
         """The target at a frame whose box is given: the detector starts again, the calibration learns."""
         detector = self._detector(model)
@@ -389,16 +389,8 @@ class SensingTracker:
             undetected = DetectedBox(pending.box, pending.box, estimate.spread)
             return state._replace(evidence=detection_evidence(state.evidence, undetected), pending=None)
 
-        inputs = DetectorInputs(
-            frame=state.frame,
-            before=pending.before,
-            events=pending.events,
-            background=state.background,
-            box=pending.box,
-            lost=state.lost,
-            confidence=state.confidence,
-            colours=state.colours,
-        )
+        given = (state.frame, pending.before, pending.events, state.background, pending.box)
+        inputs = DetectorInputs(*given, lost=state.lost, confidence=state.confidence, colours=state.colours)
         detection, target = detector.detect(inputs, estimate.target)
         state = state._replace(evidence=detection_evidence(state.evidence, detection), pending=None)
         box = self._blend(state.frame, detection, pending)

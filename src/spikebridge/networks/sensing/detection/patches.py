@@ -8,16 +8,16 @@ import torch
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 
+from spikebridge.networks.sensing.detection.colour_model import colour_classes, nearest_pixels, unit_steps
 from spikebridge.networks.sensing.model.backbones import LOG_OFFSET
 from spikebridge.networks.sensing.model.boxes import Box, box_center, crop_covering
 from spikebridge.networks.sensing.native.orientation import CELL, Scaling, sample_features
-from spikebridge.networks.sensing.tracker.colour_model import colour_classes, nearest_pixels, unit_steps
 
 # pixels that are read beyond a patch [px]
 _BORDER = 2.0
 
 
-class Picture(NamedTuple):
+class ColourFrame(NamedTuple):
     """A frame: grey levels, and red, green and blue where the camera has colours."""
 
     grey: UInt8[np.ndarray, "H W"]
@@ -60,7 +60,7 @@ def grey_features(
 
 
 def read_cells(
-    picture: Picture,
+    picture: ColourFrame,
     box: Box,
     sides: Float[np.ndarray, "2"],
     offsets: Float[np.ndarray, "K 2"],

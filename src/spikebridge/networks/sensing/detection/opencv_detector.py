@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.errors import import_extra
+from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.model.boxes import Box
 from spikebridge.networks.sensing.tracker.detectors import DetectedBox, DetectorInputs
-from spikebridge.networks.sensing.tracker.patches import Picture
 
 OpenCVName = Literal["csrt", "kcf"]
 
@@ -31,7 +31,7 @@ class OpenCVDetector:
 
     name: OpenCVName
 
-    def start(self, picture: Picture, box: Box) -> Any:
+    def start(self, picture: ColourFrame, box: Box) -> Any:
         """See `BoxDetector`."""
         opencv = import_opencv()
         create = opencv.TrackerKCF_create if self.name == "kcf" else opencv.TrackerCSRT_create
@@ -42,13 +42,13 @@ class OpenCVDetector:
 
     def detect(self, inputs: DetectorInputs, target: Any) -> tuple[DetectedBox, Any]:
         """See `BoxDetector`."""
-        is_found, found = target.update(_blue_green_red(Picture(inputs.frame, inputs.colours)))
+        is_found, found = target.update(_blue_green_red(ColourFrame(inputs.frame, inputs.colours)))
         box = np.array(found, np.float64) if is_found else inputs.box
         spread = max(float(box[2:].prod()), 1.0) ** 0.5 * _SPREADS[not is_found]
 
         return DetectedBox(inputs.box, box, spread, probability=_PROBABILITIES[not is_found]), target
 
-    def update(self, picture: Picture, box: Box, target: Any) -> Any:
+    def update(self, picture: ColourFrame, box: Box, target: Any) -> Any:
         """See `BoxDetector`; OpenCV has learned in `detect`."""
         return target
 
@@ -70,7 +70,7 @@ def _whole_pixels(box: Box, shape: tuple[int, ...]) -> tuple[int, int, int, int]
     return left, top, right - left, bottom - top
 
 
-def _blue_green_red(picture: Picture) -> NDArray[np.uint8]:
+def _blue_green_red(picture: ColourFrame) -> NDArray[np.uint8]:
     if picture.colours is None:
         return np.repeat(picture.grey[:, :, None], 3, axis=2)
     return np.ascontiguousarray(picture.colours[:, :, ::-1])

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Complex, Float, UInt8
 from scipy import fft
 
+from spikebridge.networks.sensing.detection.patches import grey_features
 from spikebridge.networks.sensing.model.boxes import Box
-from spikebridge.networks.sensing.tracker.patches import grey_features
 
 _NUM_SCALES = 17
 _STEP = 1.02

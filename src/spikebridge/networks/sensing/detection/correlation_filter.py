@@ -16,7 +16,7 @@ background. Three things prevent it:
 | the surroundings are negatives | four patches beside the target add to the power (M. Mueller et al., CVPR 2017) |
 | colours answer, too | the mean share of the target in the box, `colour_model.py` (L. Bertinetto et al., CVPR 2016) |
 
-The size has a filter of its own (`scale_filter.py`).
+The size has a filter of its own (`_scale_filter.py`).
 """
 
 from dataclasses import dataclass
@@ -29,11 +29,11 @@ from jaxtyping import Complex, Float
 from numpy.typing import NDArray
 from scipy import fft
 
+from spikebridge.networks.sensing.detection._scale_filter import ScaleFilter, initial_scale, parabola_vertex
+from spikebridge.networks.sensing.detection.colour_model import ColourModel, initial_colours, unit_steps
+from spikebridge.networks.sensing.detection.patches import Cells, ColourFrame, read_cells
 from spikebridge.networks.sensing.model.boxes import Box, box_center, box_from_center, clamp_box
-from spikebridge.networks.sensing.tracker.colour_model import ColourModel, initial_colours, unit_steps
 from spikebridge.networks.sensing.tracker.detectors import DetectedBox, DetectorInputs
-from spikebridge.networks.sensing.tracker.patches import Cells, Picture, read_cells
-from spikebridge.networks.sensing.tracker.scale_filter import ScaleFilter, initial_scale, parabola_vertex
 
 # added to the deviation of a response, so that a target without contrast has no clear peak
 _DEVIATION_FLOOR = 1e-3
@@ -54,7 +54,7 @@ _NUM_USUAL = 5
 # added to each of `Signs` before a logarithm
 _FLOORS = (0.02, 0.02, 0.05)
 # weights of their log-ratios in the log-odds of an overlap by half, and the log-odds of usual signs, in colours and in
-# grey; fitted by `research/sensing/closed_loop/left_out_clips.py --fit`
+# grey; fitted as `research/sensing/closed_loop/left_out_clips.py --fit` does, on one more loop of each clip
 _ODDS = {True: ((2.0, 3.42, 0.84), 3.3), False: ((1.91, 0.22, 0.28), 1.82)}
 
 
@@ -131,7 +131,7 @@ class CorrelationFilter:
     # share of the colours in the response
     colour_share: float = 0.3
 
-    def start(self, picture: Picture, box: Box) -> FilterState:
+    def start(self, picture: ColourFrame, box: Box) -> FilterState:
         """See `BoxDetector`."""
         colours = initial_colours(picture.richest, box)
         first = self._frame_sums(picture, box, colours)
@@ -141,7 +141,7 @@ class CorrelationFilter:
 
     def detect(self, inputs: DetectorInputs, target: FilterState) -> tuple[DetectedBox, FilterState]:
         """See `BoxDetector`."""
-        picture = Picture(inputs.frame, inputs.colours)
+        picture = ColourFrame(inputs.frame, inputs.colours)
         sides = self._sides(inputs.box)
         responses = self._responses(picture, inputs.box, target)
         place, ratio, signs = self._peak(responses, inputs.box)
@@ -156,7 +156,7 @@ class CorrelationFilter:
 
         return DetectedBox(inputs.box, detected, spread, probability=probability), target._replace(last=signs)
 
-    def update(self, picture: Picture, box: Box, target: FilterState) -> FilterState:
+    def update(self, picture: ColourFrame, box: Box, target: FilterState) -> FilterState:
         """See `BoxDetector`."""
         new = self._frame_sums(picture, box, target.colours)
         sums = FilterSums(*(old + self.rate * (one - old) for old, one in zip(target.sums, new, strict=True)))
@@ -179,10 +179,10 @@ class CorrelationFilter:
         sides: NDArray[np.float64] = box[2:] + self.margin * target_side(box)
         return sides
 
-    def _cells(self, picture: Picture, box: Box, offsets: NDArray[np.float64], colours: ColourModel) -> Cells:
+    def _cells(self, picture: ColourFrame, box: Box, offsets: NDArray[np.float64], colours: ColourModel) -> Cells:
         return read_cells(picture, box, self._sides(box), offsets, self.num_cells, colours.shares())
 
-    def _responses(self, picture: Picture, box: Box, target: FilterState) -> Float[np.ndarray, "3 N N"]:
+    def _responses(self, picture: ColourFrame, box: Box, target: FilterState) -> Float[np.ndarray, "3 N N"]:
         """The answers of the filter, the filter of the first frame and the colours to each displacement from (0, 0)."""
         features, shares = self._cells(picture, box, np.zeros((1, 2)), target.colours)
         numerator, power = (
@@ -229,7 +229,7 @@ class CorrelationFilter:
 
         return weights / weights.sum()
 
-    def _factor(self, picture: Picture, box: Box, target: FilterState) -> float:
+    def _factor(self, picture: ColourFrame, box: Box, target: FilterState) -> float:
         """The change of the size; 1 where it would leave sizes that are likely."""
         factor = target.scale.factor(picture.grey, box)
         size = factor * target_side(box) / sqrt(target.size.prod())
@@ -237,7 +237,7 @@ class CorrelationFilter:
 
         return factor if is_likely else 1.0
 
-    def _frame_sums(self, picture: Picture, box: Box, colours: ColourModel) -> FilterSums:
+    def _frame_sums(self, picture: ColourFrame, box: Box, colours: ColourModel) -> FilterSums:
         """The sums of one frame."""
         sides = self._sides(box)
         right = np.array([self.distance * sides[0], 0.0])
@@ -273,7 +273,7 @@ class CorrelationFilter:
         return fft.rfft2(np.outer(row, column).astype(np.float32))
 
 
-def _overlap_probability(signs: Signs, usual: Signs, picture: Picture) -> float:
+def _overlap_probability(signs: Signs, usual: Signs, picture: ColourFrame) -> float:
     """The probability that a detected box and the true one overlap by half."""
     weights, bias = _ODDS[picture.colours is not None]
     odds = bias + sum(weight * x for weight, x in zip(weights, signs.log_ratios(usual), strict=True))
