@@ -75,6 +75,5 @@ def _spectrum(frame: UInt8[np.ndarray, "H W"], box: Box) -> Complex[np.ndarray, 
 
 @cache
 def _label() -> Complex[np.ndarray, " K"]:
-    """The transform of a Gaussian with its peak at the middle."""
     steps = np.arange(_NUM_SCALES) - _NUM_SCALES // 2
     return fft.fft(np.exp(-0.5 * (steps / (_NUM_SCALES / 16)) ** 2))

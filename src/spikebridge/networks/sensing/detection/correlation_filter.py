@@ -175,7 +175,6 @@ class CorrelationFilter:
         return target._replace(usual=usual, num_usual=number)
 
     def _sides(self, box: Box) -> Float[np.ndarray, "2"]:
-        """Width and height of a patch [px]."""
         sides: NDArray[np.float64] = box[2:] + self.margin * target_side(box)
         return sides
 
@@ -230,7 +229,6 @@ class CorrelationFilter:
         return weights / weights.sum()
 
     def _factor(self, picture: ColourFrame, box: Box, target: FilterState) -> float:
-        """The change of the size; 1 where it would leave sizes that are likely."""
         factor = target.scale.factor(picture.grey, box)
         size = factor * target_side(box) / sqrt(target.size.prod())
         is_likely = _SIZES[0] < size < _SIZES[1] and (factor * box[2:] > _MIN_SIDE).all()
@@ -238,7 +236,6 @@ class CorrelationFilter:
         return factor if is_likely else 1.0
 
     def _frame_sums(self, picture: ColourFrame, box: Box, colours: ColourModel) -> FilterSums:
-        """The sums of one frame."""
         sides = self._sides(box)
         right = np.array([self.distance * sides[0], 0.0])
         down = np.array([0.0, self.distance * sides[1]])
@@ -265,7 +262,6 @@ class CorrelationFilter:
         return (np.outer(row, column) * (1 - self.colour_weight * (1 - likely))).astype(np.float32)
 
     def _label(self, box: Box) -> Complex[np.ndarray, "N M"]:
-        """The transform of a Gaussian with its peak at no displacement."""
         steps = fft.fftfreq(self.num_cells, 1 / self.num_cells)
         deviations = self.label * target_side(box) * self.num_cells / self._sides(box)
         column, row = (np.exp(-0.5 * (steps / deviation) ** 2) for deviation in deviations)
@@ -274,7 +270,6 @@ class CorrelationFilter:
 
 
 def _overlap_probability(signs: Signs, usual: Signs, picture: ColourFrame) -> float:
-    """The probability that a detected box and the true one overlap by half."""
     weights, bias = _ODDS[picture.colours is not None]
     odds = bias + sum(weight * x for weight, x in zip(weights, signs.log_ratios(usual), strict=True))
 
@@ -293,7 +288,7 @@ def _hann(num_cells: int) -> Float[np.ndarray, "N N"]:
 
 
 def _centered(cells: NDArray[np.float64], num_cells: int) -> NDArray[np.float64]:
-    """Displacements from half a patch before to half a patch behind: places wrap around."""
+    # places wrap around
     return (cells + num_cells / 2) % num_cells - num_cells / 2
 
 

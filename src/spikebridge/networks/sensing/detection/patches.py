@@ -43,10 +43,7 @@ def grey_features(
     offsets: Float[np.ndarray, "K 2"],
     num_pixels: int,
 ) -> Float[np.ndarray, "K C N N"]:
-    """Features of patches of these sides, at these offsets from the centre of a box [px], without colours.
-
-    A patch has `num_pixels` pixels of its own along each side.
-    """
+    """Features of patches of these sides and offsets from the centre of a box [px], each of `num_pixels` a side."""
     center = box_center(box)
     half = (sides / 2 + np.abs(offsets)).max(0) + _BORDER
     crop = crop_covering(center.tolist(), half.tolist(), frame.shape, min_size=1)
@@ -67,10 +64,7 @@ def read_cells(
     num_cells: int,
     shares: Float[np.ndarray, " K"],
 ) -> Cells:
-    """The cells of patches of one size, at these offsets from the centre of a box [px].
-
-    `shares` is the share of the target for each class of colours.
-    """
+    """The cells of patches at offsets from the centre of a box [px], by the target's share in classes of colours."""
     grey = grey_features(picture.grey, box, np.repeat(sides[None], len(offsets), 0), offsets, num_cells * CELL)
     center = box_center(box)
     width, height = sides.tolist()
@@ -97,7 +91,6 @@ def _coloured(
 
 
 def _cell_means(pixels: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The mean over the points of each cell, two along each side."""
     # sums of every second row, then column: faster than a mean over two new axes
     levels = pixels.astype(np.float32)
     rows = levels[::2] + levels[1::2]

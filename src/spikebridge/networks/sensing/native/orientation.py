@@ -69,10 +69,9 @@ def sample_features(
     rows: Float[np.ndarray, "K S"],
     scaling: Scaling,
 ) -> Float[Tensor, "K C N N"]:
-    """Features of patches of a part of a frame, by the columns and rows that each reads, as many of both.
+    """Features of patches of a part of a frame, `crop` [px], by the columns and rows of it that each reads.
 
-    Columns and rows are those of the part, `crop` [px]; 0 is the centre of its first pixel. Beyond its edges, the
-    nearest pixels are read.
+    0 is the centre of the first pixel. Beyond the edges of the part, the nearest pixels are read.
     """
     if columns.shape != rows.shape:
         raise ShapeError(f"as many columns as rows were expected, but got {columns.shape} and {rows.shape}")

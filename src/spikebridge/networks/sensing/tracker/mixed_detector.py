@@ -133,7 +133,7 @@ class MixedDetector:
         return target._replace(learned=learned, filtered=filtered, usual=usual)
 
     def _filter(self, has_events: bool) -> CorrelationFilter:
-        """The filter; frames of event cameras are dark, and grey levels tell nothing there that gradients do not."""
+        # frames of event cameras are dark: grey levels tell nothing there that gradients do not
         return replace(self.filter, colour_share=0.0, colour_weight=0.0) if has_events else self.filter
 
     def _search_in_doubt(self, inputs: DetectorInputs, target: _MixedTarget) -> _MixedTarget:

@@ -580,7 +580,6 @@ def _period(inputs: Inputs, last: TrackingState) -> float:
 
 
 def _confidence(estimate: TargetEstimate, box_signals: Signals) -> float:
-    """The probability that a box is right: of a detector that answers alone, as it says; else by all signals."""
     return overlap_confidence(box_signals) if estimate.probability is None else estimate.probability
 
 
