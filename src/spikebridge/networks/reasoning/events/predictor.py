@@ -1,0 +1,64 @@
+"""Predicts collisions from the tracks of scenes until a frame, with a prediction unit."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from spikebridge.hybrid import HybridUnit
+from spikebridge.networks.reasoning.data.scene import Scene
+from spikebridge.networks.reasoning.events.collision_inputs import FRAMES_PER_SAMPLE
+from spikebridge.networks.reasoning.events.collision_unit import log_odds
+from spikebridge.networks.reasoning.events.prediction_inputs import past_of
+
+HORIZON = 32  # frames in which collisions are predicted
+_BATCH_SIZE = 256  # more scenes take more memory and are not faster
+
+
+class Prediction(NamedTuple):
+    """Predicted collisions of a scene in order of time, and their probabilities."""
+
+    collisions: Int[np.ndarray, "C 3"]
+    scores: Float[np.ndarray, "C"]
+
+
+def predict_collisions(unit: HybridUnit, scenes: Sequence[Scene], first: int) -> list[Prediction]:
+    """The collisions of each scene within the frames from `first` on; nothing from there on is read.
+
+    A scene without a sample shortly before that frame has no prediction.
+    """
+    empty = Prediction(np.zeros((0, 3), dtype=np.int64), np.zeros(0))
+    predictions = [empty] * len(scenes)
+    last = [int(scene.frames[scene.frames < first].max(initial=-FRAMES_PER_SAMPLE)) for scene in scenes]
+    numbers = [i for i, frame in enumerate(last) if frame >= max(0, first - FRAMES_PER_SAMPLE)]
+
+    for start in range(0, len(numbers), _BATCH_SIZE):
+        part = numbers[start : start + _BATCH_SIZE]
+        found = _predict(unit, [scenes[i] for i in part], [last[i] for i in part], first)
+        for i, prediction in zip(part, found, strict=True):
+            predictions[i] = prediction
+
+    return predictions
+
+
+def _predict(unit: HybridUnit, scenes: Sequence[Scene], last: Sequence[int], first: int) -> list[Prediction]:
+    past = past_of(scenes, last)
+    with torch.no_grad():
+        stages, _ = unit.stages(past.samples)
+
+    spikes, after = stages.discretizer[0, 0].unbind(-1)
+    scores = log_odds(stages.nonlinearity[0, 0]).sigmoid().double().numpy()
+    frames = (after.round().long() + torch.tensor(last).unsqueeze(1)).clamp(first, first + HORIZON - 1).numpy()
+    most = past.objects.shape[1]
+    pairs = past.objects[:, torch.triu_indices(most, most, 1)].numpy()
+
+    predictions = []
+    for b in range(len(scenes)):
+        fired = np.flatnonzero(spikes[b].numpy() > 0.5)
+        in_time = fired[np.argsort(frames[b, fired], kind="stable")]
+        rows = np.column_stack([frames[b, in_time], pairs[b][:, in_time].T])
+        predictions.append(Prediction(rows, scores[b, in_time]))
+
+    return predictions
