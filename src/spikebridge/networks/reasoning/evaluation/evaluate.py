@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +11,14 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import KINDS, Question, Scene
+from spikebridge.networks.reasoning.evaluation.prediction import evaluate_prediction
 from spikebridge.networks.reasoning.graph.layout import PRESETS, preset_of
 from spikebridge.networks.reasoning.scores import score, score_executor
 from spikebridge.networks.reasoning.training.trained_units import fixed_reader, learned_reader
 from spikebridge.training.run.run import Run
+from spikebridge.training.settings import check_minimum
+
+_MIN_FRAME = 10  # to predict from: the speed needs two samples
 
 _log = logging.getLogger(__name__)
 
@@ -33,14 +37,25 @@ class QuestionEvaluation:
     """Keep events that do not depend on the removed object in counterfactuals."""
     presets: tuple[str, ...] = tuple(PRESETS)
     """Presets of the reasoning graph to evaluate."""
+    predict_from: int | None = None
+    """Also predict the collisions of the 32 frames from this one on, from the tracks before it; needs no questions."""
 
     def __post_init__(self) -> None:
+        check_minimum(self, predict_from=_MIN_FRAME)
         for name in self.presets:
             preset_of(name)
 
 
 def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
-    """The figures of `spikebridge eval reasoning`: `tally` under `presets.<name>` and under `executor`."""
+    """The figures of `spikebridge eval reasoning`: `tally` under `presets.<name>` and under `executor`.
+
+    With `predict_from`, those of `prediction_scores` under `prediction`.
+    """
+    if options.scenes is not None and options.predict_from is not None:
+        prediction = {"prediction": evaluate_prediction(read_scenes(options.scenes), options.predict_from)}
+        others = replace(options, predict_from=None)
+        return prediction if options.questions is None else {**evaluate_files(run, others), **prediction}
+
     if options.scenes is None or options.questions is None:
         missing = "--scenes" if options.scenes is None else "--questions"
         raise ConfigError(f"scenes and questions belong together; {missing} is missing")

@@ -1,12 +1,34 @@
 """Scores of predicted collisions against the true ones of the same videos."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import spikebridge
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import Scene
-from spikebridge.networks.reasoning.events.predictor import HORIZON, Prediction
+from spikebridge.networks.reasoning.events.predictor import (
+    HORIZON,
+    Prediction,
+    last_frames,
+    load_predictor,
+    predict_collisions,
+)
+from spikebridge.training.run.run import Run
 
+SHIPPED = Path(spikebridge.__file__).parent / "pretrained" / "reasoning_predictor"
 _MAX_FRAMES = 5  # between a predicted and a true collision
+
+
+def evaluate_prediction(scenes: Sequence[Scene], first: int) -> dict[str, float]:
+    """The scores of the shipped prediction unit, which sees each scene until the frame `first`.
+
+    Raises `DataError` where no scene reaches that frame, or none has a collision to compare with.
+    """
+    if max(last_frames(scenes, first)) < 0:
+        raise DataError(f"no scene has a sample shortly before frame {first} to predict from; choose an earlier frame")
+
+    unit = load_predictor(Run.open(SHIPPED))
+    return prediction_scores(scenes, predict_collisions(unit, scenes, first), first)
 
 
 def prediction_scores(scenes: Sequence[Scene], predictions: Sequence[Prediction], first: int) -> dict[str, float]:

@@ -73,8 +73,8 @@ class RollOut(nn.Module):
         self.move = network(2 + _NUM_HIDDEN + num_kinds + _NUM_MESSAGES, num_features, _NUM_HIDDEN + 2)
         self.log_friction = nn.Parameter(torch.tensor(-2.3))
         # an untrained roll-out is a straight line with friction, on which collisions are rare
-        for network in (self.begin, self.move):
-            for values in network[-1].parameters():
+        for straight in (self.begin, self.move):
+            for values in straight[-1].parameters():
                 nn.init.zeros_(values)
         for name, values in self.meet[-1].named_parameters():
             if name == "bias":

@@ -12,16 +12,27 @@ from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.events.collision_inputs import FRAMES_PER_SAMPLE
 from spikebridge.networks.reasoning.events.collision_unit import log_odds
 from spikebridge.networks.reasoning.events.prediction_inputs import past_of
+from spikebridge.networks.reasoning.events.prediction_unit import PredictionUnit
+from spikebridge.training.run.run import Run
 
 HORIZON = 32  # frames in which collisions are predicted
 _BATCH_SIZE = 256  # more scenes take more memory and are not faster
 
 
 class Prediction(NamedTuple):
-    """Predicted collisions of a scene in order of time, and their probabilities."""
+    """Predicted collisions of a scene in order of time, their probabilities, and that of no collision at all."""
 
     collisions: Int[np.ndarray, "C 3"]
     scores: Float[np.ndarray, "C"]
+    none: float
+
+
+def load_predictor(run: Run) -> PredictionUnit:
+    """The prediction unit of a run, in eval mode."""
+    unit = PredictionUnit(int(run.config["num_features"]))
+    run.load_weights(unit)
+
+    return unit.eval()
 
 
 def predict_collisions(unit: HybridUnit, scenes: Sequence[Scene], first: int) -> list[Prediction]:
@@ -29,10 +40,9 @@ def predict_collisions(unit: HybridUnit, scenes: Sequence[Scene], first: int) ->
 
     A scene without a sample shortly before that frame has no prediction.
     """
-    empty = Prediction(np.zeros((0, 3), dtype=np.int64), np.zeros(0))
-    predictions = [empty] * len(scenes)
-    last = [int(scene.frames[scene.frames < first].max(initial=-FRAMES_PER_SAMPLE)) for scene in scenes]
-    numbers = [i for i, frame in enumerate(last) if frame >= max(0, first - FRAMES_PER_SAMPLE)]
+    predictions = [Prediction(np.zeros((0, 3), dtype=np.int64), np.zeros(0), 1.0)] * len(scenes)
+    last = last_frames(scenes, first)
+    numbers = [i for i, frame in enumerate(last) if frame >= 0]
 
     for start in range(0, len(numbers), _BATCH_SIZE):
         part = numbers[start : start + _BATCH_SIZE]
@@ -41,6 +51,12 @@ def predict_collisions(unit: HybridUnit, scenes: Sequence[Scene], first: int) ->
             predictions[i] = prediction
 
     return predictions
+
+
+def last_frames(scenes: Sequence[Scene], first: int) -> list[int]:
+    """The frame of the last sample of each scene before a frame; -1 where there is none shortly before it."""
+    last = [int(scene.frames[scene.frames < first].max(initial=-1)) for scene in scenes]
+    return [frame if frame >= first - FRAMES_PER_SAMPLE else -1 for frame in last]
 
 
 def _predict(unit: HybridUnit, scenes: Sequence[Scene], last: Sequence[int], first: int) -> list[Prediction]:
@@ -59,6 +75,6 @@ def _predict(unit: HybridUnit, scenes: Sequence[Scene], last: Sequence[int], fir
         fired = np.flatnonzero(spikes[b].numpy() > 0.5)
         in_time = fired[np.argsort(frames[b, fired], kind="stable")]
         rows = np.column_stack([frames[b, in_time], pairs[b][:, in_time].T])
-        predictions.append(Prediction(rows, scores[b, in_time]))
+        predictions.append(Prediction(rows, scores[b, in_time], float(np.prod(1 - scores[b]))))
 
     return predictions

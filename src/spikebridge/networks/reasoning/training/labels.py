@@ -22,6 +22,7 @@ from spikebridge.networks.reasoning.simulation.video import generate_video
 
 NEVER = -1.0  # label of a pair that does not collide
 UNKNOWN = -2.0  # label of a pair with an object that the reference scene does not have
+_NUM_TRAINING_VIDEOS = 5500  # the other training videos stay unseen
 
 
 class SceneSet(NamedTuple):
@@ -63,6 +64,16 @@ def real_split(num_validation: int, seed: int, data: Path | None = None) -> Spli
 
 def _videos_of(path: Path) -> set[int | str]:
     return {question.video for question in read_questions(path)}
+
+
+def scenes_with_truth(videos: SceneSet) -> SceneSet:
+    """Scenes of CLEVRER's training videos and of some validation videos, all with their true collisions."""
+    training, validation = find_files("clevrer_perceived")
+    names = {scene.video for scene in videos.perceived}
+    perceived = read_scenes(training)[:_NUM_TRAINING_VIDEOS]
+    perceived += [scene for scene in read_scenes(validation) if scene.video in names]
+
+    return SceneSet(perceived, [scene.truth for scene in perceived if scene.truth is not None])
 
 
 @lru_cache(maxsize=2)  # generation takes longer than training on a few videos
