@@ -2,7 +2,7 @@
 
     python research/reasoning/training/predictor.py --out runs/prediction/ann-0            # also --seed 1, --seed 2
     python research/reasoning/training/predictor.py --out runs/prediction/spiking-0 --kind spiking --epochs 16
-    python research/reasoning/prediction.py --runs runs/prediction
+    python research/reasoning/prediction.py --runs runs/prediction --baselines
 
 All is chosen on training videos: the last 600 choose the thresholds and distances. The 4000 validation videos are only
 scored. A pair counts once, objects that are not perceived count as missed.
@@ -42,9 +42,9 @@ from spikebridge.training.run.run import Run
 
 RESULTS = Path(__file__).parent / "results" / "prediction.json"
 FIRST = 96
-TREE_FRAMES = (46, 56, 66, 76, 86, 96)  # first frames of the samples of the trees
-DISTANCES = np.arange(0.8, 2.01, 0.05)
-PROBABILITIES = np.arange(0.2, 0.71, 0.05)
+TREE_FRAMES = (56, 76, 96)  # first frames of the samples of the trees
+DISTANCES = np.arange(0.8, 1.51, 0.1)
+PROBABILITIES = np.arange(0.2, 0.71, 0.1)
 Predictor = Callable[[Sequence[Scene]], list[Prediction]]
 
 
@@ -125,8 +125,8 @@ def tree_features(scene: Scene, first: int) -> tuple[np.ndarray, np.ndarray, np.
     return np.array(rows), np.array(pairs), np.array(frames)
 
 
-def fitted_trees(scenes: Sequence[Scene], seed: int) -> HistGradientBoostingClassifier:
-    """Boosted trees fitted to the pairs of training videos at several frames."""
+def tree_samples(scenes: Sequence[Scene]) -> tuple[np.ndarray, np.ndarray]:
+    """Features and labels of the pairs of training videos at several frames."""
     features = []
     labels = []
     for scene in scenes:
@@ -139,8 +139,7 @@ def fitted_trees(scenes: Sequence[Scene], seed: int) -> HistGradientBoostingClas
                 features.append(rows[is_known])
                 labels.append(((frame >= first) & (frame < first + HORIZON))[is_known])
 
-    trees = HistGradientBoostingClassifier(max_iter=300, learning_rate=0.06, random_state=seed)
-    return trees.fit(np.concatenate(features), np.concatenate(labels))
+    return np.concatenate(features), np.concatenate(labels)
 
 
 def by_trees(trees: HistGradientBoostingClassifier, scenes: Sequence[Scene], threshold: float) -> list[Prediction]:
@@ -174,8 +173,9 @@ def baselines(training: Sequence[Scene], scored: Sequence[Scene], seeds: int) ->
         rows[name] = {"distance": near, **prediction_scores(scored, predictor(scored, near), FIRST)}
 
     by_seed = []
+    samples = tree_samples(training[:-NUM_HELD_OUT])
     for seed in range(seeds):
-        trees = fitted_trees(training[:-NUM_HELD_OUT], seed)
+        trees = HistGradientBoostingClassifier(max_iter=300, learning_rate=0.06, random_state=seed).fit(*samples)
         threshold = best(list(PROBABILITIES), lambda scenes, value, t=trees: by_trees(t, scenes, value), held_out)
         by_seed.append(prediction_scores(scored, by_trees(trees, scored, threshold), FIRST))
     rows["trees"] = over_seeds(by_seed)
@@ -234,14 +234,17 @@ def confidence(unit: PredictionUnit, scenes: Sequence[Scene]) -> dict[str, Any]:
 def main() -> None:
     """Scores all rows, and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, required=True, help="folder of the runs ann-0, ..., spiking-2")
+    parser.add_argument("--runs", type=Path, default=None, help="folder of the runs ann-0, ..., spiking-2")
+    parser.add_argument("--baselines", action="store_true", help="measure the other rows too, else they are kept")
     parser.add_argument("--seeds", type=int, default=3, help="of the boosted trees")
     options = parser.parse_args()
 
     _, validation = find_files("clevrer_perceived")
     scored = read_scenes(validation)
-    rows = baselines(training_scenes(), scored, options.seeds)
-    for kind in KINDS:
+    rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else {}
+    if options.baselines:
+        rows |= baselines(training_scenes(), scored, options.seeds)
+    for kind in KINDS if options.runs is not None else ():
         runs = [Run.open(path) for path in sorted(options.runs.glob(f"{kind}-*"))]
         units = [load_unit(run) for run in runs]
         scores = [prediction_scores(scored, predict_collisions(unit, scored, FIRST), FIRST) for unit in units]
