@@ -6,13 +6,8 @@ from pathlib import Path
 import spikebridge
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import Scene
-from spikebridge.networks.reasoning.events.predictor import (
-    HORIZON,
-    Prediction,
-    last_frames,
-    load_predictor,
-    predict_collisions,
-)
+from spikebridge.networks.reasoning.events import predictor
+from spikebridge.networks.reasoning.events.predictor import Prediction
 from spikebridge.training.run.run import Run
 
 SHIPPED = Path(spikebridge.__file__).parent / "pretrained" / "reasoning_predictor"
@@ -24,11 +19,11 @@ def evaluate_prediction(scenes: Sequence[Scene], first: int) -> dict[str, float]
 
     Raises `DataError` where no scene reaches that frame, or none has a collision to compare with.
     """
-    if max(last_frames(scenes, first)) < 0:
+    if max(predictor.last_frames(scenes, first)) < 0:
         raise DataError(f"no scene has a sample shortly before frame {first} to predict from; choose an earlier frame")
 
-    unit = load_predictor(Run.open(SHIPPED))
-    return prediction_scores(scenes, predict_collisions(unit, scenes, first), first)
+    unit = predictor.load_predictor(Run.open(SHIPPED))
+    return prediction_scores(scenes, predictor.predict_collisions(unit, scenes, first), first)
 
 
 def prediction_scores(scenes: Sequence[Scene], predictions: Sequence[Prediction], first: int) -> dict[str, float]:
@@ -47,7 +42,7 @@ def prediction_scores(scenes: Sequence[Scene], predictions: Sequence[Prediction]
     for scene, prediction in zip(scenes, predictions, strict=True):
         reference = _reference(scene)
         true = _frames_of_pairs(reference, reference.collisions.tolist())
-        true = {pair: frame for pair, frame in true.items() if first <= frame < first + HORIZON}
+        true = {pair: frame for pair, frame in true.items() if first <= frame < first + predictor.HORIZON}
         predicted = _frames_of_pairs(scene, prediction.collisions.tolist())
         num_predicted += len(predicted)
         num_true += len(true)

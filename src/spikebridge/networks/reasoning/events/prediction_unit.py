@@ -53,13 +53,9 @@ class _Pairs(NamedTuple):
 
 def dense_network(num_inputs: int, num_features: int, num_outputs: int) -> nn.Sequential:
     """Two hidden layers."""
-    return nn.Sequential(
-        nn.Linear(num_inputs, num_features),
-        nn.SiLU(),
-        nn.Linear(num_features, num_features),
-        nn.SiLU(),
-        nn.Linear(num_features, num_outputs),
-    )
+    first = (nn.Linear(num_inputs, num_features), nn.SiLU())
+    second = (nn.Linear(num_features, num_features), nn.SiLU())
+    return nn.Sequential(*first, *second, nn.Linear(num_features, num_outputs))
 
 
 class RollOut(nn.Module):
@@ -76,9 +72,7 @@ class RollOut(nn.Module):
         for straight in (self.begin, self.move):
             for values in straight[-1].parameters():
                 nn.init.zeros_(values)
-        for name, values in self.meet[-1].named_parameters():
-            if name == "bias":
-                nn.init.constant_(values, _RARE)
+        nn.init.constant_(list(self.meet.parameters())[-1], _RARE)
 
     def forward(self, h: Float[Tensor, "B O C T"]) -> Float[Tensor, "B P T2"]:
         return self.roll_out(h)[0]
@@ -199,9 +193,5 @@ class PredictionUnit(HybridUnit):
     """The hybrid unit from the past of the objects of scenes to the collisions of the next 35 frames."""
 
     def __init__(self, num_features: int = 48, network: _Network = dense_network) -> None:
-        super().__init__(
-            Tumbling(inputs.NUM_PAST),
-            WindowHistory(inputs.NUM_PAST),
-            RollOut(num_features, network),
-            CollisionSpike(0.0),
-        )
+        history = WindowHistory(inputs.NUM_PAST)
+        super().__init__(Tumbling(inputs.NUM_PAST), history, RollOut(num_features, network), CollisionSpike(0.0))
