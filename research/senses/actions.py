@@ -1,6 +1,6 @@
 """UTD-MHAD with people left out: each sense alone, weighted sums, gates, faults, accuracy over time, a linear baseline.
 
-    spikebridge train senses --preset actions --out runs/actions
+    spikebridge train senses --preset actions --folds 0 --num-seeds 3 --out runs/actions
     python research/senses/actions.py runs/actions --json research/senses/results/actions.json
 
 Reads the networks of a run, which may still train: folds and networks that are missing are left out and named.

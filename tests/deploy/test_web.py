@@ -23,7 +23,10 @@ from browser import DESKTOP, PHONE, Visit
 from research.deploy.web import HARNESS, WORKER, count_differences, jobs_of, network_job
 from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, IntegerModel, export, integer_model, quantize
+from spikebridge.deploy.front_ends.arrays import EXACT
 from spikebridge.deploy.quantization.lowering import add_integers
+from spikebridge.deploy.streaming.activity import VoiceActivity
+from spikebridge.deploy.streaming.samples import SampleReader, SampleSteps
 from spikebridge.deploy.web import compiler, page
 from spikebridge.deploy.web.compiler import compile_module
 from spikebridge.deploy.web.inputs import FrontEnd, WebInputs
@@ -40,6 +43,21 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C comp
 needs_zig = pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="ziglang (extra web) is missing")
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
 PRICES = Prices(2.0, 1.0, "<b>a profile</b>")
+SHAPES = {"frames": (1, 16, 16), "events": (2, 16, 16)}
+# plays samples as a file; a final answer is its mean logits
+PLAYS = """
+(async () => {
+  const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+  const [run, front] = await Promise.all(page.modules.map((one) => openModule(bytes(one.base64))));
+  const network = new Network(page.networks[0], run);
+  const player = new Player(page, [network], new FrontEnd(page.front, front));
+  player.finish = () => player.finals.push(Array.from(network.mean));
+  const chunks = [Float32Array.from(samples)];
+  player.play({ kind: "blocks", rate: page.rate, chunks, left: samples.length, closed: true });
+  while (!player.ended) player.advance();
+  console.log(JSON.stringify(player.finals));
+})();
+"""
 EVIL = '<img src=x onerror="document.title=1">'
 
 
@@ -79,18 +97,43 @@ def replace_outputs(model: IntegerModel) -> Any:
     return SimpleNamespace(record=replace(model.record, outputs=()))
 
 
-def series_page(kind: Any, networks: list[PageNetwork], folder: Path) -> str:
-    """A page whose front end passes samples on as frames and events, a block for three ticks."""
+class SeriesFrontEnd:
+    """Passes samples on as frames and events, a block for three ticks; the level of blocks before adds to frames."""
 
-    def arrays(a: Any, x: dict[str, Any], state: Any) -> tuple[dict[str, Any], Any]:
-        level = a.mean(x["samples"], 0)
-        ones = np.ones((3, 512))
-        return {"frames": level * ones[:1, :256], "events": level * ones}, state
+    rate_hz = 8000.0
+    num_channels = 1
+    block = 160
 
-    front = FrontEnd(arrays, {"samples": (160, 1)}, lambda: np.zeros(1), ticks=3, window=4)
-    inputs = WebInputs(
-        kind, front, rate_hz=8000.0, channels=("x",), answer="answer", classes=[str(n) for n in range(10)]
+    def arrays(self, a: Any, x: dict[str, Any], state: Any) -> tuple[dict[str, Any], Any]:
+        level = state * 0.5 + a.mean(abs(x["samples"]), 0)
+        spread = np.arange(512) / 512
+        events = a.where(a.mean(x["samples"], 0) * np.ones((3, 512)) < 0.2 * spread, 0.0, 1.0)
+        return {"frames": level * spread[None, ::2], "events": events}, level
+
+    def initial_state(self) -> Any:
+        return np.zeros(1)
+
+    def advance(self, samples: Any, state: Any) -> tuple[dict[str, Any], Any]:
+        return self.arrays(EXACT, {"samples": EXACT.array(samples)}, state)
+
+
+def series_inputs(kind: Any) -> WebInputs:
+    """The inputs of a page of sound, which has utterances, or of motion, which has windows."""
+    front = SeriesFrontEnd()
+    activity = VoiceActivity(0.02, hangover=3, shortest=2) if kind == "sound" else None
+    return WebInputs(
+        kind,
+        FrontEnd(front.arrays, {"samples": (160, 1)}, front.initial_state, ticks=3, window=8, activity=activity),
+        rate_hz=front.rate_hz,
+        channels=("x",),
+        answer="answer",
+        classes=[str(n) for n in range(10)],
     )
+
+
+def series_page(kind: Any, networks: list[PageNetwork], folder: Path) -> str:
+    """A page of a series of samples."""
+    inputs = series_inputs(kind)
     path = folder / f"{kind}.html"
     write_page(path, kind, networks[:1], inputs, PRICES)
 
@@ -157,6 +200,51 @@ def test_webassembly_in_node_gives_the_integers_of_the_model(
         expected = networks[0].model.run(given, ticks)
         assert expected["answer"].any()
         assert count_differences(text.description, json.loads(said), expected) == 0
+
+
+@needs_zig
+@needs_node
+@pytest.mark.parametrize("kind", ["sound", "motion"])
+def test_a_page_answers_utterances_and_windows_as_a_stream_does(
+    kind: str, networks: list[PageNetwork], tmp_path: Path
+) -> None:
+    # blocks: silence, two words, one of them longer than the window, a click, and a word that the end cuts
+    levels = np.repeat([1e-4, 0.3, 1e-4, 0.6, 1e-4, 0.4, 1e-4, 0.9], [12, 3, 6, 9, 6, 1, 7, 3])
+    levels *= np.where(np.arange(len(levels)) % 2, 0.2, 1.0)
+    samples = np.repeat(levels, 160) * np.random.default_rng(0).uniform(0.5, 1, 160 * len(levels))
+    samples = samples.astype(np.float32)
+    model = networks[0].model
+    inputs = series_inputs(kind)
+
+    def advance(x: dict[str, Any], state: Any, ticks: int) -> tuple[dict[str, Any], Any]:
+        state = model.start(1) if state is None else state
+        integers = model.quantize({name: one.reshape(len(one), 1, *SHAPES[name]) for name, one in x.items()})
+        newest: dict[str, Any] = {}
+        for tick in range(ticks):
+            given = {name: one[tick] for name, one in integers.items() if tick < len(one)}
+            outputs, state = model.step(given, state)
+            newest |= {name: y[0] for name, y in model.dequantize(outputs).items()}
+        return newest, state
+
+    front: Any = inputs.front_end
+    reader = SampleReader(SeriesFrontEnd(), 3, front.window, answer="answer", activity=front.activity)
+    steps = SampleSteps(reader, frozenset(SHAPES), advance)
+    state = None
+    for block in samples.reshape(-1, 160, 1):
+        _, state = steps([block], state)
+    expected = steps.finish()
+
+    html = series_page(kind, networks, tmp_path)
+    data = html.partition('id="data">')[2].partition("</script>")[0]
+    script = tmp_path / "page.js"
+    script.write_text(f"const page = {data}; const samples = {samples.tolist()};\n{WORKER}\n{PLAYS}")
+    said = json.loads(subprocess.run(["node", str(script)], capture_output=True, check=True, timeout=60).stdout)
+    shares = np.exp(said) / np.exp(said).sum(1, keepdims=True)
+
+    assert len(said) == len(expected) == (3 if kind == "sound" else 5)
+    assert [str(best) for best in shares.argmax(1)] == [one["answer"] for one in expected]
+    assert np.allclose(shares.max(1), [one["share"] for one in expected], atol=1e-4)
+    assert len(set(shares.max(1).round(4))) > 2
 
 
 @needs_zig

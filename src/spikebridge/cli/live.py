@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting
 from spikebridge.cli.apps import Detector, print_status
-from spikebridge.cli.command import CommandResult, Flag, Name, RunCommand
+from spikebridge.cli.command import Chip, CommandResult, Flag, Name, RunCommand
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.recipes import live
 from spikebridge.recipes.bundle import is_bundle
@@ -54,7 +54,7 @@ class RunLive(RunCommand):
     """A tracker uses its trained gains and weights; by default it calibrates itself while it runs."""
     integers: Flag = False
     """Of a bundle: the integer model of the quantised parts (written by `quantize --bundle`)."""
-    chip: Annotated[str | None, arg(metavar="NAME_OR_FILE", help_behavior_hint="(default: none)")] = None
+    chip: Chip = None
     """Of a bundle: its parts on a chip in that chip's integers (written by `quantize --chip`)."""
     sensor: _Sensor = None
     """Width and height of the sensor for a source of lines or a file of events, such as 346x260."""

@@ -1,6 +1,5 @@
 """Trained networks as a web page: the networks of a run or of a bundle, and the inputs that their recipe offers."""
 
-import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from spikebridge.deploy.bundle.bundle import Bundle
 
 _PROFILE = "45nm-int8"
-_MAX_WIDTH = 1120  # of a drawing on a page [px]
 
 
 def bundle_page(bundle: "Bundle", out: Path, *, folder: bool) -> WrittenPage:
@@ -52,9 +50,7 @@ def _bundle_network(bundle: "Bundle") -> tuple[PageNetwork, WebInputs]:
 
 def _drawings(drawing: "Drawing") -> tuple[str, str]:
     """The wide and the narrow form of a drawing."""
-    width = re.search(r'viewBox="0 0 (\d+)', drawing)
-    fits = width is not None and int(width[1]) <= _MAX_WIDTH
-    return (str(drawing) if fits else drawing.narrow), drawing.narrow
+    return (drawing.narrow if drawing.is_too_wide else str(drawing)), drawing.narrow
 
 
 def run_page(

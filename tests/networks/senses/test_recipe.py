@@ -21,6 +21,7 @@ from spikebridge.networks.senses.falls._evaluate import score_falls
 from spikebridge.networks.senses.falls.model import GATES, FallStages, falls_network
 from spikebridge.networks.senses.falls.train import listen, train_stages
 from spikebridge.networks.senses.training.train import SensesLearning, held, random_looks
+from spikebridge.recipes.quantize import QuantizeOptions, quantized_networks
 from spikebridge.training import Run
 
 pytestmark = pytest.mark.untyped
@@ -79,6 +80,22 @@ def test_the_weights_of_the_senses_are_fitted(trained: tuple[Run, dict[str, Any]
 
     assert (network.parts["answer"].weight > 0).all()
     assert network.parts["gate"].least_score != 0
+
+
+def test_the_snn_of_a_sense_has_an_integer_form(trained: tuple[Run, dict[str, Any]]) -> None:
+    options = QuantizeOptions(network="hybrid", num_calibration=4)
+    ((path, network),) = quantized_networks(senses, trained[0], options)
+
+    assert path == "hybrid"
+    assert list(network.model.record.parts) == ["wrist_snn1", "wrist_snn2", "wrist_readout", "wrist_evidence"]
+    outputs, _ = network.quantized(network.samples)
+    whole, _ = network.trained(network.samples)
+    torch.testing.assert_close(outputs["wrist_evidence"], whole["wrist_evidence"], atol=0.2, rtol=0.2)
+
+
+def test_a_fall_detector_has_no_integer_form(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quantize", "senses_falls", "--out", "none"]) == 2
+    assert "a fall detector has no integer form yet" in capsys.readouterr().err
 
 
 def test_own_data_takes_its_parts_from_shapes_and_rates(tmp_path: Path) -> None:

@@ -53,6 +53,15 @@ class IntegerOp(NamedTuple):
     scale: Tensor
 
 
+def weighted(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The output of a linear layer or a convolution with other weights."""
+    if isinstance(layer, nn.Linear):
+        return F.linear(x, weight, bias)
+
+    convolve: Any = F.conv2d if isinstance(layer, nn.Conv2d) else F.conv1d
+    return convolve(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
 class QuantLinear(nn.Module):
     """A linear layer or a convolution, with the batch normalisation after it; its output is the sum of 32 bits."""
 
@@ -70,14 +79,7 @@ class QuantLinear(nn.Module):
             return QTensor(y if self.norm is None else self.norm(y))
 
         weight, bias, scale = self.integers(value.scale)
-        layer: Any = self.layer
-        if isinstance(layer, nn.Linear):
-            return QTensor(F.linear(value.x, weight, bias), scale)
-
-        convolve: Any = F.conv2d if isinstance(layer, nn.Conv2d) else F.conv1d
-        y = convolve(value.x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-
-        return QTensor(y, scale)
+        return QTensor(weighted(self.layer, value.x, weight, bias), scale)
 
     def counted(self, output: QTensor) -> dict[str, float]:
         # products are counted where they happen; a bias is one more addition

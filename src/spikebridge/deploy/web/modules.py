@@ -29,6 +29,7 @@ from spikebridge.deploy.streaming.activity import ActivityState, VoiceActivity
 from spikebridge.deploy.streaming.samples import answer_mean, no_answer
 from spikebridge.deploy.web.inputs import FrontEnd
 
+_MAX_ROWS = 48  # of a signal that is drawn
 _EXPORT = (
     "#ifdef __wasm__",
     "#define EXPORT(name) __attribute__((export_name(name)))",
@@ -104,7 +105,7 @@ def network_module(
         after = [f"if (out->{averaged.field}_given && averages) {{", *indent(_averaged(averaged)), "}"]
         lines += ["static int averages = 1;", *_function("average", "void", "int on", ["averages = on;"])]
         place = places.number("answer_out_mean")
-        description["answer"] = {"name": averaged.name, "size": averaged.signal.size, "at": place}
+        description["answer"] = {"size": averaged.signal.size, "at": place}
 
     lines += [f"static float real_{number}[{port.signal.size}];" for number, port in enumerate(network.inputs)]
     lines += _function("start", "void", "uint32_t stream", starts)
@@ -202,7 +203,8 @@ def _signal(port: Port, places: _Addresses) -> dict[str, Any]:
     # the values of a unit hold until the next ones, spikes do not
     is_part = not port.name.startswith("links.")
     is_spikes = is_part and 0 <= port.signal.low <= port.signal.high <= 1
-    return {**_facts(port), "at": places.number(port.signal.code), "spikes": is_spikes}
+    rows = min(port.signal.size, _MAX_ROWS)
+    return {**_facts(port), "at": places.number(port.signal.code), "spikes": is_spikes, "rows": rows}
 
 
 def _facts(port: Port) -> dict[str, Any]:
@@ -211,12 +213,9 @@ def _facts(port: Port) -> dict[str, Any]:
         "name": port.name,
         "type": signal.kind,
         "size": signal.size,
-        "shape": list(signal.shape),
         "period": port.clock.period,
         "phase": port.clock.phase,
         "scale": port.scale,
-        "low": signal.low,
-        "high": signal.high,
     }
 
 

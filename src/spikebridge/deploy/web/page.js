@@ -152,12 +152,7 @@ function showDrawing() {
     Object.assign(pen, { x, y });
     post();
   };
-  const example = (index) => {
-    clear();
-    const image = paint.createImageData(columns, rows);
-    examples[index].forEach((value, place) => image.data.set([255 * value, 255 * value, 255 * value, 255], 4 * place));
-    paint.putImageData(image, 0, 0);
-  };
+  const example = (index) => paintImage(pad, (place) => grey(examples[index][place]));
   const place = (event) => {
     const box = pad.getBoundingClientRect();
     return [((event.clientX - box.left) * columns) / box.width, ((event.clientY - box.top) * rows) / box.height];
@@ -223,14 +218,16 @@ function showSeen(outputs) {
   if (!canvas || !frame || !events) return;
   const size = Math.round(Math.sqrt(frame.length));
   if (canvas.width !== size) Object.assign(canvas, { width: size, height: size });
-  const paint = canvas.getContext("2d");
-  const image = paint.createImageData(size, size);
   const [on, off] = ["--on", "--off"].map(colourOf);
-  frame.forEach((value, place) => {
-    const grey = Math.min(255, Math.max(0, 255 * value * 0.6));
-    const colour = events[place] ? on : events[size * size + place] ? off : [grey, grey, grey];
-    image.data.set([...colour, 255], 4 * place);
-  });
+  paintImage(canvas, (place) => (events[place] ? on : events[size * size + place] ? off : grey(0.6 * frame[place])));
+}
+
+const grey = (value) => [255 * value, 255 * value, 255 * value];
+
+function paintImage(canvas, colourAt) {
+  const paint = canvas.getContext("2d");
+  const image = paint.createImageData(canvas.width, canvas.height);
+  for (let place = 0; place < canvas.width * canvas.height; place++) image.data.set([...colourAt(place), 255], 4 * place);
   paint.putImageData(image, 0, 0);
 }
 
@@ -258,11 +255,7 @@ function showTasks() {
 }
 
 function showPicture(values) {
-  const canvas = at("seen");
-  if (!canvas) return;
-  const image = canvas.getContext("2d").createImageData(canvas.width, canvas.height);
-  values.forEach((value, place) => { const grey = 255 * value; image.data.set([grey, grey, grey, 255], 4 * place); });
-  canvas.getContext("2d").putImageData(image, 0, 0);
+  if (at("seen")) paintImage(at("seen"), (place) => grey(values[place]));
 }
 
 // ---- sound, motion, files
@@ -515,7 +508,7 @@ function buildLanes() {
   const network = page.networks[shown];
   at("lanes").replaceChildren();
   lanes = network.signals.map((signal) => {
-    const rows = Math.min(signal.size, 48);
+    const { rows } = signal;
     const canvas = make("canvas", { width: COLUMNS, height: rows });
     canvas.style.height = `${Math.min(120, Math.max(28, rows * LANE_HEIGHT))}px`;
     const name = signal.name.startsWith("links.") ? `unit ${signal.name.slice(6)}` : signal.name;

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from spikebridge.data.io.atomic import atomic_folder, check_new, write_bytes, write_text
 from spikebridge.deploy.front_ends.resampling import Resampler
 from spikebridge.deploy.integer.model import IntegerModel
+from spikebridge.deploy.streaming.samples import PRE_ROLL
 from spikebridge.deploy.web.compiler import compile_module
 from spikebridge.deploy.web.inputs import WebInputs
 from spikebridge.deploy.web.modules import ModuleText, Prices, front_end_module, network_module
@@ -81,7 +82,7 @@ def write_page(
     check_new(path, ExportError)
     texts = page_modules(networks, inputs, prices)
     modules = {name: compile_module(text.c) for name, text in texts.items()}
-    data = _data(title, networks, inputs, prices, texts)
+    data = _data(networks, inputs, prices, texts)
     drawings = [(network.name, *network.drawings) for network in networks]
     sizes = {name: len(content) for name, content in modules.items()}
 
@@ -147,20 +148,20 @@ def _resamplers(inputs: WebInputs) -> list[Resampler]:
 
 
 def _data(
-    title: str,
-    networks: Sequence[PageNetwork],
-    inputs: WebInputs,
-    prices: Prices,
-    modules: Mapping[str, ModuleText],
+    networks: Sequence[PageNetwork], inputs: WebInputs, prices: Prices, modules: Mapping[str, ModuleText]
 ) -> dict[str, Any]:
     """Data of the page for its script, as JSON."""
     front = None
     if inputs.front_end is not None:
         described = modules["front_end"].description
-        front = {**described, "ticks": inputs.front_end.ticks, "window": inputs.front_end.window}
+        front = {
+            **described,
+            "ticks": inputs.front_end.ticks,
+            "window": inputs.front_end.window,
+            "preRoll": PRE_ROLL,
+        }
 
     return {
-        "title": title,
         "kind": inputs.kind,
         "dt": networks[0].model.record.dt,
         "networks": [

@@ -21,7 +21,7 @@ class EvidenceReadout(nn.Module):
         self.linear = nn.Linear(num_inputs, num_outputs, bias=False)
 
     def forward(self, *features: Tensor) -> Tensor:
-        return self.linear(features[0] if len(features) == 1 else torch.cat(features, -1))
+        return self.linear(torch.cat(features, -1))
 
 
 class Join(nn.Module):
