@@ -272,4 +272,7 @@ def test_asking_what_will_happen_names_the_collisions_with_a_confidence_each(
 
     scene_file.write_bytes(gzip.compress(json.dumps({**plain, "trajectory": plain["trajectory"][:1]}).encode()))
     assert main(["ask", str(scene_file), "What will happen next?"]) == 2
-    assert "at least two samples" in capsys.readouterr().err
+    assert (
+        "motion is read from objects in at least two samples, but it has 2 objects in 1 samples"
+        in capsys.readouterr().err
+    )

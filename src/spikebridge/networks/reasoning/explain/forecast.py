@@ -73,10 +73,9 @@ def forecast(observation: Observation, unit: HybridUnit) -> Forecast:
         scores = objects[rows[:, 1:]].prod(axis=1)
         return Forecast(scene, NUM_OBSERVED_FRAMES, Prediction(rows, scores, float(np.prod(1 - scores))))
 
-    if len(scene.frames) < 2:
-        raise DataError(
-            f"video {scene.video}: motion is read from at least two samples, but the scene has {len(scene.frames)}"
-        )
+    if len(scene.frames) < 2 or not scene.num_objects:
+        found = f"{scene.num_objects} objects in {len(scene.frames)} samples"
+        raise DataError(f"video {scene.video}: motion is read from objects in at least two samples, but it has {found}")
 
     first = int(scene.frames[-1]) + 1
     return Forecast(scene, first, predict_collisions(unit, [scene], first)[0])
