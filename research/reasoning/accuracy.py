@@ -26,7 +26,7 @@ from research.reasoning.graphs.published_graph import FORMS, score_form
 from research.reasoning.question_answering.budget import REPAIRS
 from research.reasoning.question_answering.calibration import calibration
 from research.reasoning.question_answering.folds import train_folds
-from research.reasoning.what_if_texts import read_what_if_texts, what_if_questions
+from research.reasoning.question_answering.what_if_texts import read_what_if_texts, what_if_questions
 from spikebridge.data.catalog import find_files
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes

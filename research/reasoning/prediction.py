@@ -28,15 +28,15 @@ import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from research.reasoning.question_answering.calibration import calibration
-from research.reasoning.spiking_roll_out import SpikingSteps
 from research.reasoning.training.predictor import KINDS, NUM_HELD_OUT, first_frames, training_scenes
+from research.reasoning.training.spiking_roll_out import SpikingSteps
 from spikebridge.data.catalog import find_files
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import Scene
-from spikebridge.networks.reasoning.evaluation.prediction import prediction_scores
 from spikebridge.networks.reasoning.events.prediction_inputs import DETECTED, KIND, past_of
 from spikebridge.networks.reasoning.events.prediction_unit import PredictionUnit
 from spikebridge.networks.reasoning.events.predictor import HORIZON, Prediction, predict_collisions
+from spikebridge.networks.reasoning.scores import prediction_scores
 from spikebridge.training.run.environment import describe_environment
 from spikebridge.training.run.run import Run
 

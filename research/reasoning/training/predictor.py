@@ -19,16 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from research.reasoning.spiking_roll_out import SpikingPredictionUnit
+from research.reasoning.training.spiking_roll_out import SpikingPredictionUnit
 from spikebridge.data.catalog import find_files
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import Scene
-from spikebridge.networks.reasoning.evaluation.prediction import prediction_scores
 from spikebridge.networks.reasoning.events.collision_inputs import FRAMES_PER_SAMPLE
 from spikebridge.networks.reasoning.events.collision_unit import CollisionSpike
 from spikebridge.networks.reasoning.events.prediction_inputs import on_table, past_of
 from spikebridge.networks.reasoning.events.prediction_unit import NUM_SCORES, PredictionUnit, RollOut
 from spikebridge.networks.reasoning.events.predictor import HORIZON, predict_collisions
+from spikebridge.networks.reasoning.scores import prediction_scores
 from spikebridge.networks.reasoning.training.labels import NEVER, UNKNOWN
 from spikebridge.networks.reasoning.training.units import collision_time_loss
 from spikebridge.training.loop import fit

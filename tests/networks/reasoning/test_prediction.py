@@ -17,12 +17,12 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.evaluation.evaluate import QuestionEvaluation
-from spikebridge.networks.reasoning.evaluation.prediction import prediction_scores
 from spikebridge.networks.reasoning.events.collision_inputs import GRID
 from spikebridge.networks.reasoning.events.prediction_inputs import DETECTED, NUM_PAST, THERE, on_table, past_of
 from spikebridge.networks.reasoning.events.prediction_unit import NUM_SCORES, PredictionUnit
 from spikebridge.networks.reasoning.events.predictor import Prediction, predict_collisions
 from spikebridge.networks.reasoning.explain.forecast import asks_for_future
+from spikebridge.networks.reasoning.scores import prediction_scores
 from spikebridge.pretrained.perception import shipped_predictor
 
 pytestmark = pytest.mark.untyped

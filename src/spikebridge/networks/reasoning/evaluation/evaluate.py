@@ -7,17 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import spikebridge
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import KINDS, Question, Scene
-from spikebridge.networks.reasoning.evaluation.prediction import evaluate_prediction
+from spikebridge.networks.reasoning.events.predictor import last_frames, load_predictor, predict_collisions
 from spikebridge.networks.reasoning.graph.layout import PRESETS, preset_of
-from spikebridge.networks.reasoning.scores import score, score_executor
+from spikebridge.networks.reasoning.scores import prediction_scores, score, score_executor
 from spikebridge.networks.reasoning.training.trained_units import fixed_reader, learned_reader
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import check_minimum
 
+_PREDICTOR = Path(spikebridge.__file__).parent / "pretrained" / "reasoning_predictor"
 _MIN_FRAME = 10  # to predict from: the speed needs two samples
 
 _log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
     With `predict_from`, those of `prediction_scores` under `prediction`.
     """
     if options.scenes is not None and options.predict_from is not None:
-        prediction = {"prediction": evaluate_prediction(read_scenes(options.scenes), options.predict_from)}
+        prediction = {"prediction": _evaluate_prediction(read_scenes(options.scenes), options.predict_from)}
         others = replace(options, predict_from=None)
         return prediction if options.questions is None else {**evaluate_files(run, others), **prediction}
 
@@ -88,6 +90,15 @@ def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
         "presets": presets,
         "executor": executor,
     }
+
+
+def _evaluate_prediction(scenes: Sequence[Scene], first: int) -> dict[str, float]:
+    """The scores of the shipped prediction unit, which sees each scene until a frame."""
+    if max(last_frames(scenes, first)) < 0:
+        raise DataError(f"no scene has a sample shortly before frame {first} to predict from; choose an earlier frame")
+
+    unit = load_predictor(Run.open(_PREDICTOR))
+    return prediction_scores(scenes, predict_collisions(unit, scenes, first), first)
 
 
 def _read_questions(path: Path, scenes: Sequence[Scene]) -> list[Question]:

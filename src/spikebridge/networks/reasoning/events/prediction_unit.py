@@ -35,7 +35,7 @@ _RARE = -3.0  # score of a pair before training
 _Network: TypeAlias = Callable[[int, int, int], nn.Sequential]  # from numbers of inputs, features and outputs
 
 
-class Motion(NamedTuple):
+class _Motion(NamedTuple):
     """The state of objects in a roll-out: place, velocity a sample, and hidden state."""
 
     places: Float[Tensor, "N 2"]
@@ -51,7 +51,7 @@ class _Pairs(NamedTuple):
     constant: Float[Tensor, "E C"]
 
 
-def dense_network(num_inputs: int, num_features: int, num_outputs: int) -> nn.Sequential:
+def _dense_network(num_inputs: int, num_features: int, num_outputs: int) -> nn.Sequential:
     """Two hidden layers."""
     first = (nn.Linear(num_inputs, num_features), nn.SiLU())
     second = (nn.Linear(num_features, num_features), nn.SiLU())
@@ -101,7 +101,7 @@ class RollOut(nn.Module):
 
         return F.pad(of_pairs, (0, 1)), torch.stack(places)
 
-    def _begin(self, past: Float[Tensor, "N C T"]) -> Motion:
+    def _begin(self, past: Float[Tensor, "N C T"]) -> _Motion:
         """The state at the last sample, read from the recent past."""
         places = past[:, :2, -_NUM_RECENT:]
         steps = places[..., 1:] - places[..., :-1]
@@ -121,14 +121,14 @@ class RollOut(nn.Module):
         change = self.begin(torch.cat(signals, -1))
         velocity = steps[..., -2:].mean(-1) * self._decay + _CHANGE * change[:, -2:]
 
-        return Motion(places[..., -1], velocity, change[:, :-2])
+        return _Motion(places[..., -1], velocity, change[:, :-2])
 
     @property
     def _decay(self) -> Tensor:
         """The share of the speed that friction leaves after a sample."""
         return (-self.log_friction.exp()).exp()
 
-    def _meet(self, motion: Motion, pairs: _Pairs, step: int) -> tuple[Float[Tensor, "P"], Float[Tensor, "N M"]]:
+    def _meet(self, motion: _Motion, pairs: _Pairs, step: int) -> tuple[Float[Tensor, "P"], Float[Tensor, "N M"]]:
         """The scores of pairs at a step, and the sum of the messages to each object."""
         first, second, constant = pairs
         offset = motion.places[second] - motion.places[first]
@@ -161,7 +161,7 @@ class RollOut(nn.Module):
 
         return score, message.index_add(0, first, F.silu(outputs[:, :-1]))
 
-    def _move(self, motion: Motion, message: Float[Tensor, "N M"], past: Float[Tensor, "N C T"]) -> Motion:
+    def _move(self, motion: _Motion, message: Float[Tensor, "N M"], past: Float[Tensor, "N C T"]) -> _Motion:
         """The state one sample later."""
         signals = (motion.hidden, _SPEED * motion.velocity, past[:, inputs.KIND :, -1], message)
         change = self.move(torch.cat(signals, -1))
@@ -169,7 +169,7 @@ class RollOut(nn.Module):
         # with the mean of the velocities before and after
         places = motion.places + (motion.velocity + velocity) / 2
 
-        return Motion(places, velocity, motion.hidden + change[:, :-2])
+        return _Motion(places, velocity, motion.hidden + change[:, :-2])
 
 
 def _length(vectors: Float[Tensor, "E 2"]) -> Float[Tensor, "E 1"]:
@@ -192,6 +192,6 @@ def _directed(past: Float[Tensor, "N C T"], first: Int[Tensor, "P"], second: Int
 class PredictionUnit(HybridUnit):
     """The hybrid unit from the past of the objects of scenes to the collisions of the next 35 frames."""
 
-    def __init__(self, num_features: int = 48, network: _Network = dense_network) -> None:
+    def __init__(self, num_features: int = 48, network: _Network = _dense_network) -> None:
         history = WindowHistory(inputs.NUM_PAST)
         super().__init__(Tumbling(inputs.NUM_PAST), history, RollOut(num_features, network), CollisionSpike(0.0))
