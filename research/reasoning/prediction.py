@@ -1,7 +1,7 @@
 """Predicted collisions of CLEVRER's validation videos: tracks until frame 95, who collides in frames 96 to 127?
 
-    python research/reasoning/training/predictor.py --out runs/prediction/ann-0            # also --seed 1, --seed 2
-    python research/reasoning/training/predictor.py --out runs/prediction/spiking-0 --kind spiking --epochs 16
+    python research/reasoning/training/predictor.py --seed 0 --out runs/prediction/ann-0      # and seeds 1 and 2
+    python research/reasoning/training/predictor.py --seed 0 --out runs/prediction/spiking-0 --kind spiking --epochs 16
     python research/reasoning/prediction.py --runs runs/prediction --baselines
 
 All is chosen on training videos: the last 600 choose the thresholds and distances. The 4000 validation videos are only
