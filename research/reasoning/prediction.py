@@ -43,7 +43,7 @@ from spikebridge.training.run.run import Run
 RESULTS = Path(__file__).parent / "results" / "prediction.json"
 FIRST = 96
 TREE_FRAMES = (56, 76, 96)  # first frames of the samples of the trees
-DISTANCES = np.arange(0.8, 1.51, 0.1)
+DISTANCES = np.arange(0.5, 1.51, 0.1)
 PROBABILITIES = np.arange(0.2, 0.71, 0.1)
 Predictor = Callable[[Sequence[Scene]], list[Prediction]]
 
@@ -173,12 +173,13 @@ def baselines(training: Sequence[Scene], scored: Sequence[Scene], seeds: int) ->
         rows[name] = {"distance": near, **prediction_scores(scored, predictor(scored, near), FIRST)}
 
     by_seed = []
-    samples = tree_samples(training[:-NUM_HELD_OUT])
+    samples = tree_samples(training[:-NUM_HELD_OUT]) if seeds else ()
     for seed in range(seeds):
         trees = HistGradientBoostingClassifier(max_iter=300, learning_rate=0.06, random_state=seed).fit(*samples)
         threshold = best(list(PROBABILITIES), lambda scenes, value, t=trees: by_trees(t, scenes, value), held_out)
         by_seed.append(prediction_scores(scored, by_trees(trees, scored, threshold), FIRST))
-    rows["trees"] = over_seeds(by_seed)
+    if seeds:
+        rows["trees"] = over_seeds(by_seed)
 
     return rows
 
@@ -236,7 +237,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=None, help="folder of the runs ann-0, ..., spiking-2")
     parser.add_argument("--baselines", action="store_true", help="measure the other rows too, else they are kept")
-    parser.add_argument("--seeds", type=int, default=3, help="of the boosted trees")
+    parser.add_argument("--seeds", type=int, default=3, help="of the boosted trees; 0: they are kept")
     options = parser.parse_args()
 
     _, validation = find_files("clevrer_perceived")
