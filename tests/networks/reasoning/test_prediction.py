@@ -199,8 +199,9 @@ def scene_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_command_scores_a_file_without_questions(scene_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["eval", "reasoning", "--scenes", str(scene_file), "--predict-from", "96", "--json"]) == 0
+def test_the_command_scores_a_file_whatever_the_questions(scene_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--scenes", str(scene_file), "--questions", "questions.jsonl", "--predict-from", "96", "--json"]
+    assert main(["eval", "reasoning", *words]) == 0
     prediction = json.loads(capsys.readouterr().out)["prediction"]
     assert prediction == {"f1_pairs": 1.0, "f1_5_frames": 1.0, "precision": 1.0, "recall": 1.0}
 

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +40,7 @@ class QuestionEvaluation:
     presets: tuple[str, ...] = tuple(PRESETS)
     """Presets of the reasoning graph to evaluate."""
     predict_from: int | None = None
-    """Also predict the collisions of the 32 frames from this one on, from the tracks before it; needs no questions."""
+    """Predict collisions in the 32 frames from this one on, from the tracks before it; no question is answered then."""
 
     def __post_init__(self) -> None:
         check_minimum(self, predict_from=_MIN_FRAME)
@@ -51,12 +51,10 @@ class QuestionEvaluation:
 def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
     """The figures of `spikebridge eval reasoning`: `tally` under `presets.<name>` and under `executor`.
 
-    With `predict_from`, those of `prediction_scores` under `prediction`.
+    With `predict_from` those of `prediction_scores` under `prediction`, whatever the questions.
     """
     if options.scenes is not None and options.predict_from is not None:
-        prediction = {"prediction": _evaluate_prediction(read_scenes(options.scenes), options.predict_from)}
-        others = replace(options, predict_from=None)
-        return prediction if options.questions is None else {**evaluate_files(run, others), **prediction}
+        return {"prediction": _evaluate_prediction(read_scenes(options.scenes), options.predict_from)}
 
     if options.scenes is None or options.questions is None:
         missing = "--scenes" if options.scenes is None else "--questions"
