@@ -13,7 +13,7 @@ scored. A pair counts once, objects that are not perceived count as missed.
 | straight | pairs that come nearer than a distance on straight lines on the table, at the last speed |
 | decay | the same with 2 % of the speed lost a frame |
 | trees | gradient-boosted trees on the features of these roll-outs |
-| ann, spiking | the prediction unit, with either kind of neurons; three seeds |
+| ann, spiking | the prediction unit, with either kind of neurons |
 """
 
 import argparse
