@@ -23,6 +23,7 @@ SHAPES = ("cube", "sphere", "cylinder")
 # The three kinds of attribute and their values, in the order of an object's triple.
 ATTRIBUTES: dict[str, tuple[str, ...]] = {"color": COLORS, "material": MATERIALS, "shape": SHAPES}
 
+PICTURE = (100.0, 150.0)  # extent of CLEVRER's pictures: x runs down, y to the right
 NUM_OBSERVED_FRAMES = 128  # a collision at this frame or later is a prediction
 
 _MAX_COORDINATE = 1000.0  # coordinates range from 0 to about 160; a roll-out far beyond has diverged
@@ -46,6 +47,7 @@ class Scene:
         collision_scores: `(C,)` score of each observed collision; None where collisions are given.
         moving: `(S, O)` True where an object moves at a sample, read by a unit; None: computed from positions.
         truth: the true objects and collisions, where the file of a perceived scene has them beside.
+        extent: size of the picture along x and y, of which the longer one runs to the right.
 
     Example:
         >>> scene = Scene.from_lists(
@@ -71,6 +73,7 @@ class Scene:
     collision_scores: Float[np.ndarray, "C"] | None = None
     moving: Bool[np.ndarray, "S O"] | None = None
     truth: "Scene | None" = None
+    extent: tuple[float, float] = PICTURE
 
     @classmethod
     def from_lists(
