@@ -239,7 +239,6 @@ class Ask(Command):
         return CommandResult(data, text)
 
     def _forecast(self, observation: Any) -> CommandResult:
-        """The collisions to come, each with its confidence; no program runs, so there is no page of its steps."""
         from spikebridge.networks.reasoning.explain.forecast import forecast
         from spikebridge.pretrained.perception import shipped_predictor
 

@@ -157,7 +157,6 @@ def report(run: Run) -> Path:
 
 
 def _train_units(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
-    """Trains a collision unit and a presence unit for each seed, each in a run of its own."""
     split = _split(config)
     child = run.child("rule")
     if not child.finished:
@@ -182,7 +181,6 @@ def _train_units(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
 
 
 def _train_unit(unit: HybridUnit, phase: Callable[[], Phase], settings: Settings, run: Run) -> None:
-    """Trains a unit, or loads its weights from a run that is finished."""
     if not run.finished:
         fit(unit, [phase()], None, settings=settings, run=run)
         run.save_weights(unit)
@@ -198,7 +196,6 @@ def _build_units(config: Config, seed: int) -> tuple[CollisionUnit, PresenceUnit
 
 
 def _is_real(config: Config, data: Path | None = None) -> bool:
-    """True if the real scenes are used; a folder that was named must have them."""
     if config.scenes == "auto":
         return data is not None or has_files("clevrer")
 

@@ -72,11 +72,7 @@ def _shares(rows: Sequence[_Row], refusals: bool) -> dict[str, Any]:
 
 
 def prediction_scores(scenes: Sequence[Scene], predictions: Sequence[Prediction], first: int) -> dict[str, float]:
-    """F1 of pairs, F1 of pairs within 5 frames, precision and recall of pairs.
-
-    True collisions are those of `truth`, where a scene has it, else those of the scene; objects are matched by their
-    three values. Raises `DataError` where no scene has a collision to compare with.
-    """
+    """Scores of pairs against the `truth` of scenes, else their own collisions; `DataError` where there are none."""
     if not any(len(_reference(scene).collisions) for scene in scenes):
         raise DataError("expected scenes with true collisions to compare with, but none of them has any")
 
@@ -108,10 +104,8 @@ def _reference(scene: Scene) -> Scene:
 
 
 def _frames_of_pairs(scene: Scene, rows: Sequence[list[int]]) -> dict[frozenset[tuple[str, str, str]], int]:
-    """The first frame of each pair of objects."""
     return {frozenset((scene.objects[a], scene.objects[b])): frame for frame, a, b in sorted(rows, reverse=True)}
 
 
 def _ratio(part: int, whole: int) -> float:
-    """A share; 0 where there is nothing to share."""
     return round(part / whole, 5) if whole else 0.0

@@ -70,7 +70,6 @@ def read_scene(plain: Mapping[str, Any], place: str, video: int | str | None = N
 
 
 def _documents(path: Path) -> Iterator[tuple[str, Mapping[str, Any], int | None]]:
-    """Place, plain values and number by file name of every scene below a path."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix in (*_SUFFIXES, *_PICKLES))
         if not files:
@@ -167,7 +166,6 @@ def _scene(
     what_if: Mapping[Any, Sequence[Any]],
     place: str,
 ) -> Scene:
-    """A checked scene within the limits of size."""
     for name, rows in (("objects", objects), ("trajectory", trajectory), ("collisions", collisions)):
         if not isinstance(rows, list):
             raise DataError(f"{place}: {name} is a list, but got {rows!r:.60}")

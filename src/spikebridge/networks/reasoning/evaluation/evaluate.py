@@ -49,10 +49,7 @@ class QuestionEvaluation:
 
 
 def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
-    """The figures of `spikebridge eval reasoning`: `tally` under `presets.<name>` and under `executor`.
-
-    With `predict_from` those of `prediction_scores` under `prediction`, whatever the questions.
-    """
+    """`tally` under `presets.<name>` and `executor`, or with `predict_from` `prediction_scores` under `prediction`."""
     if options.scenes is not None and options.predict_from is not None:
         return {"prediction": _evaluate_prediction(read_scenes(options.scenes), options.predict_from)}
 
@@ -91,7 +88,6 @@ def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
 
 
 def _evaluate_prediction(scenes: Sequence[Scene], first: int) -> dict[str, float]:
-    """The scores of the shipped prediction unit, which sees each scene until a frame."""
     if max(last_frames(scenes, first)) < 0:
         raise DataError(f"no scene has a sample shortly before frame {first} to predict from; choose an earlier frame")
 
@@ -100,7 +96,6 @@ def _evaluate_prediction(scenes: Sequence[Scene], first: int) -> dict[str, float
 
 
 def _read_questions(path: Path, scenes: Sequence[Scene]) -> list[Question]:
-    """The questions of a file, each about one of the scenes."""
     questions = read_questions(path)
     videos = {scene.video: None for scene in scenes}
     for number, question in enumerate(questions, start=1):

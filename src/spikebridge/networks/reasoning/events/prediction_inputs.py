@@ -56,7 +56,6 @@ def past_of(scenes: Sequence[Scene], last: Sequence[int]) -> Past:
 
 
 def _past(scene: Scene, last: int) -> tuple[Float[np.ndarray, "T O C"], Int[np.ndarray, "O"]]:
-    """The samples of the objects that were seen until a frame, and their numbers."""
     is_past = (scene.frames <= last) & (scene.frames > last - FRAMES_PER_SAMPLE * NUM_PAST)
     frames = scene.frames[is_past]
     positions = scene.positions[is_past]
@@ -82,7 +81,6 @@ def _past(scene: Scene, last: int) -> tuple[Float[np.ndarray, "T O C"], Int[np.n
 def _rolled_on(
     frames: Int[np.ndarray, "S"], places: Float[np.ndarray, "S 2"], grid: Int[np.ndarray, "T"]
 ) -> Float[np.ndarray, "T 2"]:
-    """Places on the grid: interpolated between detections, and beyond the last one with a decaying speed."""
     filled = np.stack([np.interp(grid, frames, places[:, axis]) for axis in range(2)], axis=1)
     first = max(0, len(frames) - _MAX_SLOPE_SAMPLES)
     if first < len(frames) - 1:

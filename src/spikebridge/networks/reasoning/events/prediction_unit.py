@@ -36,23 +36,18 @@ _Network: TypeAlias = Callable[[int, int, int], nn.Sequential]  # from numbers o
 
 
 class _Motion(NamedTuple):
-    """The state of objects in a roll-out: place, velocity a sample, and hidden state."""
-
     places: Float[Tensor, "N 2"]
     velocity: Float[Tensor, "N 2"]
     hidden: Float[Tensor, "N H"]
 
 
 class _Pairs(NamedTuple):
-    """Directed pairs of objects, every pair in both orders, and their signals that stay during a roll-out."""
-
     first: Int[Tensor, "E"]
     second: Int[Tensor, "E"]
     constant: Float[Tensor, "E C"]
 
 
 def _dense_network(num_inputs: int, num_features: int, num_outputs: int) -> nn.Sequential:
-    """Two hidden layers."""
     first = (nn.Linear(num_inputs, num_features), nn.SiLU())
     second = (nn.Linear(num_features, num_features), nn.SiLU())
     return nn.Sequential(*first, *second, nn.Linear(num_features, num_outputs))
@@ -102,7 +97,6 @@ class RollOut(nn.Module):
         return F.pad(of_pairs, (0, 1)), torch.stack(places)
 
     def _begin(self, past: Float[Tensor, "N C T"]) -> _Motion:
-        """The state at the last sample, read from the recent past."""
         places = past[:, :2, -_NUM_RECENT:]
         steps = places[..., 1:] - places[..., :-1]
         detected = past[:, inputs.DETECTED] > 0
@@ -125,11 +119,9 @@ class RollOut(nn.Module):
 
     @property
     def _decay(self) -> Tensor:
-        """The share of the speed that friction leaves after a sample."""
         return (-self.log_friction.exp()).exp()
 
     def _meet(self, motion: _Motion, pairs: _Pairs, step: int) -> tuple[Float[Tensor, "P"], Float[Tensor, "N M"]]:
-        """The scores of pairs at a step, and the sum of the messages to each object."""
         first, second, constant = pairs
         offset = motion.places[second] - motion.places[first]
         approach = motion.velocity[second] - motion.velocity[first]
@@ -162,7 +154,6 @@ class RollOut(nn.Module):
         return score, message.index_add(0, first, F.silu(outputs[:, :-1]))
 
     def _move(self, motion: _Motion, message: Float[Tensor, "N M"], past: Float[Tensor, "N C T"]) -> _Motion:
-        """The state one sample later."""
         signals = (motion.hidden, _SPEED * motion.velocity, past[:, inputs.KIND :, -1], message)
         change = self.move(torch.cat(signals, -1))
         velocity = motion.velocity * self._decay + _CHANGE * change[:, -2:]
@@ -177,7 +168,6 @@ def _length(vectors: Float[Tensor, "E 2"]) -> Float[Tensor, "E 1"]:
 
 
 def _directed(past: Float[Tensor, "N C T"], first: Int[Tensor, "P"], second: Int[Tensor, "P"]) -> _Pairs:
-    """Pairs in both orders; they remember how near the two have been, and how long ago."""
     # who has touched seldom touches again
     distance = (past[first, :2] - past[second, :2]).norm(dim=1)
     nearest, sample = distance.min(-1)

@@ -36,10 +36,7 @@ def load_predictor(run: Run) -> PredictionUnit:
 
 
 def predict_collisions(unit: HybridUnit, scenes: Sequence[Scene], first: int) -> list[Prediction]:
-    """The collisions of each scene within the frames from `first` on; nothing from there on is read.
-
-    A scene without a sample shortly before that frame has no prediction.
-    """
+    """The collisions of each scene in the frames from `first` on; none where no sample lies shortly before it."""
     predictions = [Prediction(np.zeros((0, 3), dtype=np.int64), np.zeros(0), 1.0)] * len(scenes)
     last = last_frames(scenes, first)
     numbers = [i for i, frame in enumerate(last) if frame >= 0]

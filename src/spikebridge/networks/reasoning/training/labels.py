@@ -89,7 +89,6 @@ def _generated(split: str, num_videos: int) -> SceneSet:
 
 
 def _degraded(scene: Scene, seed: int) -> Scene:
-    """A scene as from a poor detector: position noise of 0.5 px, one sample in 30 lost, no collisions."""
     generator = np.random.default_rng([7, seed])
     positions = scene.positions + generator.normal(0, 0.5, scene.positions.shape)
     positions[generator.random(positions.shape[:2]) < 1 / 30] = np.nan
@@ -159,7 +158,6 @@ def cause_questions(scenes: Sequence[Scene], seed: int = 0, max_choices: int = 4
 
 
 def _options(scene: Scene, collision: Sequence[int]) -> list[tuple[str, ...]]:
-    """The programs of all possible causes of a collision."""
     visible = scene.visible
     entering = [o for o in range(scene.num_objects) if (visible[1:, o] & ~visible[:-1, o]).any()]
     presences = [object_tokens(triple) for triple in scene.objects]
@@ -170,6 +168,5 @@ def _options(scene: Scene, collision: Sequence[int]) -> list[tuple[str, ...]]:
 
 
 def _collision_tokens(scene: Scene, collision: Sequence[int]) -> tuple[str, ...]:
-    """The tokens that select a collision."""
     first, second = (object_tokens(scene.objects[o]) for o in collision[1:])
     return ("events", *first, "filter_collision", *second, "filter_collision", "unique")
