@@ -78,6 +78,32 @@ def collisions(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def prediction(results: Mapping[str, Any]) -> str:
+    """Collisions to come, by rules, trees and the prediction unit with either kind of neurons."""
+    names = {
+        "f1_pairs": "F1 of pairs",
+        "f1_5_frames": "F1 within 5 frames",
+        "precision": "precision",
+        "recall": "recall",
+    }
+    rows = {
+        "nearest": "nearest pairs",
+        "straight": "straight lines",
+        "decay": "speed decays by 2 % a frame",
+        "trees": "boosted trees on these",
+        "spiking": "spiking prediction unit",
+        "ann": "prediction unit",
+    }
+    lines = [head("collisions in frames 96 to 127 [%]", *names.values())]
+    lines += [
+        line(text, *(_percent(results["rows"][name][key]) for key in names))
+        for name, text in rows.items()
+        if name in results["rows"]
+    ]
+
+    return "\n".join(lines)
+
+
 def twins(results: Mapping[str, Any]) -> str:
     """Accuracy and cost of the hybrid, the ANN alone and the executor alone."""
     kinds = ("descriptive", "explanatory", "predictive", "counterfactual")
@@ -259,6 +285,7 @@ MAKERS: dict[str, tuple[Callable[[Any], str], str]] = {
     "accuracy": (accuracy, "accuracy"),
     "budget": (budget, "accuracy"),
     "collisions": (collisions, "collisions"),
+    "prediction": (prediction, "prediction"),
     "twins": (twins, "twins"),
     "speed": (speed, "parallelism"),
     "faults": (faults, "robustness"),

@@ -215,6 +215,7 @@ class Ask(Command):
 
     def execute(self) -> CommandResult:
         from spikebridge.networks.reasoning.explain.ask import answer_question, load_observation
+        from spikebridge.networks.reasoning.explain.forecast import asks_for_future
         from spikebridge.networks.reasoning.explain.page import explanation_page
         from spikebridge.pretrained.perception import shipped_detector, shipped_parser
 
@@ -223,6 +224,9 @@ class Ask(Command):
             check_target(self.explain)
 
         observation = load_observation(self.source.expanduser(), shipped_detector(), self.video)
+        if asks_for_future(self.question) and not self.choices:
+            return self._forecast(observation)
+
         answer = answer_question(observation, shipped_parser(), self.question, self.choices)
         data = {"video": observation.scene.video, **answer.as_dict()}
         text = answer.text()
@@ -233,3 +237,14 @@ class Ask(Command):
             text += f"\nwhy: {self.explain}"
 
         return CommandResult(data, text)
+
+    def _forecast(self, observation: Any) -> CommandResult:
+        from spikebridge.networks.reasoning.explain.forecast import forecast
+        from spikebridge.pretrained.perception import shipped_predictor
+
+        if self.explain is not None:
+            raise ConfigError("--explain shows the steps of a program, but this question has none; name --choices")
+
+        coming = forecast(observation, shipped_predictor())
+        data = {"video": observation.scene.video, "question": self.question, **coming.as_dict()}
+        return CommandResult(data, coming.text())

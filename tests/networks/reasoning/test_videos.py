@@ -111,7 +111,7 @@ def test_ask_about_a_scene_chooses_the_scene(tmp_path: Path, capsys: pytest.Capt
     ("words", "message"),
     [
         (["Is there any heavy box?"], "unknown word 'heavy'"),
-        (["What happens next?"], "needs choices to judge"),
+        (["Which event will happen next?"], "needs choices to judge"),
         (["How many cubes are there?", "--choices", "the red cube's exit"], "has no choices"),
     ],
 )

@@ -46,6 +46,7 @@ class Scene:
         attribute_scores: `(O, 3)` score of each value of `objects`, 0 to 1; None where values are given, not perceived.
         collision_scores: `(C,)` score of each observed collision; None where collisions are given.
         moving: `(S, O)` True where an object moves at a sample, read by a unit; None: computed from positions.
+        truth: the true objects and collisions, where the file of a perceived scene has them beside.
         extent: size of the picture along x and y, of which the longer one runs to the right.
 
     Example:
@@ -71,6 +72,7 @@ class Scene:
     attribute_scores: Float[np.ndarray, "O 3"] | None = None
     collision_scores: Float[np.ndarray, "C"] | None = None
     moving: Bool[np.ndarray, "S O"] | None = None
+    truth: "Scene | None" = None
     extent: tuple[float, float] = PICTURE
 
     @classmethod

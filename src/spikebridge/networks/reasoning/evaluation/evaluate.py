@@ -13,13 +13,16 @@ from spikebridge.networks.reasoning.data.clevrer_questions import read_question_
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import KINDS, Question, Scene
 from spikebridge.networks.reasoning.evaluation._words import score_words
+from spikebridge.networks.reasoning.events.predictor import last_frames, load_predictor, predict_collisions
 from spikebridge.networks.reasoning.graph.layout import PRESETS, preset_of
 from spikebridge.networks.reasoning.parsing.parser import load_parser
-from spikebridge.networks.reasoning.scores import score, score_executor
+from spikebridge.networks.reasoning.scores import prediction_scores, score, score_executor
 from spikebridge.networks.reasoning.training.trained_units import fixed_reader, learned_reader
 from spikebridge.training.run.run import Run
+from spikebridge.training.settings import check_minimum
 
-_PARSER = Path(spikebridge.__file__).parent / "pretrained" / "reasoning_parser"
+_SHIPPED = Path(spikebridge.__file__).parent / "pretrained"
+_MIN_FRAME = 10  # to predict from: the speed needs two samples
 
 _log = logging.getLogger(__name__)
 
@@ -40,20 +43,29 @@ class QuestionEvaluation:
     """Keep events that do not depend on the removed object in counterfactuals."""
     presets: tuple[str, ...] = tuple(PRESETS)
     """Presets of the reasoning graph to evaluate."""
+    predict_from: int | None = None
+    """Predict collisions in the 32 frames from this one on, from the tracks before it; without words no question is answered."""
 
     def __post_init__(self) -> None:
+        check_minimum(self, predict_from=_MIN_FRAME)
         for name in self.presets:
             preset_of(name)
 
 
 def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
-    """The figures of `spikebridge eval reasoning`: `tally` under `presets.<name>` and under `executor`."""
+    """`tally` under `presets.<name>` and `executor`; or `prediction` with `predict_from`, `words` with `words`."""
+    results: dict[str, Any] = {}
+    if options.scenes is not None and options.predict_from is not None:
+        results["prediction"] = _evaluate_prediction(read_scenes(options.scenes), options.predict_from)
+        if not options.words:
+            return results
+
     if options.scenes is None or options.questions is None:
         missing = "--scenes" if options.scenes is None else "--questions"
         raise ConfigError(f"scenes and questions belong together; {missing} is missing")
 
     if options.words:
-        return _evaluate_words(run, options.scenes, options.questions, options.collisions)
+        return results | _evaluate_words(run, options.scenes, options.questions, options.collisions)
 
     start = time.perf_counter()
     _log.info("reading scenes and questions")
@@ -95,8 +107,16 @@ def _evaluate_words(run: Run, scenes_path: Path, questions_path: Path, collision
         collisions = "learned"
 
     read = read_collisions(run, scenes, collisions, "explanatory")
-    words = score_words(load_parser(Run.open(_PARSER)), read, questions)
+    words = score_words(load_parser(Run.open(_SHIPPED / "reasoning_parser")), read, questions)
     return {"collisions": collisions, "num_scenes": len(scenes), "words": words}
+
+
+def _evaluate_prediction(scenes: Sequence[Scene], first: int) -> dict[str, float]:
+    if max(last_frames(scenes, first)) < 0:
+        raise DataError(f"no scene has a sample shortly before frame {first} to predict from; choose an earlier frame")
+
+    unit = load_predictor(Run.open(_SHIPPED / "reasoning_predictor"))
+    return prediction_scores(scenes, predict_collisions(unit, scenes, first), first)
 
 
 def _checked(questions: list[Question], scenes: Sequence[Scene], path: Path) -> list[Question]:
