@@ -44,7 +44,7 @@ class QuestionEvaluation:
     presets: tuple[str, ...] = tuple(PRESETS)
     """Presets of the reasoning graph to evaluate."""
     predict_from: int | None = None
-    """Predict collisions in the 32 frames from this one on, from the tracks before it; without words no question is answered."""
+    """Predict collisions in the 32 frames from this one on, from the tracks before it; no program is run then."""
 
     def __post_init__(self) -> None:
         check_minimum(self, predict_from=_MIN_FRAME)
