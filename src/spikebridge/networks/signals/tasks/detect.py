@@ -4,6 +4,7 @@ The first two thirds of the recording are trained on, the last third is scored, 
 The hybrid is compared with the same weights with a fixed threshold, and with the detector of Pan and Tompkins.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -37,6 +38,8 @@ from spikebridge.training.run.run import Run, train_children
 REGIONS: tuple[str, ...] = ("mix", "units.mix_to_snn", "snn")
 _NETWORKS = {"learned": "an SNN whose threshold an ANN sets"}
 _SNRS = (None, 12.0, 6.0, 0.0)  # [dB]
+_RETRAINING_STEPS = 20  # of an epoch
+_RETRAINING_RATE = 0.1  # of the rate of the training
 _MAX_DISTANCE = 18  # samples between a beat and its detection: 50 ms
 _COUNTED_SAMPLES = 10 * RATE_HZ  # whose operations are counted
 _SHOWN_SAMPLES = 8 * RATE_HZ  # of the picture
@@ -85,7 +88,7 @@ class _Recording(NamedTuple):
 def build(config: Config) -> dict[str, HybridNetwork]:
     """The detector, untrained."""
     config.networks_of(_NETWORKS)
-    return {"learned": beat_network(_num_channels(config))}
+    return {"learned": beat_network(_num_channels(config), chip=config.network.chip)}
 
 
 def _num_channels(config: Config) -> int:
@@ -108,7 +111,7 @@ def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
     def train_network(name: str, seed: int, child: Run) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = beat_network(first.ecg.shape[1])
+            network = beat_network(first.ecg.shape[1], chip=config.network.chip)
 
         train_beats(network, first.ecg, first.beats, config.training.detector_steps, seed, child, quiet)
         child.save_weights(network)
@@ -194,10 +197,7 @@ def _scores(network: HybridNetwork, recording: _Recording, seed: int) -> dict[st
 
 def _without_ann(network: HybridNetwork) -> HybridNetwork:
     """A copy whose ANN always gives the factor 1."""
-    mix: Any = network.parts["mix"]
-    plain = beat_network(mix.in_features, mix.out_features).eval()
-    plain.load_state_dict(network.state_dict())
-
+    plain = copy.deepcopy(network).eval()
     for parameter in plain.parts["ann"].get_submodule("fc2").parameters():
         nn.init.zeros_(parameter)
 
@@ -259,7 +259,7 @@ def evaluate(config: Config, run: Run, data: Path | None = None) -> dict[str, An
     last = _one_recording(config, data).thirds()[1]
     scores = []
     for path, child in run.children().items():
-        network = beat_network(last.ecg.shape[1])
+        network = beat_network(last.ecg.shape[1], chip=config.network.chip)
         child.load_weights(network)
         scores.append(_scores(network.eval(), last, int(path.rpartition("-")[2])))
 
@@ -268,7 +268,7 @@ def evaluate(config: Config, run: Run, data: Path | None = None) -> dict[str, An
 
 def _evaluate_file(config: Config, run: Run, series: SensorSeries) -> dict[str, Any]:
     child = run.first_child("learned")
-    network = beat_network(series.num_channels)
+    network = beat_network(series.num_channels, chip=config.network.chip)
     try:
         child.load_weights(network)
     except ConfigError:
@@ -313,6 +313,12 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
     last = _one_recording(config, data).thirds()[1]
     counts = match_beats(beats_of(network, last.ecg), last.beats, RATE_HZ)
     return {"sensitivity": counts.sensitivity / 100, "precision": counts.precision / 100}
+
+
+def retrain(network: HybridNetwork, config: Config, epochs: int, data: Path | None = None) -> None:
+    """Trains a detector further on the training part, with few steps at a lower rate."""
+    first = _one_recording(config, data).thirds()[0]
+    train_beats(network, first.ecg, first.beats, epochs * _RETRAINING_STEPS, config.seed, rate=_RETRAINING_RATE)
 
 
 def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:

@@ -17,7 +17,15 @@ from torch.utils.data import IterableDataset
 
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.data.beats import match_beats, with_noise
-from spikebridge.networks.signals.model.beats import LATENCY, NOISE_WINDOW, RATE_HZ, padded, scores_of, spike_beats
+from spikebridge.networks.signals.model.beats import (
+    LATENCY,
+    NOISE_WINDOW,
+    RATE_HZ,
+    padded,
+    scores_of,
+    spike_beats,
+    spiking_parts,
+)
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import Phase
 from spikebridge.training.run.run import Run
@@ -44,8 +52,9 @@ def train_beats(
     seed: int = 0,
     run: Run | None = None,
     quiet: bool = True,
+    rate: float = 1.0,
 ) -> list[float]:
-    """Trains the detector in place, and returns the losses of the filters."""
+    """Trains the detector in place, and returns the losses of the filters; `rate` is a factor of the learning rate."""
     settings = Settings(
         seed=seed,
         batch_size=_BATCH_SIZE,
@@ -56,19 +65,19 @@ def train_beats(
     )
 
     pieces = _Pieces(ecg, beats, num_steps, seed)
-    rows = fit(network, [_filter_phase(num_steps)], pieces, settings=settings, run=run)
+    rows = fit(network, [_filter_phase(network, num_steps, rate)], pieces, settings=settings, run=run)
     _train_threshold(network.eval(), ecg, beats, seed)
 
     return [row["loss"] for row in rows if row["kind"] == "step"]
 
 
-def _filter_phase(num_steps: int) -> Phase:
+def _filter_phase(network: HybridNetwork, num_steps: int, factor: float) -> Phase:
     def rate(step: int) -> float:
-        return _LEARNING_RATE * (1 - step / num_steps) + 1e-4
+        return factor * (_LEARNING_RATE * (1 - step / num_steps) + 1e-4)
 
     return Phase(
         "filters",
-        train=("mix", "mix_to_snn", "snn"),
+        train=("mix", "mix_to_snn", *spiking_parts(network)),
         objective=_detection_loss,
         epochs=1,
         optimizer=partial(torch.optim.Adam, lr=1.0),
@@ -170,7 +179,8 @@ def _train_threshold(network: HybridNetwork, ecg: Tensor, beats: Int64[np.ndarra
 
 def _best_factors(network: HybridNetwork, scores: Float[Tensor, "T L"], beats: Int64[np.ndarray, " M"]) -> list[float]:
     """The factor with the fewest errors at each of L levels of noise, the middle one of several."""
-    neuron: Any = network.parts["snn"].get_submodule("beat")
+    *_, last = spiking_parts(network).values()
+    neuron: Any = last.get_submodule("beat")
     num_levels = scores.shape[1]
 
     # every level of noise with every factor, in one pass of the neuron
