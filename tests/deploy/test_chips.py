@@ -30,6 +30,9 @@ from spikebridge.deploy.chips.loihi import LOIHI
 from spikebridge.deploy.chips.network import ChipPair, add_chip, part_on_chip, to_chip
 from spikebridge.deploy.chips.part import ChipPart
 from spikebridge.deploy.chips.xylo import XYLO, registers, xylo_core
+from spikebridge.deploy.quantization.config import QConfig, qconfigs_for
+from spikebridge.deploy.quantization.lowering import add_integers
+from spikebridge.deploy.quantization.network import quantize
 from spikebridge.errors import ConfigError, DataError, ExportError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, SignedDelta, Transmission, Tumbling, every
 from spikebridge.networks.signals import Shape, signals_network
@@ -381,7 +384,7 @@ def test_a_bundle_without_the_chip_or_with_a_damaged_record_is_one_line(
         changed.parts["snn"].layers[0].weights.weight.zero_()
     with pytest.raises(ExportError, match="holds other weights"):
         add_chip(Bundle(bundle.path, dataclasses.replace(bundle.manifest, chips=())), changed)
-    with pytest.raises(ConfigError, match="give one of them"):
+    with pytest.raises(DataError, match="has no integer model"):
         bundle_runner(bundle, integers=True, chip=made.chip)
     with pytest.raises(ExportError, match=r"has parts on .* already"):
         add_chip(bundle, made)
@@ -389,6 +392,22 @@ def test_a_bundle_without_the_chip_or_with_a_damaged_record_is_one_line(
     monkeypatch.setattr(Bundle, "read", lambda self, name: b'{"schema": "other"}')
     with pytest.raises(DataError, match="is no part on a chip of version 1"):
         chip_models(bundle, made.chip)
+
+
+@chips
+def test_the_host_in_integers_gives_the_same_bits_in_torch_and_beside_the_chip(chip: ChipSpec, tmp_path: Path) -> None:
+    made = to_chip(network(chip), signal(), chip)
+    floats = made.float_network()
+    host = quantize(floats, signal(), qconfigs_for(["answer", "units.signal_to_snn", "units.snn_to_answer"], QConfig()))
+    bundle = add_integers(add_chip(export(floats, signal(), tmp_path / "bundle"), made), floats, host)
+    inputs = {name: x.numpy() for name, x in signal().items()}
+    both = bundle_runner(bundle, integers=True, chip=chip).run(inputs)["answer"]
+
+    assert np.array_equal(both, made.placed_in(host)(signal())[0]["answer"].detach().numpy())
+    assert not np.array_equal(both, bundle_runner(bundle, chip=chip).run(inputs)["answer"])
+    assert not np.array_equal(both, bundle_runner(bundle, integers=True).run(inputs)["answer"])
+    levels = {row["level"]: row["passed"] for row in compare_bundle(bundle).summary()}
+    assert levels[f"{chip.name}, integers"] == "stated" and levels["integers"] == "yes"
 
 
 def test_the_folder_of_a_board_holds_numbers_host_and_the_lines_that_load_them(

@@ -69,6 +69,8 @@ class Quantize(RunCommand):
     """Parts that go onto the chip."""
     epochs: Annotated[int, arg(metavar="N")] = 0
     """Epochs of retraining with the steps of the chip."""
+    integers: Flag = False
+    """Also quantise the parts and units beside the chip, to our integers."""
     data: Folder = None
     """The folder with data sets (default: $SPIKEBRIDGE_DATA)."""
 
@@ -77,8 +79,8 @@ class Quantize(RunCommand):
         target = resolve_target(self.target, self.own, self.network)
         if self.chip is not None:
             return self._for_chip(target, self.chip)
-        if self.parts or self.epochs:
-            raise ConfigError("--parts and --epochs are of a chip; give --chip NAME")
+        if self.parts or self.epochs or self.integers:
+            raise ConfigError("--parts, --epochs and --integers are of a chip; give --chip NAME")
 
         from spikebridge.deploy.quantization.config import QConfig
         from spikebridge.recipes.quantize import QuantizeOptions, quantize_run
@@ -108,7 +110,7 @@ class Quantize(RunCommand):
 
         chip = chip_from(word)
         out = self.out or Path(f"{Path(self.target).stem}.{chip.name}")
-        options = ChipOptions(self.network, self.parts, self.epochs, self.calibrate, self.data)
+        options = ChipOptions(self.network, self.parts, self.epochs, self.integers, self.calibrate, self.data)
         results = quantize_for_chip(target, chip, out, options, progress=status)
         return CommandResult({"out": out, **results}, f"{formatting.results(results)}\n\n{out}")
 
@@ -203,7 +205,7 @@ class RunBundle(Command):
     out: File = None
     """Write all outputs to this .npz or .safetensors file."""
     integers: Flag = False
-    """Run the integer model of the quantised parts (written by `quantize --bundle`)."""
+    """Run the integer model of the quantised parts (written by `quantize --bundle`, or with a chip by `--integers`)."""
     chip: Chip = None
     """Run the parts on a chip in its integers (written by `quantize --chip`)."""
 
