@@ -11,9 +11,11 @@
 Trains the network of each chip with the preset of each set, on every fold and seed (runs in --folder, which resume),
 puts its SNN on the chip, and scores the same people three times: in floats, on the chip, and on the chip after
 --epochs of retraining with the chip's steps. Rows are kept in research/deploy/results/chips.json; rows of sets, chips,
-folds and seeds that are not named stay. Beats of the ECG are scored on the last third of the recording, cut into
-minutes, as it is and with noise of three powers: the share of detected beats among beats and false detections. `--folds` takes some of the folds alone. `--time` measures a step of the pair
+folds and seeds that are not named stay. `--folds` takes some of the folds alone. `--time` measures a step of the pair
 beside our own integer model of the same network.
+
+Beats of the ECG are scored on the last third of the recording, cut into minutes, as it is and with noise of three
+powers: the share of detected beats among beats and false detections.
 """
 
 import argparse
