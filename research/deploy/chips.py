@@ -39,17 +39,19 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits import recipe as digits
 from spikebridge.networks.signals import Shape, signals_network
 from spikebridge.networks.signals import recipe as signals
+from spikebridge.networks.signals.config import NetworkConfig
 from spikebridge.networks.signals.data.beats import match_beats, with_noise
 from spikebridge.networks.signals.data.sets import load_series
 from spikebridge.networks.signals.evaluation.evaluate import accuracies, logits_of
 from spikebridge.networks.signals.model.beats import RATE_HZ, padded, spike_beats
 from spikebridge.networks.signals.tasks import classify, detect
-from spikebridge.networks.signals.training.train import retrain_windows, tensors_of, training_batches
+from spikebridge.networks.signals.training.train import LearningConfig, retrain_windows, tensors_of, training_batches
 from spikebridge.training.run.environment import describe_environment
 from spikebridge.training.run.run import Run
 
 RESULTS = Path(__file__).parent / "results" / "chips.json"
 _NUM_CALIBRATION = 128
+_DETECTOR_STEPS = 150
 _NUM_PIECES = 8  # of six seconds, for calibration
 _MINUTE = 60 * RATE_HZ
 _SNRS = {"as recorded": None, "12 dB": 12.0, "6 dB": 6.0, "0 dB": 0.0}
@@ -110,9 +112,13 @@ def score_signals(dataset: str, chip: str, options: argparse.Namespace) -> Itera
 
 def score_ecg(chip: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows of the beat detector, one for each seed."""
-    sizes = replace(signals.Config().network, chip=chip)
     config = signals.Config(
-        dataset="ecg_100", task="detect", networks=("learned",), num_seeds=options.seeds, network=sizes
+        dataset="ecg_100",
+        task="detect",
+        networks=("learned",),
+        num_seeds=options.seeds,
+        network=NetworkConfig(chip=chip),
+        training=LearningConfig(detector_steps=_DETECTOR_STEPS),
     )
     children = trained_networks(f"ecg_{chip}", signals, config, options)
     last = detect._one_recording(config).thirds()[1]

@@ -37,6 +37,7 @@ from spikebridge.errors import ConfigError, DataError, ExportError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, SignedDelta, Transmission, Tumbling, every
 from spikebridge.networks.signals import Shape, signals_network
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Sequential
+from spikebridge.recipes.bundle import load_of_bundle
 
 DT = 0.01
 HALVING = -DT / math.log(0.5)  # time constant of a dash of 1 [s]
@@ -442,6 +443,17 @@ def test_commands_take_a_chip(
     named = json.loads(capsys.readouterr().out)["outputs"]
     assert main(["run", str(bundle.path), "--chip", str(own), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["outputs"] == named
+
+    placed = main(["place", str(bundle.path), "--chip", made.chip.name, "--json"])
+    answer = capsys.readouterr()
+    if made.chip is LOIHI:
+        assert placed == 0
+        chip = json.loads(answer.out)["chip"]
+        assert (chip["memory"], chip["neurons"]) == (LOIHI.memory, LOIHI.neurons)
+        assert load_of_bundle(bundle).parts["snn"].neurons == 12 + 6
+        assert chip["assumed"] == ["operations", "latency", "energy_of_an_event"]
+    else:
+        assert placed == 2 and "no speed or memory of xylo is published" in answer.err
 
     board = ["export", str(bundle.path), "--target", made.chip.name, "--out", str(tmp_path / "board")]
     assert main(board) == 0

@@ -168,10 +168,11 @@ class PlaceBundle(Command):
 
     def execute(self) -> CommandResult:
         """Counts on the sample of the bundle, places, simulates; the exit code is 1 where the chips do not keep up."""
-        from spikebridge.analysis.chips import CHIPS, path_in_words, place, read_chip
+        from spikebridge.analysis.chips import path_in_words, place
         from spikebridge.deploy.bundle.bundle import Bundle
+        from spikebridge.recipes.chip import placement_chip
 
-        chip = CHIPS[self.chip] if self.chip in CHIPS else read_chip(self.chip)
+        chip = placement_chip(self.chip)
         placement = place(load_of_bundle(Bundle.open(self.bundle)), chip, self.chips)
         timing = placement.timing
         parts = [{"part": name, "chip": number} for name, number in placement.chips.items()]
@@ -184,6 +185,7 @@ class PlaceBundle(Command):
             "largest memory [bytes]": max(placement.memory),
             "busiest chip": f"{max(timing.busy):.1%}",
             "numbers of the chip": chip.source or "yours",
+            "assumed of them": ", ".join(chip.assumed) or None,
         }
 
         path = path_in_words(timing.path)

@@ -18,6 +18,7 @@ from spikebridge.recipes.target import Target
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from spikebridge.analysis.chips import Chip
     from spikebridge.deploy.bundle.bundle import Bundle
     from spikebridge.deploy.chips.network import ChipPair
     from spikebridge.hybrid import HybridNetwork
@@ -44,6 +45,22 @@ def chip_from(word: str) -> ChipSpec:
     if not isinstance(chip, ChipSpec):
         raise ConfigError(f"{word} should define CHIP, a ChipSpec, but it has {in_words(chip)}")
     return chip
+
+
+def placement_chip(word: str) -> "Chip":
+    """The abilities of a chip for `place`: `spinnaker`, a chip with published costs, or those of a TOML file."""
+    from spikebridge.analysis.chips import SPINNAKER, Chip, read_chip
+
+    if word == SPINNAKER.name:
+        return SPINNAKER
+    if word.endswith(".toml") or Path(word).is_file():
+        return read_chip(word)
+
+    chip = chip_from(word)
+    if chip.memory is None or not chip.costs:
+        raise ConfigError(f"no speed or memory of {chip.name} is published; give your own numbers in a TOML file")
+    source = "; ".join(chip.sources)
+    return Chip(chip.name, chip.memory, **chip.costs, neurons=chip.neurons, source=source, assumed=chip.assumed)
 
 
 def chip_level(bundle: Any, word: str) -> dict[str, Any]:

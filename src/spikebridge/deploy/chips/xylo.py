@@ -144,6 +144,8 @@ XYLO = ChipSpec(
     input_delay=0,
     memory=None,
     convolutions=False,
+    costs={},
+    assumed=(),
     board=_board_numbers,
     loading=_LOADING,
 )
