@@ -195,6 +195,20 @@ def test_a_signals_network_for_a_chip_fits_it(chip: ChipSpec) -> None:
 
 
 @chips
+def test_the_choices_of_a_layer_state_what_rounding_changes(chip: ChipSpec) -> None:
+    net = chain(chip, 4, 12, 6)
+    x = counts(5, 1, 4)
+    changes = [row["change of weights"] for row in part_on_chip(net, x, chip).choices("snn")]
+    assert all(0 < change < 0.05 for change in changes)
+
+    with torch.no_grad():
+        net.get_submodule("fc0").weight[0] *= 1e-4
+    lost = part_on_chip(net, x, chip).choices("snn")[0]["change of weights"]
+    # a threshold has a largest integer, so that weights far below it have few bits left
+    assert lost > 0.1
+
+
+@chips
 def test_two_halves_make_the_whole(chip: ChipSpec) -> None:
     x = counts(20, 2, 4)
     part = part_on_chip(chain(chip, 4, 12, 6), x, chip)

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -316,8 +316,9 @@ class Export(RunCommand):
 
         chip = chip_from(self.kind)
         out = self.out or Path(f"{Path(self.target).resolve().stem}_{chip.name}")
+        layers: list[dict[str, Any]] = []
         if Path(self.target).suffix == ".nir":
-            files = export_nir(Path(self.target), chip, out)
+            files, layers = export_nir(Path(self.target), chip, out)
         elif is_bundle(self.target):
             from spikebridge.deploy.chips.export import write_board
 
@@ -327,7 +328,11 @@ class Export(RunCommand):
             files = export_for_board(target, chip, out, ChipOptions(self.network, data=self.data), status)
 
         rows = [{"file": str(file.relative_to(out)), "bytes": file.stat().st_size} for file in files]
-        return CommandResult({"folder": out, "chip": chip.name, "files": rows}, f"{formatting.table(rows)}\n\n{out}")
+        data = {"folder": out, "chip": chip.name, "files": rows}
+        if layers:
+            data |= {"layers": layers}
+
+        return CommandResult(data, "\n\n".join([*(formatting.table(one) for one in (rows, layers) if one), f"{out}"]))
 
     def _export_c(self) -> CommandResult:
         """Writes the integer model as C, and measures it on the emulated board."""

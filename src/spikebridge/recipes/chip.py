@@ -132,7 +132,9 @@ def _on_chip(
     from spikebridge.deploy.chips.network import to_chip
 
     if options.epochs < 0 or options.num_calibration < 1:
-        raise ConfigError(f"expected epochs of 0 or more and a sample of 1 or more, but got {options}")
+        raise ConfigError(
+            f"expected 0 epochs or more and 1 sample or more, but got {options.epochs} and {options.num_calibration}"
+        )
 
     name, trained, run = target.trained_network(options.network)
     recipe = target.recipe
@@ -173,8 +175,8 @@ def _host_in_integers(pair: "ChipPair", target: Target, config: Any, inputs: dic
     return quantize(network, inputs, qconfigs_for(paths, QConfig()))
 
 
-def export_nir(file: Path, chip: ChipSpec, out: Path) -> list[Path]:
-    """Writes the numbers of a NIR file for a chip's board; there is no host."""
+def export_nir(file: Path, chip: ChipSpec, out: Path) -> tuple[list[Path], list[dict[str, Any]]]:
+    """Writes the numbers of a NIR file for a chip's board, and gives the files and choices; there is no host."""
     import torch
 
     from spikebridge.deploy.chips.export import write_part
@@ -190,7 +192,7 @@ def export_nir(file: Path, chip: ChipSpec, out: Path) -> list[Path]:
     with atomic_folder(out) as draft:
         write_part(placed.model(file.stem, part.graph.dt), chip, draft)
 
-    return sorted(out.iterdir())
+    return sorted(out.iterdir()), placed.choices(file.stem)
 
 
 def _measured(networks: dict[str, Any], target: Target, config: Any, options: ChipOptions) -> dict[str, float]:

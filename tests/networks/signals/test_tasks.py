@@ -100,7 +100,6 @@ def test_a_detector_in_integers_keeps_its_ann_in_floats() -> None:
 
 def test_a_detector_is_trained_further_at_a_lower_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detect, "_RETRAINING_STEPS", 1)
-    monkeypatch.setattr(beats, "_SNRS", (None,))
     monkeypatch.setattr(beats, "_PIECE_LENGTH", 360)
     network = signals.build(DETECT)["learned"]
     before = network.parts["mix"].weight.detach().clone()

@@ -74,7 +74,7 @@ def beat_network(num_channels: int = 2, num_neurons: int = 16, threshold: float 
     mix = nn.Linear(num_channels, num_filters)
     filters = FIR(NUM_TAPS, (num_filters,))
     shape = Shape(1 / RATE_HZ, 1, num_filters, 0, 0, hidden=num_neurons, chip=chip)
-    last = {
+    last: dict[str, Any] = {
         "fc": nn.Linear(num_spiking(shape), 1),
         "membrane": Integrator(tau=0.008),
         "beat": AdaptiveLIF(tau=_NO_MEMORY, tau_adaptation=0.2, jump=20.0, v_threshold=threshold, reset="none"),

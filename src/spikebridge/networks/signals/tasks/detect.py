@@ -31,7 +31,7 @@ from spikebridge.networks.signals.data.beats import BeatCounts, generated_heart,
 from spikebridge.networks.signals.data.sets import load_series
 from spikebridge.networks.signals.model.beats import LATENCY, RATE_HZ, beat_network, beats_of
 from spikebridge.networks.signals.model.pan_tompkins import pan_tompkins
-from spikebridge.networks.signals.training.beats import train_beats
+from spikebridge.networks.signals.training.beats import retrain_beats, train_beats
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run, train_children
 
@@ -39,7 +39,6 @@ REGIONS: tuple[str, ...] = ("mix", "units.mix_to_snn", "snn")
 _NETWORKS = {"learned": "an SNN whose threshold an ANN sets"}
 _SNRS = (None, 12.0, 6.0, 0.0)  # [dB]
 _RETRAINING_STEPS = 20  # of an epoch
-_RETRAINING_RATE = 0.1  # of the rate of the training
 _MAX_DISTANCE = 18  # samples between a beat and its detection: 50 ms
 _COUNTED_SAMPLES = 10 * RATE_HZ  # whose operations are counted
 _SHOWN_SAMPLES = 8 * RATE_HZ  # of the picture
@@ -318,7 +317,7 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
 def retrain(network: HybridNetwork, config: Config, epochs: int, data: Path | None = None) -> None:
     """Trains a detector further on the training part, with few steps at a lower rate."""
     first = _one_recording(config, data).thirds()[0]
-    train_beats(network, first.ecg, first.beats, epochs * _RETRAINING_STEPS, config.seed, rate=_RETRAINING_RATE)
+    retrain_beats(network, first.ecg, first.beats, epochs * _RETRAINING_STEPS, config.seed)
 
 
 def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:

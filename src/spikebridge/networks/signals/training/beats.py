@@ -34,6 +34,7 @@ from spikebridge.training.settings import Settings
 _BATCH_SIZE = 24  # pieces of the recording in a training step
 _PIECE_LENGTH = 6 * RATE_HZ
 _LEARNING_RATE = 0.005  # falls to zero
+_RETRAINING_RATE = 0.1  # of the rate of the training
 _BEAT_RADIUS = 4  # samples on each side of a beat that are labelled as beat
 _IGNORED_RADIUS = 14  # samples on each side of a beat that have no label
 _BEAT_WEIGHT = 4.0
@@ -52,9 +53,8 @@ def train_beats(
     seed: int = 0,
     run: Run | None = None,
     quiet: bool = True,
-    rate: float = 1.0,
 ) -> list[float]:
-    """Trains the detector in place, and returns the losses of the filters; `rate` is a factor of the learning rate."""
+    """Trains the detector in place, and returns the losses of the filters."""
     settings = Settings(
         seed=seed,
         batch_size=_BATCH_SIZE,
@@ -65,13 +65,22 @@ def train_beats(
     )
 
     pieces = _Pieces(ecg, beats, num_steps, seed)
-    rows = fit(network, [_filter_phase(network, num_steps, rate)], pieces, settings=settings, run=run)
+    rows = fit(network, [_filter_phase(network, num_steps)], pieces, settings=settings, run=run)
     _train_threshold(network.eval(), ecg, beats, seed)
 
     return [row["loss"] for row in rows if row["kind"] == "step"]
 
 
-def _filter_phase(network: HybridNetwork, num_steps: int, factor: float) -> Phase:
+def retrain_beats(
+    network: HybridNetwork, ecg: Float[Tensor, "T C"], beats: Int64[np.ndarray, " M"], num_steps: int, seed: int = 0
+) -> None:
+    """Trains the filters and spiking neurons further at a lower rate; the threshold stays as it is."""
+    settings = Settings(seed=seed, batch_size=_BATCH_SIZE, accelerator="cpu", quiet=True)
+    phase = _filter_phase(network, num_steps, _RETRAINING_RATE)
+    fit(network, [phase], _Pieces(ecg, beats, num_steps, seed), settings=settings)
+
+
+def _filter_phase(network: HybridNetwork, num_steps: int, factor: float = 1.0) -> Phase:
     def rate(step: int) -> float:
         return factor * (_LEARNING_RATE * (1 - step / num_steps) + 1e-4)
 
