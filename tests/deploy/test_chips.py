@@ -16,7 +16,7 @@ import torch
 from small_networks import small_inputs, small_network
 from torch import Tensor, nn
 
-from research.deploy.recorded_chips import compare_loihi, compare_xylo
+from research.deploy.recorded_chips import compare_loihi, compare_xylo, xylo_core
 from spikebridge.cli.main import main
 from spikebridge.data.io.npz import read_npz
 from spikebridge.deploy import Bundle, Runner, compare_bundle, export, from_nir, to_nir
@@ -29,7 +29,7 @@ from spikebridge.deploy.chips.export import write_board
 from spikebridge.deploy.chips.loihi import LOIHI
 from spikebridge.deploy.chips.network import ChipPair, add_chip, part_on_chip, to_chip
 from spikebridge.deploy.chips.part import ChipPart
-from spikebridge.deploy.chips.xylo import XYLO, registers, xylo_core
+from spikebridge.deploy.chips.xylo import XYLO, registers
 from spikebridge.deploy.quantization.config import QConfig, qconfigs_for
 from spikebridge.deploy.quantization.lowering import add_integers
 from spikebridge.deploy.quantization.network import quantize
