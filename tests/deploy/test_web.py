@@ -52,7 +52,8 @@ PLAYS = """
   const network = new Network(page.networks[0], run);
   const player = new Player(page, [network], new FrontEnd(page.front, front));
   player.finish = () => player.finals.push(Array.from(network.mean));
-  player.play({ kind: "blocks", rate: page.rate, chunks: [Float32Array.from(samples)], left: samples.length, closed: true });
+  const chunks = [Float32Array.from(samples)];
+  player.play({ kind: "blocks", rate: page.rate, chunks, left: samples.length, closed: true });
   while (!player.ended) player.advance();
   console.log(JSON.stringify(player.finals));
 })();

@@ -229,7 +229,7 @@ def _bundle_of(path: Path, run: Run) -> Bundle:
 
 
 def _named(trained: Mapping[str, T], network: str | None, run: Run) -> dict[str, T]:
-    """What was trained in a run by path, or that of one network."""
+    """Trained networks or runs by path, or those of one network."""
     if not trained:
         raise ConfigError(f"{run.path} has no trained networks; train it first")
 

@@ -50,7 +50,7 @@ class Board:
     source: str
 
 
-M4 = Board(
+_M4 = Board(
     "m4",
     "Cortex-M4",
     "cortex-m4",
@@ -62,7 +62,7 @@ M4 = Board(
     volts=3.0,
     source="STM32L412, data sheet DS12469 rev. 7: 79 uA/MHz",
 )
-M0 = Board(
+_M0 = Board(
     "m0",
     "Cortex-M0",
     "cortex-m0",
@@ -74,7 +74,7 @@ M0 = Board(
     volts=3.0,
     source="STM32L081 (Cortex-M0+), data sheet DS10888 rev. 6: 93 uA/MHz",
 )
-BOARDS = {board.name: board for board in (M4, M0)}
+BOARDS = {board.name: board for board in (_M4, _M0)}
 
 
 @dataclass(frozen=True)

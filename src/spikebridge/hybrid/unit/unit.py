@@ -73,7 +73,7 @@ def _place_of(stage: object, name: str) -> str:
 
 
 def _stage(name: str) -> Any:
-    """A registered stage, or None, found without the search of nn.Module, which takes longer than a stage of one step."""
+    """A registered stage, or None, found without the search of nn.Module, which takes longer than a sum."""
 
     def put(unit: nn.Module, value: Any) -> None:
         # nn.Module registers a module before it comes here

@@ -57,7 +57,7 @@ class SensesLearning:
         check_positive(self, ("epochs", "eye_epochs", "batch_size", "lr"))
 
 
-def fit_cycle(
+def _fit_cycle(
     module: nn.Module,
     data: Batches,
     objective: _Objective,
@@ -204,7 +204,7 @@ def teach_eye(
 
     data = Batches({"pictures": pictures, "targets": targets}, {"pictures": 0, "targets": 0})
     settings = replace(config, epochs=config.eye_epochs, batch_size=_EYE_BATCH, lr=_EYE_RATE)
-    fit_cycle(nn.Sequential(eye, head), data, objective, settings, seed, quiet, averaged=False)
+    _fit_cycle(nn.Sequential(eye, head), data, objective, settings, seed, quiet, averaged=False)
 
 
 def eye_features(eye: nn.Module, pictures: Float[Tensor, "K B H W"], seed: int) -> Float[Tensor, "K B R N"]:
@@ -235,7 +235,7 @@ def train_spiking(
 
     tensors = {"x": data.signals[name], "length": data.lengths[name], "label": data.label}
     batches = Batches(tensors, {"x": 1, "length": 0, "label": 0}, vary)
-    fit_cycle(SpikingSense(network, name), batches, objective, config, seed, quiet)
+    _fit_cycle(SpikingSense(network, name), batches, objective, config, seed, quiet)
 
 
 @dataclass(frozen=True)
@@ -312,7 +312,7 @@ def train_memory(
         evidence = module(looks, both, samples)
         return _loss_of(evidence + context, batch["length"], batch["label"])
 
-    fit_cycle(RememberingSense(network, name, data.block), data.batches(), objective, config, seed, quiet)
+    _fit_cycle(RememberingSense(network, name, data.block), data.batches(), objective, config, seed, quiet)
 
 
 def random_looks(moving: Bool[Tensor, "K B"], generator: torch.Generator) -> Bool[Tensor, "K B"]:
