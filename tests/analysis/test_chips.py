@@ -80,7 +80,7 @@ def test_a_network_that_does_not_fit_is_refused() -> None:
         Chip("none", 1.0, 0.0, 1.0)
 
 
-def test_neurons_take_room_on_a_chip_as_bytes_do() -> None:
+def test_neurons_are_a_limit_of_a_chip_as_bytes_are() -> None:
     load = diamond()
     parts = {name: part._replace(neurons=30) for name, part in load.parts.items()}
     load = dataclasses.replace(load, parts=parts)

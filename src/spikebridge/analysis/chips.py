@@ -34,7 +34,7 @@ from spikebridge.hybrid.network.graph import owner_of
 
 _MAX_TRIALS = 600  # each trial is a whole simulation: a large network would search for minutes
 _BYTES_PER_NUMBER = 4
-_ROOM = {"memory": "bytes", "neurons": "neurons"}  # of a chip that parts take, and its unit
+_LIMITS = {"memory": "bytes", "neurons": "neurons"}  # of a chip that parts share, with their units
 
 
 @dataclass(frozen=True)
@@ -400,7 +400,7 @@ def place(load: NetworkLoad, chip: Chip, num_chips: int) -> Placement:
         >>> round(placement.timing.latency, 4), placement.memory
         (0.021, (8.0, 4.0))
     """
-    _check_room(load, chip, num_chips)
+    _check_limits(load, chip, num_chips)
     placer = _Placer(load, chip, num_chips)
     chips = placer.improve(placer.best_start())
 
@@ -415,20 +415,20 @@ def place(load: NetworkLoad, chip: Chip, num_chips: int) -> Placement:
     return Placement(chips, chip, simulate(load, chips, chip), tuple(memory))
 
 
-def _check_room(load: NetworkLoad, chip: Chip, num_chips: int) -> None:
+def _check_limits(load: NetworkLoad, chip: Chip, num_chips: int) -> None:
     if not isinstance(num_chips, int) or isinstance(num_chips, bool) or num_chips < 1:
         raise ConfigError(f"a placement needs at least one chip, but got {num_chips!r}")
 
-    for room, unit in _ROOM.items():
-        limit = _room_of(chip, room)
+    for kind, unit in _LIMITS.items():
+        limit = _limit_of(chip, kind)
         for name, part in load.parts.items():
-            if getattr(part, room) > limit:
+            if getattr(part, kind) > limit:
                 raise ConfigError(
-                    f"part {name!r} needs {getattr(part, room):.0f} {unit}, but a chip {chip.name!r} has {limit:.0f}; "
+                    f"part {name!r} needs {getattr(part, kind):.0f} {unit}, but a chip {chip.name!r} has {limit:.0f}; "
                     "divide the part, or take a larger chip"
                 )
 
-        total = sum(getattr(part, room) for part in load.parts.values())
+        total = sum(getattr(part, kind) for part in load.parts.values())
         if total > num_chips * limit:
             raise ConfigError(
                 f"the network needs {total:.0f} {unit}, but {num_chips} chips {chip.name!r} have "
@@ -436,8 +436,8 @@ def _check_room(load: NetworkLoad, chip: Chip, num_chips: int) -> None:
             )
 
 
-def _room_of(chip: Chip, room: str) -> float:
-    limit = getattr(chip, room)
+def _limit_of(chip: Chip, kind: str) -> float:
+    limit = getattr(chip, kind)
     return math.inf if limit is None else limit
 
 
@@ -467,27 +467,29 @@ class _Placer:
         chips = dict[str, int]()
         finish = dict[str, float]()
         chip_free = [0.0] * num_chips
-        left = [{room: _room_of(self.chip, room) for room in _ROOM} for _ in range(num_chips)]
+        left = [{kind: _limit_of(self.chip, kind) for kind in _LIMITS} for _ in range(num_chips)]
 
         # in the order in which they run, so that the sources of a part have their chips
         for name, part in self.load.parts.items():
             links = [x for x in self.load.links if x.target == name and not x.delay and x.source in finish]
             choices = []
             for number in range(num_chips):
-                if all(getattr(part, room) <= left[number][room] for room in _ROOM):
+                if all(getattr(part, kind) <= left[number][kind] for kind in _LIMITS):
                     ready = [finish[x.source] + self._transfer(x, chips[x.source], number) for x in links]
                     begin = max([chip_free[number], *ready])
                     choices.append((begin + part.operations / self.chip.operations, number))
 
             if not choices:
-                raise ConfigError(f"part {name!r} finds no chip with enough room left; give one chip more")
+                raise ConfigError(
+                    f"part {name!r} finds no chip with enough memory and neurons left; give one chip more"
+                )
 
             stop, number = min(choices)
             chips[name] = number
             finish[name] = stop
             chip_free[number] = stop
-            for room in _ROOM:
-                left[number][room] -= getattr(part, room)
+            for kind in _LIMITS:
+                left[number][kind] -= getattr(part, kind)
 
         return chips
 
@@ -528,7 +530,7 @@ class _Placer:
     def _fits(self, chips: Mapping[str, int], name: str, number: int) -> bool:
         beside = [self.load.parts[other] for other, chip in chips.items() if chip == number]
         parts = [*beside, self.load.parts[name]]
-        return all(sum(getattr(part, room) for part in parts) <= _room_of(self.chip, room) for room in _ROOM)
+        return all(sum(getattr(part, kind) for part in parts) <= _limit_of(self.chip, kind) for kind in _LIMITS)
 
     def _score(self, chips: Mapping[str, int]) -> tuple[float, int]:
         """The latency, and the number of chips, which decides between equal latencies."""
