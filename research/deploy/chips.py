@@ -45,13 +45,12 @@ from spikebridge.networks.signals.data.sets import load_series
 from spikebridge.networks.signals.evaluation.evaluate import accuracies, logits_of
 from spikebridge.networks.signals.model.beats import RATE_HZ, padded, spike_beats
 from spikebridge.networks.signals.tasks import classify, detect
-from spikebridge.networks.signals.training.train import LearningConfig, retrain_windows, tensors_of, training_batches
+from spikebridge.networks.signals.training.train import retrain_windows, tensors_of, training_batches
 from spikebridge.training.run.environment import describe_environment
 from spikebridge.training.run.run import Run
 
 RESULTS = Path(__file__).parent / "results" / "chips.json"
 _NUM_CALIBRATION = 128
-_DETECTOR_STEPS = 150
 _NUM_PIECES = 8  # of six seconds, for calibration
 _MINUTE = 60 * RATE_HZ
 _SNRS = {"as recorded": None, "12 dB": 12.0, "6 dB": 6.0, "0 dB": 0.0}
@@ -118,7 +117,6 @@ def score_ecg(chip: str, options: argparse.Namespace) -> Iterator[dict[str, Any]
         networks=("learned",),
         num_seeds=options.seeds,
         network=NetworkConfig(chip=chip),
-        training=LearningConfig(detector_steps=_DETECTOR_STEPS),
     )
     children = trained_networks(f"ecg_{chip}", signals, config, options)
     last = detect._one_recording(config).thirds()[1]
