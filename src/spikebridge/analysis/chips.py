@@ -50,8 +50,8 @@ class Chip:
         energy_of_an_operation: [J].
         energy_of_an_event: sent to another chip [J].
         power: of a chip that is on, busy or idle [W].
-        neurons: that it holds; None without a limit.
         source: of the numbers.
+        neurons: that it holds; None without a limit.
         assumed: names of those that are not published.
 
     Raises:
@@ -70,8 +70,8 @@ class Chip:
     energy_of_an_operation: float = 0.0
     energy_of_an_event: float = 0.0
     power: float = 0.0
-    neurons: float | None = None
     source: str = ""
+    neurons: float | None = None
     assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
