@@ -130,6 +130,25 @@ def faults(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def words(results: Mapping[str, Any]) -> str:
+    """Questions in people's words: texts that are read, and choices that are judged rightly."""
+    names = {"train": "training videos", "validation": "validation videos"}
+    sets = {name: results[key] for key, name in names.items()}
+    by_hand = [row["programs by hand"] for row in sets.values()]
+    right = [counts["right"] + counts["refused rightly"] for counts in by_hand]
+    totals = [sum(counts.values()) for counts in by_hand]
+    lines = [head("people's questions [%]", *(f"{one['num_questions']}, {name}" for name, one in sets.items()))]
+    lines.append(line("texts that are read", *(_percent(one["texts_read"]) for one in sets.values())))
+    lines.append(line("questions that are read", *(_percent(one["questions_read"]) for one in sets.values())))
+    lines.append(line("programs by hand: right", *(f"{a} of {b}" for a, b in zip(right, totals, strict=True))))
+    lines.append(line("events that are seen", *(_percent(one["events_seen"]) for one in sets.values())))
+    lines.append(line("right, per choice / per question", *(_both(one) for one in sets.values())))
+    lines.append(line("the same, `strict`", *(_both(one["strict"]) for one in sets.values())))
+    lines.append(line("the same, always wrong", *(_both(one["always_wrong"]) for one in sets.values())))
+
+    return "\n".join(lines)
+
+
 def _of_clean(row: Mapping[str, Any]) -> str:
     """Right options, and their share of those without faults; the row without faults has none."""
     share = f" ({row['percent_of_clean']:.0f} %)" if "percent_of_clean" in row else ""
@@ -243,6 +262,7 @@ MAKERS: dict[str, tuple[Callable[[Any], str], str]] = {
     "twins": (twins, "twins"),
     "speed": (speed, "parallelism"),
     "faults": (faults, "robustness"),
+    "words": (words, "people_words"),
 }
 
 

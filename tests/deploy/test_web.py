@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from browser import DESKTOP, PHONE, Visit
+from browser import DESKTOP, PHONE, Visit, chromium
 from research.deploy.web import HARNESS, WORKER, count_differences, jobs_of, network_job
 from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, IntegerModel, export, integer_model, quantize
@@ -34,6 +34,7 @@ from spikebridge.deploy.web.modules import Prices, network_module
 from spikebridge.deploy.web.page import PageNetwork, page_modules, write_page
 from spikebridge.errors import ConfigError, ExportError
 from spikebridge.networks.digits import recipe as digits
+from spikebridge.neurons import IF
 from spikebridge.training.run.config_io import to_plain
 
 pytestmark = pytest.mark.untyped
@@ -57,6 +58,14 @@ PLAYS = """
   while (!player.ended) player.advance();
   console.log(JSON.stringify(player.finals));
 })();
+"""
+# moves a phone fifty times a second
+SHAKES = """
+() => { setInterval(() => {
+  const [x, alpha] = [9 * Math.sin(performance.now() / 50), 90];
+  const motion = { accelerationIncludingGravity: { x, y: 1, z: 9.8 }, rotationRate: { alpha, beta: 0, gamma: 0 } };
+  dispatchEvent(new DeviceMotionEvent("devicemotion", motion));
+}, 20); }
 """
 EVIL = '<img src=x onerror="document.title=1">'
 
@@ -138,6 +147,18 @@ def series_page(kind: Any, networks: list[PageNetwork], folder: Path) -> str:
     write_page(path, kind, networks[:1], inputs, PRICES)
 
     return path.read_text(encoding="utf-8")
+
+
+def phone_inputs() -> WebInputs:
+    """The inputs of a page of motion that reads a phone's sensors."""
+    inputs = series_inputs("motion")
+    one: Any = inputs.front_end
+
+    def arrays(a: Any, x: dict[str, Any], state: Any) -> tuple[Any, Any]:
+        return one.arrays(a, {"samples": x["samples"][:, :1]}, state)
+
+    front = replace(one, arrays=arrays, inputs={"samples": (160, 6)})
+    return replace(inputs, front_end=front, channels=list("abcdef"), phone=(0.1,) * 6)
 
 
 @needs_compiler
@@ -324,6 +345,49 @@ def test_a_sound_page_says_what_it_cannot_read(
 
 
 @needs_zig
+def test_a_microphone_is_heard_and_answered(networks: list[PageNetwork], tmp_path: Path, browser: Any) -> None:
+    path = tmp_path / "sound.wav"
+    path.write_bytes(wav(48000))
+    fakes = [
+        "use-fake-ui-for-media-stream",
+        "use-fake-device-for-media-stream",
+        f"use-file-for-fake-audio-capture={path}",
+    ]
+    options = ["--no-sandbox", "--disable-gpu", *(f"--{fake}" for fake in fakes)]
+    hearing = browser.browser_type.launch(executable_path=chromium(), args=options)
+    series_page("sound", networks, tmp_path)
+    seen = Visit(hearing.new_page())
+    seen.page.goto((tmp_path / "sound.html").as_uri())
+    seen.wait("#tick", lambda tick: tick.inner_text() != "")
+
+    seen.page.get_by_role("button", name="Microphone", exact=True).click()
+    # the answers of the sample are gone
+    assert seen.text(".answer output") == "…"
+    seen.page.get_by_role("button", name="Start the microphone").click()
+    seen.wait("#words", lambda text: "The microphone is resampled from" in text.inner_text())
+    seen.wait(".answer output", lambda output: output.inner_text() in list("0123456789"))
+    assert seen.errors == []
+    hearing.close()
+
+
+@needs_zig
+def test_the_motion_of_a_phone_is_answered(
+    networks: list[PageNetwork], tmp_path: Path, visit: Callable[..., Visit]
+) -> None:
+    path = tmp_path / "phone.html"
+    write_page(path, "phone", networks[:1], phone_inputs(), PRICES)
+    seen = visit(path.read_text(encoding="utf-8"), PHONE)
+    seen.wait("#tick", lambda tick: tick.inner_text() != "")
+    seen.page.get_by_role("button", name="This device's motion").click()
+    seen.page.get_by_role("button", name="Start", exact=True).click()
+    seen.wait("#words", lambda text: "This device sends no motion" in text.inner_text())
+    assert seen.text(".answer output") == "…"
+
+    seen.page.evaluate(SHAKES)
+    seen.wait(".answer output", lambda output: output.inner_text() in list("0123456789"))
+
+
+@needs_zig
 def test_a_file_of_numbers_with_holes_is_refused_with_its_line(
     networks: list[PageNetwork],
     tmp_path: Path,
@@ -409,3 +473,22 @@ def test_the_policy_allows_no_evaluation_and_no_address(inputs: WebInputs) -> No
         assert "default-src &#39;none&#39;" in policy
         assert "unsafe-eval" not in policy.replace("wasm-unsafe-eval", "")
         assert "http" not in policy
+
+
+@needs_zig
+@needs_node
+def test_spikes_that_are_an_output_are_counted_since_the_start(tmp_path: Path) -> None:
+    network = quantize(IF(v_threshold=2.0), {"signal": torch.ones(8, 1, 2)})
+    model = integer_model(network, {"signal": torch.ones(8, 1, 2)})
+    given = model.quantize({"signal": np.array([[1.0, 0.0]] * 8, np.float32).reshape(8, 1, 2)})
+    text = network_module(model, {"signal": (2,)}, PRICES, None)
+    job = {**network_job(compile_module(text.c), text.description, given, 8), "rounds": 0}
+    # an input of few channels is a signal over time as the outputs of parts are
+    assert [port["name"] for port in text.description["signals"]] == ["signal", "network"]
+
+    finish = "measure(job).then(({ counts }) => console.log(JSON.stringify(counts)));"
+    harness = HARNESS.replace("return { outputs,", "return { counts: Array.from(network.outputs[0].counts), outputs,")
+    script = tmp_path / "count.js"
+    script.write_text(f"const job = {json.dumps(job)};\n{WORKER}\n{harness}\n{finish}\n")
+    said = subprocess.run(["node", str(script)], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert json.loads(said) == [4, 0]

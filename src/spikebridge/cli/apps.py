@@ -17,7 +17,7 @@ from spikebridge.recipes.bundle import is_bundle
 from spikebridge.recipes.messages import status
 from spikebridge.recipes.target import resolve_target
 
-Detector = Literal["both", "learned", "filter"]
+Detector = Literal["auto", "both", "learned", "filter", "csrt", "kcf"]
 _DEFAULT_BOX = "(default: the recording's first box, else the largest moving region)"
 _BoxOffset = Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: estimated from the boxes)")]
 
@@ -55,9 +55,9 @@ class Track(RunCommand):
     """FE240hz only: offset of the 240 Hz boxes; the box of frame k is number 6 k + BINS."""
     allow_truncated: Flag = False
     """Accept a file of events that ends inside a packet, and take the whole events before."""
-    detector: Detector = "both"
+    detector: Detector = "auto"
     """The detector of the target in a frame: the trained one, a correlation filter that learns the target while it
-    runs, or both weighted online."""
+    runs, both weighted online, or csrt and kcf of OpenCV (extra opencv); auto: both after events, else the filter."""
     no_calibration: Flag = False
     """Use the trained gains and weights; by default the tracker calibrates itself while it runs."""
     lose_events: float = 0.0

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Any
 
 from spikebridge.errors import DataError
-from spikebridge.networks.reasoning.parsing.parser import Parser
+from spikebridge.networks.reasoning.parsing.parser import Parser, load_parser
 from spikebridge.networks.reasoning.perception.detector import Detector
 from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.run import Run
@@ -23,11 +23,7 @@ def shipped_detector() -> Detector:
 @lru_cache(maxsize=1)
 def shipped_parser() -> Parser:
     """The parser of questions."""
-    run = _shipped("reasoning_parser", "parser")
-    parser = Parser(_integer(run, "num_features"), _integer(run, "num_layers")).eval()
-    run.load_weights(parser)
-
-    return parser
+    return load_parser(_shipped("reasoning_parser", "parser"))
 
 
 def _shipped(name: str, module: str) -> Run:

@@ -80,6 +80,7 @@ def run_networks(
     results = trained.results() if trained.finished else {}
     inputs = _inputs_of(target.recipe, run.recipe, run.config, results)
     networks: dict[str, PageNetwork] = {}
+    numbers: dict[str, dict[str, Any]] = {}
 
     for path, quantized in quantized_networks(
         target.recipe, run, QuantizeOptions(network=network, data=data), progress
@@ -89,14 +90,18 @@ def run_networks(
             about = inputs.networks.get(name, "")
             sample = quantized.integer_inputs()
             drawings = _drawings(draw_network(quantized.trained))
+            numbers[name] = {key: x.detach().numpy() for key, x in quantized.trained.state_dict().items()}
             networks[name] = PageNetwork(name, about, quantized.model, sample, quantized.ticks, drawings)
 
     if not networks:
         raise DataError(f"{run.path} has no weights of {first!r}")
 
     # as the recipe lists them, the hybrid first
-    order = list(target.recipe.build(target.settings))
-    return [networks[name] for name in order if name in networks], inputs
+    order = [name for name in target.recipe.build(target.settings) if name in networks]
+    if defines(target.recipe, "trained_web"):
+        inputs = target.recipe.trained_web(inputs, numbers[order[0]])
+
+    return [networks[name] for name in order], inputs
 
 
 def page_prices() -> Prices:

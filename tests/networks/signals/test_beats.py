@@ -7,11 +7,14 @@ from torch import Tensor
 
 from spikebridge.deploy.chips.catalog import CHIPS
 from spikebridge.deploy.chips.network import to_chip
+from spikebridge.deploy.front_ends.arrays import EXACT
 from spikebridge.networks.signals.data.beats import match_beats, with_noise
 from spikebridge.networks.signals.model.beats import (
     LATENCY,
+    NOISE_WINDOW,
     NUM_TAPS,
     RATE_HZ,
+    NoiseFrontEnd,
     beat_network,
     beats_of,
     scores_of,
@@ -152,3 +155,24 @@ def test_a_detector_for_a_chip_fits_it_and_learns_with_its_steps(chip: str) -> N
     assert list(pair.parts) == ["snn"] and network.outputs == ("beats", "ann")
     assert all(float(one.weight.grad.abs().max()) > 0 for one in (unit.kernel, snn.fc1, snn.fc2))
     assert not scores.equal(scores_of(network, ecg))
+
+
+def test_the_front_end_of_a_page_gives_the_factor_of_the_ann() -> None:
+    torch.manual_seed(0)
+    network = beat_network()
+    with torch.no_grad():
+        for parameter in network.parts["ann"].parameters():
+            parameter.normal_(std=0.5)
+
+    ecg = heart(6)[0].numpy()
+    front = NoiseFrontEnd({name: x.numpy() for name, x in network.state_dict().items()})
+    state = front.start()
+    factors = []
+    for sample in ecg:
+        outputs, state = front.arrays(EXACT, {"samples": EXACT.array(sample[None])}, state)
+        factors.append(outputs["ann"].item())
+
+    with torch.no_grad():
+        expected = network.eval()({"ecg": torch.from_numpy(ecg).unsqueeze(1)})[0]["ann"].flatten().numpy()
+    assert len(expected) == 3
+    assert np.allclose(factors[NOISE_WINDOW - 1 :: NOISE_WINDOW], expected, rtol=1e-5)

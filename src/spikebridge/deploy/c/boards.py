@@ -14,12 +14,10 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-import jinja2
-
 from spikebridge.data.io.atomic import write_text
+from spikebridge.data.io.templates import file_template
 from spikebridge.deploy.c.network import NetworkWriter
 from spikebridge.errors import ExportError
 
@@ -107,7 +105,7 @@ class BoardFigures:
         return [dict(zip(("figure", "value", "source"), row, strict=True)) for row in figures]
 
 
-def write_project(folder: Path, board: Board, name: str, network: NetworkWriter) -> None:
+def write_microcontroller_project(folder: Path, board: Board, name: str, network: NetworkWriter) -> None:
     """Writes all files of a board's project but the three of the model."""
     dt = network.model.record.dt
     values = {
@@ -132,7 +130,7 @@ def write_project(folder: Path, board: Board, name: str, network: NetworkWriter)
 
     for template, path in targets.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        write_text(folder / path, _template(f"{template}.j2").render(values))
+        write_text(folder / path, file_template("spikebridge.deploy.c", f"board/{template}.j2").render(values))
 
 
 def missing_tools() -> Sequence[str]:
@@ -195,8 +193,3 @@ def _numbers(pattern: str, text: str) -> list[int]:
         raise ExportError(f"the emulator gave no figures like {pattern!r}; its output was {text[-200:]!r}")
 
     return [int(number) for number in found.groups()]
-
-
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string((files("spikebridge.deploy.c") / "board" / name).read_text(encoding="utf-8"))

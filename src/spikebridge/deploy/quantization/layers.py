@@ -173,6 +173,20 @@ class Requantize(nn.Module):
         return added(xs) if self.axis is None else torch.cat(xs, self.axis)
 
 
+class QuantProduct(nn.Module):
+    """The product of two signals, value by value, such as of a gate and what it lets through."""
+
+    def forward(self, values: list[QTensor]) -> QTensor:
+        p, q = values
+        return QTensor(p.x * q.x, None if p.scale is None else p.scale * q.integer_scale)
+
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
+        return IntegerOp("product", {}, {}, scales[0] * scales[1])
+
+    def counted(self, output: QTensor) -> dict[str, float]:
+        return {"macs": output.x.numel()}
+
+
 class LookupTable(nn.Module):
     """A function of each value alone, as a table over all integers of its input."""
 

@@ -37,6 +37,7 @@ const examples = page.examples.map((one) => Float32Array.from(fromBase64(one), (
 let worker = null;
 let opened = false;
 let source = null;
+let turn = 0; // of the sources; what the worker says of the one before comes late
 let shown = 0;
 
 async function open() {
@@ -64,10 +65,20 @@ function begin() {
   choose(first);
 }
 
-function send(next, transfer = []) {
-  source = next.kind;
+function endSource() {
+  source = null;
+  turn += 1;
+  waiting = [];
   clearLanes();
-  worker.postMessage({ source: next }, transfer);
+  clearAnswers();
+  at("tick").textContent = "";
+  worker.postMessage({ source });
+}
+
+function send(next) {
+  endSource();
+  source = next.kind;
+  worker.postMessage({ source: { ...next, turn } });
   setPlaying(true);
 }
 
@@ -100,6 +111,7 @@ let stop = () => {};
 function choose(name) {
   stop();
   stop = () => {};
+  endSource();
   words("");
   for (const button of at("sources").children) button.setAttribute("aria-pressed", String(button.dataset.name === name));
   at("controls").replaceChildren();
@@ -290,15 +302,31 @@ function showMicrophone() {
   at("controls").append(button, note(`The network takes ${hertz(page.rate)}; other rates are resampled in the module, and the page says so.`));
 }
 
+const TAP = `registerProcessor("tap", class extends AudioWorkletProcessor {
+  process([[input]]) { if (input) this.port.postMessage(input.slice()); return true; }
+});`;
+
+async function tapOf(context, give) {
+  try {
+    await context.audioWorklet.addModule(URL.createObjectURL(new Blob([TAP], { type: "text/javascript" })));
+    const tap = new AudioWorkletNode(context, "tap");
+    tap.port.onmessage = ({ data }) => give(data);
+    return tap;
+  } catch {
+    // Chromium loads no worklet of a page that is a file; this node runs where it is connected to an output
+    const tap = context.createScriptProcessor(1024, 1, 1);
+    tap.onaudioprocess = ({ inputBuffer }) => give(inputBuffer.getChannelData(0).slice());
+    tap.connect(context.destination);
+    return tap;
+  }
+}
+
 async function listen() {
   const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false, autoGainControl: false } });
   const context = new AudioContext();
   stop = () => { stream.getTracks().forEach((track) => track.stop()); context.close(); };
   if (!ratesOf().includes(context.sampleRate)) { stop(); words(unknownRate("The microphone", context.sampleRate)); return; }
-  const code = 'registerProcessor("tap", class extends AudioWorkletProcessor { process([[input]]) { if (input) this.port.postMessage(input.slice()); return true; } });';
-  await context.audioWorklet.addModule(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
-  const tap = new AudioWorkletNode(context, "tap");
-  tap.port.onmessage = ({ data }) => worker.postMessage({ samples: data }, [data.buffer]);
+  const tap = await tapOf(context, (samples) => worker.postMessage({ samples }, [samples.buffer]));
   context.createMediaStreamSource(stream).connect(tap);
   send(streamOf(context.sampleRate));
   if (context.sampleRate !== page.rate) words(`The microphone is resampled from ${hertz(context.sampleRate)} to ${hertz(page.rate)}.`);
@@ -464,13 +492,27 @@ const joules = (value) => {
   return `${(value / size).toPrecision(3)} ${unit}`;
 };
 
+function clearAnswers() {
+  for (const one of answers) {
+    one.last = null;
+    one.value.textContent = "…";
+    for (const { bar, box } of one.bars) {
+      bar.style.cssText = "";
+      box.classList.remove("best");
+    }
+  }
+}
+
 function showAnswers(data) {
   answers.forEach((one, index) => {
     one.energy.textContent = `${joules(data.joules[index])} so far`;
     const answer = data.answers[index];
     if (!answer) {
-      one.plain.textContent = data.outputs[index].map((values, port) =>
-        `${page.networks[index].outputs[port].name}: ${values.slice(0, 8).map((value) => value.toPrecision(3)).join(", ")}`).join("; ");
+      one.plain.textContent = data.outputs[index].map((values, place) => {
+        const port = page.networks[index].outputs[place];
+        const texts = [...values.slice(0, 8)].map((value) => (port.spikes === null ? value.toPrecision(3) : value));
+        return `${port.name}: ${texts.join(", ")}${port.spikes === null ? "" : " spikes"}`;
+      }).join("; ");
       return;
     }
     // between utterances, and before the first answer of a recording, the last one stays
@@ -567,6 +609,7 @@ let waiting = [];
 let waited = false; // for the first answer
 
 function take(data) {
+  if (data.turn !== turn) return;
   // a hidden page draws nothing, and keeps the newest message alone
   if (document.hidden) waiting = [];
   waiting.push(data);

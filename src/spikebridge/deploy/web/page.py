@@ -10,17 +10,16 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.data.io.atomic import atomic_folder, check_new, write_bytes, write_text
+from spikebridge.data.io.templates import file_template
 from spikebridge.deploy.front_ends.resampling import Resampler
 from spikebridge.deploy.integer.model import IntegerModel
 from spikebridge.deploy.streaming.samples import PRE_ROLL
@@ -30,6 +29,7 @@ from spikebridge.deploy.web.modules import ModuleText, Prices, front_end_module,
 from spikebridge.errors import ConfigError, ExportError
 
 _RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000)  # of microphones and files [Hz]
+_FOLDER = "spikebridge.deploy.web"
 _MAX_SAMPLE = 60_000  # bytes of the samples of a page
 _TYPES: Mapping[str, Any] = {
     "int8_t": np.int8,
@@ -231,7 +231,7 @@ def _html(title: str, inputs: WebInputs, drawings: Sequence[Any], data: Mapping[
 
     # in a script element nothing but its end tag is markup
     plain = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    return _template().render(
+    return file_template(_FOLDER, "page.html.j2").render(
         title=title,
         about=inputs.about,
         policy=policy,
@@ -244,16 +244,8 @@ def _html(title: str, inputs: WebInputs, drawings: Sequence[Any], data: Mapping[
     )
 
 
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.from_string(_text("page.html.j2"))
-
-
 def _text(name: str) -> str:
-    return (files("spikebridge.deploy.web") / name).read_text(encoding="utf-8")
+    return (files(_FOLDER) / name).read_text(encoding="utf-8")
 
 
 def _base64(content: bytes) -> str:

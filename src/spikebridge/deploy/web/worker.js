@@ -25,6 +25,7 @@ class Network {
     });
     this.outputs = description.outputs.map((port) => ({
       ...port, values: viewOf(run, port.at, port.type, port.size), flag: viewOf(run, port.given, "uint8_t", 1),
+      counts: port.spikes === null ? null : floatsOf(run, port.spikes, port.size),
     }));
     this.signals = description.signals.map((port) => {
       const shown = Array.from({ length: port.rows }, (_, row) => Math.floor((row * port.size) / port.rows));
@@ -314,10 +315,11 @@ class Player {
     this.columns.forEach((column, index) => columns.set(column, index * network.numRows));
     const outputs = this.front && this.source.kind === "drawing" ? this.front.outputs : [];
     const message = {
-      columns, number: this.columns.length, shown: this.shown, finals: this.finals, ended: this.ended, words: this.words,
+      columns, turn: this.source.turn, number: this.columns.length, shown: this.shown, finals: this.finals, ended: this.ended, words: this.words,
       answers: this.networks.map((one) => (one.mean ? { best: one.run.best(), mean: one.mean.slice() } : null)),
       joules: this.joules.map((before, index) => before + this.networks[index].run.energy()), ticks: network.tick, isOpen: this.source.isOpen,
-      outputs: this.networks.map((one) => one.outputs.map((port) => Array.from(port.values, (value) => Number(value) * (port.scale ?? 1)))),
+      outputs: this.networks.map((one) => one.outputs.map((port) =>
+        port.counts ? port.counts.slice() : Array.from(port.values, (value) => Number(value) * (port.scale ?? 1)))),
       seen: outputs.map((one) => ({ name: one.name, values: one.values.slice() })), picture: this.picture,
     };
     this.columns = [];
@@ -344,9 +346,10 @@ function takeSamples(source, needed) {
 
 const now = () => performance.now();
 
+let player = null;
+
 // the page sends messages; a test calls the classes
 if (typeof postMessage === "function" && typeof document === "undefined") {
-  let player = null;
   const isLive = () => player.source.kind === "blocks" && !player.source.closed;
 
   const loop = () => {
@@ -376,6 +379,7 @@ if (typeof postMessage === "function" && typeof document === "undefined") {
       postMessage({ opened: true });
       loop();
     }
+    if (data.source === null) player.source = null;
     if (data.source) player.play(data.source);
     if (data.drawing && player.source?.kind === "drawing") player.source.drawing = data.drawing;
     if (data.samples && player.source?.kind === "blocks" && player.playing) player.receive(data.samples);

@@ -236,11 +236,12 @@ KINDS = ("descriptive", "explanatory", "predictive", "counterfactual")
 
 @dataclass(frozen=True)
 class Choice:
-    """One choice of a question, to be judged correct or wrong."""
+    """One choice of a question, to be judged correct or wrong; `unused` words have no place in the program."""
 
     program: tuple[str, ...]
     text: str = ""
     answer: str | None = None
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,7 @@ class Question:
         text: its words.
         subtype: a finer kind, such as `count`.
         answer: of a descriptive question, None if unknown.
+        unused: words of the text that have no place in the program.
 
     Raises:
         DataError: the kind is not known.
@@ -275,6 +277,7 @@ class Question:
     text: str = ""
     subtype: str = ""
     answer: str | None = None
+    unused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

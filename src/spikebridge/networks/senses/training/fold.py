@@ -54,9 +54,10 @@ class FoldTraining:
         network = self._part_of_people(variant, None)
         # the memory of a link was trained on the sum
         if self.config.weigh and variant in ("hybrid", "ann") and len(self.shape.senses) > 1:
-            _weigh_senses(network, self._left_out_evidence(variant), self.data.label)
+            weights = _weights_of(self._left_out_evidence(variant), self.data.label)
+            self._weigh(network, weights)
             if self.shape.senses[-1].name in self._features:
-                self._teach_gate(network, variant)
+                self._teach_gate(network, variant, weights)
 
         return network.eval()
 
@@ -180,7 +181,13 @@ class FoldTraining:
 
         return rows
 
-    def _teach_gate(self, network: HybridNetwork, variant: str) -> None:
+    def _weigh(self, network: HybridNetwork, weights: Float[Tensor, " S"]) -> None:
+        """Multiplies the evidence of each sense by its weight."""
+        with torch.no_grad():
+            for sense, weight in zip(self.shape.senses, weights, strict=True):
+                network.parts[f"{sense.name}_readout"].get_submodule("linear").get_parameter("weight").mul_(weight)
+
+    def _teach_gate(self, network: HybridNetwork, variant: str, weights: Float[Tensor, " S"]) -> None:
         """Fits the score of a learned gate to what one look gains, for people that the networks were not trained on."""
         *_, last = self.shape.senses
         examples = []
@@ -188,8 +195,7 @@ class FoldTraining:
             places = self._places(half, inside=True)
             data = self.data.select(places)
             inner = self._part_of_people(variant, half)
-            with torch.no_grad():
-                inner.parts["answer"].load_state_dict(network.parts["answer"].state_dict())
+            self._weigh(inner, weights)
             features = self._features[last.name][:, places, 0]
             examples.append(_look_gains(inner, data, features, self.shape))
 
@@ -210,13 +216,12 @@ def _look_gains(
     outputs = run_network(network, data)
     logits = outputs["answer"]
     end = at_end(logits, data)
+    flat = features.flatten(0, 1)
     with torch.no_grad():
-        state = memory.cell(features.flatten(0, 1))
+        state = memory(flat, flat.new_zeros(len(flat), memory.size))
         said = network.parts[f"{last.name}_readout"](state).unflatten(0, features.shape[:2])
-    answer: Any = network.parts["answer"]
-    weight = answer.weight[-1].detach()
     label = data.label.expand(len(said), -1)
-    after = F.cross_entropy((end + weight * said).flatten(0, 1), label.flatten(), reduction="none")
+    after = F.cross_entropy((end + said).flatten(0, 1), label.flatten(), reduction="none")
     gain = F.cross_entropy(end, data.label, reduction="none") - after.unflatten(0, said.shape[:2])
 
     values = data.signals[first.name]
@@ -239,8 +244,8 @@ def _fit_gate(gate: Any, inputs: Float[Tensor, "M F"], gain: Float[Tensor, " M"]
         gate.least_score.copy_((columns @ weight).quantile(1 - open_share))
 
 
-def _weigh_senses(network: HybridNetwork, evidence: list[Float[Tensor, "B M"]], label: Tensor) -> None:
-    """Sets the weights of the senses to those of the least cross-entropy on evidence for people left out."""
+def _weights_of(evidence: list[Float[Tensor, "B M"]], label: Tensor) -> Float[Tensor, " S"]:
+    """The weights of the senses with the least cross-entropy on evidence for people left out."""
     logs = torch.zeros(len(evidence), requires_grad=True)
     optimizer = torch.optim.Adam([logs], lr=0.05)
     for _ in range(_WEIGH_STEPS):
@@ -250,4 +255,4 @@ def _weigh_senses(network: HybridNetwork, evidence: list[Float[Tensor, "B M"]], 
         loss.backward()
         optimizer.step()
 
-    network.parts["answer"].load_state_dict({"weight": logs.detach().exp()})
+    return logs.detach().exp()

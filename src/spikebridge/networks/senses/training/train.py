@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses.data.sampling import Sampled
-from spikebridge.networks.senses.model.parts import motion, pooled
+from spikebridge.networks.senses.model.parts import motion
 from spikebridge.networks.senses.training.augmentation import random_speed, stretch, vary_motion, vary_pictures
+from spikebridge.neurons.state import where
 from spikebridge.ops.modes import evaluating
 from spikebridge.training.batches import Batches
 from spikebridge.training.callbacks.averaging import AveragedWeights
@@ -30,6 +31,7 @@ _CLIP = 2.0
 _WARMUP = 0.15
 _AVERAGED = 0.3  # share of the last steps
 _DROPOUT = 0.2
+_DEAD = 0.1  # share of the trials without a sense
 _MOVING = 0.4  # of the sensor that listens
 _EYE_BATCH = 128
 _EYE_RATE = 0.004
@@ -142,6 +144,8 @@ class RememberingSense(nn.Module):
         self.dense: Any = None if block is None else network.parts[f"{block}_features"]
         self.memory: Any = network.parts[f"{name}_memory"]
         self.readout: Any = network.parts[f"{name}_readout"]
+        # not a submodule, as that of an SNN
+        self._evidence = (network.parts[f"{name}_evidence"],)
         self.drop = _Dropout()
 
     def forward(
@@ -162,14 +166,26 @@ class RememberingSense(nn.Module):
         if self.dense is None and features is not None:
             steps = looks & features.any(-1)
         x = self.drop(torch.cat(columns, -1))
-        h = x.new_zeros(x.shape[1], self.memory.cell.hidden_size)
+        h = x.new_zeros(x.shape[1], self.memory.size)
         states = []
         for x_t, look in zip(x.unbind(0), steps.unbind(0), strict=True):
-            h = torch.where(look[:, None], self.memory.cell(x_t, h), h)
+            h = torch.where(look[:, None], self.memory(x_t, h), h)
             states.append(h)
 
-        said = self.readout.get_submodule("linear")(self.drop(torch.stack(states))) * steps[..., None]
-        return pooled(said.cumsum(0), steps.cumsum(0)[..., None])
+        said = self.readout.get_submodule("linear")(self.drop(torch.stack(states)))
+        return _gathered(self._evidence[0], said, steps)
+
+
+def _gathered(evidence: Any, said: Float[Tensor, "K B M"], steps: Bool[Tensor, "K B"]) -> Float[Tensor, "K B M"]:
+    """The output of a part at each tick, which runs over what is said at its steps alone."""
+    state = evidence.initial_state(said[0])
+    y = torch.zeros_like(said[0])
+    rows = []
+    for said_t, step in zip(said.unbind(0), steps.unbind(0), strict=True):
+        y, state = where(step, evidence.step(said_t, state), (y, state))
+        rows.append(y)
+
+    return torch.stack(rows)
 
 
 def held(features: Float[Tensor, "K B N"], looks: Bool[Tensor, "K B"]) -> Float[Tensor, "K B N"]:
@@ -190,7 +206,7 @@ def held(features: Float[Tensor, "K B N"], looks: Bool[Tensor, "K B"]) -> Float[
 def teach_eye(
     eye: nn.Module, pictures: Tensor, targets: Tensor, config: SensesLearning, seed: int, quiet: bool
 ) -> None:
-    """Trains an eye on pictures `(M, H, W)`: values that a teacher knows `(M, D)`, or classes `(M,)`."""
+    """Trains an eye on pictures `(M, 1, H, W)`: values that a teacher knows `(M, D)`, or classes `(M,)`."""
     is_class = targets.dtype == torch.int64
     num_outputs = int(targets.max()) + 1 if is_class else targets.shape[1]
     with torch.random.fork_rng(devices=[]):
@@ -207,14 +223,16 @@ def teach_eye(
     _fit_cycle(nn.Sequential(eye, head), data, objective, settings, seed, quiet, averaged=False)
 
 
-def eye_features(eye: nn.Module, pictures: Float[Tensor, "K B H W"], seed: int) -> Float[Tensor, "K B R N"]:
+def eye_features(eye: nn.Module, pictures: Float[Tensor, "K B 1 H W"], seed: int) -> Float[Tensor, "K B R N"]:
     """The features of pictures as they are, and of copies that were moved."""
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for copy in range(COPIES):
         moved = vary_pictures(pictures, generator) if copy else pictures
         with evaluating(eye):
-            rows.append(torch.stack([eye(picture) for picture in moved]))
+            features = torch.stack([eye(picture) for picture in moved])
+        # as a part that no picture wakes
+        rows.append(features * (moved.flatten(2).amax(2, keepdim=True) > 0))
 
     return torch.stack(rows, 2)
 
@@ -290,7 +308,17 @@ def _vary_looks(batch: dict[str, Tensor], generator: torch.Generator) -> dict[st
         x, _ = stretch(x, (last + 1) * (len(x) // num_ticks), speed)
         changed["samples"] = vary_motion(x, generator)
 
-    return {**batch, **changed}
+    return {**batch, **_without_a_sense(changed, torch.rand(number, generator=generator))}
+
+
+def _without_a_sense(batch: dict[str, Tensor], draw: Float[Tensor, " B"]) -> dict[str, Tensor]:
+    """Trials, of some of which one of two senses is dead: a network that reads both learns to do with either."""
+    present = draw >= _DEAD
+    dead: dict[str, Tensor] = {name: batch[name] * present[:, None] for name in ("context", "samples") if name in batch}
+    if dead and "features" in batch:
+        dead["looks"] = batch["looks"] & (draw < 1 - _DEAD)
+
+    return {**batch, **dead}
 
 
 def train_memory(
