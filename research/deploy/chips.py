@@ -5,6 +5,7 @@
     python research/deploy/chips.py --sets watch --seeds 1 --epochs 1      # the first seed retrained
     python research/deploy/chips.py --sets digits --chips loihi --epochs 2
     python research/deploy/chips.py --sets myo --seeds 1 --folds 0 --epochs 0
+    python research/deploy/chips.py --sets ecg --epochs 2
     python research/deploy/chips.py --time
 
 Trains the network of each chip with the preset of each set, on every fold and seed (runs in --folder, which resume),
@@ -12,6 +13,9 @@ puts its SNN on the chip, and scores the same people three times: in floats, on 
 --epochs of retraining with the chip's steps. Rows are kept in research/deploy/results/chips.json; rows of sets, chips,
 folds and seeds that are not named stay. `--folds` takes some of the folds alone. `--time` measures a step of the pair
 beside our own integer model of the same network.
+
+Beats of the ECG are scored on the last third of the recording, cut into minutes, as it is and with noise of three
+powers: the share of detected beats among beats and false detections.
 """
 
 import argparse
@@ -35,15 +39,21 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits import recipe as digits
 from spikebridge.networks.signals import Shape, signals_network
 from spikebridge.networks.signals import recipe as signals
+from spikebridge.networks.signals.config import NetworkConfig
+from spikebridge.networks.signals.data.beats import match_beats, with_noise
 from spikebridge.networks.signals.data.sets import load_series
 from spikebridge.networks.signals.evaluation.evaluate import accuracies, logits_of
-from spikebridge.networks.signals.tasks import classify
+from spikebridge.networks.signals.model.beats import RATE_HZ, padded, spike_beats
+from spikebridge.networks.signals.tasks import classify, detect
 from spikebridge.networks.signals.training.train import retrain_windows, tensors_of, training_batches
 from spikebridge.training.run.environment import describe_environment
 from spikebridge.training.run.run import Run
 
 RESULTS = Path(__file__).parent / "results" / "chips.json"
 _NUM_CALIBRATION = 128
+_NUM_PIECES = 8  # of six seconds, for calibration
+_MINUTE = 60 * RATE_HZ
+_SNRS = {"as recorded": None, "12 dB": 12.0, "6 dB": 6.0, "0 dB": 0.0}
 
 
 def trained_networks(name: str, recipe: Any, config: Any, options: argparse.Namespace) -> dict[str, Run]:
@@ -97,6 +107,55 @@ def score_signals(dataset: str, chip: str, options: argparse.Namespace) -> Itera
                 row["retrained"] = score(pair.network)
 
             yield row
+
+
+def score_ecg(chip: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Rows of the beat detector, one for each seed."""
+    config = signals.Config(
+        dataset="ecg_100",
+        task="detect",
+        networks=("learned",),
+        num_seeds=options.seeds,
+        network=NetworkConfig(chip=chip),
+    )
+    children = trained_networks(f"ecg_{chip}", signals, config, options)
+    last = detect._one_recording(config).thirds()[1]
+    inputs = detect.calibration(config, _NUM_PIECES)
+
+    for seed in range(options.seeds):
+        child = children.get(f"learned/seed-{seed}")
+        if child is None or options.is_done("ecg", chip, None, seed):
+            continue
+
+        network = detect.build(config)["learned"]
+        child.load_weights(network)
+        pair = to_chip(network.eval(), inputs, CHIPS[chip])
+        row = {"set": "ecg", "chip": chip, "fold": None, "seed": seed, "float": beats_found(network, last, seed)}
+        row["chip accuracy"] = beats_found(pair.network, last, seed)
+        if options.epochs:
+            detect.retrain(pair.network, replace(config, seed=seed), options.epochs)
+            row["retrained"] = beats_found(pair.network, last, seed)
+
+        yield row
+
+
+def beats_found(network: HybridNetwork, recording: Any, seed: int) -> dict[str, float]:
+    """The accuracy of detected beats at each power of noise, minute by minute in one batch."""
+    starts = range(0, len(recording.ecg) - _MINUTE + 1, _MINUTE)
+    minutes = [recording.part(start, start + _MINUTE) for start in starts]
+    noisy = [with_noise(recording.ecg, snr, seed=100 + seed) for snr in _SNRS.values()]
+    x = torch.stack([padded(ecg[start : start + _MINUTE]) for ecg in noisy for start in starts], 1)
+    with torch.no_grad():
+        spikes = network.eval()({"ecg": x})[0][network.outputs[0]]
+
+    accuracies = {}
+    for name, columns in zip(_SNRS, spikes[..., 0].split(len(minutes), 1), strict=True):
+        pairs = zip(columns.unbind(1), minutes, strict=True)
+        counts = [match_beats(spike_beats(column), minute.beats, RATE_HZ) for column, minute in pairs]
+        hits = sum(count.hits for count in counts)
+        accuracies[name] = hits / (hits + sum(count.errors for count in counts))
+
+    return accuracies
 
 
 def score_digits(chip: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -198,7 +257,7 @@ def step_times(chip: str, num_steps: int = 400) -> dict[str, Any]:
 def main() -> None:
     """Trains, scores, and writes the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", nargs="+", default=[], choices=["watch", "myo", "digits"])
+    parser.add_argument("--sets", nargs="+", default=[], choices=["watch", "myo", "ecg", "digits"])
     parser.add_argument("--chips", nargs="+", default=["xylo", "loihi"], choices=list(CHIPS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folds", type=int, nargs="*", default=[], help="some folds alone")
@@ -221,8 +280,9 @@ def main() -> None:
 
     for dataset in options.sets:
         for chip in options.chips:
-            scores = score_digits(chip, options) if dataset == "digits" else score_signals(dataset, chip, options)
-            for row in scores:
+            others = {"digits": score_digits, "ecg": score_ecg}
+            score = others.get(dataset, partial(score_signals, dataset))
+            for row in score(chip, options):
                 rows[_key(row)] = row
                 _write(options.results, results, list(rows.values()))
                 print(table([row]), flush=True)

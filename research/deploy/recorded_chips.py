@@ -3,10 +3,12 @@
     python research/deploy/recorded_chips.py data/chips --json
 
 Reads `loihi.npz` and `xylo.npz` of a folder, runs the networks in them, and counts differing numbers. Those of Loihi
-are test data of lava-dl (Intel Corporation, BSD-3-Clause), those of Xylo from the simulator of `simulators/xylo.py`.
-In recordings of Loihi the membrane of a neuron that fires reads as its refractory counter, and all membranes of a
-layer are reset once; the step of that reset is no arithmetic, so that the steps are tried. The exit code is 1 where a
-number differs.
+are test data of lava-dl (Intel Corporation, BSD-3-Clause), those of Xylo from the simulator that `simulators/xylo.py`
+runs.
+
+In recordings of Loihi the membrane of a neuron that fires reads as its refractory counter, and all membranes of a layer
+are reset once; the step of that reset is no arithmetic, so that the steps are tried. The exit code is 1 where a number
+differs.
 """
 
 import argparse
@@ -21,7 +23,7 @@ import numpy as np
 from spikebridge.data.io.npz import read_npz
 from spikebridge.deploy.chips.core import Connection, Core, Population
 from spikebridge.deploy.chips.loihi import LOIHI, UNIT
-from spikebridge.deploy.chips.xylo import xylo_core
+from spikebridge.deploy.chips.xylo import REGISTERS, XYLO
 from spikebridge.errors import SpikebridgeError
 
 Numbers = Mapping[str, np.ndarray]
@@ -77,6 +79,30 @@ def compare_loihi(numbers: Numbers) -> dict[str, int]:
         total["differ"] += fewest or 0
 
     return total
+
+
+def xylo_core(arrays: Mapping[str, Any]) -> Core:
+    """A network from the arrays of the chip's registers."""
+    two = "inp2" in arrays
+    shifts = [int(shift) for shift in arrays["shifts"]]
+    hidden = (Connection("input", shifts[0]), Connection("hidden", shifts[1]))
+    read_out = (Connection("hidden", shifts[2]),)
+    numbers = {"read-out/weight_0": arrays["out"], "hidden/alias": arrays["alias"]}
+
+    for k, name in enumerate(("inp", "rec")):
+        weight = np.asarray(arrays[name])
+        numbers[f"hidden/weight_{k}"] = np.stack([weight, arrays[f"{name}2"]], -1) if two else weight
+
+    for register, name in REGISTERS.items():
+        for population, suffix in (("hidden", ""), ("read-out", "_out")):
+            value = np.asarray(arrays[register + suffix])
+            # a dash of each synapse, of which neurons with one read the first
+            numbers[f"{population}/{name}"] = value[:, 0] if value.ndim == 2 and not (two and not suffix) else value
+
+    if not arrays["has_bias"]:
+        numbers |= {f"{name}/bias": 0 * numbers[f"{name}/bias"] for name in ("hidden", "read-out")}
+
+    return Core(XYLO, [Population("hidden", hidden, XYLO.max_spikes), Population("read-out", read_out)], numbers)
 
 
 def compare_xylo(numbers: Numbers) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Parts on chips: the schedule by hand, limits of memory, and chips that do not keep up."""
 
+import dataclasses
 from itertools import product
 from pathlib import Path
 
@@ -77,6 +78,19 @@ def test_a_network_that_does_not_fit_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="operations above 0"):
         Chip("none", 1.0, 0.0, 1.0)
+
+
+def test_neurons_are_a_limit_of_a_chip_as_bytes_are() -> None:
+    load = diamond()
+    parts = {name: part._replace(neurons=30) for name, part in load.parts.items()}
+    load = dataclasses.replace(load, parts=parts)
+    chip = dataclasses.replace(SLOW, memory=100.0, neurons=60)
+    with pytest.raises(ConfigError, match="the network needs 120 neurons, but 1 chips 'slow' have 60; take at least 2"):
+        place(load, chip, 1)
+    with pytest.raises(ConfigError, match="part 'a' needs 30 neurons, but a chip 'slow' has 20"):
+        place(load, dataclasses.replace(chip, neurons=20), 4)
+
+    assert sorted(place(load, chip, 2).chips.values()) == [0, 0, 1, 1]
 
 
 def test_a_chip_that_is_too_slow_does_not_keep_up() -> None:

@@ -16,7 +16,7 @@ import torch
 from small_networks import small_inputs, small_network
 from torch import Tensor, nn
 
-from research.deploy.recorded_chips import compare_loihi, compare_xylo
+from research.deploy.recorded_chips import compare_loihi, compare_xylo, xylo_core
 from spikebridge.cli.main import main
 from spikebridge.data.io.npz import read_npz
 from spikebridge.deploy import Bundle, Runner, compare_bundle, export, from_nir, to_nir
@@ -29,11 +29,15 @@ from spikebridge.deploy.chips.export import write_board
 from spikebridge.deploy.chips.loihi import LOIHI
 from spikebridge.deploy.chips.network import ChipPair, add_chip, part_on_chip, to_chip
 from spikebridge.deploy.chips.part import ChipPart
-from spikebridge.deploy.chips.xylo import XYLO, registers, xylo_core
+from spikebridge.deploy.chips.xylo import XYLO, registers
+from spikebridge.deploy.quantization.config import QConfig, qconfigs_for
+from spikebridge.deploy.quantization.lowering import add_integers
+from spikebridge.deploy.quantization.network import quantize
 from spikebridge.errors import ConfigError, DataError, ExportError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, SignedDelta, Transmission, Tumbling, every
 from spikebridge.networks.signals import Shape, signals_network
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Sequential
+from spikebridge.recipes.bundle import load_of_bundle
 
 DT = 0.01
 HALVING = -DT / math.log(0.5)  # time constant of a dash of 1 [s]
@@ -188,6 +192,20 @@ def test_a_signals_network_for_a_chip_fits_it(chip: ChipSpec) -> None:
     pair = to_chip(net, inputs, chip)
 
     assert list(pair.parts) == ["snn"] and not pair.misfits
+
+
+@chips
+def test_the_choices_of_a_layer_state_what_rounding_changes(chip: ChipSpec) -> None:
+    net = chain(chip, 4, 12, 6)
+    x = counts(5, 1, 4)
+    changes = [row["change of weights"] for row in part_on_chip(net, x, chip).choices("snn")]
+    assert all(0 < change < 0.05 for change in changes)
+
+    with torch.no_grad():
+        net.get_submodule("fc0").weight[0] *= 1e-4
+    lost = part_on_chip(net, x, chip).choices("snn")[0]["change of weights"]
+    # a threshold has a largest integer, so that weights far below it have few bits left
+    assert lost > 0.1
 
 
 @chips
@@ -381,7 +399,7 @@ def test_a_bundle_without_the_chip_or_with_a_damaged_record_is_one_line(
         changed.parts["snn"].layers[0].weights.weight.zero_()
     with pytest.raises(ExportError, match="holds other weights"):
         add_chip(Bundle(bundle.path, dataclasses.replace(bundle.manifest, chips=())), changed)
-    with pytest.raises(ConfigError, match="give one of them"):
+    with pytest.raises(DataError, match="has no integer model"):
         bundle_runner(bundle, integers=True, chip=made.chip)
     with pytest.raises(ExportError, match=r"has parts on .* already"):
         add_chip(bundle, made)
@@ -389,6 +407,22 @@ def test_a_bundle_without_the_chip_or_with_a_damaged_record_is_one_line(
     monkeypatch.setattr(Bundle, "read", lambda self, name: b'{"schema": "other"}')
     with pytest.raises(DataError, match="is no part on a chip of version 1"):
         chip_models(bundle, made.chip)
+
+
+@chips
+def test_the_host_in_integers_gives_the_same_bits_in_torch_and_beside_the_chip(chip: ChipSpec, tmp_path: Path) -> None:
+    made = to_chip(network(chip), signal(), chip)
+    floats = made.float_network()
+    host = quantize(floats, signal(), qconfigs_for(["answer", "units.signal_to_snn", "units.snn_to_answer"], QConfig()))
+    bundle = add_integers(add_chip(export(floats, signal(), tmp_path / "bundle"), made), floats, host)
+    inputs = {name: x.numpy() for name, x in signal().items()}
+    both = bundle_runner(bundle, integers=True, chip=chip).run(inputs)["answer"]
+
+    assert np.array_equal(both, made.placed_in(host)(signal())[0]["answer"].detach().numpy())
+    assert not np.array_equal(both, bundle_runner(bundle, chip=chip).run(inputs)["answer"])
+    assert not np.array_equal(both, bundle_runner(bundle, integers=True).run(inputs)["answer"])
+    levels = {row["level"]: row["passed"] for row in compare_bundle(bundle).summary()}
+    assert levels[f"{chip.name}, integers"] == "stated" and levels["integers"] == "yes"
 
 
 def test_the_folder_of_a_board_holds_numbers_host_and_the_lines_that_load_them(
@@ -423,6 +457,17 @@ def test_commands_take_a_chip(
     named = json.loads(capsys.readouterr().out)["outputs"]
     assert main(["run", str(bundle.path), "--chip", str(own), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["outputs"] == named
+
+    placed = main(["place", str(bundle.path), "--chip", made.chip.name, "--json"])
+    answer = capsys.readouterr()
+    if made.chip is LOIHI:
+        assert placed == 0
+        chip = json.loads(answer.out)["chip"]
+        assert (chip["memory"], chip["neurons"]) == (LOIHI.memory, LOIHI.neurons)
+        assert load_of_bundle(bundle).parts["snn"].neurons == 12 + 6
+        assert chip["assumed"] == ["operations", "latency", "energy_of_an_event"]
+    else:
+        assert placed == 2 and "no speed or memory of xylo is published" in answer.err
 
     board = ["export", str(bundle.path), "--target", made.chip.name, "--out", str(tmp_path / "board")]
     assert main(board) == 0

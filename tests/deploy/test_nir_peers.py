@@ -217,28 +217,49 @@ def test_we_read_snntorch(tmp_path: Path) -> None:
         assert torch.equal(part(x)[0], y)
 
 
-def test_a_chain_of_snntorch_has_the_numbers_of_ours_on_a_chip(tmp_path: Path) -> None:
-    weights = [torch.randn(6, 4), torch.randn(3, 6)]
+def leaky(decay: float, number: int, is_last: bool) -> Any:
+    """A layer of snnTorch that resets to zero."""
+    how = {"reset_mechanism": "zero", "reset_delay": False, "init_hidden": True, "output": is_last}
+    return snntorch.Leaky(beta=decay * torch.ones(number), threshold=torch.ones(number), **how)
+
+
+def lif_node(decay: float, number: int, is_last: bool) -> Any:
+    """A layer of SpikingJelly that resets to zero."""
+    return sj.neuron.LIFNode(tau=1 / (1 - decay), decay_input=False)
+
+
+def graph_of_snntorch(model: nn.Module, x: Tensor) -> Any:
+    return write_snntorch(model, x, ignore_dims=[0])
+
+
+def graph_of_spikingjelly(model: nn.Module, x: Tensor) -> Any:
+    return nir_exchange.export_to_nir(model, x, dt=PEERS_STEP)
+
+
+@pytest.mark.parametrize(
+    ("neurons", "graph"),
+    [(leaky, graph_of_snntorch), (lif_node, graph_of_spikingjelly)],
+    ids=["snntorch", "spikingjelly"],
+)
+def test_a_chain_of_another_library_has_the_numbers_of_ours_on_a_chip(
+    neurons: Callable[[float, int, bool], Any], graph: Callable[[nn.Module, Tensor], Any], tmp_path: Path
+) -> None:
     linears = [nn.Linear(4, 6, bias=False), nn.Linear(6, 3, bias=False)]
-    for linear, weight in zip(linears, weights, strict=True):
-        linear.weight.data.copy_(weight)
+    for linear in linears:
+        nn.init.normal_(linear.weight)
 
-    def leaky(beta: float, number: int, **settings: Any) -> Any:
-        how = {"reset_mechanism": "zero", "reset_delay": False, "init_hidden": True, **settings}
-        return snntorch.Leaky(beta=beta * torch.ones(number), threshold=torch.ones(number), **how)
-
-    theirs = nn.Sequential(linears[0], leaky(0.9, 6), linears[1], leaky(0.8, 3, output=True))
-    nir.write(tmp_path / "theirs.nir", write_snntorch(theirs, torch.rand(1, 4), ignore_dims=[0]))
-    tau = [-PEERS_STEP / math.log(beta) for beta in (0.9, 0.8)]
+    theirs = nn.Sequential(linears[0], neurons(0.9, 6, False), linears[1], neurons(0.8, 3, True))
+    nir.write(tmp_path / "theirs.nir", graph(theirs, torch.rand(1, 4)))
+    tau = [-PEERS_STEP / math.log(decay) for decay in (0.9, 0.8)]
     ours = Sequential(linears[0], LIF(tau=tau[0]), linears[1], LIF(tau=tau[1]), dt=PEERS_STEP)
 
     spikes = (torch.rand(STEPS, BATCH, 4) < 0.4).float()
     read = from_nir(tmp_path / "theirs.nir", dt=PEERS_STEP, integration="euler", reset="zero")
-    numbers = [
-        list(part_on_chip(part, spikes, LOIHI).model("snn", PEERS_STEP).core.numbers.values()) for part in (ours, read)
-    ]
+    placed = [part_on_chip(part, spikes, LOIHI) for part in (ours, read)]
+    numbers = [list(part.model("snn", PEERS_STEP).core.numbers.values()) for part in placed]
 
     assert all((a == b).all() for a, b in zip(*numbers, strict=True))
+    assert 0.02 < float(placed[0](spikes)[0].mean()) < 0.98
 
 
 def test_we_read_norse(tmp_path: Path) -> None:

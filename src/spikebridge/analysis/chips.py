@@ -34,14 +34,12 @@ from spikebridge.hybrid.network.graph import owner_of
 
 _MAX_TRIALS = 600  # each trial is a whole simulation: a large network would search for minutes
 _BYTES_PER_NUMBER = 4
+_LIMITS = {"memory": "bytes", "neurons": "neurons"}  # of a chip that parts share, with their units
 
 
 @dataclass(frozen=True)
 class Chip:
-    """A chip: its memory, speed, bandwidth and power.
-
-    The limits of neurons on a chip are those of `spikebridge.deploy.chips`: a placement takes parts of any kind, and
-    counts their operations and bytes alone.
+    """A chip: its memory, neurons, speed, bandwidth and power.
 
     Args:
         name: of the chip.
@@ -53,6 +51,8 @@ class Chip:
         energy_of_an_event: sent to another chip [J].
         power: of a chip that is on, busy or idle [W].
         source: of the numbers.
+        neurons: that it holds; None without a limit.
+        assumed: names of those that are not published.
 
     Raises:
         ConfigError: a number that cannot be.
@@ -71,11 +71,13 @@ class Chip:
     energy_of_an_event: float = 0.0
     power: float = 0.0
     source: str = ""
+    neurons: float | None = None
+    assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("name", "source"):
+            if field.name in ("name", "source", "assumed") or (field.name == "neurons" and value is None):
                 continue
 
             bound = "above" if field.name in ("memory", "operations", "events") else "at least"
@@ -92,24 +94,9 @@ SPINNAKER = Chip(
     events=250e6 / 40,
     latency=1e-6,
     power=1.0,
-    source="published: memory, packets, power (E. Painkras et al., IEEE JSSC 48(8), 2013; S. Furber et al., Proc. IEEE "
-    "102(5), 2014); assumed: operations, events, latency",
+    source="E. Painkras et al., IEEE JSSC 48(8), 2013; S. Furber et al., Proc. IEEE 102(5), 2014",
+    assumed=("operations", "events", "latency"),
 )
-
-
-# one core of 128 adds a weight in 3.5 ns; a hop in the mesh takes 4.1 ns and 4 pJ; a spike is an event
-LOIHI = Chip(
-    "loihi",
-    memory=128 * 128 * 2**10,
-    operations=128 / 3.5e-9,
-    events=3.44e9,
-    latency=4.1e-9,
-    energy_of_an_operation=23.6e-12,
-    energy_of_an_event=4.0e-12,
-    source="published: all, as the least of an operation (M. Davies et al., IEEE Micro 38(1), 2018, table 1)",
-)
-CHIPS = {chip.name: chip for chip in (SPINNAKER, LOIHI)}
-"""The chips of the package by name."""
 
 
 def read_chip(path: Path | str) -> Chip:
@@ -133,6 +120,7 @@ class PartLoad(NamedTuple):
     memory: float
     clock: Clock
     mean: float | None = None
+    neurons: float = 0.0
 
 
 class LinkLoad(NamedTuple):
@@ -200,11 +188,12 @@ def measure_load(
         links.append(LinkLoad(source, route.link.part, events[path] / num_values, route.clock, route.delay))
 
     memory = {**{name: _bytes_of(part) for name, part in network.parts.items()}, **(memory or {})}
-    parts = {
-        name: PartLoad(operations[name], memory[name], network.clock_of(name), means[name] if name in shares else None)
-        for group in network.plan.groups
-        for name in group.parts
-    }
+    parts = {}
+    for name in (name for group in network.plan.groups for name in group.parts):
+        mean = means[name] if name in shares else None
+        # each neuron is updated at every tick at which its part runs
+        neurons = cost.parts[name].updates / num_firings[name] / shares.get(name, 1.0)
+        parts[name] = PartLoad(operations[name], memory[name], network.clock_of(name), mean, round(neurons))
 
     return NetworkLoad(network.dt, parts, tuple(links), tuple(owner_of(o, network.parts) for o in network.outputs))
 
@@ -320,15 +309,15 @@ class _Simulation:
     def _fire(self, name: str, tick: int) -> _Moment:
         """Runs a part, sends its values, and returns the moment at which it is done."""
         chip = self.chips[name]
-        operations, _, _, mean = self.load.parts[name]
+        part = self.load.parts[name]
         # a part that is not always awake takes its full time when it is, and its mean in work and energy
-        share = 1.0 if mean is None else mean / operations
+        share = 1.0 if part.mean is None else part.mean / part.operations
         begin = max(_Moment(tick * self.load.dt, -1), self.chip_free[chip], *self._due(name, tick))
-        stop = self._add_step(name, chip, begin, begin.time + operations / self.chip.operations)
+        stop = self._add_step(name, chip, begin, begin.time + part.operations / self.chip.operations)
 
         self.chip_free[chip] = stop
         self.busy[chip] += share * (stop.time - begin.time)
-        self.num_operations += share * operations
+        self.num_operations += share * part.operations
         self._send(name, tick, stop)
 
         return stop
@@ -411,7 +400,7 @@ def place(load: NetworkLoad, chip: Chip, num_chips: int) -> Placement:
         >>> round(placement.timing.latency, 4), placement.memory
         (0.021, (8.0, 4.0))
     """
-    _check_memory(load, chip, num_chips)
+    _check_limits(load, chip, num_chips)
     placer = _Placer(load, chip, num_chips)
     chips = placer.improve(placer.best_start())
 
@@ -426,23 +415,30 @@ def place(load: NetworkLoad, chip: Chip, num_chips: int) -> Placement:
     return Placement(chips, chip, simulate(load, chips, chip), tuple(memory))
 
 
-def _check_memory(load: NetworkLoad, chip: Chip, num_chips: int) -> None:
+def _check_limits(load: NetworkLoad, chip: Chip, num_chips: int) -> None:
     if not isinstance(num_chips, int) or isinstance(num_chips, bool) or num_chips < 1:
         raise ConfigError(f"a placement needs at least one chip, but got {num_chips!r}")
 
-    for name, part in load.parts.items():
-        if part.memory > chip.memory:
+    for kind, unit in _LIMITS.items():
+        limit = _limit_of(chip, kind)
+        for name, part in load.parts.items():
+            if getattr(part, kind) > limit:
+                raise ConfigError(
+                    f"part {name!r} needs {getattr(part, kind):.0f} {unit}, but a chip {chip.name!r} has {limit:.0f}; "
+                    "divide the part, or take a larger chip"
+                )
+
+        total = sum(getattr(part, kind) for part in load.parts.values())
+        if total > num_chips * limit:
             raise ConfigError(
-                f"part {name!r} needs {part.memory:.0f} bytes, but a chip {chip.name!r} has {chip.memory:.0f}; divide "
-                "the part, or take a larger chip"
+                f"the network needs {total:.0f} {unit}, but {num_chips} chips {chip.name!r} have "
+                f"{num_chips * limit:.0f}; take at least {math.ceil(total / limit)}"
             )
 
-    total = sum(part.memory for part in load.parts.values())
-    if total > num_chips * chip.memory:
-        raise ConfigError(
-            f"the network needs {total:.0f} bytes, but {num_chips} chips {chip.name!r} have "
-            f"{num_chips * chip.memory:.0f}; take at least {math.ceil(total / chip.memory)}"
-        )
+
+def _limit_of(chip: Chip, kind: str) -> float:
+    limit = getattr(chip, kind)
+    return math.inf if limit is None else limit
 
 
 class _Placer:
@@ -471,26 +467,29 @@ class _Placer:
         chips = dict[str, int]()
         finish = dict[str, float]()
         chip_free = [0.0] * num_chips
-        memory_left = [self.chip.memory] * num_chips
+        left = [{kind: _limit_of(self.chip, kind) for kind in _LIMITS} for _ in range(num_chips)]
 
         # in the order in which they run, so that the sources of a part have their chips
         for name, part in self.load.parts.items():
             links = [x for x in self.load.links if x.target == name and not x.delay and x.source in finish]
             choices = []
             for number in range(num_chips):
-                if part.memory <= memory_left[number]:
+                if all(getattr(part, kind) <= left[number][kind] for kind in _LIMITS):
                     ready = [finish[x.source] + self._transfer(x, chips[x.source], number) for x in links]
                     begin = max([chip_free[number], *ready])
                     choices.append((begin + part.operations / self.chip.operations, number))
 
             if not choices:
-                raise ConfigError(f"part {name!r} finds no chip with {part.memory:.0f} bytes left; give one chip more")
+                raise ConfigError(
+                    f"part {name!r} finds no chip with enough memory and neurons left; give one chip more"
+                )
 
             stop, number = min(choices)
             chips[name] = number
             finish[name] = stop
             chip_free[number] = stop
-            memory_left[number] -= part.memory
+            for kind in _LIMITS:
+                left[number][kind] -= getattr(part, kind)
 
         return chips
 
@@ -529,8 +528,9 @@ class _Placer:
         return link.events / self.chip.events + self.chip.latency if source != target else 0.0
 
     def _fits(self, chips: Mapping[str, int], name: str, number: int) -> bool:
-        used = sum(self.load.parts[other].memory for other, chip in chips.items() if chip == number)
-        return used + self.load.parts[name].memory <= self.chip.memory
+        beside = [self.load.parts[other] for other, chip in chips.items() if chip == number]
+        parts = [*beside, self.load.parts[name]]
+        return all(sum(getattr(part, kind) for part in parts) <= _limit_of(self.chip, kind) for kind in _LIMITS)
 
     def _score(self, chips: Mapping[str, int]) -> tuple[float, int]:
         """The latency, and the number of chips, which decides between equal latencies."""

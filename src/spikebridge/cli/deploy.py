@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -69,6 +69,8 @@ class Quantize(RunCommand):
     """Parts that go onto the chip."""
     epochs: Annotated[int, arg(metavar="N")] = 0
     """Epochs of retraining with the steps of the chip."""
+    integers: Flag = False
+    """Also quantise the parts and units beside the chip, to our integers."""
     data: Folder = None
     """The folder with data sets (default: $SPIKEBRIDGE_DATA)."""
 
@@ -77,8 +79,8 @@ class Quantize(RunCommand):
         target = resolve_target(self.target, self.own, self.network)
         if self.chip is not None:
             return self._for_chip(target, self.chip)
-        if self.parts or self.epochs:
-            raise ConfigError("--parts and --epochs are of a chip; give --chip NAME")
+        if self.parts or self.epochs or self.integers:
+            raise ConfigError("--parts, --epochs and --integers are of a chip; give --chip NAME")
 
         from spikebridge.deploy.quantization.config import QConfig
         from spikebridge.recipes.quantize import QuantizeOptions, quantize_run
@@ -108,7 +110,7 @@ class Quantize(RunCommand):
 
         chip = chip_from(word)
         out = self.out or Path(f"{Path(self.target).stem}.{chip.name}")
-        options = ChipOptions(self.network, self.parts, self.epochs, self.calibrate, self.data)
+        options = ChipOptions(self.network, self.parts, self.epochs, self.integers, self.calibrate, self.data)
         results = quantize_for_chip(target, chip, out, options, progress=status)
         return CommandResult({"out": out, **results}, f"{formatting.results(results)}\n\n{out}")
 
@@ -166,10 +168,11 @@ class PlaceBundle(Command):
 
     def execute(self) -> CommandResult:
         """Counts on the sample of the bundle, places, simulates; the exit code is 1 where the chips do not keep up."""
-        from spikebridge.analysis.chips import CHIPS, path_in_words, place, read_chip
+        from spikebridge.analysis.chips import path_in_words, place
         from spikebridge.deploy.bundle.bundle import Bundle
+        from spikebridge.recipes.chip import placement_chip
 
-        chip = CHIPS[self.chip] if self.chip in CHIPS else read_chip(self.chip)
+        chip = placement_chip(self.chip)
         placement = place(load_of_bundle(Bundle.open(self.bundle)), chip, self.chips)
         timing = placement.timing
         parts = [{"part": name, "chip": number} for name, number in placement.chips.items()]
@@ -182,6 +185,7 @@ class PlaceBundle(Command):
             "largest memory [bytes]": max(placement.memory),
             "busiest chip": f"{max(timing.busy):.1%}",
             "numbers of the chip": chip.source or "yours",
+            "assumed of them": ", ".join(chip.assumed) or None,
         }
 
         path = path_in_words(timing.path)
@@ -203,7 +207,7 @@ class RunBundle(Command):
     out: File = None
     """Write all outputs to this .npz or .safetensors file."""
     integers: Flag = False
-    """Run the integer model of the quantised parts (written by `quantize --bundle`)."""
+    """Run the integer model of the quantised parts (written by `quantize --bundle`, or with a chip by `--integers`)."""
     chip: Chip = None
     """Run the parts on a chip in its integers (written by `quantize --chip`)."""
 
@@ -312,8 +316,9 @@ class Export(RunCommand):
 
         chip = chip_from(self.kind)
         out = self.out or Path(f"{Path(self.target).resolve().stem}_{chip.name}")
+        layers: list[dict[str, Any]] = []
         if Path(self.target).suffix == ".nir":
-            files = export_nir(Path(self.target), chip, out)
+            files, layers = export_nir(Path(self.target), chip, out)
         elif is_bundle(self.target):
             from spikebridge.deploy.chips.export import write_board
 
@@ -323,7 +328,11 @@ class Export(RunCommand):
             files = export_for_board(target, chip, out, ChipOptions(self.network, data=self.data), status)
 
         rows = [{"file": str(file.relative_to(out)), "bytes": file.stat().st_size} for file in files]
-        return CommandResult({"folder": out, "chip": chip.name, "files": rows}, f"{formatting.table(rows)}\n\n{out}")
+        data = {"folder": out, "chip": chip.name, "files": rows}
+        if layers:
+            data |= {"layers": layers}
+
+        return CommandResult(data, "\n\n".join([*(formatting.table(one) for one in (rows, layers) if one), f"{out}"]))
 
     def _export_c(self) -> CommandResult:
         """Writes the integer model as C, and measures it on the emulated board."""

@@ -12,6 +12,7 @@
 | quantised | the quantised network against the trained one: the difference is stated, not judged |
 | NAME integers | each part on the chip NAME alone, in numpy: the same spikes as in torch |
 | NAME | the network with its parts on the chip against the trained one: the difference is stated |
+| NAME, integers | the same with the other parts and the units in our integers, where the bundle has them |
 
 A part alone gets the signals of the trained network, so that a difference is not passed on. Callers may add levels.
 """
@@ -384,6 +385,9 @@ def _compare_chip(
         pair = chip_runner(bundle, chip, forms).run_recorded(inputs, ticks)
 
     yield from _compare_level(manifest, chip.name, trained, pair, None)
+    if manifest.integers is not None:
+        both = chip_runner(bundle, chip, forms, integers=True).run_recorded(inputs, ticks)
+        yield from _compare_level(manifest, f"{chip.name}, integers", trained, both, None)
 
 
 def _row(

@@ -121,11 +121,13 @@ def quantized_networks(
 
 def _plan(recipe: Recipe, config: Any, qconfig: QConfig, options: QuantizeOptions) -> QConfigMapping:
     """The numbers of each region: the paths that the user names, else those of the recipe, else everything."""
-    own = getattr(recipe, "REGIONS", ())
-    if defines(recipe, "regions"):
-        own = recipe.regions(config)
+    return qconfigs_for(list(options.paths or regions_of(recipe, config)), qconfig)
 
-    return qconfigs_for(list(options.paths or own), qconfig)
+
+def regions_of(recipe: Recipe, config: Any) -> Sequence[str]:
+    """The paths that a recipe names as those with an integer form; none stands for everything."""
+    regions: Sequence[str] = recipe.regions(config) if defines(recipe, "regions") else getattr(recipe, "REGIONS", ())
+    return regions
 
 
 def _quantized(

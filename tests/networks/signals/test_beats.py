@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from spikebridge.deploy.chips.catalog import CHIPS
+from spikebridge.deploy.chips.network import to_chip
 from spikebridge.deploy.front_ends.arrays import EXACT
 from spikebridge.networks.signals.data.beats import match_beats, with_noise
 from spikebridge.networks.signals.model.beats import (
@@ -15,6 +17,7 @@ from spikebridge.networks.signals.model.beats import (
     NoiseFrontEnd,
     beat_network,
     beats_of,
+    scores_of,
     spike_beats,
 )
 from spikebridge.networks.signals.model.pan_tompkins import pan_tompkins
@@ -137,6 +140,21 @@ def test_the_ann_moves_the_threshold() -> None:
     # the first value of the ANN stands at the last sample of two seconds
     assert outputs["snn"][:719].sum() == 0
     assert outputs["snn"][719:].sum() > 0
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_a_detector_for_a_chip_fits_it_and_learns_with_its_steps(chip: str) -> None:
+    torch.manual_seed(1)
+    ecg = heart(1)[0].unsqueeze(1)
+    network = beat_network(num_neurons=4, chip=chip).eval()
+    pair = to_chip(network, {"ecg": ecg}, CHIPS[chip], ["snn"])
+    scores = scores_of(pair.network, ecg)
+    scores.square().sum().backward()
+    unit, snn = pair.network.units["mix_to_snn"], pair.parts["snn"].original[0]
+
+    assert list(pair.parts) == ["snn"] and network.outputs == ("beats", "ann")
+    assert all(float(one.weight.grad.abs().max()) > 0 for one in (unit.kernel, snn.fc1, snn.fc2))
+    assert not scores.equal(scores_of(network, ecg))
 
 
 def test_the_front_end_of_a_page_gives_the_factor_of_the_ann() -> None:

@@ -98,6 +98,18 @@ def test_a_detector_in_integers_keeps_its_ann_in_floats() -> None:
     assert set(measured) == {"sensitivity", "precision"}
 
 
+def test_a_detector_is_trained_further_at_a_lower_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detect, "_RETRAINING_STEPS", 1)
+    monkeypatch.setattr(beats, "_PIECE_LENGTH", 360)
+    network = signals.build(DETECT)["learned"]
+    before = network.parts["mix"].weight.detach().clone()
+    signals.retrain(network, DETECT, 2)
+    change = float((network.parts["mix"].weight.detach() - before).abs().max())
+
+    # two steps of Adam at a tenth of 0.005 and less
+    assert 0 < change <= 2 * 0.1 * 0.0052
+
+
 def test_a_stopped_training_of_a_detector_resumes_to_the_same_weights(tmp_path: Path) -> None:
     heart = generated_heart(8.0)
     ecg = torch.from_numpy(heart[0])

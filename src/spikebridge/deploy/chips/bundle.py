@@ -8,7 +8,7 @@ from spikebridge.deploy.chips.model import ChipModel, read_record
 from spikebridge.deploy.integer.bundle import Signals, integer_runner, sample_signals
 from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.deploy.stages.kernels import Forms
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import DataError
 
 
 def _chip_record(bundle: Bundle, name: str) -> ChipRecord:
@@ -40,27 +40,27 @@ def chip_models(bundle: Bundle, chip: ChipSpec | str) -> dict[str, ChipModel]:
     return models
 
 
-def chip_runner(bundle: Bundle, chip: ChipSpec | str, stages: Forms = None) -> Runner:
+def chip_runner(bundle: Bundle, chip: ChipSpec | str, stages: Forms = None, *, integers: bool = False) -> Runner:
     """The network of a bundle with its parts on a chip in that chip's integers, the others as they are.
 
     Args:
         bundle: an opened bundle that `spikebridge quantize RUN --chip NAME` wrote.
         chip: the chip, or its name.
         stages: forms of user-defined stages by record name.
+        integers: the others in our integers.
 
     Raises:
         ConfigError: there is no such chip.
-        DataError: the bundle has no parts on it, or a file is damaged.
+        DataError: the bundle has no parts on it or no integers, or a file is damaged.
     """
-    return Runner(bundle, chip_models(bundle, chip), stages=stages)
+    models = chip_models(bundle, chip)
+    return integer_runner(bundle, stages, models) if integers else Runner(bundle, models, stages=stages)
 
 
 def bundle_runner(bundle: Bundle, integers: bool = False, chip: ChipSpec | None = None) -> Runner:
-    """The runner of a bundle: in floats, its integer model, or with its parts on a chip."""
-    if integers and chip is not None:
-        raise ConfigError("--integers and --chip run the same parts; give one of them")
+    """The runner of a bundle in floats or its integer model, with its parts on a chip where one is given."""
     if chip is not None:
-        return chip_runner(bundle, chip)
+        return chip_runner(bundle, chip, integers=integers)
     return integer_runner(bundle) if integers else Runner(bundle)
 
 

@@ -11,5 +11,5 @@ CHIPS = {chip.name: chip for chip in (LOIHI, XYLO)}
 def chip_of(name: str) -> ChipSpec:
     """A chip by name."""
     if name not in CHIPS:
-        raise ConfigError(f"there is no chip {name!r}; {did_you_mean(name, CHIPS)}, or give a file FILE.py with a CHIP")
+        raise ConfigError(f"there is no chip {name!r}; {did_you_mean(name, CHIPS)} A file FILE.py gives its own CHIP")
     return CHIPS[name]

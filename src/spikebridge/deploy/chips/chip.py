@@ -1,6 +1,6 @@
 """A neuromorphic chip as data: its limits, the class of its steps, and the sources of both."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ class ChipSpec:
         input_delay: steps from an input spike to its effect.
         memory: of weights [bytes]; None where none is published.
         convolutions: a kernel can be shared by many neurons.
+        costs: of its operations and messages, as `place` takes them; none where none is published.
+        assumed: names of the costs that are not published as such.
         board: the numbers of a core as the tools of the chip's board take them.
         loading: lines of Python that load the file with these numbers, `{file}`, with those tools.
     """
@@ -62,5 +64,7 @@ class ChipSpec:
     input_delay: int
     memory: int | None
     convolutions: bool
+    costs: Mapping[str, float]
+    assumed: tuple[str, ...]
     board: Callable[[Any], dict[str, Any]]
     loading: str

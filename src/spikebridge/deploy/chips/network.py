@@ -42,17 +42,24 @@ class ChipPair:
 
     def float_network(self) -> HybridNetwork:
         """The network in floats, with the weights of the pair."""
-        draft = copy.deepcopy(self.network)
-        for name, part in list(draft.parts.items()):
-            if isinstance(part, ChipPart):
-                draft.parts[name] = part.original[0]
+        draft = copy.deepcopy(self)
+        return _with_parts(draft.network, {name: part.original[0] for name, part in draft.parts.items()})
 
-        draft.forget_shapes()
-        return draft
+    def placed_in(self, network: HybridNetwork) -> HybridNetwork:
+        """A copy of a network with the same parts, for example quantised, with the parts on the chip in it."""
+        return _with_parts(copy.deepcopy(network), self.parts)
 
     def choices(self) -> list[dict[str, Any]]:
         """Shift, weights, thresholds and decays of each layer on the chip."""
         return [row for name, part in self.parts.items() for row in part.choices(name)]
+
+
+def _with_parts(network: HybridNetwork, parts: Mapping[str, nn.Module]) -> HybridNetwork:
+    for name, part in parts.items():
+        network.parts[name] = part
+
+    network.forget_shapes()
+    return network
 
 
 def to_chip(

@@ -136,9 +136,18 @@ class ChipLayer(nn.Module):
 
     def integer_weight(self) -> Tensor:
         """The weights of a chip's register, before their shift."""
+        return round_ste(self._scaled_weight()).clamp(*self.chip.weight)
+
+    def change_of_weights(self) -> float:
+        """The largest change of a weight by its rounding, in parts of the largest weight of its neuron."""
+        exact = self._scaled_weight().detach().flatten(1)
+        change = (self.integer_weight().detach().flatten(1) - exact).abs().amax(1)
+        return float((change / exact.abs().amax(1).clamp(min=1e-12)).max())
+
+    def _scaled_weight(self) -> Tensor:
         weight = self.weights.weight.double()
         scale = self.gain * self.scale / 2**self.shift
-        return round_ste(weight * scale.reshape(-1, *[1] * (weight.ndim - 1))).clamp(*self.chip.weight)
+        return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
 
     def numbers(self) -> dict[str, Tensor]:
         """The integers of the neurons."""
@@ -331,7 +340,7 @@ class ChipPart(Stateful):
         return [misfit for layer in self._layers() for misfit in layer.misfits(path)]
 
     def choices(self, path: str) -> list[dict[str, Any]]:
-        """A row for each layer: shift, weights, thresholds, and what rounding changes of its decays."""
+        """A row for each layer: shift, weights, thresholds, and what rounding changes of its weights and decays."""
         return [_row(layer, path) for layer in self._layers()]
 
     def _layers(self) -> list[ChipLayer]:
@@ -346,6 +355,7 @@ def _row(layer: ChipLayer, path: str) -> dict[str, Any]:
         "weights": f"{int(weight.min())} to {int(weight.max())}",
         "shift": layer.shift,
         "thresholds": f"{int(layer.threshold.min())} to {int(layer.threshold.max())}",
+        "change of weights": layer.change_of_weights(),
         "change of decay": layer.changes[0],
         "change of synaptic decay": layer.changes[1],
     }

@@ -5,17 +5,16 @@ least the threshold, a spike more and `v -= threshold`. `decay(x) = x >> dash`, 
 not 0.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from spikebridge.deploy.chips.chip import ChipSpec
-from spikebridge.deploy.chips.core import Connection, Core, Population
+from spikebridge.deploy.chips.core import Core
 
 _MAX = (1 << 15) - 1
 _MAX_DASH = 15
-_REGISTERS = {"threshold": "v_threshold", "bias": "bias", "dash_mem": "decay", "dash_syn": "decay_syn"}
+REGISTERS = {"threshold": "v_threshold", "bias": "bias", "dash_mem": "decay", "dash_syn": "decay_syn"}
 _SYNAPSES = {"in": "inp", "rec": "rec"}
 
 
@@ -83,7 +82,7 @@ def registers(core: Core) -> dict[str, Any]:
     shifts = [one.connections[0].shift for one in core.populations]
     arrays = {"inp": inp, "rec": rec, "out": out, "alias": np.full(starts[-1], -1)}
     arrays["shifts"] = np.array([shifts[0], shifts[1] if len(hidden) > 1 else 0, shifts[-1]])
-    for register, name in _REGISTERS.items():
+    for register, name in REGISTERS.items():
         arrays[register] = np.concatenate([numbers[f"{one}/{name}"] for one in hidden])
         arrays[f"{register}_out"] = numbers[f"{last}/{name}"]
 
@@ -144,30 +143,8 @@ XYLO = ChipSpec(
     input_delay=0,
     memory=None,
     convolutions=False,
+    costs={},
+    assumed=(),
     board=_board_numbers,
     loading=_LOADING,
 )
-
-
-def xylo_core(arrays: Mapping[str, Any]) -> Core:
-    """A network from the arrays of the chip's registers."""
-    two = "inp2" in arrays
-    shifts = [int(shift) for shift in arrays["shifts"]]
-    hidden = (Connection("input", shifts[0]), Connection("hidden", shifts[1]))
-    read_out = (Connection("hidden", shifts[2]),)
-    numbers = {"read-out/weight_0": arrays["out"], "hidden/alias": arrays["alias"]}
-
-    for k, name in enumerate(("inp", "rec")):
-        weight = np.asarray(arrays[name])
-        numbers[f"hidden/weight_{k}"] = np.stack([weight, arrays[f"{name}2"]], -1) if two else weight
-
-    for register, name in _REGISTERS.items():
-        for population, suffix in (("hidden", ""), ("read-out", "_out")):
-            value = np.asarray(arrays[register + suffix])
-            # a dash of each synapse, of which neurons with one read the first
-            numbers[f"{population}/{name}"] = value[:, 0] if value.ndim == 2 and not (two and not suffix) else value
-
-    if not arrays["has_bias"]:
-        numbers |= {f"{name}/bias": 0 * numbers[f"{name}/bias"] for name in ("hidden", "read-out")}
-
-    return Core(XYLO, [Population("hidden", hidden, XYLO.max_spikes), Population("read-out", read_out)], numbers)

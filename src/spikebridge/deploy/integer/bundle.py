@@ -18,6 +18,7 @@ from spikebridge.deploy.integer.model import IntegerModel, to_integers
 from spikebridge.deploy.integer.records import IntegerLinkRecord
 from spikebridge.deploy.runtime.links import fitting
 from spikebridge.deploy.runtime.nir_interpreter import Effects
+from spikebridge.deploy.runtime.parts import PartRunner
 from spikebridge.deploy.runtime.runner import Runner, RunnerState, SignalHook
 from spikebridge.deploy.runtime.units import UnitRunnerState
 from spikebridge.deploy.stages.kernels import Forms
@@ -57,20 +58,24 @@ def check_fit(bundle: Bundle, model: IntegerModel) -> None:
         raise DataError(f"{bundle.path}: the integer model is of another network: {unknown[0]!r} is not in the bundle")
 
 
-def integer_runner(bundle: Bundle, stages: Mapping[str, Any] | None = None) -> Runner:
+def integer_runner(
+    bundle: Bundle, stages: Mapping[str, Any] | None = None, parts: Mapping[str, PartRunner] | None = None
+) -> Runner:
     """The network of a bundle with its quantised parts and units in integers.
 
     Args:
         bundle: an opened bundle with an integer model.
         stages: forms of user-defined stages by record name.
+        parts: that run elsewhere, for example on a chip.
 
     Raises:
         DataError: there is no integer model, or a file is damaged.
     """
     model = integers_of(bundle, stages)
+    runners = {name: _IntegerPart(model, name) for name in model.parts} | dict(parts or {})
     units = {link.name: _IntegerUnit(model, link) for link in model.record.links if link.unit is not None}
 
-    return _IntegerRunner(bundle, {name: _IntegerPart(model, name) for name in model.parts}, units, stages)
+    return _IntegerRunner(bundle, runners, units, stages)
 
 
 def integer_signals(

@@ -83,6 +83,7 @@ class _Task(Protocol):
     def web(self, config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs: ...
     def calibration(self, config: Config, num_samples: int, data: Path | None) -> dict[str, Tensor]: ...
     def measure(self, network: HybridNetwork, config: Config, data: Path | None) -> dict[str, float]: ...
+    def retrain(self, network: HybridNetwork, config: Config, epochs: int, data: Path | None) -> None: ...
 
 
 _TASKS: dict[str, _Task] = {"classify": classify, "detect": detect}
@@ -130,9 +131,7 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
 
 def retrain(network: HybridNetwork, config: Config, epochs: int, data: Path | None = None) -> None:
     """Trains a network further, for example one with a part on a chip."""
-    if config.task != "classify":
-        raise ConfigError(f"the task {config.task!r} has no further training; leave --epochs out")
-    classify.retrain(network, config, epochs, data)
+    _TASKS[config.task].retrain(network, config, epochs, data)
 
 
 def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:

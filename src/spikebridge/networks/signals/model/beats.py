@@ -4,6 +4,8 @@
      |                                        ^ x threshold
      +-- change, squared, mean of 2 s ------ ann
 
+For a chip the SNN is two layers that read spikes of the filtered values, and the last neuron stays with the ANN.
+
 The neuron fires at most 150 ms after the beat. Its threshold jumps with each spike and decays, so that a T wave is no
 beat. `beats_of` subtracts `LATENCY`, the time from a beat to its spike.
 """
@@ -26,10 +28,12 @@ from spikebridge.hybrid import (
     HybridUnit,
     Mean,
     Modulation,
+    Threshold,
     Transmission,
     Tumbling,
     every,
 )
+from spikebridge.networks.signals.model.network import Shape, num_spiking, spiking_part
 from spikebridge.neurons import LIF, AdaptiveLIF, Integrator, Sequential
 
 RATE_HZ = 360
@@ -41,6 +45,8 @@ NOISE_WINDOW = 2 * RATE_HZ
 """Samples over which the power of the noise is taken."""
 _QUIET = 1e-8  # power that is added before its logarithm [mV^2]
 _NUM_HIDDEN = 8  # of the network that sets the threshold
+_NUM_CODED = 8  # filters whose values become spikes for a chip
+_LEVEL = 0.3  # of a filtered value from which on it is a spike
 _NO_MEMORY = 1e-4  # time constant of a membrane that keeps nothing from one sample to the next [s]
 
 
@@ -117,16 +123,21 @@ class NoiseFrontEnd:
         return self.numbers[f"parts.ann.{name}"]
 
 
-def beat_network(num_channels: int = 2, num_neurons: int = 16, threshold: float = 3.5) -> HybridNetwork:
-    """The detector, untrained."""
-    mix = nn.Linear(num_channels, num_neurons)
-    filters = FIR(NUM_TAPS, (num_neurons,))
-    snn = Sequential(
-        lif=LIF(tau=0.01, v_threshold=0.3, reset="subtract"),
-        fc=nn.Linear(num_neurons, 1),
-        membrane=Integrator(tau=0.008),
-        beat=AdaptiveLIF(tau=_NO_MEMORY, tau_adaptation=0.2, jump=20.0, v_threshold=threshold, reset="none"),
-    )
+def beat_network(num_channels: int = 2, num_neurons: int = 16, threshold: float = 3.5, chip: str = "") -> HybridNetwork:
+    """The detector, untrained; with the name of a chip one whose SNN has to fit it."""
+    num_filters = _NUM_CODED if chip else num_neurons
+    mix = nn.Linear(num_channels, num_filters)
+    filters = FIR(NUM_TAPS, (num_filters,))
+    shape = Shape(1 / RATE_HZ, 1, num_filters, 0, 0, hidden=num_neurons, chip=chip)
+    last: dict[str, Any] = {
+        "fc": nn.Linear(num_spiking(shape), 1),
+        "membrane": Integrator(tau=0.008),
+        "beat": AdaptiveLIF(tau=_NO_MEMORY, tau_adaptation=0.2, jump=20.0, v_threshold=threshold, reset="none"),
+    }
+    lif = LIF(tau=0.01, v_threshold=0.3, reset="subtract")
+    parts = {"snn": spiking_part(shape), "beats": Sequential(**last)} if chip else {"snn": Sequential(lif=lif, **last)}
+    code = Threshold(_LEVEL) if chip else None
+    end = list(parts)[-1]
 
     with torch.no_grad():
         filters.weight.normal_(std=0.3)
@@ -135,24 +146,34 @@ def beat_network(num_channels: int = 2, num_neurons: int = 16, threshold: float 
     return HybridNetwork(
         dt=1 / RATE_HZ,
         inputs={"ecg": every(1 / RATE_HZ)},
-        parts={"mix": mix, "snn": snn, "power": _Power(), "ann": _NoiseThreshold(num_channels)},
+        parts={"mix": mix, **parts, "power": _Power(), "ann": _NoiseThreshold(num_channels)},
         links=[
             Transmission("ecg", "mix"),
-            Transmission("mix", "snn", HybridUnit(None, filters)),
+            Transmission("mix", "snn", HybridUnit(None, filters, discretizer=code)),
+            *([Transmission("snn", "beats")] if chip else []),
             Transmission("ecg", "power", change),
             Transmission("power", "ann", HybridUnit(Tumbling(NOISE_WINDOW), Mean())),
-            Modulation("ann", "snn.beat.v_threshold", by="multiply"),
+            Modulation("ann", f"{end}.beat.v_threshold", by="multiply"),
         ],
-        outputs=["snn", "ann"],
+        outputs=[end, "ann"],
     )
+
+
+def spiking_parts(network: HybridNetwork) -> dict[str, Any]:
+    """The parts from the filtered values to the spikes of beats, in order; the last one has the layer `beat`."""
+    return {name: network.parts[name] for name in ("snn", "beats") if name in network.parts}
 
 
 def scores_of(network: HybridNetwork, ecg: Float[Tensor, "T B C"]) -> Float[Tensor, "T B"]:
     """Membrane potentials before the last neuron, which grow where a beat is likely."""
-    layers = {name: layer for name, layer in network.parts["snn"].named_children() if name != "beat"}
+    *before, last = spiking_parts(network).values()
     unit: Any = network.units["mix_to_snn"]
-    filtered, _ = unit(network.parts["mix"](ecg))
-    y, _ = Sequential(**layers)(filtered)  # type: ignore[arg-type]
+    y, _ = unit(network.parts["mix"](ecg))
+    for part in before:
+        y, _ = part(y)
+
+    layers = {name: layer for name, layer in last.named_children() if name != "beat"}
+    y, _ = Sequential(**layers)(y)
 
     return y[..., 0]
 
@@ -160,7 +181,7 @@ def scores_of(network: HybridNetwork, ecg: Float[Tensor, "T B C"]) -> Float[Tens
 def beats_of(network: HybridNetwork, ecg: Float[Tensor, "T C"]) -> Int64[np.ndarray, " M"]:
     """Samples of the beats of one recording."""
     with torch.no_grad():
-        spikes = network.eval()({"ecg": padded(ecg).unsqueeze(1)})[0]["snn"]
+        spikes = network.eval()({"ecg": padded(ecg).unsqueeze(1)})[0][network.outputs[0]]
 
     return spike_beats(spikes.flatten())
 

@@ -149,7 +149,7 @@ def signals_network(variant: str, shape: Shape) -> HybridNetwork:
         units["snn"] = _transmission(variant, shape)
         inputs["signal"] = every(shape.dt)
         scale = FIR(1, (shape.num_channels,), keep=True)
-        parts["snn"] = _xylo_snn(shape) if shape.chip == "xylo" else _snn(shape)
+        parts["snn"] = spiking_part(shape)
         code = SignedDelta(_QUANTUM, _MAX_SPIKES)
         mix = _xylo_mix(shape) if shape.chip == "xylo" else None
         links.append(Transmission("signal", "snn", HybridUnit(kernel=scale, nonlinearity=mix, discretizer=code)))
@@ -161,7 +161,7 @@ def signals_network(variant: str, shape: Shape) -> HybridNetwork:
     return HybridNetwork(dt=shape.dt, inputs=inputs, parts=parts, links=links, outputs=["answer"])
 
 
-def _num_spiking(shape: Shape) -> int:
+def num_spiking(shape: Shape) -> int:
     """The features of the SNN."""
     return _XYLO_READ_OUT if shape.chip == "xylo" else shape.hidden
 
@@ -172,7 +172,7 @@ def _add_answer(parts: dict[str, nn.Module], links: list[Link], units: Mapping[s
     # "ann_snn" of a hybrid
     prefix = "_".join(sources)
     target = f"{prefix}_features"
-    sizes = [_num_spiking(shape) if source == "snn" else shape.hidden for source in sources]
+    sizes = [num_spiking(shape) if source == "snn" else shape.hidden for source in sources]
     parts[target] = _FeatureLayer(sum(sizes), shape)
     links += [Transmission(source, target, units.get(source)) for source in sources]
 
@@ -193,6 +193,11 @@ def _context(shape: Shape) -> FIR:
         kernel.weight.normal_(0.0, shape.taps**-0.5)
 
     return kernel
+
+
+def spiking_part(shape: Shape) -> Sequential:
+    """The SNN on signed spikes: two layers, for Xylo with that chip's dynamics."""
+    return _xylo_snn(shape) if shape.chip == "xylo" else _snn(shape)
 
 
 def _snn(shape: Shape) -> Sequential:
@@ -247,7 +252,7 @@ def _transmission(variant: str, shape: Shape) -> HybridUnit:
         return HybridUnit(Tumbling(shape.frame_period), Mean())
 
     # training starts from the fixed unit
-    number = _num_spiking(shape)
+    number = num_spiking(shape)
     identity = nn.Linear(number, number)
     nn.init.eye_(identity.weight)
     nn.init.zeros_(identity.bias)

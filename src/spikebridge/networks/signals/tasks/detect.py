@@ -4,6 +4,7 @@ The first two thirds of the recording are trained on, the last third is scored, 
 The hybrid is compared with the same weights with a fixed threshold, and with the detector of Pan and Tompkins.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,13 +33,14 @@ from spikebridge.networks.signals.data.beats import BeatCounts, generated_heart,
 from spikebridge.networks.signals.data.sets import load_series
 from spikebridge.networks.signals.model.beats import LATENCY, RATE_HZ, NoiseFrontEnd, beat_network, beats_of
 from spikebridge.networks.signals.model.pan_tompkins import pan_tompkins
-from spikebridge.networks.signals.training.beats import train_beats
+from spikebridge.networks.signals.training.beats import retrain_beats, train_beats
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run, train_children
 
 REGIONS: tuple[str, ...] = ("mix", "units.mix_to_snn", "snn")
 _NETWORKS = {"learned": "an SNN whose threshold an ANN sets"}
 _SNRS = (None, 12.0, 6.0, 0.0)  # [dB]
+_RETRAINING_STEPS = 20  # of an epoch
 _MAX_DISTANCE = 18  # samples between a beat and its detection: 50 ms
 _COUNTED_SAMPLES = 10 * RATE_HZ  # whose operations are counted
 _SHOWN_SAMPLES = 8 * RATE_HZ  # of the picture
@@ -87,7 +89,7 @@ class _Recording(NamedTuple):
 def build(config: Config) -> dict[str, HybridNetwork]:
     """The detector, untrained."""
     config.networks_of(_NETWORKS)
-    return {"learned": beat_network(_num_channels(config))}
+    return {"learned": beat_network(_num_channels(config), chip=config.network.chip)}
 
 
 def _num_channels(config: Config) -> int:
@@ -110,7 +112,7 @@ def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
     def train_network(name: str, seed: int, child: Run) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = beat_network(first.ecg.shape[1])
+            network = beat_network(first.ecg.shape[1], chip=config.network.chip)
 
         train_beats(network, first.ecg, first.beats, config.training.detector_steps, seed, child, quiet)
         child.save_weights(network)
@@ -196,10 +198,7 @@ def _scores(network: HybridNetwork, recording: _Recording, seed: int) -> dict[st
 
 def _without_ann(network: HybridNetwork) -> HybridNetwork:
     """A copy whose ANN always gives the factor 1."""
-    mix: Any = network.parts["mix"]
-    plain = beat_network(mix.in_features, mix.out_features).eval()
-    plain.load_state_dict(network.state_dict())
-
+    plain = copy.deepcopy(network).eval()
     for parameter in plain.parts["ann"].get_submodule("fc2").parameters():
         nn.init.zeros_(parameter)
 
@@ -261,7 +260,7 @@ def evaluate(config: Config, run: Run, data: Path | None = None) -> dict[str, An
     last = _one_recording(config, data).thirds()[1]
     scores = []
     for path, child in run.children().items():
-        network = beat_network(last.ecg.shape[1])
+        network = beat_network(last.ecg.shape[1], chip=config.network.chip)
         child.load_weights(network)
         scores.append(_scores(network.eval(), last, int(path.rpartition("-")[2])))
 
@@ -270,7 +269,7 @@ def evaluate(config: Config, run: Run, data: Path | None = None) -> dict[str, An
 
 def _evaluate_file(config: Config, run: Run, series: SensorSeries) -> dict[str, Any]:
     child = run.first_child("learned")
-    network = beat_network(series.num_channels)
+    network = beat_network(series.num_channels, chip=config.network.chip)
     try:
         child.load_weights(network)
     except ConfigError:
@@ -315,6 +314,12 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
     last = _one_recording(config, data).thirds()[1]
     counts = match_beats(beats_of(network, last.ecg), last.beats, RATE_HZ)
     return {"sensitivity": counts.sensitivity / 100, "precision": counts.precision / 100}
+
+
+def retrain(network: HybridNetwork, config: Config, epochs: int, data: Path | None = None) -> None:
+    """Trains a detector further on the training part, with few steps at a lower rate."""
+    first = _one_recording(config, data).thirds()[0]
+    retrain_beats(network, first.ecg, first.beats, epochs * _RETRAINING_STEPS, config.seed)
 
 
 def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:

@@ -17,7 +17,15 @@ from torch.utils.data import IterableDataset
 
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.data.beats import match_beats, with_noise
-from spikebridge.networks.signals.model.beats import LATENCY, NOISE_WINDOW, RATE_HZ, padded, scores_of, spike_beats
+from spikebridge.networks.signals.model.beats import (
+    LATENCY,
+    NOISE_WINDOW,
+    RATE_HZ,
+    padded,
+    scores_of,
+    spike_beats,
+    spiking_parts,
+)
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import Phase
 from spikebridge.training.run.run import Run
@@ -26,6 +34,7 @@ from spikebridge.training.settings import Settings
 _BATCH_SIZE = 24  # pieces of the recording in a training step
 _PIECE_LENGTH = 6 * RATE_HZ
 _LEARNING_RATE = 0.005  # falls to zero
+_RETRAINING_RATE = 0.1  # of the rate of the training
 _BEAT_RADIUS = 4  # samples on each side of a beat that are labelled as beat
 _IGNORED_RADIUS = 14  # samples on each side of a beat that have no label
 _BEAT_WEIGHT = 4.0
@@ -56,19 +65,28 @@ def train_beats(
     )
 
     pieces = _Pieces(ecg, beats, num_steps, seed)
-    rows = fit(network, [_filter_phase(num_steps)], pieces, settings=settings, run=run)
+    rows = fit(network, [_filter_phase(network, num_steps)], pieces, settings=settings, run=run)
     _train_threshold(network.eval(), ecg, beats, seed)
 
     return [row["loss"] for row in rows if row["kind"] == "step"]
 
 
-def _filter_phase(num_steps: int) -> Phase:
+def retrain_beats(
+    network: HybridNetwork, ecg: Float[Tensor, "T C"], beats: Int64[np.ndarray, " M"], num_steps: int, seed: int = 0
+) -> None:
+    """Trains the filters and spiking neurons further at a lower rate; the threshold stays as it is."""
+    settings = Settings(seed=seed, batch_size=_BATCH_SIZE, accelerator="cpu", quiet=True)
+    phase = _filter_phase(network, num_steps, _RETRAINING_RATE)
+    fit(network, [phase], _Pieces(ecg, beats, num_steps, seed), settings=settings)
+
+
+def _filter_phase(network: HybridNetwork, num_steps: int, factor: float = 1.0) -> Phase:
     def rate(step: int) -> float:
-        return _LEARNING_RATE * (1 - step / num_steps) + 1e-4
+        return factor * (_LEARNING_RATE * (1 - step / num_steps) + 1e-4)
 
     return Phase(
         "filters",
-        train=("mix", "mix_to_snn", "snn"),
+        train=("mix", "mix_to_snn", *spiking_parts(network)),
         objective=_detection_loss,
         epochs=1,
         optimizer=partial(torch.optim.Adam, lr=1.0),
@@ -170,7 +188,8 @@ def _train_threshold(network: HybridNetwork, ecg: Tensor, beats: Int64[np.ndarra
 
 def _best_factors(network: HybridNetwork, scores: Float[Tensor, "T L"], beats: Int64[np.ndarray, " M"]) -> list[float]:
     """The factor with the fewest errors at each of L levels of noise, the middle one of several."""
-    neuron: Any = network.parts["snn"].get_submodule("beat")
+    *_, last = spiking_parts(network).values()
+    neuron: Any = last.get_submodule("beat")
     num_levels = scores.shape[1]
 
     # every level of noise with every factor, in one pass of the neuron
