@@ -43,7 +43,7 @@ _TRAINED_COUNT = 3.0
 # loss of all experts but the trained one before anything is learned [px]
 _HANDICAP = 3.0
 # number of bins that an interval counts for
-_INTERVAL_BINS = 3.0
+_INTERVAL_BINS = 6.0
 # distance between parabola and straight line at which a place on the path counts half [px]
 _PATH_ERROR = 0.3
 # records kept for the next frame: a camera may pause for any time
@@ -311,7 +311,9 @@ def update_calibration(
         return calibration
 
     fits, changes, counts, losses = (part * _FORGETTING for part in calibration)
-    bend = np.zeros(2) if change is None else change / 2
+    # the noise of boxes would bend the path of a short interval
+    is_long = any(record.begun for record in bins)
+    bend = np.zeros(2) if change is None or not is_long else change / 2
     ages = np.minimum(np.array([(record.begun, record.elapsed) for record in bins]) / period, 1.0)
     paths = motion * ages[..., None] + bend * (ages * (ages - 1))[..., None]
 

@@ -316,13 +316,13 @@ class SensingTracker:
         target = None if detector is None else detector.start(frame, box)
         estimate = TargetEstimate(box, 0.0, 0, target)
         if last is None:
-            return FrameTarget(estimate, given_evidence(None), initial_calibration())
+            return FrameTarget(estimate, given_evidence(None, frame, box), initial_calibration())
 
         displacement = box_center(box) - box_center(last.estimate.box)
         change = _change(last.stream, displacement, period)
         calibration = update_calibration(last.calibration, last.bins, displacement, period, change=change)
 
-        return FrameTarget(estimate, given_evidence(last.evidence), calibration)
+        return FrameTarget(estimate, given_evidence(last.evidence, frame, box), calibration)
 
     def _open_stream(
         self, model: InferenceModel, frame: NDArray[np.uint8], box: Box, period: float, last: TrackingState | None
@@ -385,7 +385,8 @@ class SensingTracker:
         detector = self._detector(state.model)
         if detector is None or estimate.target is None:
             undetected = DetectedBox(pending.box, pending.box, estimate.spread)
-            return state._replace(evidence=detection_evidence(state.evidence, undetected), pending=None)
+            evidence = detection_evidence(state.evidence, undetected, state.frame, pending.box)
+            return state._replace(evidence=evidence, pending=None)
 
         inputs = DetectorInputs(
             frame=state.frame,
@@ -397,11 +398,13 @@ class SensingTracker:
             confidence=state.confidence,
         )
         detection, target = detector.detect(inputs, estimate.target)
-        state = state._replace(evidence=detection_evidence(state.evidence, detection), pending=None)
         box = self._blend(state.frame, detection, pending)
-
         confidence = detection_confidence(detection.spread, box)
-        if confidence < self.options.accept_confidence or not np.isfinite(box).all():
+        is_used = confidence >= self.options.accept_confidence and bool(np.isfinite(box).all())
+        evidence = detection_evidence(state.evidence, detection, state.frame, box if is_used else pending.box)
+        state = state._replace(evidence=evidence, pending=None)
+
+        if not is_used:
             num_unsure = estimate.num_unsure + 1
             unsure = estimate._replace(spread=detection.spread, num_unsure=num_unsure, target=target)
             return state._replace(estimate=unsure)
