@@ -44,15 +44,14 @@ from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.environment import describe_environment
 
 _RESULTS = Path(__file__).with_name("results") / "confidence.json"
-_NUM_SCENES = 2  # of a family, fitted, and as many scored
-_NUM_DRAWN = 4  # dark, fast or small
-_SECONDS = 0.6
-_MAX_FRAMES = 70
+_NUM_DRAWN = 2  # dark, fast or small scenes, fitted, and as many scored
+_SECONDS = 0.5
+_MAX_FRAMES = 40
 _L2 = 3.0
 _KINDS = ("scenes", "dark", "fast", "small", "events alone", "frames alone", "real", "clip")
 _FITTED, _SCORED = "validation", "test"
 _CLIP_FAMILIES = ("still camera", "moving camera", "deforming")
-_FILM_SECONDS = 2.0
+_FILM_SECONDS = 1.5
 _NAMES = "signals"
 _SEED = 0  # of the default weights
 _SIGNS = {"filled": 1, "focus": 1, "moved": 1, "detector_spread": -1, "apart": -1, "given": 0, "age": -1, "unsure": -1}
@@ -75,8 +74,8 @@ _STREAMS = (
     _Stream("A", Degradation(lose_events=0.75), only_frames=False),
     _Stream("C"),
     _Stream("C", Degradation(lose_events=1.0), only_frames=False),
-    _Stream("C", Degradation(contrast=0.4)),
-    _Stream("C", start="background"),
+    _Stream("C", Degradation(contrast=0.4), only_frames=False),
+    _Stream("C", start="background", only_frames=False),
     _Stream("C", start="half a target away"),
     _Stream("C, first box too large", start="too large"),
     _Stream("C, rare frames", keep_every=8, only_frames=False),  # 5 Hz
@@ -121,7 +120,7 @@ def _run(part: RecordingPart, tracker: Any, stream: _Stream) -> _Boxes:
 
         box, state = tracker.step(inputs, state)
         truth = recording.boxes[b]
-        if np.isfinite(truth).all() and b % 3 == 0:
+        if np.isfinite(truth).all() and (recording.has_frames_only or b % 3 == 0):
             rows.append((*state.signals, state.confidence, overlaps(box[None], truth[None])[0]))
 
     return _as_boxes(np.array(rows, np.float64).reshape(-1, len(Signals._fields) + 2))
@@ -151,13 +150,12 @@ def _sources(split: str) -> Iterator[tuple[str, Callable[[], list[RecordingPart]
     for family in _CLIP_FAMILIES if split == _FITTED else _CLIP_FAMILIES[:1]:  # they take as long as all scenes
         yield f"frames alone, {family}", partial(_film, family, split)
 
-    for number, family in enumerate(SCENE_FAMILIES):
-        # the first scene has other streams than the second one, so families take turns
-        yield f"scenes, {family}", partial(_scenes, family, split, -1 if number % 2 else 1)
+    for family in SCENE_FAMILIES:
+        yield f"scenes, {family}", partial(_drawn, split, partial(_family, family), 1)
 
-    yield "dark", partial(_drawn, split, lambda seed: family_recording("dark", seed, _SECONDS))
-    yield "fast", partial(_drawn, split, lambda seed: _scene(seed, size=26.0, speed=700.0))
-    yield "small", partial(_drawn, split, lambda seed: _scene(seed, size=9.0, speed=120.0))
+    yield "dark", partial(_drawn, split, partial(_family, "dark"))
+    yield "fast", partial(_drawn, split, partial(_scene, size=26.0, speed=700.0))
+    yield "small", partial(_drawn, split, partial(_scene, size=9.0, speed=120.0))
 
     if split == _FITTED:
         yield "real, train part", partial(_real, "train")
@@ -167,10 +165,13 @@ def _sources(split: str) -> Iterator[tuple[str, Callable[[], list[RecordingPart]
     yield f"real, {split} part", partial(_real, split)
 
 
-def _drawn(split: str, make: Callable[[int], Recording]) -> list[RecordingPart]:
-    """Scenes of other seeds than those of the families."""
-    made = map(make, scene_seeds(split, _NUM_SCENES + _NUM_DRAWN)[_NUM_SCENES:])
-    return [RecordingPart(one, range(1, one.num_frames)) for one in made]
+def _drawn(split: str, make: Callable[[int], Recording], num: int = _NUM_DRAWN) -> list[RecordingPart]:
+    """Scenes of the seeds of a split."""
+    return [RecordingPart(one, range(1, one.num_frames)) for one in map(make, scene_seeds(split, num))]
+
+
+def _family(family: str, seed: int) -> Recording:
+    return family_recording(family, seed, _SECONDS)
 
 
 def _scene(seed: int, size: float, speed: float) -> Recording:
@@ -186,15 +187,10 @@ def _shortened(part: RecordingPart) -> RecordingPart:
     return part._replace(frames=range(part.frames.start, min(part.frames.start + _MAX_FRAMES, part.frames.stop)))
 
 
-def _scenes(family: str, split: str, order: int) -> list[RecordingPart]:
-    made = (family_recording(family, seed, _SECONDS) for seed in scene_seeds(split, _NUM_SCENES)[::order])
-    return [RecordingPart(one, range(1, one.num_frames)) for one in made]
-
-
 def _film(family: str, split: str) -> list[RecordingPart]:
     """Scenes that are like ordinary clips: slower targets of all sizes on a larger sensor, 30 frames a second."""
     found = []
-    for seed in scene_seeds(split, _NUM_SCENES):
+    for seed in scene_seeds(split, 1):
         generator = np.random.default_rng([seed, 30])
         size = float(generator.uniform(20, 45))
         speed = float(generator.uniform(20, 150))
@@ -227,7 +223,7 @@ def _collected(split: str, tracker: Any, keep: Path | None) -> dict[str, _Boxes]
             found.update(_read(file))
             continue
 
-        boxes = {f"{name}, {protocol}": one for protocol, one in _boxes(parts(), tracker).items()}
+        boxes = {f"{name}, {protocol}": one for protocol, one in _boxes(name, parts(), tracker).items()}
         found |= boxes
         print(f"{name}: {sum(len(one.right) for one in boxes.values())} boxes", flush=True)
         if file is not None:
@@ -249,14 +245,17 @@ def _as_boxes(values: NDArray[np.float64]) -> _Boxes:
     return _Boxes(values[:, :-2], values[:, -2], values[:, -1])
 
 
-def _boxes(parts: list[RecordingPart], tracker: Any) -> dict[str, _Boxes]:
-    """The streams of a source, by protocol; of several scenes, each has every second stream."""
+def _boxes(name: str, parts: list[RecordingPart], tracker: Any) -> dict[str, _Boxes]:
+    """The streams of a source, by protocol."""
     found: dict[str, list[_Boxes]] = {}
     has_events = any(part.recording.events.num_events for part in parts)
     streams = [one for one in _STREAMS if has_events or one.only_frames]
 
+    # a scene has every second stream, the first ones or the others
+    offset = sum(map(ord, name)) % 2
+
     for i, part in enumerate(parts):
-        for stream in streams[i % 2 :: 2] if has_events and len(parts) > 1 else streams:
+        for stream in streams if name.startswith(("real", "clip", "frames")) else streams[(i + offset) % 2 :: 2]:
             found.setdefault(stream.protocol, []).append(_run(part, tracker, stream))
 
     return {name: _joined(runs) for name, runs in found.items()}
@@ -377,7 +376,7 @@ def main() -> None:
         print(f"{name}: ECE {row['ece']:.3f}, Brier {row['brier']:.3f}, right {row['share_right']:.2f} of {row['num']}")
 
     found: dict[str, Any] = {"command": f"python research/sensing/cameras/confidence.py{' --fit' if asked.fit else ''}"}
-    found |= {"detector": "both", "num_scenes": [_NUM_SCENES, _NUM_DRAWN], "seconds": _SECONDS, "rows": rows}
+    found |= {"detector": "both", "num_drawn": _NUM_DRAWN, "seconds": _SECONDS, "rows": rows}
     found["environment"] = describe_environment(seed=_SEED, threads=1)
     write_text(_RESULTS, json.dumps(found, indent=1) + "\n")
 

@@ -11,8 +11,8 @@
 | D | as A and C, with fewer and fewer frames | | `by_frame_rate` |
 | E | as C; an answer counts once the work for it is done | `--latency` | |
 
-B, C and E begin at the first frame with a box, as `track` does; `first_frame` says which. In a clip without events, B and
-C compare the answer to each frame with the box in that frame.
+B, C and E begin at the first frame with a box, as `track` does; `first_frame` says which. In a clip without events, B
+and C compare the answer to each frame with the box in that frame.
 """
 
 import logging

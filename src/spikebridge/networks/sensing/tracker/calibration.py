@@ -3,7 +3,8 @@
 The change head scores a displacement d by `b (a E(d) - a^2 M(d))` with `E(d) = <h, T_d - T_0>` and
 `M(d) = |T_d - T_0|^2 / 2`. A trained network has one gain `a` and one weight `b`. With another camera, events may be
 fewer or pictures brighter: `E` is smaller, and the trained gain says that nothing has moved. Once the next box is
-known, the path `d_t` since the last one is the parabola through the last three boxes, and two things are learned from it:
+known, the path between the two boxes is nearly straight, `d_t = motion age_t` (of a long interval the parabola through
+the last three boxes), and two things are learned from it:
 
 - the gain of each bin of an interval, by least squares: `a_t = sum E(d_t) / sum 2 M(d_t)`;
 - the weights of experts. An expert is a weight `b` of the events (0 is the prior alone), a width of the prior, and the
@@ -125,8 +126,8 @@ class BinRecord(NamedTuple):
 class Interval(NamedTuple):
     """The priors of a stream between two frames, for all sources and widths.
 
-    The displacement is `offset + velocity age + curvature age^2 / 2`, with the time since the stream's start in units of
-    the time in which the target moves by the prior's motion.
+    The displacement is `offset + velocity age + curvature age^2 / 2`, with the time since the stream's start in units
+    of the time in which the target moves by the prior's motion.
     """
 
     offset: Float[np.ndarray, "P 2"]
@@ -180,7 +181,7 @@ class Interval(NamedTuple):
     ) -> "Interval":
         """The priors after a restart at displacements of the target and of the crop since the frame [px].
 
-        `motion` is that of the last stream [px], which took `elapsed` seconds; it replaces the velocity of the pictures.
+        `motion` is that of the last stream [px], which took `elapsed` seconds; it replaces that of the pictures.
         """
         age = elapsed / self.unit
         by_events = np.repeat([False, True, False], len(self.since) // 3)

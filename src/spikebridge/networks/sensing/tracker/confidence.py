@@ -160,9 +160,7 @@ def given_evidence(last: BoxEvidence | None, frame: NDArray[np.uint8], box: Box)
     return fresh if last is None else fresh._replace(events=last.events, inner=last.inner, around=last.around)
 
 
-def detection_evidence(
-    last: BoxEvidence, detection: DetectedBox, frame: NDArray[np.uint8], box: Box
-) -> BoxEvidence:
+def detection_evidence(last: BoxEvidence, detection: DetectedBox, frame: NDArray[np.uint8], box: Box) -> BoxEvidence:
     """The evidence at a frame with a detection, from which the tracker made a box."""
     size = size_of(detection.box)
     spread = detection.spread

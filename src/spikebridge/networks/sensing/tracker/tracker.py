@@ -368,7 +368,12 @@ class SensingTracker:
     ) -> Interval | None:
         """The priors of the calibration for the interval after a frame; None where it does not answer."""
         trained = model.network.trained
-        if not self.options.calibrate or trained is None or stream.velocity is None or not isfinite(stream.start.spread):
+        if (
+            not self.options.calibrate
+            or trained is None
+            or stream.velocity is None
+            or not isfinite(stream.start.spread)
+        ):
             return None
 
         unit = stream.period
@@ -568,9 +573,7 @@ def _period(inputs: Inputs, last: TrackingState) -> float:
     return last.age + (inputs["elapsed"] - inputs["frame_age"])
 
 
-def _change(
-    last: EventStream, displacement: Float[np.ndarray, "2"], period: float
-) -> Float[np.ndarray, "2"] | None:
+def _change(last: EventStream, displacement: Float[np.ndarray, "2"], period: float) -> Float[np.ndarray, "2"] | None:
     """The change of the displacement from the interval before [px]; None if its velocity is unknown."""
     return None if last.velocity is None else displacement - last.velocity * period
 
