@@ -6,11 +6,11 @@
 
 Default weights, calibrated, default detector, all boxes given (A) and the first box only (C); a wrong first box is one
 on background, half a target away, or 1.5 to 3 times too large. Fitted on what the default weights were not trained on,
-eight kinds that count the same: generated validation scenes of all families, dark ones, those of fast and of small
-targets, events alone after the first frame, frames alone, the first two parts of the real recording, and the clips.
-Scored on other scenes and films, on the real test part, which no fit has seen, and on each clip with the weights of a
-fit without it. ECE: mean of |share of boxes with IoU >= .5 - mean confidence| over ten classes of confidence, by their
-size. Writes results/confidence.json.
+eight kinds: generated validation scenes of all families, dark ones, those of fast and of small targets, events alone
+after the first frame, frames alone, the first two parts of the real recording, and the clips. Streams with and without
+events have weights of their own. Scored on other scenes and films, on the real test part, which no fit has seen, and on
+each clip with the weights of a fit without it. ECE: mean of |share of boxes with IoU >= .5 - mean confidence| over ten
+classes of confidence, by their size. Writes results/confidence.json.
 """
 
 import argparse
@@ -47,8 +47,9 @@ _RESULTS = Path(__file__).with_name("results") / "confidence.json"
 _NUM_DRAWN = 2  # dark, fast or small scenes, fitted, and as many scored
 _SECONDS = 0.5
 _MAX_FRAMES = 40
-_L2 = 3.0
-_KINDS = ("scenes", "dark", "fast", "small", "events alone", "frames alone", "real", "clip")
+_L2 = 30.0
+_KINDS = {"scenes": 2.0, "dark": 1.0, "fast": 1.0, "small": 1.0, "events alone": 1.0}  # and what they count in the fit
+_KINDS |= {"frames alone": 2.0, "real": 3.0, "clip": 2.0}
 _FITTED, _SCORED = "validation", "test"
 _CLIP_FAMILIES = ("still camera", "moving camera", "deforming")
 _FILM_SECONDS = 1.5
@@ -76,8 +77,8 @@ _STREAMS = (
     _Stream("C", Degradation(lose_events=1.0), only_frames=False),
     _Stream("C", Degradation(contrast=0.4), only_frames=False),
     _Stream("C", start="background", only_frames=False),
-    _Stream("C", start="half a target away"),
-    _Stream("C, first box too large", start="too large"),
+    _Stream("C", start="half a target away", only_frames=False),
+    _Stream("C, first box too large", start="too large", only_frames=False),
     _Stream("C, rare frames", keep_every=8, only_frames=False),  # 5 Hz
     _Stream("events alone", keep_every=1000, only_frames=False),  # but for the first frame
 )
@@ -265,6 +266,23 @@ def _joined(runs: list[_Boxes]) -> _Boxes:
     return _Boxes(*(np.concatenate(column) for column in zip(*runs, strict=True)))
 
 
+class _Fit(NamedTuple):
+    """Bias and weights of streams with events, and of frames alone."""
+
+    events: tuple[float, NDArray[np.float64]]
+    frames: tuple[float, NDArray[np.float64]]
+
+
+def _fitted(sources: dict[str, _Boxes]) -> _Fit:
+    return _Fit(*(_fit({name: _with_events(one, chosen) for name, one in sources.items()}) for chosen in (True, False)))
+
+
+def _with_events(boxes: _Boxes, chosen: bool) -> _Boxes:
+    """The boxes of streams with events, or of those without."""
+    has_events = np.array([Signals(*row).has_events for row in boxes.signals.tolist()], dtype=bool)
+    return _Boxes(*(column[has_events == chosen] for column in boxes))
+
+
 def _kind(name: str) -> str:
     """The kind of a source: events alone are streams of scenes and of the recording."""
     return next(kind for kind in ("events alone", *_KINDS) if kind in name)
@@ -273,14 +291,14 @@ def _kind(name: str) -> str:
 def _fit(sources: dict[str, _Boxes]) -> tuple[float, NDArray[np.float64]]:
     """Logistic regression with signs; an L2 penalty keeps weights small.
 
-    All kinds count as much, and so does each source of a kind.
+    Each source of a kind counts the same.
     """
     sources = {name: one for name, one in sources.items() if len(one.right)}
     x = np.concatenate([_parts(one.signals) for one in sources.values()])
     y = np.concatenate([one.right for one in sources.values()]).astype(float)
     kinds = [_kind(name) for name in sources]
     per_box = [
-        len(y) / len(set(kinds)) / kinds.count(kind) / len(one.right)
+        len(y) * _KINDS[kind] / sum(map(_KINDS.get, set(kinds))) / kinds.count(kind) / len(one.right)
         for kind, one in zip(kinds, sources.values(), strict=True)
     ]
 
@@ -336,8 +354,10 @@ def _reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> d
     return {"ece": error, "brier": brier, "share_right": float(right.mean()), "num": len(right), "curve": curve}
 
 
-def _of_signals(boxes: _Boxes, bias: float, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    odds = (bias + _parts(boxes.signals) @ weights).clip(-30, 30)
+def _of_signals(boxes: _Boxes, fit: _Fit) -> NDArray[np.float64]:
+    has_events = np.array([Signals(*row).has_events for row in boxes.signals.tolist()], dtype=bool)
+    by_events, by_frames = (bias + _parts(boxes.signals) @ weights for bias, weights in fit)
+    odds = np.where(has_events, by_events, by_frames).clip(-30, 30)
     return np.where(boxes.confidence == 0, 0.0, 1 / (1 + np.exp(-odds)))  # 0: the box is off the sensor
 
 
@@ -351,20 +371,23 @@ def main() -> None:
     tracker = sensing.tracker(shipped_run("sensing"), "learned", _SEED).with_options(warns=False)
     fitted = _collected(_FITTED, tracker, asked.keep)
     if asked.fit:
-        bias, weights = _fit(fitted)
-        print(f"BIAS = {bias:.3f}\nWEIGHTS: dict[str, tuple[float, ...]] = {{")
-        each = iter(weights.tolist())
+        fit = _fitted(fitted)
+        for prefix, (bias, weights) in zip(("", "FRAME_"), fit, strict=True):
+            print(f"{prefix}BIAS = {bias:.3f}\n{prefix}WEIGHTS: dict[str, tuple[float, ...]] = {{")
+            each = iter(weights.tolist())
 
-        for name, of_name in confidence.WEIGHTS.items():
-            print(f'    "{name}": ({"".join(f"{next(each):.3f}, " for _ in of_name)}),')
-        print("}")
+            for name, of_name in confidence.WEIGHTS.items():
+                cells = [f"{next(each):.3f}" for _ in of_name]
+                print(f'    "{name}": ({", ".join(cells)}{"," * (len(cells) == 1)}),')
+            print("}")
     else:
-        bias, weights = confidence.BIAS, np.concatenate(list(confidence.WEIGHTS.values()))
+        pairs = (confidence.BIAS, confidence.WEIGHTS), (confidence.FRAME_BIAS, confidence.FRAME_WEIGHTS)
+        fit = _Fit(*((bias, np.concatenate(list(weights.values()))) for bias, weights in pairs))
 
-    scored = {name: (one, bias, weights) for name, one in _collected(_SCORED, tracker, asked.keep).items()}
+    scored = {name: (one, fit) for name, one in _collected(_SCORED, tracker, asked.keep).items()}
     for clip in sorted({name.split(",")[0] for name in fitted if name.startswith("clip")}):
-        others = _fit({name: one for name, one in fitted.items() if name.split(",")[0] != clip})
-        scored |= {name: (one, *others) for name, one in fitted.items() if name.split(",")[0] == clip}
+        others = _fitted({name: one for name, one in fitted.items() if name.split(",")[0] != clip})
+        scored |= {name: (one, others) for name, one in fitted.items() if name.split(",")[0] == clip}
 
     claims = {name: (_of_signals(*one), one[0].right) for name, one in scored.items() if len(one[0].right)}
     rows = {name: _reliability(*one) for name, one in claims.items()}

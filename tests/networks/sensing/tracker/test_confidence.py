@@ -134,12 +134,26 @@ def test_confidence_is_the_logistic_function_of_the_signals(monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("signal", "sign"),
-    [("filled", 1), ("moved", 1), ("detector_spread", -1), ("age", -1), ("alike", 1), ("resized", -1)],
+    [("filled", 1), ("moved", 1), ("detector_spread", -1), ("apart", -1), ("age", -1), ("alike", 1), ("resized", -1)],
 )
 def test_fitted_weights_have_the_sign_that_they_must(signal: str, sign: int) -> None:
-    weights = [sign * weight for weight in confidence.WEIGHTS[signal]]
-    assert min(weights) >= 0 and max(weights) > 0
-    assert len(weights) == len(confidence.LIMITS[signal]) + 1
+    for by_name in (confidence.WEIGHTS, confidence.FRAME_WEIGHTS):
+        weights = [sign * weight for weight in by_name[signal]]
+        assert min(weights) >= 0 and len(weights) == len(confidence.LIMITS[signal]) + 1
+
+    used = confidence.FRAME_WEIGHTS if signal in ("alike", "resized") else confidence.WEIGHTS
+    assert any(used[signal])
+
+
+def test_without_events_the_look_of_the_target_says_whether_the_box_is_right() -> None:
+    silent = signals(BoxEvidence(False, detector_spread=0.1, apart=0.1), BOX, np.zeros(2), 0.0, 0)
+    assert not silent.has_events
+    assert overlap_confidence(silent) > 0.1 + overlap_confidence(silent._replace(alike=0.2, resized=0.5))
+
+    with_events = add_events(
+        BoxEvidence(), BinEvents(np.array([20], np.uint16), np.array([20], np.uint16), np.ones(1, bool)), BOX, 1
+    )
+    assert signals(with_events, BOX, np.zeros(2), 0.0, 0).has_events
 
 
 def test_a_box_whose_centre_is_outside_the_sensor_is_lost_until_a_box_is_given() -> None:

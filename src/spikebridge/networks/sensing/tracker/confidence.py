@@ -83,6 +83,11 @@ class Signals(NamedTuple):
     # logarithm of the ratio of their sizes, without its sign
     resized: float
 
+    @property
+    def has_events(self) -> bool:
+        """True if there were events in the box or around it: without any, both signals of events say nothing."""
+        return (self.filled, self.focus) != (1 - _INNER**2, 0.0)
+
 
 # the values at which a segment of a signal ends and the next one begins
 LIMITS: dict[str, tuple[float, ...]] = {
@@ -97,19 +102,33 @@ LIMITS: dict[str, tuple[float, ...]] = {
     "alike": (0.3, 0.7),
     "resized": (0.1, 0.3),
 }
-BIAS = -25.088
+BIAS = -17.029
 # weights of the segments in the log-odds; fitted by `research/sensing/cameras/confidence.py --fit`
 WEIGHTS: dict[str, tuple[float, ...]] = {
-    "filled": (27.019, 0.000, 7.389),
-    "focus": (0.000, 1.255, 0.000),
-    "moved": (69.985, 5.655, 0.982),
-    "detector_spread": (-1.280, 0.000, -27.123),
-    "apart": (-0.647, -1.550, 0.000),
-    "given": (-1.305,),
-    "age": (-0.641, -3.767),
-    "unsure": (-7.038,),
-    "alike": (0.0, 0.0, 0.0),
-    "resized": (0.0, 0.0, 0.0),
+    "filled": (16.960, 9.563, 0.489),
+    "focus": (0.483, 0.829, 1.933),
+    "moved": (50.508, 0.000, 0.000),
+    "detector_spread": (-0.540, -2.024, -2.387),
+    "apart": (-0.548, -0.431, -0.158),
+    "given": (0.943,),
+    "age": (-1.135, -1.688),
+    "unsure": (0.000,),
+    "alike": (0.000, 0.000, 0.000),
+    "resized": (0.000, 0.000, 0.000),
+}
+# the same of a stream without events
+FRAME_BIAS = -35.660
+FRAME_WEIGHTS: dict[str, tuple[float, ...]] = {
+    "filled": (45.261, 1.568, 0.000),
+    "focus": (0.000, 0.000, 0.000),
+    "moved": (0.000, 0.000, 0.000),
+    "detector_spread": (-1.373, -1.263, -0.875),
+    "apart": (-0.016, -0.222, -0.793),
+    "given": (-1.479,),
+    "age": (0.000, 0.000),
+    "unsure": (-0.424,),
+    "alike": (0.843, 2.565, 0.215),
+    "resized": (0.000, 0.000, -4.515),
 }
 
 
@@ -221,8 +240,8 @@ def signals(evidence: BoxEvidence, box: Box, moved: Float[np.ndarray, "2"], age:
 
 def overlap_confidence(signals: Signals) -> float:
     """The probability that a box overlaps the true one by half."""
-    odds = BIAS
-    for x, limits, weights in zip(signals, LIMITS.values(), WEIGHTS.values(), strict=True):
+    odds, by_name = (BIAS, WEIGHTS) if signals.has_events else (FRAME_BIAS, FRAME_WEIGHTS)
+    for x, limits, weights in zip(signals, LIMITS.values(), by_name.values(), strict=True):
         odds += weights[0] * x
         for limit, (before, after) in zip(limits, pairwise(weights), strict=True):
             odds += (after - before) * max(x - limit, 0.0)
