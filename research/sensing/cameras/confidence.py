@@ -148,7 +148,7 @@ def _first_box(recording: Recording, k: int, start: str) -> NDArray[np.float64]:
 
 def _sources(split: str) -> Iterator[tuple[str, Callable[[], list[RecordingPart]]]]:
     """Name and recordings of what is fitted or scored."""
-    for family in _CLIP_FAMILIES if split == _FITTED else _CLIP_FAMILIES[:1]:  # they take as long as all scenes
+    for family in _CLIP_FAMILIES:
         yield f"frames alone, {family}", partial(_film, family, split)
 
     for family in SCENE_FAMILIES:
