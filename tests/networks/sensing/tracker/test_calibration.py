@@ -190,10 +190,13 @@ def test_where_the_path_bends_only_its_end_counts() -> None:
     true = np.array([4.0, 0.0])
     _, _, half = answer(true / 2, 1.0, initial_calibration(), interval(true), 0.01, 0)
     _, _, end = answer(true, 1.0, initial_calibration(), interval(true), 0.02, 1)
-    bent = update_calibration(initial_calibration(), [half, end], true, 0.02, change=np.array([8.0, 0.0]))
+    change = np.array([8.0, 0.0])
+    bent = update_calibration(initial_calibration(), [half, end._replace(begun=0.01)], true, 0.02, change=change)
 
     # parabola and straight line are 1 px apart half way
     assert bent.counts[0] == pytest.approx(1 / (1 + (1 / 0.3) ** 2)) and bent.counts[1] == 1.0
+    short = update_calibration(initial_calibration(), [half, end], true, 0.02, change=change)
+    assert short.counts[0] == short.counts[1] == 1.0
 
 
 def test_an_uncertain_box_teaches_less_and_no_bin_nothing() -> None:
