@@ -134,7 +134,7 @@ def material(is_chosen_on: bool) -> str:
 
     rows = [(f"{name}, {40 // keep} Hz", *figures) for (name, keep), figures in cells.items()]
     results = load(CLIPS).get("rows", {})
-    if is_chosen_on and results:
+    if rows and is_chosen_on and results:
         means = (fmean(row["auc"] for case, row in results[name].items() if case != RECORDING) for name in _DETECTORS)
         rows.append((f"{len(results['both']) - 1} clips", "-", "-", "-", *(f"{mean:.2f}" for mean in means)))
 

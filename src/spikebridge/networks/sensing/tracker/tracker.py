@@ -86,8 +86,6 @@ from spikebridge.networks.sensing.tracker.suitability import Beginning, first_bo
 _RECUT_DISTANCE = 0.125
 # standard deviation of a velocity that is one longest stream old [px a stream]
 _VELOCITY_DRIFT = 1.15
-# standard deviation of the motion of a target that was seen in one frame alone [px a longest stream]
-_UNKNOWN_MOTION = 6.0
 # longest time between frames that show the motion, in longest streams
 _MAX_GAP = 1.5
 # seconds; times of cameras are integer microseconds
@@ -332,16 +330,12 @@ class SensingTracker:
         picture = crop_frame(frame, crop)[None]
         local = _row(local_box)
 
-        # the longest stream shows the motion
-        unit = self.options.max_stream
         if last is None:
-            # at rest, as far as is known
-            nowhere = torch.zeros_like(local[:, :2])
-            start = MotionPrior(nowhere, nowhere, torch.full_like(nowhere[:, 0], _UNKNOWN_MOTION))
-            _, network = model.network.open(picture, local, start=start)
-            return _OpenedStream(crop, _new_stream(start, unit), network)
+            start, network = model.network.open(picture, local)
+            return _OpenedStream(crop, _new_stream(start, period), network)
 
         displacement = box_center(box) - box_center(last.frame_box)
+        unit = self.options.max_stream
         if period < _MAX_GAP * unit:
             unit = period
             before = crop_frame(last.frame, crop)[None]
