@@ -41,20 +41,10 @@ GALLERY = Path(__file__).parent / "gallery"
 NOT_LIBRARY = {"cli", "__main__"}
 # pages of the gallery by name, and what is trained for them
 WEB_PAGES = {
-    "digits": ["digits", "--preset", "quick"],
-    "modulation": ["modulation", "--preset", "quick", "--methods", "hmn"],
-    "motion": ["signals", "--preset", "quick", "--networks", "learned", "ann", "--folds", "0"],
-    "beats": [
-        "signals",
-        "--dataset",
-        "generated",
-        "--task",
-        "detect",
-        "--networks",
-        "learned",
-        "--training.detector-steps",
-        "60",
-    ],
+    "digits": "digits --preset quick",
+    "modulation": "modulation --preset quick --methods hmn",
+    "motion": "signals --preset quick --networks learned ann --folds 0",
+    "beats": "signals --dataset generated --task detect --networks learned --training.detector-steps 60",
 }
 
 
@@ -84,7 +74,7 @@ def write_web_pages(app, exception):
         with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stdout(io.StringIO()):
             run = str(Path(temporary) / name)
             codes = [
-                spikebridge(["train", *words, "--out", run, "--quiet"]),
+                spikebridge(["train", *words.split(), "--out", run, "--quiet"]),
                 spikebridge(["export", run, "--target", "web", "--out", str(page)]),
             ]
         if any(codes):
@@ -93,9 +83,9 @@ def write_web_pages(app, exception):
 
 def write_gallery(folder):
     """Writes a page for each script of a folder, with its picture, code and output, and a table of all."""
-    # the index has the order in which a reader meets them
-    words = (folder / "index.md").read_text(encoding="utf-8").split()
-    order = [word for word in words if (folder / f"{word}.py").exists()]
+    # the index lists them in the order in which a reader meets them
+    lines = (folder / "index.md").read_text(encoding="utf-8").splitlines()
+    order = [line for line in lines if (folder / f"{line}.py").exists()]
     cards = []
 
     for name in order:

@@ -1,7 +1,10 @@
 """Accuracy of hybrid networks whose SNN runs in a chip's integers, on people left out, retrained and not.
 
-    python research/deploy/chips.py --sets watch --chips xylo loihi --seeds 3 --folder runs/chips
-    python research/deploy/chips.py --sets digits --chips loihi --seeds 3 --folder runs/chips
+    python research/deploy/chips.py                                        # the table of the stored rows
+    python research/deploy/chips.py --sets watch --seeds 3 --epochs 0
+    python research/deploy/chips.py --sets watch --seeds 1 --epochs 1      # the first seed retrained
+    python research/deploy/chips.py --sets digits --chips loihi --epochs 2
+    python research/deploy/chips.py --sets myo --seeds 1 --folds 0 --epochs 0
     python research/deploy/chips.py --time
 
 Trains the network of each chip with the preset of each set, on every fold and seed (runs in --folder, which resume),
@@ -27,7 +30,7 @@ import torch
 from spikebridge.data.io.atomic import write_text
 from spikebridge.deploy import QConfig, QConfigMapping, integer_model, quantize
 from spikebridge.deploy.chips.catalog import CHIPS
-from spikebridge.deploy.chips.network import ChipPair, to_chip
+from spikebridge.deploy.chips.network import to_chip
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits import recipe as digits
 from spikebridge.networks.signals import Shape, signals_network
@@ -36,6 +39,7 @@ from spikebridge.networks.signals.data.sets import load_series
 from spikebridge.networks.signals.evaluation.evaluate import accuracies, logits_of
 from spikebridge.networks.signals.tasks import classify
 from spikebridge.networks.signals.training.train import retrain_windows, tensors_of, training_batches
+from spikebridge.training.run.environment import describe_environment
 from spikebridge.training.run.run import Run
 
 RESULTS = Path(__file__).parent / "results" / "chips.json"
@@ -157,13 +161,13 @@ def step_times(chip: str, num_steps: int = 400) -> dict[str, Any]:
     torch.manual_seed(0)
     network = signals_network("learned", Shape(0.02, 25, 8, 60, 7, chip=chip)).eval()
     inputs = {"signal": 0.5 * torch.randn(num_steps, 1, 8).cumsum(0), "frames": torch.randn(num_steps // 25, 1, 60)}
-    pair: ChipPair = to_chip(network, inputs, CHIPS[chip])
+    pair = to_chip(network, inputs, CHIPS[chip])
     own = quantize(network, inputs, QConfigMapping((QConfig("snn"),)))
     model = integer_model(own, inputs)
     counts = np.rint(np.random.default_rng(0).normal(size=(num_steps, 1, 8))).clip(-3, 3)
     part = pair.parts["snn"].model("snn", 0.02)
     program = model.parts["snn"]
-    (name,) = program.record.inputs if hasattr(program, "record") else ("#0",)
+    (name,) = program.record.inputs
 
     def run_chip() -> None:
         state = None
@@ -209,6 +213,8 @@ def main() -> None:
     rows = {_key(row): row for row in results["rows"]}
     options.is_done = lambda *key: key in rows and ("retrained" in rows[key] or not options.epochs)
 
+    if options.time or options.sets:
+        results["environment"] = describe_environment()
     if options.time:
         results["times"] = [step_times(chip) for chip in options.chips]
         print(results["times"])

@@ -2,9 +2,10 @@
 
     python research/deploy/recorded_chips.py data/chips --json
 
-Reads `loihi.npz` and `xylo.npz` of a folder, runs the networks in them, and counts differing numbers. In recordings of
-Loihi the membrane of a neuron that fires reads as its refractory counter, and all membranes of a layer are reset once;
-the step of that reset is no arithmetic, so that the steps are tried. The exit code is 1 where a
+Reads `loihi.npz` and `xylo.npz` of a folder, runs the networks in them, and counts differing numbers. Those of Loihi
+are test data of lava-dl (Intel Corporation, BSD-3-Clause), those of Xylo from the simulator of `simulators/xylo.py`.
+In recordings of Loihi the membrane of a neuron that fires reads as its refractory counter, and all membranes of a
+layer are reset once; the step of that reset is no arithmetic, so that the steps are tried. The exit code is 1 where a
 number differs.
 """
 

@@ -5,7 +5,9 @@
 Each network runs its whole sample and 10,000 random steps in node and in headless Chromium, by the page's own worker;
 the outputs are compared with those of `IntegerModel.run`, which `run --integers` uses. Front ends are compared with
 their exact form in numpy, on noise. The step in WebAssembly (node and Chromium) and that of the same C by `cc -O2` are
-timed in turn. Needs node, Chromium, a C compiler and the extra `web`; data of the sets.
+timed in turn. A page that has an input without an end (a drawing, a sensor) runs 30 minutes of it as fast as it can;
+after every sixth, behind a garbage collection, the memory of its two threads is read. Needs node, Chromium, a C
+compiler and the extra `web`; data of the sets.
 
 Writes research/deploy/results/web.json.
 """
@@ -15,6 +17,8 @@ import base64
 import json
 import subprocess
 import tempfile
+import time
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,7 @@ from spikebridge.deploy.front_ends.arrays import EXACT
 from spikebridge.deploy.web.compiler import compile_module
 from spikebridge.deploy.web.inputs import WebInputs
 from spikebridge.deploy.web.page import PageNetwork, page_modules, write_page
+from spikebridge.networks.signals.data.sets import load_series
 from spikebridge.recipes.target import resolve_target
 from spikebridge.recipes.web import page_prices, run_networks
 from spikebridge.training.run.environment import describe_environment
@@ -37,7 +42,26 @@ NUM_RANDOM = 10_000
 NUM_BLOCKS = 100
 ROUNDS = 60  # short ones: the fastest was not interrupted
 TIMED = 100  # steps of a round
+NUM_OPENINGS = 5  # of a page, again the fastest
 CHROMIUM = "/usr/bin/chromium"
+STREAM_SECONDS = 1800
+NUM_PARTS = 6  # of the stream, after each of which memory is read
+FASTER = 1e-4  # time of a page that runs as fast as it can, relative to that of its network
+POOL_SECONDS = 60  # of a recording, which is repeated
+CHUNK = 100  # blocks of a sensor that are sent at a time; the page queues 500
+FRAME_SECONDS = 5
+# frames that are shown in a time, and the longest time between two
+FRAMES = """
+(seconds) => new Promise((done) => {
+  const times = [];
+  const frame = (now) => {
+    times.push(now);
+    if (now - times[0] < 1000 * seconds) requestAnimationFrame(frame);
+    else done(times);
+  };
+  requestAnimationFrame(frame);
+})
+"""
 WORKER = (files("spikebridge.deploy.web") / "worker.js").read_text(encoding="utf-8")
 
 # runs in node and in Chromium: the worker's own classes, fed by a test
@@ -107,8 +131,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", nargs="+", default=RECIPES, help="run folders, or recipes with shipped weights")
     parser.add_argument("--data", type=Path, default=None, help="the folder with data sets")
+    parser.add_argument("--streams", action="store_true", help="measure frames a second and memory alone")
     options = parser.parse_args()
-    rows = []
 
     from playwright.sync_api import sync_playwright
 
@@ -121,16 +145,20 @@ def main() -> None:
                 spikebridge(["train", word, "--preset", "quick", "--out", run, "--quiet"])
 
             networks, inputs = run_networks(resolve_target(run), None, options.data, lambda line: None)
-            rows.append({"recipe": word, **measured(networks, inputs, browser, Path(folder))})
-            print(json.dumps(rows[-1]), flush=True)
+            row = {} if options.streams else measured(networks, inputs, browser, Path(folder))
+            row |= streamed(networks, inputs, pool_of(resolve_target(run), inputs, options.data), browser)
+            save({"recipe": word, **row})
+            print(json.dumps(row), flush=True)
         browser.close()
 
-    # recipes that were not asked for keep their rows
-    before = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-    names = {row["recipe"] for row in rows}
-    rows = [row for row in before if row["recipe"] not in names] + rows
-    results = {"command": "python research/deploy/web.py", "rows": rows, "environment": describe_environment()}
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+def save(row: dict[str, Any]) -> None:
+    """Writes the figures of a recipe beside those of others; what was not measured again stays."""
+    rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+    by_name = {one["recipe"]: one for one in rows}
+    by_name[row["recipe"]] = by_name.get(row["recipe"], {}) | row
+    results = {"command": "python research/deploy/web.py", "rows": [*by_name.values()]}
+    RESULTS.write_text(json.dumps({**results, "environment": describe_environment()}, indent=1) + "\n")
 
 
 def measured(networks: list[PageNetwork], inputs: WebInputs, browser: Any, folder: Path) -> dict[str, Any]:
@@ -264,19 +292,173 @@ def front_end_differences(text: Any, inputs: WebInputs, browser: Any, folder: Pa
 
 def first_answer(page: Path, browser: Any) -> dict[str, Any]:
     """Milliseconds from the opening of a page to the first answer that it shows, and what it asked for."""
-    tab = browser.new_page()
     asked: list[str] = []
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.goto(page.as_uri(), wait_until="commit")
-    tab.wait_for_load_state("load")
-    mark = "performance.getEntriesByName('first answer')[0]?.startTime ?? null"
-    while (milliseconds := tab.evaluate(mark)) is None:
-        tab.wait_for_timeout(20)
+    times = []
+    for _ in range(NUM_OPENINGS):
+        tab = browser.new_page()
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(page.as_uri(), wait_until="commit")
+        tab.wait_for_load_state("load")
+        mark = "performance.getEntriesByName('first answer')[0]?.startTime ?? null"
+        while (milliseconds := tab.evaluate(mark)) is None:
+            tab.wait_for_timeout(20)
+        times.append(milliseconds)
+        tab.close()
 
     others = [url for url in asked if url != page.as_uri() and not url.startswith("blob:")]
-    tab.close()
+    return {"first answer ms": round(min(times)), "requests": len(others)}
 
-    return {"first answer ms": round(milliseconds), "requests": len(others)}
+
+def pool_of(target: Any, inputs: WebInputs, data: Path | None) -> Any:
+    """The start of the series that a network of a sensor was trained on, one behind the other."""
+    if inputs.kind not in ("sound", "motion"):
+        return np.zeros((0, 1), np.float32)
+
+    series = load_series(target.trained_run().config["dataset"], data)
+    return np.asarray(series.samples[: round(POOL_SECONDS * series.rate_hz)], np.float32)
+
+
+def streamed(networks: list[PageNetwork], inputs: WebInputs, pool: Any, browser: Any) -> dict[str, Any]:
+    """Frames a second of a page while it computes, and its memory over half an hour of stream."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "page.html"
+        write_page(page, inputs.title, networks, inputs, page_prices())
+        tab = browser.new_page()
+        tab.goto(page.as_uri())
+        tab.wait_for_timeout(500)
+        result = shown_frames(tab)
+        # that of a page without anything says what the machine was able to
+        tab.goto("about:blank")
+        result["frames a second, blank page"] = shown_frames(tab)["frames a second"]
+        tab.close()
+
+        # recordings with an end repeat, so that they say nothing about a stream
+        if inputs.front_end is None:
+            return result
+
+        fast = Path(folder) / "fast.html"
+        write_page(fast, inputs.title, networks, replace(inputs, slowdown=FASTER), page_prices())
+        tab = browser.new_page()
+        tab.goto(fast.as_uri())
+        tab.wait_for_timeout(500)
+        result |= memory_over_a_stream(tab, inputs, pool)
+        tab.close()
+
+    return result
+
+
+def shown_frames(tab: Any) -> dict[str, float]:
+    """Frames a second, the time between two of them, and processor time of the page's thread for each."""
+    session = tab.context.new_cdp_session(tab)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    before = busy_seconds(session)
+    gaps = np.diff(tab.evaluate(FRAMES, FRAME_SECONDS))
+    busy = busy_seconds(session) - before
+    session.detach()
+
+    return {
+        "frames a second": round(1000 / gaps.mean(), 1),
+        "ms between frames": round(float(np.median(gaps)), 1),
+        "longest ms between frames": round(float(gaps.max()), 1),
+        "page's thread ms a frame": round(1000 * busy / len(gaps), 2),
+    }
+
+
+def busy_seconds(session: Any) -> float:
+    """Processor time of the tasks of a page's thread so far."""
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
+
+
+def memory_over_a_stream(tab: Any, inputs: WebInputs, pool: Any) -> dict[str, Any]:
+    """Kilobytes in use before a stream and after each part of it: of the page's thread, the worker, and its modules."""
+    worker = tab.workers[0]
+    heaps = HeapReader(tab)
+    if inputs.kind != "drawing":
+        encoded = base64.b64encode(pool.tobytes()).decode()
+        tab.evaluate("(text) => { globalThis.pool = new Float32Array(fromBase64(text).buffer); }", encoded)
+        tab.evaluate("() => { stop(); send(streamOf(page.rate)); }")
+
+    rows = [heaps.kilobytes()]
+    began = time.perf_counter()
+    sent = 0
+    for part in range(1, NUM_PARTS + 1):
+        while (seconds := worker.evaluate("player.done * player.page.dt")) < STREAM_SECONDS * part / NUM_PARTS:
+            sent += 0 if inputs.kind == "drawing" else send_blocks(tab, worker, inputs, sent)
+            tab.wait_for_timeout(20)
+        rows.append(heaps.kilobytes())
+
+    taken = time.perf_counter() - began
+    modules = worker.evaluate(
+        "[...player.networks, player.front].map((one) => one.run.memory.buffer.byteLength / 1024)"
+    )
+    return {
+        "stream s": round(seconds),
+        "stream took s": round(taken),
+        "page heap kB": [row[0] for row in rows],
+        "worker heap kB": [row[1] for row in rows],
+        "modules kB": round(sum(modules)),
+        "memory grew kB": round(sum(rows[-1]) - sum(rows[1])),
+    }
+
+
+def send_blocks(tab: Any, worker: Any, inputs: WebInputs, sent: int) -> int:
+    """Sends samples of the pool as a microphone does, if the page has taken most of those before."""
+    front: Any = inputs.front_end
+    size = int(np.prod(front.inputs["samples"]))
+    if worker.evaluate("player.source.left") > CHUNK * size:
+        return 0
+
+    send = """([start, number]) => {
+      const samples = Float32Array.from({ length: number }, (_, place) => pool[(start + place) % pool.length]);
+      worker.postMessage({ samples });
+    }"""
+    tab.evaluate(send, [sent, CHUNK * size])
+    return CHUNK * size
+
+
+class HeapReader:
+    """Reads the heaps of a page's two threads after a garbage collection, by the protocol of Chromium's tools."""
+
+    def __init__(self, tab: Any) -> None:
+        self.session = tab.context.new_cdp_session(tab)
+        self.tab = tab
+        self.replies: dict[int, Any] = {}
+        self.number = 0
+        workers: list[str] = []
+        self.session.on("Target.attachedToTarget", lambda event: workers.append(event["sessionId"]))
+        self.session.on("Target.receivedMessageFromTarget", self._receive)
+        self.session.send(
+            "Target.setAutoAttach", {"autoAttach": True, "waitForDebuggerOnStart": False, "flatten": False}
+        )
+        while not workers:
+            tab.wait_for_timeout(20)
+        self.worker = workers[0]
+
+    def kilobytes(self) -> tuple[float, float]:
+        """Kilobytes in use by the page's thread and by the worker, arrays included."""
+        # messages on their way are drawn first
+        self.tab.wait_for_timeout(200)
+        return self._used(self.session.send), self._used(self._send_to_worker)
+
+    def _used(self, send: Any) -> float:
+        send("HeapProfiler.collectGarbage")
+        usage = send("Runtime.getHeapUsage")
+        return round((usage["usedSize"] + usage["backingStorageSize"]) / 1024)
+
+    def _send_to_worker(self, method: str) -> Any:
+        self.number += 1
+        message = json.dumps({"id": self.number, "method": method})
+        self.session.send("Target.sendMessageToTarget", {"sessionId": self.worker, "message": message})
+        while self.number not in self.replies:
+            self.tab.wait_for_timeout(5)
+
+        return self.replies.pop(self.number)
+
+    def _receive(self, event: Any) -> None:
+        reply = json.loads(event["message"])
+        if "id" in reply:
+            self.replies[reply["id"]] = reply["result"]
 
 
 if __name__ == "__main__":

@@ -10,17 +10,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from research.pages.made_page import DOCS, measured, result_file, write_or_check
+from research.pages.made_page import result_file, table, write_or_check
 
 Row = dict[str, Any]
-SCRIPTS = DOCS / "gallery" / "literature"
 
 
-def scores(hybrids: dict[str, Row], name: str) -> str:
+def scores(hybrid: Row) -> str:
     """The scores of one hybrid and of what stands beside it: mean, and the least and the largest of the seeds."""
-    seeds = [row["scores"] for row in hybrids.get(name, {}).get("seeds", [])]
-    lines = [(score, *_summary([row[score] for row in seeds])) for score in (seeds[0] if seeds else ())]
-    return measured(("measure", f"mean of {len(seeds)}", "least to largest"), lines)
+    seeds = [row["scores"] for row in hybrid["seeds"]]
+    lines = [(score, *_summary([row[score] for row in seeds])) for score in seeds[0]]
+    return table(("measure", f"mean of {len(seeds)}", "least to largest"), lines)
 
 
 def _summary(values: list[float]) -> tuple[str, str]:
@@ -38,14 +37,13 @@ def bundles(hybrids: dict[str, Row]) -> str:
             figures = (f"{bundle['bytes'] / 1000:.0f}", f"{bundle['largest difference']:.0e}")
             lines.append((title, seconds, *figures, "yes" if bundle["agree"] else "no"))
 
-    return measured(("network", "seconds of a run", "bundle kB", "largest difference", "agrees"), lines)
+    return table(("network", "seconds of a run", "bundle kB", "largest difference", "agrees"), lines)
 
 
 def main() -> int:
     """Writes or checks the page."""
     hybrids = json.loads(result_file("hybrids/literature").read_text(encoding="utf-8"))["hybrids"]
-    names = sorted(path.stem for path in SCRIPTS.glob("*.py"))
-    tables = {name: scores(hybrids, name) for name in names} | {"bundles": bundles(hybrids)}
+    tables = {name: scores(row) for name, row in hybrids.items()} | {"bundles": bundles(hybrids)}
     return write_or_check(Path(__file__), __doc__, tables)
 
 

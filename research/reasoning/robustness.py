@@ -85,7 +85,7 @@ def score_executors(data: QuestionSet) -> dict[str, dict[str, float]]:
         refusals = 0
 
         for executor in executors.values():
-            executor.events = executor.events[:clip]
+            del executor.seen.events[len(executor.seen.events) if clip is None else clip :]
 
         for question in data.questions:
             outcomes = [executors[question.video].run(program).value for program in question.programs]

@@ -1,6 +1,6 @@
-"""UTD-MHAD with people left out: each sense alone, weighted sums, gates, faults, accuracy over time, a linear baseline.
+"""UTD-MHAD with people left out: each sense alone, early fusion, sums, links, gates, faults, over time, a baseline.
 
-    spikebridge train senses --preset actions --out runs/actions
+    spikebridge train senses --preset actions --folds 0 --num-seeds 3 --out runs/actions
     python research/senses/actions.py runs/actions --json research/senses/results/actions.json
 
 Reads the networks of a run, which may still train: folds and networks that are missing are left out and named.
@@ -19,18 +19,20 @@ import torch
 from torch import Tensor
 
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.senses._shapes import sampled, shape_of
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sampling import Sampled
 from spikebridge.networks.senses.data.sets import folds_of_people, load_trials
 from spikebridge.networks.senses.evaluation.evaluate import energies, looks_of
 from spikebridge.networks.senses.model.execution import at_end, ends_of, run_network
 from spikebridge.networks.senses.model.network import senses_network
+from spikebridge.networks.senses.shapes import sampled, shape_of
 from spikebridge.training import Run
 
 GATES = ("rule", "learned", "every", "always")
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # of a trial
 WRIST_ACTIONS = 21
+FIRST = "hybrid, rule"
+ORDER = ("inertia of hybrid", "inertia of ann", "depth of ann", "early", "ann", "link", "hybrid")
 
 
 def right(x: Tensor, data: Sampled) -> list[float]:
@@ -103,7 +105,7 @@ def linear(train: Sampled, test: Sampled) -> list[float]:
         columns = []
         for trial, length in enumerate(data.lengths["inertia"].tolist()):
             x = data.signals["inertia"][:length, trial]
-            pictures = data.signals["depth"][: length // 5, trial, ::4, ::4]
+            pictures = data.signals["depth"][: length // 5, trial, 0, ::4, ::4]
             halves = [part for half in x.chunk(3) for part in (half.mean(0), half.std(0), half.amax(0), half.amin(0))]
             columns.append(torch.cat([*halves, pictures.mean(0).flatten(), pictures.std(0).flatten()]).numpy())
         return np.stack(columns)
@@ -113,16 +115,36 @@ def linear(train: Sampled, test: Sampled) -> list[float]:
     return (model.predict(scaler.transform(features(test))) == test.label.numpy()).astype(float).tolist()
 
 
-def summed(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The means of a row over folds and seeds, with the standard error over people."""
+def by_person(rows: list[dict[str, Any]]) -> dict[int, float]:
+    """The accuracy on each person [%], over seeds."""
     people: dict[int, list[float]] = {}
-    wrist = []
     for row in rows:
-        for person, label, hit in zip(row["person"], row["label"], row["right"], strict=True):
+        for person, hit in zip(row["person"], row["right"], strict=True):
             people.setdefault(person, []).append(hit)
-            wrist += [hit] if label < WRIST_ACTIONS else []
 
-    means = [100 * fmean(hits) for hits in people.values()]
+    return {person: 100 * fmean(hits) for person, hits in sorted(people.items())}
+
+
+def interval(values: Sequence[float]) -> list[float] | None:
+    """The 95 % interval of a mean over people, by bootstrap; None for fewer than three."""
+    if len(values) < 3:
+        return None
+    draws = np.random.default_rng(0).choice(np.asarray(values), (10_000, len(values))).mean(1)
+    return [round(float(one), 2) for one in np.quantile(draws, (0.025, 0.975))]
+
+
+def less(first: dict[int, float], other: dict[int, float]) -> dict[str, Any]:
+    """By how many points one row is ahead of another, in pairs of people."""
+    points = [first[person] - other[person] for person in first.keys() & other.keys()]
+    return {"points": round(fmean(points), 2), "interval": interval(points)}
+
+
+def summed(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The means of a row over folds and seeds, with standard error and interval over people."""
+    means = [*by_person(rows).values()]
+    wrist = [
+        hit for row in rows for label, hit in zip(row["label"], row["right"], strict=True) if label < WRIST_ACTIONS
+    ]
     error = float(np.std(means, ddof=1) / len(means) ** 0.5) if len(means) > 1 else None
     others = {
         key: round(fmean(row[key] for row in rows), 3) for key in ("energy_uj", "looks", "confidence") if key in rows[0]
@@ -135,11 +157,18 @@ def summed(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "accuracy": round(fmean(means), 2),
         "standard error": None if error is None else round(error, 2),
+        "interval": interval(means),
         "wrist actions": round(100 * fmean(wrist), 2),
         **others,
-        "people": len(people),
+        "people": len(means),
         "trainings": len(rows),
     }
+
+
+def _place(name: str) -> int:
+    """The place of a row: senses alone, early fusion, the twin, sums, links, then what befalls a network."""
+    places = [place for place, begin in enumerate(ORDER) if name.startswith(begin) and name.endswith(", rule")]
+    return places[0] if places else len(ORDER) + (name == "linear")
 
 
 def main() -> None:
@@ -173,7 +202,12 @@ def main() -> None:
         for name, row in found.items():
             rows.setdefault(name, []).append({**row, "person": test.person.tolist(), "label": test.label.tolist()})
 
-    table = {name: summed(one) for name, one in rows.items()}
+    ordered = sorted(rows, key=_place)
+    table = {name: summed(rows[name]) for name in ordered}
+    if FIRST in rows:
+        for name in ordered:
+            table[name][f"{FIRST} less it"] = less(by_person(rows[FIRST]), by_person(rows[name]))
+
     for name, row in table.items():
         print(f"{name:40}", row, flush=True)
     if options.json:

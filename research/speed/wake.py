@@ -5,7 +5,7 @@
 Both sides of a ratio run in turns. The time of each call (a step, or a sequence) is that of its one thread on the
 processor, and the shortest of all repeats, since other work on the machine only adds to it. Steps have a batch of 1,
 sequences 25 ticks of 4 samples. A part asleep gets no frames in the step form (`wanted`). Calls without the eye are
-short, and so repeated 8 times as often.
+short, and so repeated 8 times as often. What a wake saves is bounded by the guard, which always runs.
 Writes results/wake.json.
 """
 
@@ -27,6 +27,8 @@ RESULTS = Path(__file__).parent / "results" / "wake.json"
 STEPS = 100
 TICKS = 25
 BATCH = 4
+EVENTS = (128, 128)  # height and width of the sensors
+FRAMES = (240, 320)
 
 
 class FlagsOnly(nn.Module):
@@ -37,13 +39,13 @@ class FlagsOnly(nn.Module):
 
 
 def guard() -> Sequential:
-    """A spiking network on events of 96 x 96 pixels."""
+    """A spiking network on events of 128 x 128 pixels."""
     first = nn.Conv2d(2, 32, 5, stride=2, padding=2)
     return Sequential(first, LIF(0.02), nn.Conv2d(32, 64, 3, stride=2), LIF(0.02))
 
 
 def eye() -> nn.Sequential:
-    """A convolutional ANN on frames of 192 x 192 pixels."""
+    """A convolutional ANN on frames of 320 x 240 pixels."""
     layers: list[nn.Module] = []
     for inputs, outputs, stride in ((3, 32, 2), (32, 64, 2), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 128, 1)):
         layers += [nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), nn.ReLU()]
@@ -71,14 +73,16 @@ def network_of(kind: str) -> HybridNetwork:
 def signals(share: float, ticks: int, batch: int, has_frames: bool) -> dict[str, Tensor]:
     """Events whose first value is set in a share of the ticks and samples, evenly spread, and frames."""
     generator = torch.Generator().manual_seed(0)
-    events = (torch.rand(ticks, batch, 2, 96, 96, generator=generator) < 0.05).float()
+    events = (torch.rand(ticks, batch, 2, *EVENTS, generator=generator) < 0.05).float()
     count = round(share * ticks * batch)
     flags = torch.zeros(ticks * batch)
     flags[(torch.arange(count) * ticks * batch // max(count, 1)).long()] = 1
     events[:, :, 0, 0, 0] = flags[torch.randperm(len(flags), generator=generator)].reshape(ticks, batch)
     inputs = {"events": events}
+    if has_frames:
+        inputs["frames"] = torch.rand(ticks, batch, 3, *FRAMES, generator=generator)
 
-    return {**inputs, "frames": torch.rand(ticks, batch, 3, 192, 192, generator=generator)} if has_frames else inputs
+    return inputs
 
 
 Run = Callable[[], list[float]]  # the seconds of each call

@@ -21,7 +21,7 @@ def test_a_network_in_pytorch_that_skips_many_bins_is_advised_to_be_a_bundle(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     stream = SimpleNamespace(num_bins=50, num_skipped=27)
-    RunLive(target="signals", network="learned", signal="7.wav")._advise(stream, num_outputs=23)
+    RunLive(target="signals", network="learned", signal=("7.wav",))._advise(stream, num_outputs=23)
 
     line = capsys.readouterr().err
     assert "27 of 50 bins were skipped" in line

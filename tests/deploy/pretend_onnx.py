@@ -8,24 +8,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy.bundle import export as bundle_links
-from spikebridge.deploy.bundle import export as bundle_parts
+from spikebridge.deploy.bundle import export as bundle_export
 from spikebridge.deploy.bundle import rebuild as bundle_rebuild
 from spikebridge.deploy.onnx.session import OnnxSession
-from spikebridge.deploy.onnx.writer import _Function, _Step, named_tensors, signature_of
+from spikebridge.deploy.onnx.writer import _Function, _Step, initial_tensors, signature_of
 from spikebridge.deploy.runtime import links as runner_links
 from spikebridge.deploy.runtime import parts as runner_parts
 from spikebridge.neurons import Stateful
-from spikebridge.neurons.state import map_tensors
 
 _kept: dict[bytes, Any] = {}
 
 
 def pretend(patch: pytest.MonkeyPatch) -> None:
     """Nothing is written as ONNX any more."""
-    patch.setattr(bundle_parts, "write_onnx", _function)
-    patch.setattr(bundle_links, "write_onnx", _function)
-    patch.setattr(bundle_parts, "write_onnx_step", _step)
+    patch.setattr(bundle_export, "write_onnx", _function)
+    patch.setattr(bundle_export, "write_onnx_step", _step)
 
     for module in (runner_parts, runner_links, bundle_rebuild):
         patch.setattr(module, "OnnxSession", _Session)
@@ -56,9 +53,7 @@ def _function(module: nn.Module, signals: Any, *, name: str = "") -> bytes:
 
 def _step(part: Stateful, signals: Any, *, name: str = "") -> tuple[bytes, dict[str, Tensor]]:
     signature = signature_of(signals)
-    first = next(iter(signature.signals.values()))
-    state = map_tensors(torch.clone, part.initial_state(torch.zeros_like(first)))
-    tensors = named_tensors(part, state, signature.states, name)
+    state, tensors = initial_tensors(part, signature, name)
     step = _Step(part, signature, state)
     inputs = [*signature.signals, *(f"state.{key}" for key in tensors)]
 

@@ -1,7 +1,6 @@
 """The C of an integer model, compiled by the system's compiler, gives the integers of the model to the bit."""
 
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from compiled_c import COMPILER, STRICT, checked, needs_compiler, same
 from torch import nn
 
 from modules import DT, integer_stages, parallel
@@ -39,9 +39,6 @@ from spikebridge.hybrid import (
 )
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Integrator, Recurrent, Sequential
 
-COMPILER = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
-needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
-STRICT = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"]
 INT8 = QConfig()
 
 
@@ -58,20 +55,6 @@ def written(network: Any, inputs: dict[str, torch.Tensor], folder: Path, plan: Q
 
     assert not silent
     return write_c(model, entered, model.count_ticks(entered), folder)
-
-
-def checked(model_c: WrittenC) -> str:
-    """The output of the check program of a folder."""
-    files = [f"{model_c.name}.c", "check.c"]
-    subprocess.run([str(COMPILER), *STRICT, *files, "-o", "check"], cwd=model_c.folder, check=True, timeout=60)
-    return subprocess.run(["./check"], cwd=model_c.folder, capture_output=True, text=True, timeout=60).stdout
-
-
-def same(model_c: WrittenC) -> int:
-    """The number of compared values, all of which are the same."""
-    match = re.fullmatch(r"\d+ ticks, (\d+) values, 0 differ\n", said := checked(model_c))
-    assert match is not None, said
-    return int(match[1])
 
 
 def pictures() -> nn.Module:

@@ -1,5 +1,7 @@
 """Parts on a chip: the arithmetic by hand and recorded, torch and numpy to the bit, limits, bundles, boards."""
 
+import copy
+import dataclasses
 import itertools
 import json
 import math
@@ -26,9 +28,11 @@ from spikebridge.deploy.chips.core import Connection, Core, Population
 from spikebridge.deploy.chips.export import write_board
 from spikebridge.deploy.chips.loihi import LOIHI
 from spikebridge.deploy.chips.network import ChipPair, add_chip, part_on_chip, to_chip
+from spikebridge.deploy.chips.part import ChipPart
 from spikebridge.deploy.chips.xylo import XYLO, registers, xylo_core
 from spikebridge.errors import ConfigError, DataError, ExportError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, SignedDelta, Transmission, Tumbling, every
+from spikebridge.networks.signals import Shape, signals_network
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Sequential
 
 DT = 0.01
@@ -75,6 +79,18 @@ def network(chip: ChipSpec, part: nn.Module | None = None) -> HybridNetwork:
 def signal() -> dict[str, Tensor]:
     torch.manual_seed(2)
     return {"signal": 0.6 * torch.randn(40, 2, 4).cumsum(0)}
+
+
+def spikes_of_both(part: ChipPart, x: Tensor) -> float:
+    """The mean of the spikes of a part, which are the same in torch and in numpy."""
+    y, _ = part(x)
+    model = part.model("snn", DT)
+    state = None
+    for x_t, y_t in zip(x, y, strict=True):
+        spikes, state = model.step({"signal": x_t.numpy()}, {}, state)
+        assert np.array_equal(spikes, y_t.detach().numpy())
+
+    return float(y.detach().mean())
 
 
 def core(chip: ChipSpec, weight: Any, max_spikes: int = 1, shift: int = 0, **numbers: Any) -> Core:
@@ -152,14 +168,26 @@ def test_recorded_numbers_of_both_chips_are_the_same(real_set: Callable[[str], t
 def test_torch_and_numpy_give_the_same_spikes(chip: ChipSpec) -> None:
     x = counts(40, 3, 4)
     part = part_on_chip(chain(chip, 4, 12, 8, 6), x, chip)
-    y, _ = part(x)
-    model = part.model("snn", DT)
-    state = None
-    for x_t, y_t in zip(x, y, strict=True):
-        spikes, state = model.step({"signal": x_t.numpy()}, {}, state)
-        assert np.array_equal(spikes, y_t.detach().numpy())
 
-    assert 0.02 < float(y.detach().mean()) < 0.9
+    assert 0.02 < spikes_of_both(part, x) < 0.9
+
+
+@chips
+def test_every_tensor_of_a_part_moves_with_it_to_a_device(chip: ChipSpec) -> None:
+    part = part_on_chip(chain(chip, 4, 12, 6), counts(5, 2, 4), chip)
+    loose = [name for one in part.modules() for name, value in vars(one).items() if isinstance(value, Tensor)]
+
+    assert not loose and len(list(part.buffers())) == 16
+
+
+@chips
+def test_a_signals_network_for_a_chip_fits_it(chip: ChipSpec) -> None:
+    shape = Shape(DT, frame_period=5, num_channels=10, num_features=3, num_classes=2, chip=chip.name)
+    net = signals_network("learned", shape)
+    inputs = {"signal": counts(10, 1, 10), "frames": torch.ones(2, 1, 3)}
+    pair = to_chip(net, inputs, chip)
+
+    assert list(pair.parts) == ["snn"] and not pair.misfits
 
 
 @chips
@@ -178,15 +206,8 @@ def test_a_convolution_on_loihi_gives_the_same_spikes() -> None:
     with torch.no_grad():
         conv.weight *= 4
     net = Sequential(conv=conv, lif1=LIF(tau=0.05), flat=nn.Flatten(), fc=nn.Linear(36, 5), lif2=LIF(tau=0.05), dt=DT)
-    part = part_on_chip(net, x, LOIHI)
-    y, _ = part(x)
-    model = part.model("snn", DT)
-    state = None
-    for x_t, y_t in zip(x, y, strict=True):
-        spikes, state = model.step({"events": x_t.numpy()}, {}, state)
-        assert np.array_equal(spikes, y_t.detach().numpy())
 
-    assert float(y.detach().mean()) > 0.02
+    assert spikes_of_both(part_on_chip(net, x, LOIHI), x) > 0.02
 
 
 def test_spikes_on_loihi_are_those_in_floats_some_steps_later() -> None:
@@ -289,6 +310,12 @@ def test_a_nir_file_with_another_reset_is_refused_and_a_fitting_one_has_the_same
         part_on_chip(part, x, LOIHI)
 
 
+def test_weights_out_of_range_are_refused_without_samples_too() -> None:
+    part = _changed(a=nn.Linear(4, 6), b=IF(v_threshold=1e-6))
+    with pytest.raises(ExportError, match=r"network.b: a weight of .* at a threshold of 1"):
+        part_on_chip(part, torch.ones(1, 1, 4), LOIHI)
+
+
 def test_a_graph_with_branches_is_refused() -> None:
     node = {"tau": np.full(2, 0.02), "r": np.ones(2), "v_leak": np.zeros(2), "v_threshold": np.ones(2)}
     nodes = {
@@ -349,6 +376,11 @@ def test_a_bundle_without_the_chip_or_with_a_damaged_record_is_one_line(
     other = next(name for name in CHIPS if name != made.chip.name)
     with pytest.raises(DataError, match=f"no parts on the chip '{other}', but on {made.chip.name}"):
         chip_models(bundle, other)
+    with torch.no_grad():
+        changed = copy.deepcopy(made)
+        changed.parts["snn"].layers[0].weights.weight.zero_()
+    with pytest.raises(ExportError, match="holds other weights"):
+        add_chip(Bundle(bundle.path, dataclasses.replace(bundle.manifest, chips=())), changed)
     with pytest.raises(ConfigError, match="give one of them"):
         bundle_runner(bundle, integers=True, chip=made.chip)
     with pytest.raises(ExportError, match=r"has parts on .* already"):

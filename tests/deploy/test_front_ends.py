@@ -17,6 +17,7 @@ from spikebridge.deploy.streaming.activity import ActivityState, VoiceActivity
 from spikebridge.errors import ConfigError
 from spikebridge.networks.digits.camera import drawn_digits
 from spikebridge.networks.signals.data.front_ends import AudioFrontEnd, ChannelFrontEnd
+from spikebridge.networks.signals.model.beats import NoiseFrontEnd
 
 COMPILER = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
@@ -54,8 +55,17 @@ def activity() -> tuple[Any, dict[str, tuple[int, ...]], Any]:
     return arrays, {"samples": (40, 1)}, ActivityState(0.0)
 
 
+def noise_of_beats() -> tuple[Any, dict[str, tuple[int, ...]], Any]:
+    shapes = {"fc1.weight": (8, 2), "fc1.bias": (8,), "fc2.weight": (1, 8), "fc2.bias": (1,)}
+    chance = np.random.default_rng(0)
+    front = NoiseFrontEnd({f"parts.ann.{name}": chance.standard_normal(shape) for name, shape in shapes.items()})
+    return front.arrays, {"samples": (1, 2)}, front.start()
+
+
 @needs_compiler
-@pytest.mark.parametrize("case", [audio, motion, camera, resampler, activity], ids=lambda case: case.__name__)
+@pytest.mark.parametrize(
+    "case", [audio, motion, camera, resampler, activity, noise_of_beats], ids=lambda case: case.__name__
+)
 def test_c_gives_the_bits_of_numpy(case: Callable[[], Any], tmp_path: Path) -> None:
     arrays, shapes, start = case()
     written = write_front_end("front", arrays, shapes, start)
@@ -143,3 +153,9 @@ def test_a_resampler_keeps_what_both_rates_hold_and_nothing_else() -> None:
 def test_a_rate_that_cannot_be_resampled_is_refused(rates: tuple[int, int], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Resampler(*rates, block_out=161)
+
+
+def test_the_exponential_function_and_the_hyperbolic_tangent_are_those_of_numpy() -> None:
+    x = np.linspace(-30, 30, 1001)
+    assert np.allclose(EXACT.exp(x), np.exp(x), rtol=1e-14, atol=0)
+    assert np.allclose(EXACT.tanh(x), np.tanh(x), rtol=0, atol=1e-15)

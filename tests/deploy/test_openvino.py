@@ -1,12 +1,12 @@
 """OpenVINO as a second ONNX runtime, and one network in every form that it can be exported to."""
 
-import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from compiled_c import COMPILER
 from torch import nn
 
 from research.deploy import openvino_session, residual_delays
@@ -17,7 +17,6 @@ from spikebridge.deploy.onnx.writer import write_onnx
 from spikebridge.errors import DataError, ExportError
 
 needs_openvino = pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
-COMPILER = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
 
 
 def test_a_residual_network_with_delays_and_4_bits_is_the_same_in_every_form(

@@ -1,13 +1,12 @@
 """Neurons, kernels and discretizers of a user, in fake integers, integers and C, by one array form each."""
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from compiled_c import COMPILER, same
 from torch import Tensor, nn
 
 from spikebridge.deploy import IntegerModel, QConfig, QConfigMapping, integer_model, quantize
@@ -35,8 +34,6 @@ from spikebridge.neurons.surrogate import ARCTAN
 
 pytestmark = pytest.mark.untyped
 DT = 0.001
-COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-STRICT = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"]
 
 
 class V(NamedTuple):
@@ -162,10 +159,7 @@ def assert_same_bits(quantized: HybridNetwork, folder: Path) -> IntegerModel:
         np.testing.assert_array_equal(outputs[name], y.detach().numpy())
 
     if COMPILER is not None:
-        write_c(model, entered, 32, folder, "own")
-        subprocess.run([COMPILER, *STRICT, "own.c", "check.c", "-o", "check"], cwd=folder, check=True, timeout=60)
-        said = subprocess.run(["./check"], cwd=folder, capture_output=True, text=True, timeout=60).stdout
-        assert said.endswith(" 0 differ\n"), said
+        assert same(write_c(model, entered, 32, folder, "own")) > 0
 
     return model
 

@@ -8,7 +8,9 @@ import torch
 
 from spikebridge.cli.main import main
 from spikebridge.deploy import IntegerModel
+from spikebridge.errors import ConfigError
 from spikebridge.networks.digits import recipe as digits
+from spikebridge.recipes.quantize import QuantizeOptions, quantized_networks
 from spikebridge.training import Run
 
 
@@ -49,6 +51,22 @@ def test_a_run_becomes_integer_models(
     model = IntegerModel.open(out / "learned-seed-0")
     assert set(model.record.inputs) == {"frames", "events"} and model.record.left_out == ()
     assert json.loads((out / "quantization.json").read_text())["region"]["membranes"] == 16
+
+
+def test_the_network_that_is_named_is_quantised_of_a_recipe_that_loads_its_own_weights(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if request.config.getoption("--jaxtyping-packages"):
+        pytest.skip("a network is followed by placeholders, which are no tensors to a type checker")
+
+    run = Run.open(run_folder)
+    networks = {name: digits.build(run.config_as(digits.Config))["learned"] for name in ("first", "second")}
+    monkeypatch.setattr(digits, "trained", lambda run: networks, raising=False)
+    ((name, quantized),) = quantized_networks(digits, run, QuantizeOptions(network="second", num_calibration=8))
+    assert (name, quantized.trained) == ("second", networks["second"])
+
+    with pytest.raises(ConfigError, match="has no trained network 'third'"):
+        next(quantized_networks(digits, run, QuantizeOptions(network="third", num_calibration=8)))
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,14 @@ import numpy as np
 import pytest
 import torch
 
-from browser import DESKTOP, PHONE, Visit
+from browser import DESKTOP, PHONE, Visit, chromium
 from research.deploy.web import HARNESS, WORKER, count_differences, jobs_of, network_job
 from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, IntegerModel, export, integer_model, quantize
+from spikebridge.deploy.front_ends.arrays import EXACT
 from spikebridge.deploy.quantization.lowering import add_integers
+from spikebridge.deploy.streaming.activity import VoiceActivity
+from spikebridge.deploy.streaming.samples import SampleReader, SampleSteps
 from spikebridge.deploy.web import compiler, page
 from spikebridge.deploy.web.compiler import compile_module
 from spikebridge.deploy.web.inputs import FrontEnd, WebInputs
@@ -31,6 +34,7 @@ from spikebridge.deploy.web.modules import Prices, network_module
 from spikebridge.deploy.web.page import PageNetwork, page_modules, write_page
 from spikebridge.errors import ConfigError, ExportError
 from spikebridge.networks.digits import recipe as digits
+from spikebridge.neurons import IF
 from spikebridge.training.run.config_io import to_plain
 
 pytestmark = pytest.mark.untyped
@@ -40,6 +44,29 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C comp
 needs_zig = pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="ziglang (extra web) is missing")
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
 PRICES = Prices(2.0, 1.0, "<b>a profile</b>")
+SHAPES = {"frames": (1, 16, 16), "events": (2, 16, 16)}
+# plays samples as a file; a final answer is its mean logits
+PLAYS = """
+(async () => {
+  const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+  const [run, front] = await Promise.all(page.modules.map((one) => openModule(bytes(one.base64))));
+  const network = new Network(page.networks[0], run);
+  const player = new Player(page, [network], new FrontEnd(page.front, front));
+  player.finish = () => player.finals.push(Array.from(network.mean));
+  const chunks = [Float32Array.from(samples)];
+  player.play({ kind: "blocks", rate: page.rate, chunks, left: samples.length, closed: true });
+  while (!player.ended) player.advance();
+  console.log(JSON.stringify(player.finals));
+})();
+"""
+# moves a phone fifty times a second
+SHAKES = """
+() => { setInterval(() => {
+  const [x, alpha] = [9 * Math.sin(performance.now() / 50), 90];
+  const motion = { accelerationIncludingGravity: { x, y: 1, z: 9.8 }, rotationRate: { alpha, beta: 0, gamma: 0 } };
+  dispatchEvent(new DeviceMotionEvent("devicemotion", motion));
+}, 20); }
+"""
 EVIL = '<img src=x onerror="document.title=1">'
 
 
@@ -79,22 +106,59 @@ def replace_outputs(model: IntegerModel) -> Any:
     return SimpleNamespace(record=replace(model.record, outputs=()))
 
 
-def series_page(kind: Any, networks: list[PageNetwork], folder: Path) -> str:
-    """A page whose front end passes samples on as frames and events, a block for three ticks."""
+class SeriesFrontEnd:
+    """Passes samples on as frames and events, a block for three ticks; the level of blocks before adds to frames."""
 
-    def arrays(a: Any, x: dict[str, Any], state: Any) -> tuple[dict[str, Any], Any]:
-        level = a.mean(x["samples"], 0)
-        ones = np.ones((3, 512))
-        return {"frames": level * ones[:1, :256], "events": level * ones}, state
+    rate_hz = 8000.0
+    num_channels = 1
+    block = 160
 
-    front = FrontEnd(arrays, {"samples": (160, 1)}, lambda: np.zeros(1), ticks=3, window=4)
-    inputs = WebInputs(
-        kind, front, rate_hz=8000.0, channels=("x",), answer="answer", classes=[str(n) for n in range(10)]
+    def arrays(self, a: Any, x: dict[str, Any], state: Any) -> tuple[dict[str, Any], Any]:
+        level = state * 0.5 + a.mean(abs(x["samples"]), 0)
+        spread = np.arange(512) / 512
+        events = a.where(a.mean(x["samples"], 0) * np.ones((3, 512)) < 0.2 * spread, 0.0, 1.0)
+        return {"frames": level * spread[None, ::2], "events": events}, level
+
+    def initial_state(self) -> Any:
+        return np.zeros(1)
+
+    def advance(self, samples: Any, state: Any) -> tuple[dict[str, Any], Any]:
+        return self.arrays(EXACT, {"samples": EXACT.array(samples)}, state)
+
+
+def series_inputs(kind: Any) -> WebInputs:
+    """The inputs of a page of sound, which has utterances, or of motion, which has windows."""
+    front = SeriesFrontEnd()
+    activity = VoiceActivity(0.02, hangover=3, shortest=2) if kind == "sound" else None
+    return WebInputs(
+        kind,
+        FrontEnd(front.arrays, {"samples": (160, 1)}, front.initial_state, ticks=3, window=8, activity=activity),
+        rate_hz=front.rate_hz,
+        channels=("x",),
+        answer="answer",
+        classes=[str(n) for n in range(10)],
     )
+
+
+def series_page(kind: Any, networks: list[PageNetwork], folder: Path) -> str:
+    """A page of a series of samples."""
+    inputs = series_inputs(kind)
     path = folder / f"{kind}.html"
     write_page(path, kind, networks[:1], inputs, PRICES)
 
     return path.read_text(encoding="utf-8")
+
+
+def phone_inputs() -> WebInputs:
+    """The inputs of a page of motion that reads a phone's sensors."""
+    inputs = series_inputs("motion")
+    one: Any = inputs.front_end
+
+    def arrays(a: Any, x: dict[str, Any], state: Any) -> tuple[Any, Any]:
+        return one.arrays(a, {"samples": x["samples"][:, :1]}, state)
+
+    front = replace(one, arrays=arrays, inputs={"samples": (160, 6)})
+    return replace(inputs, front_end=front, channels=list("abcdef"), phone=(0.1,) * 6)
 
 
 @needs_compiler
@@ -157,6 +221,51 @@ def test_webassembly_in_node_gives_the_integers_of_the_model(
         expected = networks[0].model.run(given, ticks)
         assert expected["answer"].any()
         assert count_differences(text.description, json.loads(said), expected) == 0
+
+
+@needs_zig
+@needs_node
+@pytest.mark.parametrize("kind", ["sound", "motion"])
+def test_a_page_answers_utterances_and_windows_as_a_stream_does(
+    kind: str, networks: list[PageNetwork], tmp_path: Path
+) -> None:
+    # blocks: silence, two words, one of them longer than the window, a click, and a word that the end cuts
+    levels = np.repeat([1e-4, 0.3, 1e-4, 0.6, 1e-4, 0.4, 1e-4, 0.9], [12, 3, 6, 9, 6, 1, 7, 3])
+    levels *= np.where(np.arange(len(levels)) % 2, 0.2, 1.0)
+    samples = np.repeat(levels, 160) * np.random.default_rng(0).uniform(0.5, 1, 160 * len(levels))
+    samples = samples.astype(np.float32)
+    model = networks[0].model
+    inputs = series_inputs(kind)
+
+    def advance(x: dict[str, Any], state: Any, ticks: int) -> tuple[dict[str, Any], Any]:
+        state = model.start(1) if state is None else state
+        integers = model.quantize({name: one.reshape(len(one), 1, *SHAPES[name]) for name, one in x.items()})
+        newest: dict[str, Any] = {}
+        for tick in range(ticks):
+            given = {name: one[tick] for name, one in integers.items() if tick < len(one)}
+            outputs, state = model.step(given, state)
+            newest |= {name: y[0] for name, y in model.dequantize(outputs).items()}
+        return newest, state
+
+    front: Any = inputs.front_end
+    reader = SampleReader(SeriesFrontEnd(), 3, front.window, answer="answer", activity=front.activity)
+    steps = SampleSteps(reader, frozenset(SHAPES), advance)
+    state = None
+    for block in samples.reshape(-1, 160, 1):
+        _, state = steps([block], state)
+    expected = steps.finish()
+
+    html = series_page(kind, networks, tmp_path)
+    data = html.partition('id="data">')[2].partition("</script>")[0]
+    script = tmp_path / "page.js"
+    script.write_text(f"const page = {data}; const samples = {samples.tolist()};\n{WORKER}\n{PLAYS}")
+    said = json.loads(subprocess.run(["node", str(script)], capture_output=True, check=True, timeout=60).stdout)
+    shares = np.exp(said) / np.exp(said).sum(1, keepdims=True)
+
+    assert len(said) == len(expected) == (3 if kind == "sound" else 5)
+    assert [str(best) for best in shares.argmax(1)] == [one["answer"] for one in expected]
+    assert np.allclose(shares.max(1), [one["share"] for one in expected], atol=1e-4)
+    assert len(set(shares.max(1).round(4))) > 2
 
 
 @needs_zig
@@ -233,6 +342,49 @@ def test_a_sound_page_says_what_it_cannot_read(
     seen.page.get_by_role("button", name="Microphone", exact=True).click()
     seen.page.get_by_role("button", name="Start the microphone").click()
     seen.wait("#words", lambda text: "choose a WAV file" in text.inner_text())
+
+
+@needs_zig
+def test_a_microphone_is_heard_and_answered(networks: list[PageNetwork], tmp_path: Path, browser: Any) -> None:
+    path = tmp_path / "sound.wav"
+    path.write_bytes(wav(48000))
+    fakes = [
+        "use-fake-ui-for-media-stream",
+        "use-fake-device-for-media-stream",
+        f"use-file-for-fake-audio-capture={path}",
+    ]
+    options = ["--no-sandbox", "--disable-gpu", *(f"--{fake}" for fake in fakes)]
+    hearing = browser.browser_type.launch(executable_path=chromium(), args=options)
+    series_page("sound", networks, tmp_path)
+    seen = Visit(hearing.new_page())
+    seen.page.goto((tmp_path / "sound.html").as_uri())
+    seen.wait("#tick", lambda tick: tick.inner_text() != "")
+
+    seen.page.get_by_role("button", name="Microphone", exact=True).click()
+    # the answers of the sample are gone
+    assert seen.text(".answer output") == "…"
+    seen.page.get_by_role("button", name="Start the microphone").click()
+    seen.wait("#words", lambda text: "The microphone is resampled from" in text.inner_text())
+    seen.wait(".answer output", lambda output: output.inner_text() in list("0123456789"))
+    assert seen.errors == []
+    hearing.close()
+
+
+@needs_zig
+def test_the_motion_of_a_phone_is_answered(
+    networks: list[PageNetwork], tmp_path: Path, visit: Callable[..., Visit]
+) -> None:
+    path = tmp_path / "phone.html"
+    write_page(path, "phone", networks[:1], phone_inputs(), PRICES)
+    seen = visit(path.read_text(encoding="utf-8"), PHONE)
+    seen.wait("#tick", lambda tick: tick.inner_text() != "")
+    seen.page.get_by_role("button", name="This device's motion").click()
+    seen.page.get_by_role("button", name="Start", exact=True).click()
+    seen.wait("#words", lambda text: "This device sends no motion" in text.inner_text())
+    assert seen.text(".answer output") == "…"
+
+    seen.page.evaluate(SHAKES)
+    seen.wait(".answer output", lambda output: output.inner_text() in list("0123456789"))
 
 
 @needs_zig
@@ -321,3 +473,22 @@ def test_the_policy_allows_no_evaluation_and_no_address(inputs: WebInputs) -> No
         assert "default-src &#39;none&#39;" in policy
         assert "unsafe-eval" not in policy.replace("wasm-unsafe-eval", "")
         assert "http" not in policy
+
+
+@needs_zig
+@needs_node
+def test_spikes_that_are_an_output_are_counted_since_the_start(tmp_path: Path) -> None:
+    network = quantize(IF(v_threshold=2.0), {"signal": torch.ones(8, 1, 2)})
+    model = integer_model(network, {"signal": torch.ones(8, 1, 2)})
+    given = model.quantize({"signal": np.array([[1.0, 0.0]] * 8, np.float32).reshape(8, 1, 2)})
+    text = network_module(model, {"signal": (2,)}, PRICES, None)
+    job = {**network_job(compile_module(text.c), text.description, given, 8), "rounds": 0}
+    # an input of few channels is a signal over time as the outputs of parts are
+    assert [port["name"] for port in text.description["signals"]] == ["signal", "network"]
+
+    finish = "measure(job).then(({ counts }) => console.log(JSON.stringify(counts)));"
+    harness = HARNESS.replace("return { outputs,", "return { counts: Array.from(network.outputs[0].counts), outputs,")
+    script = tmp_path / "count.js"
+    script.write_text(f"const job = {json.dumps(job)};\n{WORKER}\n{harness}\n{finish}\n")
+    said = subprocess.run(["node", str(script)], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert json.loads(said) == [4, 0]

@@ -13,7 +13,17 @@ from small_networks import edited
 from torch import Tensor, nn
 
 from spikebridge.cli.main import main
-from spikebridge.deploy import Bundle, QConfig, QConfigMapping, Runner, add_integers, compare_bundle, export, quantize
+from spikebridge.deploy import (
+    Bundle,
+    QConfig,
+    QConfigMapping,
+    Runner,
+    Tolerance,
+    add_integers,
+    compare_bundle,
+    export,
+    quantize,
+)
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.deploy.onnx.writer import OnnxSignature, write_onnx_step
 from spikebridge.deploy.run import write_arrays
@@ -226,8 +236,7 @@ def cells() -> HybridNetwork:
         "layers": Memory(nn.LSTM(3, 4, num_layers=2)),
         "modes": DiagonalStateSpace(3, modes=2),
     }
-    links = [Transmission("events", "gru"), *(Transmission("events", name) for name in ("lstm", "layers", "modes"))]
-    return network_of(parts, links, list(parts))
+    return network_of(parts, [Transmission("events", name) for name in parts], list(parts))
 
 
 NETWORKS = [several_outputs, states_of_nir, states_of_onnx, woken_states, effects, cells]
@@ -289,10 +298,19 @@ def test_a_bundle_continues_the_stream_at_whose_state_it_begins(
         expected = network(late, state if num_streams == 2 else select(state, [0, 0]))[0]
 
     bundle = export(network, late, tmp_path / "bundle", state=state)
-    comparison = compare_bundle(bundle)
-    assert comparison.passed, [row for row in comparison.rows if not row.passed]
-
     runner = Runner(bundle)
+
+    def wrong(inputs: Any, ticks: int) -> Any:
+        signals = runner.run_recorded(inputs, ticks)
+        signals["parts"][network.outputs[0]][1] += 1
+        return signals
+
+    comparison = compare_bundle(bundle, further={"wrong": (wrong, Tolerance())})
+    (failed,) = (row for row in comparison.rows if not row.passed)
+    # the second sample of the output from tick 21 on
+    clock = network.clock_of(network.outputs[0])
+    assert (failed.level, failed.first_tick) == ("wrong", clock.ticks(21, 40)[1])
+
     given = runner.run({name: x.numpy() for name, x in late.items()})
     for name, y in expected.items():
         np.testing.assert_allclose(given[name], y.numpy(), atol=1e-5, err_msg=name)

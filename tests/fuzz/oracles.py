@@ -89,7 +89,8 @@ def after(mark: bytes) -> Callable[[bytes], int]:
     return lambda content: content.index(mark) + len(mark)
 
 
-def safetensors_numbers(content: bytes) -> int:
+def after_header(content: bytes) -> int:
+    """The place of the numbers in safetensors."""
     return 8 + int(struct.unpack_from("<Q", content)[0])
 
 

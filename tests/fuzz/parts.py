@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from fuzz import mutators
+from fuzz.oracles import after_header
 
 Part: TypeAlias = Callable[[bytes, random.Random], tuple[bytes, Callable[[bytes], bytes]]]
 
@@ -49,15 +50,15 @@ def npy_header(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[
 
 def safetensors_header(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[bytes], bytes]]:
     """The JSON text before the numbers, which may get another length."""
-    (length,) = struct.unpack_from("<Q", content)
-    rest = content[8 + length :]
+    start = after_header(content)
+    rest = content[start:]
     changed = chance.choice((mutators.json_value, mutators.odd_number, mutators.separators_changed))
-    return content[8 : 8 + length], lambda inner: struct.pack("<Q", len(text := changed(inner, chance))) + text + rest
+    return content[8:start], lambda inner: struct.pack("<Q", len(text := changed(inner, chance))) + text + rest
 
 
 def safetensors_numbers(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[bytes], bytes]]:
     """The numbers after the header, which keep their length."""
-    start = 8 + struct.unpack_from("<Q", content)[0]
+    start = after_header(content)
     length = len(content) - start
     return content[start:], lambda inner: content[:start] + inner[:length].ljust(length, b"\0")
 

@@ -22,8 +22,7 @@ from PIL import Image
 
 from fuzz import mutators
 from fuzz.mutators import LINKS, Mutator
-from fuzz.oracles import Check, after, at, closed, payload, rows, sealed
-from fuzz.oracles import safetensors_numbers as after_header
+from fuzz.oracles import Check, after, after_header, at, closed, payload, rows, sealed
 from fuzz.parts import (
     Part,
     gzip_part,
@@ -106,11 +105,12 @@ class Format:
         return Damage(close(inner), is_opened)
 
     def place(self, folder: Path, damage: Damage) -> None:
-        """Puts a damaged file into the folder of a specimen."""
+        """Puts a damaged file into the folder of a specimen, and mends its checksum."""
         path = folder / self.file
         path.unlink(missing_ok=True)
         if not damage.link:
             path.write_bytes(damage.content)
+            self.mend(folder)
             return
 
         elsewhere = folder.parent / "elsewhere" / path.name
@@ -528,8 +528,7 @@ def _mend_checkpoint(folder: Path) -> None:
 
     try:
         tensors = load(content)
-        (length,) = struct.unpack_from("<Q", content)
-        head = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        head = json.loads(content[8 : after_header(content)]).get("__metadata__", {})
         text = head.get("tree", "")
         path.write_bytes(save(tensors, {**head, "digest": _digest(text, tensors)}))
     except (SafetensorError, ValueError, TypeError, AttributeError, KeyError, struct.error):
@@ -948,7 +947,7 @@ def _bundles() -> list[Format]:
         ),
         Format("bundle, sealed manifest", manifest, _bundle, _run_bundle, _JSON, needs=nir, checks=seal),
         Format(
-            "bundle, NIR", part, _open_bundle, _run_bundle, mend=_mend_bundle, words=words, needs=nir, checks=(closed,)
+            "bundle, NIR", part, _open_bundle, _run_bundle, mend=_mend_bundle, words=words, needs=nir, checks=_CLOSED
         ),
         Format("bundle, sealed NIR", part, _bundle, _run_bundle, needs=nir, checks=seal),
         Format(
@@ -958,7 +957,7 @@ def _bundles() -> list[Format]:
         Format("bundle, sealed numbers", numbers, _bundle, _run_bundle, needs=nir, checks=seal),
         Format(
             "bundle, sample", sample, _open_bundle, _run_bundle, parts=parts, mend=_mend_bundle, needs=nir,
-            checks=(closed,),
+            checks=_CLOSED,
         ),
         Format("integer model, words", "integers/integer.json", _integer_model, _run_integers, _JSON, checks=_CLOSED),
         Format("integer model, numbers", *integers, parts=parts, mend=_mend_integers, checks=_CLOSED),

@@ -228,6 +228,10 @@ NO_SPECIMEN = {
     "spikebridge.deploy.quantization.lowering": "files that it has just written",
 }
 OPENERS = ("safe_open", "json_text", "json_stream", "npz", "hdf5", "images")
+READING = {
+    *("open_binary", "read_bytes", "read_text", "open_unpacked", "checked_file", "read_json", "json_objects"),
+    *("read_npz", "array_names", "npz_columns", "open_hdf5", "open_image", "read_grey"),
+}
 
 
 def test_every_module_that_opens_files_has_a_specimen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,21 +269,6 @@ def modules_that_open_files() -> list[str]:
             names.append(".".join(path.relative_to(package.parent).with_suffix("").parts))
 
     return names
-
-
-READING = {
-    *(
-        "open_binary",
-        "read_bytes",
-        "read_text",
-        "open_unpacked",
-        "checked_file",
-        "read_json",
-        "json_objects",
-        "read_npz",
-    ),
-    *("array_names", "npz_columns", "open_hdf5", "open_image", "read_grey"),
-}
 
 
 def test_the_campaign_reports_faults_and_keeps_their_files(

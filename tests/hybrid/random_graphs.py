@@ -508,59 +508,22 @@ def build(graph: Graph, exact: bool = True, seed: int = 0) -> HybridNetwork:
         unit = None if link.unit is None else _unit(graph, link, exact)
         is_set = link.unit is not None and link.unit.is_set
         other = None if link.unit is None else link.unit.context
-        context, mask = (None, other) if is_set else (other, None)
+        shared: dict[str, Any] = {"unit": unit, "delay": ticks(link.delay), "name": link.name}
+        shared["mask" if is_set else "context"] = other
+        target = link.target if link.path is None else f"{link.target}.{link.path}"
 
         if link.wake is not None:
             wake = link.wake
             stay = None if wake.stay is None else ticks(wake.stay)
             settings = {"asleep": wake.asleep, "state": wake.state, "replay": wake.replay, "stay": stay}
-            links.append(
-                Wake(
-                    link.source,
-                    link.target,
-                    unit,
-                    delay=ticks(link.delay),
-                    context=context,
-                    name=link.name,
-                    mask=mask,
-                    **settings,
-                )
-            )
+            links.append(Wake(link.source, target, **shared, **settings))
         elif link.sets:
-            target = f"{link.target}.{link.path}"
-            links.append(Initialisation(link.source, target, unit, ticks(link.delay), context, link.name, mask))
+            links.append(Initialisation(link.source, target, **shared))
         elif link.path is not None:
-            target = f"{link.target}.{link.path}"
-            links.append(
-                Modulation(
-                    link.source,
-                    target,
-                    unit,
-                    link.by,
-                    link.held,
-                    ticks(link.delay),
-                    context,
-                    link.name,
-                    link.once,
-                    mask,
-                )
-            )
+            links.append(Modulation(link.source, target, by=link.by, held=link.held, once=link.once, **shared))
         else:
-            links.append(
-                Transmission(
-                    link.source,
-                    link.target,
-                    unit,
-                    link.held,
-                    link.into,
-                    ticks(link.delay),
-                    context,
-                    initial=link.initial,
-                    name=link.name,
-                    once=link.once,
-                    mask=mask,
-                )
-            )
+            settings = {"held": link.held, "once": link.once, "into": link.into, "initial": link.initial}
+            links.append(Transmission(link.source, target, **shared, **settings))
 
     network = HybridNetwork(
         dt=1.0,

@@ -5,9 +5,16 @@ from math import lcm
 
 import pytest
 import torch
-from random_graphs import Graph, build, by_tick, random_graph, run_cut, run_steps, signals
-from test_random_networks import TICKS, assert_near, assert_same_bits, block, gradients, random_cuts
-from tick_by_tick import Simulator
+from random_graphs import Graph, build, random_graph, run_cut, run_steps, signals
+from test_random_networks import (
+    TICKS,
+    assert_near,
+    assert_same_gradients,
+    assert_same_in_every_form,
+    assert_simulated,
+    block,
+    random_cuts,
+)
 
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork, run_lengths
@@ -22,28 +29,15 @@ def graph_of(seed: int) -> Graph:
 @pytest.mark.parametrize("number", range(2))
 def test_values_read_once_and_masks_are_what_the_tick_by_tick_simulator_gives(number: int) -> None:
     for seed in block(number, 6):
-        graph = graph_of(seed)
-        inputs = signals(graph, TICKS)
-        outputs, _ = build(graph)(inputs, ticks=TICKS)
-        simulator = Simulator(graph, by_tick(graph, inputs, 1, TICKS), TICKS)
-        for name, part in graph.parts.items():
-            expected = [simulator.output(name, tick)[0] for tick in range(TICKS) if part.clock.has(tick)]
-            assert outputs[name][:, 1].tolist() == expected, f"graph {seed}, {name}"
+        assert_simulated(seed, graph_of(seed), samples=[1])
 
 
 @pytest.mark.parametrize("number", range(2))
 def test_whole_steps_cuts_and_single_samples_are_equal_to_the_bit(number: int) -> None:
     for seed in block(number, 6):
         graph = graph_of(seed)
-        network = build(graph)
-        inputs = signals(graph, TICKS, batch=3)
         with torch.no_grad():
-            whole, _ = network(inputs, ticks=TICKS)
-            assert_same_bits(seed, whole, run_steps(graph, network, inputs, TICKS))
-            assert_same_bits(seed, whole, run_cut(graph, network, inputs, random_cuts(seed)))
-            sample = random.Random(seed).randrange(3)
-            alone, _ = network({name: x[:, [sample]] for name, x in inputs.items()}, ticks=TICKS)
-            assert_same_bits(seed, alone, {name: y[:, [sample]] for name, y in whole.items()})
+            assert_same_in_every_form(seed, graph, build(graph))
 
 
 def test_on_real_numbers_whole_steps_and_cuts_are_near() -> None:
@@ -62,9 +56,7 @@ def test_on_real_numbers_whole_steps_and_cuts_are_near() -> None:
 
 def test_gradients_of_a_cut_stream_are_those_of_the_whole() -> None:
     for seed in range(1, 6, 2):
-        graph = graph_of(seed)
-        inputs = signals(graph, TICKS)
-        assert_near(seed, gradients(graph, inputs, [TICKS]), gradients(graph, inputs, random_cuts(seed)), 1e-9)
+        assert_same_gradients(seed, graph_of(seed))
 
 
 def shorter(network: HybridNetwork, rng: random.Random) -> int:

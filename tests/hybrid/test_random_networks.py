@@ -1,6 +1,7 @@
 """The contract of every network, on random ones: against a simulator, to the bit, on real numbers, for gradients."""
 
 import random
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import replace
 
@@ -9,6 +10,9 @@ import torch
 from random_graphs import Graph, build, by_tick, forget_unread, piece, random_graph, run_cut, run_steps, signals
 from tick_by_tick import Simulator
 from torch import Tensor
+
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.ops import reference
 
 pytestmark = pytest.mark.untyped
 
@@ -43,21 +47,40 @@ def assert_near(seed: int, one: Outputs, other: Outputs, tolerance: float) -> No
         )
 
 
+def assert_simulated(seed: int, graph: Graph, samples: Iterable[int] = range(2)) -> None:
+    """Asserts that a network gives what the simulator gives tick by tick."""
+    inputs = signals(graph, TICKS)
+    outputs, state = build(graph)(inputs, ticks=TICKS)
+    assert state.ticks == TICKS
+    for sample in samples:
+        simulator = Simulator(graph, by_tick(graph, inputs, sample, TICKS), TICKS)
+        for name, part in graph.parts.items():
+            ticks = [tick for tick in range(TICKS) if part.clock.has(tick)]
+            expected = [simulator.output(name, tick)[0] for tick in ticks]
+            given = outputs[name][:, sample].tolist() if name in outputs else []
+            assert given == expected, f"graph {seed}, {name}"
+            if name in graph.woken:
+                flags = [[float(simulator.awake(name, tick))] for tick in ticks]
+                assert outputs[f"{name}.awake"][:, sample].tolist() == flags, f"graph {seed}, {name}"
+
+
+def assert_same_in_every_form(seed: int, graph: Graph, network: HybridNetwork) -> None:
+    """Asserts that whole, steps, cuts, single samples and the reference are equal to the bit."""
+    inputs = signals(graph, TICKS, batch=3)
+    whole, _ = network(inputs, ticks=TICKS)
+    assert_same_bits(seed, whole, run_steps(graph, network, inputs, TICKS))
+    assert_same_bits(seed, whole, run_cut(graph, network, inputs, random_cuts(seed)))
+    sample = random.Random(seed).randrange(3)
+    alone, _ = network({name: x[:, [sample]] for name, x in inputs.items()}, ticks=TICKS)
+    assert_same_bits(seed, alone, {name: y[:, [sample]] for name, y in whole.items()})
+    with reference():
+        assert_same_bits(seed, whole, network(inputs, ticks=TICKS)[0])
+
+
 @pytest.mark.parametrize("number", range(12))
 def test_a_network_gives_what_the_tick_by_tick_simulator_gives(number: int) -> None:
     for seed in block(number):
-        graph = random_graph(seed)
-        network = build(graph)
-        inputs = signals(graph, TICKS)
-        outputs, state = network(inputs, ticks=TICKS)
-
-        assert state.ticks == TICKS
-        for sample in range(2):
-            simulator = Simulator(graph, by_tick(graph, inputs, sample, TICKS), TICKS)
-            for name, part in graph.parts.items():
-                expected = [simulator.output(name, tick)[0] for tick in range(TICKS) if part.clock.has(tick)]
-                given = outputs[name][:, sample].tolist() if name in outputs else []
-                assert given == expected, f"graph {seed}, {name}"
+        assert_simulated(seed, random_graph(seed))
 
 
 @pytest.mark.parametrize("number", range(6))
@@ -152,7 +175,7 @@ def test_an_exact_run_gives_bits_on_real_numbers_too(number: int) -> None:
 
 
 def gradients(graph: Graph, inputs: Outputs, cuts: list[int]) -> Outputs:
-    """The gradients of every input and parameter from the sum of all squares of outputs."""
+    """The gradients of every input and parameter from the sum of all squares of outputs, 0 where there is none."""
     network = build(graph)
     leaves = {name: x.clone().requires_grad_(x.is_floating_point()) for name, x in inputs.items()}
     outputs = run_cut(graph, network, leaves, cuts)
@@ -162,18 +185,19 @@ def gradients(graph: Graph, inputs: Outputs, cuts: list[int]) -> Outputs:
         loss.backward()
 
     named = {**leaves, **dict(network.named_parameters())}
-    return {name: leaf.grad for name, leaf in named.items() if leaf.grad is not None}
+    return {name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for name, leaf in named.items()}
+
+
+def assert_same_gradients(seed: int, graph: Graph) -> None:
+    """Asserts that the gradients of a cut stream are those of the whole."""
+    inputs = signals(graph, TICKS)
+    assert_near(seed, gradients(graph, inputs, [TICKS]), gradients(graph, inputs, random_cuts(seed)), 1e-9)
 
 
 @pytest.mark.parametrize("number", range(4))
 def test_gradients_of_a_cut_stream_are_those_of_the_whole(number: int) -> None:
     for seed in block(number):
-        graph = random_graph(seed)
-        inputs = signals(graph, TICKS)
-        whole = gradients(graph, inputs, [TICKS])
-        cut = gradients(graph, inputs, random_cuts(seed))
-        zero = {name: torch.zeros_like(x) for name, x in {**whole, **cut}.items()}
-        assert_near(seed, {**zero, **whole}, {**zero, **cut}, 1e-9)
+        assert_same_gradients(seed, random_graph(seed))
 
 
 def test_a_network_runs_where_its_tensors_are() -> None:

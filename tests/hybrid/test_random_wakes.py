@@ -1,12 +1,16 @@
 """Property tests of parts that run only when they are awake, on random graphs with exact numbers."""
 
-import random
-
 import pytest
 import torch
-from random_graphs import build, by_tick, random_graph, run_cut, run_steps, signals
-from test_random_networks import TICKS, assert_near, assert_same_bits, block, random_cuts
-from tick_by_tick import Simulator
+from random_graphs import build, random_graph, signals
+from test_random_networks import (
+    TICKS,
+    assert_same_bits,
+    assert_same_gradients,
+    assert_same_in_every_form,
+    assert_simulated,
+    block,
+)
 
 from spikebridge.ops import reference
 
@@ -23,34 +27,16 @@ def seeds(number: int) -> list[int]:
 @pytest.mark.parametrize("number", range(4))
 def test_woken_parts_give_what_the_tick_by_tick_simulator_gives(number: int) -> None:
     for seed in seeds(number):
-        graph = random_graph(seed, wakes=True)
-        inputs = signals(graph, TICKS)
-        outputs, _ = build(graph)(inputs, ticks=TICKS)
-        for sample in range(2):
-            simulator = Simulator(graph, by_tick(graph, inputs, sample, TICKS), TICKS)
-            for name, part in graph.parts.items():
-                ticks = [tick for tick in range(TICKS) if part.clock.has(tick)]
-                expected = [simulator.output(name, tick)[0] for tick in ticks]
-                assert outputs[name][:, sample].tolist() == expected, f"graph {seed}, {name}"
-                if name in graph.woken:
-                    flags = [[float(simulator.awake(name, tick))] for tick in ticks]
-                    assert outputs[f"{name}.awake"][:, sample].tolist() == flags, f"graph {seed}, {name}"
+        assert_simulated(seed, random_graph(seed, wakes=True))
 
 
 @pytest.mark.parametrize("number", range(4))
 def test_whole_steps_cuts_and_single_samples_of_woken_parts_are_equal_to_the_bit(number: int) -> None:
     for seed in seeds(number):
         graph = random_graph(seed, wakes=True, quick=seed % 3 == 0)
-        network = build(graph)
-        inputs = signals(graph, TICKS, batch=3)
         # with gradients all samples are computed, without them the awake ones
         with torch.set_grad_enabled(seed % 4 == 0):
-            whole, _ = network(inputs, ticks=TICKS)
-            assert_same_bits(seed, whole, run_steps(graph, network, inputs, TICKS))
-            assert_same_bits(seed, whole, run_cut(graph, network, inputs, random_cuts(seed)))
-            sample = random.Random(seed).randrange(3)
-            alone, _ = network({name: x[:, [sample]] for name, x in inputs.items()}, ticks=TICKS)
-            assert_same_bits(seed, alone, {name: y[:, [sample]] for name, y in whole.items()})
+            assert_same_in_every_form(seed, graph, build(graph))
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -68,20 +54,7 @@ def test_the_awake_rows_alone_give_what_computing_all_gives(number: int) -> None
 @pytest.mark.parametrize("number", range(2))
 def test_gradients_of_woken_parts_are_those_of_a_cut_stream(number: int) -> None:
     for seed in seeds(number):
-        graph = random_graph(seed, wakes=True)
-        inputs = signals(graph, TICKS)
-        found = []
-        for cuts in ([TICKS], random_cuts(seed)):
-            network = build(graph)
-            leaves = {name: x.clone().requires_grad_(x.is_floating_point()) for name, x in inputs.items()}
-            outputs = run_cut(graph, network, leaves, cuts)
-            loss = sum(((y + 1) ** 2).sum() for y in outputs.values())
-            if isinstance(loss, torch.Tensor) and loss.requires_grad:
-                loss.backward()
-            named = {**leaves, **dict(network.named_parameters())}
-            found.append({n: torch.zeros_like(x) if x.grad is None else x.grad for n, x in named.items()})
-
-        assert_near(seed, *found, 1e-9)
+        assert_same_gradients(seed, random_graph(seed, wakes=True))
 
 
 def test_the_random_graphs_have_all_kinds_of_wakes() -> None:

@@ -344,3 +344,19 @@ def test_quanta_of_another_stream_are_refused(total: Any) -> None:
 
     with pytest.raises(StateError, match="SignedDelta got a state whose total is"):
         unit(x, state._replace(discretizer=state.discretizer._replace(total=total)))
+
+
+def test_a_stage_that_is_replaced_is_the_registered_one() -> None:
+    unit = HybridUnit(Tumbling(2), Mean())
+    unit.kernel = Sum()
+    assert dict(unit.named_children())["kernel"] is unit.kernel
+    assert unit(torch.tensor([1.0, 3.0]).reshape(2, 1, 1))[0].item() == 4.0
+
+    unit._modules["kernel"] = Mean()
+    assert unit(torch.tensor([1.0, 3.0]).reshape(2, 1, 1))[0].item() == 2.0
+
+    unit.kernel = None
+    assert unit.kernel is None
+    assert "window" not in repr(HybridUnit())
+    with pytest.raises(ConfigError, match="HybridUnit needs window as a module or None, but got 3"):
+        HybridUnit().window = 3  # type: ignore[assignment]

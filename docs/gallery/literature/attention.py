@@ -10,15 +10,11 @@ The number of objects varies, and a mask leaves out those that are not there. Be
 in the place of attention.
 """
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from spikebridge.analysis.plots.network_diagram import draw_network
-from spikebridge.deploy import compare_bundle, export
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every
 from spikebridge.neurons import LIF, Sequential
 
@@ -120,12 +116,6 @@ def example(seed):
 picture = draw_network(build())
 
 if __name__ == "__main__":
-    scores, networks = run()
-    print(scores)
-    for name, network in networks.items():
-        sample, other = ({key: example(seed)[key] for key in network.inputs} for seed in (1, 2))
-        with TemporaryDirectory() as folder:
-            bundle = export(network, sample, Path(folder) / "network.bundle")
-            comparison = compare_bundle(bundle, inputs=other, network=network)
+    from _main import main
 
-        print(f"the bundle of {name} agrees on other inputs: {comparison.passed}")
+    main(run, example)

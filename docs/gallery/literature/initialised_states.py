@@ -9,15 +9,11 @@ every 20 ms (in the paper it reads accumulated events) and sets the membranes of
 SNN alone, and the ANN on a frame every millisecond.
 """
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 import torch
 from torch import nn
 
 from spikebridge.analysis import count_cost, energy, hardware_profile
 from spikebridge.analysis.plots.network_diagram import draw_network
-from spikebridge.deploy import compare_bundle, export
 from spikebridge.hybrid import HybridNetwork, Initialisation, Transmission, every
 from spikebridge.neurons import LIF, Integrator, Sequential
 
@@ -129,12 +125,6 @@ def example(seed):
 picture = draw_network(build())
 
 if __name__ == "__main__":
-    scores, networks = run()
-    print(scores)
-    for name, network in networks.items():
-        sample, other = ({key: example(seed)[key] for key in network.inputs} for seed in (1, 2))
-        with TemporaryDirectory() as folder:
-            bundle = export(network, sample, Path(folder) / "network.bundle")
-            comparison = compare_bundle(bundle, inputs=other, network=network)
+    from _main import main
 
-        print(f"the bundle of {name} agrees on other inputs: {comparison.passed}")
+    main(run, example)

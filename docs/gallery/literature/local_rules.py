@@ -14,8 +14,6 @@ Beside them: back-propagation everywhere, and spiking weights that stay as they 
 
 import math
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
@@ -23,7 +21,6 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from spikebridge.analysis.plots.network_diagram import draw_network
 from spikebridge.data import load_digits
-from spikebridge.deploy import compare_bundle, export
 from spikebridge.hybrid import Bernoulli, Hold, HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every
 from spikebridge.neurons import LIF, Recurrent, Sequential
 from spikebridge.training import WHOLE, Phase, Settings, fit, rate_loss
@@ -184,12 +181,6 @@ def example(seed):
 picture = draw_network(build_rewarded())
 
 if __name__ == "__main__":
-    scores, networks = run()
-    print(scores)
-    for name, network in networks.items():
-        sample, other = ({key: example(seed)[key] for key in network.inputs} for seed in (1, 2))
-        with TemporaryDirectory() as folder:
-            bundle = export(network, sample, Path(folder) / "network.bundle")
-            comparison = compare_bundle(bundle, inputs=other, network=network)
+    from _main import main
 
-        print(f"the bundle of {name} agrees on other inputs: {comparison.passed}")
+    main(run, example)

@@ -11,8 +11,6 @@ answer.
 """
 
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
@@ -20,7 +18,6 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from spikebridge.analysis.plots.network_diagram import draw_network
-from spikebridge.deploy import compare_bundle, export
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every, run_lengths
 from spikebridge.neurons import LIF, Memory, Sequential
 from spikebridge.training import WHOLE, Phase, Settings, StackSamples, evaluate, fit
@@ -104,12 +101,6 @@ def example(seed):
 picture = draw_network(build())
 
 if __name__ == "__main__":
-    scores, networks = run()
-    print(scores)
-    for name, network in networks.items():
-        sample, other = ({key: example(seed)[key] for key in network.inputs} for seed in (1, 2))
-        with TemporaryDirectory() as folder:
-            bundle = export(network, sample, Path(folder) / "network.bundle")
-            comparison = compare_bundle(bundle, inputs=other, network=network)
+    from _main import main
 
-        print(f"the bundle of {name} agrees on other inputs: {comparison.passed}")
+    main(run, example)

@@ -12,8 +12,6 @@ and a flow of zero.
 """
 
 from itertools import pairwise
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
@@ -21,7 +19,6 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate, relu
 
 from spikebridge.analysis import count_cost, energy, hardware_profile
 from spikebridge.analysis.plots.network_diagram import draw_network
-from spikebridge.deploy import compare_bundle, export
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Sum, Transmission, Tumbling, every
 from spikebridge.neurons import IF, Sequential
 
@@ -157,12 +154,6 @@ def example(seed):
 picture = draw_network(build())
 
 if __name__ == "__main__":
-    scores, networks = run()
-    print(scores)
-    for name, network in networks.items():
-        sample, other = ({key: example(seed)[key] for key in network.inputs} for seed in (1, 2))
-        with TemporaryDirectory() as folder:
-            bundle = export(network, sample, Path(folder) / "network.bundle")
-            comparison = compare_bundle(bundle, inputs=other, network=network)
+    from _main import main
 
-        print(f"the bundle of {name} agrees on other inputs: {comparison.passed}")
+    main(run, example)

@@ -12,8 +12,6 @@ neurons with delays.
 """
 
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
@@ -21,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spikebridge.analysis.plots.network_diagram import draw_network
-from spikebridge.deploy import compare_bundle, export
 from spikebridge.hybrid import Delay, HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every, narrow_delays
 from spikebridge.neurons import LIF, Neuron, Quantity, Sequential
 from spikebridge.neurons.surrogate import ARCTAN
@@ -151,12 +148,6 @@ def example(seed):
 picture = draw_network(build())
 
 if __name__ == "__main__":
-    scores, networks = run()
-    print(scores)
-    for name, network in networks.items():
-        sample, other = ({key: example(seed)[key] for key in network.inputs} for seed in (1, 2))
-        with TemporaryDirectory() as folder:
-            bundle = export(network, sample, Path(folder) / "network.bundle")
-            comparison = compare_bundle(bundle, inputs=other, network=network)
+    from _main import main
 
-        print(f"the bundle of {name} agrees on other inputs: {comparison.passed}")
+    main(run, example)

@@ -13,15 +13,12 @@ the best linear controller with the same limit.
 import copy
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from spikebridge.analysis.plots.network_diagram import draw_network
-from spikebridge.deploy import compare_bundle, export
 from spikebridge.hybrid import Hold, HybridNetwork, HybridUnit, Mean, SpikingLayer, Transmission, Tumbling, every
 from spikebridge.neurons import IF, CubaLIF, Sequential
 from spikebridge.training import WHOLE, Callback, Phase, Settings, fit
@@ -191,12 +188,6 @@ def example(seed):
 picture = draw_network(build())
 
 if __name__ == "__main__":
-    scores, networks = run()
-    print(scores)
-    for name, network in networks.items():
-        sample, other = ({key: example(seed)[key] for key in network.inputs} for seed in (1, 2))
-        with TemporaryDirectory() as folder:
-            bundle = export(network, sample, Path(folder) / "network.bundle")
-            comparison = compare_bundle(bundle, inputs=other, network=network)
+    from _main import main
 
-        print(f"the bundle of {name} agrees on other inputs: {comparison.passed}")
+    main(run, example)

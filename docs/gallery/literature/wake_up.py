@@ -11,9 +11,6 @@ is none. The eye is trained alone, then both together with a price on being awak
 always.
 """
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -21,7 +18,6 @@ from torch.nn.functional import cross_entropy
 from spikebridge.analysis import count_cost, energy, hardware_profile
 from spikebridge.analysis.plots.network_diagram import draw_network
 from spikebridge.data import load_digits
-from spikebridge.deploy import compare_bundle, export
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Transmission, Wake, every, ticks
 from spikebridge.neurons import LIF, Sequential
 
@@ -146,12 +142,6 @@ def example(seed):
 picture = draw_network(build())
 
 if __name__ == "__main__":
-    scores, networks = run()
-    print(scores)
-    for name, network in networks.items():
-        sample, other = ({key: example(seed)[key] for key in network.inputs} for seed in (1, 2))
-        with TemporaryDirectory() as folder:
-            bundle = export(network, sample, Path(folder) / "network.bundle")
-            comparison = compare_bundle(bundle, inputs=other, network=network)
+    from _main import main
 
-        print(f"the bundle of {name} agrees on other inputs: {comparison.passed}")
+    main(run, example)

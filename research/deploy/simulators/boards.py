@@ -106,16 +106,14 @@ def emulated_hash(written: WrittenC, steps: int) -> int:
     for port in written.inputs:
         clock = port.clock
         span = port.signal.high - port.signal.low + 1
-        access = f"in.{port.field}[i]" if port.signal.size else f"in.{port.field}"
         value = f"{port.signal.low} + (int32_t)(mixed(mixed(tick) + place + i) % {span}u)"
-        feeds.append(f"        for (int i = 0; i < {max(port.signal.size, 1)}; i++) {access} = {value};")
-        feeds.append(f"        place += {max(port.signal.size, 1)}; /* every {clock.period} ticks */")
+        feeds.append(f"        for (int i = 0; i < {port.signal.size}; i++) in.{port.field}[i] = {value};")
+        feeds.append(f"        place += {port.signal.size}; /* every {clock.period} ticks */")
 
     reads = []
     for port in written.outputs:
-        access = f"out.{port.field}[i]" if port.signal.size else f"out.{port.field}"
-        fold = f"hash = (hash ^ (uint32_t){access}) * {FNV_FACTOR}u;"
-        reads.append(f"        for (int i = 0; out.{port.field}_given && i < {max(port.signal.size, 1)}; i++) {fold}")
+        fold = f"hash = (hash ^ (uint32_t)out.{port.field}[i]) * {FNV_FACTOR}u;"
+        reads.append(f"        for (int i = 0; out.{port.field}_given && i < {port.signal.size}; i++) {fold}")
 
     text = RANDOM.format(
         name=written.name, start=FNV_START, steps=steps, feeds="\n".join(feeds), reads="\n".join(reads)
@@ -137,7 +135,7 @@ def expected_hash(model: IntegerModel, written: WrittenC, steps: int) -> int:
     inputs = {}
     place = 0
     for port in written.inputs:
-        size = max(port.signal.size, 1)
+        size = port.signal.size
         ticks = np.arange(port.clock.phase, steps, port.clock.period, dtype=np.uint32)
         draws = mixed(mixed(ticks)[:, None] + np.uint32(place) + np.arange(size, dtype=np.uint32))
         values = port.signal.low + (draws % np.uint32(port.signal.high - port.signal.low + 1)).astype(np.int64)
@@ -145,11 +143,10 @@ def expected_hash(model: IntegerModel, written: WrittenC, steps: int) -> int:
         place += size
 
     outputs = model.run(inputs, steps)
-    clocks = {port.name: port.clock for port in written.outputs}
     arrivals = []
-    for order, (name, values) in enumerate((port.name, outputs[port.name]) for port in written.outputs):
-        clock = clocks[name]
-        arrivals += [(clock.phase + clock.period * n, order, y[0].ravel()) for n, y in enumerate(values)]
+    for order, port in enumerate(written.outputs):
+        clock = port.clock
+        arrivals += [(clock.phase + clock.period * n, order, y[0].ravel()) for n, y in enumerate(outputs[port.name])]
 
     result = FNV_START
     for _, _, values in sorted(arrivals, key=lambda arrival: arrival[:2]):

@@ -23,6 +23,8 @@ from research.reasoning.graphs.faulty_graph import FaultyOptions
 from spikebridge.networks.reasoning.data.scene import Question, Scene
 from spikebridge.networks.reasoning.events.events import (
     COLLISION,
+    IN,
+    OUT,
     Events,
     collision_events,
     observed_events,
@@ -51,7 +53,12 @@ MAX_EVENTS = 20
 _MAX_HYPOTHETICAL_EVENTS = 5
 
 # Neurons that the package added to the published ones, with its count neurons.
-_ADDED = ("ask_whole", "whole", "event_before", "event_after")
+_ADDED = (
+    *("ask_whole", "whole", "event_before", "event_after"),
+    *("ask_starting", "ask_stopping", "ask_turning", "ask_coming", "ask_changing"),
+    *("ask_hitting", "event_struck"),
+    *("left", "right", "top", "bottom"),
+)
 
 
 class PublishedTable(OperatorTable):
@@ -60,7 +67,8 @@ class PublishedTable(OperatorTable):
     @cached_property
     def trains(self) -> dict[str, tuple[tuple[str, ...], ...]]:
         both = (("all_events", "store_objects", "store_events"), ())
-        return {**super().trains, "events, storing both": both, "silence": ((), ()), "null": ((), ())}
+        known = {name: train for name, train in super().trains.items() if not {*_ADDED} & {*sum(train, ())}}
+        return {**known, "events, storing both": both, "silence": ((), ()), "null": ((), ())}
 
 
 class PublishedLayout(NeuronLayout):
@@ -91,6 +99,8 @@ class PublishedWiring(Wiring):
         ("ask_after", "event_later", DRIVE),
     )
 
+    requests = ((IN, "ask_entering"), (OUT, "ask_leaving"), (COLLISION, "ask_colliding"))
+
     def connect_order(self) -> None:
         k, j = self.worlds.event_pairs()
         event = self.indices.of_events("event")
@@ -102,6 +112,12 @@ class PublishedWiring(Wiring):
 
     def connect_counters(self) -> None:
         """None: sets are counted by a potential."""
+
+    def connect_sides(self) -> None:
+        """None: sides are not asked for."""
+
+    def connect_hitters(self) -> None:
+        """None: who struck is not asked for."""
 
     def connect_whole_video(self) -> None:
         """None: motion is judged at events."""

@@ -40,6 +40,9 @@ _BYTES_PER_NUMBER = 4
 class Chip:
     """A chip: its memory, speed, bandwidth and power.
 
+    The limits of neurons on a chip are those of `spikebridge.deploy.chips`: a placement takes parts of any kind, and
+    counts their operations and bytes alone.
+
     Args:
         name: of the chip.
         memory: for parameters [bytes].

@@ -28,6 +28,7 @@ from spikebridge.neurons import IF, Sequential
 
 _PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _LINEAR = (*_PRODUCTS, nn.AvgPool1d, nn.AvgPool2d, nn.Flatten, nn.Identity)  # of spikes as of their mean
+_DT = 0.001  # s
 
 
 def convert(
@@ -37,7 +38,7 @@ def convert(
     steps: int = 8,
     layers: int | None = None,
     percentile: float | None = None,
-    dt: float = 0.001,
+    dt: float = _DT,
 ) -> HybridNetwork:
     """A hybrid network whose first layers spike, with the weights of a trained ANN.
 
@@ -65,17 +66,21 @@ def convert(
         >>> (outputs["ann"][0] - ann(x)).abs().max().item() < 0.05
         True
     """
-    for name, value in (("steps", steps), ("layers", layers)):
-        if value is not None and (not is_integer(value) or value < 1):
-            raise ConfigError(f"convert needs {name} as an integer above 0, but got {in_words(value)}")
-    if percentile is not None and not 0 < percentile <= 100:
-        raise ConfigError(f"convert needs a percentile above 0 and up to 100, but got {in_words(percentile)}")
+    _check_numbers(steps, layers, percentile)
     if not is_positive(dt):
         raise ConfigError(f"convert needs dt > 0 s, but got {in_words(dt)}")
 
     stack = _stack_of(ann)
     relus = _relus_of(stack, layers)
     return _converted(stack, relus, _thresholds(stack, relus, inputs, steps, percentile), steps, dt)
+
+
+def _check_numbers(steps: int, layers: int | None, percentile: float | None) -> None:
+    for name, value in (("steps", steps), ("layers", layers)):
+        if value is not None and (not is_integer(value) or value < 1):
+            raise ConfigError(f"convert needs {name} as an integer above 0, but got {in_words(value)}")
+    if percentile is not None and not 0 < percentile <= 100:
+        raise ConfigError(f"convert needs a percentile above 0 and up to 100, but got {in_words(percentile)}")
 
 
 def _converted(
@@ -166,11 +171,10 @@ def hybridise(
     plain = nn.Sequential(*stack)
     tried = [_measured(0, 0, plain, inputs, score, prices)]
     for number in steps:
-        largest = convert(ann, inputs, steps=number, layers=len(relus), percentile=percentile)
-        spiking: Any = largest.parts["snn"]
-        thresholds = [layer.v_threshold for layer in spiking if isinstance(layer, IF)]
+        _check_numbers(number, None, percentile)
+        thresholds = _thresholds(stack, relus, inputs, number, percentile)
         for layers in range(1, len(relus) + 1):
-            network = _converted(stack, relus[:layers], thresholds[:layers], number, largest.dt)
+            network = _converted(stack, relus[:layers], thresholds[:layers], number, _DT)
             tried.append(_measured(layers, number, network, inputs, score, prices))
 
     affordable = [one for one in tried if budget is None or one.energy <= budget]

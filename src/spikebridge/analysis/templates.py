@@ -1,9 +1,10 @@
 """Files beside the code: templates of pages, in which every text is escaped, styles, scripts and tables."""
 
-from functools import cache
 from importlib.resources import files
 
 import jinja2
+
+from spikebridge.data.io.templates import file_template
 
 
 class Drawing(str):
@@ -30,10 +31,6 @@ def resource_text(name: str) -> str:
     return (files("spikebridge.analysis") / name).read_text(encoding="utf-8")
 
 
-@cache
 def page_template(name: str) -> jinja2.Template:
-    """A template of this package; a value that is missing is an error."""
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.from_string(resource_text(name))
+    """A template of this package."""
+    return file_template("spikebridge.analysis", name)

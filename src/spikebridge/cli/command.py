@@ -34,6 +34,7 @@ RunRecipeOrBundle = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Folder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
 Name = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
+Chip = Annotated[str | None, arg(metavar="NAME_OR_FILE", help_behavior_hint="(default: none)")]
 SETTINGS = "settings"
 
 

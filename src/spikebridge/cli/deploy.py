@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting
 from spikebridge.cli.command import (
+    Chip,
     Command,
     CommandResult,
     File,
@@ -33,7 +34,6 @@ _Bits = Annotated[int, arg(metavar="BITS")]
 _Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all that the recipe names)")]
 _BundlePath = Annotated[Path, Positional, arg(metavar="BUNDLE", help_behavior_hint="")]
 _ChipName = Annotated[str, arg(metavar="NAME_OR_FILE")]
-_Chip = Annotated[str | None, arg(metavar="NAME_OR_FILE", help_behavior_hint="(default: none)")]
 
 _Pushed = Annotated[Path, Positional, arg(metavar="RUN_OR_BUNDLE", help_behavior_hint="")]
 _Repository = Annotated[str, Positional, arg(metavar="OWNER/NAME", help_behavior_hint="")]
@@ -63,7 +63,7 @@ class Quantize(RunCommand):
     """Number of training samples for calibration of the scales."""
     bundle: Folder = None
     """Write the integer model into this bundle; only the network of the bundle is quantised."""
-    chip: _Chip = None
+    chip: Chip = None
     """Quantise the spiking parts to the integers of a chip, `loihi`, `xylo` or the CHIP of FILE.py, in a new bundle."""
     parts: Annotated[tuple[str, ...], arg(metavar="PART", help_behavior_hint="(default: all that fit)")] = ()
     """Parts that go onto the chip."""
@@ -126,7 +126,7 @@ class Compare(Command):
     """Largest allowed difference of values, relative to the largest value (or to 1 if all are smaller)."""
     spikes: float = 1e-3
     """Largest allowed share of spikes that differ."""
-    chip: _Chip = None
+    chip: Chip = None
     """FILE.py of a chip that the package does not know, where the bundle has parts on it."""
 
     def execute(self) -> CommandResult:
@@ -204,7 +204,7 @@ class RunBundle(Command):
     """Write all outputs to this .npz or .safetensors file."""
     integers: Flag = False
     """Run the integer model of the quantised parts (written by `quantize --bundle`)."""
-    chip: _Chip = None
+    chip: Chip = None
     """Run the parts on a chip in its integers (written by `quantize --chip`)."""
 
     def execute(self) -> CommandResult:
@@ -263,17 +263,18 @@ class Export(RunCommand):
     """The folder with data sets, for the calibration of integers (default: $SPIKEBRIDGE_DATA)."""
 
     def execute(self) -> CommandResult:
-        """Exports on the recipe's example, then runs every level; the exit code is 1 where one is too far off."""
+        """Exports; the exit code is 1 where a level of a bundle, or C on an emulated board, is too far off."""
         if self.folder and self.kind != "web":
             raise ConfigError("--folder is for --target web; leave it out")
-        if self.kind == "c":
-            return self._export_c()
-        if self.board is not None:
+        if self.board is not None and self.kind != "c":
             raise ConfigError(f"--board {self.board} is for `--target c`")
-        if self.kind == "web":
-            return self._export_web()
-        if self.kind != "bundle":
-            return self._export_for_board()
+
+        check_data(self.data)
+        kinds = {"bundle": self._export_bundle, "c": self._export_c, "web": self._export_web}
+        return kinds.get(self.kind, self._export_for_chip)()
+
+    def _export_bundle(self) -> CommandResult:
+        """Exports on the recipe's example, then runs every level."""
         if is_bundle(self.target):
             raise ConfigError(f"{self.target} is a bundle already; `--target c` writes its integer model as C")
 
@@ -305,9 +306,8 @@ class Export(RunCommand):
 
         return CommandResult(data, text, code=0 if comparison.passed else 1)
 
-    def _export_for_board(self) -> CommandResult:
+    def _export_for_chip(self) -> CommandResult:
         """Writes the numbers for a chip's board."""
-        check_data(self.data)
         from spikebridge.recipes.chip import ChipOptions, chip_from, export_for_board, export_nir
 
         chip = chip_from(self.kind)
@@ -327,7 +327,6 @@ class Export(RunCommand):
 
     def _export_c(self) -> CommandResult:
         """Writes the integer model as C, and measures it on the emulated board."""
-        check_data(self.data)
         from spikebridge.deploy.c.boards import BOARDS
 
         board = None if self.board is None else BOARDS[self.board]
@@ -335,8 +334,8 @@ class Export(RunCommand):
         paths = (path for path in sorted(written.folder.rglob("*")) if path.is_file())
         files = [{"file": str(path.relative_to(written.folder)), "bytes": path.stat().st_size} for path in paths]
         sizes = {"table_bytes": written.table_bytes, "state_bytes": written.state_bytes}
-        text = f"{formatting.table(files)}\n\ntables: {written.table_bytes} bytes, state: {written.state_bytes} bytes"
-        text = f"{text}\ncheck it in {written.folder}: {written.command}"
+        memory = f"tables: {written.table_bytes} bytes, state: {written.state_bytes} bytes"
+        text = f"{formatting.table(files)}\n\n{memory}\ncheck it in {written.folder}: {written.command}"
         data = {"folder": written.folder, "name": written.name, **sizes, "files": files, "check": written.command}
         if board is None:
             return CommandResult(data, text)
@@ -363,13 +362,13 @@ class Export(RunCommand):
 
         # the name of the first trained network, where the user names none
         name, _, _ = target.trained_network(self.network)
-        options = QuantizeOptions(network=name, data=self.data, board=board)
+        options = QuantizeOptions(network=name, data=self.data)
+        out = self.out or Path(f"{name}_{suffix}")
 
-        return run_to_c(target.recipe, target.trained_run(), self.out or Path(f"{name}_{suffix}"), options, status)
+        return run_to_c(target.recipe, target.trained_run(), out, options, status, board)
 
     def _export_web(self) -> CommandResult:
         """Writes the integer models as a web page."""
-        check_data(self.data)
         ending = "_web" if self.folder else ".html"
         out = self.out or Path(f"{Path(self.target).resolve().stem}{ending}")
         if is_bundle(self.target):

@@ -5,21 +5,24 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from spikebridge.cli import formatting
 from spikebridge.cli.apps import Detector, print_status
-from spikebridge.cli.command import CommandResult, Flag, Name, RunCommand
+from spikebridge.cli.command import Chip, CommandResult, Flag, Name, RunCommand
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.recipes import live
 from spikebridge.recipes.bundle import is_bundle
 from spikebridge.recipes.messages import status
 
-_Source = Annotated[str, arg(metavar="SOURCE", help_behavior_hint="(default: none)")]
+_Sources = Annotated[tuple[str, ...], UseAppendAction, arg(metavar="SOURCE", help_behavior_hint="(default: none)")]
 _Events = Annotated[str, arg(metavar="SOURCE", help_behavior_hint="(required without --signal)")]
-_Frames = Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="(default: they come with the events)")]
+_Frames = Annotated[
+    tuple[str, ...], UseAppendAction, arg(metavar="SOURCE", help_behavior_hint="(default: they come with the events)")
+]
 _Init = Annotated[str | None, arg(metavar="x,y,w,h", help_behavior_hint="(default: the recording's first box)")]
 _Sensor = Annotated[str | None, arg(metavar="WxH", help_behavior_hint="(default: that of the recording or network)")]
 _Seconds = Annotated[float | None, arg(metavar="SECONDS", help_behavior_hint="(default: to the end)")]
@@ -38,14 +41,15 @@ class RunLive(RunCommand):
     """A run folder, a recipe with shipped weights such as `sensing`, or the folder of a bundle."""
     network: Name = None
     """The network of the recipe to run (default: the first one)."""
-    signal: _Source = ""
+    signal: _Sources = ()
     """Samples of a sensor in place of events: a WAV, npz or CSV file (played in real time), or `-`: WAV from standard
-    input. For a network of `signals`."""
+    input. For a network of `signals`; of `senses` `NAME=FILE`, once for each sensor."""
     events: _Events = ""
     """The folder of a recording or a file of events (played in real time); `-`: lines from standard input;
     `tcp:PORT`: lines from a local TCP client; `camera`: a connected event camera (needs the extra camera)."""
-    frames: _Frames = None
-    """A separate source of frames: `-`, `tcp:PORT`, `camera`; or, with a file of events, a folder with frames.csv."""
+    frames: _Frames = ()
+    """A separate source of frames: `-`, `tcp:PORT`, `camera`; or, with a file of events, a folder with frames.csv; of
+    `senses` `NAME=FOLDER`."""
     init: _Init = None
     """The target's box in the first frame [px], for a tracker."""
     detector: Detector = "both"
@@ -54,7 +58,7 @@ class RunLive(RunCommand):
     """A tracker uses its trained gains and weights; by default it calibrates itself while it runs."""
     integers: Flag = False
     """Of a bundle: the integer model of the quantised parts (written by `quantize --bundle`)."""
-    chip: Annotated[str | None, arg(metavar="NAME_OR_FILE", help_behavior_hint="(default: none)")] = None
+    chip: Chip = None
     """Of a bundle: its parts on a chip in that chip's integers (written by `quantize --chip`)."""
     sensor: _Sensor = None
     """Width and height of the sensor for a source of lines or a file of events, such as 346x260."""
@@ -78,7 +82,10 @@ class RunLive(RunCommand):
     def execute(self) -> CommandResult:
         """Steps at every bin; then comes the summary, and for samples the answer."""
         self._check()
-        step, source = self._open_signal() if self.signal else self._open_events()
+        if self._sensors:
+            step, source = self._open_sensors()
+        else:
+            step, source = self._open_signal() if self.signal else self._open_events()
         from spikebridge.deploy.streaming.loop import Live
 
         stopped = False
@@ -101,9 +108,24 @@ class RunLive(RunCommand):
 
         return self._summarize(stream, source, step, num_outputs, stopped)
 
+    @property
+    def _sensors(self) -> dict[str, Path]:
+        """The sources of NAME=SOURCE by the name of a sensor; none for a network of events or of one sensor."""
+        words = () if self.events else (*self.signal, *self.frames)
+        pairs = [word.partition("=") for word in words]
+        named = {name: Path(source).expanduser() for name, mark, source in pairs if mark and name.isidentifier()}
+        if named and len(named) < len(words):
+            raise ConfigError(f"expected NAME=SOURCE once for each sensor, but got {', '.join(words)}")
+
+        return named
+
+    @property
+    def _is_of_samples(self) -> bool:
+        return bool(self.signal or self._sensors)
+
     def _check(self) -> None:
         """Refuses options that do not fit together."""
-        if bool(self.events) == bool(self.signal):
+        if bool(self.events) == self._is_of_samples:
             problem = "both are given" if self.events else "--events is missing"
             raise ConfigError(
                 f"expected a source of events or of samples, but {problem}: spikebridge live NETWORK --events SOURCE, "
@@ -118,8 +140,13 @@ class RunLive(RunCommand):
         if self.port and not self.view:
             raise ConfigError("--port is the port of the page of --view; give both or none")
 
+        for name, several in (("signal", self.signal), ("frames", self.frames)):
+            if len(several) > 1 and not self._sensors:
+                raise ConfigError(f"--{name} is given {len(several)} times; of several sensors it is NAME=SOURCE")
+
         for name in ("frames", "init", "sensor", "loop", "allow_truncated"):
-            if self.signal and getattr(self, name):
+            is_own = name == "frames" and self._sensors
+            if self._is_of_samples and getattr(self, name) and not is_own:
                 raise ConfigError(f"--{name.replace('_', '-')} is for events; leave it out with --signal")
 
     def _open_events(self) -> tuple[Any, Any]:
@@ -130,12 +157,12 @@ class RunLive(RunCommand):
 
         source = LiveSource(
             self.events,
-            self.frames,
+            self.frames[0] if self.frames else None,
             None if self.init is None else parse_box(self.init),
             None if self.sensor is None else parse_sensor_size(self.sensor),
             self.loop,
             self.speed,
-            sys.stdin.buffer if "-" in (self.events, self.frames) else None,
+            sys.stdin.buffer if "-" in (self.events, *self.frames) else None,
             self.allow_truncated,
             print_status,
             self.reconnect,
@@ -150,16 +177,28 @@ class RunLive(RunCommand):
 
         return chip_from(self.chip)
 
+    def _open_sensors(self) -> tuple[Any, Any]:
+        step, source = live.sensor_steps(
+            self.target, self.network, self.own, self._sensors, self.speed, self.integers, self._chip()
+        )
+        for name in step.inputs.keys() - self._sensors.keys():
+            print_status(f"nothing comes from {name}; the answer is that of the others")
+        if source.warning:
+            print_status(source.warning)
+
+        return step, source
+
     def _open_signal(self) -> tuple[Any, Any]:
         step, request = live.sample_steps(self.target, self.network, self.own, self.integers, self._chip())
         from spikebridge.data.streams.samples import open_samples
 
         stdin = None
-        if self.signal == "-":
+        (signal,) = self.signal
+        if signal == "-":
             # a thread that waits in a buffered reader holds its lock, and the end of the program would wait for it
             stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
 
-        return step, open_samples(self.signal, request, stdin, self.speed)
+        return step, open_samples(signal, request, stdin, self.speed)
 
     def _open_view(self, stack: ExitStack, source: Any) -> "_View":
         # here, so that `--help` starts sooner
@@ -167,23 +206,28 @@ class RunLive(RunCommand):
 
         from spikebridge.analysis.replay.live_view import LiveView
 
-        view = stack.enter_context(LiveView(f"{self.target} on {self.events or self.signal}", source.dt, self.port))
+        view = stack.enter_context(LiveView(f"{self.target} on {self._source_words}", source.dt, self.port))
         print_status(f"the stream is shown on {view.address}")
         webbrowser.open(view.address)
 
         return _View(view)
 
+    @property
+    def _source_words(self) -> str:
+        return self.events or ", ".join((*self.signal, *self.frames))
+
     def _summarize(self, stream: Any, source: Any, step: Any, num_outputs: int, stopped: bool) -> CommandResult:
         # a recording is its own source, a stream of lines has one
         origin = getattr(source, "source", source)
         counters = [(step, "num_unseen"), (origin, "num_bad"), (origin, "num_late"), (origin, "num_dropped")]
+        counters += [(step, name) for name in ("frames_asked_share", "num_frames", "num_lost")]
         counters += [(origin, "num_gaps")] if "tcp:" in f"{self.events}{self.frames}" else []
         counts = {name: getattr(one, name) for one, name in counters if hasattr(one, name)}
 
         bad = getattr(origin, "first_error", "") and f"{origin.num_bad} bad packets, the first: {origin.first_error}"
         if not stream.num_steps and not stopped:
-            missing = "no sample" if self.signal else "no event bin and no frame"
-            raise DataError(f"{self.signal or self.events} gave {missing}" + (f"; {bad}" if bad else ""))
+            missing = "no sample" if self._is_of_samples else "no event bin and no frame"
+            raise DataError(f"{self._source_words} gave {missing}" + (f"; {bad}" if bad else ""))
 
         if bad:
             print_status(bad)
@@ -198,12 +242,13 @@ class RunLive(RunCommand):
 
         code = 130 if stopped else 0
         line = json.dumps({"summary": summary})
-        if not self.signal:
+        if not self._is_of_samples:
             return CommandResult(summary, line, code)
 
         answers = step.finish()
         last = answers[-1] if answers else {"answer": None, "share": None}
         final = {"the answer was": last["answer"], "share": last["share"]}
+        final |= {name: last[name] for name in ("confidence", "missing") if name in last}
         if len(answers) > 1:
             final["all answers"] = [one["answer"] for one in answers]
 

@@ -33,13 +33,13 @@ from spikebridge.deploy.bundle.rebuild import rebuild
 from spikebridge.deploy.bundle.stages import array_forms
 from spikebridge.deploy.bundle.start import start_state
 from spikebridge.deploy.bundle.trace import ReferenceTrace, record_active_trace, record_trace
-from spikebridge.deploy.chips.bundle import chip_runner, part_signals, recorded_signals
+from spikebridge.deploy.chips.bundle import chip_models, chip_runner, recorded_signals
 from spikebridge.deploy.chips.catalog import CHIPS
 from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.integer.bundle import Signals, integer_signals, sample_signals
 from spikebridge.deploy.nir.reader import NirPart, from_nir
 from spikebridge.deploy.runtime.nir_interpreter import SET, Effects
-from spikebridge.deploy.runtime.parts import Outputs, PartRunner, state_of
+from spikebridge.deploy.runtime.parts import Outputs, PartRunner, state_of, with_states
 from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import ConfigError, DataError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
@@ -190,7 +190,7 @@ def compare_bundle(
 
     levels: dict[str, tuple[_Level, Tolerance]] = {
         "rebuilt": (lambda x, n: _signals_of(bundle, rebuild(bundle, stages), x, n, record), tolerance),
-        "runner": (lambda x, n: runner.run_recorded(x, n), tolerance),
+        "runner": (runner.run_recorded, tolerance),
         **(further or {}),
     }
     for level, (run, allowed) in levels.items():
@@ -209,7 +209,7 @@ def compare_bundle(
         progress(name)
         if name not in CHIPS:
             raise ConfigError(f"{bundle.path} has parts on the chip {name!r}; give its file with --chip FILE.py")
-        rows += _compare_chip(bundle, CHIPS[name], arrays, ticks, trained, on_sample=inputs is None)
+        rows += _compare_chip(bundle, CHIPS[name], arrays, ticks, trained, forms, on_sample=inputs is None)
 
     return Comparison(tuple(rows))
 
@@ -270,7 +270,7 @@ class _ReadBack:
             y, after = self.part(x, state, **modulation)
 
         read = {signal: self.part.state_at(after, path).numpy() for signal, path in self.states.items()}
-        return ({self.name: y[0].numpy(), **read} if read else y[0].numpy()), after
+        return with_states(self.name, y[0].numpy(), read), after
 
 
 def _compare_alone(
@@ -288,31 +288,35 @@ def _compare_alone(
             states = {signal: state_of(name, signal) for signal in record.states}
             parts[name] = _ReadBack(name, from_nir(bundle.read(record.file)), states)
 
-    recorded: dict[tuple[str, str], list[Values]] = {}
-
-    def hook(kind: str, name: str, tick: int, value: Values) -> Values:
-        if name not in trained[kind]:
-            return value
-
-        values = recorded.setdefault((kind, name), [])
-        values.append(value)
-        if len(values) > len(trained[kind][name]):
-            raise DataError(f"{bundle.path}: the sample has too few values of {name!r}; export the bundle again")
-
-        # the reader of this signal gets the value of the trained network
-        return trained[kind][name][len(values) - 1]
-
-    Runner(bundle, parts, stages=forms).run(inputs, ticks, hook)
-
+    recorded = _run_alone(bundle, Runner(bundle, parts, stages=forms), inputs, ticks, trained)
     for kind, signals in trained.items():
         for name, expected in signals.items():
-            if (kind, name) in recorded:
-                values = np.stack(recorded[kind, name])
-                yield _row(manifest, _level_of(manifest, kind, name), kind, name, expected, values, tolerance)
+            if name in recorded[kind]:
+                level = _level_of(manifest, kind, name)
+                yield _row(manifest, level, kind, name, expected, recorded[kind][name], tolerance)
+
+
+def _run_alone(bundle: Bundle, runner: Runner, inputs: dict[str, Values], ticks: int, expected: Signals) -> Signals:
+    """The signals of parts and links of which each reads what the ones before it were expected to give."""
+    recorded: dict[str, dict[str, list[Values]]] = {kind: {} for kind in expected}
+
+    def hook(kind: str, name: str, tick: int, value: Values) -> Values:
+        if name not in expected[kind]:
+            return value
+
+        values = recorded[kind].setdefault(name, [])
+        values.append(value)
+        if len(values) > len(expected[kind][name]):
+            raise DataError(f"{bundle.path}: the sample has too few values of {name!r}; export the bundle again")
+
+        return expected[kind][name][len(values) - 1]
+
+    runner.run(inputs, ticks, hook)
+    return {kind: {name: np.stack(values) for name, values in named.items()} for kind, named in recorded.items()}
 
 
 def _compare_level(
-    manifest: Manifest, level: str, trained: Signals, signals: Signals, tolerance: Tolerance
+    manifest: Manifest, level: str, trained: Signals, signals: Signals, tolerance: Tolerance | None
 ) -> Iterator[ComparisonRow]:
     for kind, named in trained.items():
         for name, expected in named.items():
@@ -357,21 +361,29 @@ def _compare_integers(
 
 
 def _compare_chip(
-    bundle: Bundle, chip: ChipSpec, inputs: dict[str, Values], ticks: int, trained: Signals, *, on_sample: bool
+    bundle: Bundle,
+    chip: ChipSpec,
+    inputs: dict[str, Values],
+    ticks: int,
+    trained: Signals,
+    forms: Mapping[str, Any],
+    *,
+    on_sample: bool,
 ) -> Iterator[ComparisonRow]:
     """The parts on a chip in numpy against torch, spike by spike on the sample, and the pair against the network."""
     manifest = bundle.manifest
     if on_sample:
         pair = recorded_signals(bundle, chip.name)
-        for name, y in part_signals(bundle, chip, inputs, ticks).items():
-            yield _row(manifest, f"{chip.name} integers", "parts", name, _tensor(pair["parts"], name), y, _EXACT)
-    else:
-        pair = chip_runner(bundle, chip).run_recorded(inputs, ticks)
-
-    for kind, signals in trained.items():
-        for name, expected in signals.items():
+        models = chip_models(bundle, chip)
+        alone = _run_alone(bundle, Runner(bundle, models, stages=forms), inputs, ticks, pair)["parts"]
+        for name in models:
+            expected = _tensor(pair["parts"], name)
             if len(expected):
-                yield _row(manifest, chip.name, kind, name, expected, _tensor(pair[kind], name), None)
+                yield _row(manifest, f"{chip.name} integers", "parts", name, expected, _tensor(alone, name), _EXACT)
+    else:
+        pair = chip_runner(bundle, chip, forms).run_recorded(inputs, ticks)
+
+    yield from _compare_level(manifest, chip.name, trained, pair, None)
 
 
 def _row(
@@ -393,15 +405,12 @@ def _row(
 
     # the largest difference of spikes is always 1, so that their share is judged
     within = largest <= limit if share is None else share <= tolerance.spikes
-    first = _first_tick(_clock_of(manifest, kind, name), difference, 0.0 if is_spikes else limit)
+    steps = np.flatnonzero((difference > (0.0 if is_spikes else limit)).reshape(len(difference), -1).any(1))
+    clock = _clock_of(manifest, kind, name)
+    first = int(clock.phase + (clock.count(manifest.first_tick) + steps[0]) * clock.period) if steps.size else None
     passed = None if allowed is None else bool(np.isfinite(largest)) and within
 
     return ComparisonRow(level, kind[:-1], name, largest, largest_value, share, first, passed)
-
-
-def _first_tick(clock: ClockRecord, difference: Values, limit: float) -> int | None:
-    steps = np.flatnonzero((difference > limit).reshape(len(difference), -1).any(1))
-    return int(clock.phase + steps[0] * clock.period) if steps.size else None
 
 
 def _level_of(manifest: Manifest, kind: str, name: str) -> str:

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikebridge.data.io.atomic import atomic_folder, check_new
 from spikebridge.deploy.chips.catalog import chip_of
@@ -14,6 +14,10 @@ from spikebridge.recipes.bundle import export_target
 from spikebridge.recipes.load import load_program
 from spikebridge.recipes.recipe import defines
 from spikebridge.recipes.target import Target
+
+if TYPE_CHECKING:
+    from spikebridge.deploy.bundle.bundle import Bundle
+    from spikebridge.deploy.chips.network import ChipPair
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,42 @@ def quantize_for_chip(
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Writes a bundle of a trained network with its spiking part on a chip; gives figures, choices and misfits."""
-    from spikebridge.deploy.chips.network import add_chip, to_chip
+    check_new(out, ExportError)
+    name, trained, config, pair = _on_chip(target, chip, options, progress)
+    networks = {"": trained, f" on {chip.name}": pair.network}
+    figures = _measured(networks, target, config, options)
+
+    if options.epochs:
+        progress(f"{options.epochs} epochs with the steps of {chip.name}")
+        target.recipe.retrain(pair.network, config, options.epochs, options.data)
+        pair.network.eval()
+        figures |= _measured({f" on {chip.name}, retrained": pair.network}, target, config, options)
+
+    _bundle_of(pair, target, out, options, progress)
+    misfits = [one._asdict() for one in pair.misfits]
+    parts = [{"part": part, "delay": one.delay, "channels": one.code.channels} for part, one in pair.parts.items()]
+
+    return {"network": name, "chip": chip.name, "parts": parts, "layers": pair.choices(), "misfits": misfits, **figures}
+
+
+def export_for_board(
+    target: Target, chip: ChipSpec, out: Path, options: ChipOptions, progress: Callable[[str], None]
+) -> list[Path]:
+    """Quantises a network of a run for a chip and writes the folder for its board."""
+    from spikebridge.deploy.chips.export import write_board
 
     check_new(out, ExportError)
+    pair = _on_chip(target, chip, options, progress)[-1]
+    with tempfile.TemporaryDirectory() as folder:
+        return write_board(_bundle_of(pair, target, Path(folder) / "bundle", options, progress), chip, out)
+
+
+def _on_chip(
+    target: Target, chip: ChipSpec, options: ChipOptions, progress: Callable[[str], None]
+) -> tuple[str, Any, Any, "ChipPair"]:
+    """Name and trained network, the settings of its run, and the network with its spiking part on a chip."""
+    from spikebridge.deploy.chips.network import to_chip
+
     if options.epochs < 0 or options.num_calibration < 1:
         raise ConfigError(f"expected epochs of 0 or more and a sample of 1 or more, but got {options}")
 
@@ -72,35 +109,17 @@ def quantize_for_chip(
     signals = recipe.calibration(config, options.num_calibration, options.data)
     inputs = {key: x for key, x in signals.items() if key in trained.inputs}
     progress(f"{name} on {chip.name}")
-    pair = to_chip(trained, inputs, chip, options.parts)
-    networks = {"": trained, f" on {chip.name}": pair.network}
-    figures = _measured(networks, target, config, options)
+    return name, trained, config, to_chip(trained, inputs, chip, options.parts)
 
-    if options.epochs:
-        progress(f"{options.epochs} epochs with the steps of {chip.name}")
-        recipe.retrain(pair.network, config, options.epochs, options.data)
-        pair.network.eval()
-        figures |= _measured({f" on {chip.name}, retrained": pair.network}, target, config, options)
+
+def _bundle_of(
+    pair: "ChipPair", target: Target, out: Path, options: ChipOptions, progress: Callable[[str], None]
+) -> "Bundle":
+    """A new bundle of the network in floats with its parts on the chip."""
+    from spikebridge.deploy.chips.network import add_chip
 
     _, bundle = export_target(target, options.network, out, progress, pair.float_network())
-    add_chip(bundle, pair)
-    misfits = [one._asdict() for one in pair.misfits]
-    parts = [{"part": part, "delay": one.delay, "channels": one.code.channels} for part, one in pair.parts.items()]
-
-    return {"network": name, "chip": chip.name, "parts": parts, "layers": pair.choices(), "misfits": misfits, **figures}
-
-
-def export_for_board(
-    target: Target, chip: ChipSpec, out: Path, options: ChipOptions, progress: Callable[[str], None]
-) -> list[Path]:
-    """Quantises a network of a run for a chip and writes the folder for its board."""
-    from spikebridge.deploy.bundle.bundle import Bundle
-    from spikebridge.deploy.chips.export import write_board
-
-    check_new(out, ExportError)
-    with tempfile.TemporaryDirectory() as folder:
-        quantize_for_chip(target, chip, Path(folder) / "bundle", options, progress)
-        return write_board(Bundle.open(Path(folder) / "bundle"), chip, out)
+    return add_chip(bundle, pair)
 
 
 def export_nir(file: Path, chip: ChipSpec, out: Path) -> list[Path]:

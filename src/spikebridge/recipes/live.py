@@ -1,6 +1,7 @@
 """Networks on live streams: the step function of a network, a tracker or a bundle, and the stream that it needs."""
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,52 @@ def sample_steps(word: str, network: str | None, own: OwnRecipe, integers: bool,
     return steps, SampleRequest(front.rate_hz, front.num_channels, front.block)
 
 
+def sensor_steps(
+    word: str,
+    network: str | None,
+    own: OwnRecipe,
+    sources: Mapping[str, Path],
+    speed: float,
+    integers: bool = False,
+    chip: Any = None,
+) -> Any:
+    """The step function of a network of several sensors, and the stream of their files and folders by input."""
+    running: Any
+    if is_bundle(word):
+        from spikebridge.deploy.chips.bundle import bundle_runner
+        from spikebridge.deploy.streaming.network import runner_advance
+
+        bundle = open_bundle(word, own, network)
+        card = bundle.manifest.card
+        recipe = str(card.get("recipe"))
+        results = card.get("results") or {}
+        running = bundle_runner(bundle, integers, chip)
+        has_answer = "answer" in bundle.manifest.outputs
+        inputs: Any = {name: (one.clock.period, one.shape) for name, one in bundle.manifest.inputs.items()}
+        dt = bundle.manifest.dt
+        advance = runner_advance(running)
+    else:
+        from spikebridge.deploy.streaming.torch_network import network_advance
+
+        target = resolve_target(word, own, network)
+        _, running, run = target.trained_network(network)
+        recipe = run.recipe
+        results = run.results()
+        has_answer = "answer" in running.outputs and defines(target.recipe, "stream_inputs")
+        inputs = target.recipe.stream_inputs(run, running) if has_answer else {}
+        dt = running.dt
+        advance = network_advance(running)
+
+    if not has_answer:
+        raise ConfigError(
+            f"{word} gives no answer on several sensors; NAME=SOURCE is for networks of senses that name classes"
+        )
+
+    stream = _stream_module(word, recipe, "open_sensors", "NAME=SOURCE is for senses")
+    steps = stream.SensesSteps(inputs, dt, advance, running.wanted, results.get("classes", ()))
+    return steps, stream.open_sensors(sources, steps, speed)
+
+
 def run_samples(
     bundle: "Bundle", file: Path, integers: bool, chip: Any = None
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -141,10 +188,17 @@ def _bundle_sample_steps(bundle: "Bundle", integers: bool, chip: Any) -> "Sample
 
 
 def _sample_reader(word: str, recipe: str, config: Any, results: Any) -> Any:
-    if recipe not in RECIPES or not recipe_file(recipe).with_name("stream.py").is_file():
-        raise ConfigError(
-            f"{word} is of the recipe {recipe!r}, which reads no samples of a sensor; --signal is for signals"
-        )
-
-    module = importlib.import_module(f"spikebridge.networks.{recipe}.stream")
+    module = _stream_module(
+        word, recipe, "sample_reader", "--signal FILE is for signals; senses have --signal NAME=FILE"
+    )
     return module.sample_reader(config or {}, results or {})
+
+
+def _stream_module(word: str, recipe: str, hook: str, others: str) -> Any:
+    """The module of a recipe that reads streams."""
+    if recipe in RECIPES and recipe_file(recipe).with_name("stream.py").is_file():
+        module = importlib.import_module(f"spikebridge.networks.{recipe}.stream")
+        if hasattr(module, hook):
+            return module
+
+    raise ConfigError(f"{word} is of the recipe {recipe!r}, which reads no such stream; {others}")

@@ -1,11 +1,11 @@
 """The trained networks of a run as integer models: quantised, written, and measured before and after."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 from torch import Tensor
@@ -24,11 +24,13 @@ from spikebridge.deploy.quantization.network import quantize
 from spikebridge.deploy.quantization.report import memory, quantized_paths, saturation
 from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
+from spikebridge.hybrid.clock import count_ticks
 from spikebridge.pretrained.network import trained_runs
 from spikebridge.recipes.own_network import OwnNetwork
 from spikebridge.recipes.recipe import Recipe, defines
 from spikebridge.training.run.run import Run
 
+T = TypeVar("T")
 _NUM_SAMPLES = 8  # for costs and clipping
 
 
@@ -36,8 +38,7 @@ _NUM_SAMPLES = 8  # for costs and clipping
 class QuantizeOptions:
     """The paths and the network to quantise (all without), and the data: training samples in a folder of data sets.
 
-    With the bundle of a network that network alone is quantised, and its integer model is written into the bundle. A
-    board is that of the C project.
+    With the bundle of a network that network alone is quantised, and its integer model is written into the bundle.
     """
 
     paths: Sequence[str] = ()
@@ -45,7 +46,6 @@ class QuantizeOptions:
     num_calibration: int = 128
     data: Path | None = None
     bundle: Path | None = None
-    board: Board | None = None
 
 
 def quantize_run(
@@ -100,11 +100,15 @@ def run_to_c(
     out: Path,
     options: QuantizeOptions,
     progress: Callable[[str], None] = lambda line: None,
+    board: Board | None = None,
 ) -> WrittenC:
-    """Quantises a trained network of a run, by default the first one, to 8 bits, and writes the integer model as C."""
+    """Quantises a trained network of a run, by default the first one, to 8 bits, and writes the integer model as C.
+
+    With a board it writes a project for it.
+    """
     check_new(out, ExportError)
     _, network = next(quantized_networks(recipe, run, options, progress))
-    return write_c(network.model, network.integer_inputs(), network.ticks, out, board=options.board)
+    return write_c(network.model, network.integer_inputs(), network.ticks, out, board=board)
 
 
 def quantized_networks(
@@ -135,23 +139,24 @@ def _quantized(
     if options.num_calibration < 1:
         raise ConfigError(f"scales are chosen on 1 sample at least, but got {options.num_calibration}")
 
-    own = recipe.function if isinstance(recipe, OwnNetwork) else None
-    config = run.config_as(recipe.Config)
-    signals = recipe.calibration(config, options.num_calibration, options.data)
+    signals = recipe.calibration(run.config_as(recipe.Config), options.num_calibration, options.data)
+    for path, network in _trained_networks(recipe, run, options.network):
+        progress(path)
+        yield path, _Quantized(network.eval(), signals, plan)
+
+
+def _trained_networks(recipe: Recipe, run: Run, name: str | None) -> Iterator[tuple[str, Any]]:
+    """The networks of a run with their weights by path, or those of one network, named with or without its seed."""
     if defines(recipe, "trained"):
         # its weights are not a file for each network
-        networks: dict[str, Any] = dict(recipe.trained(run))
-        for name, trained in networks.items():
-            progress(name)
-            yield name, _Quantized(trained.eval(), signals, plan)
+        yield from _named(recipe.trained(run), name, run).items()
         return
 
-    children = _trained_children(run, options.network) if own is None else {own: run}
+    children = {recipe.function: run} if isinstance(recipe, OwnNetwork) else _named(trained_runs(run), name, run)
     for path, child in children.items():
-        progress(path)
-        network: Any = recipe.build(config)[path.partition("/")[0]]
+        network: Any = recipe.build(run.config_as(recipe.Config))[path.partition("/")[0]]
         child.load_weights(network)
-        yield path, _Quantized(network.eval(), signals, plan)
+        yield path, network
 
 
 class _Quantized:
@@ -173,8 +178,8 @@ class _Quantized:
     @property
     def ticks(self) -> int:
         """Base ticks of the samples."""
-        clocks = {name: self.trained.clock_of(name) for name in self.samples}
-        return min(clock.phase + len(self.samples[name]) * clock.period for name, clock in clocks.items())
+        counts = {name: len(x) for name, x in self.samples.items()}
+        return count_ticks(self.trained.inputs, counts, 0, None, self.trained.dt)
 
     def figures(self, recipe: Recipe, config: Any, data: Path | None) -> dict[str, Any]:
         """The measures of the recipe, memory, operations and energy, before and after."""
@@ -221,16 +226,13 @@ def _bundle_of(path: Path, run: Run) -> Bundle:
     return bundle
 
 
-def _trained_children(run: Run, network: str | None) -> dict[str, Run]:
-    """The inner runs with weights, or those of one network, named with or without its seed."""
-    children = trained_runs(run)
-    if not children:
+def _named(trained: Mapping[str, T], network: str | None, run: Run) -> dict[str, T]:
+    """Trained networks or runs by path, or those of one network."""
+    if not trained:
         raise ConfigError(f"{run.path} has no trained networks; train it first")
-    if network is None:
-        return children
 
-    chosen = {path: child for path, child in children.items() if network in (path, path.partition("/")[0])}
+    chosen = {path: one for path, one in trained.items() if network in (None, path, path.partition("/")[0])}
     if not chosen:
-        raise ConfigError(f"{run.path} has no trained network {network!r}; {did_you_mean(network, children)}")
+        raise ConfigError(f"{run.path} has no trained network {network!r}; {did_you_mean(str(network), trained)}")
 
     return chosen

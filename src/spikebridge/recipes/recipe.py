@@ -10,6 +10,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.training.run.run import Run
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from spikebridge.deploy.web.inputs import WebInputs
@@ -82,8 +83,17 @@ class Recipe(Protocol):
         It stands in a module `stream` next to the recipe, which imports no PyTorch: bundles run without it.
         """
 
+    def stream_inputs(self, run: Run, network: "nn.Module") -> Mapping[str, tuple[int, Sequence[int]]]:
+        """Hook of `live --signal NAME=FILE`: base ticks of a sample of each input, and its shape.
+
+        A module `stream` next to the recipe opens the sensors (`networks.senses.stream`).
+        """
+
     def web(self, config: Mapping[str, Any], results: Mapping[str, Any]) -> "WebInputs":
         """Hook of `export --target web`: the inputs that a page offers, from the settings and results of a run."""
+
+    def trained_web(self, inputs: "WebInputs", numbers: "Mapping[str, NDArray[Any]]") -> "WebInputs":
+        """Hook of `export --target web`: the same with a front end that needs the numbers of the trained network."""
 
 
 def defines(recipe: Recipe, hook: str) -> bool:

@@ -1,6 +1,5 @@
 """Trained networks as a web page: the networks of a run or of a bundle, and the inputs that their recipe offers."""
 
-import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from spikebridge.deploy.bundle.bundle import Bundle
 
 _PROFILE = "45nm-int8"
-_MAX_WIDTH = 1120  # of a drawing on a page [px]
 
 
 def bundle_page(bundle: "Bundle", out: Path, *, folder: bool) -> WrittenPage:
@@ -52,9 +50,7 @@ def _bundle_network(bundle: "Bundle") -> tuple[PageNetwork, WebInputs]:
 
 def _drawings(drawing: "Drawing") -> tuple[str, str]:
     """The wide and the narrow form of a drawing."""
-    width = re.search(r'viewBox="0 0 (\d+)', drawing)
-    fits = width is not None and int(width[1]) <= _MAX_WIDTH
-    return (str(drawing) if fits else drawing.narrow), drawing.narrow
+    return (drawing.narrow if drawing.is_too_wide else str(drawing)), drawing.narrow
 
 
 def run_page(
@@ -84,6 +80,7 @@ def run_networks(
     results = trained.results() if trained.finished else {}
     inputs = _inputs_of(target.recipe, run.recipe, run.config, results)
     networks: dict[str, PageNetwork] = {}
+    numbers: dict[str, dict[str, Any]] = {}
 
     for path, quantized in quantized_networks(
         target.recipe, run, QuantizeOptions(network=network, data=data), progress
@@ -93,14 +90,18 @@ def run_networks(
             about = inputs.networks.get(name, "")
             sample = quantized.integer_inputs()
             drawings = _drawings(draw_network(quantized.trained))
+            numbers[name] = {key: x.detach().numpy() for key, x in quantized.trained.state_dict().items()}
             networks[name] = PageNetwork(name, about, quantized.model, sample, quantized.ticks, drawings)
 
     if not networks:
         raise DataError(f"{run.path} has no weights of {first!r}")
 
     # as the recipe lists them, the hybrid first
-    order = list(target.recipe.build(target.settings))
-    return [networks[name] for name in order if name in networks], inputs
+    order = [name for name in target.recipe.build(target.settings) if name in networks]
+    if defines(target.recipe, "trained_web"):
+        inputs = target.recipe.trained_web(inputs, numbers[order[0]])
+
+    return [networks[name] for name in order], inputs
 
 
 def page_prices() -> Prices:

@@ -121,12 +121,12 @@ def _rate_scales(network: nn.Module, state: Any) -> dict[Parameter, tuple[float,
     if groups and not any("path" in group for group in groups):
         return {}
 
+    parameters = dict(network.named_parameters(remove_duplicate=False))
     return {
-        parameter: (scale, f"{path}.{name}".lstrip("."))
+        parameters[place]: (scale, place)
         for path, module in network.named_modules()
         for name, scale in getattr(module, "rate_scales", {}).items()
-        for parameter in [dict(module.named_parameters(recurse=False)).get(name)]
-        if parameter is not None
+        if (place := f"{path}.{name}".lstrip(".")) in parameters
     }
 
 

@@ -94,8 +94,8 @@ class Phase:
     def __post_init__(self) -> None:
         for name in ("objective", "optimizer", "scheduler", "slices", "gradients"):
             value = getattr(self, name)
-            is_several = isinstance(value, Mapping) and name in ("optimizer", "scheduler")
-            for one in (is_several and value.values()) or [value]:
+            is_several = isinstance(value, Mapping) and bool(value) and name in ("optimizer", "scheduler")
+            for one in value.values() if is_several else [value]:
                 if not callable(one) and (one is not None or is_several or name in ("objective", "optimizer")):
                     form = f", {_OPTIMIZER}" if name == "optimizer" else ""
                     raise ConfigError(

@@ -310,3 +310,18 @@ def test_a_late_frame_comes_with_what_a_recording_gives_with_it(
         assert inputs["elapsed"] == pytest.approx((stop - first) * 0.001)
 
         first = stop
+
+
+def test_a_deferred_frame_that_is_lost_or_of_another_size_is_counted_as_bad_when_it_is_read() -> None:
+    def lost() -> np.ndarray:
+        raise OSError("it is gone")
+
+    stream = begun(buffer_events=False, deferred=True)
+    for number, frame in enumerate((lost, lambda: np.zeros((2, 2), np.uint8), lambda: picture(7)), start=1):
+        stream.add_frame(1000 * number, frame)
+    stream.end()
+
+    first, *later = [stream.inputs(k, k + 1)["frame"] for k in range(4)]
+    assert (first.max(), stream.num_bad) == (0, 0)
+    assert [None if (levels := read()) is None else levels.max() for read in later] == [None, None, 7]
+    assert (stream.num_bad, stream.first_error) == (2, "a frame that cannot be read (it is gone)")

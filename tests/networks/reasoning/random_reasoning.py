@@ -3,8 +3,10 @@
 import numpy as np
 
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, COLORS, MATERIALS, SHAPES, Scene
-from spikebridge.networks.reasoning.parsing.operators import OPERATORS
+from spikebridge.networks.reasoning.parsing.operators import OPERATORS, SIDES
 
+_PUBLISHED = ("filter_in", "filter_out", "filter_collision", "filter_collision")
+_ADDED = ("filter_move", "filter_stop", "filter_turn", "filter_come", "filter_change", "filter_hitter")
 OVER_ALL = [row.token for row in OPERATORS if row.over_all]
 
 
@@ -46,9 +48,10 @@ def random_meetings(rng: np.random.Generator, num_objects: int, number: int, lat
 class Programs:
     """Draws well-typed programs about a scene; depth bounds how deep values are nested."""
 
-    def __init__(self, rng: np.random.Generator, scene: Scene) -> None:
+    def __init__(self, rng: np.random.Generator, scene: Scene, is_published: bool = False) -> None:
         self.rng = rng
         self.scene = scene
+        self.is_published = is_published
 
     def pick(self, *options: str) -> str:
         return str(self.rng.choice(options))
@@ -119,7 +122,9 @@ class Programs:
 
         for _ in range(int(self.rng.integers(0, 3))):
             who = self.objects(0) if self.rng.random() < 0.5 else self.object(0)
-            program += [*who, self.pick("filter_in", "filter_out", "filter_collision", "filter_collision")]
+            program += [*who, self.pick(*_PUBLISHED, *(() if self.is_published else _ADDED))]
+            if not self.is_published and self.rng.random() < 0.2:
+                program += [self.pick(*SIDES), "filter_side"]
 
         return program
 

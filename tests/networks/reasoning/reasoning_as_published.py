@@ -22,7 +22,7 @@ class AsPublished:
 
     def run(self, tokens: list[str]) -> str | None:
         program = compile_as_published(tokens, self.table)
-        events = self.executor.events[:CLIP]
+        events = self.executor.seen.events[:CLIP]
         if program.removal is not None:
             found = _Sets(self, events, True).after(program.removal).objects
             rows = self.scene.what_if.get(max(found), []) if found else []
@@ -103,7 +103,7 @@ class _Sets:
             self.objects = {o for o in self.objects if all(self.is_still(o, self.all[k]) for k in self.events)}
             self.events = set()
         elif name == "filter_ancestor":
-            self.events = {k for k in ranks for j in self.events if (j, k) in self.executor.causes}
+            self.events = {k for k in ranks for j in self.events if (j, k) in self.executor.seen.causes}
         elif name == "filter_before":
             self.events = {j for j in ranks if not any(k <= j for k in self.events)}
         elif name == "filter_after":

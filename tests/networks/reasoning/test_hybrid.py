@@ -24,7 +24,7 @@ def test_the_engine_fires_as_the_hybrid_network_of_the_core_does(form: str) -> N
 
     options = FORMS[form]
     rng = np.random.default_rng(0)
-    drawn = (options.compile(Programs(rng, scene).whole()) for _ in range(40))
+    drawn = (options.compile(Programs(rng, scene, is_published=True).whole()) for _ in range(40))
     programs = [program for program in drawn if program.world == "observed"][:12]
     network = reasoning_network(scene, options).eval()
 

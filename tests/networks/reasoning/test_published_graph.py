@@ -46,7 +46,9 @@ def test_the_graph_follows_an_oracle_of_sets_with_clips(seed: int) -> None:
     rng = np.random.default_rng(seed)
     scenes = [random_scene(rng, video) for video in range(8)]
     questions = [
-        Question(scene.video, "descriptive", tuple(Programs(rng, scene).whole())) for scene in scenes for _ in range(25)
+        Question(scene.video, "descriptive", tuple(Programs(rng, scene, is_published=True).whole()))
+        for scene in scenes
+        for _ in range(25)
     ]
     oracles = [AsPublished(scene) for scene in scenes]
 

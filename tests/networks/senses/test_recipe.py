@@ -13,14 +13,16 @@ import torch
 from spikebridge.cli.main import main
 from spikebridge.errors import ConfigError
 from spikebridge.networks.senses import recipe as senses
-from spikebridge.networks.senses._shapes import shape_of
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sets import generated_trials
 from spikebridge.networks.senses.data.trials import SensorRecording, Trials
-from spikebridge.networks.senses.falls._evaluate import score_falls
 from spikebridge.networks.senses.falls.model import GATES, FallStages, falls_network
+from spikebridge.networks.senses.falls.run import score_falls
 from spikebridge.networks.senses.falls.train import listen, train_stages
+from spikebridge.networks.senses.shapes import sampled, shape_of
+from spikebridge.networks.senses.training.fold import FoldTraining
 from spikebridge.networks.senses.training.train import SensesLearning, held, random_looks
+from spikebridge.recipes.quantize import QuantizeOptions, quantized_networks
 from spikebridge.training import Run
 
 pytestmark = pytest.mark.untyped
@@ -74,11 +76,58 @@ def test_eval_of_a_file_gives_the_figures_of_every_network(
     assert results["gates"][0]["looks"] > results["networks"]["hybrid"]["looks"] - 1
 
 
+def test_live_answers_from_named_sources(
+    trained: tuple[Run, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = saved(tmp_path / "other.npz", generated_trials(num_people=1, num_each=1, seed=5))
+    words = ["live", str(trained[0].path), "--speed", "1000"]
+    assert main([*words, "--signal", f"wrist={file}", "--frames", f"eye={file}"]) == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last.keys() == {"the answer was", "share", "confidence", "missing", "all answers"}
+    assert len(last["all answers"]) == 4
+
+    assert main([*words, "--signal", f"wrist={file}", "--frames", str(file)]) == 2
+    assert "expected NAME=SOURCE once for each sensor" in capsys.readouterr().err
+
+
 def test_the_weights_of_the_senses_are_fitted(trained: tuple[Run, dict[str, Any]]) -> None:
     network: Any = senses.trained(trained[0])["hybrid"]
-
-    assert (network.parts["answer"].weight > 0).all()
     assert network.parts["gate"].least_score != 0
+
+    data, _ = sampled(generated_trials(), shape_of(QUICK))
+    networks = []
+    for weigh in (False, True):
+        config = replace(QUICK.training, epochs=1, weigh=weigh)
+        networks.append(FoldTraining(shape_of(QUICK), data, {}, config, 0).train("hybrid"))
+
+    for part in ("wrist_readout", "eye_readout"):
+        alone, weighed = (one.parts[part].get_submodule("linear").get_parameter("weight") for one in networks)
+        factor = weighed / alone
+        assert factor.min() > 0
+        torch.testing.assert_close(factor, factor[:1, :1].expand_as(factor))
+
+
+def test_a_hybrid_is_integers_but_for_its_decision_to_look(trained: tuple[Run, dict[str, Any]]) -> None:
+    options = QuantizeOptions(network="hybrid", num_calibration=4)
+    ((path, network),) = quantized_networks(senses, trained[0], options)
+
+    assert path == "hybrid"
+    assert set(network.trained.parts) - set(network.model.record.parts) == {"gate", "eye_seen"}
+    outputs, _ = network.quantized(network.samples)
+    whole, _ = network.trained(network.samples)
+    torch.testing.assert_close(outputs["answer"], whole["answer"], atol=0.3, rtol=0.3)
+
+    bits = network.model.run(network.integer_inputs(), network.ticks)["answer"]
+    values = bits * network.model.record.parts["answer"].scale
+    torch.testing.assert_close(torch.from_numpy(values).float(), outputs["answer"], atol=1e-5, rtol=1e-5)
+
+    figures = network.figures(senses, QUICK, None)
+    assert 0 < figures["state bytes after"] < figures["state bytes"]
+
+
+def test_a_fall_detector_has_no_integer_form(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quantize", "senses_falls", "--out", "none"]) == 2
+    assert "a fall detector has no integer form yet" in capsys.readouterr().err
 
 
 def test_own_data_takes_its_parts_from_shapes_and_rates(tmp_path: Path) -> None:

@@ -93,14 +93,14 @@ def test_a_tick_has_the_newest_sample_by_then(tmp_path: Path) -> None:
     # trial 1 stopped: its last sample stays
     assert data.signals["wrist"][:, :, 0].T.tolist() == [[0, 2, 4, 6], [8, 10, 12, 12]]
     assert data.lengths["wrist"].tolist() == [4, 4]
-    assert data.signals["eye"][:, 0, 0, 0].tolist() == [1, 1]
+    assert data.signals["eye"][:, 0, 0, 0, 0].tolist() == [1, 1]
 
 
 def test_an_old_picture_is_none(tmp_path: Path) -> None:
     trials = read_trials(written(tmp_path, wrist_rate_hz=2.0))
     data = sample_trials(trials, {"wrist": 1, "eye": 1}, 0.5)
 
-    assert data.signals["eye"][:, 0, 0, 0].tolist() == [1, 1, 0, 0]
+    assert data.signals["eye"][:, 0, 0, 0, 0].tolist() == [1, 1, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -148,5 +148,5 @@ def test_generated_trials_have_two_clocks() -> None:
     data = sample_trials(trials, {"wrist": 1, "eye": 5}, 0.02)
 
     assert data.signals["wrist"].shape == (100, 8, 6)
-    assert data.signals["eye"].shape == (20, 8, 8, 8)
+    assert data.signals["eye"].shape == (20, 8, 1, 8, 8)
     assert torch.isfinite(data.signals["wrist"]).all()

@@ -5,8 +5,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from spikebridge.deploy.front_ends.arrays import EXACT
 from spikebridge.networks.signals.data.beats import match_beats, with_noise
-from spikebridge.networks.signals.model.beats import LATENCY, NUM_TAPS, RATE_HZ, beat_network, beats_of, spike_beats
+from spikebridge.networks.signals.model.beats import (
+    LATENCY,
+    NOISE_WINDOW,
+    NUM_TAPS,
+    RATE_HZ,
+    NoiseFrontEnd,
+    beat_network,
+    beats_of,
+    spike_beats,
+)
 from spikebridge.networks.signals.model.pan_tompkins import pan_tompkins
 from spikebridge.networks.signals.training import beats as training
 from spikebridge.networks.signals.training.beats import train_beats
@@ -127,3 +137,24 @@ def test_the_ann_moves_the_threshold() -> None:
     # the first value of the ANN stands at the last sample of two seconds
     assert outputs["snn"][:719].sum() == 0
     assert outputs["snn"][719:].sum() > 0
+
+
+def test_the_front_end_of_a_page_gives_the_factor_of_the_ann() -> None:
+    torch.manual_seed(0)
+    network = beat_network()
+    with torch.no_grad():
+        for parameter in network.parts["ann"].parameters():
+            parameter.normal_(std=0.5)
+
+    ecg = heart(6)[0].numpy()
+    front = NoiseFrontEnd({name: x.numpy() for name, x in network.state_dict().items()})
+    state = front.start()
+    factors = []
+    for sample in ecg:
+        outputs, state = front.arrays(EXACT, {"samples": EXACT.array(sample[None])}, state)
+        factors.append(outputs["ann"].item())
+
+    with torch.no_grad():
+        expected = network.eval()({"ecg": torch.from_numpy(ecg).unsqueeze(1)})[0]["ann"].flatten().numpy()
+    assert len(expected) == 3
+    assert np.allclose(factors[NOISE_WINDOW - 1 :: NOISE_WINDOW], expected, rtol=1e-5)

@@ -187,7 +187,7 @@ def _check_sizes(path: Path, shape: tuple[int, ...]) -> None:
 def read_sparse_events(path: Path) -> tuple[EventBins, int]:
     """The events of one recording by bin, and the number of bins between two frames."""
     shape = read_npz(path, ["shape"], check=lambda headers: _check_sizes(path, headers["shape"].shape))["shape"]
-    if shape.shape != (4,) or shape.dtype.kind not in "iu" or (shape < 1).any() or (shape > _MAX_SHAPE).any():
+    if shape.dtype.kind not in "iu" or (shape < 1).any() or (shape > _MAX_SHAPE).any():
         raise DataError(f"{path}, shape: expected frames, bins a frame, rows and columns, but got {shape.tolist()}.")
 
     num_frames, bins_per_frame, height, width = map(int, shape)

@@ -186,14 +186,11 @@ class Recording:
                 since_frame = int(self.frame_events[newest])
                 inputs["events"] = self.events.slice_events(since_frame, int(self.events.edges[stop]))
 
-            inputs["frame"] = partial(self._frame, newest) if defers_frame else self._frame(newest)
+            read = partial(self.frames.__getitem__, newest)
+            inputs["frame"] = read if defers_frame else read()
             inputs["frame_age"] = float(stop * self.dt - self.frame_times[newest])
 
         return inputs
-
-    def _frame(self, number: int) -> NDArray[np.uint8]:
-        frame: NDArray[np.uint8] = self.frames[number]
-        return frame
 
     def subsample_frames(self, keep_every: int) -> "Recording":
         """The same recording with every `keep_every`-th frame, the first one included.

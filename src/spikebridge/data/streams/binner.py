@@ -15,9 +15,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from time import perf_counter
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -38,7 +39,7 @@ _BUFFER_SECONDS = 0.5
 MAX_BUFFERED_EVENTS = 5_000_000  # 65 MB; above 10 million events a second, less than 0.5 s is buffered
 _NO_EVENTS = np.empty(0, EVENT)
 Frame: TypeAlias = NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]  # grey levels, or a function that reads them
-_Frame: TypeAlias = tuple[int, Frame]  # with its time [us]
+_Frame: TypeAlias = tuple[int, Any]  # time [us], grey levels or a function that gives them, or None where it fails
 
 
 class FrameOptions(NamedTuple):
@@ -143,10 +144,12 @@ class EventBinner:
             return
 
         is_later = self._begin is not None or bool(self._future_frames)
-        if callable(frame) and not (self.frames.deferred and is_later):
-            frame = frame()
-        if not callable(frame) and not self.fits(frame):
-            return
+        if callable(frame) and self.frames.deferred and is_later:
+            kept: Any = partial(self._read, frame)
+        else:
+            kept = frame() if callable(frame) else frame
+            if not self._fits(kept):
+                return
 
         with self._changed:
             time += self._shift if self.frames.separate_source else self._shift_of(time)
@@ -164,16 +167,26 @@ class EventBinner:
 
             if self.frames.separate_source:
                 self.num_dropped += len(self._future_frames) == _MAX_QUEUED_FRAMES
-                self._future_frames.append((time, frame))
+                self._future_frames.append((time, kept))
                 return
 
             self._close_until(time, _NO_EVENTS)
-            self._set_frame(time, frame)
+            self._set_frame(time, kept)
             self._changed.notify_all()
             if is_first:
                 self._accumulate(self._take_buffered(time))
 
-    def fits(self, frame: NDArray[np.uint8]) -> bool:
+    def _read(self, frame: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
+        """A deferred frame, or None for one that cannot be read or has another size, which is counted as bad."""
+        try:
+            levels = frame()
+        except (ValueError, OSError) as error:
+            self.count_bad(1, f"a frame that cannot be read ({error})")
+            return None
+
+        return levels if self._fits(levels) else None
+
+    def _fits(self, frame: NDArray[np.uint8]) -> bool:
         """True if a frame has the size that is taken; otherwise it is counted as bad."""
         fits = frame.shape == (self.frames.size or (self.height, self.width))
         if not fits:
@@ -294,7 +307,7 @@ class EventBinner:
             self._close_until(int(events["t"].max()), events)
             self._changed.notify_all()
 
-    def _set_frame(self, time: int, frame: Frame) -> None:
+    def _set_frame(self, time: int, frame: Any) -> None:
         """Sets the frame of the open bin."""
         if self._buffers_events and time <= self._newest_frame:
             self.count_bad(1, "a frame that is no later than the one before")

@@ -5,7 +5,7 @@ from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from spikebridge.data.events.binned import event_image
 from spikebridge.data.recordings.recording import Inputs, Recording
@@ -206,20 +206,5 @@ class EventFrameSource:
 
         self._newest = None
         self.num_frames += 1
-        if not callable(frame):
-            return _grey_levels(frame)
-
-        try:
-            frame = frame()
-        except (ValueError, OSError) as error:
-            if isinstance(self.source, ReplaySource):
-                raise
-            self.source.count_bad(1, f"a frame that cannot be read ({error})")
-            return None
-
-        is_fit = isinstance(self.source, ReplaySource) or self.source.fits(frame)
-        return _grey_levels(frame) if is_fit else None
-
-
-def _grey_levels(frame: UInt8[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    return frame.astype(np.float32) / 255
+        levels = frame() if callable(frame) else frame
+        return None if levels is None else levels.astype(np.float32) / 255

@@ -179,8 +179,13 @@ class LiveSource:
         if size is None:
             raise ConfigError("text lines do not hold the size of the sensor; give it, such as --sensor 346x260")
 
-        frames = (request.frames, request.frame, separate is not None, request.tracks_target, request.frames_on_demand)
-        options = FrameOptions(*frames)
+        options = FrameOptions(
+            required=request.frames,
+            size=request.frame,
+            separate_source=separate is not None,
+            buffer_events=request.tracks_target,
+            deferred=request.frames_on_demand,
+        )
         binner = EventBinner(request.dt, *size, self.box, options)
         if device is not None:
             start_camera_reader(device, binner, frames=request.frames and separate is None)

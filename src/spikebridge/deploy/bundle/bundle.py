@@ -13,8 +13,10 @@ and nothing in it is ever run as a program.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,7 @@ from spikebridge.deploy.bundle.consistency import check_consistency
 from spikebridge.deploy.bundle.manifest import Manifest, parse_manifest
 from spikebridge.errors import DataError
 
+V = TypeVar("V")
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 16 << 20
 _CHUNK = 1 << 20
@@ -166,6 +169,11 @@ def leads_out(name: str) -> bool:
     # no system takes a zero byte or half a character, and few a longer name
     is_odd = not name.isprintable() or any(len(part) > _MAX_NAME for part in pure.parts)
     return is_odd or pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts
+
+
+def below(prefix: str, numbers: Mapping[str, V]) -> dict[str, V]:
+    """The entries whose names begin with a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in numbers.items() if name.startswith(prefix)}
 
 
 def file_name(name: str) -> str:

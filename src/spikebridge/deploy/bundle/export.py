@@ -55,6 +55,7 @@ from spikebridge.deploy.nir.writer import to_nir
 from spikebridge.deploy.onnx.writer import OnnxSignature, leak_function, write_onnx, write_onnx_step
 from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Modulation, Transmission, Wake, every
+from spikebridge.hybrid.clock import count_ticks
 from spikebridge.hybrid.network.link import Route, beside, wake_of
 from spikebridge.hybrid.network.network import NetworkState
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
@@ -145,12 +146,10 @@ def _sample(
     signals = {name: x.detach().cpu() for name, x in inputs.items()}
     start = None if state is None else checked_start(network, state, signals)
     trace = record_active_trace(network, signals, ticks, start)
-    if ticks is None:
-        first = 0 if start is None else start.ticks
-        stops = [c.phase + (c.count(first) + len(signals[name])) * c.period for name, c in network.inputs.items()]
-        ticks = min(stops) - first
+    first = 0 if start is None else start.ticks
+    counts = {name: len(signals[name]) for name in network.inputs}
 
-    return Sample(signals, trace, ticks)
+    return Sample(signals, trace, count_ticks(network.inputs, counts, first, ticks, network.dt))
 
 
 @dataclass

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.axes import Step
-from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.bundle.bundle import Bundle, below
 from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, Manifest
 from spikebridge.deploy.bundle.stages import FUNCTION, FunctionDiscretizer, FunctionKernel, stage_of
 from spikebridge.deploy.nir.reader import from_nir
@@ -237,10 +237,9 @@ def _unit(
 
     stages: list[Any] = []
     for stage in ("window", "kernel", "discretizer"):
-        numbers = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith(f"{stage}.")}
         stage_record = getattr(record, stage)
         has_name = stage_record is not None and stage_record.name != FUNCTION
-        stages.append(stage_of(stage_record, numbers, user_stages) if has_name else None)
+        stages.append(stage_of(stage_record, below(f"{stage}.", tensors), user_stages) if has_name else None)
 
     window, kernel, discretizer = stages
     if record.kernel_function is not None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.bundle.bundle import Bundle, below
 from spikebridge.deploy.nir.graph import NirGraph
 from spikebridge.deploy.onnx.writer import tensors_like, tensors_of
 from spikebridge.errors import ConfigError, ExportError, in_words
@@ -100,26 +100,23 @@ def start_state(bundle: Bundle, network: HybridNetwork, inputs: Mapping[str, Ten
     tensors = repeated if record.batch == 1 else stored
     initial = network.initial_state(inputs)
     parts = {
-        name: _part_state(network.parts[name], initial.parts[name], _below(f"parts.{name}.", tensors))
+        name: _part_state(network.parts[name], initial.parts[name], below(f"parts.{name}.", tensors))
         for name in network.parts
     }
-    links = {name: _link_state(state, _below(f"links.{name}.", tensors)) for name, state in initial.links.items()}
+    links = {name: _link_state(state, below(f"links.{name}.", tensors)) for name, state in initial.links.items()}
 
     return initial._replace(ticks=record.tick, parts=parts, links=links)
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _part_state(part: nn.Module, initial: Any, tensors: Mapping[str, Tensor]) -> State:
     if isinstance(initial, WakeState):
         asleep = initial.asleep if initial.asleep is None else tensors.get("asleep", initial.asleep)
         outputs = {signal: tensors[f"outputs.{signal}"] for signal in initial.outputs}
-        missed = tuple(tensors[f"missed.{i}"] for i in range(sum(name.startswith("missed.") for name in tensors)))
-        return WakeState(_part_state(part, initial.part, tensors), outputs, asleep, missed)
+        missed = below("missed.", tensors)
+        rows = tuple(missed[str(i)] for i in range(len(missed)))
+        return WakeState(_part_state(part, initial.part, tensors), outputs, asleep, rows)
 
-    own = {name.removeprefix("state."): value for name, value in tensors.items() if name.startswith("state.")}
+    own = below("state.", tensors)
     if any("." in name for name in own):
         return set_states(part, initial, [(name.removeprefix("neuron."), value) for name, value in own.items()])
 

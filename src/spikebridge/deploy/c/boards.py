@@ -12,16 +12,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-import jinja2
 
 from spikebridge.data.io.atomic import write_text
-from spikebridge.deploy.c.network import NetworkWriter, Port
+from spikebridge.data.io.templates import file_template
+from spikebridge.deploy.c.network import NetworkWriter
 from spikebridge.errors import ExportError
 
 EMULATOR_FOLDER = Path("extras/emulator")
@@ -51,35 +48,31 @@ class Board:
     source: str
 
 
-BOARDS = {
-    board.name: board
-    for board in (
-        Board(
-            "m4",
-            "Cortex-M4",
-            "cortex-m4",
-            "mps2-an386",
-            clock_hz=25_000_000,
-            flash=4 << 20,
-            ram=4 << 20,
-            amperes_per_hz=79e-12,
-            volts=3.0,
-            source="STM32L412, data sheet DS12469 rev. 7: 79 uA/MHz",
-        ),
-        Board(
-            "m0",
-            "Cortex-M0",
-            "cortex-m0",
-            "microbit",
-            clock_hz=16_000_000,
-            flash=256 << 10,
-            ram=16 << 10,
-            amperes_per_hz=93e-12,
-            volts=3.0,
-            source="STM32L081 (Cortex-M0+), data sheet DS10888 rev. 6: 93 uA/MHz",
-        ),
-    )
-}
+_M4 = Board(
+    "m4",
+    "Cortex-M4",
+    "cortex-m4",
+    "mps2-an386",
+    clock_hz=25_000_000,
+    flash=4 << 20,
+    ram=4 << 20,
+    amperes_per_hz=79e-12,
+    volts=3.0,
+    source="STM32L412, data sheet DS12469 rev. 7: 79 uA/MHz",
+)
+_M0 = Board(
+    "m0",
+    "Cortex-M0",
+    "cortex-m0",
+    "microbit",
+    clock_hz=16_000_000,
+    flash=256 << 10,
+    ram=16 << 10,
+    amperes_per_hz=93e-12,
+    volts=3.0,
+    source="STM32L081 (Cortex-M0+), data sheet DS10888 rev. 6: 93 uA/MHz",
+)
+BOARDS = {board.name: board for board in (_M4, _M0)}
 
 
 @dataclass(frozen=True)
@@ -112,7 +105,7 @@ class BoardFigures:
         return [dict(zip(("figure", "value", "source"), row, strict=True)) for row in figures]
 
 
-def write_project(folder: Path, board: Board, name: str, network: NetworkWriter) -> None:
+def write_microcontroller_project(folder: Path, board: Board, name: str, network: NetworkWriter) -> None:
     """Writes all files of a board's project but the three of the model."""
     dt = network.model.record.dt
     values = {
@@ -122,8 +115,8 @@ def write_project(folder: Path, board: Board, name: str, network: NetworkWriter)
         "ns_per_instruction": 1 << _SHIFT,
         "seconds": f"{dt:g}",
         "microseconds": round(1e6 * dt),
-        "inputs": [_port(port) for port in network.inputs],
-        "outputs": [_port(port) for port in network.outputs],
+        "inputs": network.inputs,
+        "outputs": network.outputs,
     }
 
     targets = {
@@ -137,7 +130,7 @@ def write_project(folder: Path, board: Board, name: str, network: NetworkWriter)
 
     for template, path in targets.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        write_text(folder / path, _template(f"{template}.j2").render(values))
+        write_text(folder / path, file_template("spikebridge.deploy.c", f"board/{template}.j2").render(values))
 
 
 def missing_tools() -> Sequence[str]:
@@ -177,14 +170,14 @@ def _make(target: str, folder: Path, board: Board) -> str:
         where = f"run `make {target}` in {EMULATOR_FOLDER}"
         raise ExportError(f"the check on the emulated {board.title} took more than {_SECONDS} s; {where}") from None
 
-    overflow = re.search(r"region .(\w+). overflowed by (\d+) bytes", done.stderr)
-    if overflow is not None:
-        memory, excess = overflow[1].lower(), int(overflow[2])
-        limit = getattr(board, memory)
-        raise ExportError(
-            f"the check needs {limit + excess} bytes of {memory}, {board.title} ({board.machine}) has {limit}; "
-            "choose a larger board or export a smaller network"
-        )
+    # the linker names the memory as link.ld does
+    for memory, limit in (("FLASH", board.flash), ("RAM", board.ram)):
+        overflow = re.search(rf"region .{memory}. overflowed by (\d+) bytes", done.stderr)
+        if overflow is not None:
+            raise ExportError(
+                f"the check needs {limit + int(overflow[1])} bytes of {memory.lower()}, {board.title} "
+                f"({board.machine}) has {limit}; choose a larger board or export a smaller network"
+            )
 
     # the check itself ends with 1 where values differ
     if done.returncode != 0 and " differ" not in done.stdout:
@@ -200,14 +193,3 @@ def _numbers(pattern: str, text: str) -> list[int]:
         raise ExportError(f"the emulator gave no figures like {pattern!r}; its output was {text[-200:]!r}")
 
     return [int(number) for number in found.groups()]
-
-
-def _port(port: Port) -> Mapping[str, Any]:
-    clock = f"every {port.clock.period} ticks from {port.clock.phase}"
-    access = f"{port.field}[i]" if port.signal.size else port.field
-    return {"field": port.field, "access": access, "size": port.signal.size or 1, "clock": clock}
-
-
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string((files("spikebridge.deploy.c") / "board" / name).read_text(encoding="utf-8"))

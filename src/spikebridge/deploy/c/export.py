@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from spikebridge.data.io.atomic import atomic_folder, check_new, write_text
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.c.arithmetic import C_FUNCTIONS
-from spikebridge.deploy.c.boards import EMULATOR_FOLDER, SOURCE_FOLDER, Board, write_project
+from spikebridge.deploy.c.boards import EMULATOR_FOLDER, SOURCE_FOLDER, Board, write_microcontroller_project
 from spikebridge.deploy.c.links import LinkOutput
 from spikebridge.deploy.c.network import NetworkWriter, Port
 from spikebridge.deploy.c.source import CSource, array_definition, c_name, for_loop, indent
@@ -82,7 +82,7 @@ def write_c(
             sources = draft / SOURCE_FOLDER
             checks = draft / EMULATOR_FOLDER
             sources.mkdir()
-            write_project(draft, board, prefix, network)
+            write_microcontroller_project(draft, board, prefix, network)
 
         write_text(sources / f"{prefix}.h", "\n".join(header_lines(prefix, network)) + "\n")
         write_text(sources / f"{prefix}.c", "\n".join(body_lines(prefix, network)) + "\n")

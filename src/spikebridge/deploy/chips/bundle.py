@@ -1,16 +1,12 @@
 """The parts on a chip in a bundle: `chips/NAME/PART.json` and `.safetensors`. No torch is needed to run them."""
 
-from collections.abc import Mapping
-
-import numpy as np
-
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ChipRecord
 from spikebridge.deploy.chips.catalog import chip_of
 from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.chips.model import ChipModel, read_record
 from spikebridge.deploy.integer.bundle import Signals, integer_runner, sample_signals
-from spikebridge.deploy.runtime.runner import Runner, Values
+from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.deploy.stages.kernels import Forms
 from spikebridge.errors import ConfigError, DataError
 
@@ -71,28 +67,3 @@ def bundle_runner(bundle: Bundle, integers: bool = False, chip: ChipSpec | None 
 def recorded_signals(bundle: Bundle, name: str) -> Signals:
     """The signals of the pair in torch on the bundle's sample."""
     return sample_signals(bundle.manifest, bundle.numbers(_chip_record(bundle, name).sample))
-
-
-def part_signals(bundle: Bundle, chip: ChipSpec, inputs: Mapping[str, Values], ticks: int) -> dict[str, Values]:
-    """The spikes of each part on a chip in numpy, on the signals that it read in torch."""
-    recorded = recorded_signals(bundle, chip.name)
-    models = chip_models(bundle, chip)
-    places: dict[tuple[str, str], int] = {}
-    own: dict[str, list[Values]] = {name: [] for name in models}
-
-    def hook(kind: str, name: str, tick: int, value: Values) -> Values:
-        if kind == "parts" and name in own:
-            own[name].append(value)
-        if name not in recorded[kind]:
-            return value
-
-        place = places.get((kind, name), 0)
-        places[kind, name] = place + 1
-        if place >= len(recorded[kind][name]):
-            raise DataError(
-                f"{bundle.path}: the sample of {chip.name} has too few values of {name!r}; quantise it again"
-            )
-        return recorded[kind][name][place]
-
-    Runner(bundle, models).run(inputs, ticks, hook)
-    return {name: np.stack(values) for name, values in own.items()}

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from spikebridge.data.io.atomic import atomic_folder, check_new, write_bytes, write_text
 from spikebridge.deploy.bundle.bundle import Bundle, file_name
@@ -63,13 +65,9 @@ def write_board(bundle: Bundle, chip: ChipSpec, out: Path) -> list[Path]:
 def write_part(model: ChipModel, chip: ChipSpec, folder: Path) -> None:
     """Writes the numbers of a part for the tools of the board."""
     record = model.record
-    code = record.input
-    channels = {"shape": code.shape, "signed": code.signed, "copies": code.copies, "limit": code.limit}
-    head = {"chip": chip.name, "part": record.part, "dt": record.dt, "delay": record.delay, "input": channels}
-    numbers = {**head, **chip.board(model.core)}
-    stem = file_name(record.part)
-
-    write_text(folder / f"{stem}.json", json.dumps(numbers, default=_plain) + "\n")
+    head = {"chip": chip.name, "part": record.part, "dt": record.dt, "delay": record.delay}
+    numbers = {**head, "input": asdict(record.input), **chip.board(model.core)}
+    write_text(folder / f"{file_name(record.part)}.json", json.dumps(numbers, default=np.ndarray.tolist) + "\n")
 
 
 def _readme(model: ChipModel, chip: ChipSpec) -> str:
@@ -88,7 +86,3 @@ def _readme(model: ChipModel, chip: ChipSpec) -> str:
         code=signs + copies,
         loading=chip.loading.format(file=f"{file}.json"),
     )
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist()

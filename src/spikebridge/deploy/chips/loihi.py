@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from spikebridge.deploy.chips.chip import ChipSpec
+from spikebridge.deploy.chips.core import QUANTITIES, Core, Numbers, Population
 
 _DECAY_BITS = 12
 _MAX_MEMBRANE = (1 << 23) - 1
@@ -52,7 +53,7 @@ class _LoihiSteps:
         return self.spike_counts(v, UNIT * threshold + 1, 1)
 
 
-def _board_numbers(core: Any) -> dict[str, Any]:
+def _board_numbers(core: Core) -> dict[str, Any]:
     """The layers with the arguments of Lava's processes `Dense` (or `Conv`) and `LIF`, its bit-exact fixed-point ones.
 
     Signed weights of 8 bits are even integers of 9 bits there, so that they are doubled and their exponent is one less.
@@ -60,10 +61,10 @@ def _board_numbers(core: Any) -> dict[str, Any]:
     return {"layers": [_layer(core.numbers, one) for one in core.populations]}
 
 
-def _layer(numbers: Any, one: Any) -> dict[str, Any]:
+def _layer(numbers: Numbers, one: Population) -> dict[str, Any]:
     (connection,) = one.connections
     weight = 2 * numbers[f"{one.name}/weight_0"]
-    own = {name: numbers[f"{one.name}/{name}"] for name in ("v_threshold", "bias", "decay", "decay_syn")}
+    own = {name: numbers[f"{one.name}/{name}"] for name in QUANTITIES}
     synapses = {"weights": weight if connection.convolution else weight.T, "weight_exp": connection.shift - 1}
     neurons = {
         "shape": own["v_threshold"].shape,

@@ -5,24 +5,21 @@ fit(pair.network, phases, data)             # retraining, with the chip's steps 
 """
 
 import copy
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
-from typing import Any
+from typing import Any, cast
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from spikebridge.data.io.atomic import write_bytes, write_text
-from spikebridge.data.io.closed_folder import inside
-from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle, file_name
-from spikebridge.deploy.bundle.manifest import ChipRecord, FileRecord, write_manifest
+from spikebridge.deploy.bundle.additions import add_files, inputs_of_same, signals_file
+from spikebridge.deploy.bundle.bundle import Bundle, file_name
+from spikebridge.deploy.bundle.manifest import ChipRecord
 from spikebridge.deploy.bundle.trace import ReferenceTrace, check_stream, record_trace
 from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.chips.code import InputCode
-from spikebridge.deploy.chips.layers import ChainLayer, Misfit, refuse, spiking_layers
+from spikebridge.deploy.chips.layers import Misfit, refuse, spiking_layers
 from spikebridge.deploy.chips.part import ChipPart
 from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork, Modulation, SignedDelta, Transmission
@@ -86,19 +83,20 @@ def to_chip(
     misfits: list[Misfit] = []
     placed: list[str] = []
     for name in parts or [name for name, part in draft.parts.items() if isinstance(part, Stateful)]:
-        x = _signal_into(draft, name, stream, trace)
-        layers, found = _checked(draft, name, x, chip)
+        found = list(_misfits_of_links(draft, name, chip))
         if placed and chip.read_out:
             found.append(Misfit(name, f"{chip.name} holds one part, here {placed[0]}", "--parts"))
-        if found or x is None:
-            misfits += found
+
+        x = _signal_into(draft, name, stream, trace)
+        if x is None or not x.numel():
+            misfits += [*found, Misfit(name, f"it has not one input, as {chip.name} takes", "one transmission to it")]
             continue
 
-        part = ChipPart(chip, layers, _code_of(draft, name, x, chip))
-        part.original = (draft.parts[name],)
-        part.calibrate(x, name)
-        draft.parts[name] = part
-        placed.append(name)
+        part, found = _placed(draft.parts[name], name, x, chip, _limit_into(draft, name), found)
+        misfits += found
+        if part is not None:
+            draft.parts[name] = part
+            placed.append(name)
 
     if parts or not placed:
         refuse(misfits)
@@ -122,18 +120,27 @@ def part_on_chip(part: nn.Module, x: Tensor, chip: ChipSpec, name: str = "networ
     Raises:
         ExportError: it does not fit; the line names layer, limit and number.
     """
+    placed, misfits = _placed(part, name, x, chip)
+    refuse(misfits)
+    return cast(ChipPart, placed)
+
+
+def _placed(
+    part: nn.Module, name: str, x: Tensor, chip: ChipSpec, limit: int | None = None, found: Sequence[Misfit] = ()
+) -> tuple[ChipPart | None, list[Misfit]]:
+    """A part with scales for its input, whose counts may have a limit; None if anything was found or does not fit."""
     layers, misfits = spiking_layers(part, name, x[0], chip)
-    highest = max(1, int(x.abs().max()))
-    code = InputCode(
-        tuple(x.shape[2:]), bool((x < 0).any()), ceil(highest / chip.max_input_spikes), chip.max_input_spikes
-    )
-    refuse([*misfits, *_misfits_of_input(name, x, code, chip)])
+    code = _code_of(x, chip, limit)
+    misfits = [*found, *misfits, *_misfits_of_input(name, x, code, chip)]
+    if misfits:
+        return None, misfits
 
-    placed = ChipPart(chip, layers, code)
+    placed = ChipPart(chip, part, layers, code)
     if len(x) > 1:
-        placed.calibrate(x, name)
+        placed.calibrate(x)
 
-    return placed
+    misfits = placed.misfits(name)
+    return None if misfits else placed, misfits
 
 
 def _incoming(network: HybridNetwork, name: str) -> list[Route]:
@@ -154,18 +161,6 @@ def _signal_into(
     return inputs[link.source] if link.source in inputs else trace.parts[link.source]
 
 
-def _checked(
-    network: HybridNetwork, name: str, x: Tensor | None, chip: ChipSpec
-) -> tuple[list[ChainLayer], list[Misfit]]:
-    """The layers of a part, and what of part, links and input does not fit."""
-    misfits = list(_misfits_of_links(network, name, chip))
-    if x is None or not x.numel():
-        return [], [*misfits, Misfit(name, f"it has not one input, as {chip.name} takes", "one transmission to it")]
-
-    layers, found = spiking_layers(network.parts[name], name, x[0], chip)
-    return layers, [*misfits, *found, *_misfits_of_input(name, x, _code_of(network, name, x, chip), chip)]
-
-
 def _misfits_of_input(name: str, x: Tensor, code: InputCode, chip: ChipSpec) -> Iterator[Misfit]:
     if not bool((x == x.round()).all()):
         odd = x[x != x.round()][0]
@@ -181,6 +176,9 @@ def _misfits_of_links(network: HybridNetwork, name: str, chip: ChipSpec) -> Iter
         if isinstance(route.link, Modulation):
             limit = f"modulated by the link {route.name!r}, but {chip.name} has no modulated quantity"
             yield Misfit(route.link.target, limit, "a transmission of spikes to input channels that are free")
+        elif route.once:
+            limit = f"the link {route.name!r} acts once, but {chip.name} reads its input in every step"
+            yield Misfit(name, limit, "a transmission without once=True")
 
     if name in network.plan.ports:
         yield Misfit(name, f"its state is read or set, but {chip.name} keeps it", "a part whose state is its own")
@@ -188,11 +186,15 @@ def _misfits_of_links(network: HybridNetwork, name: str, chip: ChipSpec) -> Iter
         yield Misfit(name, f"it is woken, but {chip.name} runs every step", "a part without a wake")
 
 
-def _code_of(network: HybridNetwork, name: str, x: Tensor, chip: ChipSpec) -> InputCode:
-    """The channels for the counts of a signal; a discretizer with a limit names the largest one."""
+def _limit_into(network: HybridNetwork, name: str) -> int | None:
+    """The largest count of the signal that a part reads, where the discretizer before it has a limit."""
     unit: Any = network.unit_of(_incoming(network, name)[0])
     discretizer = None if unit is None else unit.discretizer
-    limit = discretizer.limit if isinstance(discretizer, SignedDelta) else None
+    return discretizer.limit if isinstance(discretizer, SignedDelta) else None
+
+
+def _code_of(x: Tensor, chip: ChipSpec, limit: int | None) -> InputCode:
+    """The channels for the counts of a signal; one with a limit has both signs."""
     highest = int(x.abs().max()) if limit is None else limit
     copies = max(1, ceil(highest / chip.max_input_spikes))
     signed = limit is not None or bool((x < 0).any())
@@ -211,7 +213,7 @@ def add_chip(bundle: Bundle, pair: ChipPair) -> Bundle:
         The bundle, opened again.
 
     Raises:
-        ExportError: the bundle is of another network, or has parts on this chip.
+        ExportError: the bundle is of another network or other weights, or has parts on this chip.
     """
     manifest = bundle.manifest
     name = pair.chip.name
@@ -220,30 +222,14 @@ def add_chip(bundle: Bundle, pair: ChipPair) -> Bundle:
     if any(record.name == name for record in manifest.chips):
         raise ExportError(f"{bundle.path} has parts on {name} already; export the network again for others")
 
-    sample = bundle.numbers(manifest.sample.file)
-    inputs = {key: torch.from_numpy(sample[f"inputs.{key}"].copy()) for key in pair.network.inputs}
-    trace = record_trace(pair.network.eval(), inputs, manifest.sample.ticks)
-    signals = {"parts": trace.parts, "links": trace.links}
-    tensors = {f"{kind}.{key}": x.contiguous() for kind, named in signals.items() for key, x in named.items()}
-
+    inputs = inputs_of_same(bundle, pair.float_network())
+    contents = {"sample.safetensors": signals_file(pair.network, inputs, manifest.sample.ticks)}
     folder = f"chips/{name}"
-    contents = {f"{folder}/sample.safetensors": save(tensors)}
     stems = {}
     for key, part in pair.parts.items():
         step = pair.network.dt * pair.network.clock_of(key).period
-        model = part.model(key, step)
         stems[key] = f"{folder}/{file_name(key)}"
-        contents |= {f"{stems[key]}.{suffix}": content for suffix, content in model.files().items()}
-
-    target = inside(bundle.path, folder)
-    target.mkdir(parents=True, exist_ok=True)
-    for file, content in contents.items():
-        write_bytes(inside(bundle.path, file), content)
+        contents |= {f"{file_name(key)}.{suffix}": one for suffix, one in part.model(key, step).files().items()}
 
     record = ChipRecord(name, stems, f"{folder}/sample.safetensors")
-    files = {**manifest.files, **{file: FileRecord.of(content) for file, content in contents.items()}}
-    written = dataclasses.replace(manifest, files=files, chips=(*manifest.chips, record))
-    # the manifest comes last: before it, the bundle is the one without the chip
-    write_text(inside(bundle.path, MANIFEST), write_manifest(written))
-
-    return Bundle.open(bundle.path)
+    return add_files(bundle, folder, contents, chips=(*manifest.chips, record))

@@ -4,26 +4,25 @@ Weights, biases and thresholds of a neuron are scaled together, so that their ra
 the layer before sent one step earlier, as on the chip.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.chips.code import InputCode
 from spikebridge.deploy.chips.core import INPUT, Connection, Population
-from spikebridge.deploy.chips.layers import ChainLayer
+from spikebridge.deploy.chips.layers import ChainLayer, Misfit
 from spikebridge.deploy.chips.model import ChipModel, ChipPartRecord
 from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic
+from spikebridge.deploy.quantization.layers import weighted
 from spikebridge.deploy.quantization.quantizer import round_ste
 from spikebridge.deploy.stages.neurons import MembraneState, membrane_step
-from spikebridge.errors import ExportError
 from spikebridge.hybrid.unit.discretizer import straight_through
 from spikebridge.neurons import CubaLIF, Stateful
 
@@ -47,7 +46,7 @@ class FakeChipIntegers(FakeIntegerArithmetic):
         return straight_through(torch.trunc(exact), exact)
 
     def clip(self, q: Tensor, low: int, high: int) -> Tensor:
-        if self.largest is not None and q.shape[1:] == self.largest.shape:
+        if self.largest is not None:
             torch.maximum(self.largest, q.detach().abs().amax(0), out=self.largest)
         return q.clamp(low, high)
 
@@ -58,17 +57,17 @@ class FakeChipIntegers(FakeIntegerArithmetic):
         return straight_through(hard, self.surrogate((v - threshold) * self.scale) + further)
 
 
-class _Choice(NamedTuple):
-    """The scale of a layer: of each row of its weights, their shift, and the chip's integers."""
-
-    scale: Tensor
-    shift: int
-    threshold: Tensor
-    bias_scale: Tensor
-
-
 class ChipLayer(nn.Module):
-    """Weights and neurons in a chip's integers."""
+    """Weights and neurons in a chip's integers: `scale` of each row of the weights, their shift, and the thresholds."""
+
+    decay: Tensor
+    decay_syn: Tensor
+    gain: Tensor
+    bias_gain: Tensor
+    real_threshold: Tensor
+    scale: Tensor
+    threshold: Tensor
+    largest: Tensor | None  # states in real values, once they are measured
 
     def __init__(self, layer: ChainLayer, chip: ChipSpec, *, is_read_out: bool) -> None:
         super().__init__()
@@ -84,42 +83,46 @@ class ChipLayer(nn.Module):
 
         neurons = layer.neurons
         arguments = neurons.arguments({name: getattr(neurons, name) for name in neurons.modulable})
-        decay = self._by_neuron(arguments["decay"])
-        synapse = self._by_neuron(arguments.get("decay_syn", 0.0))
         steps = chip.steps
-        self.decay = steps.decay_numbers(decay)
-        self.decay_syn = steps.synapse_numbers(synapse)
-        self.asked = (decay, synapse)
-        self.threshold = self._by_neuron(arguments["v_threshold"])
+        asked = [self._by_neuron(arguments["decay"]), self._by_neuron(arguments.get("decay_syn", 0.0))]
+        decay, decay_syn = steps.decay_numbers(asked[0]), steps.synapse_numbers(asked[1])
+        got = [steps.decays(decay), steps.decays(decay_syn)]
+        self.changes = [float(np.abs(b - a).max()) for a, b in zip(asked, got, strict=True)]  # of both decays
 
+        r = self._by_neuron(arguments.get("r", 1.0))
         # a current that a neuron reads after its decay, and r, are part of the weights
-        kept = steps.decays(self.decay_syn)
-        gain = self._by_neuron(arguments.get("r", 1.0)) / (kept if steps.reads_decayed_current else 1.0)
-        self.gain = torch.from_numpy(gain)
+        gain = r / got[1] if steps.reads_decayed_current else r
         # a constant current ends at the value that a bias on the membrane stands for
-        lasting = 1 / (1 - kept) if isinstance(neurons, CubaLIF) else np.ones_like(kept)
-        self.bias_gain = torch.from_numpy(self._by_neuron(arguments.get("r", 1.0)) * lasting)
-        self.largest: Tensor | None = None  # states in real values
-        self.choice = self.chosen()
+        bias_gain = r * (1 / (1 - got[1])) if isinstance(neurons, CubaLIF) else r
+        by_row = {"gain": gain, "bias_gain": bias_gain, "real_threshold": self._by_neuron(arguments["v_threshold"])}
+        for name, value in {"decay": decay, "decay_syn": decay_syn, **by_row}.items():
+            tensor = torch.as_tensor(value, dtype=torch.float64, device=self.weights.weight.device)
+            self.register_buffer(name, self._by_row(tensor) if name in by_row else tensor, persistent=False)
 
-    def chosen(self) -> _Choice:
-        """The scale with the largest shift at which states, thresholds and weights fit."""
-        choices = [self.at_shift(shift) for shift in range(self.chip.max_shift, -1, -1)]
+        for name in ("largest", "scale", "threshold"):
+            self.register_buffer(name, None, persistent=False)
+
+        self.choose()
+
+    def choose(self) -> None:
+        """Takes the largest shift at which states, thresholds and weights fit, and the scale at it."""
         free = self._largest_scale()
-        full = [(choice.scale >= free * 2**choice.shift / 2).double().mean() >= _FULL_SHARE for choice in choices]
-        return next((choice for choice, is_full in zip(choices, full, strict=True) if is_full), choices[-1])
+        for shift in range(self.chip.max_shift, -1, -1):
+            self.take_shift(shift)
+            if (self.scale >= free * 2**shift / 2).double().mean() >= _FULL_SHARE:
+                return
 
-    def at_shift(self, shift: int) -> _Choice:
-        """The scale at a shift."""
+    def take_shift(self, shift: int) -> None:
+        """Takes the scale and the thresholds at a shift."""
         chip = self.chip
-        threshold = self._by_row(torch.from_numpy(self.threshold))
+        threshold = self.real_threshold
         states = _STATE_GUESS * threshold if self.largest is None else self._by_row(self.largest)
         scale = self._largest_scale() * 2**shift
         scale = torch.minimum(scale, chip.max_state / (_HEADROOM * states.clamp(min=1e-12)))
         scale = torch.minimum(scale, chip.max_threshold / threshold)
         bias = self.weights.bias
         if bias is not None:
-            size = (bias.detach().double() * self._by_row(self.bias_gain)).abs()
+            size = (bias.detach().double() * self.bias_gain).abs()
             scale = torch.minimum(scale, chip.max_bias / size.clamp(min=1e-12))
 
         # rounded down, so that the weights still fit
@@ -127,73 +130,55 @@ class ChipLayer(nn.Module):
         if not chip.threshold_per_neuron:
             integers = integers.min().expand_as(integers)
 
-        return _Choice(integers / threshold, shift, integers, self._by_row(self.bias_gain))
+        self.shift = shift
+        self.threshold = integers
+        self.scale = integers / threshold
 
     def integer_weight(self) -> Tensor:
         """The weights of a chip's register, before their shift."""
         weight = self.weights.weight.double()
-        scale = (self._by_row(self.gain) * self.choice.scale / 2**self.choice.shift).reshape(
-            -1, *[1] * (weight.ndim - 1)
-        )
-        return round_ste(weight * scale).clamp(*self.chip.weight)
+        scale = self.gain * self.scale / 2**self.shift
+        return round_ste(weight * scale.reshape(-1, *[1] * (weight.ndim - 1))).clamp(*self.chip.weight)
 
-    def integer_bias(self) -> Tensor:
-        """The biases on the membranes, one for each neuron."""
-        if self.weights.bias is None:
-            return torch.zeros(prod(self.shape), dtype=torch.float64)
-
-        bias = round_ste(self.weights.bias.double() * self.choice.bias_scale * self.choice.scale)
-        return self._spread(bias.clamp(-self.chip.max_bias, self.chip.max_bias))
-
-    def numbers(self) -> dict[str, np.ndarray]:
+    def numbers(self) -> dict[str, Tensor]:
         """The integers of the neurons."""
+        bias = torch.zeros_like(self.scale)
+        if self.weights.bias is not None:
+            bias = round_ste(self.weights.bias.double() * self.bias_gain * self.scale)
+
         return {
-            "v_threshold": self._spread(self.choice.threshold).numpy().astype(np.int64),
-            "bias": self.integer_bias().detach().numpy().astype(np.int64),
+            "v_threshold": self._spread(self.threshold),
+            "bias": self._spread(bias.clamp(-self.chip.max_bias, self.chip.max_bias)),
             "decay": self.decay,
             "decay_syn": self.decay_syn,
         }
 
     def arithmetic(self) -> FakeChipIntegers:
         """The chip's steps in torch, with the integers of the layer."""
-        numbers = {name: torch.from_numpy(value).double() for name, value in self.numbers().items()}
         settings = {"spikes": True, "refractory": 0, "reset": self.chip.reset}
         settings |= {"max_spikes": self.max_spikes, "detach_reset": self.detach_reset}
-        scale = 1 / self._spread(self.choice.scale)
-        return self.kind(
-            settings,
-            {**numbers, "bias": self.integer_bias(), "v_leak": 0.0, "v_reset": 0.0},
-            {},
-            scale=scale / self.chip.unit,
-            surrogate=self.surrogate,
-        )
+        constants = {**self.numbers(), "v_leak": 0.0, "v_reset": 0.0}
+        scale = 1 / self._spread(self.scale) / self.chip.unit
+        return self.kind(settings, constants, {}, scale=scale, surrogate=self.surrogate)
 
     def currents(self, spikes: Tensor) -> Tensor:
         """Currents `(T, B, N)` of spikes `(T, B, *M)`."""
-        weight = self.integer_weight() * 2**self.choice.shift
         rows = spikes.reshape(spikes.shape[0] * spikes.shape[1], *self.source_shape)
-        if isinstance(self.weights, nn.Linear):
-            y = F.linear(rows, weight)
-        else:
-            convolve: Any = F.conv1d if isinstance(self.weights, nn.Conv1d) else F.conv2d
-            layer = self.weights
-            y = convolve(rows, weight, None, layer.stride, layer.padding, layer.dilation)
-
+        y = weighted(self.weights, rows, self.integer_weight() * 2**self.shift)
         return y.reshape(*spikes.shape[:2], prod(self.shape))
 
-    def check_range(self, path: str) -> None:
-        """Raises an `ExportError` for weights that no shift and threshold of the chip can hold."""
-        scale = self._by_row(self.gain) * self.choice.scale / 2**self.choice.shift
-        largest = float((self.weights.weight.detach().double().abs().flatten(1).amax(1) * scale).max())
-        if largest > self.chip.weight[1] + 0.5:
-            raise ExportError(
-                f"{path}.{self.name}: a weight of {largest:.0f} at a threshold of 1, but {self.chip.name} has "
-                f"{self.chip.weight[1]} shifted by {self.choice.shift}; nearest: larger thresholds or smaller weights"
-            )
+    def misfits(self, path: str) -> Iterator[Misfit]:
+        """Weights that no shift and threshold of the chip can hold."""
+        largest = float((self._peak() * self.scale / 2**self.shift).max())
+        highest = self.chip.weight[1]
+        if largest > highest + 0.5:
+            limit = f"a weight of {largest:.0f} at a threshold of 1, but {self.chip.name} has {highest}"
+            nearest = "larger thresholds or smaller weights"
+            yield Misfit(f"{path}.{self.name}", f"{limit} shifted by {self.shift}", nearest)
 
     def population(self, source: str, code: InputCode | None) -> tuple[Population, dict[str, np.ndarray]]:
         """The layer for the core and its integers, with weights for each channel of a coded input."""
-        weight = self.integer_weight().detach().numpy()
+        weight = self.integer_weight().detach().cpu().numpy()
         layer = self.weights
         shape = self.source_shape
         convolution = None
@@ -206,23 +191,25 @@ class ChipLayer(nn.Module):
             sizes = {"stride": list(layer.stride), "dilation": list(layer.dilation), "groups": 1}
             convolution = {**sizes, "padding": [[n, n] for n in layer.padding]}
 
-        connection = Connection(source, self.choice.shift, shape, convolution)
-        numbers = {f"{self.name}/{name}": value for name, value in self.numbers().items()}
+        connection = Connection(source, self.shift, shape, convolution)
+        numbers = {f"{self.name}/{name}": value.detach().cpu().numpy() for name, value in self.numbers().items()}
         record = Population(self.name, (connection,), self.max_spikes, self.shape)
         return record, {**numbers, f"{self.name}/weight_0": weight}
 
+    def _peak(self) -> Tensor:
+        """The largest weight of each row, with the gain of its neurons."""
+        return self.weights.weight.detach().double().abs().flatten(1).amax(1) * self.gain
+
     def _largest_scale(self) -> Tensor:
         """The scale of each row at which its largest weight has all bits."""
-        peak = self.weights.weight.detach().double().abs().flatten(1).amax(1) * self._by_row(self.gain)
-        scale = self.chip.weight[1] / peak.clamp(min=1e-12)
+        scale = self.chip.weight[1] / self._peak().clamp(min=1e-12)
         if self.chip.threshold_per_neuron:
             return scale
 
-        threshold = self._by_row(torch.from_numpy(self.threshold))
-        return (scale * threshold).min() / threshold
+        return (scale * self.real_threshold).min() / self.real_threshold
 
     def _by_neuron(self, value: Any) -> np.ndarray:
-        value = torch.as_tensor(value, dtype=torch.float64).detach()
+        value = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
         return value.expand(self.shape).reshape(-1).numpy().copy()
 
     def _by_row(self, value: Tensor) -> Tensor:
@@ -247,15 +234,17 @@ class ChipPart(Stateful):
 
     Args:
         chip: the chip.
+        part: the part in floats.
         layers: of the part, which fit the chip; they share their weights with it.
         code: of the input.
     """
 
-    def __init__(self, chip: ChipSpec, layers: Sequence[ChainLayer], code: InputCode) -> None:
+    def __init__(self, chip: ChipSpec, part: nn.Module, layers: Sequence[ChainLayer], code: InputCode) -> None:
         super().__init__()
         self.chip = chip
         self.code = code
-        self.original: tuple[nn.Module, ...] = ()  # the float part, which is no child: its weights are those of layers
+        # no child, since its weights are those of the layers
+        self.original = (part,)
         last = len(layers) - 1
         self.layers = nn.ModuleList(
             ChipLayer(one, chip, is_read_out=chip.read_out and position == last) for position, one in enumerate(layers)
@@ -280,34 +269,31 @@ class ChipPart(Stateful):
         self, x: Shaped[Tensor, "T B ..."], state: _ChipState | None = None, **modulation: Any
     ) -> tuple[Shaped[Tensor, "T B ..."], _ChipState]:
         state = self.initial_state(x[0] if len(x) else x.new_zeros(x.shape[1:])) if state is None else state
-        spikes, state, _ = self._pass(x, state)
+        spikes, state = self._pass(x, state, [layer.arithmetic() for layer in self._layers()])
         return spikes.reshape(*x.shape[:2], *self._layers()[-1].shape).to(x.dtype), state
 
-    def calibrate(self, x: Tensor, path: str) -> None:
+    @torch.no_grad()
+    def calibrate(self, x: Tensor) -> None:
         """Chooses scales and shifts so that the states on a signal fit."""
-        with torch.no_grad():
-            _, _, largest = self._pass(x, self.initial_state(x[0]), measures=True)
-            for layer, states in zip(self._layers(), largest, strict=True):
-                layer.largest = states
-                layer.choice = layer.chosen()
+        arithmetics = [layer.arithmetic() for layer in self._layers()]
+        largest = [torch.zeros_like(layer.decay) for layer in self._layers()]
+        for a, states in zip(arithmetics, largest, strict=True):
+            a.largest = states
+
+        self._pass(x, self.initial_state(x[0]), arithmetics)
+        for layer, a, states in zip(self._layers(), arithmetics, largest, strict=True):
+            layer.largest = states * a.scale
+            layer.choose()
 
         self.share_shift()
-        for layer in self._layers():
-            layer.check_range(path)
 
-    def _pass(
-        self, x: Tensor, state: _ChipState, *, measures: bool = False
-    ) -> tuple[Tensor, _ChipState, list[Tensor | None]]:
-        """Spikes and state, and with `measures` the largest states of each layer in real values."""
+    def _pass(self, x: Tensor, state: _ChipState, arithmetics: Sequence[FakeChipIntegers]) -> tuple[Tensor, _ChipState]:
         spikes = x.double()
         after = []
-        largest = []
-        for position, layer in enumerate(self._layers()):
+        for position, (layer, a) in enumerate(zip(self._layers(), arithmetics, strict=True)):
             sent = torch.cat([state.read[position].unsqueeze(0), spikes])
             # what a chip delays by a step
             arriving = sent[:-1] if position or self.chip.input_delay else spikes
-            a = layer.arithmetic()
-            a.largest = torch.zeros_like(state.v[position][0]) if measures else None
             membranes = MembraneState(state.v[position], None, state.i[position])
             steps = [arriving.new_zeros((0, *membranes.v.shape))]
             for current in layer.currents(arriving).unbind(0):
@@ -316,10 +302,8 @@ class ChipPart(Stateful):
 
             spikes = torch.cat(steps)
             after.append((membranes.v, membranes.i, sent[-1]))
-            largest.append(None if a.largest is None else a.largest * a.scale)
 
-        v, i, read = zip(*after, strict=True)
-        return spikes, _ChipState(tuple(v), tuple(i), tuple(read)), largest
+        return spikes, _ChipState(*zip(*after, strict=True))
 
     def share_shift(self) -> None:
         """One shift for all connections between hidden neurons, where the chip has one."""
@@ -328,18 +312,23 @@ class ChipPart(Stateful):
         if not self.chip.shared_shift or len(hidden) < 2:
             return
 
-        shift = min(layer.choice.shift for layer in hidden)
+        shift = min(layer.shift for layer in hidden)
         for layer in hidden:
-            layer.choice = layer.at_shift(shift)
+            layer.take_shift(shift)
 
     def model(self, name: str, dt: float) -> ChipModel:
         """The part in integers, without torch; `dt` is the step of its clock [s]."""
-        sources = [INPUT, *(layer.name for layer in self._layers())]
-        pairs = zip(self._layers(), sources, strict=False)
-        layers = [one.population(source, self.code if source == INPUT else None) for one, source in pairs]
+        first, *others = self._layers()
+        sources = [layer.name for layer in self._layers()[:-1]]
+        layers = [first.population(INPUT, self.code)]
+        layers += [one.population(source, None) for one, source in zip(others, sources, strict=True)]
         numbers = {key: value for _, own in layers for key, value in own.items()}
         record = ChipPartRecord(self.chip.name, name, dt, self.delay, self.code, tuple(one for one, _ in layers))
         return ChipModel(self.chip, record, numbers)
+
+    def misfits(self, path: str) -> list[Misfit]:
+        """The weights that the chip cannot hold."""
+        return [misfit for layer in self._layers() for misfit in layer.misfits(path)]
 
     def choices(self, path: str) -> list[dict[str, Any]]:
         """A row for each layer: shift, weights, thresholds, and what rounding changes of its decays."""
@@ -351,15 +340,12 @@ class ChipPart(Stateful):
 
 def _row(layer: ChipLayer, path: str) -> dict[str, Any]:
     weight = layer.integer_weight().detach()
-    threshold = layer.choice.threshold
-    got = [layer.chip.steps.decays(numbers) for numbers in (layer.decay, layer.decay_syn)]
-    changes = [float(np.abs(b - a).max()) for a, b in zip(layer.asked, got, strict=True)]
     return {
         "layer": f"{path}.{layer.name}",
         "neurons": prod(layer.shape),
         "weights": f"{int(weight.min())} to {int(weight.max())}",
-        "shift": layer.choice.shift,
-        "thresholds": f"{int(threshold.min())} to {int(threshold.max())}",
-        "change of decay": changes[0],
-        "change of synaptic decay": changes[1],
+        "shift": layer.shift,
+        "thresholds": f"{int(layer.threshold.min())} to {int(layer.threshold.max())}",
+        "change of decay": layer.changes[0],
+        "change of synaptic decay": layer.changes[1],
     }

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 Values: TypeAlias = Any  # an array of one of the arithmetics
 _Step: TypeAlias = Callable[[Any, Values], tuple[Values, Any]]
 _LOG_TERMS = 11  # of the series, below 2^-53 on its range
+_EXP_TERMS = 14
 _SHUFFLE = 16807.0  # multiplier of the generator of Park and Miller
 _MODULUS = 2147483647.0
 _NUM_UNIFORM = 4  # whose sum has the variance 1 / 3
@@ -88,6 +89,23 @@ class _Arrays:
             series = series * square + 1.0 / (2 * term + 1)
 
         return exponent * math.log(2.0) + ratio * 2.0 * series
+
+    def power_of_two(self, exponent: Values) -> Values:
+        raise NotImplementedError
+
+    def exp(self, x: Values) -> Values:
+        """The exponential function."""
+        exponent = (x / math.log(2.0) + 0.5) // 1.0
+        rest = x - exponent * math.log(2.0)
+        series = rest * 0.0 + 1.0
+        for term in range(_EXP_TERMS, 0, -1):
+            series = series * rest / float(term) + 1.0
+
+        return series * self.power_of_two(exponent)
+
+    def tanh(self, x: Values) -> Values:
+        """The hyperbolic tangent."""
+        return 1.0 - 2.0 / (self.exp(x * 2.0) + 1.0)
 
     def power_spectra(self, x: Values) -> Values:
         """The power of the Fourier transform of real values `(..., N)`: `(..., N // 2 + 1)`."""
@@ -211,6 +229,9 @@ class ExactArrays(_Arrays):
 
     def exponent(self, x: Values) -> Values:
         return np.frexp(x)[1].astype(np.float64)
+
+    def power_of_two(self, exponent: Values) -> Values:
+        return np.ldexp(1.0, exponent.astype(np.int64))
 
 
 class _FastArrays(ExactArrays):

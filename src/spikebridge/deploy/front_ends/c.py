@@ -238,6 +238,9 @@ class _TracedArrays(_Arrays):
     def exponent(self, x: _Traced) -> _Traced:
         return self.elementwise("exponent_of({0})", x)
 
+    def power_of_two(self, exponent: _Traced) -> _Traced:
+        return self.elementwise("ldexp(1.0, (int){0})", exponent)
+
     def stored(self, x: _Traced) -> _Traced:
         """The array in memory of its own, row by row."""
         return self._filled(x.shape, x.at(_indices(x.shape)))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from spikebridge.data.io.atomic import atomic_folder, check_new, write_bytes, write_text
+from spikebridge.data.io.atomic import atomic_folder, check_new, write_bytes
 from spikebridge.data.io.closed_folder import inside
 from spikebridge.data.io.json_text import read_json
 from spikebridge.data.io.records import RecordReader
@@ -28,16 +28,21 @@ _VERSION = 2
 _MAX_BYTES = 16 << 20  # of the records
 
 
-def write_integer(path: Path, model: IntegerRecord, numbers: Mapping[str, NDArray[Any]]) -> None:
-    """Writes a new folder, whole or not at all."""
-    check_new(path, ExportError)
+def integer_files(model: IntegerRecord, numbers: Mapping[str, NDArray[Any]]) -> dict[str, bytes]:
+    """The content of the files of an integer model by name."""
     content = save({name: np.ascontiguousarray(value) for name, value in numbers.items()})
     records = dataclasses.asdict(dataclasses.replace(model, numbers=FileRecord.of(content)))
     text = json.dumps({"schema": _SCHEMA, "version": _VERSION, **records}, indent=1, allow_nan=False) + "\n"
 
+    return {RECORDS: text.encode(), NUMBERS: content}
+
+
+def write_integer(path: Path, model: IntegerRecord, numbers: Mapping[str, NDArray[Any]]) -> None:
+    """Writes a new folder, whole or not at all."""
+    check_new(path, ExportError)
     with atomic_folder(path) as draft:
-        write_bytes(draft / NUMBERS, content)
-        write_text(draft / RECORDS, text)
+        for name, content in integer_files(model, numbers).items():
+            write_bytes(draft / name, content)
 
 
 def read_integer(path: Path) -> tuple[IntegerRecord, dict[str, NDArray[Any]]]:

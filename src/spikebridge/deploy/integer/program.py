@@ -215,6 +215,7 @@ ELEMENTWISE: dict[str, _Function] = {
     "narrow": _requantize,
     "table": lambda a, inputs: a.entry("entries", inputs[0] - a.settings["low"]),
     "relu": lambda a, inputs: a.xp.maximum(inputs[0], 0),
+    "product": lambda a, inputs: inputs[0] * inputs[1],
 }
 _FUNCTIONS: dict[str, _Function] = {
     **ELEMENTWISE,

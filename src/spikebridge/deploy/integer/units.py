@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from spikebridge.deploy.bundle.bundle import below
 from spikebridge.deploy.bundle.manifest import StageRecord
 from spikebridge.deploy.integer.program import IntegerProgram, ProgramRecord
 from spikebridge.deploy.runtime.units import Nonlinearity, UnitRunner, UnitStages
@@ -46,8 +47,7 @@ def integer_unit(record: IntegerUnitRecord, numbers: Mapping[str, dict[str, Any]
 
 def nonlinearity_numbers(numbers: Mapping[str, Any]) -> dict[str, Any]:
     """The integers of a unit's nonlinearity by operation."""
-    prefix = "nonlinearity:"
-    return {name.removeprefix(prefix): q for name, q in numbers.items() if name.startswith(prefix)}
+    return below("nonlinearity:", numbers)
 
 
 def _nonlinearity(record: ProgramRecord, numbers: Mapping[str, dict[str, Any]]) -> Nonlinearity:

@@ -16,9 +16,8 @@ from spikebridge.deploy.nir.quantities import KINDS, Array, Quantities, Reading,
 from spikebridge.errors import ConfigError, DataError, ExportError
 
 Shape: TypeAlias = tuple[int, ...] | None  # None where the file does not say
-_WITH_MEMBRANES = ("LIF", "Integrator", "CubaLIF")  # a state "v"
+# of the state of each stateful kind, a membrane first; None where it cannot be set
 _FIELDS = {"LIF": ("v",), "Integrator": ("v",), "CubaLIF": ("v", "i"), "CubaLI": None, "Delay": None}
-_STATEFUL = ("LIF", "Integrator", "CubaLIF", "CubaLI", "Delay")
 _MAX_NUMBERS = 1 << 28
 _MAX_EDGES = 1 << 18
 _MAX_LOOP = 400  # nodes without a state
@@ -55,7 +54,7 @@ class NirGraph:
     @property
     def states(self) -> list[str]:
         """All that can be set and read, "node.v"."""
-        return [f"{node.name}.v" for node in self.nodes if node.kind in _WITH_MEMBRANES]
+        return [f"{node.name}.v" for node in self.nodes if _FIELDS.get(node.kind)]
 
     @property
     def memories(self) -> list[str]:
@@ -184,7 +183,7 @@ def _in_order(entry: str, quantities: Mapping[str, Quantities], edges: Sequence[
             if source in done:
                 continue
             # spikes are what comes back late, so that the nodes between them and here run first
-            if quantities[source][0] in _STATEFUL or source in waiting:
+            if quantities[source][0] in _FIELDS or source in waiting:
                 late.append(source)
             else:
                 place(source, waiting | {source})

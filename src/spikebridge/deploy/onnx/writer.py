@@ -70,13 +70,8 @@ def write_onnx_step(
     """
     who = name or type(part).__name__
     signature = signature_of(signals)
-    first = next(iter(signature.signals.values()))
-
-    with torch.no_grad():
-        # copies: one tensor may stand for two fields
-        state = map_tensors(torch.clone, part.initial_state(torch.zeros_like(first)))
-        tensors = named_tensors(part, state, signature.states, who)
-        _refuse_shared(list(tensors.values()), len(first), who)
+    state, tensors = initial_tensors(part, signature, who)
+    _refuse_shared(list(tensors.values()), len(next(iter(signature.signals.values()))), who)
 
     step = _Step(part, signature, state)
     inputs = [*signature.signals.items(), *((f"state.{key}", t) for key, t in tensors.items())]
@@ -87,22 +82,23 @@ def write_onnx_step(
 
 def leak_function(part: Stateful, signature: OnnxSignature) -> tuple[nn.Module, OnnxSignature]:
     """The leak of a part as a plain module from steps and state to state, and its signature."""
-    first = next(iter(signature.signals.values()))
-    with torch.no_grad():
-        state = map_tensors(torch.clone, part.initial_state(torch.zeros_like(first)))
-
-    tensors = named_tensors(part, state, signature.states, type(part).__name__)
-    signals = {LEAK_STEPS: torch.ones(len(first), dtype=torch.int64)} | {
-        f"state.{key}": t for key, t in tensors.items()
-    }
+    state, tensors = initial_tensors(part, signature, type(part).__name__)
+    steps = torch.ones(len(next(iter(signature.signals.values()))), dtype=torch.int64)
+    signals = {LEAK_STEPS: steps, **{f"state.{key}": t for key, t in tensors.items()}}
     keys = [f"next.{key}" for key in tensors]
+
     return _Leak(part, state, keys), OnnxSignature(signals, outputs=keys)
 
 
-def named_tensors(part: nn.Module, state: State, names: Mapping[str, str], who: str) -> dict[str, Tensor]:
-    """The tensors of a state in order, each by its number, or by its name where it has one; `names` are by path."""
-    at_path = {id(state_at(part, state, path)): name for path, name in names.items()}
-    return {at_path.get(id(tensor), str(i)): tensor for i, tensor in enumerate(tensors_of(state, who))}
+@torch.no_grad()
+def initial_tensors(part: Stateful, signature: OnnxSignature, who: str) -> tuple[State, dict[str, Tensor]]:
+    """The state before the first tick, and its tensors in order, each by its number, or by its name if it has one."""
+    first = next(iter(signature.signals.values()))
+    # copies: one tensor may stand for two fields
+    state = map_tensors(torch.clone, part.initial_state(torch.zeros_like(first)))
+    at_path = {id(state_at(part, state, path)): name for path, name in signature.states.items()}
+
+    return state, {at_path.get(id(tensor), str(i)): tensor for i, tensor in enumerate(tensors_of(state, who))}
 
 
 def tensors_of(state: State, who: str) -> list[Tensor]:
@@ -151,7 +147,7 @@ class _Step(nn.Module):
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
         number = len(self.signature.signals)
-        state = _like(self.like, iter(values[number:]))
+        state = tensors_like(self.like, values[number:])
         args, named, effects = _by_argument(self.signature, values[:number])
         y, after = self.part.step(args[0], state, **named, **effects)
 
@@ -168,7 +164,7 @@ class _Leak(nn.Module):
         self.keys = keys
 
     def forward(self, steps: Tensor, *values: Tensor) -> dict[str, Tensor]:
-        after = self.part.leak(_like(self.like, iter(values)), steps)
+        after = self.part.leak(tensors_like(self.like, values), steps)
         return dict(zip(self.keys, tensors_of(after, type(self.part).__name__), strict=True))
 
 
@@ -197,22 +193,10 @@ def _by_argument(
     return args, named, effects
 
 
-def _like(state: Any, values: Iterator[Tensor]) -> Any:
-    if isinstance(state, Tensor):
-        return next(values)
-    if isinstance(state, dict):
-        return {name: _like(item, values) for name, item in state.items()}
-
-    if isinstance(state, tuple | list):
-        items = [_like(item, values) for item in state]
-        return type(state)(*items) if hasattr(state, "_fields") else type(state)(items)
-
-    return state
-
-
 def tensors_like(state: State, values: Sequence[Tensor]) -> State:
     """A state of the same form with other tensors, in order."""
-    return _like(state, iter(values))
+    left = iter(values)
+    return map_tensors(lambda _: next(left), state)
 
 
 def _refuse_shared(tensors: list[Tensor], batch: int, who: str) -> None:

@@ -64,12 +64,9 @@ class FakeIntegerArithmetic(IntegerArithmetic):
     def clip_output(self, q: Tensor) -> Tensor:
         return self.clamp_output(q)
 
-    def leak(self, v: Tensor, decay: Tensor, rest: Tensor | float = 0) -> Tensor:
-        exact = (v - rest) * decay / 2**FRACTION
-        return rest + straight_through(torch.floor(exact + 0.5), exact)
-
     def _shifted(self, q: Tensor) -> Tensor:
-        return torch.floor(q / 2**FRACTION + 0.5)
+        exact = q / 2**FRACTION
+        return straight_through(torch.floor(exact + 0.5), exact)
 
     def count(self, number: Tensor) -> Tensor:
         return (number + 1).clamp(max=MAX_STEPS)

@@ -53,6 +53,15 @@ class IntegerOp(NamedTuple):
     scale: Tensor
 
 
+def weighted(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The output of a linear layer or a convolution with other weights."""
+    if isinstance(layer, nn.Linear):
+        return F.linear(x, weight, bias)
+
+    convolve: Any = F.conv2d if isinstance(layer, nn.Conv2d) else F.conv1d
+    return convolve(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
 class QuantLinear(nn.Module):
     """A linear layer or a convolution, with the batch normalisation after it; its output is the sum of 32 bits."""
 
@@ -70,14 +79,7 @@ class QuantLinear(nn.Module):
             return QTensor(y if self.norm is None else self.norm(y))
 
         weight, bias, scale = self.integers(value.scale)
-        layer: Any = self.layer
-        if isinstance(layer, nn.Linear):
-            return QTensor(F.linear(value.x, weight, bias), scale)
-
-        convolve: Any = F.conv2d if isinstance(layer, nn.Conv2d) else F.conv1d
-        y = convolve(value.x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-
-        return QTensor(y, scale)
+        return QTensor(weighted(self.layer, value.x, weight, bias), scale)
 
     def counted(self, output: QTensor) -> dict[str, float]:
         # products are counted where they happen; a bias is one more addition
@@ -169,6 +171,20 @@ class Requantize(nn.Module):
 
     def _joined(self, xs: list[Tensor]) -> Tensor:
         return added(xs) if self.axis is None else torch.cat(xs, self.axis)
+
+
+class QuantProduct(nn.Module):
+    """The product of two signals, value by value, such as of a gate and what it lets through."""
+
+    def forward(self, values: list[QTensor]) -> QTensor:
+        p, q = values
+        return QTensor(p.x * q.x, None if p.scale is None else p.scale * q.integer_scale)
+
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
+        return IntegerOp("product", {}, {}, scales[0] * scales[1])
+
+    def counted(self, output: QTensor) -> dict[str, float]:
+        return {"macs": output.x.numel()}
 
 
 class LookupTable(nn.Module):

@@ -1,28 +1,22 @@
 """From a quantised network to its integer model, alone (`integer_model`) or inside a bundle (`add_integers`)."""
 
-import dataclasses
 import itertools
 import math
-import shutil
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
 from torch import Tensor
 
-from spikebridge.data.io.atomic import write_bytes, write_text
-from spikebridge.data.io.closed_folder import inside
-from spikebridge.data.io.safe_open import read_bytes
-from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle
+from spikebridge.deploy.bundle.additions import add_files, inputs_of_same, signals_file
+from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.export import clock_record
-from spikebridge.deploy.bundle.manifest import FileRecord, IntegersRecord, StageRecord, WakeRecord, write_manifest
+from spikebridge.deploy.bundle.manifest import IntegersRecord, StageRecord, WakeRecord
 from spikebridge.deploy.bundle.stages import array_forms, stage_record
-from spikebridge.deploy.bundle.trace import ReferenceTrace, record_trace
 from spikebridge.deploy.integer.bundle import check_fit
-from spikebridge.deploy.integer.file import NUMBERS, RECORDS
+from spikebridge.deploy.integer.file import NUMBERS, RECORDS, integer_files
 from spikebridge.deploy.integer.model import IntegerModel, to_integers
 from spikebridge.deploy.integer.program import OperationRecord, ProgramRecord
 from spikebridge.deploy.integer.records import (
@@ -44,9 +38,6 @@ from spikebridge.hybrid.network.shape_inference import infer_shapes
 from spikebridge.hybrid.network.wake import WakeState
 
 _FOLDER = "integers"
-_SAMPLE = f"{_FOLDER}/sample.safetensors"
-# mean difference relative to the largest value: another run of the same weights is nearer, another seed is not
-_MAX_DIFFERENCE = 1e-3
 _TRIGGER_GRID = QParamsRecord(1.0, 0, 1)  # any serves a signal of which only the ticks count
 
 
@@ -172,21 +163,22 @@ class _ModelWriter:
         """The signals that a link reads; those that the model does not compute become its inputs."""
         link = route.link
         unit = self.units.get(route.name)
-        if route.skips is not None and not self._is_inside(link.source) and (unit is not None or link.unit is None):
+        # else the values of a unit that stays real enter
+        reads_source = unit is not None or link.unit is None
+        is_outside = reads_source and not self._is_inside(link.source)
+        if route.skips is not None and is_outside:
             raise ExportError(
                 f"the link {route.name!r} reads {link.source!r}, which stays real and gives no value while it is "
                 "asleep; quantise that part, too, or wake it with asleep='hold'"
             )
 
-        is_flag = takes is FLAGS and not self._is_inside(link.source) and (unit is not None or link.unit is None)
-        if route.num_flags and is_flag:
+        if route.num_flags and takes is FLAGS and is_outside:
             # real flags become 0 and 1 as they enter, whatever the scale of their signal elsewhere
             return _LinkSource(self._enter(route.name, self.network.clock_of(link.source), takes, link.source))
 
+        if not reads_source:
+            return _LinkSource(self._enter(route.name, route.clock, takes))
         if unit is None:
-            if link.unit is not None:
-                # the values of a unit that stays real enter the model
-                return _LinkSource(self._enter(route.name, route.clock, takes))
             return _LinkSource(self._source(link.source, takes))
 
         source = self._source(link.source, takes)
@@ -342,57 +334,11 @@ def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwor
         raise ExportError(
             f"{bundle.path} begins at a state, and an integer model at its own; export the network without state="
         )
-    if list(network.inputs) != list(manifest.inputs):
-        raise ExportError(f"{bundle.path} is the bundle of another network: it takes {list(manifest.inputs)}")
 
-    sample = bundle.numbers(manifest.sample.file)
-    inputs = {name: torch.from_numpy(sample[f"inputs.{name}"].copy()) for name in network.inputs}
-    _check_weights(bundle, sample, record_trace(network.eval(), inputs, manifest.sample.ticks))
-
+    inputs = inputs_of_same(bundle, network)
     model = integer_model(quantized, inputs)
     check_fit(bundle, model)
-    trace = record_trace(quantized.eval(), inputs, manifest.sample.ticks)
-    signals = {"parts": trace.parts, "links": trace.links}
-    tensors = {f"{kind}.{name}": x.contiguous() for kind, named in signals.items() for name, x in named.items()}
-    _write_integers(bundle, model, save(tensors))
-
-    return Bundle.open(bundle.path)
-
-
-def _write_integers(bundle: Bundle, model: IntegerModel, sample: bytes) -> None:
-    folder = inside(bundle.path, _FOLDER)
-    # a stopped program may have left one, which no manifest names
-    shutil.rmtree(folder, ignore_errors=True)
-
-    try:
-        model.save(folder)
-        write_bytes(inside(bundle.path, _SAMPLE), sample)
-        names = (f"{_FOLDER}/{RECORDS}", f"{_FOLDER}/{NUMBERS}", _SAMPLE)
-        files = {name: FileRecord.of(read_bytes(inside(bundle.path, name), "a file of a bundle")) for name in names}
-        manifest = dataclasses.replace(
-            bundle.manifest,
-            files={**bundle.manifest.files, **files},
-            integers=IntegersRecord(_FOLDER, (RECORDS, NUMBERS), _SAMPLE),
-        )
-        # the manifest comes last: before it, the bundle is the one without integers
-        write_text(inside(bundle.path, MANIFEST), write_manifest(manifest))
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _check_weights(bundle: Bundle, sample: Mapping[str, NDArray[Any]], trace: ReferenceTrace) -> None:
-    for name, y in trace.parts.items():
-        expected = sample.get(f"parts.{name}")
-        if expected is None or expected.shape != tuple(y.shape):
-            raise ExportError(f"{bundle.path} is the bundle of another network: it has no such part {name!r}")
-
-        # flags have no difference and no absolute value
-        values = y.double()
-        difference = torch.from_numpy(expected.astype("float64")) - values
-        # the mean, since spikes may differ in a few places, where a sum lies on the threshold
-        if float(difference.abs().mean()) > _MAX_DIFFERENCE * max(1.0, float(values.abs().max())):
-            raise ExportError(
-                f"{bundle.path} holds other weights than those that were quantised: its part {name!r} gives another "
-                "signal on the sample; export and quantise the same run and network"
-            )
+    contents = integer_files(model.record, model.numbers)
+    contents |= {"sample.safetensors": signals_file(quantized, inputs, manifest.sample.ticks)}
+    record = IntegersRecord(_FOLDER, (RECORDS, NUMBERS), f"{_FOLDER}/sample.safetensors")
+    return add_files(bundle, _FOLDER, contents, integers=record)

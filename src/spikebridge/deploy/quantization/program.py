@@ -17,6 +17,7 @@ from spikebridge.deploy.quantization.layers import (
     PassThrough,
     QTensor,
     QuantLinear,
+    QuantProduct,
     Requantize,
     UnitDelay,
     plain_layer,
@@ -253,6 +254,9 @@ class QuantProgram(nn.Module):
         if node.kind == "previous":
             quantizer = Quantizer.of(self._nearest_qconfig(node.name))
             self._append(node.name, sources, UnitDelay(node.shape, quantizer), quantizer)
+        elif node.kind == "product":
+            qconfig = self._nearest_qconfig(node.name)
+            self._append(node.name, tuple(self._requantized(one, qconfig) for one in sources), QuantProduct(), None)
         elif module is None:
             self._add_join(node, sources)
         elif isinstance(module, Gain | Gate | Delay | Neuron):

@@ -15,6 +15,7 @@ from spikebridge.deploy.quantization.program import QuantProgram
 from spikebridge.deploy.quantization.quantizer import Quantizer
 from spikebridge.deploy.quantization.units import QuantizedUnit
 from spikebridge.hybrid import HybridNetwork
+from spikebridge.hybrid.network.wake import WakeState
 from spikebridge.neurons.state import State
 
 
@@ -76,7 +77,8 @@ def memory(
     num_parameters = sum(p.numel() for module in modules for p in module.parameters())
 
     one_stream = {name: x[:, :1] for name, x in inputs.items()}
-    state = before.initial_state(one_stream)
+    # a part with a wake has its state from its first waking on
+    state = before(one_stream)[1]
     num_floats = sum(_num_numbers(state.parts[name]) for name in parts)
     bits = _state_bits(quantized, one_stream)
 
@@ -84,11 +86,13 @@ def memory(
 
 
 def _state_bits(quantized: HybridNetwork, inputs: Mapping[str, Tensor]) -> int:
-    state = quantized.initial_state(inputs)
+    state = quantized(inputs)[1]
     bits = 0
     for name, program in programs_of(quantized).items():
-        if program.stateful_steps:
-            states = zip(program.stateful_steps, state.parts[name].layers, strict=True)
+        own = state.parts[name]
+        own = own.part if isinstance(own, WakeState) else own
+        if program.stateful_steps and own is not None:
+            states = zip(program.stateful_steps, own.layers, strict=True)
             bits += sum(program.bits_of(path) * _num_numbers(layer_state) for path, layer_state in states)
 
     return bits

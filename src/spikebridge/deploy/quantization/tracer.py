@@ -14,15 +14,18 @@ from spikebridge.deploy.nir.tracer import Visit
 from spikebridge.errors import ExportError
 from spikebridge.neurons import Recurrent, Stateful
 
-_ADD = (operator.add, torch.add, "add", "__add__", "__radd__")
+_JOINS: dict[Any, Literal["sum", "product"]] = {
+    **dict.fromkeys((operator.add, torch.add, "add", "__add__", "__radd__"), "sum"),
+    **dict.fromkeys((operator.mul, torch.mul, "mul", "__mul__", "__rmul__"), "product"),
+}
 
 
 @dataclass(frozen=True)
 class TracedNode:
-    """A layer, a sum or a concatenation of signals, or the output of a later node one tick ago."""
+    """A layer, a sum, a product or a concatenation of signals, or the output of a later node one tick ago."""
 
     name: str
-    kind: Literal["layer", "sum", "cat", "previous"]
+    kind: Literal["layer", "sum", "product", "cat", "previous"]
     sources: tuple[str, ...]
     module: nn.Module | None = None
     axis: int | None = None
@@ -143,8 +146,11 @@ class _SymbolicTrace:
 
     def __init__(self, part: nn.Module, num_signals: int, named: list[str], where: str) -> None:
         self.where = where
-        self.is_single = next(part.children(), None) is None
-        if self.is_single and (num_signals != 1 or named):
+        has_one = num_signals == 1 and not named
+        is_leaf = next(part.children(), None) is None
+        self.is_single = is_leaf and has_one
+        # without parameters it is operations alone, such as a sum
+        if is_leaf and not has_one and next(part.parameters(), None) is not None:
             raise ExportError(
                 f"{where!r} is a {type(part).__name__}, a layer of {num_signals + len(named)} signals, which has no "
                 "integer form"
@@ -204,8 +210,9 @@ class _SymbolicTrace:
             return self._concatenation(node)
 
         signals = [arg for arg in node.args if isinstance(arg, fx.Node)]
-        if target in _ADD and len(signals) == 2:
-            self.nodes.append(TracedNode(node.name, "sum", tuple(self._signal(signal) for signal in signals)))
+        if target in _JOINS and len(signals) == 2:
+            sources = tuple(self._signal(signal) for signal in signals)
+            self.nodes.append(TracedNode(node.name, _JOINS[target], sources))
             return node.name
 
         if len(signals) != 1 or any(isinstance(value, fx.Node) for value in node.kwargs.values()):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.bundle.bundle import Bundle, below
 from spikebridge.deploy.bundle.consistency import check_step
 from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, skipped_flags, trigger_of
 from spikebridge.deploy.nir.graph import read_graph
@@ -93,21 +93,19 @@ class LinkRunner:
     def begin(self, numbers: Mapping[str, Values], batch: int) -> LinkRunnerState:
         """The state at which a bundle begins, from the tensors of the trained network's."""
         state = self.start(batch)
-        queue = numbers.get("queue", np.zeros((batch, 0)))
-        stages = {key.split(".")[1] for key in numbers if key.startswith("unit.")}
-        items = {stage: [numbers[f"unit.{stage}.{i}"] for i in range(_count(stage, numbers))] for stage in stages}
-        window = items.get("window", [np.zeros((batch, 0))])[0]
-        steps = window if window.ndim else np.zeros((batch, 0))
+        none = np.zeros((batch, 0))
+        window = numbers.get("unit.window.0", none)
+        carry = below("unit.kernel.", numbers)
         unit = UnitRunnerState(
-            waiting=tuple(steps[:, i] for i in range(steps.shape[1])),
+            waiting=tuple(np.moveaxis(window, 1, 0)) if window.ndim else (),
             position=0 if window.ndim else int(window),
-            carry=tuple(items["kernel"]) if "kernel" in items else None,
-            discretizer=items["discretizer"][0] if "discretizer" in items else None,
+            carry=tuple(carry[str(i)] for i in range(len(carry))) or None,
+            discretizer=numbers.get("unit.discretizer.0"),
         )
 
         return state._replace(
             unit=unit,
-            waiting=tuple(queue[:, i] for i in range(queue.shape[1])),
+            waiting=tuple(np.moveaxis(numbers.get("queue", none), 1, 0)),
             held=numbers.get("held", state.held),
             context=numbers.get("context", state.context),
             triggered=numbers.get("triggered", state.triggered),
@@ -264,10 +262,6 @@ class LinkRunner:
         # any sample of the trigger since the step of the source before opens a window
         before = clock.count(tick - self.source.period + 1) if tick > self.source.phase else 0
         return clock.count(tick + 1) > before, state
-
-
-def _count(stage: str, numbers: Mapping[str, Values]) -> int:
-    return sum(key.startswith(f"unit.{stage}.") for key in numbers)
 
 
 def open_link(

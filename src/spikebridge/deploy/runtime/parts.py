@@ -95,7 +95,7 @@ class _OnnxStep(_OnnxFunction):
         after = dict(zip(self.initial, values[number:], strict=True))
         outputs = self._named(values[:number])
 
-        return _with_states(self.name, outputs, {signal: after[key] for signal, key in self.states.items()}), after
+        return with_states(self.name, outputs, {signal: after[key] for signal, key in self.states.items()}), after
 
 
 @dataclass
@@ -110,13 +110,13 @@ class _NirGraphRunner:
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Outputs, Any]:
         (x,) = reads.values()
         y, after = self.runner.step(x, state, effects)
-        return _with_states(self.name, y, {signal: after.at(path) for signal, path in self.states.items()}), after
+        return with_states(self.name, y, {signal: after.at(path) for signal, path in self.states.items()}), after
 
     def leak(self, state: Any, steps: int) -> Any:
         return self.runner.leak(state, steps)
 
 
-def _with_states(part: str, outputs: Outputs, states: Mapping[str, Values]) -> Outputs:
+def with_states(part: str, outputs: Outputs, states: Mapping[str, Values]) -> Outputs:
     """The outputs of a part, and the states of it that are read."""
     if not states:
         return outputs

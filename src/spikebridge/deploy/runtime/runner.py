@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.bundle.bundle import Bundle, below
 from spikebridge.deploy.bundle.manifest import InputRecord
 from spikebridge.deploy.onnx.session import OpenSession
 from spikebridge.deploy.runtime.links import LinkRunner, LinkRunnerState, Unit, fitting, open_link
@@ -129,13 +129,13 @@ class TickRunner:
         """
         tick = state.tick
         signals = self._signals(inputs, tick, state.batch)
+        missing = {name for name in self.on_demand if signals[name] is None}
         parts = dict(state.parts)
         links = dict(state.links)
         outputs: dict[str, Values] = {}
 
         for entry in self.schedule:
             if isinstance(entry, str):
-                missing = {n for n in self.on_demand if signals[n] is None}
                 fired, parts[entry] = self._fire(entry, tick, parts[entry], links, missing)
                 for signal, value in fired.items():
                     signals[signal] = value if hook is None else hook("parts", signal, tick, value)
@@ -278,14 +278,15 @@ class TickRunner:
 
         if not fires:
             return {}, state
-        absent = [link.source for link in self.incoming[part] if link.source in missing]
-        if flags is not None and absent and flags.any():
-            raise ShapeError(f"input {absent[0]!r} has no sample at tick {tick}, but part {part!r} is awake")
-        if flags is not None:
-            outputs, state = self._fire_awake(part, flags, reads, effects, state)
-            return {**outputs, f"{part}.awake": flags.astype(self.flag_type)[:, None]}, state
+        if flags is None:
+            return self._step_part(part, reads, effects, state)
 
-        return self._step_part(part, reads, effects, state)
+        absent = [link.source for link in self.incoming[part] if link.source in missing]
+        if absent and flags.any():
+            raise ShapeError(f"input {absent[0]!r} has no sample at tick {tick}, but part {part!r} is awake")
+
+        outputs, state = self._fire_awake(part, flags, reads, effects, state)
+        return {**outputs, f"{part}.awake": flags.astype(self.flag_type)[:, None]}, state
 
     def _step_part(
         self, part: str, reads: dict[str, Values], effects: Any, state: Any
@@ -345,10 +346,6 @@ class TickRunner:
             own = self.parts[part].leak(own, asleep - replayed)
 
         return None if wake.state == "reset" else own, list(state.missed[len(state.missed) - replayed :])
-
-
-def _below(prefix: str, numbers: Mapping[str, Values]) -> dict[str, Values]:
-    return {name.removeprefix(prefix): value for name, value in numbers.items() if name.startswith(prefix)}
 
 
 def _with_setters(effects: Any, sets: bool) -> dict[tuple[str, str], Any]:
@@ -460,8 +457,8 @@ class Runner(TickRunner):
 
         repeats = batch if record.batch == 1 else 1
         numbers = {n: np.repeat(x, repeats, 0) if np.ndim(x) else x for n, x in self.start_numbers.items()}
-        parts = {name: self._begin(name, _below(f"parts.{name}.", numbers), batch) for name in self.parts}
-        links = {name: link.begin(_below(f"links.{name}.", numbers), batch) for name, link in self.links.items()}
+        parts = {name: self._begin(name, below(f"parts.{name}.", numbers), batch) for name in self.parts}
+        links = {name: link.begin(below(f"links.{name}.", numbers), batch) for name, link in self.links.items()}
 
         return RunnerState(record.tick, batch, parts, links)
 
@@ -476,19 +473,23 @@ class Runner(TickRunner):
         if part not in self.wakes:
             return runner.begin(own) if own else None
 
-        outputs = {key.removeprefix("outputs."): y for key, y in numbers.items() if key.startswith("outputs.")}
         if self.graph.parts[part].clock.count(self.first_tick) == 0:
             return None
 
         rows = [{key: value[row : row + 1] for key, value in own.items()} for row in range(batch)]
         asleep = tuple(int(n) for n in numbers.get("asleep", np.zeros(batch)))
-        names = [link.name for link in self.incoming[part] if link.kind == "transmission"]
-        names.sort(key=[link.name for link in self.manifest.links if link.into is not None].__contains__)
-        missed = [numbers[f"missed.{i}"] for i in range(len(names)) if f"missed.{i}" in numbers]
-        number = missed[0].shape[1] if missed else 0
-        replayed = tuple(dict(zip(names, [x[:, t] for x in missed], strict=True)) for t in range(number))
+        states = tuple(runner.begin(row) if row else None for row in rows)
 
-        return WokenState(tuple(runner.begin(row) if row else None for row in rows), outputs, asleep, replayed)
+        return WokenState(states, below("outputs.", numbers), asleep, self._missed(part, below("missed.", numbers)))
+
+    def _missed(self, part: str, numbers: dict[str, Values]) -> tuple[dict[str, Values], ...]:
+        """The inputs that a part missed, oldest first, from those of each argument: by position first, then by name."""
+        links = [link for link in self.incoming[part] if link.kind == "transmission"]
+        links.sort(key=lambda link: link.into is not None)
+        missed = {link.name: numbers[str(i)] for i, link in enumerate(links)} if numbers else {}
+        ticks = zip(*(np.moveaxis(x, 1, 0) for x in missed.values()), strict=True)
+
+        return tuple(dict(zip(missed, rows, strict=True)) for rows in ticks)
 
     def has_state(self, part: str) -> bool:
         record = self.manifest.parts[part]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from spikebridge.deploy.bundle.bundle import below
 from spikebridge.deploy.bundle.manifest import ClockRecord, StageRecord, UnitRecord
 from spikebridge.deploy.runtime.nir_interpreter import NirRunner
 from spikebridge.deploy.stages.discretizers import Discretize, Kind, Result, float_discretizer, kind_of
@@ -183,7 +184,7 @@ def float_unit(
     """A unit of floats from its record, its tensors `stage.quantity` and its files."""
     kernel = None
     if record.kernel is not None and "kernel" not in files.functions:
-        tensors = _numbers_of("kernel", numbers)
+        tensors = below("kernel.", numbers)
         kernel = float_kernel(record.kernel.name, record.kernel.settings, tensors, forms)
 
     kind: Any = "steps"
@@ -212,7 +213,7 @@ def _discretizer(
     if record is None:
         return None
 
-    return float_discretizer(record.name, record.settings, _numbers_of("discretizer", numbers), forms)
+    return float_discretizer(record.name, record.settings, below("discretizer.", numbers), forms)
 
 
 def _in_float32(nonlinearity: Nonlinearity | None) -> Nonlinearity:
@@ -258,8 +259,3 @@ def _window_sizes(window: StageRecord | None) -> tuple[int, int]:
         raise DataError(f"a window of {length} steps every {stride} loses steps")
 
     return length, stride
-
-
-def _numbers_of(stage: str, numbers: Mapping[str, Values]) -> dict[str, Values]:
-    prefix = f"{stage}."
-    return {name.removeprefix(prefix): value for name, value in numbers.items() if name.startswith(prefix)}

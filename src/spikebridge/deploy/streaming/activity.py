@@ -91,9 +91,7 @@ class VoiceActivity:
             a, begins_again, begun._replace(floor=state.lowest), self._continued(a, level, is_sound, state)
         )
 
-        return _chosen(a, a.where(state.is_open > 0.5, 1.0, 0.0), opened, closed._replace(peak=peak))._replace(
-            peak=peak
-        )
+        return _chosen(a, state.is_open, opened, closed)._replace(peak=peak)
 
     def _continued(self, a: Any, level: Values, is_sound: Values, state: ActivityState) -> ActivityState:
         """An utterance with one block more, which may end it."""

@@ -181,7 +181,7 @@ def bundle_steps(bundle: Bundle, *, integers: bool = False, chip: ChipSpec | Non
     runner = bundle_runner(bundle, integers, chip)
     wanted = runner.wanted if spec.frames in runner.on_demand else None
 
-    return NetworkSteps(spec, _advance_of(runner), _ONE_BY_ONE, wanted, manifest.first_tick)
+    return NetworkSteps(spec, runner_advance(runner), _ONE_BY_ONE, wanted, manifest.first_tick)
 
 
 def bundle_advance(bundle: Bundle, *, integers: bool = False, chip: ChipSpec | None = None) -> Advance:
@@ -189,10 +189,11 @@ def bundle_advance(bundle: Bundle, *, integers: bool = False, chip: ChipSpec | N
 
     It runs the integer model, or parts in the integers of a chip, where that is asked for.
     """
-    return _advance_of(bundle_runner(bundle, integers, chip))
+    return runner_advance(bundle_runner(bundle, integers, chip))
 
 
-def _advance_of(runner: Runner) -> Advance:
+def runner_advance(runner: Runner) -> Advance:
+    """A function that runs some ticks of a runner from a state."""
     records = runner.manifest.inputs
 
     def advance(inputs: dict[str, Values], state: Any, ticks: int) -> tuple[dict[str, Values], Any]:

@@ -20,7 +20,7 @@ Values = NDArray[Any]
 # `outputs, state = advance(inputs, state, ticks)`: inputs (K, 1, *N) by name, the newest value of each firing output
 Advance = Callable[[dict[str, Values], Any, int], tuple[dict[str, Values], Any]]
 _MAX_ANSWERS = 100  # that are kept
-_PRE_ROLL = 2  # blocks before the first sound of an utterance, which begins softly
+PRE_ROLL = 2  # blocks before the first sound of an utterance, which begins softly
 
 
 @runtime_checkable
@@ -199,7 +199,7 @@ class SampleSteps:
             if not detector.counts(EXACT, activity):
                 state = state._replace(answer=before.answer)
 
-        return state._replace(activity=activity, newest=(*newest, block)[-_PRE_ROLL:])
+        return state._replace(activity=activity, newest=(*newest, block)[-PRE_ROLL:])
 
     def _advanced(self, block: Values, state: _ReadState) -> _ReadState:
         reader = self.reader

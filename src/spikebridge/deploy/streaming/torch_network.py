@@ -47,7 +47,8 @@ def network_advance(network: HybridNetwork) -> Advance:
         hybrid = with_event_driven_parts(hybrid)
 
     def advance(inputs: dict[str, Values], state: Any, ticks: int) -> tuple[dict[str, Values], Any]:
-        tensors = {name: torch.from_numpy(x).to(like) for name, x in inputs.items() if len(x)}
+        # the first call needs the shape of every input
+        tensors = {name: torch.from_numpy(x).to(like) for name, x in inputs.items() if len(x) or state is None}
         with torch.inference_mode():
             outputs, state = hybrid(tensors, state, ticks=ticks)
 

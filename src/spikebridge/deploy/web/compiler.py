@@ -15,7 +15,16 @@ from pathlib import Path
 from spikebridge.data.io.atomic import write_bytes, write_text
 from spikebridge.errors import ConfigError, ExportError
 
-_OPTIONS = ("-target", "wasm32-wasi", "-std=c99", "-O2", "-ffp-contract=off", "-mexec-model=reactor", "-Wl,--strip-all")
+_OPTIONS = (
+    "-target",
+    "wasm32-wasi",
+    "-std=c99",
+    "-O2",
+    "-ffp-contract=off",
+    "-mexec-model=reactor",
+    "-Wl,--strip-all",
+    "-Wl,-z,stack-size=262144",
+)
 _SECONDS = 300
 
 

@@ -29,6 +29,7 @@ from spikebridge.deploy.streaming.activity import ActivityState, VoiceActivity
 from spikebridge.deploy.streaming.samples import answer_mean, no_answer
 from spikebridge.deploy.web.inputs import FrontEnd
 
+_MAX_ROWS = 48  # of a signal that is drawn
 _EXPORT = (
     "#ifdef __wasm__",
     "#define EXPORT(name) __attribute__((export_name(name)))",
@@ -78,7 +79,9 @@ def network_module(
     places = _Addresses()
     inputs = [_input(port, number, places) for number, port in enumerate(network.inputs)]
     outputs = [_output(port, places) for port in network.outputs]
-    signals = [_signal(port, places) for port in network.watched]
+    # an input of more rows is a picture, which the page shows as one
+    series = [port for port in network.inputs if port.signal.size <= _MAX_ROWS]
+    signals = [_signal(port, places) for port in (*series, *network.watched)]
     header = [line for line in header_lines("network", network) if not line.startswith("#include")]
     body = [line for line in body_lines("network", network) if not line.startswith("#include")]
     averaged = next((port for port in network.outputs if port.name == answer), None)
@@ -104,7 +107,14 @@ def network_module(
         after = [f"if (out->{averaged.field}_given && averages) {{", *indent(_averaged(averaged)), "}"]
         lines += ["static int averages = 1;", *_function("average", "void", "int on", ["averages = on;"])]
         place = places.number("answer_out_mean")
-        description["answer"] = {"name": averaged.name, "size": averaged.signal.size, "at": place}
+        description["answer"] = {"size": averaged.signal.size, "at": place}
+
+    for port in network.outputs:
+        if _is_spikes(port):
+            lines.append(f"static float spikes_{port.field}[{port.signal.size}];")
+            starts.append(f"memset(spikes_{port.field}, 0, sizeof spikes_{port.field});")
+            counts = for_loop(port.signal.size, [f"spikes_{port.field}[j] += out->{port.field}[j];"])
+            after += [f"if (out->{port.field}_given) {{", *indent(counts), "}"]
 
     lines += [f"static float real_{number}[{port.signal.size}];" for number, port in enumerate(network.inputs)]
     lines += _function("start", "void", "uint32_t stream", starts)
@@ -195,14 +205,18 @@ def _input(port: Port, number: int, places: _Addresses) -> dict[str, Any]:
 
 def _output(port: Port, places: _Addresses) -> dict[str, Any]:
     values = places.number(f"out->{port.field}")
-    return {**_facts(port), "at": values, "given": places.number(f"&out->{port.field}_given")}
+    spikes = places.number(f"spikes_{port.field}") if _is_spikes(port) else None
+    return {**_facts(port), "at": values, "given": places.number(f"&out->{port.field}_given"), "spikes": spikes}
 
 
 def _signal(port: Port, places: _Addresses) -> dict[str, Any]:
+    rows = min(port.signal.size, _MAX_ROWS)
+    return {**_facts(port), "at": places.number(port.signal.code), "spikes": _is_spikes(port), "rows": rows}
+
+
+def _is_spikes(port: Port) -> bool:
     # the values of a unit hold until the next ones, spikes do not
-    is_part = not port.name.startswith("links.")
-    is_spikes = is_part and 0 <= port.signal.low <= port.signal.high <= 1
-    return {**_facts(port), "at": places.number(port.signal.code), "spikes": is_spikes}
+    return not port.name.startswith("links.") and 0 <= port.signal.low <= port.signal.high <= 1
 
 
 def _facts(port: Port) -> dict[str, Any]:
@@ -211,12 +225,9 @@ def _facts(port: Port) -> dict[str, Any]:
         "name": port.name,
         "type": signal.kind,
         "size": signal.size,
-        "shape": list(signal.shape),
         "period": port.clock.period,
         "phase": port.clock.phase,
         "scale": port.scale,
-        "low": signal.low,
-        "high": signal.high,
     }
 
 

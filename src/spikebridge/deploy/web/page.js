@@ -37,6 +37,7 @@ const examples = page.examples.map((one) => Float32Array.from(fromBase64(one), (
 let worker = null;
 let opened = false;
 let source = null;
+let turn = 0; // of the sources; what the worker says of the one before comes late
 let shown = 0;
 
 async function open() {
@@ -64,10 +65,20 @@ function begin() {
   choose(first);
 }
 
-function send(next, transfer = []) {
-  source = next.kind;
+function endSource() {
+  source = null;
+  turn += 1;
+  waiting = [];
   clearLanes();
-  worker.postMessage({ source: next }, transfer);
+  clearAnswers();
+  at("tick").textContent = "";
+  worker.postMessage({ source });
+}
+
+function send(next) {
+  endSource();
+  source = next.kind;
+  worker.postMessage({ source: { ...next, turn } });
   setPlaying(true);
 }
 
@@ -100,6 +111,7 @@ let stop = () => {};
 function choose(name) {
   stop();
   stop = () => {};
+  endSource();
   words("");
   for (const button of at("sources").children) button.setAttribute("aria-pressed", String(button.dataset.name === name));
   at("controls").replaceChildren();
@@ -152,12 +164,7 @@ function showDrawing() {
     Object.assign(pen, { x, y });
     post();
   };
-  const example = (index) => {
-    clear();
-    const image = paint.createImageData(columns, rows);
-    examples[index].forEach((value, place) => image.data.set([255 * value, 255 * value, 255 * value, 255], 4 * place));
-    paint.putImageData(image, 0, 0);
-  };
+  const example = (index) => paintImage(pad, (place) => grey(examples[index][place]));
   const place = (event) => {
     const box = pad.getBoundingClientRect();
     return [((event.clientX - box.left) * columns) / box.width, ((event.clientY - box.top) * rows) / box.height];
@@ -223,14 +230,16 @@ function showSeen(outputs) {
   if (!canvas || !frame || !events) return;
   const size = Math.round(Math.sqrt(frame.length));
   if (canvas.width !== size) Object.assign(canvas, { width: size, height: size });
-  const paint = canvas.getContext("2d");
-  const image = paint.createImageData(size, size);
   const [on, off] = ["--on", "--off"].map(colourOf);
-  frame.forEach((value, place) => {
-    const grey = Math.min(255, Math.max(0, 255 * value * 0.6));
-    const colour = events[place] ? on : events[size * size + place] ? off : [grey, grey, grey];
-    image.data.set([...colour, 255], 4 * place);
-  });
+  paintImage(canvas, (place) => (events[place] ? on : events[size * size + place] ? off : grey(0.6 * frame[place])));
+}
+
+const grey = (value) => [255 * value, 255 * value, 255 * value];
+
+function paintImage(canvas, colourAt) {
+  const paint = canvas.getContext("2d");
+  const image = paint.createImageData(canvas.width, canvas.height);
+  for (let place = 0; place < canvas.width * canvas.height; place++) image.data.set([...colourAt(place), 255], 4 * place);
   paint.putImageData(image, 0, 0);
 }
 
@@ -258,11 +267,7 @@ function showTasks() {
 }
 
 function showPicture(values) {
-  const canvas = at("seen");
-  if (!canvas) return;
-  const image = canvas.getContext("2d").createImageData(canvas.width, canvas.height);
-  values.forEach((value, place) => { const grey = 255 * value; image.data.set([grey, grey, grey, 255], 4 * place); });
-  canvas.getContext("2d").putImageData(image, 0, 0);
+  if (at("seen")) paintImage(at("seen"), (place) => grey(values[place]));
 }
 
 // ---- sound, motion, files
@@ -297,15 +302,31 @@ function showMicrophone() {
   at("controls").append(button, note(`The network takes ${hertz(page.rate)}; other rates are resampled in the module, and the page says so.`));
 }
 
+const TAP = `registerProcessor("tap", class extends AudioWorkletProcessor {
+  process([[input]]) { if (input) this.port.postMessage(input.slice()); return true; }
+});`;
+
+async function tapOf(context, give) {
+  try {
+    await context.audioWorklet.addModule(URL.createObjectURL(new Blob([TAP], { type: "text/javascript" })));
+    const tap = new AudioWorkletNode(context, "tap");
+    tap.port.onmessage = ({ data }) => give(data);
+    return tap;
+  } catch {
+    // Chromium loads no worklet of a page that is a file; this node runs where it is connected to an output
+    const tap = context.createScriptProcessor(1024, 1, 1);
+    tap.onaudioprocess = ({ inputBuffer }) => give(inputBuffer.getChannelData(0).slice());
+    tap.connect(context.destination);
+    return tap;
+  }
+}
+
 async function listen() {
   const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false, autoGainControl: false } });
   const context = new AudioContext();
   stop = () => { stream.getTracks().forEach((track) => track.stop()); context.close(); };
   if (!ratesOf().includes(context.sampleRate)) { stop(); words(unknownRate("The microphone", context.sampleRate)); return; }
-  const code = 'registerProcessor("tap", class extends AudioWorkletProcessor { process([[input]]) { if (input) this.port.postMessage(input.slice()); return true; } });';
-  await context.audioWorklet.addModule(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
-  const tap = new AudioWorkletNode(context, "tap");
-  tap.port.onmessage = ({ data }) => worker.postMessage({ samples: data }, [data.buffer]);
+  const tap = await tapOf(context, (samples) => worker.postMessage({ samples }, [samples.buffer]));
   context.createMediaStreamSource(stream).connect(tap);
   send(streamOf(context.sampleRate));
   if (context.sampleRate !== page.rate) words(`The microphone is resampled from ${hertz(context.sampleRate)} to ${hertz(page.rate)}.`);
@@ -471,13 +492,27 @@ const joules = (value) => {
   return `${(value / size).toPrecision(3)} ${unit}`;
 };
 
+function clearAnswers() {
+  for (const one of answers) {
+    one.last = null;
+    one.value.textContent = "…";
+    for (const { bar, box } of one.bars) {
+      bar.style.cssText = "";
+      box.classList.remove("best");
+    }
+  }
+}
+
 function showAnswers(data) {
   answers.forEach((one, index) => {
     one.energy.textContent = `${joules(data.joules[index])} so far`;
     const answer = data.answers[index];
     if (!answer) {
-      one.plain.textContent = data.outputs[index].map((values, port) =>
-        `${page.networks[index].outputs[port].name}: ${values.slice(0, 8).map((value) => value.toPrecision(3)).join(", ")}`).join("; ");
+      one.plain.textContent = data.outputs[index].map((values, place) => {
+        const port = page.networks[index].outputs[place];
+        const texts = [...values.slice(0, 8)].map((value) => (port.spikes === null ? value.toPrecision(3) : value));
+        return `${port.name}: ${texts.join(", ")}${port.spikes === null ? "" : " spikes"}`;
+      }).join("; ");
       return;
     }
     // between utterances, and before the first answer of a recording, the last one stays
@@ -515,7 +550,7 @@ function buildLanes() {
   const network = page.networks[shown];
   at("lanes").replaceChildren();
   lanes = network.signals.map((signal) => {
-    const rows = Math.min(signal.size, 48);
+    const { rows } = signal;
     const canvas = make("canvas", { width: COLUMNS, height: rows });
     canvas.style.height = `${Math.min(120, Math.max(28, rows * LANE_HEIGHT))}px`;
     const name = signal.name.startsWith("links.") ? `unit ${signal.name.slice(6)}` : signal.name;
@@ -574,6 +609,7 @@ let waiting = [];
 let waited = false; // for the first answer
 
 function take(data) {
+  if (data.turn !== turn) return;
   // a hidden page draws nothing, and keeps the newest message alone
   if (document.hidden) waiting = [];
   waiting.push(data);

@@ -10,25 +10,26 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.data.io.atomic import atomic_folder, check_new, write_bytes, write_text
+from spikebridge.data.io.templates import file_template
 from spikebridge.deploy.front_ends.resampling import Resampler
 from spikebridge.deploy.integer.model import IntegerModel
+from spikebridge.deploy.streaming.samples import PRE_ROLL
 from spikebridge.deploy.web.compiler import compile_module
 from spikebridge.deploy.web.inputs import WebInputs
 from spikebridge.deploy.web.modules import ModuleText, Prices, front_end_module, network_module
 from spikebridge.errors import ConfigError, ExportError
 
 _RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000)  # of microphones and files [Hz]
+_FOLDER = "spikebridge.deploy.web"
 _MAX_SAMPLE = 60_000  # bytes of the samples of a page
 _TYPES: Mapping[str, Any] = {
     "int8_t": np.int8,
@@ -81,7 +82,7 @@ def write_page(
     check_new(path, ExportError)
     texts = page_modules(networks, inputs, prices)
     modules = {name: compile_module(text.c) for name, text in texts.items()}
-    data = _data(title, networks, inputs, prices, texts)
+    data = _data(networks, inputs, prices, texts)
     drawings = [(network.name, *network.drawings) for network in networks]
     sizes = {name: len(content) for name, content in modules.items()}
 
@@ -147,20 +148,20 @@ def _resamplers(inputs: WebInputs) -> list[Resampler]:
 
 
 def _data(
-    title: str,
-    networks: Sequence[PageNetwork],
-    inputs: WebInputs,
-    prices: Prices,
-    modules: Mapping[str, ModuleText],
+    networks: Sequence[PageNetwork], inputs: WebInputs, prices: Prices, modules: Mapping[str, ModuleText]
 ) -> dict[str, Any]:
     """Data of the page for its script, as JSON."""
     front = None
     if inputs.front_end is not None:
         described = modules["front_end"].description
-        front = {**described, "ticks": inputs.front_end.ticks, "window": inputs.front_end.window}
+        front = {
+            **described,
+            "ticks": inputs.front_end.ticks,
+            "window": inputs.front_end.window,
+            "preRoll": PRE_ROLL,
+        }
 
     return {
-        "title": title,
         "kind": inputs.kind,
         "dt": networks[0].model.record.dt,
         "networks": [
@@ -230,7 +231,7 @@ def _html(title: str, inputs: WebInputs, drawings: Sequence[Any], data: Mapping[
 
     # in a script element nothing but its end tag is markup
     plain = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    return _template().render(
+    return file_template(_FOLDER, "page.html.j2").render(
         title=title,
         about=inputs.about,
         policy=policy,
@@ -243,16 +244,8 @@ def _html(title: str, inputs: WebInputs, drawings: Sequence[Any], data: Mapping[
     )
 
 
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.from_string(_text("page.html.j2"))
-
-
 def _text(name: str) -> str:
-    return (files("spikebridge.deploy.web") / name).read_text(encoding="utf-8")
+    return (files(_FOLDER) / name).read_text(encoding="utf-8")
 
 
 def _base64(content: bytes) -> str:

@@ -2,10 +2,8 @@
 // Moves numbers between the page and the modules; everything is computed in the modules.
 
 const VIEWS = { int8_t: Int8Array, uint8_t: Uint8Array, int16_t: Int16Array, int32_t: Int32Array, int64_t: BigInt64Array };
-const MAX_ROWS = 48; // of a signal that is drawn
 const BUDGET = 12; // ms of ticks between two messages
 const PAUSE = 8; // ms
-const PRE_ROLL = 2; // blocks before an utterance, which begins softly
 const MAX_QUEUE = 500; // blocks of a live stream that wait
 const MAX_BEHIND = 500; // ms after which a stream resumes at the present
 
@@ -19,7 +17,6 @@ function floatsOf(run, place, size) {
 
 class Network {
   constructor(description, run) {
-    this.about = description;
     this.run = run;
     this.inputs = new Map();
     description.inputs.forEach((port, number) => {
@@ -28,13 +25,13 @@ class Network {
     });
     this.outputs = description.outputs.map((port) => ({
       ...port, values: viewOf(run, port.at, port.type, port.size), flag: viewOf(run, port.given, "uint8_t", 1),
+      counts: port.spikes === null ? null : floatsOf(run, port.spikes, port.size),
     }));
     this.signals = description.signals.map((port) => {
-      const rows = Math.min(port.size, MAX_ROWS);
-      const shown = Array.from({ length: rows }, (_, row) => Math.floor((row * port.size) / rows));
+      const shown = Array.from({ length: port.rows }, (_, row) => Math.floor((row * port.size) / port.rows));
       return { ...port, shown, values: viewOf(run, port.at, port.type, port.size) };
     });
-    this.numRows = this.signals.reduce((sum, signal) => sum + signal.shown.length, 0);
+    this.numRows = this.signals.reduce((sum, signal) => sum + signal.rows, 0);
     const answer = description.answer;
     this.mean = answer && floatsOf(run, answer.at, answer.size);
     this.start(0);
@@ -83,7 +80,6 @@ class Network {
 
 class FrontEnd {
   constructor(description, run) {
-    this.about = description;
     this.run = run;
     this.inputs = new Map(description.inputs.map((one) => [one.name, floatsOf(run, one.at, one.size)]));
     this.outputs = description.outputs.map((one) => ({ ...one, values: floatsOf(run, one.at, one.rows * one.size) }));
@@ -100,23 +96,27 @@ async function openModule(bytes) {
 
 class Player {
   constructor(page, networks, front) {
-    Object.assign(this, { page, networks, front, shown: 0, source: null, playing: true, settings: new Map(), streams: 0 });
+    Object.assign(this, { page, networks, front, shown: 0, source: null, playing: true, settings: new Map(), joules: [] });
   }
 
   restart(withFront) {
-    this.streams += 1;
-    for (const network of this.networks) network.start(0);
+    this.source.blocks = 0;
+    this.networks.forEach((network, index) => {
+      // a start sets the count of the module to 0
+      this.joules[index] += network.run.energy();
+      network.start(0);
+    });
     if (withFront && this.front) this.front.run.start(1);
   }
 
   play(source) {
-    this.source = { position: 0, stream: 0, blocks: 0, wasOpen: false, newest: [], ...source };
-    this.joules = this.networks.map(() => 0);
+    this.source = { stream: 0, newest: [], ...source };
     this.columns = [];
     this.finals = [];
     this.ended = false;
     this.front?.run.start(0);
     this.restart(false);
+    this.joules = this.networks.map(() => 0);
     this.ahead = true; // up to the first answer time does not count
     this.origin = now();
     this.done = 0;
@@ -132,9 +132,7 @@ class Player {
   }
 
   tick() {
-    const before = this.networks.map((network) => network.run.energy());
     for (const network of this.networks) network.step();
-    this.networks.forEach((network, index) => { this.joules[index] += network.run.energy() - before[index]; });
     const network = this.networks[this.shown];
     const column = new Float32Array(network.numRows);
     network.column(column, 0);
@@ -260,21 +258,20 @@ class Player {
     const { source, front } = this;
     const { window } = this.page.front;
     if (!front.detector) {
-      if (source.blocks === window) { source.blocks = 0; this.restart(true); }
+      if (source.blocks === window) this.restart(true);
       return this.takeBlock(block, true);
     }
 
     front.detector.samples.set(block);
     front.run.detect();
     const [starts, isOpen, counts, ends, isUtterance] = front.detector.flags;
-    this.isAnswer = isUtterance > 0;
+    source.isAnswer = isUtterance > 0;
     const newest = source.newest;
-    source.newest = [...newest, block].slice(-PRE_ROLL);
-    this.isOpen = isOpen > 0;
+    source.newest = [...newest, block].slice(-this.page.front.preRoll);
+    source.isOpen = isOpen > 0;
     if (starts) {
       this.restart(true);
       source.windows = (source.windows ?? -1) + 1;
-      source.blocks = 0;
       for (const one of newest) {
         this.takeBlock(one, true);
         for (let tick = 0; tick < this.page.front.ticks; tick++) this.tickOfBlock();
@@ -309,7 +306,7 @@ class Player {
   endOfBlocks() {
     const { source, front } = this;
     const isFirst = !source.windows;
-    if (front.detector ? this.isOpen && (isFirst || this.isAnswer) : isFirst && source.blocks) this.finish();
+    if (front.detector ? source.isOpen && (isFirst || source.isAnswer) : isFirst && source.blocks) this.finish();
   }
 
   message() {
@@ -318,10 +315,11 @@ class Player {
     this.columns.forEach((column, index) => columns.set(column, index * network.numRows));
     const outputs = this.front && this.source.kind === "drawing" ? this.front.outputs : [];
     const message = {
-      columns, number: this.columns.length, shown: this.shown, finals: this.finals, ended: this.ended, words: this.words,
+      columns, turn: this.source.turn, number: this.columns.length, shown: this.shown, finals: this.finals, ended: this.ended, words: this.words,
       answers: this.networks.map((one) => (one.mean ? { best: one.run.best(), mean: one.mean.slice() } : null)),
-      joules: [...this.joules], ticks: network.tick, streams: this.streams, isOpen: this.isOpen,
-      outputs: this.networks.map((one) => one.outputs.map((port) => Array.from(port.values, (value) => Number(value) * (port.scale ?? 1)))),
+      joules: this.joules.map((before, index) => before + this.networks[index].run.energy()), ticks: network.tick, isOpen: this.source.isOpen,
+      outputs: this.networks.map((one) => one.outputs.map((port) =>
+        port.counts ? port.counts.slice() : Array.from(port.values, (value) => Number(value) * (port.scale ?? 1)))),
       seen: outputs.map((one) => ({ name: one.name, values: one.values.slice() })), picture: this.picture,
     };
     this.columns = [];
@@ -348,9 +346,10 @@ function takeSamples(source, needed) {
 
 const now = () => performance.now();
 
+let player = null;
+
 // the page sends messages; a test calls the classes
 if (typeof postMessage === "function" && typeof document === "undefined") {
-  let player = null;
   const isLive = () => player.source.kind === "blocks" && !player.source.closed;
 
   const loop = () => {
@@ -380,6 +379,7 @@ if (typeof postMessage === "function" && typeof document === "undefined") {
       postMessage({ opened: true });
       loop();
     }
+    if (data.source === null) player.source = null;
     if (data.source) player.play(data.source);
     if (data.drawing && player.source?.kind === "drawing") player.source.drawing = data.drawing;
     if (data.samples && player.source?.kind === "blocks" && player.playing) player.receive(data.samples);

@@ -47,8 +47,8 @@ class CompiledNetwork:
         if isinstance(block, bool) or not isinstance(block, int) or block < 1:
             raise ConfigError(f"a compiled network needs block= as an integer of ticks above 0, but got {block!r}")
 
-        for part, ports in network.plan.ports.items():
-            what = "read or set states of" if ports.reads or ports.sets else "act once on"
+        for part in network.plan.called:
+            what = "read or set states of" if part in network.plan.ports else "act once on"
             raise ConfigError(f"links {what} part {part!r}, which generated code does not; run the network itself")
 
         if network.plan.wakes:

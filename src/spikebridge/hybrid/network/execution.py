@@ -238,16 +238,14 @@ def part_call(
 ) -> PartCall:
     """The call of a part that has a wake, or of which links read or set states."""
     signals, named, acting = values
-    is_woken = name in plan.wakes
-    own = plan.signals[name][:-1] if is_woken else plan.signals[name]
+    holds = [(route, hold) for route, hold in acting if not route.sets]
+    call = (name, part, plan.given(name), signals, named, holds, len(ticks), checked)
     ports = plan.ports.get(name)
     if ports is None:
-        return PartCall(name, part, own, signals, named, acting, len(ticks), checked)
+        return PartCall(*call)
 
-    holds = [(route, hold) for route, hold in acting if not route.sets]
     sets = [(route, hold) for route, hold in acting if route.sets]
-    call = (name, part, ports.outputs, signals, named, holds, len(ticks), checked)
-    return _CallWithStates(*call, ports, ticks, sets, is_woken)
+    return _CallWithStates(*call, ports, ticks, sets, name in plan.wakes)
 
 
 def _piece(x: Tensor, a: int, b: int, samples: Tensor | None) -> Tensor:

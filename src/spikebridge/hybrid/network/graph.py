@@ -83,7 +83,8 @@ class NetworkPlan:
     signals: dict[str, tuple[str, ...]]  # by part those that are read of it: its own name, or "part.key" for each key
     wakes: dict[str, Route]  # by part that is not always awake
     on_demand: dict[str, list[str]]  # by input that is read by such parts alone, at their ticks: these parts
-    ports: dict[str, StatePorts]  # by part of which links read or set states, or that a link reaches once
+    ports: dict[str, StatePorts]  # by part of which links read or set states
+    called: frozenset[str]  # these parts, and those on which a link acts once
 
     def given(self, part: str) -> tuple[str, ...]:
         """The signals of a part that are neither flags nor states."""
@@ -146,13 +147,13 @@ def make_plan(
         part: StatePorts(clocks[part], signals[part], states.get(part, {}), tuple(r for r in incoming[part] if r.sets))
         for part in parts
     }
-    once = {route.link.part for route in routes.values() if route.once}
-    ports = {part: own for part, own in ports.items() if own.reads or own.sets or part in once}
+    ports = {part: own for part, own in ports.items() if own.reads or own.sets}
+    called = frozenset([*ports, *(route.link.part for route in routes.values() if route.once)])
     signals |= {part: (*signals[part], *own.reads) for part, own in ports.items()}
     signals |= {part: (*signals[part], wake.awake) for part, wake in wakes.items()}
     by_part = {route.link.part: route for route in routes.values() if route.num_flags}
     on_demand = _inputs_on_demand(inputs, list(routes.values()), wakes)
-    return NetworkPlan(clocks, routes, incoming, groups, signals, by_part, on_demand, ports)
+    return NetworkPlan(clocks, routes, incoming, groups, signals, by_part, on_demand, ports, called)
 
 
 def owner_of(signal: str, parts: Container[str] | nn.ModuleDict) -> str:

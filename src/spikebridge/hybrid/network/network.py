@@ -7,7 +7,7 @@ the run over these ticks (`execution.py`), and the new state.
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 from weakref import ReferenceType, ref
 
 import torch
@@ -133,6 +133,10 @@ class HybridNetwork(nn.Module, _OnDemand, _PlasticParts):
         ([0.5, 1.0], 4)
     """
 
+    # read in every tick, so without the search of nn.Module
+    parts: nn.ModuleDict = cast(Any, property(lambda network: network._modules["parts"]))
+    units: nn.ModuleDict = cast(Any, property(lambda network: network._modules["units"]))
+
     def __init__(
         self,
         *,
@@ -148,21 +152,17 @@ class HybridNetwork(nn.Module, _OnDemand, _PlasticParts):
             raise ConfigError(f"a hybrid network needs a base step dt > 0 s, but got {in_words(dt)}")
 
         check_kinds(inputs=inputs, parts=parts, links=links, outputs=outputs, clocks=clocks)
-        links = list(links)
-        outputs = tuple(outputs)
-        check_names(parts, outputs)
+        self.outputs = tuple(outputs)
+        check_names(parts, self.outputs)
         self.dt = dt
         self.inputs = clocks_in_ticks(inputs, dt)
-        self.outputs = outputs
         self.parts = nn.ModuleDict(dict(parts))
         self.plan: NetworkPlan = make_plan(
-            self.inputs, dict(parts), clocks_in_ticks(clocks or {}, dt), links, outputs, dt
+            self.inputs, dict(parts), clocks_in_ticks(clocks or {}, dt), list(links), self.outputs, dt
         )
         self.incoming = self.plan.incoming
         self._has_loops = any(group.delayed for group in self.plan.groups)
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
-        # also plain attributes, which execution reads in every tick without the search of nn.Module
-        vars(self).update(parts=self.parts, units=self.units)
 
         # shapes, dtypes and devices: tensors of a transform or of a trace are of no use outside of it
         self._signal_specs: dict[_Key, NetworkSpecs] = {}

@@ -176,7 +176,7 @@ class _RowRun:
         """Runs one tick, which adds the rows of the parts to those of the inputs."""
         signals = self.network.plan.signals
         wakes = self.network.plan.wakes
-        ports = self.network.plan.ports
+        called = self.network.plan.called
         for name, fires, buffers, sends, due in schedule.parts:
             for route in buffers:
                 self._buffer(route, rows, tick)
@@ -195,7 +195,7 @@ class _RowRun:
                 rows.update(self._fire_woken(name, wakes[name], rows, tick))
                 continue
 
-            if name in ports:
+            if name in called:
                 call = self._call_of(name, self.network.plan.incoming[name], rows, tick)
                 outputs, self.parts[name] = call.run(0, 1, None, self.parts[name])
                 rows.update({signal: y[0] for signal, y in outputs.items()})

@@ -347,7 +347,7 @@ def _named(network: NetworkGraph, part: str, y: Any, state: State) -> dict[str, 
     if part not in network.plan.wakes and ports is None:
         return name_outputs(part, y, signals)
 
-    outputs = name_outputs(part, y, signals[:-1] if ports is None else ports.outputs)
+    outputs = name_outputs(part, y, network.plan.given(part))
     first = next(iter(outputs.values()))
     for signal, path in () if ports is None else ports.reads.items():
         value = state_at(network.parts[part], state, path)

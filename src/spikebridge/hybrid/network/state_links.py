@@ -20,7 +20,7 @@ from spikebridge.neurons.state import State
 
 @dataclass(frozen=True)
 class StatePorts:
-    """The states of a part that links read and set; none of a part that a link reaches once."""
+    """The states of a part that links read and set."""
 
     clock: Clock  # of the part
     outputs: tuple[str, ...]  # the signals of the part that are no states

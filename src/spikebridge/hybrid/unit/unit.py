@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float, Shaped
@@ -72,6 +72,17 @@ def _place_of(stage: object, name: str) -> str:
     return f"; did you mean {place}=?" if place != name else ""
 
 
+def _stage(name: str) -> Any:
+    """A registered stage, or None, found without the search of nn.Module, which takes longer than a sum."""
+
+    def put(unit: nn.Module, value: Any) -> None:
+        # nn.Module registers a module before it comes here
+        if value is not None:
+            raise ConfigError(f"{type(unit).__name__} needs {name} as a module or None, but got {in_words(value)}")
+
+    return property(lambda unit: unit._modules.get(name), put)
+
+
 class HybridUnit(nn.Module):
     """Links one network to another: window, kernel in time, nonlinearity, discretizer. Each may be left out or learned.
 
@@ -100,6 +111,9 @@ class HybridUnit(nn.Module):
         [6.0]
     """
 
+    window: Window | None = _stage("window")
+    kernel: Kernel | None = _stage("kernel")
+
     def __init__(
         self,
         window: Window | None = None,
@@ -126,8 +140,6 @@ class HybridUnit(nn.Module):
         self.kernel = kernel
         self.nonlinearity = nonlinearity
         self.discretizer = discretizer
-        # also plain attributes, found without the search of nn.Module, which takes longer than a stage of one step
-        vars(self).update(window=window, kernel=kernel)
         self.form: _WindowForm = _window_form(window, kernel, discretizer)
         self.kept = kernel is None or kernel.keep  # every step of a window reaches the nonlinearity
 

@@ -10,10 +10,19 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Question, Scene
 from spikebridge.networks.reasoning.events import events as observations
+from spikebridge.networks.reasoning.events.motion import SIDE_NAMES, hitters_of, sides_of, with_motion
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable, parse
+
+# the kinds of event among which a filter chooses
+_KINDS = {
+    **{f"filter_{kind}": (kind,) for kind in ("in", "out", "collision", "move", "stop", "turn")},
+    "filter_come": ("in", "begin", "move"),
+    "filter_change": ("move", "stop", "turn"),
+}
 
 
 class Event(NamedTuple):
@@ -23,6 +32,15 @@ class Event(NamedTuple):
     kind: str
     frame: int
     objects: frozenset[int]
+
+
+class _ObservedEvents(NamedTuple):
+    """Events in order of time, pairs of ranks of an event and its cause, and the sides and hitter of each event."""
+
+    events: list[Event]
+    causes: set[tuple[int, int]]
+    sides: Bool[np.ndarray, "E 4"]
+    hitters: Int[np.ndarray, "E"]
 
 
 class _ExecutorResult(NamedTuple):
@@ -44,16 +62,36 @@ class Executor:
         self.table = table if table is not None else OperatorTable()
         self.causal = causal
         self.tracks = observations.tracks_of([scene])
-        events = observations.observed_events([scene], self.tracks)
-        self.causes = set(zip(*(column.tolist() for column in observations.causes_of(events)), strict=True))
-        self.events = [
-            Event(rank, observations.EVENT_KINDS[kind], int(frame), frozenset(int(o) for o in objects if o >= 0))
-            for rank, (kind, frame, objects) in enumerate(zip(events.kind, events.frame, events.objects, strict=True))
-        ]
+        self._observed: dict[bool, _ObservedEvents] = {}
+        self.seen = self._observe(of_motion=False)
+
+    def _observe(self, of_motion: bool) -> _ObservedEvents:
+        if of_motion not in self._observed:
+            self._observed[of_motion] = self._observed_events(of_motion)
+        return self._observed[of_motion]
+
+    def _observed_events(self, of_motion: bool) -> _ObservedEvents:
+        observed = observations.observed_events([self.scene], self.tracks)
+        scenes = [self.scene if of_motion else None]
+        events = with_motion(observed, scenes)
+        rows = zip(events.kind, events.frame, events.objects, strict=True)
+
+        return _ObservedEvents(
+            [
+                Event(rank, observations.EVENT_KINDS[kind], int(frame), frozenset(int(o) for o in objects if o >= 0))
+                for rank, (kind, frame, objects) in enumerate(rows)
+            ],
+            set(zip(*(column.tolist() for column in observations.causes_of(events)), strict=True)),
+            sides_of(events, scenes),
+            hitters_of(events, scenes),
+        )
 
     def run(self, tokens: Sequence[str]) -> _ExecutorResult:
         """The answer of a whole program, or the reason of a refusal; raises `ConfigError` for wrong types."""
         parse(tokens, self.table)
+        # events of motion would be further links between others, so only programs that ask for them see them
+        rows = self.table.rows
+        self.seen = self._observe(any(token in rows and rows[token].of_motion for token in tokens))
         stack: list[Any] = []
 
         try:
@@ -75,8 +113,9 @@ class Executor:
             return lambda objects, value: [o for o in objects if self._value(o, name) == value]
         if name in self.table.attributes:
             return lambda o: self._value(o, name)
-        if token in ("filter_in", "filter_out", "filter_collision"):
-            return lambda events, members: [e for e in events if e.kind == name and e.objects & _as_set(members)]
+        if token in _KINDS:
+            kinds = _KINDS[token]
+            return lambda events, members: [e for e in events if e.kind in kinds and e.objects & _as_set(members)]
         if token in ("filter_start", "filter_end"):
             return lambda events: _at_order([e for e in events if e.kind == name], "first")
 
@@ -90,7 +129,7 @@ class Executor:
 
         return {
             "objects": lambda: list(objects),
-            "events": lambda: self.events,
+            "events": lambda: self.seen.events,
             "all_events": lambda: [Event(-1, "collision", -1, pair) for pair in pairs],
             "unseen_events": lambda: _collisions(self.scene.predicted),
             "null": lambda: None,
@@ -99,9 +138,13 @@ class Executor:
             "filter_stationary": lambda objects, frame: [
                 o for o in objects if self._is_visible(o, frame) and not self._moves(o, frame)
             ],
+            "filter_side": lambda events, side: [e for e in events if self.seen.sides[e.rank, SIDE_NAMES.index(side)]],
+            "filter_hitter": lambda events, members: [
+                e for e in events if self.seen.hitters[e.rank] in _as_set(members)
+            ],
             "filter_before": lambda events, event: [e for e in events if e.frame < event.frame],
             "filter_after": lambda events, event: [e for e in events if e.frame > event.frame],
-            "filter_ancestor": lambda events, event: [e for e in events if (event.rank, e.rank) in self.causes],
+            "filter_ancestor": lambda events, event: [e for e in events if (event.rank, e.rank) in self.seen.causes],
             "filter_order": _at_order,
             "filter_counterfact": self._without,
             "query_frame": lambda event: event.frame,
@@ -177,7 +220,7 @@ def _at_order(events: list[Event], order: str) -> Event:
 
 
 def _border_object(event: Event) -> int:
-    if event.kind not in ("in", "out"):
+    if len(event.objects) != 1:
         raise _RefusalError("other kind")
     return next(iter(event.objects))
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 from spikebridge._moved import refuse_left_networks
@@ -137,6 +138,11 @@ def retrain(network: HybridNetwork, config: Config, epochs: int, data: Path | No
 def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:
     """The inputs of a page."""
     return _TASKS[config.get("task", "classify")].web(config, results)
+
+
+def trained_web(inputs: WebInputs, numbers: Mapping[str, NDArray[Any]]) -> WebInputs:
+    """The same with the parts of a detector that stay in floating point as its front end."""
+    return inputs if inputs.front_end is not None else detect.trained_web(inputs, numbers)
 
 
 def regions(config: Config) -> tuple[str, ...]:

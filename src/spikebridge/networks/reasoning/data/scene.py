@@ -23,6 +23,7 @@ SHAPES = ("cube", "sphere", "cylinder")
 # The three kinds of attribute and their values, in the order of an object's triple.
 ATTRIBUTES: dict[str, tuple[str, ...]] = {"color": COLORS, "material": MATERIALS, "shape": SHAPES}
 
+PICTURE = (100.0, 150.0)  # extent of CLEVRER's pictures: x runs down, y to the right
 NUM_OBSERVED_FRAMES = 128  # a collision at this frame or later is a prediction
 
 _MAX_COORDINATE = 1000.0  # coordinates range from 0 to about 160; a roll-out far beyond has diverged
@@ -45,6 +46,7 @@ class Scene:
         attribute_scores: `(O, 3)` score of each value of `objects`, 0 to 1; None where values are given, not perceived.
         collision_scores: `(C,)` score of each observed collision; None where collisions are given.
         moving: `(S, O)` True where an object moves at a sample, read by a unit; None: computed from positions.
+        extent: size of the picture along x and y, of which the longer one runs to the right.
 
     Example:
         >>> scene = Scene.from_lists(
@@ -69,6 +71,7 @@ class Scene:
     attribute_scores: Float[np.ndarray, "O 3"] | None = None
     collision_scores: Float[np.ndarray, "C"] | None = None
     moving: Bool[np.ndarray, "S O"] | None = None
+    extent: tuple[float, float] = PICTURE
 
     @classmethod
     def from_lists(

@@ -35,7 +35,7 @@ class _WindowSamples(NamedTuple):
     last: Float[Tensor, "B T *N"]
 
 
-class _WindowHistory(Kernel):
+class WindowHistory(Kernel):
     """The samples of a window in one tensor, at its end: `(B, *N, C, T)` for an input `(B, *N, C)`."""
 
     is_vectorized = True
@@ -53,7 +53,7 @@ class _WindowHistory(Kernel):
         return x.movedim(0, -1)
 
 
-class TemporalConvolution(_WindowHistory):
+class TemporalConvolution(WindowHistory):
     """The samples of a window convolved in time, at its end: two-sided inside the window, and still causal."""
 
     is_vectorized = True
@@ -201,7 +201,7 @@ class FixedCollisionUnit(HybridUnit):
     def __init__(self, max_distance: float = 20.0, min_acceleration: float = 0.6) -> None:
         super().__init__(
             Tumbling(inputs.NUM_SAMPLES),
-            _WindowHistory(),
+            WindowHistory(),
             _AccelerationRule(max_distance, min_acceleration),
             CollisionSpike(0.0),
         )

@@ -16,8 +16,10 @@ from jaxtyping import Bool, Float, Int
 
 from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Scene
 
-EVENT_KINDS = ("start", "end", "out", "in", "collision")  # kinds of event, in their order within one frame
-START, END, OUT, IN, COLLISION = range(len(EVENT_KINDS))
+# kinds of event, in their order within one frame; `begin` is an object that moves as the video begins, the last three
+# are start, end and change of direction of motion
+EVENT_KINDS = ("start", "end", "out", "in", "collision", "begin", "move", "stop", "turn")
+START, END, OUT, IN, COLLISION, BEGIN, MOVE, STOP, TURN = range(len(EVENT_KINDS))
 
 _START_FRAME = 0
 _END_FRAME = 125

@@ -171,7 +171,7 @@ def explain(
     if program.removal is None:
         raise ConfigError("a counterfactual program names the object that is removed, but this one names none")
 
-    removal = Explanation(scene, World(0), program.removal, options, tokens)
+    removal = Explanation(scene, World(0, program.removal.world), program.removal, options, tokens)
     explanation = Explanation(scene, World(0, removal.selected), program, options, tokens)
     explanation.removal = removal
     # an answer about a world without the wrong object is not certain, whatever its own status

@@ -59,7 +59,7 @@ def fact_label(source: str, target: str, objects: Sequence[str], events: Sequenc
         return f"{event_names[0]} is {_WORDS['kinds of events'].get(source, f'the {source}')}"
 
     if event_names:
-        verbs = {"object_moving": "moves when", "object_still": "is still when"}
+        verbs = {"object_moving": "moves when", "object_still": "is still when", "event_struck": "strikes in:"}
         verb = next((verbs[group] for group in numbers if group in verbs), "takes part in:")
         return f"{object_name} {verb} {event_names[0]}"
 

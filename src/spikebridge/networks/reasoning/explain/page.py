@@ -244,20 +244,23 @@ def _key_frames(observation: Observation) -> list[tuple[str, Image.Image]]:
 def _picture(observation: Observation, frame: int, names: list[str]) -> Image.Image:
     """The picture of a frame, or an empty table, with the objects and their paths."""
     scene = observation.scene
-    sample = int(np.abs(scene.frames - frame).argmin())
+    # a scene may list collisions without a trajectory
+    sample = int(np.abs(scene.frames - frame).argmin()) if len(scene.frames) else -1
+    # the picture is drawn with the axis to the right first
+    places = scene.positions if scene.extent[0] > scene.extent[1] else scene.positions[..., ::-1]
     if observation.pictures is not None:
         original = Image.fromarray(observation.pictures[min(frame, len(observation.pictures) - 1)])
         image = original.resize((original.width * _SCALE, original.height * _SCALE), Image.Resampling.NEAREST)
     else:
         # a scene without a video has no size: the table reaches a little beyond its objects
-        farthest = np.nanmax(scene.positions.reshape(-1, 2), axis=0, initial=1.0) * _SCALE
+        farthest = np.nanmax(places.reshape(-1, 2), axis=0, initial=1.0) * _SCALE
         image = Image.new("RGB", (int(farthest[0]) + 40, int(farthest[1]) + 40), (224, 222, 214))
 
     draw = ImageDraw.Draw(image)
     for o, name in enumerate(names):
-        path = scene.positions[max(0, sample - _TRAIL) : sample + 1, o] * _SCALE
+        path = places[max(0, sample - _TRAIL) : sample + 1, o] * _SCALE
         # not in view at this sample
-        if np.isnan(path[-1]).any():
+        if not len(path) or np.isnan(path[-1]).any():
             continue
 
         points = [tuple(point) for point in path[~np.isnan(path[:, 0])].tolist()]

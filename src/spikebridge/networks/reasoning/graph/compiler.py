@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.parsing.operators import BLANK, Operator, OperatorTable, ProgramNode, parse
 
-_Condition: TypeAlias = Literal["observed", "predicted", "counterfactual"]
+_Condition: TypeAlias = Literal["observed", "motion", "predicted", "counterfactual"]
 
 
 class Probe(NamedTuple):
@@ -129,6 +129,7 @@ class _Planner:
     stale: set[str] = field(default_factory=set)
     num_negations: int = 0
     num_steps: int = 0
+    of_motion: bool = False
 
     def add(self, name: str) -> None:
         self.names.append(name)
@@ -136,7 +137,9 @@ class _Planner:
 
     def finish(self, reads: str, group: str) -> Instructions:
         names = (*self.names, *["negate"] * self.num_negations)
-        return Instructions(names, reads, group, self.num_negations % 2 == 1, probes=tuple(self.probes))
+        negated = self.num_negations % 2 == 1
+        world: _Condition = "motion" if self.of_motion else "observed"
+        return Instructions(names, reads, group, negated, world, probes=tuple(self.probes))
 
     def evaluate(self, node: ProgramNode) -> None:
         """Adds the instructions after which a set holds the value of a node."""
@@ -144,6 +147,7 @@ class _Planner:
         if operator is None:
             return
 
+        self.of_motion |= operator.of_motion
         for argument in self._ordered_arguments(node, operator):
             self.evaluate(argument)
 
@@ -216,7 +220,7 @@ class _Planner:
         return arguments
 
     def _instruction(self, node: ProgramNode) -> str | None:
-        if node.token == "filter_order":
+        if node.token in ("filter_order", "filter_side"):
             return node.arguments[1].token
         if node.token.removeprefix("filter_") in self.table.attributes:
             return f"filter_{node.arguments[1].token}"

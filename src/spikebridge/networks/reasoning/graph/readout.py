@@ -18,7 +18,7 @@ from spikebridge.networks.reasoning.events.events import COLLISION
 from spikebridge.networks.reasoning.graph.compiler import Instructions, Probe
 from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED
 from spikebridge.networks.reasoning.graph.spiking_graph import GraphState, SpikingGraph
-from spikebridge.networks.reasoning.graph.worlds import Worlds
+from spikebridge.networks.reasoning.graph.worlds import OBSERVED, Worlds
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 
 # `unique` found one member each time; none; several; no second event; two values fired at once.
@@ -224,7 +224,7 @@ def level_as_value(program: Instructions, level: int) -> str:
     """A count, or a set that is empty or not, as the answer of a program."""
     if program.reads == "count":
         return str(level)
-    if program.reads == "exist" and program.world == "observed":
+    if program.reads == "exist" and program.world in OBSERVED:
         return "yes" if level else "no"
     return "correct" if bool(level) != program.negated else "wrong"
 

@@ -31,7 +31,7 @@ from spikebridge.networks.reasoning.graph.readout import (
 )
 from spikebridge.networks.reasoning.graph.spiking_graph import SpikingGraph, StimulusSpikes, warn_of_sums
 from spikebridge.networks.reasoning.graph.wiring import Connections, neuron_indices, wire
-from spikebridge.networks.reasoning.graph.worlds import World, Worlds, build_worlds
+from spikebridge.networks.reasoning.graph.worlds import OBSERVED, World, Worlds, build_worlds
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable, with_blanks
 
 # Reads collisions from trajectories: returns the same scenes with other collisions (`Scene.with_collisions`).
@@ -215,9 +215,9 @@ def _run_in_two_passes(
     """First all observed worlds and all removed objects, then the predicted and counterfactual worlds."""
     # many questions about a video remove the same object: it is selected once
     removals = list(dict.fromkeys((scene, p.removal) for scene, p in programs if p.removal is not None))
-    observed = [number for number, (_, program) in enumerate(programs) if program.world == "observed"]
-    queries = [Query(World(scene), removal) for scene, removal in removals]
-    queries += [Query(World(scene), program) for scene, program in (programs[number] for number in observed)]
+    observed = [number for number, (_, program) in enumerate(programs) if program.world in OBSERVED]
+    known = [*removals, *(programs[number] for number in observed)]
+    queries = [Query(World(scene, program.world), program) for scene, program in known]
     first = _run_queries(scenes, queries, options)
 
     removed: dict[tuple[int, Instructions | None], QueryResult] = dict(zip(removals, first, strict=False))

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from spikebridge.data.io.json_text import read_json
-from spikebridge.networks.reasoning.events.events import COLLISION, END, IN, OUT, START, ranks
+from spikebridge.networks.reasoning.events.events import BEGIN, COLLISION, END, IN, MOVE, OUT, START, STOP, TURN, ranks
+from spikebridge.networks.reasoning.events.motion import SIDE_NAMES
 from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED, NeuronIndices, NeuronLayout, Preset
 from spikebridge.networks.reasoning.graph.worlds import Worlds
 
@@ -88,6 +89,13 @@ class Wiring:
     """Collects the connections of a batch of worlds, group by group. A subclass can wire another form of the graph."""
 
     fixed = FIXED
+    # the neurons that ask for events of a kind
+    requests = (
+        *((IN, "ask_entering"), (OUT, "ask_leaving"), (COLLISION, "ask_colliding")),
+        *((MOVE, "ask_starting"), (STOP, "ask_stopping"), (TURN, "ask_turning")),
+        *((IN, "ask_coming"), (BEGIN, "ask_coming"), (MOVE, "ask_coming")),
+        *((MOVE, "ask_changing"), (STOP, "ask_changing"), (TURN, "ask_changing")),
+    )
 
     def __init__(self, worlds: Worlds, layout: NeuronLayout) -> None:
         self.worlds = worlds
@@ -103,6 +111,8 @@ class Wiring:
         self.connect_counters()
         self.connect_values()
         self.connect_events()
+        self.connect_sides()
+        self.connect_hitters()
         self.connect_motion()
         self.connect_whole_video()
 
@@ -180,7 +190,7 @@ class Wiring:
             self.connect(self.indices.of_worlds(marker)[events.scene[is_kind]], event[is_kind], CHANNEL, True)
 
         # a request alone is a gate: the objects in the set decide which events are touched
-        for kind, request in ((IN, "ask_entering"), (OUT, "ask_leaving"), (COLLISION, "ask_colliding")):
+        for kind, request in self.requests:
             is_kind = events.kind == kind
             self.connect(self.indices.of_worlds(request)[events.scene[is_kind]], touched[is_kind], _GATE, True)
 
@@ -193,6 +203,22 @@ class Wiring:
 
         cause = self.indices.of_events("event_cause")
         self.connect(event[self.worlds.causes.event], cause[self.worlds.causes.other], CHANNEL, True)
+
+    def connect_sides(self) -> None:
+        """Each event of one object with the sides from which it comes, or to which it leaves."""
+        event = self.indices.of_events("event")
+        for number, side in enumerate(SIDE_NAMES):
+            at_side = self.worlds.sides[:, number]
+            self.connect(self.indices.of_worlds(side)[self.worlds.events.scene[at_side]], event[at_side], CHANNEL, True)
+
+    def connect_hitters(self) -> None:
+        """Each collision with the object that struck."""
+        is_struck = self.worlds.hitters >= 0
+        world = self.worlds.events.scene[is_struck]
+        struck = self.indices.of_events("event_struck")[is_struck]
+        hitter = self.worlds.first_object[world] + self.worlds.hitters[is_struck]
+        self.connect(self.indices.of_worlds("ask_hitting")[world], struck, _GATE, True)
+        self.connect(self.indices.of_objects("object")[hitter], struck, CHANNEL, True)
 
     def connect_motion(self) -> None:
         """Each event with the objects that move or do not rest at it."""

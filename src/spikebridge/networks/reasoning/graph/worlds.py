@@ -1,7 +1,8 @@
 """Worlds: the observed, predicted and counterfactual events of a scene. Each world is one list of events.
 
 The worlds of all videos of a batch are built at once, from arrays. Motion is known in observed worlds only; the others
-contain only collisions.
+contain only collisions. Starts, ends and turns of motion are events of the world `motion` alone, in which the programs
+run that ask for them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,13 +26,16 @@ from spikebridge.networks.reasoning.events.events import (
     tracks_of,
     without_object,
 )
+from spikebridge.networks.reasoning.events.motion import hitters_of, sides_of, with_motion
+
+OBSERVED = ("observed", "motion")  # conditions of observed worlds, without and with events of motion
 
 _MAX_OBJECTS = 128
 _MAX_EVENTS = 256
 
 
 class World(NamedTuple):
-    """A scene of the batch, by number, and a condition: `observed`, `predicted`, or the number of a removed object."""
+    """A scene, by number, and a condition: one of `OBSERVED`, `predicted`, or the number of a removed object."""
 
     scene: int
     condition: str | int = "observed"
@@ -58,6 +62,8 @@ class Worlds:
     ever_moving: Bool[np.ndarray, "O"]
     always_still: Bool[np.ndarray, "O"]  # objects that are visible at some observed sample and move at none
     causes: IndexPairs  # an event, and an earlier event that it depends on
+    sides: Bool[np.ndarray, "E 4"]  # of `SIDE_NAMES`, from which an object comes or to which it leaves
+    hitters: Int[np.ndarray, "E"]  # the object that struck in a collision, -1 for none
 
     @property
     def num_objects(self) -> Int[np.ndarray, "W"]:
@@ -90,9 +96,9 @@ def build_worlds(
 
     # hypothetical events come from roll-outs, which have no trajectories
     tracks = None
-    if all(world.condition == "observed" for world in worlds):
+    if all(world.condition in OBSERVED for world in worlds):
         tracks = tracks_of(scene_of_world)
-        events = observed_events(scene_of_world, tracks)
+        events = with_motion(observed_events(scene_of_world, tracks), _with_motion(worlds, scene_of_world))
     else:
         pairs = zip(scene_of_world, worlds, strict=True)
         events = in_order(collision_events([_hypothetical_collisions(scene, world, causal) for scene, world in pairs]))
@@ -123,7 +129,14 @@ def join_worlds(
         events=events,
         **_motion(tracks, events, world_of_object, num_objects),
         causes=IndexPairs(*causes_of(events)),
+        sides=sides_of(events, _with_motion(worlds, scenes)),
+        hitters=hitters_of(events, _with_motion(worlds, scenes)),
     )
+
+
+def _with_motion(worlds: Sequence[World], scenes: Sequence[Scene]) -> list[Scene | None]:
+    """The scene of each world in which programs ask for events of motion, None for the other worlds."""
+    return [scene if world.condition == "motion" else None for world, scene in zip(worlds, scenes, strict=True)]
 
 
 def _motion(

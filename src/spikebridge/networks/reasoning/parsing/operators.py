@@ -38,6 +38,7 @@ class Operator:
     forgets: tuple[str, ...] = ()  # sets that it clears in addition to its result, `object` or `event`
     admits: bool = False  # true if it adds to a set that must be empty before
     over_all: bool = False  # true if its first argument can only be the full set of events
+    of_motion: bool = False  # true if it asks for what single objects do, which only programs with it see
 
 
 def _operator(token: str, row: Mapping[str, Any]) -> Operator:
@@ -48,6 +49,7 @@ def _operator(token: str, row: Mapping[str, Any]) -> Operator:
         tuple(row.get("forgets", ())),
         row.get("admits", False),
         row.get("over_all", False),
+        row.get("of_motion", False),
     )
 
 
@@ -67,8 +69,9 @@ OPERATORS = tuple(_operator(token, row) for token, row in _DATA["operators"].ite
 # All attributes of an object, the last token of `which object ...?`: one query of the graph for each attribute.
 DESCRIBE = Operator("describe", (Signature(("object",), "answer"),))
 
-# Words of order; each is one instruction together with `filter_order`.
+# Words of order, and sides of the picture; each is one instruction together with `filter_order` or `filter_side`.
 ORDERS = {word: _train(steps) for word, steps in _DATA["orders"].items()}
+SIDES = {word: _train(steps) for word, steps in _DATA["sides"].items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +106,7 @@ class OperatorTable:
     def words(self) -> dict[str, str]:
         """The type of every word that is an argument."""
         values = {value: kind for kind, values in self.attributes.items() for value in values}
-        return {**values, **dict.fromkeys(ORDERS, "order")}
+        return {**values, **dict.fromkeys(ORDERS, "order"), **dict.fromkeys(SIDES, "side")}
 
     @cached_property
     def blank_train(self) -> _Steps:
@@ -117,7 +120,7 @@ class OperatorTable:
         filters = {f"filter_{v}": ((v, "dismiss_objects"), ()) for values in self.attributes.values() for v in values}
         # the compiler moves a choice to memory, and clears sets that are no longer needed
         compiler = {name: _train(steps) for name, steps in _DATA["compiler"].items()}
-        return {**trains, **filters, **ORDERS, **compiler}
+        return {**trains, **filters, **ORDERS, **SIDES, **compiler}
 
 
 BLANK = re.compile(r"{(\d+):(\w+)}")  # a blank in place of a word: number and kind, `{0:color}`

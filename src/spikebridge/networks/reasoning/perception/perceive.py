@@ -59,6 +59,7 @@ def perceive(
         collisions[~is_observed],
         {o: roll_out(motion, removed=o) for o in range(len(tracks.objects))} if what_if else {},
         attribute_scores=tracks.attribute_scores,
+        extent=(WIDTH, HEIGHT),
     )
     return Perceived(scene, tracks, motion)
 

@@ -137,7 +137,16 @@ class RollingVideo:
         is_observed = rows[:, 0] < NUM_OBSERVED_FRAMES
         what_if = {o: _contact_rows(self.without(o).contacts) for o in range(len(self.objects))}
 
-        return Scene(self.name, self.objects, frames, positions, rows[is_observed], rows[~is_observed], what_if)
+        return Scene(
+            self.name,
+            self.objects,
+            frames,
+            positions,
+            rows[is_observed],
+            rows[~is_observed],
+            what_if,
+            extent=(WIDTH, HEIGHT),
+        )
 
 
 def _contact_rows(contacts: Sequence[Contact]) -> np.ndarray:

@@ -8,9 +8,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from spikebridge.networks.senses.data.trials import SensorRecording, Trials
-
-_STALE = 0.5  # [s]: an older picture is none
+from spikebridge.networks.senses.data.trials import STALE, SensorRecording, Trials
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,16 @@ def sample_trials(trials: Trials, periods: Mapping[str, int], dt: float) -> Samp
 
     for name, period in periods.items():
         count = blocks * (slowest // period)
-        signals[name] = on_clock(trials.sensors[name], int(count.max()), period, dt)
+        x = on_clock(trials.sensors[name], int(count.max()), period, dt)
+        signals[name] = x.reshape(*x.shape[:2], *input_shape(x.shape[2:]))
         lengths[name] = torch.from_numpy(count)
 
     return Sampled(signals, lengths, torch.from_numpy(trials.label), trials.person)
+
+
+def input_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a value as a network reads it: pictures have a channel."""
+    return (1, *shape) if len(shape) == 2 else tuple(shape)
 
 
 def on_clock(recording: SensorRecording, num_ticks: int, period: int, dt: float) -> Tensor:
@@ -70,7 +74,7 @@ def on_clock(recording: SensorRecording, num_ticks: int, period: int, dt: float)
         newest = np.searchsorted(times, at, side="right") - 1
         known = newest >= 0
         if len(recording.shape) > 1:
-            known &= at - times[np.maximum(newest, 0)] <= _STALE
+            known &= at - times[np.maximum(newest, 0)] <= STALE
         result[known, trial] = values[newest[known]]
 
     return torch.from_numpy(result)

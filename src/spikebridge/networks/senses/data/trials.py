@@ -30,7 +30,9 @@ from spikebridge.errors import DataError, did_you_mean, is_positive
 _KEYS = ("samples", "starts", "rate_hz", "s", "units_per_one")
 _STARTS = dict.fromkeys(("depth", "skeleton", "frame_ms"), "frame_starts") | {"samples": "starts"}
 _MAX_ENTRIES = 2**20  # of an array that is not as long as a sensor's samples
-_MAX_DRIFT = 0.5  # [s] between the ends of two sensors before a warning
+STALE = 0.5  # [s]: an older picture is none
+MAX_DRIFT = 0.5  # [s] between the ends of two sensors before a warning
+DRIFT = "clocks that drift, or a sensor that stopped; times are taken as they are"
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,7 @@ class Trials:
 
 
 def read_trials(path: Path) -> Trials:
-    """Trials of a file or folder.
-
-    Raises:
-        DataError: a file that is missing or damaged, or without sensors, labels or people.
-    """
+    """Trials of a file or folder."""
     arrays = _folder_arrays(path) if path.is_dir() else _arrays(path)
     if {"inertia", "depth", "frame_ms", "action"} <= arrays.keys():
         return _utd_mhad(path, arrays)
@@ -113,6 +111,24 @@ def read_trials(path: Path) -> Trials:
         return _weda_fall(path, arrays)
 
     return _trials(path, arrays, "own")
+
+
+def read_sensor(path: Path, name: str) -> SensorRecording:
+    """One sensor of a file: of a file of several by its name, or `samples` with `rate_hz` or `s`."""
+    arrays = _arrays(path)
+    if {"inertia", "depth", "frame_ms", "action"} <= arrays.keys():
+        sensors = _utd_mhad(path, arrays).sensors
+        if name not in sensors:
+            raise DataError(f"{path} has no sensor {name!r}; {did_you_mean(name, sensors)}")
+        return sensors[name]
+
+    if name not in arrays:
+        if "samples" not in arrays:
+            raise DataError(f"{path}: expected an array 'samples' or {name!r}; {did_you_mean(name, arrays)}")
+        arrays = {name if key == "samples" else f"{name}_{key}": array for key, array in arrays.items()}
+
+    starts = np.array([0, len(arrays[name])])
+    return _recording(path, {f"{name}_starts": starts, **arrays}, name)
 
 
 def _folder_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -304,12 +320,9 @@ def findings(trials: Trials) -> list[str]:
     for name in others:
         both = (ends[first] > 0) & (ends[name] > 0)
         apart = np.abs(ends[name] - ends[first])[both]
-        count = int((apart > _MAX_DRIFT).sum())
+        count = int((apart > MAX_DRIFT).sum())
         if count:
-            lines.append(
-                f"{name} ends up to {apart.max():.1f} s from {first} in {count} trials: clocks that drift, or a sensor "
-                "that stopped; times are taken as they are"
-            )
+            lines.append(f"{name} ends up to {apart.max():.1f} s from {first} in {count} trials: {DRIFT}")
 
     all_classes = len(np.unique(trials.label))
     few = [

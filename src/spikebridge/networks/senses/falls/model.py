@@ -174,13 +174,6 @@ class FallStages(nn.Module):
 def falls_network(gate: str, stages: FallStages | None = None) -> HybridNetwork:
     """A network with one of the gates of `GATES`: blocks `(T, B, 10, C)` of acceleration [g] to alarms, 0 or 1.
 
-    Args:
-        gate: a name of `GATES`.
-        stages: the parts; None makes new ones.
-
-    Raises:
-        ConfigError: there is no such gate.
-
     Example:
         >>> outputs, _ = falls_network("cascade")({"wrist": torch.ones(15, 1, 10, 3)})
         >>> outputs["big"].sum().item(), outputs["big.awake"].sum().item()

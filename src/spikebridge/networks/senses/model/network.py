@@ -3,7 +3,8 @@
 A fast sensor is coded as signed changes. Its SNN has synaptic currents with time constants of their own, which hold
 the sensor's value where they are long and its change where they are short: a sensor at rest costs nothing. The evidence
 for each class is the sum of what its spikes say. A slow sensor, an eye, is read by an ANN with a memory, which runs
-when the gate wakes it. The answer is the weighted sum of the evidence.
+when the gate wakes it, one tick after its decision, so that nothing reads a picture that was not asked for. The answer
+is the sum of the evidence, with what each sense weighs in its read-out.
 
 | network | wrist | eye | join |
 |---|---|---|---|
@@ -14,6 +15,7 @@ when the gate wakes it. The answer is the weighted sum of the evidence.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -36,6 +38,7 @@ from spikebridge.networks.senses.model.parts import (
     EvidenceReadout,
     Eye,
     Features,
+    GatedMemory,
     GateKind,
     Join,
     LookGate,
@@ -43,7 +46,7 @@ from spikebridge.networks.senses.model.parts import (
     PooledEvidence,
     Seen,
 )
-from spikebridge.neurons import LIF, CubaLIF, Integrator, Memory, Sequential, Triangle
+from spikebridge.neurons import LIF, CubaLIF, Integrator, Sequential, Triangle
 
 VARIANTS = {
     "hybrid": "SNN and ANN, weighted sum of their evidence",
@@ -68,18 +71,9 @@ class SenseShape(NamedTuple):
 
 
 class SensesShape(NamedTuple):
-    """Sizes of a network.
+    """Sizes: the step of the fastest clock `dt` [s], the senses, that which looks last, and their layers.
 
-    Attributes:
-        dt: step of the fastest clock [s].
-        senses: those that listen first, the one that looks last.
-        num_classes: classes of the answer.
-        hidden: neurons of a layer of the SNN.
-        features: features of an eye, and values of a memory.
-        quantum: the change of a value that a spike stands for.
-        gate: the decision to look.
-        threshold: of the gate.
-        min_wait: ticks of the sense that looks from one look to the next.
+    `quantum` is the change of a value that a spike stands for, `min_wait` the ticks from one look to the next.
     """
 
     dt: float
@@ -104,21 +98,13 @@ class _Draft(NamedTuple):
 def senses_network(variant: str, shape: SensesShape) -> HybridNetwork:
     """One of the networks of `VARIANTS`. Its inputs have the names of the sensors.
 
-    Args:
-        variant: a name of `VARIANTS`.
-        shape: its sizes.
-
-    Returns:
-        A network with the outputs `answer`, logits `(K, B, num_classes)`, `gate.ready`, and the evidence of each sense.
-
-    Raises:
-        ConfigError: there is no such variant, or no sense.
+    Its outputs are `answer`, logits `(K, B, num_classes)`, `gate.ready`, and the evidence of each sense.
 
     Example:
         >>> wrist = SenseShape("wrist", "snn", 1, (3,))
-        >>> eye = SenseShape("eye", "ann", 5, (8, 8))
+        >>> eye = SenseShape("eye", "ann", 5, (1, 8, 8))
         >>> network = senses_network("hybrid", SensesShape(0.02, (wrist, eye), 4, hidden=8, features=6))
-        >>> inputs = {"wrist": torch.zeros(10, 2, 3), "eye": torch.zeros(2, 2, 8, 8)}
+        >>> inputs = {"wrist": torch.zeros(10, 2, 3), "eye": torch.zeros(2, 2, 1, 8, 8)}
         >>> network(inputs)[0]["answer"].shape
         torch.Size([2, 2, 4])
     """
@@ -138,7 +124,7 @@ def senses_network(variant: str, shape: SensesShape) -> HybridNetwork:
             draft.inputs[sense.name] = every(clock * shape.dt, (clock - 1) * shape.dt)
             _add_features(draft, sense, shape, 1 if sense.is_picture else clock // sense.period)
 
-    _add_memories(draft, variant, shape)
+    _add_memories(draft, variant, shape, clock)
     evidence = [name for name in draft.parts if name.endswith("_evidence")]
     draft.parts["answer"] = Answer(len(evidence))
     # that of an SNN has a faster clock
@@ -190,14 +176,14 @@ def _add_snn(draft: _Draft, sense: SenseShape, shape: SensesShape) -> None:
 def _add_features(draft: _Draft, sense: SenseShape, shape: SensesShape, block: int) -> None:
     part = f"{sense.name}_features"
     draft.parts[part] = (
-        Eye((sense.shape[0], sense.shape[1]), shape.features)
+        Eye((sense.shape[1], sense.shape[2]), shape.features)
         if sense.is_picture
         else Features(block * math.prod(sense.shape), shape.features)
     )
     draft.links.append(Transmission(sense.name, part))
 
 
-def _add_memories(draft: _Draft, variant: str, shape: SensesShape) -> None:
+def _add_memories(draft: _Draft, variant: str, shape: SensesShape, clock: int) -> None:
     """A memory and its evidence for each ANN, or one for all of them."""
     links = draft.links
     features = [name for name in draft.parts if name.endswith("_features")]
@@ -206,13 +192,18 @@ def _add_memories(draft: _Draft, variant: str, shape: SensesShape) -> None:
 
     for name, sources in groups.items():
         size = shape.features * len(sources) + shape.num_classes * len(listening)
-        draft.parts[f"{name}_memory"] = Memory(nn.GRUCell(size, shape.features))
+        memory = f"{name}_memory"
+        looks = len(shape.senses) > 1 and name == shape.senses[-1].name
+        draft.parts[memory] = GatedMemory(size, shape.features)
         draft.parts[f"{name}_readout"] = EvidenceReadout(shape.features, shape.num_classes)
-        draft.parts[f"{name}_evidence"] = PooledEvidence()
-        links.append(Transmission(f"{name}_memory", f"{name}_readout"))
-        links.append(Transmission(f"{name}_readout", f"{name}_evidence"))
+        draft.parts[f"{name}_evidence"] = Integrator(-clock * shape.dt / math.log(_KEPT)) if looks else PooledEvidence()
+        links += [
+            Transmission(memory, memory, into="before", held=True, delay=ticks(clock)),
+            Transmission(memory, f"{name}_readout"),
+            Transmission(f"{name}_readout", f"{name}_evidence"),
+        ]
         if size == shape.features:
-            draft.links.append(Transmission(sources[0], f"{name}_memory"))
+            links.append(Transmission(sources[0], memory))
             continue
 
         draft.parts[f"{name}_join"] = Join()
@@ -222,7 +213,7 @@ def _add_memories(draft: _Draft, variant: str, shape: SensesShape) -> None:
             Transmission(source, f"{name}_join", HybridUnit(nonlinearity=nn.Softmax(-1)), held=True)
             for source in listening
         ]
-        draft.links.append(Transmission(f"{name}_join", f"{name}_memory"))
+        links.append(Transmission(f"{name}_join", memory))
 
 
 def _add_gate(draft: _Draft, variant: str, shape: SensesShape, clock: int) -> None:
@@ -238,22 +229,23 @@ def _add_gate(draft: _Draft, variant: str, shape: SensesShape, clock: int) -> No
     links += [
         Transmission(first.name, "gate", newest, held=not is_block),
         Transmission("answer", "gate", into="answer", delay=ticks(clock)),
-        Wake("gate.look", f"{last.name}_features", gradient="none"),
     ]
-    if variant == "early":
-        return
-
-    # a look that brings no picture changes no memory
-    source = "gate.look"
+    look = partial(Wake, "gate.look", gradient="none", delay=ticks(clock))
+    source = f"{last.name}_seen"
     if last.is_picture:
-        source = f"{last.name}_seen"
         draft.parts[source] = Seen()
-        links += [Transmission(last.name, source), Wake("gate.look", source, asleep="zero", gradient="none")]
-    parts = [f"{last.name}_{part}" for part in ("memory", "readout", "evidence")]
-    links.extend(Wake(source, part, gradient="none") for part in parts)
+        links += [Transmission(last.name, source), look(source, asleep="zero")]
+
+    # a look that brings no new picture changes no memory
+    wake = partial(Wake, source, gradient="none") if last.is_picture else look
+    # features that are joined at every tick have no memory of their own to protect
+    links.append((wake if variant == "early" else look)(f"{last.name}_features"))
+    if variant != "early":
+        links.extend(wake(f"{last.name}_{part}") for part in ("memory", "readout", "evidence"))
 
 
 _GAIN_CHANGES = 3.0
 _GAIN_SPIKES = 8.0
 _GAIN_READOUT = 0.3
 _MAX_SPIKES = 4
+_KEPT = 0.8  # of the evidence of a look at the next one, since looks at one action are much alike

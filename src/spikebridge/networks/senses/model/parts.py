@@ -21,7 +21,7 @@ class EvidenceReadout(nn.Module):
         self.linear = nn.Linear(num_inputs, num_outputs, bias=False)
 
     def forward(self, *features: Tensor) -> Tensor:
-        return self.linear(features[0] if len(features) == 1 else torch.cat(features, -1))
+        return self.linear(torch.cat(features, -1))
 
 
 class Join(nn.Module):
@@ -42,11 +42,21 @@ class Newest(nn.Module):
         return block.flatten(1)[:, -self.size :]
 
 
-class Seen(nn.Module):
-    """1 where a picture shows something, `(B, 1)`."""
+class SeenState(NamedTuple):
+    """The picture of the last look."""
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return (pictures.flatten(1).amax(1, keepdim=True) > 0).to(pictures.dtype)
+    picture: Tensor
+
+
+class Seen(Stateful):
+    """1 where a look shows something that the last one did not, `(B, 1)`."""
+
+    def initial_state(self, x_t: Tensor) -> SeenState:
+        return SeenState(torch.zeros_like(x_t))
+
+    def step(self, x_t: Tensor, state: SeenState, **modulation: Any) -> tuple[Tensor, SeenState]:
+        is_new = (x_t > 0).flatten(1).any(1) & (x_t != state.picture).flatten(1).any(1)
+        return is_new.to(x_t.dtype).unsqueeze(1), SeenState(x_t)
 
 
 class Features(nn.Module):
@@ -60,11 +70,22 @@ class Features(nn.Module):
         return torch.relu(self.linear(values.flatten(1)))
 
 
-class Eye(nn.Module):
-    """A small convolutional network on pictures `(B, H, W)` of 0 to 1; a picture of nothing has features of 0.
+class _Shown(nn.Module):
+    """1 where a picture shows something, 0 elsewhere."""
 
-    It sees where something is, and how near: 0 is nothing, and nearness is about one half.
-    """
+    def forward(self, pictures: Tensor) -> Tensor:
+        return torch.where(pictures > 0, 1.0, 0.0).to(pictures.dtype)
+
+
+class _Nearness(nn.Module):
+    """The nearness of a picture: 0 of nothing, and of what is as near as the middle."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return torch.where(pictures > 0, _CONTRAST * (pictures - 0.5), 0.0)
+
+
+class Eye(nn.Module):
+    """A small convolutional network on pictures `(B, 1, H, W)` of 0 to 1: where something is, and how near."""
 
     def __init__(self, size: tuple[int, int], num_features: int, channels: Sequence[int] = (8, 16, 24)) -> None:
         super().__init__()
@@ -72,16 +93,39 @@ class Eye(nn.Module):
         for before, after in zip((2, *channels[:-1]), channels, strict=True):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
 
+        self.shown = _Shown()
+        self.nearness = _Nearness()
         self.convolutions = nn.Sequential(*layers)
         left = [-(-one // 2 ** len(channels)) for one in size]
         self.dense = nn.Linear(channels[-1] * left[0] * left[1], num_features)
 
-    def forward(self, pictures: Float[Tensor, "B H W"]) -> Float[Tensor, "B N"]:
-        something = (pictures > 0).to(pictures.dtype)
-        layers = torch.stack([something, _CONTRAST * (pictures - 0.5) * something], 1)
-        features = self.dense(self.convolutions(layers).flatten(1))
+    def forward(self, pictures: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B N"]:
+        layers = torch.cat([self.shown(pictures), self.nearness(pictures)], 1)
+        return self.dense(self.convolutions(layers).flatten(1))
 
-        return something.flatten(1).amax(1, keepdim=True) * features
+
+class GatedMemory(nn.Module):
+    """The step of a GRU, whose state is its own output one tick ago (K. Cho et al., 2014).
+
+    Each gate has layers of its own, so that every operation has an integer form.
+    """
+
+    def __init__(self, num_inputs: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.reset = nn.Linear(num_inputs, size)
+        self.keep = nn.Linear(num_inputs, size)
+        self.new = nn.Linear(num_inputs, size)
+        self.reset_by = nn.Linear(size, size, bias=False)
+        self.keep_by = nn.Linear(size, size, bias=False)
+        self.new_by = nn.Linear(size, size)
+
+    def forward(self, x: Float[Tensor, "B N"], before: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
+        reset = torch.sigmoid(self.reset(x) + self.reset_by(before))
+        keep = torch.sigmoid(self.keep(x) + self.keep_by(before))
+        new = torch.tanh(self.new(x) + reset * self.new_by(before))
+
+        return keep * before + (1 - keep) * new
 
 
 class EvidenceState(NamedTuple):
@@ -114,14 +158,19 @@ def pooled(total: Tensor, count: Tensor) -> Tensor:
 
 
 class Answer(nn.Module):
-    """The weighted sum of the evidence of the senses, as logits."""
+    """The sum of the evidence of the senses, as logits: what a sense weighs is part of its read-out."""
 
     def __init__(self, num_senses: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(num_senses))
+        self.num_senses = num_senses
 
     def forward(self, *evidence: Tensor) -> Tensor:
-        return sum(w * one for w, one in zip(self.weight, evidence, strict=True))
+        total = evidence[0]
+        # by place, so that a trace with symbols can follow
+        for place in range(1, self.num_senses):
+            total = total + evidence[place]
+
+        return total
 
 
 class GateState(NamedTuple):
@@ -136,19 +185,11 @@ class GateState(NamedTuple):
 class LookGate(Stateful):
     """The decision to look, at the ticks of the sensor that looks.
 
-    A look is taken where something moves, at most every `min_wait` ticks, and not once the answer has been sure; also
-    where the sensor that listens is dead, which is no change at all for `hold` ticks. The
-    rule asks if the motion is above a threshold; the learned gate, if the gain that it expects of a look is; `every`
-    and `always` ask for nothing. `ready` is 1 where the answer has been sure for `hold` ticks.
-
-    Args:
-        kind: a word of `GateKind`; it may be set later.
-        num_classes: classes of the answer.
-        num_values: values of the sensor that listens.
-        threshold: of the motion.
-        min_wait: ticks from one look to the next.
-        confidence: the probability from which an answer is sure.
-        hold: ticks for which it has to be.
+    A look is taken where something moves, at most every `min_wait` ticks, and not once the answer has been sure; also,
+    and twice as often, where the sensor that listens is dead, which is no change at all for `hold` ticks. The rule asks
+    if the motion is above a threshold; the learned gate, if the gain that it expects of a look is; `every` and `always`
+    ask for nothing. `ready` is 1 where the answer has had a probability of `confidence` for `hold` ticks; a look comes
+    one tick later.
     """
 
     def __init__(
@@ -160,7 +201,7 @@ class LookGate(Stateful):
         threshold: float = 0.4,
         min_wait: int = 5,
         confidence: float = 0.9,
-        hold: int = 5,
+        hold: int = 4,
     ) -> None:
         super().__init__()
         self.kind = kind
@@ -185,12 +226,13 @@ class LookGate(Stateful):
         is_ready = sure >= self.hold
         still = torch.where((x_t == state.values).flatten(1).all(1), state.still + 1, 0)
         # a sensor that is alive has noise: where nothing changes it is dead, and the eye is all there is
-        is_dead = (still >= self.hold) & (self.kind != "never")
+        is_dead = (still >= self.hold) & (self.kind in ("rule", "learned"))
         wanted = self._wanted(x_t, top) | is_dead
         if self.kind not in ("every", "always"):
             wanted = wanted & ~is_ready
 
-        look = wanted & (state.wait <= 0)
+        due = torch.where(is_dead, self.min_wait - max(1, self.min_wait // 2), 0)
+        look = wanted & (state.wait <= due)
         pause = 0 if self.kind == "always" else self.min_wait - 1
         wait = torch.where(look, pause, (state.wait - 1).clamp(min=0))
         flags = {"look": look, "ready": is_ready}

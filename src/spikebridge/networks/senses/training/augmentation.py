@@ -63,7 +63,7 @@ def _rotations(number: int, generator: torch.Generator) -> Float[Tensor, "B 3 3"
     return torch.eye(3) + torch.sin(angle) * cross + (1 - torch.cos(angle)) * cross @ cross
 
 
-def vary_pictures(x: Float[Tensor, "K B H W"], generator: torch.Generator) -> Float[Tensor, "K B H W"]:
+def vary_pictures(x: Float[Tensor, "K B 1 H W"], generator: torch.Generator) -> Float[Tensor, "K B 1 H W"]:
     """Pictures moved and zoomed, each trial in its own way, with brightness that differs where something is."""
     number = x.shape[1]
     draws = 2 * torch.rand(4, number, generator=generator) - 1
@@ -72,7 +72,7 @@ def vary_pictures(x: Float[Tensor, "K B H W"], generator: torch.Generator) -> Fl
     matrix[:, 0, 0] = zoom
     matrix[:, 1, 1] = zoom
     matrix[:, :, 2] = _MOVE * draws[1:3].T
-    grid = F.affine_grid(matrix, [number, len(x), *x.shape[2:]], align_corners=False)
-    moved = F.grid_sample(x.transpose(0, 1), grid, align_corners=False).transpose(0, 1)
+    grid = F.affine_grid(matrix, [number, len(x), *x.shape[3:]], align_corners=False)
+    moved = F.grid_sample(x.squeeze(2).transpose(0, 1), grid, align_corners=False).transpose(0, 1).unsqueeze(2)
 
-    return torch.where(moved > 0, (moved + 0.05 * draws[3, :, None, None]).clamp(0.02, 1), moved)
+    return torch.where(moved > 0, (moved + 0.05 * draws[3, :, None, None, None]).clamp(0.02, 1), moved)

@@ -54,9 +54,10 @@ class FoldTraining:
         network = self._part_of_people(variant, None)
         # the memory of a link was trained on the sum
         if self.config.weigh and variant in ("hybrid", "ann") and len(self.shape.senses) > 1:
-            _weigh_senses(network, self._left_out_evidence(variant), self.data.label)
+            weights = _weights_of(self._left_out_evidence(variant), self.data.label)
+            self._weigh(network, weights)
             if self.shape.senses[-1].name in self._features:
-                self._teach_gate(network, variant)
+                self._teach_gate(network, variant, weights)
 
         return network.eval()
 
@@ -102,16 +103,19 @@ class FoldTraining:
             targets = (targets - targets.mean(0)) / targets.std()
         teach_eye(eye, moved[seen], targets, self.config, self.seed, self.quiet)
         self._eyes[sense.name] = eye.state_dict()
-        self._features[sense.name] = eye_features(eye, pictures, self.seed, COPIES)
+        self._features[sense.name] = eye_features(eye, pictures, self.seed)
 
     def _train_once(self, network: HybridNetwork, variant: str, name: str, half: int | None) -> None:
         """Trains the parts of a sense that are not its eye, or takes them from another network of the fold."""
         kind = "snn" if f"{name}_snn1" in network.parts else variant if variant in ("link", "early") else "ann"
         key = (-1 if half is None else half, name, kind)
-        own = {part: network.parts[part] for part in network.parts if part.startswith(f"{name}_")}
-        if variant == "early":
-            own = {part: module for part, module in network.parts.items() if part not in ("gate", "answer")}
-        module = torch.nn.ModuleDict(own)
+        module = torch.nn.ModuleDict(
+            {
+                part: one
+                for part, one in network.parts.items()
+                if part.startswith(f"{name}_") or (variant == "early" and part not in ("gate", "answer"))
+            }
+        )
         if key not in self._trained:
             self._train(network, variant, name, half)
             self._trained[key] = {path: x.clone() for path, x in module.state_dict().items()}
@@ -129,16 +133,15 @@ class FoldTraining:
             train_spiking(network, name, data, *options)
             return
 
-        features = {key: x[:, :, places] for key, x in self._features.items()}
+        block = None if name in self._features else name
+        features = [self._features[name]] if name in self._features else []
         if variant == "early":
             block = next((sense.name for sense in self.shape.senses if not sense.is_picture), None)
-            given = torch.cat(list(features.values()), -1) if features else None
-            train_memory(network, name, MemoryData(data, clock, given, None, block), *options)
-        elif name in features:
-            context = self._context_evidence(len(features[name][0])) if variant == "link" else None
-            train_memory(network, name, MemoryData(data, clock, features[name], context), *options)
-        else:
-            train_memory(network, name, MemoryData(data, clock, block=name), *options)
+            features = list(self._features.values())
+
+        given = torch.cat(features, -1)[:, places] if features else None
+        context = self._context_evidence(len(given)) if variant == "link" and given is not None else None
+        train_memory(network, name, MemoryData(data, clock, given, context, block), *options)
 
     def _places(self, half: int, inside: bool) -> np.ndarray:
         """The trials of one half of the people, or of the others; of one person, of every second trial."""
@@ -147,11 +150,11 @@ class FoldTraining:
             return np.flatnonzero((np.arange(len(self.data.person)) % 2 == half) == inside)
         return np.flatnonzero(np.isin(self.data.person, people[half::2]) == inside)
 
-    def _context_evidence(self, num_ticks: int) -> Float[Tensor, "R K B M"]:
+    def _context_evidence(self, num_ticks: int) -> Float[Tensor, "K B R M"]:
         """The evidence of SNNs at the ticks of an eye, for copies of the trials of people they were not trained on."""
         name = next(sense.name for sense in self.shape.senses if sense.part == "snn")
         x = self.data.signals[name]
-        context = torch.zeros(COPIES, num_ticks, x.shape[1], self.shape.num_classes)
+        context = torch.zeros(num_ticks, x.shape[1], COPIES, self.shape.num_classes)
         generator = torch.Generator().manual_seed(self.seed)
 
         for half in range(2):
@@ -162,7 +165,7 @@ class FoldTraining:
                     own = x[:, places]
                     evidence = sense(vary_motion(own, generator) if copy else own)
                     period = len(x) // num_ticks
-                    context[copy][:, places] = evidence[period - 1 :: period]
+                    context[:, places, copy] = evidence[period - 1 :: period]
 
         return context
 
@@ -178,7 +181,13 @@ class FoldTraining:
 
         return rows
 
-    def _teach_gate(self, network: HybridNetwork, variant: str) -> None:
+    def _weigh(self, network: HybridNetwork, weights: Float[Tensor, " S"]) -> None:
+        """Multiplies the evidence of each sense by its weight."""
+        with torch.no_grad():
+            for sense, weight in zip(self.shape.senses, weights, strict=True):
+                network.parts[f"{sense.name}_readout"].get_submodule("linear").get_parameter("weight").mul_(weight)
+
+    def _teach_gate(self, network: HybridNetwork, variant: str, weights: Float[Tensor, " S"]) -> None:
         """Fits the score of a learned gate to what one look gains, for people that the networks were not trained on."""
         *_, last = self.shape.senses
         examples = []
@@ -186,9 +195,8 @@ class FoldTraining:
             places = self._places(half, inside=True)
             data = self.data.select(places)
             inner = self._part_of_people(variant, half)
-            with torch.no_grad():
-                inner.parts["answer"].load_state_dict(network.parts["answer"].state_dict())
-            features = self._features[last.name][0][:, places]
+            self._weigh(inner, weights)
+            features = self._features[last.name][:, places, 0]
             examples.append(_look_gains(inner, data, features, self.shape))
 
         _fit_gate(network.parts["gate"], *(torch.cat(column) for column in zip(*examples, strict=True)))
@@ -208,13 +216,12 @@ def _look_gains(
     outputs = run_network(network, data)
     logits = outputs["answer"]
     end = at_end(logits, data)
+    flat = features.flatten(0, 1)
     with torch.no_grad():
-        state = memory.cell(features.flatten(0, 1))
+        state = memory(flat, flat.new_zeros(len(flat), memory.size))
         said = network.parts[f"{last.name}_readout"](state).unflatten(0, features.shape[:2])
-    answer: Any = network.parts["answer"]
-    weight = answer.weight[-1].detach()
     label = data.label.expand(len(said), -1)
-    after = F.cross_entropy((end + weight * said).flatten(0, 1), label.flatten(), reduction="none")
+    after = F.cross_entropy((end + said).flatten(0, 1), label.flatten(), reduction="none")
     gain = F.cross_entropy(end, data.label, reduction="none") - after.unflatten(0, said.shape[:2])
 
     values = data.signals[first.name]
@@ -237,8 +244,8 @@ def _fit_gate(gate: Any, inputs: Float[Tensor, "M F"], gain: Float[Tensor, " M"]
         gate.least_score.copy_((columns @ weight).quantile(1 - open_share))
 
 
-def _weigh_senses(network: HybridNetwork, evidence: list[Float[Tensor, "B M"]], label: Tensor) -> None:
-    """Sets the weights of the senses to those of the least cross-entropy on evidence for people left out."""
+def _weights_of(evidence: list[Float[Tensor, "B M"]], label: Tensor) -> Float[Tensor, " S"]:
+    """The weights of the senses with the least cross-entropy on evidence for people left out."""
     logs = torch.zeros(len(evidence), requires_grad=True)
     optimizer = torch.optim.Adam([logs], lr=0.05)
     for _ in range(_WEIGH_STEPS):
@@ -248,4 +255,4 @@ def _weigh_senses(network: HybridNetwork, evidence: list[Float[Tensor, "B M"]], 
         loss.backward()
         optimizer.step()
 
-    network.parts["answer"].load_state_dict({"weight": logs.detach().exp()})
+    return logs.detach().exp()

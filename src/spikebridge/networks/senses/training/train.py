@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses.data.sampling import Sampled
-from spikebridge.networks.senses.model.parts import motion, pooled
+from spikebridge.networks.senses.model.parts import motion
 from spikebridge.networks.senses.training.augmentation import random_speed, stretch, vary_motion, vary_pictures
+from spikebridge.neurons.state import where
 from spikebridge.ops.modes import evaluating
 from spikebridge.training.batches import Batches
 from spikebridge.training.callbacks.averaging import AveragedWeights
@@ -30,6 +31,7 @@ _CLIP = 2.0
 _WARMUP = 0.15
 _AVERAGED = 0.3  # share of the last steps
 _DROPOUT = 0.2
+_DEAD = 0.1  # share of the trials without a sense
 _MOVING = 0.4  # of the sensor that listens
 _EYE_BATCH = 128
 _EYE_RATE = 0.004
@@ -63,17 +65,16 @@ def _fit_cycle(
     objective: _Objective,
     config: SensesLearning,
     seed: int,
-    epochs: int,
     quiet: bool,
     averaged: bool = True,
 ) -> None:
     """One cycle of training on everything of a module, with the mean of its last weights."""
-    num_steps = epochs * math.ceil(len(data) / config.batch_size)
+    num_steps = config.epochs * math.ceil(len(data) / config.batch_size)
     phase = Phase(
         "senses",
         train=WHOLE,
         objective=objective,
-        epochs=epochs,
+        epochs=config.epochs,
         optimizer=partial(torch.optim.AdamW, lr=config.lr, weight_decay=_WEIGHT_DECAY),
         # the scheduler is called once more after the last step
         scheduler=partial(
@@ -143,6 +144,8 @@ class RememberingSense(nn.Module):
         self.dense: Any = None if block is None else network.parts[f"{block}_features"]
         self.memory: Any = network.parts[f"{name}_memory"]
         self.readout: Any = network.parts[f"{name}_readout"]
+        # not a submodule, as that of an SNN
+        self._evidence = (network.parts[f"{name}_evidence"],)
         self.drop = _Dropout()
 
     def forward(
@@ -163,14 +166,26 @@ class RememberingSense(nn.Module):
         if self.dense is None and features is not None:
             steps = looks & features.any(-1)
         x = self.drop(torch.cat(columns, -1))
-        h = x.new_zeros(x.shape[1], self.memory.cell.hidden_size)
+        h = x.new_zeros(x.shape[1], self.memory.size)
         states = []
         for x_t, look in zip(x.unbind(0), steps.unbind(0), strict=True):
-            h = torch.where(look[:, None], self.memory.cell(x_t, h), h)
+            h = torch.where(look[:, None], self.memory(x_t, h), h)
             states.append(h)
 
-        said = self.readout.get_submodule("linear")(self.drop(torch.stack(states))) * steps[..., None]
-        return pooled(said.cumsum(0), steps.cumsum(0)[..., None])
+        said = self.readout.get_submodule("linear")(self.drop(torch.stack(states)))
+        return _gathered(self._evidence[0], said, steps)
+
+
+def _gathered(evidence: Any, said: Float[Tensor, "K B M"], steps: Bool[Tensor, "K B"]) -> Float[Tensor, "K B M"]:
+    """The output of a part at each tick, which runs over what is said at its steps alone."""
+    state = evidence.initial_state(said[0])
+    y = torch.zeros_like(said[0])
+    rows = []
+    for said_t, step in zip(said.unbind(0), steps.unbind(0), strict=True):
+        y, state = where(step, evidence.step(said_t, state), (y, state))
+        rows.append(y)
+
+    return torch.stack(rows)
 
 
 def held(features: Float[Tensor, "K B N"], looks: Bool[Tensor, "K B"]) -> Float[Tensor, "K B N"]:
@@ -191,10 +206,12 @@ def held(features: Float[Tensor, "K B N"], looks: Bool[Tensor, "K B"]) -> Float[
 def teach_eye(
     eye: nn.Module, pictures: Tensor, targets: Tensor, config: SensesLearning, seed: int, quiet: bool
 ) -> None:
-    """Trains an eye on pictures `(M, H, W)`: values that a teacher knows `(M, D)`, or classes `(M,)`."""
+    """Trains an eye on pictures `(M, 1, H, W)`: values that a teacher knows `(M, D)`, or classes `(M,)`."""
     is_class = targets.dtype == torch.int64
     num_outputs = int(targets.max()) + 1 if is_class else targets.shape[1]
-    student = nn.Sequential(eye, nn.Linear(eye.dense.out_features, num_outputs))  # type: ignore[union-attr, arg-type]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = nn.Linear(eye.dense.out_features, num_outputs)  # type: ignore[union-attr, arg-type]
 
     def objective(module: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         estimate = module(batch["pictures"])
@@ -202,30 +219,22 @@ def teach_eye(
         return loss, {}
 
     data = Batches({"pictures": pictures, "targets": targets}, {"pictures": 0, "targets": 0})
-    _fit_cycle(
-        student,
-        data,
-        objective,
-        replace(config, batch_size=_EYE_BATCH, lr=_EYE_RATE),
-        seed,
-        config.eye_epochs,
-        quiet,
-        averaged=False,
-    )
+    settings = replace(config, epochs=config.eye_epochs, batch_size=_EYE_BATCH, lr=_EYE_RATE)
+    _fit_cycle(nn.Sequential(eye, head), data, objective, settings, seed, quiet, averaged=False)
 
 
-def eye_features(
-    eye: nn.Module, pictures: Float[Tensor, "K B H W"], seed: int, copies: int = COPIES
-) -> Float[Tensor, "R K B N"]:
+def eye_features(eye: nn.Module, pictures: Float[Tensor, "K B 1 H W"], seed: int) -> Float[Tensor, "K B R N"]:
     """The features of pictures as they are, and of copies that were moved."""
     generator = torch.Generator().manual_seed(seed)
     rows = []
-    for copy in range(copies):
+    for copy in range(COPIES):
         moved = vary_pictures(pictures, generator) if copy else pictures
         with evaluating(eye):
-            rows.append(torch.stack([eye(picture) for picture in moved]))
+            features = torch.stack([eye(picture) for picture in moved])
+        # as a part that no picture wakes
+        rows.append(features * (moved.flatten(2).amax(2, keepdim=True) > 0))
 
-    return torch.stack(rows)
+    return torch.stack(rows, 2)
 
 
 def train_spiking(
@@ -244,7 +253,7 @@ def train_spiking(
 
     tensors = {"x": data.signals[name], "length": data.lengths[name], "label": data.label}
     batches = Batches(tensors, {"x": 1, "length": 0, "label": 0}, vary)
-    _fit_cycle(SpikingSense(network, name), batches, objective, config, seed, config.epochs, quiet)
+    _fit_cycle(SpikingSense(network, name), batches, objective, config, seed, quiet)
 
 
 @dataclass(frozen=True)
@@ -256,22 +265,22 @@ class MemoryData:
 
     trials: Sampled
     clock: str
-    features: Float[Tensor, "R K B N"] | None = None
-    context: Float[Tensor, "R K B M"] | None = None
+    features: Float[Tensor, "K B R N"] | None = None
+    context: Float[Tensor, "K B R M"] | None = None
     block: str | None = None
 
     def batches(self) -> Batches:
         """The batches, with other looks, copies, speeds and angles in each."""
         length = self.trials.lengths[self.clock]
-        tensors = {"length": length, "label": self.trials.label, "moving": self._moving(int(length.max())).T}
+        tensors = {"length": length, "label": self.trials.label, "moving": self._moving(int(length.max()))}
         if self.features is not None:
-            tensors["features"] = self.features.transpose(0, 2)
+            tensors["features"] = self.features
         if self.context is not None:
-            tensors["context"] = self.context.transpose(0, 2)
+            tensors["context"] = self.context
         if self.block is not None:
-            tensors["samples"] = self.trials.signals[self.block].transpose(0, 1)
+            tensors["samples"] = self.trials.signals[self.block]
 
-        return Batches(tensors, dict.fromkeys(tensors, 0), self._vary)
+        return Batches(tensors, {name: min(x.ndim - 1, 1) for name, x in tensors.items()}, _vary_looks)
 
     def _moving(self, num_ticks: int) -> Bool[Tensor, "K B"]:
         """Ticks at which the sensor that listens moves."""
@@ -279,28 +288,37 @@ class MemoryData:
         period = len(x) // num_ticks
         return motion(x[period - 1 :: period].flatten(2)) > _MOVING
 
-    def _vary(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        number, num_ticks = batch["moving"].shape
-        rows = torch.arange(number)
-        # what an SNN said at another speed is not known
-        speed = torch.ones(number) if "context" in batch else random_speed(number, generator)
-        last = batch["length"] - 1
-        place = torch.minimum((torch.arange(num_ticks)[:, None] * speed).long(), last)
-        copy = torch.randint(COPIES, (number,), generator=generator)
-        moving = batch["moving"].T.gather(0, place)
-        changed = {
-            "length": ((last + 1) / speed).ceil().long().clamp(1, num_ticks),
-            "looks": random_looks(moving, generator).T,
-        }
-        for name in ("features", "context"):
-            if name in batch:
-                changed[name] = batch[name][rows, :, copy][rows[:, None], place.T]
-        if "samples" in batch:
-            x = batch["samples"].transpose(0, 1)
-            x, _ = stretch(x, (last + 1) * (len(x) // num_ticks), speed)
-            changed["samples"] = vary_motion(x, generator).transpose(0, 1)
 
-        return {**batch, **changed}
+def _vary_looks(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    num_ticks, number = batch["moving"].shape
+    # what an SNN said at another speed is not known
+    speed = torch.ones(number) if "context" in batch else random_speed(number, generator)
+    last = batch["length"] - 1
+    place = torch.minimum((torch.arange(num_ticks)[:, None] * speed).long(), last)
+    copy = torch.randint(COPIES, (number,), generator=generator)
+    changed = {
+        "length": ((last + 1) / speed).ceil().long().clamp(1, num_ticks),
+        "looks": random_looks(batch["moving"].gather(0, place), generator),
+    }
+    for name in ("features", "context"):
+        if name in batch:
+            changed[name] = batch[name][place, torch.arange(number), copy]
+    if "samples" in batch:
+        x = batch["samples"]
+        x, _ = stretch(x, (last + 1) * (len(x) // num_ticks), speed)
+        changed["samples"] = vary_motion(x, generator)
+
+    return {**batch, **_without_a_sense(changed, torch.rand(number, generator=generator))}
+
+
+def _without_a_sense(batch: dict[str, Tensor], draw: Float[Tensor, " B"]) -> dict[str, Tensor]:
+    """Trials, of some of which one of two senses is dead: a network that reads both learns to do with either."""
+    present = draw >= _DEAD
+    dead: dict[str, Tensor] = {name: batch[name] * present[:, None] for name in ("context", "samples") if name in batch}
+    if dead and "features" in batch:
+        dead["looks"] = batch["looks"] & (draw < 1 - _DEAD)
+
+    return {**batch, **dead}
 
 
 def train_memory(
@@ -310,21 +328,19 @@ def train_memory(
 
     def objective(module: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         end = int(batch["length"].max())
-        inputs = {key: batch[key].transpose(0, 1) for key in ("features", "samples", "context") if key in batch}
-        looks = batch["looks"].T
-        context = inputs.pop("context", None)
-        if "samples" in inputs:
-            inputs["samples"] = inputs["samples"][: end * (len(inputs["samples"]) // len(looks))]
-        if "features" in inputs:
-            inputs["features"] = inputs["features"][:end]
-        if context is not None:
-            inputs["features"] = torch.cat([inputs["features"], torch.softmax(context[:end], -1)], -1)
+        num_ticks = len(batch["looks"])
+        looks, features, samples, context = (
+            batch[key][: end * len(batch[key]) // num_ticks] if key in batch else None
+            for key in ("looks", "features", "samples", "context")
+        )
+        if context is None:
+            return _loss_of(module(looks, features, samples), batch["length"], batch["label"])
 
-        evidence = module(looks[:end], **inputs)
-        return _loss_of(evidence if context is None else evidence + context[:end], batch["length"], batch["label"])
+        both = torch.cat([batch["features"][:end], torch.softmax(context, -1)], -1)
+        evidence = module(looks, both, samples)
+        return _loss_of(evidence + context, batch["length"], batch["label"])
 
-    module = RememberingSense(network, name, data.block)
-    _fit_cycle(module, data.batches(), objective, config, seed, config.epochs, quiet)
+    _fit_cycle(RememberingSense(network, name, data.block), data.batches(), objective, config, seed, quiet)
 
 
 def random_looks(moving: Bool[Tensor, "K B"], generator: torch.Generator) -> Bool[Tensor, "K B"]:

@@ -8,13 +8,17 @@ The neuron fires at most 150 ms after the beat. Its threshold jumps with each sp
 beat. `beats_of` subtracts `LATENCY`, the time from a beat to its spike.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spikebridge.deploy.front_ends.arrays import Values
 from spikebridge.hybrid import (
     FIR,
     Difference,
@@ -35,6 +39,7 @@ NUM_TAPS = 54
 """Samples that the filters cover: 150 ms."""
 NOISE_WINDOW = 2 * RATE_HZ
 """Samples over which the power of the noise is taken."""
+_QUIET = 1e-8  # power that is added before its logarithm [mV^2]
 _NUM_HIDDEN = 8  # of the network that sets the threshold
 _NO_MEMORY = 1e-4  # time constant of a membrane that keeps nothing from one sample to the next [s]
 
@@ -58,8 +63,58 @@ class _NoiseThreshold(nn.Module):
         nn.init.zeros_(self.fc2.bias)
 
     def forward(self, power: Float[Tensor, "B C"]) -> Float[Tensor, "B 1"]:
-        y: Tensor = self.fc2(torch.tanh(self.fc1((power + 1e-8).log() / 4)))
+        y: Tensor = self.fc2(torch.tanh(self.fc1((power + _QUIET).log() / 4)))
         return y.exp()
+
+
+class _NoiseState(NamedTuple):
+    """Flag of the start, number of samples in the window, the newest sample, and the sum of squared changes."""
+
+    started: Values
+    number: Values
+    newest: Values
+    total: Values
+
+
+@dataclass(frozen=True)
+class NoiseFrontEnd:
+    """The parts in floating point, from the signal to the factor of the threshold, in arrays, a sample at a time.
+
+    Args:
+        numbers: of the trained network, by the names of its weights.
+    """
+
+    numbers: Mapping[str, NDArray[Any]]
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of the signal."""
+        return int(self._of("fc1.weight").shape[1])
+
+    def start(self) -> _NoiseState:
+        """The state before the first sample."""
+        zeros = np.zeros(self.num_channels)
+        return _NoiseState(np.zeros(()), np.zeros(()), zeros, zeros)
+
+    def arrays(self, a: Any, inputs: dict[str, Values], state: _NoiseState) -> tuple[dict[str, Values], _NoiseState]:
+        """The signal, and the factor, which is that of the ANN at the end of a window."""
+        ecg = inputs["samples"][0]
+        # before the first sample there is no change
+        change = (ecg - state.newest) * state.started
+        number = state.number + 1.0
+        total = state.total + change * change
+
+        level = a.log(total / float(NOISE_WINDOW) + _QUIET) / 4.0
+        hidden = a.tanh(a.dot(level, self._of("fc1.weight").T) + self._of("fc1.bias"))
+        factor = a.exp(a.dot(hidden, self._of("fc2.weight").T) + self._of("fc2.bias"))
+
+        is_full = number > NOISE_WINDOW - 0.5
+        number = a.where(is_full, 0.0, number)
+        after = _NoiseState(np.ones(()), number, ecg, a.where(is_full, 0.0, total))
+        return {"ecg": ecg[None], "ann": factor[None]}, after
+
+    def _of(self, name: str) -> NDArray[Any]:
+        return self.numbers[f"parts.ann.{name}"]
 
 
 def beat_network(num_channels: int = 2, num_neurons: int = 16, threshold: float = 3.5) -> HybridNetwork:

@@ -10,13 +10,14 @@ the SNN to the person who wears a sensor.
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.analysis.summary import num_parameters
+from spikebridge.deploy.chips.xylo import XYLO
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import (
     FIR,
@@ -44,8 +45,8 @@ VARIANTS = {
 _INITIAL_GAIN = 3.0  # of the weights of the SNN
 _QUANTUM = 0.5  # change of the signal that a spike stands for, in standard deviations
 _MAX_SPIKES = 3  # of a channel in one step
-_XYLO_INPUTS = 16
-_READ_OUT = 8  # neurons that Xylo shows to the host
+_XYLO_CHANNELS = XYLO.inputs // 2  # each takes an input for either sign
+_XYLO_READ_OUT = cast(int, XYLO.outputs)
 _DASHES = (1, 2, 3, 4)  # decays of Xylo's neurons in turn: each step a membrane loses 2^-dash of itself
 
 
@@ -162,7 +163,7 @@ def signals_network(variant: str, shape: Shape) -> HybridNetwork:
 
 def _num_spiking(shape: Shape) -> int:
     """The features of the SNN."""
-    return _READ_OUT if shape.chip == "xylo" else shape.hidden
+    return _XYLO_READ_OUT if shape.chip == "xylo" else shape.hidden
 
 
 def _add_answer(parts: dict[str, nn.Module], links: list[Link], units: Mapping[str, HybridUnit], shape: Shape) -> None:
@@ -198,22 +199,27 @@ def _snn(shape: Shape) -> Sequential:
     def lif() -> LIF:
         return LIF(tau=0.02, surrogate=Triangle(1.0), learn=("tau",))
 
-    fc1 = nn.Linear(shape.num_channels, shape.hidden)
-    fc2 = nn.Linear(shape.hidden, shape.hidden)
-    # most steps bring no spike, so default weights would leave every membrane far below its threshold
-    with torch.no_grad():
-        fc1.weight *= _INITIAL_GAIN
-        fc2.weight *= _INITIAL_GAIN
+    hidden = shape.hidden
+    return Sequential(
+        fc1=_amplified(shape.num_channels, hidden), lif1=lif(), fc2=_amplified(hidden, hidden), lif2=lif()
+    )
 
-    return Sequential(fc1=fc1, lif1=lif(), fc2=fc2, lif2=lif())
+
+def _amplified(num_inputs: int, num_neurons: int, bias: bool = True) -> nn.Linear:
+    """A layer of spikes: most steps bring none, so default weights would leave membranes far below their thresholds."""
+    layer = nn.Linear(num_inputs, num_neurons, bias=bias)
+    with torch.no_grad():
+        layer.weight *= _INITIAL_GAIN
+
+    return layer
 
 
 def _xylo_mix(shape: Shape) -> nn.Module | None:
     """A mixture of the channels for Xylo's inputs, two for each signed value; None where there is one for each."""
-    if shape.num_channels <= _XYLO_INPUTS // 2:
+    if shape.num_channels <= _XYLO_CHANNELS:
         return None
 
-    mix = nn.Linear(shape.num_channels, _XYLO_INPUTS // 2, bias=False)
+    mix = nn.Linear(shape.num_channels, _XYLO_CHANNELS, bias=False)
     nn.init.eye_(mix.weight)
     return mix
 
@@ -227,13 +233,12 @@ def _xylo_snn(shape: Shape) -> Sequential:
         tau_syn = -shape.dt / math.log(0.5)
         return CubaLIF(tau=tau, tau_syn=tau_syn, reset="subtract", surrogate=Triangle(1.0))
 
-    fc1 = nn.Linear(min(shape.num_channels, _XYLO_INPUTS // 2), shape.hidden, bias=False)
-    fc2 = nn.Linear(shape.hidden, _READ_OUT, bias=False)
-    with torch.no_grad():
-        fc1.weight *= _INITIAL_GAIN
-        fc2.weight *= _INITIAL_GAIN
-
-    return Sequential(fc1=fc1, lif1=neurons(shape.hidden), fc2=fc2, lif2=neurons(_READ_OUT))
+    return Sequential(
+        fc1=_amplified(min(shape.num_channels, _XYLO_CHANNELS), shape.hidden, bias=False),
+        lif1=neurons(shape.hidden),
+        fc2=_amplified(shape.hidden, _XYLO_READ_OUT, bias=False),
+        lif2=neurons(_XYLO_READ_OUT),
+    )
 
 
 def _transmission(variant: str, shape: Shape) -> HybridUnit:

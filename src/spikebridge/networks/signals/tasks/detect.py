@@ -5,6 +5,7 @@ The hybrid is compared with the same weights with a fixed threshold, and with th
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, NamedTuple, TypedDict
@@ -12,6 +13,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spikebridge.analysis.cost import count_cost
@@ -22,13 +24,13 @@ from spikebridge.analysis.plots.series import marked_signal
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.analysis.summary import num_parameters
 from spikebridge.data.signals.series import SensorSeries
-from spikebridge.deploy.web.inputs import WebInputs
+from spikebridge.deploy.web.inputs import FrontEnd, WebInputs
 from spikebridge.errors import ConfigError, DataError, is_number
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.config import Config
 from spikebridge.networks.signals.data.beats import BeatCounts, generated_heart, match_beats, with_noise
 from spikebridge.networks.signals.data.sets import load_series
-from spikebridge.networks.signals.model.beats import LATENCY, RATE_HZ, beat_network, beats_of
+from spikebridge.networks.signals.model.beats import LATENCY, RATE_HZ, NoiseFrontEnd, beat_network, beats_of
 from spikebridge.networks.signals.model.pan_tompkins import pan_tompkins
 from spikebridge.networks.signals.training.beats import train_beats
 from spikebridge.training.run.config_io import reproduce_command
@@ -318,9 +320,18 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
 def web(config: Mapping[str, Any], results: Mapping[str, Any]) -> WebInputs:
     """The inputs of a page: the numbers of a signal."""
     return WebInputs(
+        kind="motion",
+        rate_hz=RATE_HZ,
         title="Beats of a heart: an SNN whose threshold an ANN sets",
         about="An ECG in millivolts less its median, 360 samples a second. The SNN spikes 100 ms after a beat.",
     )
+
+
+def trained_web(inputs: WebInputs, numbers: Mapping[str, NDArray[Any]]) -> WebInputs:
+    """The same with the parts in floating point as a front end, so that a page takes the samples of a file."""
+    noise = NoiseFrontEnd(numbers)
+    front_end = FrontEnd(noise.arrays, {"samples": (1, noise.num_channels)}, noise.start)
+    return replace(inputs, front_end=front_end, channels=[f"lead {n}" for n in range(1, noise.num_channels + 1)])
 
 
 def report(config: Config, run: Run) -> Path:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.senses.config import Config, SenseSetting, parse_sense
-from spikebridge.networks.senses.data.sampling import Sampled, on_clock, sample_trials
+from spikebridge.networks.senses.data.sampling import Sampled, input_shape, on_clock, sample_trials
 from spikebridge.networks.senses.data.sets import load_trials
 from spikebridge.networks.senses.data.trials import Trials
 from spikebridge.networks.senses.model.network import SenseShape, SensesShape
@@ -44,15 +44,16 @@ def shape_of(config: Config, trials: Trials | None = None, facts: Mapping[str, A
 
     dt = 1 / max(sense.rate_hz for sense in settings)
     slowest = max(_period(sense, dt) for sense in settings)
-    senses = [SenseShape(one.name, one.part, _period(one, dt), shapes[one.name]) for one in settings]
+    senses = [SenseShape(one.name, one.part, _period(one, dt), input_shape(shapes[one.name])) for one in settings]
     for one in senses:
         if slowest % one.period:
             raise ConfigError(
                 f"the rates of the senses need to divide one another, but {one.name} ticks every {one.period} and "
                 f"another every {slowest} steps"
             )
-        if one.is_picture and (one.part == "snn" or len(one.shape) != 2):
-            raise ConfigError(f"{one.name} has values of shape {one.shape}: a picture is (H, W), and an ANN reads it")
+        if one.is_picture and (one.part == "snn" or len(shapes[one.name]) != 2):
+            shown = tuple(shapes[one.name])
+            raise ConfigError(f"{one.name} has values of shape {shown}: a picture is (H, W), and an ANN reads it")
 
     # what listens comes first, what looks last
     senses.sort(key=lambda one: (one.is_picture, one.period))
@@ -107,8 +108,8 @@ def sampled(trials: Trials, shape: SensesShape) -> tuple[Sampled, dict[str, Tens
     for sense in shape.senses:
         if sense.name not in trials.sensors:
             raise ConfigError(f"the data has no sensor {sense.name!r}; {did_you_mean(sense.name, trials.sensors)}")
-        if trials.sensors[sense.name].shape != sense.shape:
-            got = trials.sensors[sense.name].shape
+        got = input_shape(trials.sensors[sense.name].shape)
+        if got != sense.shape:
             raise ConfigError(f"{sense.name} has values of shape {got}, but the network reads {sense.shape}")
 
     data = sample_trials(trials, periods, shape.dt)
