@@ -78,6 +78,32 @@ def collisions(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def prediction(results: Mapping[str, Any]) -> str:
+    """Collisions to come, by rules, trees and the prediction unit with either kind of neurons."""
+    names = {
+        "f1_pairs": "F1 of pairs",
+        "f1_5_frames": "F1 within 5 frames",
+        "precision": "precision",
+        "recall": "recall",
+    }
+    rows = {
+        "nearest": "nearest pairs",
+        "straight": "straight lines",
+        "decay": "speed decays by 2 % a frame",
+        "trees": "boosted trees on these",
+        "spiking": "spiking prediction unit",
+        "ann": "prediction unit",
+    }
+    lines = [head("collisions in frames 96 to 127 [%]", *names.values())]
+    lines += [
+        line(text, *(_percent(results["rows"][name][key]) for key in names))
+        for name, text in rows.items()
+        if name in results["rows"]
+    ]
+
+    return "\n".join(lines)
+
+
 def twins(results: Mapping[str, Any]) -> str:
     """Accuracy and cost of the hybrid, the ANN alone and the executor alone."""
     kinds = ("descriptive", "explanatory", "predictive", "counterfactual")
@@ -127,6 +153,25 @@ def faults(results: Mapping[str, Any]) -> str:
     lines = [head("options right [%], share of clean", *graphs)]
 
     lines += [line(kind, *(_of_clean(by_fault[graph, kind]) for graph in graphs)) for kind in kinds]
+    return "\n".join(lines)
+
+
+def words(results: Mapping[str, Any]) -> str:
+    """Questions in people's words: texts that are read, and choices that are judged rightly."""
+    names = {"train": "training videos", "validation": "validation videos"}
+    sets = {name: results[key] for key, name in names.items()}
+    by_hand = [row["programs by hand"] for row in sets.values()]
+    right = [counts["right"] + counts["refused rightly"] for counts in by_hand]
+    totals = [sum(counts.values()) for counts in by_hand]
+    lines = [head("people's questions [%]", *(f"{one['num_questions']}, {name}" for name, one in sets.items()))]
+    lines.append(line("texts that are read", *(_percent(one["texts_read"]) for one in sets.values())))
+    lines.append(line("questions that are read", *(_percent(one["questions_read"]) for one in sets.values())))
+    lines.append(line("programs by hand: right", *(f"{a} of {b}" for a, b in zip(right, totals, strict=True))))
+    lines.append(line("events that are seen", *(_percent(one["events_seen"]) for one in sets.values())))
+    lines.append(line("right, per choice / per question", *(_both(one) for one in sets.values())))
+    lines.append(line("the same, `strict`", *(_both(one["strict"]) for one in sets.values())))
+    lines.append(line("the same, always wrong", *(_both(one["always_wrong"]) for one in sets.values())))
+
     return "\n".join(lines)
 
 
@@ -240,9 +285,11 @@ MAKERS: dict[str, tuple[Callable[[Any], str], str]] = {
     "accuracy": (accuracy, "accuracy"),
     "budget": (budget, "accuracy"),
     "collisions": (collisions, "collisions"),
+    "prediction": (prediction, "prediction"),
     "twins": (twins, "twins"),
     "speed": (speed, "parallelism"),
     "faults": (faults, "robustness"),
+    "words": (words, "people_words"),
 }
 
 

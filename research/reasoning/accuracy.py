@@ -26,7 +26,7 @@ from research.reasoning.graphs.published_graph import FORMS, score_form
 from research.reasoning.question_answering.budget import REPAIRS
 from research.reasoning.question_answering.calibration import calibration
 from research.reasoning.question_answering.folds import train_folds
-from research.reasoning.what_if_texts import read_what_if_texts, what_if_questions
+from research.reasoning.question_answering.what_if_texts import read_what_if_texts, what_if_questions
 from spikebridge.data.catalog import find_files
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
@@ -168,16 +168,21 @@ def measure(
     sets = {name: rows for name, rows in question_sets(paths, scenes, max_questions).items() if name in names}
     best = best_seed(run)
     thresholds = unit_settings(run, best)["thresholds"]
-    fold_run = Run.create(folds, "reasoning", run.config_as(Config), resume=True)
-    cross_fitted = train_folds(fold_run, scenes, NUM_FOLDS, epochs=FOLD_EPOCHS, quiet=True)
+    cross_fitted = None
+    # real questions are about videos that no unit saw
+    if set(sets) - {"real explanatory"}:
+        fold_run = Run.create(folds, "reasoning", run.config_as(Config), resume=True)
+        cross_fitted = train_folds(fold_run, scenes, NUM_FOLDS, epochs=FOLD_EPOCHS, quiet=True)
 
     for name, questions in sets.items():
         start = time.perf_counter()
         some = scenes_of(scenes, questions)
         real = name == "real explanatory"
         causal = name == "silver counterfactual"
-        cross_fitted.set_threshold(thresholds[threshold_kind(questions[0].kind)])
-        read = learned_reader(run)(some.perceived) if real else cross_fitted(some.perceived)
+        if cross_fitted is not None:
+            cross_fitted.set_threshold(thresholds[threshold_kind(questions[0].kind)])
+        reader = learned_reader(run) if real or cross_fitted is None else cross_fitted
+        read = reader(some.perceived)
         results: dict[str, Any] = {"num_questions": len(questions)}
         results["noisy scenes, learned units"] = all_scores(read, questions)
 

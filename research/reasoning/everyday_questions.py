@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
-from spikebridge.networks.reasoning.parsing.parser import Parser, read_programs
+from spikebridge.networks.reasoning.parsing.parser import Parser, read_text
 from spikebridge.pretrained.perception import shipped_parser
 
 _FILE = Path(__file__).with_name("question_answering") / "questions_by_hand.tsv"
@@ -38,13 +38,13 @@ class Written(NamedTuple):
 def written_questions(half: int) -> list[Written]:
     """The even (0) or the odd (1) lines."""
     lines = [line.split("\t") for line in _FILE.read_text().splitlines() if not line.startswith("#")]
-    return [Written(kind, text, _program(short)) for kind, text, short in lines[half::2]]
+    return [Written(kind, text, program_of(short)) for kind, text, short in lines[half::2]]
 
 
 def outcome(parser: Parser, one: Written) -> str:
     """`right`, `wrong`, `refused`, or for a question without a program `refused rightly` or `answered`."""
     try:
-        (program,) = read_programs(parser, [one.text], one.kind)
+        program = read_text(parser, one.text, one.kind).program
     except DataError:
         return "refused" if one.program else "refused rightly"
 
@@ -54,7 +54,7 @@ def outcome(parser: Parser, one: Written) -> str:
     return "right" if program == one.program else "wrong"
 
 
-def _program(short: str) -> tuple[str, ...]:
+def program_of(short: str) -> tuple[str, ...]:
     """`[red cube]` selects a set, `<red cube>` one object of it."""
     if short == "-":
         return ()

@@ -62,7 +62,10 @@ def test_a_command_leaves_out_the_settings_of_the_preset_with_which_it_begins(re
     assert reproduce_command(recipe, module.PRESETS["default"]) == f"spikebridge train {recipe}"
 
 
-@pytest.mark.parametrize(("name", "module"), [("reasoning_detector", "detector"), ("reasoning_parser", "parser")])
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("reasoning_detector", "detector"), ("reasoning_parser", "parser"), ("reasoning_predictor", "predictor")],
+)
 def test_parts_were_trained_with_the_defaults_of_their_command(name: str, module: str) -> None:
     trained: Any = import_module(f"research.reasoning.training.{module}")
     run = shipped_run(name)

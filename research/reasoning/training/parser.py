@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from research.reasoning.question_answering.what_if_texts import read_what_if_texts
 from research.reasoning.training.paraphrases import sample_paraphrase
 from research.reasoning.training.templates import SampledText, sample_text
-from research.reasoning.what_if_texts import read_what_if_texts
 from spikebridge.data.catalog import find_files
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions

@@ -17,7 +17,7 @@ from spikebridge.recipes.bundle import is_bundle
 from spikebridge.recipes.messages import status
 from spikebridge.recipes.target import resolve_target
 
-Detector = Literal["both", "learned", "filter"]
+Detector = Literal["auto", "both", "learned", "filter", "csrt", "kcf"]
 _DEFAULT_BOX = "(default: the recording's first box, else the largest moving region)"
 _BoxOffset = Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: estimated from the boxes)")]
 
@@ -55,9 +55,9 @@ class Track(RunCommand):
     """FE240hz only: offset of the 240 Hz boxes; the box of frame k is number 6 k + BINS."""
     allow_truncated: Flag = False
     """Accept a file of events that ends inside a packet, and take the whole events before."""
-    detector: Detector = "both"
+    detector: Detector = "auto"
     """The detector of the target in a frame: the trained one, a correlation filter that learns the target while it
-    runs, or both weighted online."""
+    runs, both weighted online, or csrt and kcf of OpenCV (extra opencv); auto: both after events, else the filter."""
     no_calibration: Flag = False
     """Use the trained gains and weights; by default the tracker calibrates itself while it runs."""
     lose_events: float = 0.0
@@ -215,6 +215,7 @@ class Ask(Command):
 
     def execute(self) -> CommandResult:
         from spikebridge.networks.reasoning.explain.ask import answer_question, load_observation
+        from spikebridge.networks.reasoning.explain.forecast import asks_for_future
         from spikebridge.networks.reasoning.explain.page import explanation_page
         from spikebridge.pretrained.perception import shipped_detector, shipped_parser
 
@@ -223,6 +224,9 @@ class Ask(Command):
             check_target(self.explain)
 
         observation = load_observation(self.source.expanduser(), shipped_detector(), self.video)
+        if asks_for_future(self.question) and not self.choices:
+            return self._forecast(observation)
+
         answer = answer_question(observation, shipped_parser(), self.question, self.choices)
         data = {"video": observation.scene.video, **answer.as_dict()}
         text = answer.text()
@@ -233,3 +237,14 @@ class Ask(Command):
             text += f"\nwhy: {self.explain}"
 
         return CommandResult(data, text)
+
+    def _forecast(self, observation: Any) -> CommandResult:
+        from spikebridge.networks.reasoning.explain.forecast import forecast
+        from spikebridge.pretrained.perception import shipped_predictor
+
+        if self.explain is not None:
+            raise ConfigError("--explain shows the steps of a program, but this question has none; name --choices")
+
+        coming = forecast(observation, shipped_predictor())
+        data = {"video": observation.scene.video, "question": self.question, **coming.as_dict()}
+        return CommandResult(data, coming.text())

@@ -52,7 +52,7 @@ class RunLive(RunCommand):
     `senses` `NAME=FOLDER`."""
     init: _Init = None
     """The target's box in the first frame [px], for a tracker."""
-    detector: Detector = "both"
+    detector: Detector = "auto"
     """The detector of a tracker's target in a frame; see `track`."""
     no_calibration: Flag = False
     """A tracker uses its trained gains and weights; by default it calibrates itself while it runs."""

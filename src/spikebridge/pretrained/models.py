@@ -113,9 +113,13 @@ def load_pretrained(name: str, *, seed: int | None = None) -> "nn.Module":
     if run.recipe == name and not run.children():
         from copy import deepcopy
 
-        from spikebridge.pretrained.perception import shipped_detector, shipped_parser
+        from spikebridge.pretrained.perception import shipped_detector, shipped_parser, shipped_predictor
 
-        parts = {"reasoning_detector": shipped_detector, "reasoning_parser": shipped_parser}
+        parts = {
+            "reasoning_detector": shipped_detector,
+            "reasoning_parser": shipped_parser,
+            "reasoning_predictor": shipped_predictor,
+        }
         check_seed(name, seed, {run.config["seed"]: run})
         return deepcopy(parts[name]())
 

@@ -1,10 +1,12 @@
-"""The shipped object detector and question parser, in eval mode."""
+"""The shipped object detector, question parser and prediction unit, in eval mode."""
 
 from functools import lru_cache
 from typing import Any
 
 from spikebridge.errors import DataError
-from spikebridge.networks.reasoning.parsing.parser import Parser
+from spikebridge.networks.reasoning.events.prediction_unit import PredictionUnit
+from spikebridge.networks.reasoning.events.predictor import load_predictor
+from spikebridge.networks.reasoning.parsing.parser import Parser, load_parser
 from spikebridge.networks.reasoning.perception.detector import Detector
 from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.run import Run
@@ -23,19 +25,23 @@ def shipped_detector() -> Detector:
 @lru_cache(maxsize=1)
 def shipped_parser() -> Parser:
     """The parser of questions."""
-    run = _shipped("reasoning_parser", "parser")
-    parser = Parser(_integer(run, "num_features"), _integer(run, "num_layers")).eval()
-    run.load_weights(parser)
+    return load_parser(_shipped("reasoning_parser", "parser"))
 
-    return parser
+
+@lru_cache(maxsize=1)
+def shipped_predictor() -> PredictionUnit:
+    """The prediction unit of collisions to come."""
+    run = _shipped("reasoning_predictor", "predictor")
+    _integer(run, "num_features")
+
+    return load_predictor(run)
 
 
 def _shipped(name: str, module: str) -> Run:
     run = shipped_run(name)
     if run is None:
         raise DataError(
-            f"the package came without the weights {name}; "
-            f"python -m spikebridge.networks.reasoning.training.{module} trains them"
+            f"the package came without the weights {name}; python research/reasoning/training/{module}.py trains them"
         )
 
     return run

@@ -32,6 +32,17 @@ def test_colours_are_weighed(tmp_path):
     assert read_grey(save(tmp_path / "a.png", colours)).tolist() == [[76, 150, 29, 255]]
 
 
+def test_colours_are_given_where_the_first_image_has_any(tmp_path):
+    colour = np.array([[[200, 10, 30], [0, 0, 90]]], np.uint8)
+    for name, picture in {"colour": colour, "grey": np.repeat(colour[..., :1], 3, 2)}.items():
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+
+    coloured = ImageFiles([tmp_path / "colour.png", tmp_path / "grey.png"])
+    assert np.array_equal(coloured.colours(0), colour) and coloured.colours(1).shape == (1, 2, 3)
+    assert ImageFiles([tmp_path / "grey.png"]).colours(0).tolist() == [[200, 0]]
+    assert coloured[0].shape == (1, 2)
+
+
 def test_images_come_in_the_order_of_their_numbers(tmp_path):
     for name in ("frame_10.png", "frame_9.png", "frame_1.PNG", "frame_2.txt", "cover.png"):
         (tmp_path / name).touch()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from research.reasoning.what_if_texts import read_what_if_text, what_if_questions
+from research.reasoning.question_answering.what_if_texts import read_what_if_text, what_if_questions
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_program, read_question, read_questions
 from spikebridge.networks.reasoning.data.scene import Scene, object_tokens

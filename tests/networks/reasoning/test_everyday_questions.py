@@ -16,7 +16,7 @@ from spikebridge.networks.reasoning.explain.page import explanation_page
 from spikebridge.networks.reasoning.parsing._grammar import Grammar
 from spikebridge.networks.reasoning.parsing._nearest import nearest_question
 from spikebridge.networks.reasoning.parsing.agreement import disagreement
-from spikebridge.networks.reasoning.parsing.parser import read_programs
+from spikebridge.networks.reasoning.parsing.parser import read_text
 from spikebridge.networks.reasoning.parsing.vocabulary import Vocabulary
 from spikebridge.pretrained.perception import shipped_parser
 
@@ -98,11 +98,11 @@ def test_the_first_questions_of_a_newcomer_are_answered(text: str, answer: str) 
 
 
 def test_the_nearest_known_question_is_about_the_same_objects() -> None:
-    nearest = nearest_question(VOCABULARY, "How fast are the red cubes moving?", "question")
+    nearest = nearest_question(VOCABULARY, "How fast are the red cubes moving?")
     assert nearest == "How many red cubes are moving?"
 
 
 @pytest.mark.parametrize("text", ["Where is the red cube?", "How fast is the ball?", "Is the cube next to the ball?"])
 def test_a_question_that_no_program_can_say_is_refused_with_the_nearest_known_one(text: str) -> None:
     with pytest.raises(DataError, match=r"the nearest known wording: '.*(cube|sphere).*'"):
-        read_programs(shipped_parser(), [text], "question")
+        read_text(shipped_parser(), text, "question")

@@ -26,9 +26,9 @@ def test_the_shipped_run_is_one_of_three_seeds_with_its_record() -> None:
     assert seeds_of(run) == [0, 1, 2]
 
     rows = {row["from"]: row for row in run.results()["collisions"]}
-    # the targets of the issue; 98.32 and 96.98 were measured
-    assert rows["learned"]["per option %"] >= 98
-    assert rows["learned"]["per question %"] >= 94
+    # the targets of the issue; 98.93 and 97.89 were measured
+    assert rows["learned"]["per option %"] >= 98.8
+    assert rows["learned"]["per question %"] >= 97
 
     chosen = unit_settings(run, best_seed(run))["thresholds"]
     for kind, found in (("explanatory", "explanatory"), ("descriptive", "descriptive"), ("predictive", "descriptive")):

@@ -12,6 +12,7 @@ from spikebridge.networks.reasoning.events.track_events import TrackEventUnit, d
 from spikebridge.networks.reasoning.executor import Executor
 from spikebridge.networks.reasoning.explain.ask import Observation, QuestionAnswers
 from spikebridge.networks.reasoning.explain.explain import explain
+from spikebridge.networks.reasoning.explain.grounding import ground
 from spikebridge.networks.reasoning.explain.page import explanation_page
 from spikebridge.networks.reasoning.graph.run import answer
 
@@ -172,5 +173,5 @@ def test_a_video_of_one_frame_or_of_nothing_has_no_such_event(name: str) -> None
     assert value_of(scene, "events objects filter_come left filter_side exist") == "no"
 
     question = Question(1, "descriptive", ("events", "objects", "filter_hitter", "exist"), text="Does one strike?")
-    page = explanation_page(Observation(scene), QuestionAnswers(question, answer(scene, [question])[0]))
+    page = explanation_page(Observation(scene), QuestionAnswers(ground(scene, question), answer(scene, [question])[0]))
     assert "no (ok, confidence 1.00)" in page

@@ -110,8 +110,8 @@ def test_ask_about_a_scene_chooses_the_scene(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["Is there any shiny box?"], "unknown word 'shiny'"),
-        (["What happens next?"], "needs choices to judge"),
+        (["Is there any heavy box?"], "unknown word 'heavy'"),
+        (["Which event will happen next?"], "needs choices to judge"),
         (["How many cubes are there?", "--choices", "the red cube's exit"], "has no choices"),
     ],
 )

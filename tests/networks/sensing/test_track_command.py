@@ -334,7 +334,7 @@ def test_events_out_of_order_are_refused_and_repaired_when_asked(
 
 
 def test_the_progress_has_rate_confidence_and_whether_the_target_is_lost() -> None:
-    tracked = _TrackedBox(0, np.zeros(4), 0.5, lost=True)
+    tracked = _TrackedBox(0, np.zeros(4), 0.5, lost=True, seconds=0.0)
     assert _status_line(tracked, 240.0) == "240 boxes/s  confidence 0.50  LOST"
     assert _status_line(tracked._replace(lost=False), 239.6) == "240 boxes/s  confidence 0.50"
 

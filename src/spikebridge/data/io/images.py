@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from PIL import Image
 
 from spikebridge.data.io.column import Column
@@ -18,6 +19,7 @@ from spikebridge.errors import DataError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".tif", ".tiff")
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF")
 _MAX_PIXELS = 2**25
+_COLOURED = {"P", "RGB", "RGBA", "CMYK", "YCbCr"}
 _EIGHT_BIT = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
@@ -42,7 +44,10 @@ class ImageFiles(Sequence[np.ndarray]):
         if not paths:
             raise DataError("expected at least one image file, but got none.")
         self.paths = tuple(paths)
-        self.height, self.width = read_grey(self.paths[0]).shape
+        first = _read_colours(self.paths[0])
+        self.height, self.width = first.shape[:2]
+        # some cameras without colours write them
+        self._has_colours = first.ndim == 3 and bool((first != first[..., :1]).any())
 
     def __len__(self) -> int:
         """Number of images."""
@@ -57,8 +62,15 @@ class ImageFiles(Sequence[np.ndarray]):
         if isinstance(index, slice):
             return ImageFiles(self.paths[index])
 
-        image = read_grey(self.paths[index])
-        if image.shape != (self.height, self.width):
+        return self._checked(read_grey(self.paths[index]), index)
+
+    def colours(self, index: int) -> UInt8[np.ndarray, "H W *C"]:
+        """One image with its colours `(H, W, 3)`, or its grey levels where the first image has no colours."""
+        read = _read_colours if self._has_colours else read_grey
+        return self._checked(read(self.paths[index]), index)
+
+    def _checked(self, image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+        if image.shape[:2] != (self.height, self.width):
             expected = f"{self.width} x {self.height} pixels as in {self.paths[0].name}"
             size = f"{image.shape[1]} x {image.shape[0]}"
             raise DataError(f"{self.paths[index]}: expected {expected}, but got {size}.")
@@ -106,6 +118,16 @@ def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
         if image.mode.startswith("I;16"):
             return (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
         return np.array(image.convert("L"))
+
+
+def _read_colours(path: Path) -> UInt8[np.ndarray, "H W *C"]:
+    """One image as red, green and blue `(H, W, 3)`; as grey levels where the file has no colours."""
+    with open_image(path, "an image") as image:
+        _check(image, path)
+        if image.mode in _COLOURED:
+            return np.array(image.convert("RGB"))
+
+    return read_grey(path)
 
 
 @contextmanager

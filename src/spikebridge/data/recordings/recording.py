@@ -39,7 +39,8 @@ class Inputs(TypedDict):
 
     events: BinEvents  # since the frame, if there is one, else since the last step
     elapsed: float  # time since the last step [s]
-    frame: NotRequired[Any]  # grey levels 0 to 255 (H, W), if one has arrived, or a function that reads them
+    # grey levels (H, W) or colours (H, W, 3), 0 to 255, if a frame has arrived, or a function that reads them
+    frame: NotRequired[Any]
     frame_age: NotRequired[float]  # time from the frame to the end of this step [s]
     box: NotRequired[NDArray[np.float64]]  # the given box of the target in the frame; always at the first step
 
@@ -186,7 +187,8 @@ class Recording:
                 since_frame = int(self.frame_events[newest])
                 inputs["events"] = self.events.slice_events(since_frame, int(self.events.edges[stop]))
 
-            read = partial(self.frames.__getitem__, newest)
+            # files of images in colours are read as grey levels, but by a tracker
+            read = partial(getattr(self.frames, "colours", self.frames.__getitem__), newest)
             inputs["frame"] = read if defers_frame else read()
             inputs["frame_age"] = float(stop * self.dt - self.frame_times[newest])
 

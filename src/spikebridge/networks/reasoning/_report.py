@@ -49,7 +49,6 @@ def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
 
 
 def _lead(results: Mapping[str, Any]) -> str:
-    """The main result in one sentence."""
     share = {row["from"]: row["per option %"] for row in results["collisions"]}
     if not {"learned", "baked"} <= share.keys():
         return ""

@@ -88,24 +88,31 @@ class Executor:
 
     def run(self, tokens: Sequence[str]) -> _ExecutorResult:
         """The answer of a whole program, or the reason of a refusal; raises `ConfigError` for wrong types."""
+        try:
+            return _ExecutorResult(str(self._value_of(tokens)))
+        except _RefusalError as refusal:
+            return _ExecutorResult(None, str(refusal))
+
+    def select(self, tokens: Sequence[str]) -> list[Any]:
+        """The objects or events that a program without `unique` selects."""
+        return list(self._value_of(tokens))
+
+    def _value_of(self, tokens: Sequence[str]) -> Any:
         parse(tokens, self.table)
         # events of motion would be further links between others, so only programs that ask for them see them
         rows = self.table.rows
         self.seen = self._observe(any(token in rows and rows[token].of_motion for token in tokens))
         stack: list[Any] = []
 
-        try:
-            for token in tokens:
-                if token in self.table.words:
-                    stack.append(token)
-                    continue
+        for token in tokens:
+            if token in self.table.words:
+                stack.append(token)
+                continue
 
-                first = len(stack) - self.table.numbers_of_arguments[token]
-                stack[first:] = [self._operation(token)(*stack[first:])]
-        except _RefusalError as refusal:
-            return _ExecutorResult(None, str(refusal))
+            first = len(stack) - self.table.numbers_of_arguments[token]
+            stack[first:] = [self._operation(token)(*stack[first:])]
 
-        return _ExecutorResult(str(stack[0]))
+        return stack[0]
 
     def _operation(self, token: str) -> Callable[..., Any]:
         verb, _, name = token.partition("_")

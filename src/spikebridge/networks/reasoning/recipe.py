@@ -3,6 +3,7 @@
     spikebridge train reasoning                    # collision and presence units, on real scenes if they exist
     spikebridge train reasoning --preset quick     # on generated scenes, in seconds
     spikebridge eval reasoning --scenes scenes.jsonl.gz --questions questions.jsonl.gz --collisions learned --json
+    spikebridge eval reasoning --scenes scenes.jsonl.gz --predict-from 96 --json      # collisions to come
 
     pictures --detector, tracker--> scene --collision and presence units--> events --+
     words --parser--> program --hybrid unit--> spike trains --> spiking graph --> answer, causes
@@ -46,6 +47,7 @@ from spikebridge.networks.reasoning.training.labels import (
     cause_questions,
     generated_split,
     real_split,
+    scenes_with_truth,
 )
 from spikebridge.networks.reasoning.training.trained_units import learned_reader
 from spikebridge.networks.reasoning.training.units import (
@@ -72,6 +74,8 @@ class Config:
     """Generated videos to train on."""
     num_validation: int = 400
     """Real videos on which settings are chosen; none of them has a test question."""
+    training_videos: bool = False
+    """Learn collisions from CLEVRER's training videos too, and from true collisions (the set clevrer_perceived)."""
     seed: int = 0
     """First seed of initial weights, order and augmentation."""
     num_seeds: int = 1
@@ -89,6 +93,7 @@ class Config:
 
     # the detector and the parser have trainings of their own; an old run folder names the parts that it trained
     REMOVED_FIELDS: ClassVar[dict[str, Any]] = {"parts": ..., "size": ...}
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("training_videos",)
 
     def __post_init__(self) -> None:
         """Refuses settings out of range."""
@@ -97,6 +102,8 @@ class Config:
         check_minimum(self, seed=0)
         if self.num_features % 8:
             raise ConfigError(f"num_features needs to be a multiple of 8, but got {self.num_features}")
+        if self.training_videos and self.scenes == "generated":
+            raise ConfigError("training_videos is of real scenes, but scenes is generated; leave one out")
         if not 0 <= self.jitter < math.inf:
             raise ConfigError(f"jitter needs to be 0 px or more, but got {self.jitter}")
 
@@ -104,7 +111,7 @@ class Config:
 PRESETS = {
     "quick": Config(scenes="generated", num_videos=32, num_features=16, epochs=16, batch_size=32),
     "default": Config(),
-    "three": Config(scenes="real", num_seeds=3),
+    "three": Config(scenes="real", training_videos=True, num_seeds=3),
 }
 
 
@@ -136,7 +143,7 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
     """Scores the trained units of a run on files of scenes and questions, or again on those of the training."""
     config = run.config_as(Config)
     options = Evaluation() if options is None else options
-    if options.scenes is not None or options.questions is not None:
+    if (options.scenes, options.questions, options.predict_from) != (None, None, None):
         refuse_data_folder(data, "the files of --scenes and --questions")
         return evaluate_files(run, options)
 
@@ -150,19 +157,19 @@ def report(run: Run) -> Path:
 
 
 def _train_units(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
-    """Trains a collision unit and a presence unit for each seed, each in a run of its own."""
     split = _split(config)
     child = run.child("rule")
     if not child.finished:
         child.save_results(choose_rule(split.validation.perceived, cause_questions(split.validation.reference)))
 
+    colliding = scenes_with_truth(split.train) if config.training_videos else split.train
     for seed in range(config.seed, config.seed + config.num_seeds):
         unit, presence = _build_units(config, seed)
         settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
         half_epochs = -(-config.epochs // 2)
         phase = partial(presence_phase, split.train, half_epochs, config.lr)
         _train_unit(presence, phase, settings, run.child(f"presence/seed-{seed}"))
-        phase = partial(collision_phase, split.train, config.epochs, config.lr, config.jitter)
+        phase = partial(collision_phase, colliding, config.epochs, config.lr, config.jitter)
         _train_unit(unit, phase, settings, run.child(f"collisions/seed-{seed}"))
 
         child = run.child(f"thresholds/seed-{seed}")
@@ -174,7 +181,6 @@ def _train_units(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
 
 
 def _train_unit(unit: HybridUnit, phase: Callable[[], Phase], settings: Settings, run: Run) -> None:
-    """Trains a unit, or loads its weights from a run that is finished."""
     if not run.finished:
         fit(unit, [phase()], None, settings=settings, run=run)
         run.save_weights(unit)
@@ -190,7 +196,6 @@ def _build_units(config: Config, seed: int) -> tuple[CollisionUnit, PresenceUnit
 
 
 def _is_real(config: Config, data: Path | None = None) -> bool:
-    """True if the real scenes are used; a folder that was named must have them."""
     if config.scenes == "auto":
         return data is not None or has_files("clevrer")
 

@@ -1,12 +1,16 @@
-"""Accuracy of graph and executor by option and by question, by type and subtype."""
+"""Accuracy of graph and executor by option and by question, by type and subtype, and of predicted collisions."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import KINDS, Question, Scene
+from spikebridge.networks.reasoning.events.predictor import HORIZON, Prediction
 from spikebridge.networks.reasoning.executor import execute
 from spikebridge.networks.reasoning.graph.layout import Preset
 from spikebridge.networks.reasoning.graph.run import GraphAnswer, answer
+
+_MAX_FRAMES = 5  # between a predicted and a true collision
 
 ProgramValues: TypeAlias = Sequence[Sequence[str | None]]  # for each question the value of each whole program
 
@@ -65,3 +69,43 @@ def _shares(rows: Sequence[_Row], refusals: bool) -> dict[str, Any]:
         shares["refusals"] = sum(value is None for _, options in rows for value, _ in options)
 
     return shares
+
+
+def prediction_scores(scenes: Sequence[Scene], predictions: Sequence[Prediction], first: int) -> dict[str, float]:
+    """Scores of pairs against the `truth` of scenes, else their own collisions; `DataError` where there are none."""
+    if not any(len(_reference(scene).collisions) for scene in scenes):
+        raise DataError("expected scenes with true collisions to compare with, but none of them has any")
+
+    num_predicted = 0
+    num_true = 0
+    hits = 0
+    timely = 0
+    for scene, prediction in zip(scenes, predictions, strict=True):
+        reference = _reference(scene)
+        true = _frames_of_pairs(reference, reference.collisions.tolist())
+        true = {pair: frame for pair, frame in true.items() if first <= frame < first + HORIZON}
+        predicted = _frames_of_pairs(scene, prediction.collisions.tolist())
+        num_predicted += len(predicted)
+        num_true += len(true)
+        errors = [abs(frame - true[pair]) for pair, frame in predicted.items() if pair in true]
+        hits += len(errors)
+        timely += sum(error <= _MAX_FRAMES for error in errors)
+
+    return {
+        "f1_pairs": _ratio(2 * hits, num_predicted + num_true),
+        "f1_5_frames": _ratio(2 * timely, num_predicted + num_true),
+        "precision": _ratio(hits, num_predicted),
+        "recall": _ratio(hits, num_true),
+    }
+
+
+def _reference(scene: Scene) -> Scene:
+    return scene if scene.truth is None else scene.truth
+
+
+def _frames_of_pairs(scene: Scene, rows: Sequence[list[int]]) -> dict[frozenset[tuple[str, str, str]], int]:
+    return {frozenset((scene.objects[a], scene.objects[b])): frame for frame, a, b in sorted(rows, reverse=True)}
+
+
+def _ratio(part: int, whole: int) -> float:
+    return round(part / whole, 5) if whole else 0.0

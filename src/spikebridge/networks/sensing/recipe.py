@@ -316,7 +316,7 @@ def run_tracker(run: Run, config: Config, network: str | None = None, seed: int 
     sensing = config.network(name)
     trained[chosen].load_weights(sensing)
 
-    return tracker_of(config, sensing).with_options(calibrate=True, detector="both", warns=True)
+    return tracker_of(config, sensing).with_options(calibrate=True, detector="auto", warns=True)
 
 
 def bundle_tracker(path: Path, integers: bool = False) -> SensingTracker:
@@ -342,7 +342,7 @@ def bundle_tracker(path: Path, integers: bool = False) -> SensingTracker:
 
     model = bundle_model(bundle, sensing, integers)
     bundled = SensingTracker(sensing.eval(), _tracker_options(config), model)
-    return bundled.with_options(calibrate=True, detector="both", warns=True)
+    return bundled.with_options(calibrate=True, detector="auto", warns=True)
 
 
 def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:

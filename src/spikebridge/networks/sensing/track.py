@@ -40,6 +40,7 @@ from spikebridge.networks.sensing.report.animation import (
 )
 from spikebridge.networks.sensing.report.track_page import TrackedBoxes, track_page
 from spikebridge.networks.sensing.report.viewer import check_viewer, write_viewer_file
+from spikebridge.networks.sensing.tracker.detectors import chosen_detector
 
 _COLUMNS = ("t_us", "x", "y", "w", "h", "confidence", "lost")
 # pictures are kept in memory while an animation is written
@@ -57,6 +58,8 @@ class _TrackedBox(NamedTuple):
     box: Float[np.ndarray, "4"]
     confidence: float
     lost: bool
+    # time of the tracker's step [s]
+    seconds: float
 
 
 def _tracked_boxes(
@@ -72,8 +75,9 @@ def _tracked_boxes(
         inputs = recording.inputs(b, b + 1)
         if b == first:
             inputs["box"] = box
+        started = perf_counter()
         answer, state = tracker.step(inputs, state)
-        yield _TrackedBox(b, answer, float(state.confidence), bool(state.lost))
+        yield _TrackedBox(b, answer, float(state.confidence), bool(state.lost), perf_counter() - started)
 
 
 def track_recording(
@@ -129,7 +133,16 @@ def track_recording(
         if viewer is not None:
             write_viewer_file(viewer, recording, totals.track())
 
-    return {**totals.summary(), "boxes": out, "animation": animation, "page": page, "viewer": viewer}
+    detector = chosen_detector(tracker.options.detector, recording.events.num_events)
+
+    return {
+        "detector": detector,
+        **totals.summary(),
+        "boxes": out,
+        "animation": animation,
+        "page": page,
+        "viewer": viewer,
+    }
 
 
 def _picture(recording: Recording, tracked: _TrackedBox, num_bins: int) -> Image.Image:
@@ -201,6 +214,7 @@ class _Totals:
         self.num_lost = 0
         self.confidence = 0.0
         self.seconds = 0.0
+        self.step_seconds = 0.0
 
     def add(self, tracked: _TrackedBox, seconds: float) -> None:
         """Adds an answer and the time it took [s]."""
@@ -209,6 +223,7 @@ class _Totals:
         self.num_lost += tracked.lost
         self.confidence += tracked.confidence
         self.seconds += seconds
+        self.step_seconds += tracked.seconds
 
         if self.is_labelled or self.keeps_all:
             self.boxes.extend(tracked.box)
@@ -229,6 +244,8 @@ class _Totals:
 
     def summary(self) -> dict[str, Any]:
         """The summary by name."""
+        bins = self.recording.frame_bins
+        num_frames = max(1, int(((bins >= self.first) & (bins <= self.last.bin)).sum()))
         result: dict[str, Any] = {
             "recording": self.recording.name,
             "num_events": self.recording.events.num_events,
@@ -239,6 +256,7 @@ class _Totals:
             "num_boxes": self.num_boxes,
             "boxes_per_second": round(self.rate, 1),
             "of_real_time": round(self.rate * self.recording.dt, 3),
+            "ms_per_frame": round(1e3 * self.step_seconds / num_frames, 2),
             "mean_confidence": round(self.confidence / self.num_boxes, 4),
             "reported_lost_share": round(self.num_lost / self.num_boxes, 4),
             "last_box": [round(value, 3) for value in self.last.box.tolist()],

@@ -6,9 +6,9 @@ import torch
 
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.errors import ShapeError
+from spikebridge.networks.sensing.detection.patches import grey_features
 from spikebridge.networks.sensing.model.background import Background, initial_background
 from spikebridge.networks.sensing.native.search_region import RegionInputs, search_region
-from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter
 from spikebridge.networks.sensing.tracker.fused_detector import _region
 from spikebridge.ops import without_native
 from spikebridge.ops.sequence import native
@@ -20,22 +20,22 @@ needs_library = pytest.mark.skipif(not native.available(), reason="built without
 @pytest.mark.parametrize("box", [(20.0, 15.0, 14.0, 9.0), (-12.0, 30.0, 30.0, 6.0), (50.3, 40.7, 3.0, 70.0)], ids=str)
 def test_features_are_those_of_the_operations(side: int, box: tuple[float, ...]) -> None:
     frame = np.random.default_rng(0).integers(0, 255, (61, 83)).astype(np.uint8)
-    detector = CorrelationFilter(side=side)
-    got = detector._features(frame, np.array(box), detector.scales)
+    sides = np.array([[30.0, 21.0], [9.0, 80.0], [40.0, 40.0]])
+    offsets = np.array([[0.0, 0.0], [5.0, -3.5], [-60.0, 2.0]])
+    got = grey_features(frame, np.array(box), sides, offsets, side)
 
     with without_native():
-        expected = detector._features(frame, np.array(box), detector.scales)
+        expected = grey_features(frame, np.array(box), sides, offsets, side)
 
     assert got.shape == (3, 10, side // 4, side // 4)
 
-    torch.testing.assert_close(got, expected, atol=2e-4, rtol=1e-3)
+    np.testing.assert_allclose(got, expected, atol=2e-4, rtol=1e-3)
 
 
 def test_a_patch_of_one_grey_has_no_features() -> None:
     frame = np.full((40, 40), 90, np.uint8)
-    detector = CorrelationFilter(side=16)
-    features = detector._features(frame, np.array([10.0, 10.0, 8.0, 8.0]), (1.0,))
-    assert features.abs().max() < 1e-3
+    features = grey_features(frame, np.array([10.0, 10.0, 8.0, 8.0]), np.full((1, 2), 20.0), np.zeros((1, 2)), 16)
+    assert np.abs(features).max() < 1e-3
 
 
 def some_background(frame: np.ndarray) -> Background:
@@ -85,7 +85,7 @@ def test_what_would_be_read_beyond_its_memory_is_refused() -> None:
         search_region(RegionInputs(frame, frame, *nothing, part, (32, 0)), places, places, 8.0, 1e-6)
 
     with pytest.raises(ShapeError, match="whole cells"):
-        CorrelationFilter(side=130).start(frame, box)
+        grey_features(frame, box, np.full((1, 2), 20.0), np.zeros((1, 2)), 130)
 
 
 @pytest.mark.parametrize("size", [(1, 6), (9, 9)], ids=str)

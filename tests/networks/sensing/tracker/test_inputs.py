@@ -13,10 +13,10 @@ from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
 from spikebridge.errors import DataError
+from spikebridge.networks.sensing.detection.patches import _scaling
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.native.orientation import _cell_means, _weights
-from spikebridge.networks.sensing.tracker.correlation_filter import _label, _scaling, _window
 from spikebridge.networks.sensing.tracker.detectors import DetectorName
 from spikebridge.networks.sensing.tracker.inputs import check_inputs, num_bins
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
@@ -57,7 +57,7 @@ def first_step(**others: Any) -> dict[str, Any]:
         ({"frame_age": None}, "frame_age: .* but got None"),
         ({"frame_age": -DT}, "frame_age: .* but got -0.005"),
         ({"frame": np.full((64, 64), 0.5)}, r"frame: .* but got float64 of shape \(64, 64\)"),
-        ({"frame": np.zeros((64, 64, 3), np.uint8)}, r"frame: .* but got uint8 of shape \(64, 64, 3\)"),
+        ({"frame": np.zeros((64, 64, 4), np.uint8)}, r"frame: .* but got uint8 of shape \(64, 64, 4\)"),
         ({"frame": [[0]]}, "frame: .* but got list"),
     ],
 )
@@ -137,7 +137,7 @@ def test_another_default_of_torch_changes_no_answer(recording: Recording, detect
     expected = tracked(tracker, recording)
     torch.set_default_dtype(torch.float64)
 
-    for constants in (_cell_means, _weights, _window, _scaling, _label):
+    for constants in (_cell_means, _weights, _scaling):
         constants.cache_clear()
 
     np.testing.assert_array_equal(tracked(tracker, recording), expected)

@@ -1,5 +1,6 @@
 """A trained detector and a correlation filter together: which one answers, which box is kept, and what is learned."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,13 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.networks.sensing import recipe as sensing_recipe
+from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter
+from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.evaluation.metrics import overlaps
 from spikebridge.networks.sensing.model.background import initial_background
 from spikebridge.networks.sensing.model.boxes import box_center
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
-from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter
 from spikebridge.networks.sensing.tracker.detectors import (
     DetectedBox,
     DetectorInputs,
@@ -54,7 +56,7 @@ def test_with_events_the_surer_detector_answers_and_both_learn(
     frame = wall()
     elsewhere = np.array([69.0, 40.0, 26.0, 20.0])
     inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), BOX, False)
-    target = detector.start(frame, BOX)
+    target = detector.start(ColourFrame(frame), BOX)
 
     for spread, is_learned in ((1e-3, True), (1e3, False)):
         answer = DetectedBox(BOX, elsewhere, spread), target.learned
@@ -62,9 +64,9 @@ def test_with_events_the_surer_detector_answers_and_both_learn(
         detection, _ = detector.detect(inputs, target)
         assert np.allclose(detection.box, elsewhere) is is_learned
 
-    after = detector.update(frame, elsewhere, target)
+    after = detector.update(ColourFrame(frame), elsewhere, target)
     assert after.learned.newest is not target.learned.newest
-    assert not torch.equal(after.filtered.sums.power, target.filtered.sums.power)
+    assert not np.array_equal(after.filtered.sums.power, target.filtered.sums.power)
 
 
 def test_without_events_the_filter_answers_until_the_target_is_lost(
@@ -73,13 +75,13 @@ def test_without_events_the_filter_answers_until_the_target_is_lost(
     frame = wall()
     elsewhere = np.array([69.0, 40.0, 26.0, 20.0])
     monkeypatch.setattr(LearnedDetector, "detect", lambda *given: (DetectedBox(BOX, elsewhere, 1e-3), given[-1]))
-    target = detector.start(frame, BOX)
+    target = detector.start(ColourFrame(frame), BOX)
     inputs = DetectorInputs(frame, frame, NOTHING, initial_background(frame), BOX, False)
 
     for _ in range(3):
         detection, target = detector.detect(inputs, target)
         np.testing.assert_allclose(detection.box, BOX, atol=0.5)
-        target = detector.update(frame, BOX, target)
+        target = detector.update(ColourFrame(frame), BOX, target)
 
     hidden = inputs._replace(frame=np.ascontiguousarray(frame[::-1, ::-1]))
     detection, after = detector.detect(hidden, target)
@@ -92,17 +94,35 @@ def test_without_events_the_filter_answers_until_the_target_is_lost(
     np.testing.assert_allclose(detector.detect(hidden._replace(lost=True), target)[0].box, elsewhere)
 
 
+def test_frames_alone_are_left_to_the_filter_where_the_trained_detector_needs_events(
+    detector: MixedDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = wall()
+    automatic = replace(detector, needs_events=True)
+    target = automatic.start(ColourFrame(frame), BOX)
+    inputs = DetectorInputs(frame, frame, NOTHING, initial_background(frame), BOX, True)
+    answer = DetectedBox(BOX, BOX, 1e-3)
+    asked = []
+    monkeypatch.setattr(LearnedDetector, "detect", lambda *given: asked.append(1) or (answer, given[-1]))
+
+    alone, after = automatic.detect(inputs, target)
+    assert not asked and alone.probability is not None and alone.second is None
+
+    blended, _ = automatic.detect(inputs._replace(events=SOME), automatic.update(ColourFrame(frame), BOX, after))
+    assert asked and blended.probability is None
+
+
 def test_the_size_of_a_trained_answer_is_drawn_towards_the_given_one(
     detector: MixedDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer of twice the given width has 2^0.9 of it, one of half its height 2^-0.9; no area gives no NaN."""
     frame = wall()
     inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), BOX, False)
-    target = detector.start(frame, BOX)
+    target = detector.start(ColourFrame(frame), BOX)
     wide = DetectedBox(BOX, np.array([50.0, 50.0, 52.0, 40.0]), 1e-9)
 
     with monkeypatch.context() as only:
-        only.setattr(CorrelationFilter, "detect_in", lambda *_: wide)
+        only.setattr(CorrelationFilter, "detect", lambda *given: (wide, given[-1]))
         only.setattr(LearnedDetector, "detect", lambda *given: (DetectedBox(BOX, BOX, 1.0), given[-1]))
         assert detector.detect(inputs, target)[0].box.tolist() == wide.box.tolist()
 
@@ -173,16 +193,16 @@ def test_a_box_in_doubt_is_left_once_a_search_finds_the_target_elsewhere_twice(
     monkeypatch.setattr(LearnedDetector, "detect", lambda *given: (DetectedBox(BOX, BOX, 0.5), given[-1]))
     larger = np.array([*(BOX[:2] - 5), *(BOX[2:] + 10)])
     inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), larger, False, confidence=0.4)
-    target = detector.start(frame, BOX)
+    target = detector.start(ColourFrame(frame), BOX)
     spread = 0.5
-    target = detector.update(frame, BOX, target)
-    learned = detector.update(np.ascontiguousarray(frame[::-1]), BOX, target)
+    target = detector.update(ColourFrame(frame), BOX, target)
+    learned = detector.update(ColourFrame(np.ascontiguousarray(frame[::-1])), BOX, target)
     target = learned
 
     assert answers(4) == [False, False, False, True] and len(searches) == 2
 
     np.testing.assert_allclose(searches[0], BOX)  # a search is for a target of the given size
-    assert torch.equal(target.filtered.sums.power, target.filtered.first.power)
+    assert np.array_equal(target.filtered.sums.power, target.filtered.first.power)
 
     # an answer on the box, one without confidence, a frame without doubt or without events change nothing
     there = BOX + 3
@@ -212,11 +232,11 @@ def test_a_hidden_target_is_left_to_the_trained_detector_where_that_usually_sees
     frame = wall()
     spread = usual_spread
     monkeypatch.setattr(LearnedDetector, "detect", lambda *given: (DetectedBox(BOX, BOX, spread), given[-1]))
-    target = detector.start(frame, BOX)
+    target = detector.start(ColourFrame(frame), BOX)
     inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), BOX, False)
 
     for _ in range(3):
-        target = detector.update(frame, BOX, detector.detect(inputs, target)[1])
+        target = detector.update(ColourFrame(frame), BOX, detector.detect(inputs, target)[1])
 
     assert (target.usual.confidence > 0.9) is (usual_spread == 0.5)
 

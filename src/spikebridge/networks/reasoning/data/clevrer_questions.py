@@ -10,6 +10,7 @@ layout was tested only on small files of our own, written by the published schem
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,22 @@ def read_questions(path: Path, extra: Sequence[str] = ()) -> list[Question]:
         if key in place_of:
             raise DataError(f"{place}: the same question as {place_of[key]}; leave one out")
         place_of[key] = place
+
+    return questions
+
+
+def read_question_texts(path: Path) -> list[Question]:
+    """The questions of a file by their words alone, with empty programs; raises `DataError` as `read_questions`."""
+    questions = []
+    for place, plain in _documents(path):
+        # programs of other sources may not fit the words, so none is read
+        choices = [{**choice, "program": "null"} for choice in _list(plain, "choices", place)]
+        question = read_question({**plain, "program": "null", "choices": choices}, place)
+        if not all((question.text, *(choice.text for choice in question.choices))):
+            raise DataError(f"{place}: expected a question in words, with words for each choice, but a text is empty")
+
+        bare = tuple(replace(choice, program=()) for choice in question.choices)
+        questions.append(replace(question, program=(), choices=bare))
 
     return questions
 

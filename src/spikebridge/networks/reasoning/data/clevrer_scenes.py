@@ -2,7 +2,7 @@
 
 | layout | a scene's keys |
 |---|---|
-| ours, JSON lines | `video`, `objects`, `collisions`, `trajectory`, `counterfactual`: `{removed: [[frame, a, b]]}` |
+| ours, JSON lines | `video`, `objects`, `collisions`, `trajectory`, `counterfactual`: `{removed: rows}`, `truth` |
 | original annotation, JSON | `scene_index`, `object_property`, `motion_trajectory`, `collision` |
 | old simulated scenes, JSON | `objects`, `predictions` with `what_if`, `trajectory`, `collisions` |
 
@@ -12,6 +12,7 @@ their published schema and were tested only on small files of our own. Nothing i
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ _OFFSET = 75.0
 _EXPECTED = "scenes"
 _SUFFIXES = (".json", ".jsonl", ".gz")
 _PICKLES = (".p", ".pkl", ".pickle")
-_OURS = ("video", "objects", "collisions", "trajectory", "counterfactual")
+_OURS = ("video", "objects", "collisions", "trajectory", "counterfactual", "truth")
 _ORIGINAL = ("scene_index", "video_filename", "object_property", "motion_trajectory", "collision")
 _SIMULATED = ("objects", "predictions", "video", "scene_index", "video_index")
 
@@ -69,7 +70,6 @@ def read_scene(plain: Mapping[str, Any], place: str, video: int | str | None = N
 
 
 def _documents(path: Path) -> Iterator[tuple[str, Mapping[str, Any], int | None]]:
-    """Place, plain values and number by file name of every scene below a path."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix in (*_SUFFIXES, *_PICKLES))
         if not files:
@@ -96,7 +96,13 @@ def _ours(plain: Mapping[str, Any], place: str, video: int | str | None) -> Scen
         raise DataError(f"{place}: counterfactual is {{removed object: collisions}}, but got {what_if!r:.60}")
 
     name = _name_of(plain, ("video",), video, place)
-    return _scene(name, plain["objects"], plain["trajectory"], plain["collisions"], what_if, place)
+    scene = _scene(name, plain["objects"], plain["trajectory"], plain["collisions"], what_if, place)
+    truth = plain.get("truth")
+    if truth is None:
+        return scene
+
+    _require(truth, ("objects", "collisions"), ("objects", "collisions", "in", "out"), f"{place}, truth")
+    return replace(scene, truth=_scene(name, truth["objects"], [], truth["collisions"], {}, f"{place}, truth"))
 
 
 def _original(plain: Mapping[str, Any], place: str, video: int | str | None) -> Scene:
@@ -160,7 +166,6 @@ def _scene(
     what_if: Mapping[Any, Sequence[Any]],
     place: str,
 ) -> Scene:
-    """A checked scene within the limits of size."""
     for name, rows in (("objects", objects), ("trajectory", trajectory), ("collisions", collisions)):
         if not isinstance(rows, list):
             raise DataError(f"{place}: {name} is a list, but got {rows!r:.60}")

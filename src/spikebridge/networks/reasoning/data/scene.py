@@ -46,6 +46,7 @@ class Scene:
         attribute_scores: `(O, 3)` score of each value of `objects`, 0 to 1; None where values are given, not perceived.
         collision_scores: `(C,)` score of each observed collision; None where collisions are given.
         moving: `(S, O)` True where an object moves at a sample, read by a unit; None: computed from positions.
+        truth: the true objects and collisions, where the file of a perceived scene has them beside.
         extent: size of the picture along x and y, of which the longer one runs to the right.
 
     Example:
@@ -71,6 +72,7 @@ class Scene:
     attribute_scores: Float[np.ndarray, "O 3"] | None = None
     collision_scores: Float[np.ndarray, "C"] | None = None
     moving: Bool[np.ndarray, "S O"] | None = None
+    truth: "Scene | None" = None
     extent: tuple[float, float] = PICTURE
 
     @classmethod
@@ -236,11 +238,12 @@ KINDS = ("descriptive", "explanatory", "predictive", "counterfactual")
 
 @dataclass(frozen=True)
 class Choice:
-    """One choice of a question, to be judged correct or wrong."""
+    """One choice of a question, to be judged correct or wrong; `unused` words have no place in the program."""
 
     program: tuple[str, ...]
     text: str = ""
     answer: str | None = None
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -255,6 +258,7 @@ class Question:
         text: its words.
         subtype: a finer kind, such as `count`.
         answer: of a descriptive question, None if unknown.
+        unused: words of the text that have no place in the program.
 
     Raises:
         DataError: the kind is not known.
@@ -275,6 +279,7 @@ class Question:
     text: str = ""
     subtype: str = ""
     answer: str | None = None
+    unused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

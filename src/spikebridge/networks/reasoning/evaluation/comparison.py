@@ -67,7 +67,6 @@ def _row(
     questions: Sequence[Question],
     detection: dict[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Mean and standard deviation over readings (seeds) in per cent, of the graph and of the executor."""
     graph = [score(scenes, questions)["explanatory"] for scenes in readings]
     executor = [score_executor(scenes, questions)["explanatory"] for scenes in readings]
     row: dict[str, Any] = {"from": name}

@@ -40,8 +40,12 @@ class WindowHistory(Kernel):
 
     is_vectorized = True
 
+    def __init__(self, num_samples: int = inputs.NUM_SAMPLES) -> None:
+        super().__init__()
+        self.num_samples = num_samples
+
     def initial_state(self, x_t: Step) -> _WindowSamples:
-        return _WindowSamples(x_t.new_zeros((x_t.shape[0], inputs.NUM_SAMPLES, *x_t.shape[1:])))
+        return _WindowSamples(x_t.new_zeros((x_t.shape[0], self.num_samples, *x_t.shape[1:])))
 
     def step(
         self, x_t: Step, state: _WindowSamples, **modulation: object

@@ -27,8 +27,6 @@ _MARGIN = 3.0
 
 
 class _PresenceScores(nn.Module):
-    """Log-odds that the object is in view, and that it moves, at each sample."""
-
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.body = nn.Sequential(*(Residual(num_features, dilation) for dilation in (1, 2, 4)))
@@ -100,7 +98,6 @@ def with_presence(
 
 
 def _fill_gaps(observed: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values at all samples: interpolated between observed samples, extrapolated linearly beyond them."""
     samples = np.arange(inputs.NUM_SAMPLES)
     filled = np.interp(samples, observed, values)
     if len(observed) > 1:

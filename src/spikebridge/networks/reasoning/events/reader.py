@@ -65,7 +65,6 @@ def detect_collisions(
 
 
 def _with_collisions(scene: Scene, rows: Float[np.ndarray, "C 3"], scores: Float[np.ndarray, "C"]) -> Scene:
-    """The scene with collisions at integer frames, while both objects are in view."""
     # the expected frame may lie before both objects are in view, or after the end of the video
     collisions = np.rint(rows).astype(np.int64)
     last = NUM_OBSERVED_FRAMES - 1

@@ -12,6 +12,7 @@ from spikebridge.errors import DataError, did_you_mean
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Question, Scene
 from spikebridge.networks.reasoning.explain.explain import Explanation, explain
+from spikebridge.networks.reasoning.explain.grounding import GroundedQuestion, Grounding, ground
 from spikebridge.networks.reasoning.graph.run import GraphAnswer, answer
 from spikebridge.networks.reasoning.parsing.operators import DESCRIBE
 from spikebridge.networks.reasoning.parsing.parser import Parser, read_question
@@ -30,31 +31,43 @@ class Observation:
 
 @dataclass(frozen=True)
 class QuestionAnswers:
-    """A question with its answers: one for each choice, or a single one."""
+    """A grounded question with its answers: one for each choice, or a single one."""
 
-    question: Question
+    grounded: GroundedQuestion
     answers: tuple[GraphAnswer, ...]
+
+    @property
+    def question(self) -> Question:
+        """The question, about the objects and events that are seen."""
+        return self.grounded.question
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         question = self.question
         answers = [asdict(answer) for answer in self.answers]
-        common = {"question": question.text, "kind": question.kind, "program": list(question.program)}
+        common = {"question": question.text, "kind": question.kind, **_plain(self.grounded.text)}
         if question.kind == "descriptive":
             return {**common, "answer": answers[0]}
 
-        choices = [{"choice": choice.text, **a} for choice, a in zip(question.choices, answers, strict=True)]
-        return {**common, "choices": choices}
+        rows = zip(question.choices, answers, self.grounded.choices, strict=True)
+        return {**common, "choices": [{"choice": choice.text, **a, **_plain(one)} for choice, a, one in rows]}
 
     def text(self) -> str:
-        """Text, one line for each answer."""
+        """Text, one line for each answer and each remark."""
+        remarks = [f"note: {remark}" for remark in self.grounded.remarks]
         if self.question.kind == "descriptive":
-            return _line(self.answers[0])
+            return "\n".join([_line(self.answers[0]), *remarks])
 
-        choices = self.question.choices
-        width = max(len(choice.text) for choice in choices)
-        pairs = zip(choices, self.answers, strict=True)
-        return "\n".join(f"{choice.text:<{width}}  {_line(answer)}" for choice, answer in pairs)
+        # a choice is one line, whatever its text
+        texts = [" ".join(choice.text.split()) for choice in self.question.choices]
+        width = max(map(len, texts))
+        lines = [f"{text:<{width}}  {_line(answer)}" for text, answer in zip(texts, self.answers, strict=True)]
+        return "\n".join([*lines, *remarks])
+
+
+def _plain(text: Grounding) -> dict[str, Any]:
+    events = [{"kind": event.kind, "frame": event.frame, "objects": sorted(event.objects)} for event in text.events]
+    return {"program": list(text.program), "events": events, "remarks": list(text.remarks)}
 
 
 def _line(answer: GraphAnswer) -> str:
@@ -95,13 +108,13 @@ def answer_question(
     observation: Observation, parser: Parser, text: str, choices: Sequence[str] = ()
 ) -> QuestionAnswers:
     """Answers a question in words; the parser is in eval mode, and errors are those of `read_question`."""
-    question = read_question(parser, observation.scene.video, text, choices)
+    grounded = ground(observation.scene, read_question(parser, observation.scene.video, text, choices))
     # one program reads one attribute; `which object ...?` takes three
-    answers = answer(observation.scene, _queries(question))
+    answers = answer(observation.scene, _queries(grounded.question))
     if len(answers) == 1:
-        return QuestionAnswers(question, answers[0])
+        return QuestionAnswers(grounded, answers[0])
 
-    return QuestionAnswers(question, (_described([of_attribute for (of_attribute,) in answers]),))
+    return QuestionAnswers(grounded, (_described([of_attribute for (of_attribute,) in answers]),))
 
 
 def _queries(question: Question) -> list[Question]:

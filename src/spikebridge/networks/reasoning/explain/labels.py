@@ -25,10 +25,15 @@ def event_labels(worlds: Worlds, objects: Sequence[str]) -> list[str]:
     """The events of a batch of one world, from the labels of its objects."""
     labels = []
     for kind, frame, numbers in zip(worlds.events.kind, worlds.events.frame, worlds.events.objects, strict=True):
-        members = [objects[o] for o in numbers if o >= 0]
-        labels.append(f"{_WORDS['events'][EVENT_KINDS[kind]].format(*members)} (frame {frame})")
+        label = event_label(EVENT_KINDS[kind], [objects[o] for o in numbers if o >= 0])
+        labels.append(f"{label} (frame {frame})")
 
     return labels
+
+
+def event_label(kind: str, objects: Sequence[str]) -> str:
+    """An event of a kind in words: `blue cube meets red ball`."""
+    return _WORDS["events"][kind].format(*objects)
 
 
 def neuron_label(name: str, objects: Sequence[str], events: Sequence[str]) -> str:

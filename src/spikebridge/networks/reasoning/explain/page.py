@@ -15,10 +15,12 @@ from PIL import Image, ImageDraw
 from spikebridge.analysis.replay.lanes import Spikes
 from spikebridge.analysis.replay.replay import Cause, Reason, Replay
 from spikebridge.analysis.report import Picture, Section, Table, render_report
+from spikebridge.networks.reasoning.executor import Event
 from spikebridge.networks.reasoning.explain.ask import Observation, QuestionAnswers, explain_question
 from spikebridge.networks.reasoning.explain.causes import Evidence, ExplanationStep
 from spikebridge.networks.reasoning.explain.explain import Explanation, TraceStep
-from spikebridge.networks.reasoning.explain.labels import object_labels
+from spikebridge.networks.reasoning.explain.grounding import GroundedQuestion
+from spikebridge.networks.reasoning.explain.labels import event_label, object_labels
 from spikebridge.networks.reasoning.graph.readout import GraphAnswer
 from spikebridge.networks.reasoning.simulation.render import PALETTE
 
@@ -51,7 +53,12 @@ def as_text(explanation: Explanation, question: str = "") -> str:
     return "\n".join(lines)
 
 
-def as_html(explanation: Explanation, question: str = "", frames: Sequence[tuple[str, Image.Image]] = ()) -> str:
+def as_html(
+    explanation: Explanation,
+    question: str = "",
+    frames: Sequence[tuple[str, Image.Image]] = (),
+    sections: Sequence[Section] = (),
+) -> str:
     """One self-contained page: answer, key frames with captions, needed facts, a replay, and the chain of causes."""
     answer = explanation.answer
     facts = {
@@ -64,7 +71,7 @@ def as_html(explanation: Explanation, question: str = "", frames: Sequence[tuple
         facts["without"] = _removed_label(explanation)
 
     title = question or " ".join(explanation.tokens)
-    sections = [*_video(frames), *_sections(explanation)]
+    sections = [*_video(frames), *sections, *_sections(explanation)]
     return render_report(title, sections, facts, lead=_answer_text(answer))
 
 
@@ -72,9 +79,10 @@ def explanation_page(observation: Observation, answered: QuestionAnswers) -> str
     """One self-contained page about a question: key frames, and for each choice the answer and its explanation."""
     question = answered.question
     explanations = explain_question(observation, question)
-    frames = _key_frames(observation)
+    frames = _key_frames(observation, answered.grounded)
+    texts = _texts(answered.grounded, object_labels(observation.scene))
     if question.kind == "descriptive":
-        return as_html(explanations[0], question.text, frames)
+        return as_html(explanations[0], question.text, frames, [texts])
 
     rows = []
     sections = []
@@ -96,7 +104,21 @@ def explanation_page(observation: Observation, answered: QuestionAnswers) -> str
     marked = [k for k, answer in enumerate(answered.answers) if answer.value == "correct"]
     table = Section("Answers", "", [Table(rows, marked=marked)])
 
-    return render_report(question.text, [table, *_video(frames), *sections], lead=lead)
+    return render_report(question.text, [table, *_video(frames), texts, *sections], lead=lead)
+
+
+def _texts(grounded: GroundedQuestion, names: Sequence[str]) -> Section:
+    texts = [grounded.question.text, *(choice.text for choice in grounded.question.choices)]
+    rows = []
+    for text, one in zip(texts, (grounded.text, *grounded.choices), strict=True):
+        found = "; ".join(f"{_event_text(event, names)} (frame {event.frame})" for event in one.events)
+        rows.append({"text": text, "program": " ".join(one.program), "found": found, "note": "; ".join(one.remarks)})
+
+    return Section("How it was read", "", [Table(rows, "Each text, its program and the events that it names.")])
+
+
+def _event_text(event: Event, names: Sequence[str]) -> str:
+    return event_label(event.kind, [names[o] for o in sorted(event.objects)])
 
 
 def _sections(explanation: Explanation) -> list[Section]:
@@ -188,7 +210,6 @@ def _fact_text(one: Evidence) -> str:
 
 
 def _removed_label(explanation: Explanation) -> str:
-    """The object that a counterfactual world is without."""
     selected = explanation.removal.selected if explanation.removal is not None else -1
     return explanation.objects[selected] if selected >= 0 else "nothing: no object fits"
 
@@ -201,7 +222,6 @@ def _no_evidence_text(explanation: Explanation) -> str:
 
 
 def _members(explanation: Explanation, step: TraceStep) -> dict[str, list[str]]:
-    """The members of both sets at a step."""
     return {
         "objects": [explanation.objects[o] for o in step.objects],
         "events": [explanation.events[e] for e in step.events],
@@ -227,14 +247,16 @@ def _video(frames: Sequence[tuple[str, Image.Image]]) -> list[Section]:
     return [Section("What was seen", "", thumbnails=pictures)] if pictures else []
 
 
-def _key_frames(observation: Observation) -> list[tuple[str, Image.Image]]:
-    """Pictures of the begin, the collisions and the end, each with a caption."""
+def _key_frames(observation: Observation, grounded: GroundedQuestion) -> list[tuple[str, Image.Image]]:
+    """Pictures of the begin, the events that the question names, other collisions and the end, with captions."""
     scene = observation.scene
     names = object_labels(scene)
     moments = [(int(scene.frames[0]), "the video begins")] if len(scene.frames) else []
+    named = [event._replace(rank=-1) for text in (grounded.text, *grounded.choices) for event in text.events]
+    collisions = [Event(-1, "collision", frame, frozenset((a, b))) for frame, a, b in sorted(scene.collisions.tolist())]
     # two of the pictures are the begin and the end
-    for frame, a, b in sorted(scene.collisions.tolist())[: _MAX_PICTURES - 2]:
-        moments.append((frame, f"{names[a]} meets {names[b]}"))
+    shown = list(dict.fromkeys((*named, *collisions)))[: _MAX_PICTURES - 2]
+    moments += [(event.frame, _event_text(event, names)) for event in sorted(shown, key=lambda event: event.frame)]
     if len(scene.frames) > 1:
         moments.append((int(scene.frames[-1]), "the video ends"))
 

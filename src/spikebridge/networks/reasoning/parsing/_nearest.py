@@ -9,12 +9,12 @@ from spikebridge.networks.reasoning.parsing.vocabulary import Vocabulary
 _PATTERNS = read_json(Path(__file__).with_suffix(".json"), "known questions")
 
 
-def nearest_question(vocabulary: Vocabulary, text: str, kind: str) -> str:
+def nearest_question(vocabulary: Vocabulary, text: str) -> str:
     """The known question with the most similar words, about the objects that the text names."""
     objects = _objects_in(vocabulary, text)
     thing, other = [*objects, *["object"][len(objects) :], "blue cube"][:2]
     # a question about two objects would need a second one that the text does not name
-    patterns = [pattern for pattern in _PATTERNS[kind] if len(objects) > 1 or "{other}" not in pattern]
+    patterns = [pattern for pattern in _PATTERNS if len(objects) > 1 or "{other}" not in pattern]
     questions = [pattern.format(thing=thing, things=f"{thing}s", other=other) for pattern in patterns]
     words = _words(text)
 
@@ -26,7 +26,6 @@ def _words(text: str) -> list[str]:
 
 
 def _objects_in(vocabulary: Vocabulary, text: str) -> list[str]:
-    """The objects that a text names, as words in the order color, material, shape."""
     groups: list[dict[str, str]] = []
     continues = False
 

@@ -51,11 +51,13 @@ def disagreement(text: TokenizedText, program: Sequence[str]) -> str:
 
 
 def _wrong_sentence(text: TokenizedText, operators: set[str]) -> str:
-    """The reason why the form of a sentence does not fit the operators."""
     words = set(text.tokens)
     still_moves = any(first == "still" and second in _GROUPS["move"] for first, second in pairwise(text.tokens))
     if still_moves and "filter_stationary" in operators:
         return "filter_stationary for what is still moving"
+
+    if any(first in ("the", "to", "from", "on") and second == "left" for first, second in pairwise(text.tokens)):
+        return "'left'"
 
     future = words & _GROUPS["future"]
     # a question with a word of the future that became an observation
@@ -82,7 +84,6 @@ def _unused_value(text: TokenizedText, operators: set[str]) -> str:
 
 
 def _wrong_grouping(text: TokenizedText, program: Sequence[str]) -> str:
-    """The values that stand together in the text, but select different objects in the program, or the reverse."""
     selections = [selection for selection in _selections(text, program) if selection]
     noun_phrases = _noun_phrases(text)
     # `what does the cube collide with?` selects the cube twice and names it once
@@ -105,7 +106,6 @@ def _wrong_grouping(text: TokenizedText, program: Sequence[str]) -> str:
 
 
 def _selections(text: TokenizedText, program: Sequence[str]) -> list[set[str]]:
-    """The slots of each selection of objects."""
     selections: list[set[str]] = []
     for token in program:
         if token == "objects":
@@ -117,7 +117,6 @@ def _selections(text: TokenizedText, program: Sequence[str]) -> list[set[str]]:
 
 
 def _noun_phrases(text: TokenizedText) -> list[set[str]]:
-    """The slots that stand together in a text."""
     phrases: list[set[str]] = []
     continues = False
     for token in text.tokens:

@@ -1,5 +1,7 @@
 """The question parser: a sequence-to-sequence transformer from questions in words to well-typed programs.
 
+Events, in choices and in questions about causes, are read by a grammar instead (`event_words.py`).
+
 Encoder and decoder are transformers of two layers (A. Vaswani et al., NeurIPS 2017). Attribute values are replaced by
 slots (`vocabulary.py`), and decoding is constrained to the tokens that the types allow (`_grammar.py`).
 """
@@ -17,7 +19,9 @@ from spikebridge.networks.reasoning.data.scene import Choice, Question
 from spikebridge.networks.reasoning.parsing._grammar import Grammar
 from spikebridge.networks.reasoning.parsing._nearest import nearest_question
 from spikebridge.networks.reasoning.parsing.agreement import disagreement
+from spikebridge.networks.reasoning.parsing.event_words import TextProgram, read_cause_question, read_event
 from spikebridge.networks.reasoning.parsing.vocabulary import MAX_TEXT_LENGTH, TokenizedText, Vocabulary
+from spikebridge.training.run.run import Run
 
 _MAX_PROGRAM_LENGTH = 48
 _BATCH_SIZE = 256
@@ -127,8 +131,6 @@ class Parser(nn.Module):
 
 
 class _Search:
-    """The program of one text, written token by token."""
-
     def __init__(self, parser: Parser, text: TokenizedText, kind: str) -> None:
         self._numbers = parser.vocabulary.outputs
         self._tokens = list(parser.vocabulary.outputs)
@@ -171,6 +173,18 @@ class _Search:
         return not token.startswith("<") or token == "<end>" or token in self._text.slots
 
 
+def load_parser(run: Run) -> Parser:
+    """The parser of a run, in eval mode."""
+    num_features, num_layers = (run.config.get(name) for name in ("num_features", "num_layers"))
+    if not isinstance(num_features, int) or not isinstance(num_layers, int):
+        raise DataError(f"{run.path / 'config.json'} is damaged: it needs an integer num_features and num_layers")
+
+    parser = Parser(num_features, num_layers).eval()
+    run.load_weights(parser)
+
+    return parser
+
+
 def kind_of(program: Sequence[str]) -> str:
     """The kind of question of a program."""
     marks = {"unseen_events": "predictive", "filter_counterfact": "counterfactual", "belong_to": "explanatory"}
@@ -179,41 +193,48 @@ def kind_of(program: Sequence[str]) -> str:
 
 def read_question(parser: Parser, video: int | str, text: str, choices: Sequence[str] = ()) -> Question:
     """A question and its choices in words as programs; the parser is in eval mode, errors are `DataError`."""
-    program = read_programs(parser, [text], "question")[0]
+    asked = read_text(parser, text, "question")
     # the kind decides how the choices are read
-    kind = kind_of(program)
+    kind = kind_of(asked.program)
     if kind == "descriptive" and choices:
         raise DataError(f"this question has no choices: {text!r:.100}")
     if kind != "descriptive" and not choices:
         raise DataError(f"this question is {kind} and needs choices to judge: {text!r:.100}")
 
-    programs = read_programs(parser, choices, "cause" if kind == "explanatory" else "event") if choices else []
-    judged = tuple(Choice(program, words) for program, words in zip(programs, choices, strict=True))
+    read = [read_text(parser, choice, "cause" if kind == "explanatory" else "event") for choice in choices]
+    judged = tuple(Choice(one.program, words, unused=one.unused) for one, words in zip(read, choices, strict=True))
 
-    return Question(video, kind, program, judged, text)
+    return Question(video, kind, asked.program, judged, text, unused=asked.unused)
 
 
-def read_programs(parser: Parser, texts: Sequence[str], kind: str) -> list[tuple[str, ...]]:
-    """The programs of texts of one kind; raises `DataError`, with the nearest known wording, for a doubtful one."""
+def read_text(parser: Parser, text: str, kind: str) -> TextProgram:
+    """The program of a text of a kind; raises `DataError` for a doubtful one, such as one with unknown words."""
+    # events are read by a grammar, other questions by the network
+    vocabulary = parser.vocabulary
+    if kind != "question":
+        return read_event(vocabulary, text, kind)
+
+    asked = read_cause_question(vocabulary, text)
+    if asked is not None:
+        return asked
+
+    hint = f"the nearest known wording: {nearest_question(vocabulary, text)!r}"
+    tokens = vocabulary.tokenize(text, kind)
     # words first: a program of known words only would hide an unknown one
-    tokenized = [parser.vocabulary.tokenize(text, kind) for text in texts]
-    for text, tokens in zip(texts, tokenized, strict=True):
-        try:
-            parser.vocabulary.check_known(tokens)
-        except DataError as unknown:
-            raise DataError(f"{unknown}; {_hint(parser, text, kind)}") from None
+    try:
+        vocabulary.check_known(tokens)
+    except DataError as unknown:
+        raise DataError(f"{unknown}; {hint}") from None
 
-    parsed = parser.parse(texts, [kind] * len(texts))
-    for text, tokens, program in zip(texts, tokenized, parsed, strict=True):
-        doubt = _doubt(parser.vocabulary, tokens, program)
-        if doubt:
-            raise DataError(f"{text!r:.100} is not understood ({doubt}); {_hint(parser, text, kind)}")
+    (parsed,) = parser.parse([text], [kind])
+    doubt = _doubt(vocabulary, tokens, parsed)
+    if doubt:
+        raise DataError(f"{text!r:.100} is not understood ({doubt}); {hint}")
 
-    return [one.program for one in parsed]
+    return TextProgram(parsed.program)
 
 
 def _doubt(vocabulary: Vocabulary, tokens: TokenizedText, parsed: ParsedProgram) -> str:
-    """The reason why a program may not be that of its text; empty without a doubt."""
     if not parsed.program:
         return "no program was found"
 
@@ -224,7 +245,3 @@ def _doubt(vocabulary: Vocabulary, tokens: TokenizedText, parsed: ParsedProgram)
         return f"the best program has a probability of {parsed.score:.2f}"
 
     return ""
-
-
-def _hint(parser: Parser, text: str, kind: str) -> str:
-    return f"the nearest known wording: {nearest_question(parser.vocabulary, text, kind)!r}"

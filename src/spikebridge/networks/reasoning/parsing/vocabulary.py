@@ -6,7 +6,7 @@ in at the end. A new colour is therefore one more word in a table and needs no t
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
@@ -21,10 +21,12 @@ from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 TEXT_KINDS = {"question": "<question>", "cause": "<cause>", "event": "<event>"}
 MAX_TEXT_LENGTH = 40
 _NUM_SLOTS = 4  # of each kind of attribute
+_MAX_LISTED = 6  # unknown words in a message
 _MIN_SIMILARITY = 0.8  # of a misspelt word and the word that is proposed, 0 to 1
 
 _WORDS = read_json(Path(__file__).with_suffix(".json"), "words of the question parser")
 _SYNONYMS = {synonym: word for word, synonyms in _WORDS["synonyms"].items() for synonym in synonyms}
+_VALUES_OF: dict[str, str] = _WORDS["values"]
 
 
 class TokenizedText(NamedTuple):
@@ -69,10 +71,7 @@ class Vocabulary:
         if kind not in TEXT_KINDS:
             raise ConfigError(f"no kind of text {kind!r}; {did_you_mean(kind, TEXT_KINDS)}")
 
-        words = self.normalize(text)
-        if not 0 < len(words) < MAX_TEXT_LENGTH:
-            raise DataError(f"expected a text of 1 to {MAX_TEXT_LENGTH - 1} words, but got {len(words)}: {text!r:.80}")
-
+        words = self.words_of(text)
         tokens: list[str] = [TEXT_KINDS[kind]]
         slot_of_value: dict[str, str] = {}
         unknown: list[str] = []
@@ -89,6 +88,14 @@ class Vocabulary:
 
         return TokenizedText(tuple(tokens), {slot: value for value, slot in slot_of_value.items()}, tuple(unknown))
 
+    def words_of(self, text: str) -> list[str]:
+        """The words of `normalize`; raises `DataError` for an empty or too long text."""
+        words = self.normalize(text)
+        if not 0 < len(words) < MAX_TEXT_LENGTH:
+            raise DataError(f"expected a text of 1 to {MAX_TEXT_LENGTH - 1} words, but got {len(words)}: {text!r:.80}")
+
+        return words
+
     def value_of(self, word: str) -> str | None:
         """The attribute value that a word names, in singular or plural; None for any other word."""
         return next((value for value in (word, word.removesuffix("s")) if value in self.kinds), None)
@@ -97,16 +104,26 @@ class Vocabulary:
         """The words of a text in small letters, without fillers, and with synonyms and spellings replaced."""
         # `isn't` becomes `is not`; a curly apostrophe is one, too
         plain = re.sub(r"n't\b", " not", text.lower().replace("\u2019", "'"))
+        for phrase, word in _WORDS["phrases"].items():
+            plain = plain.replace(phrase, word)
+
         words = re.findall(r"'s\b|[^\s?.,!;:\"']+", plain)
 
-        return [_SYNONYMS.get(word, word) for word in words if word not in _WORDS["fillers"]]
+        known = [_SYNONYMS.get(word, word) for word in words if word not in _WORDS["fillers"]]
+        # `silver` is `gray metal`, unless it is a value by itself
+        return [part for word in known for part in _VALUES_OF.get(word, word).split()]
 
     def check_known(self, text: TokenizedText) -> None:
         """Raises `DataError` for a text with unknown words."""
         if text.unknown:
-            close = get_close_matches(text.unknown[0], [*_WORDS["inputs"], *self.kinds], 1, _MIN_SIMILARITY)
-            hint = f"did you mean {close[0]!r}?" if close else "ask in other words"
-            raise DataError(f"unknown word{'s' * (len(text.unknown) > 1)} {', '.join(map(repr, text.unknown))}; {hint}")
+            raise self.unknown_words(text.unknown, _WORDS["inputs"])
+
+    def unknown_words(self, unknown: Sequence[str], known: Iterable[str]) -> DataError:
+        """The error of unknown words, with the most similar word that is known."""
+        close = get_close_matches(unknown[0], [*known, *self.kinds], 1, _MIN_SIMILARITY)
+        hint = f"did you mean {close[0]!r}?" if close else "ask in other words"
+        words = ", ".join(f"{word!r:.40}" for word in unknown[:_MAX_LISTED])
+        return DataError(f"unknown word{'s' * (len(unknown) > 1)} {words}; {hint}")
 
     def with_slots(self, program: Sequence[str], text: TokenizedText) -> tuple[str, ...]:
         """A program with slots for the values of its text: the training target of the parser."""

@@ -22,6 +22,7 @@ from spikebridge.networks.reasoning.simulation.video import generate_video
 
 NEVER = -1.0  # label of a pair that does not collide
 UNKNOWN = -2.0  # label of a pair with an object that the reference scene does not have
+_NUM_TRAINING_VIDEOS = 5500  # the other training videos stay unseen
 
 
 class SceneSet(NamedTuple):
@@ -65,6 +66,16 @@ def _videos_of(path: Path) -> set[int | str]:
     return {question.video for question in read_questions(path)}
 
 
+def scenes_with_truth(videos: SceneSet) -> SceneSet:
+    """Scenes of CLEVRER's training videos and of some validation videos, all with their true collisions."""
+    training, validation = find_files("clevrer_perceived")
+    names = {scene.video for scene in videos.perceived}
+    perceived = read_scenes(training)[:_NUM_TRAINING_VIDEOS]
+    perceived += [scene for scene in read_scenes(validation) if scene.video in names]
+
+    return SceneSet(perceived, [scene.truth for scene in perceived if scene.truth is not None])
+
+
 @lru_cache(maxsize=2)  # generation takes longer than training on a few videos
 def generated_split(num_videos: int) -> Split:
     """Generated videos, a quarter as many for validation and for test: true scenes, and the same scenes degraded."""
@@ -78,7 +89,6 @@ def _generated(split: str, num_videos: int) -> SceneSet:
 
 
 def _degraded(scene: Scene, seed: int) -> Scene:
-    """A scene as from a poor detector: position noise of 0.5 px, one sample in 30 lost, no collisions."""
     generator = np.random.default_rng([7, seed])
     positions = scene.positions + generator.normal(0, 0.5, scene.positions.shape)
     positions[generator.random(positions.shape[:2]) < 1 / 30] = np.nan
@@ -148,7 +158,6 @@ def cause_questions(scenes: Sequence[Scene], seed: int = 0, max_choices: int = 4
 
 
 def _options(scene: Scene, collision: Sequence[int]) -> list[tuple[str, ...]]:
-    """The programs of all possible causes of a collision."""
     visible = scene.visible
     entering = [o for o in range(scene.num_objects) if (visible[1:, o] & ~visible[:-1, o]).any()]
     presences = [object_tokens(triple) for triple in scene.objects]
@@ -159,6 +168,5 @@ def _options(scene: Scene, collision: Sequence[int]) -> list[tuple[str, ...]]:
 
 
 def _collision_tokens(scene: Scene, collision: Sequence[int]) -> tuple[str, ...]:
-    """The tokens that select a collision."""
     first, second = (object_tokens(scene.objects[o]) for o in collision[1:])
     return ("events", *first, "filter_collision", *second, "filter_collision", "unique")

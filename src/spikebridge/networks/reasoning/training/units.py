@@ -70,7 +70,6 @@ def presence_phase(scenes: SceneSet, epochs: int, lr: float) -> Phase:
 
 
 def _phase(name: str, objective: Callable[..., Any], data: Batches, epochs: int, lr: float) -> Phase:
-    """A phase with a one-cycle schedule up to a learning rate."""
     return Phase(
         name,
         train=WHOLE,
@@ -127,7 +126,6 @@ def augmented(batch: dict[str, Tensor], jitter: float) -> CandidatePairs:
 
 
 def _presence_objective(unit: PresenceUnit, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy of "in view" and of "moves" over the samples with a label."""
     stages, _ = unit.stages(batch["tracks"])
     scores = stages.nonlinearity[0, 0]
     labels = batch["labels"].permute(1, 2, 0)
@@ -200,7 +198,6 @@ def choose_thresholds(unit: CollisionUnit, presence: PresenceUnit, scenes: Scene
 
 
 def _descriptive_questions(scenes: Sequence[Scene]) -> list[Question]:
-    """Descriptive questions about reference scenes, with answers of the symbolic executor."""
     generator = np.random.default_rng([19, 0])
     questions = [descriptive_question(scene, generator) for scene in scenes for _ in range(_NUM_QUESTIONS)]
     # a question that the executor refuses has no answer to compare with

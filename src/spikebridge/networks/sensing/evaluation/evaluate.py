@@ -46,7 +46,7 @@ from spikebridge.networks.sensing.evaluation.metrics import error_by_speed
 from spikebridge.networks.sensing.evaluation.protocols import at_frames, interframe, reset_every, streaming
 from spikebridge.networks.sensing.evaluation.runner import Tracker, TrackingResult, bin_range, join_results
 from spikebridge.networks.sensing.model.boxes import translate_box
-from spikebridge.networks.sensing.tracker.detectors import DetectorName
+from spikebridge.networks.sensing.tracker.detectors import DetectorName, chosen_detector
 from spikebridge.networks.sensing.tracker.suitability import Beginning, first_box_warnings, stream_warnings
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.run import Run
@@ -95,9 +95,9 @@ class TrackingEvaluation:
     """FE240hz only: offset of the event bins; those after frame k start at bin 6 k + INT; else estimated."""
     box_offset: int | None = None
     """FE240hz only: offset of the 240 Hz boxes; the box of frame k is number 6 k + INT; else estimated."""
-    detector: DetectorName = "both"
+    detector: DetectorName = "auto"
     """Detector of the target in a frame: the trained one, a correlation filter that learns the target while it runs,
-    or both weighted online."""
+    both weighted online, or csrt and kcf of OpenCV (extra opencv); auto: both after events, else the filter."""
     no_calibration: bool = False
     """Use the trained gains and weights; by default the tracker calibrates itself while it runs."""
     lose_events: float = 0.0
@@ -188,7 +188,7 @@ def evaluate_recording(
         "seed": options.seed,
         "shake_px": options.box_noise,
         "calibrated": getattr(tracker, "learns", False),
-        "detector": options.detector,
+        "detector": chosen_detector(options.detector, sum(part.recording.events.num_events for part in parts)),
         "degradation": asdict(options.degradation),
         "latency": options.latency if options.protocol == "E" else None,
         "offsets": recording.offsets._asdict() if recording.offsets is not None else None,

@@ -8,14 +8,12 @@ from spikebridge.networks.sensing.native.orientation import ORIENTATION
 from spikebridge.networks.sensing.native.pathway import PATHWAY_STEP
 from spikebridge.networks.sensing.native.places import MEAN_PLACES
 from spikebridge.networks.sensing.native.resampling import RESAMPLING
-from spikebridge.networks.sensing.native.ridge_filter import RIDGE_FILTER
 from spikebridge.ops.selection import Operation
 
 # the operations by name, as `spikebridge doctor --paths` prints them
 OPERATIONS: dict[str, Operation] = {
     "pathway step": PATHWAY_STEP,
     "orientation features": ORIENTATION,
-    "ridge filter": RIDGE_FILTER,
     "resampling": RESAMPLING,
     "template fits": TEMPLATE_FITS,
     "alignment": ALIGNMENT,

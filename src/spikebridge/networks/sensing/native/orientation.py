@@ -65,25 +65,25 @@ class Scaling(NamedTuple):
 def sample_features(
     frame: UInt8[np.ndarray, "H W"],
     crop: tuple[int, int, int, int],
-    center: tuple[float, float],
-    steps: Float[np.ndarray, "K S"],
+    columns: Float[np.ndarray, "K S"],
+    rows: Float[np.ndarray, "K S"],
     scaling: Scaling,
 ) -> Float[Tensor, "K C N N"]:
-    """Features of square patches around a point of a part of a frame, which each patch reads at these steps from it.
+    """Features of patches of a part of a frame, `crop` [px], by the columns and rows of it that each reads.
 
-    The point `(x, y)` is relative to the upper left corner of the part, `crop` [px]. Beyond its edges, the nearest
-    pixels are read.
+    0 is the centre of the first pixel. Beyond the edges of the part, the nearest pixels are read.
     """
-    x, y = center
+    if columns.shape != rows.shape:
+        raise ShapeError(f"as many columns as rows were expected, but got {columns.shape} and {rows.shape}")
     if select(ORIENTATION, scaling.levels) == "native":
-        return _sample_features_native(frame, crop, x - 0.5 + steps, y - 0.5 + steps, scaling)
+        return _sample_features_native(frame, crop, columns, rows, scaling)
 
     left, top, width, height = crop
-    num_patches, side = steps.shape
+    num_patches, side = columns.shape
     grid = np.empty((num_patches, side, side, 2), np.float32)
     # -1 and 1 are the outer edges of the picture
-    grid[..., 0] = (2 * (x + steps) / width - 1)[:, None, :]
-    grid[..., 1] = (2 * (y + steps) / height - 1)[:, :, None]
+    grid[..., 0] = ((2 * columns + 1) / width - 1)[:, None, :]
+    grid[..., 1] = ((2 * rows + 1) / height - 1)[:, :, None]
 
     part = torch.from_numpy(frame[top : top + height, left : left + width].astype(np.int64))
     repeated = scaling.levels[part].expand(num_patches, 1, -1, -1)
@@ -99,7 +99,6 @@ def _sample_features_native(
     y: Float[np.ndarray, "K S"],
     scaling: Scaling,
 ) -> Float[Tensor, "K C N N"]:
-    """The same by columns and rows of the part; 0 is the centre of its first pixel."""
     num_patches, side = x.shape
     num_cells, rest = divmod(side, CELL)
     if rest or scaling.window.shape != (num_cells, num_cells):

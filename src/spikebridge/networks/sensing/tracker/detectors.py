@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikebridge.data.events.binned import BinEvents
+from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.model.background import Background
 from spikebridge.networks.sensing.model.boxes import Box
 from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector, TargetPatch
 
-DetectorName = Literal["learned", "filter", "both"]
+DetectorName = Literal["auto", "learned", "filter", "both", "csrt", "kcf"]
 
 
 class DetectorInputs(NamedTuple):
@@ -38,6 +39,8 @@ class DetectorInputs(NamedTuple):
     lost: bool
     # confidence of the tracker's box
     confidence: float = 1.0
+    # the new frame in colours; None where the camera has none
+    colours: NDArray[np.uint8] | None = None
 
 
 class DetectedBox(NamedTuple):
@@ -53,19 +56,26 @@ class DetectedBox(NamedTuple):
     second: "DetectedBox | None" = None
     # the last boxes were of something else, so that they say nothing of the target's velocity
     is_elsewhere: bool = False
+    # probability that it overlaps the target by half, of a detector that answers alone: its box is taken as it is
+    probability: float | None = None
+
+    @property
+    def confidence(self) -> float:
+        """The probability that the detection is right, by what the detector says."""
+        return detection_confidence(self.spread, self.box) if self.probability is None else self.probability
 
 
 @runtime_checkable
 class BoxDetector(Protocol):
     """A detector of the target in a frame."""
 
-    def start(self, frame: NDArray[np.uint8], box: Box) -> Any:
+    def start(self, picture: ColourFrame, box: Box) -> Any:
         """The state of the target at a frame with a given box [px]."""
 
     def detect(self, inputs: DetectorInputs, target: Any) -> tuple[DetectedBox, Any]:
         """The target in a new frame, and its state afterwards."""
 
-    def update(self, frame: NDArray[np.uint8], box: Box, target: Any) -> Any:
+    def update(self, picture: ColourFrame, box: Box, target: Any) -> Any:
         """The state of the target after its box in a new frame [px] was accepted."""
 
 
@@ -89,9 +99,9 @@ class LearnedDetector:
     search_confidence: float = 0.5
     reacquire_confidence: float = 0.8
 
-    def start(self, frame: NDArray[np.uint8], box: Box) -> LearnedTarget:
+    def start(self, picture: ColourFrame, box: Box) -> LearnedTarget:
         """See `BoxDetector`."""
-        patch = self.fused.patch(frame, box)
+        patch = self.fused.patch(picture.grey, box)
         return LearnedTarget(self.fused.template(patch), patch)
 
     def detect(self, inputs: DetectorInputs, target: LearnedTarget) -> tuple[DetectedBox, LearnedTarget]:
@@ -119,9 +129,14 @@ class LearnedDetector:
         detection = self.fused.detect(frame, before, events, background, box, first, newest, self.template_rate)
         return DetectedBox(box, *detection)
 
-    def update(self, frame: NDArray[np.uint8], box: Box, target: LearnedTarget) -> LearnedTarget:
+    def update(self, picture: ColourFrame, box: Box, target: LearnedTarget) -> LearnedTarget:
         """See `BoxDetector`."""
-        return target._replace(newest=self.fused.patch(frame, box))
+        return target._replace(newest=self.fused.patch(picture.grey, box))
+
+
+def chosen_detector(name: DetectorName, num_events: int) -> DetectorName:
+    """The detector that `auto` takes for a recording: on clips without events the filter is the best."""
+    return name if name != "auto" else "both" if num_events else "filter"
 
 
 def detection_confidence(spread: float, box: Float[np.ndarray, "4"]) -> float:

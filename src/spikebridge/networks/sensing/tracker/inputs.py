@@ -5,11 +5,13 @@ from math import floor, isfinite
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from spikebridge.data.events.binned import BinEvents, Crop, crop_events
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import DataError
+from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.native.bin_events import BIN_EVENTS, event_image
 from spikebridge.ops.selection import select
 
@@ -21,9 +23,9 @@ def check_inputs(inputs: Inputs, last: NDArray[np.uint8] | None) -> None:
     """Refuses inputs with a wrong time, or with a frame unlike the last one; that is None before the first one."""
     check_times(inputs)
     if "frame" in inputs:
-        frame = grey_frame(inputs["frame"])
-        if last is not None and frame.shape != last.shape:
-            raise DataError(f"frame: expected rows and columns {last.shape} as before, but got {frame.shape}.")
+        size = _frame_size(inputs["frame"])
+        if last is not None and size != last.shape:
+            raise DataError(f"frame: expected rows and columns {last.shape} as before, but got {size}.")
 
 
 def check_times(inputs: Inputs) -> None:
@@ -37,12 +39,25 @@ def check_times(inputs: Inputs) -> None:
 
 
 def grey_frame(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The frame; refuses one with colours, another type, or no pixels."""
-    if not isinstance(frame, np.ndarray) or frame.ndim != 2 or not frame.size or frame.dtype != np.uint8:
-        kind = f"{frame.dtype} of shape {tuple(frame.shape)}" if hasattr(frame, "dtype") else type(frame).__name__
-        raise DataError(f"frame: expected an array (H, W) of grey levels from 0 to 255, uint8, but got {kind}.")
+    """The frame in grey levels: luma (ITU-R 601) of colours; refuses what is no frame."""
+    _frame_size(frame)
+    return frame if frame.ndim == 2 else np.asarray(Image.fromarray(frame).convert("L"))
 
-    return frame
+
+def _frame_size(frame: NDArray[np.uint8]) -> tuple[int, ...]:
+    """Rows and columns of a frame, grey or in colours; refuses another type or shape, or no pixels."""
+    is_frame = isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.size
+    if is_frame and frame.ndim > 1 and frame.shape[2:] in ((), (3,)):
+        return frame.shape[:2]
+
+    kind = f"{frame.dtype} of shape {tuple(frame.shape)}" if hasattr(frame, "dtype") else type(frame).__name__
+    raise DataError(f"frame: expected grey levels (H, W) or colours (H, W, 3) from 0 to 255, uint8, but got {kind}.")
+
+
+def read_picture(frame: NDArray[np.uint8]) -> ColourFrame:
+    """A copy of a frame: the caller may fill the same array again."""
+    colours = frame.copy() if frame.ndim == 3 else None
+    return ColourFrame(frame.copy() if colours is None else grey_frame(colours), colours)
 
 
 def num_bins(seconds: float, dt: float) -> int:

@@ -16,15 +16,15 @@ size of a detection of the trained detector is drawn a little towards it. The fi
 and a target that grows would be held back.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
+from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter, FilterState, target_side
+from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.model.boxes import Box, box_center, box_from_center
-from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter, FilterState, target_side
 from spikebridge.networks.sensing.tracker.detectors import (
     DetectedBox,
     DetectorInputs,
@@ -61,6 +61,8 @@ class _MixedTarget(NamedTuple):
     num_doubted: int = 0
     # the target elsewhere in the last frame, if a search has found it
     candidate: DetectedBox | None = None
+    # there were events before the last frame
+    has_events: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class MixedDetector:
     learned: LearnedDetector
     # the filter
     filter: CorrelationFilter
+    # the trained detector is asked in frames after events alone
+    needs_events: bool = False
     # mean confidence from which on the trained detector usually sees the target
     usual_confidence: float = 0.9
     # below it the trained detector does not see the target
@@ -86,12 +90,18 @@ class MixedDetector:
     # number of frames in doubt, one after the other, after which the whole frame is searched
     search_after: int = 3
 
-    def start(self, frame: NDArray[np.uint8], box: Box) -> _MixedTarget:
+    def start(self, picture: ColourFrame, box: Box) -> _MixedTarget:
         """See `BoxDetector`."""
-        return _MixedTarget(self.learned.start(frame, box), self.filter.start(frame, box), box[2:].copy())
+        return _MixedTarget(self.learned.start(picture, box), self.filter.start(picture, box), box[2:].copy())
 
     def detect(self, inputs: DetectorInputs, target: _MixedTarget) -> tuple[DetectedBox, _MixedTarget]:
         """See `BoxDetector`."""
+        has_events = len(inputs.events.x) > 0
+        target = target._replace(has_events=has_events)
+        if self.needs_events and not has_events:
+            by_filter, filtered = self.filter.detect(inputs, target.filtered)
+            return by_filter, target._replace(filtered=filtered, last=None, num_doubted=0, candidate=None)
+
         previous = target.candidate
         target = self._search_in_doubt(inputs, target)
         candidate = target.candidate
@@ -99,29 +109,32 @@ class MixedDetector:
             return candidate._replace(is_elsewhere=True), self._restarted(target)
 
         by_learned, learned = self.learned.detect(inputs, target.learned)
-        by_filter, filtered = self.filter.detect(inputs, target.filtered)
+        by_filter, filtered = self._filter(has_events).detect(inputs, target.filtered)
         confidence = detection_confidence(by_learned.spread, by_learned.box)
         claims = _Claims(confidence, target_side(by_filter.box) / by_filter.spread)
         target = target._replace(learned=learned, filtered=filtered, last=claims)
 
         is_surer = by_learned.spread < by_filter.spread or self._is_hidden(claims, target.usual)
-        has_events = len(inputs.events.x) > 0
         if is_surer and (has_events or inputs.lost):
             box = self._draw_size(by_learned.box, target.size)
             return by_learned._replace(box=box, second=by_filter), target
 
-        return by_filter._replace(second=by_learned), target
+        return by_filter._replace(second=by_learned, probability=None if has_events else by_filter.probability), target
 
-    def update(self, frame: NDArray[np.uint8], box: Box, target: _MixedTarget) -> _MixedTarget:
+    def update(self, picture: ColourFrame, box: Box, target: _MixedTarget) -> _MixedTarget:
         """See `BoxDetector`."""
-        learned = self.learned.update(frame, box, target.learned)
-        filtered = self.filter.update(frame, box, target.filtered)
+        learned = self.learned.update(picture, box, target.learned)
+        filtered = self._filter(target.has_events).update(picture, box, target.filtered)
         usual = target.last
         if target.usual is not None and target.last is not None:
             pairs = zip(target.usual, target.last, strict=True)
             usual = _Claims(*(old + self.rate * (new - old) for old, new in pairs))
 
         return target._replace(learned=learned, filtered=filtered, usual=usual)
+
+    def _filter(self, has_events: bool) -> CorrelationFilter:
+        # frames of event cameras are dark: grey levels tell nothing there that gradients do not
+        return replace(self.filter, colour_share=0.0, colour_weight=0.0) if has_events else self.filter
 
     def _search_in_doubt(self, inputs: DetectorInputs, target: _MixedTarget) -> _MixedTarget:
         """The state after a search of the whole frame, where the box has been in doubt."""

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from spikebridge.data.events.binned import BinEvents, Crop
+from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.model.background import Background
 from spikebridge.networks.sensing.model.boxes import box_center, clamp_box, translate_box
 from spikebridge.networks.sensing.model.motion_prior import MotionPrior, to_numpy
@@ -31,6 +32,8 @@ class TargetEstimate(NamedTuple):
     num_unsure: int
     # the detector's own state; None without a detector
     target: Any
+    # probability that the box overlaps the target by half, of a detector that answers alone
+    probability: float | None = None
 
 
 class PendingFrame(NamedTuple):
@@ -119,6 +122,13 @@ class TrackingState(NamedTuple):
     bins: tuple[BinRecord, ...] = ()
     # the frame that the detector has to process next
     pending: PendingFrame | None = None
+    # the last frame in colours; None where the camera has none
+    colours: NDArray[np.uint8] | None = None
+
+    @property
+    def picture(self) -> ColourFrame:
+        """The last frame, with its colours."""
+        return ColourFrame(self.frame, self.colours)
 
     @property
     def lost(self) -> bool:
@@ -136,7 +146,7 @@ def predicted_target(frame: NDArray[np.uint8], seconds: float, period: float, la
     """The target at a frame without a given box, moved with the stream; the detector has to process the frame."""
     velocity = to_numpy(last.stream.start).motion * (seconds / last.stream.period)
     predicted = translate_box(last.box, velocity)
-    _, spread, num_unsure, target = last.estimate
+    _, spread, num_unsure, target, probability = last.estimate
 
     # without a detector errors add up from frame to frame
     if target is None:
@@ -150,4 +160,6 @@ def predicted_target(frame: NDArray[np.uint8], seconds: float, period: float, la
     events = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
     pending = PendingFrame(box, last.frame, events, period, box_center(last.estimate.box), last.bins)
 
-    return FrameTarget(TargetEstimate(box, spread, num_unsure, target), last.evidence, last.calibration, pending)
+    return FrameTarget(
+        TargetEstimate(box, spread, num_unsure, target, probability), last.evidence, last.calibration, pending
+    )

@@ -29,6 +29,9 @@ from torch import Tensor
 from spikebridge.data.events.binned import BinEvents, Crop
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import ConfigError, DataError, did_you_mean
+from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter
+from spikebridge.networks.sensing.detection.opencv_detector import OpenCVDetector, OpenCVName, import_opencv
+from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.model.background import Background, initial_background
 from spikebridge.networks.sensing.model.boxes import (
     Box,
@@ -53,23 +56,22 @@ from spikebridge.networks.sensing.tracker.calibration import (
     update_calibration,
 )
 from spikebridge.networks.sensing.tracker.confidence import (
+    Signals,
     add_events,
     detection_evidence,
     given_evidence,
     overlap_confidence,
     signals,
 )
-from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter
 from spikebridge.networks.sensing.tracker.detectors import (
     BoxDetector,
     DetectedBox,
     DetectorInputs,
     DetectorName,
     LearnedDetector,
-    detection_confidence,
 )
 from spikebridge.networks.sensing.tracker.inference import Inference, InferenceCache, InferenceModel, check_inference
-from spikebridge.networks.sensing.tracker.inputs import check_inputs, event_grid, num_bins
+from spikebridge.networks.sensing.tracker.inputs import check_inputs, event_grid, num_bins, read_picture
 from spikebridge.networks.sensing.tracker.mixed_detector import MixedDetector
 from spikebridge.networks.sensing.tracker.state import (
     EventStream,
@@ -88,6 +90,10 @@ _RECUT_DISTANCE = 0.125
 _VELOCITY_DRIFT = 1.15
 # longest time between frames that show the motion, in longest streams
 _MAX_GAP = 1.5
+# a detector that answers alone is unsure of a box below this probability
+_MIN_PROBABILITY = 0.5
+# and learns nothing from one below this: a hard frame is still one of the target
+_MIN_LEARNED = 0.1
 # seconds; times of cameras are integer microseconds
 _SAME_TIME = 1e-6
 # steps kept for the next frame: a camera may pause for any time
@@ -138,6 +144,9 @@ class TrackerOptions:
             raise ConfigError(f"max_stream needs to be longer than 0 s, but got {self.max_stream}")
         if self.detector not in get_args(DetectorName):
             raise ConfigError(f"no detector {self.detector!r}; {did_you_mean(self.detector, get_args(DetectorName))}")
+        # a missing extra is found at once
+        if self.detector in get_args(OpenCVName):
+            import_opencv()
 
 
 class _OpenedStream(NamedTuple):
@@ -266,11 +275,11 @@ class SensingTracker:
         """The state at a new frame: a new crop and a new event stream."""
         model = self._read_weights() if last is None else last.model
         period = self.sensing.dt if last is None else _period(inputs, last)
-        # the caller may fill the same array again
-        frame = inputs["frame"].copy()
+        picture = read_picture(inputs["frame"])
+        frame = picture.grey
 
         if "box" in inputs:
-            target = self._given_target(model, frame, check_box(inputs["box"]), period, last)
+            target = self._given_target(model, picture, check_box(inputs["box"]), period, last)
         elif last is not None:
             seconds = inputs["elapsed"] - inputs["frame_age"]
             target = predicted_target(frame, seconds, period, last)
@@ -295,23 +304,24 @@ class SensingTracker:
             beginning=Beginning(box) if last is None else last.beginning,
             stream=opened.stream,
             crop=opened.crop,
-            background=_next_background(model, frame, box, last),
+            background=self._next_background(model, frame, box, last),
             model=model,
             network=opened.network,
             calibration=target.calibration,
             interval=opened.interval,
             pending=target.pending,
+            colours=picture.colours,
         )
 
     def _read_weights(self) -> InferenceModel:
         return self._model or self._inference(self.sensing, self.options.crop)
 
     def _given_target(
-        self, model: InferenceModel, frame: NDArray[np.uint8], box: Box, period: float, last: TrackingState | None
+        self, model: InferenceModel, picture: ColourFrame, box: Box, period: float, last: TrackingState | None
     ) -> FrameTarget:
         """The target at a frame whose box is given: the detector starts again, the calibration learns."""
         detector = self._detector(model)
-        target = None if detector is None else detector.start(frame, box)
+        target = None if detector is None else detector.start(picture, box)
         estimate = TargetEstimate(box, 0.0, 0, target)
         if last is None:
             return FrameTarget(estimate, given_evidence(None, frame, box), initial_calibration())
@@ -387,36 +397,37 @@ class SensingTracker:
             evidence = detection_evidence(state.evidence, undetected, state.frame, pending.box)
             return state._replace(evidence=evidence, pending=None)
 
-        inputs = DetectorInputs(
-            frame=state.frame,
-            before=pending.before,
-            events=pending.events,
-            background=state.background,
-            box=pending.box,
-            lost=state.lost,
-            confidence=state.confidence,
-        )
+        given = (state.frame, pending.before, pending.events, state.background, pending.box)
+        inputs = DetectorInputs(*given, lost=state.lost, confidence=state.confidence, colours=state.colours)
         detection, target = detector.detect(inputs, estimate.target)
         box = self._blend(state.frame, detection, pending)
-        confidence = detection_confidence(detection.spread, box)
-        is_used = confidence >= self.options.accept_confidence and bool(np.isfinite(box).all())
+        confidence = detection._replace(box=box).confidence
+        probability = detection.probability
+        is_alone = probability is not None
+        is_sure = confidence >= (_MIN_PROBABILITY if is_alone else self.options.accept_confidence)
+        num_unsure = 0 if is_sure else estimate.num_unsure + 1
+
+        is_used = (is_sure or is_alone) and bool(np.isfinite(box).all())
         evidence = detection_evidence(state.evidence, detection, state.frame, box if is_used else pending.box)
         state = state._replace(evidence=evidence, pending=None)
-
         if not is_used:
-            num_unsure = estimate.num_unsure + 1
             unsure = estimate._replace(spread=detection.spread, num_unsure=num_unsure, target=target)
             return state._replace(estimate=unsure)
 
-        accepted = TargetEstimate(box, detection.spread, 0, detector.update(state.frame, box, target))
+        # in doubt there is no better box than that of a detector that answers alone
+        if is_sure or confidence >= _MIN_LEARNED:
+            target = detector.update(state.picture, box, target)
+
+        accepted = TargetEstimate(box, detection.spread, num_unsure, target, probability)
         # neither a target lost before nor one detected elsewhere says how it moved since the frame before
-        is_tracked = not (estimate.num_unsure or detection.is_elsewhere)
+        is_tracked = not (estimate.num_unsure or num_unsure or detection.is_elsewhere)
 
         return self._accept(state, pending, accepted, is_tracked, confidence)
 
     def _blend(self, frame: NDArray[np.uint8], detection: DetectedBox, pending: PendingFrame) -> Box:
         """The box between the one around which the detector looked and the detected one."""
-        gain = 1 - (1 - self.options.detector_gain) ** (pending.elapsed / self.options.max_stream)
+        kept = 0.0 if detection.probability is not None else 1 - self.options.detector_gain
+        gain = 1 - kept ** (pending.elapsed / self.options.max_stream)
         return clamp_box(frame, detection.around + gain * (detection.box - detection.around))
 
     def _accept(
@@ -469,6 +480,20 @@ class SensingTracker:
 
         return state._replace(stream=stream, crop=crop, network=network, interval=None, bins=())
 
+    def _next_background(
+        self, model: InferenceModel, frame: NDArray[np.uint8], box: Box, last: TrackingState | None
+    ) -> Background:
+        """The background in a new frame with a predicted box; the trained detector alone uses it."""
+        if last is None:
+            return initial_background(frame)
+
+        has_events = any(len(events.x) for events in last.events)
+        is_used = self.options.detector in ("learned", "both") or (self.options.detector == "auto" and has_events)
+        if model.detector is None or not is_used:
+            return last.background
+
+        return last.background.updated(last.frame, last.estimate.box, frame, box)
+
     def _detector(self, model: InferenceModel) -> BoxDetector | None:
         """The detector; None if only a trained one is asked for and the network has none."""
         options = self.options
@@ -480,10 +505,12 @@ class SensingTracker:
 
         if options.detector == "learned":
             return learned
+        if options.detector == "csrt" or options.detector == "kcf":
+            return OpenCVDetector(options.detector)
         if options.detector == "filter" or learned is None:
             return CorrelationFilter()
 
-        return MixedDetector(learned, CorrelationFilter())
+        return MixedDetector(learned, CorrelationFilter(), needs_events=options.detector == "auto")
 
     def _accumulate(self, events: BinEvents, elapsed: float, state: TrackingState) -> TrackingState:
         """The state after the events of one step, which has several bins if the tracker was busy."""
@@ -505,7 +532,7 @@ class SensingTracker:
         return state._replace(
             box=box,
             spread=answer.spread,
-            confidence=0.0 if is_off_sensor(box, state.frame) else overlap_confidence(box_signals),
+            confidence=0.0 if is_off_sensor(box, state.frame) else _confidence(state.estimate, box_signals),
             evidence=evidence,
             signals=box_signals,
             events=(*state.events, step_events)[-_MAX_STEPS:],
@@ -572,19 +599,12 @@ def _change(last: EventStream, displacement: Float[np.ndarray, "2"], period: flo
     return None if last.velocity is None else displacement - last.velocity * period
 
 
+def _confidence(estimate: TargetEstimate, box_signals: Signals) -> float:
+    return overlap_confidence(box_signals) if estimate.probability is None else estimate.probability
+
+
 def _new_stream(start: MotionPrior, period: float, velocity: Float[np.ndarray, "2"] | None = None) -> EventStream:
     return EventStream(start, period, 0.0, np.zeros(2), np.zeros(2), velocity)
-
-
-def _next_background(
-    model: InferenceModel, frame: NDArray[np.uint8], box: Box, last: TrackingState | None
-) -> Background:
-    """The background in a new frame with a predicted box; without a detector it is not used."""
-    if last is None:
-        return initial_background(frame)
-    if model.detector is None:
-        return last.background
-    return last.background.updated(last.frame, last.estimate.box, frame, box)
 
 
 def _row(values: NDArray[np.float64]) -> Tensor:
