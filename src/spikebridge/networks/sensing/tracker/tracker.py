@@ -324,13 +324,13 @@ class SensingTracker:
         target = None if detector is None else detector.start(picture, box)
         estimate = TargetEstimate(box, 0.0, 0, target)
         if last is None:
-            return FrameTarget(estimate, given_evidence(None, frame, box), initial_calibration())
+            return FrameTarget(estimate, given_evidence(None, picture.grey, box), initial_calibration())
 
         displacement = box_center(box) - box_center(last.estimate.box)
         change = _change(last.stream, displacement, period)
         calibration = update_calibration(last.calibration, last.bins, displacement, period, change=change)
 
-        return FrameTarget(estimate, given_evidence(last.evidence, frame, box), calibration)
+        return FrameTarget(estimate, given_evidence(last.evidence, picture.grey, box), calibration)
 
     def _open_stream(
         self, model: InferenceModel, frame: NDArray[np.uint8], box: Box, period: float, last: TrackingState | None
