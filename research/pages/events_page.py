@@ -15,6 +15,8 @@ from research.pages.made_page import DOCS, measured, result_file, write_or_check
 
 IMAGES = DOCS / "images"
 _RATE_TITLES = "hybrid, AUC", "its ANN, AUC", "equivalent frame rate [Hz]"
+# a class of confidence with fewer has no share
+_MIN_BOXES = 20
 _KINDS = {"generated": "generated scenes", "recording": "recording"}
 
 
@@ -71,7 +73,7 @@ def confidence(results: dict[str, Any]) -> str:
     rows = [
         (name.removeprefix("all: "), f"{row['share_right']:.2f} of {row['num']:,}", f"{row['ece']:.3f}")
         for name, row in results["rows"].items()
-        if name.startswith(("all: ", "real, test"))
+        if name.startswith("all: ")
     ]
     return measured(("scored on", "boxes that overlap by half", "ECE"), rows)
 
@@ -120,12 +122,33 @@ def draw() -> None:
     if results["speeds"]:
         save("speed", _against_speed(results["speeds"]))
 
+    save("reliability", _reliability(_load("cameras/confidence")["rows"]))
     targets = _load("closed_loop/hidden_targets")
     row = targets["detectors"]["both"]
     lines = {name: np.array(row[name]) for name in ("overlap", "confidence")}
     figure = accuracy_lines(np.array(row["seconds"]), lines, "time [s]", "mean over scenes")
     figure.axes[0].axvspan(*targets["hidden_seconds"], alpha=0.15, linewidth=0)
     save("hidden", figure)
+
+
+def _reliability(rows: dict[str, Any]) -> Any:
+    """The share of right boxes against the mean confidence of each class with 20 boxes or more, by kind."""
+    from spikebridge.analysis.plots.figures import accuracy_lines
+
+    classes = np.linspace(0.05, 0.95, 10)
+    series = {}
+    for name, row in rows.items():
+        if name.startswith("all: "):
+            shares = np.full(10, np.nan)
+            for one in row["curve"]:
+                if one["num"] >= _MIN_BOXES:
+                    shares[min(int(10 * one["mean_confidence"]), 9)] = one["share_right"]
+            series[name.removeprefix("all: ")] = shares
+
+    figure = accuracy_lines(classes, series, "confidence", "share of right boxes")
+    figure.axes[0].plot([0, 1], [0, 1], linestyle=":", linewidth=1, color="grey")
+
+    return figure
 
 
 def _against_speed(rows: list[dict[str, Any]]) -> Any:

@@ -8,6 +8,9 @@ from research.pages.tracking.results import Row, load, three_digits
 FAMILIES = "cameras/families"
 CLIPS = "closed_loop/clips"
 RECORDING = "FE240hz"
+_OWN = ("hybrid", "own ANN", "own SNN")
+# of clips, in the same order: without events hybrid and own ANN are one, and the SNN has its filter alone
+_DETECTORS = ("both", "both", "filter")
 
 
 def family_errors() -> str:
@@ -121,6 +124,24 @@ def clips() -> str:
     return measured(("clip", *names.values()), rows)
 
 
+def material(is_chosen_on: bool) -> str:
+    """Hybrid, own ANN and own SNN by material and frame rate: A and C; clips have no events."""
+    cells: dict[tuple[str, int], list[str]] = {}
+    for row in load("cameras/seen_and_unseen").get("rows", []):
+        if row["chosen on"] == is_chosen_on:
+            figures = [f"{row[name]:.2f}" for name in _OWN]
+            cells.setdefault((row["material"], row["keep_every"]), []).extend(figures)
+
+    rows = [(f"{name}, {40 // keep} Hz", *figures) for (name, keep), figures in cells.items()]
+    results = load(CLIPS).get("rows", {})
+    if rows and is_chosen_on and results:
+        means = (fmean(row["auc"] for case, row in results[name].items() if case != RECORDING) for name in _DETECTORS)
+        rows.append((f"{len(results['both']) - 1} clips", "-", "-", "-", *(f"{mean:.2f}" for mean in means)))
+
+    titles = (f"{protocol}, {name}" for protocol in ("A [px]", "C [AUC]") for name in _OWN)
+    return measured(("", *titles), rows)
+
+
 def pedestrians() -> str:
     """From the first box on people of a real film that no weights were trained on."""
     return measured_of(
@@ -146,6 +167,8 @@ TABLES = {
     "family-loops": family_loops,
     "weights": weights,
     "clips": clips,
+    "chosen-on": lambda: material(True),
+    "chose-nothing": lambda: material(False),
     "pedestrians": pedestrians,
     "photographs": photographs,
 }

@@ -5,11 +5,12 @@
     python research/sensing/cameras/confidence.py --keep FOLDER  # keeps boxes of each source; resumes
 
 Default weights, calibrated, default detector, all boxes given (A) and the first box only (C); a wrong first box is one
-on background, half a target away, or 1.5 to 3 times too large. Fitted on the validation part of the real recording, on
-generated validation scenes of all families, and on generated frames alone: a tracker is too good on what its weights
-were trained on. Scored on generated test scenes and frames, on the clips, and on the real test part,
-which no fit has seen. ECE: mean of |share of boxes with IoU >= .5 - mean confidence| over ten classes of
-confidence, by their size. Writes results/confidence.json.
+on background, half a target away, or 1.5 to 3 times too large. Fitted on what the default weights were not trained on,
+eight kinds: generated validation scenes of all families, dark ones, those of fast and of small targets, events alone
+after the first frame, frames alone, the first two parts of the real recording, and the clips. Streams with and without
+events have weights of their own. Scored on other scenes and films, on the real test part, which no fit has seen, and on
+each clip with the weights of a fit without it. ECE: mean of |share of boxes with IoU >= .5 - mean confidence| over ten
+classes of confidence, by their size. Writes results/confidence.json.
 """
 
 import argparse
@@ -43,15 +44,19 @@ from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.environment import describe_environment
 
 _RESULTS = Path(__file__).with_name("results") / "confidence.json"
-_NUM_SCENES = {"validation": 4, "test": 2}  # fitted, and scored
-_SECONDS = 0.6
-_MAX_FRAMES = 70
-_L2 = 3.0
+_NUM_DRAWN = 2  # dark, fast or small scenes, fitted, and as many scored
+_SECONDS = 0.5
+_MAX_FRAMES = 40
+_L2 = 30.0
+_KINDS = {"scenes": 2.0, "dark": 1.0, "fast": 1.0, "small": 1.0, "events alone": 1.0}  # and what they count in the fit
+_KINDS |= {"frames alone": 2.0, "real": 3.0, "clip": 2.0}
+_FITTED, _SCORED = "validation", "test"
 _CLIP_FAMILIES = ("still camera", "moving camera", "deforming")
-_FILM_SECONDS = 2.0
+_FILM_SECONDS = 1.5
 _NAMES = "signals"
 _SEED = 0  # of the default weights
 _SIGNS = {"filled": 1, "focus": 1, "moved": 1, "detector_spread": -1, "apart": -1, "given": 0, "age": -1, "unsure": -1}
+_SIGNS |= {"alike": 1, "resized": -1}
 _BOUNDS = {-1: (None, 0.0), 0: (None, None), 1: (0.0, None)}
 
 
@@ -70,12 +75,12 @@ _STREAMS = (
     _Stream("A", Degradation(lose_events=0.75), only_frames=False),
     _Stream("C"),
     _Stream("C", Degradation(lose_events=1.0), only_frames=False),
-    _Stream("C", Degradation(contrast=0.4)),
-    _Stream("C", start="background"),
-    _Stream("C", start="half a target away"),
-    _Stream("C, first box too large", start="too large"),
+    _Stream("C", Degradation(contrast=0.4), only_frames=False),
+    _Stream("C", start="background", only_frames=False),
+    _Stream("C", start="half a target away", only_frames=False),
+    _Stream("C, first box too large", start="too large", only_frames=False),
     _Stream("C, rare frames", keep_every=8, only_frames=False),  # 5 Hz
-    _Stream("C, rare frames", keep_every=1000, only_frames=False),  # the first one alone
+    _Stream("events alone", keep_every=1000, only_frames=False),  # but for the first frame
 )
 
 
@@ -116,7 +121,7 @@ def _run(part: RecordingPart, tracker: Any, stream: _Stream) -> _Boxes:
 
         box, state = tracker.step(inputs, state)
         truth = recording.boxes[b]
-        if np.isfinite(truth).all() and b % 3 == 0:
+        if np.isfinite(truth).all() and (recording.has_frames_only or b % 3 == 0):
             rows.append((*state.signals, state.confidence, overlaps(box[None], truth[None])[0]))
 
     return _as_boxes(np.array(rows, np.float64).reshape(-1, len(Signals._fields) + 2))
@@ -142,18 +147,37 @@ def _first_box(recording: Recording, k: int, start: str) -> NDArray[np.float64]:
 
 
 def _sources(split: str) -> Iterator[tuple[str, Callable[[], list[RecordingPart]]]]:
-    """Name and recordings of what is fitted (`validation`) or scored (`test`)."""
-    for family in _CLIP_FAMILIES if split == "validation" else _CLIP_FAMILIES[:1]:  # they take as long as all scenes
+    """Name and recordings of what is fitted or scored."""
+    for family in _CLIP_FAMILIES:
         yield f"frames alone, {family}", partial(_film, family, split)
 
-    for number, family in enumerate(SCENE_FAMILIES):
-        # the first scene has other streams than the second one, so families take turns
-        yield f"scenes, {family}", partial(_scenes, family, split, -1 if number % 2 else 1)
+    for family in SCENE_FAMILIES:
+        yield f"scenes, {family}", partial(_drawn, split, partial(_family, family), 1)
 
-    yield f"real, {split} part", partial(_real, split)
-    if split == "test":
+    yield "dark", partial(_drawn, split, partial(_family, "dark"))
+    yield "fast", partial(_drawn, split, partial(_scene, size=26.0, speed=700.0))
+    yield "small", partial(_drawn, split, partial(_scene, size=9.0, speed=120.0))
+
+    if split == _FITTED:
+        yield "real, train part", partial(_real, "train")
         for part in clip_parts():
             yield f"clip {part.recording.name}", partial(list, [_shortened(part)])
+
+    yield f"real, {split} part", partial(_real, split)
+
+
+def _drawn(split: str, make: Callable[[int], Recording], num: int = _NUM_DRAWN) -> list[RecordingPart]:
+    """Scenes of the seeds of a split."""
+    return [RecordingPart(one, range(1, one.num_frames)) for one in map(make, scene_seeds(split, num))]
+
+
+def _family(family: str, seed: int) -> Recording:
+    return family_recording(family, seed, _SECONDS)
+
+
+def _scene(seed: int, size: float, speed: float) -> Recording:
+    scene = MovingObjects(height=180, width=240, seed=seed, size=size, speed=speed, num_distractors=2)
+    return render_recording(scene, _SECONDS, 1 / 240, image_interval=1 / 480, name=f"scene {seed}")
 
 
 def _real(split: str) -> list[RecordingPart]:
@@ -164,15 +188,10 @@ def _shortened(part: RecordingPart) -> RecordingPart:
     return part._replace(frames=range(part.frames.start, min(part.frames.start + _MAX_FRAMES, part.frames.stop)))
 
 
-def _scenes(family: str, split: str, order: int) -> list[RecordingPart]:
-    made = (family_recording(family, seed, _SECONDS) for seed in scene_seeds(split, _NUM_SCENES[split])[::order])
-    return [RecordingPart(one, range(1, one.num_frames)) for one in made]
-
-
 def _film(family: str, split: str) -> list[RecordingPart]:
     """Scenes that are like ordinary clips: slower targets of all sizes on a larger sensor, 30 frames a second."""
     found = []
-    for seed in scene_seeds(split, _NUM_SCENES[split]):
+    for seed in scene_seeds(split, 1):
         generator = np.random.default_rng([seed, 30])
         size = float(generator.uniform(20, 45))
         speed = float(generator.uniform(20, 150))
@@ -205,7 +224,7 @@ def _collected(split: str, tracker: Any, keep: Path | None) -> dict[str, _Boxes]
             found.update(_read(file))
             continue
 
-        boxes = {f"{name}, {protocol}": one for protocol, one in _boxes(parts(), tracker).items()}
+        boxes = {f"{name}, {protocol}": one for protocol, one in _boxes(name, parts(), tracker).items()}
         found |= boxes
         print(f"{name}: {sum(len(one.right) for one in boxes.values())} boxes", flush=True)
         if file is not None:
@@ -227,14 +246,17 @@ def _as_boxes(values: NDArray[np.float64]) -> _Boxes:
     return _Boxes(values[:, :-2], values[:, -2], values[:, -1])
 
 
-def _boxes(parts: list[RecordingPart], tracker: Any) -> dict[str, _Boxes]:
-    """The streams of a source, by protocol; of several scenes, each has every second stream."""
+def _boxes(name: str, parts: list[RecordingPart], tracker: Any) -> dict[str, _Boxes]:
+    """The streams of a source, by protocol."""
     found: dict[str, list[_Boxes]] = {}
     has_events = any(part.recording.events.num_events for part in parts)
     streams = [one for one in _STREAMS if has_events or one.only_frames]
 
+    # a scene has every second stream, the first ones or the others
+    offset = sum(map(ord, name)) % 2
+
     for i, part in enumerate(parts):
-        for stream in streams[i % 2 :: 2] if has_events and len(parts) > 1 else streams:
+        for stream in streams if name.startswith(("real", "clip", "frames")) else streams[(i + offset) % 2 :: 2]:
             found.setdefault(stream.protocol, []).append(_run(part, tracker, stream))
 
     return {name: _joined(runs) for name, runs in found.items()}
@@ -244,16 +266,39 @@ def _joined(runs: list[_Boxes]) -> _Boxes:
     return _Boxes(*(np.concatenate(column) for column in zip(*runs, strict=True)))
 
 
+class _Fit(NamedTuple):
+    """Bias and weights of streams with events, and of frames alone."""
+
+    events: tuple[float, NDArray[np.float64]]
+    frames: tuple[float, NDArray[np.float64]]
+
+
+def _fitted(sources: dict[str, _Boxes]) -> _Fit:
+    return _Fit(*(_fit({name: _with_events(one, chosen) for name, one in sources.items()}) for chosen in (True, False)))
+
+
+def _with_events(boxes: _Boxes, chosen: bool) -> _Boxes:
+    """The boxes of streams with events, or of those without."""
+    has_events = np.array([Signals(*row).has_events for row in boxes.signals.tolist()], dtype=bool)
+    return _Boxes(*(column[has_events == chosen] for column in boxes))
+
+
+def _kind(name: str) -> str:
+    """The kind of a source: events alone are streams of scenes and of the recording."""
+    return next(kind for kind in ("events alone", *_KINDS) if kind in name)
+
+
 def _fit(sources: dict[str, _Boxes]) -> tuple[float, NDArray[np.float64]]:
     """Logistic regression with signs; an L2 penalty keeps weights small.
 
-    Scenes with events, frames alone and the recording count as much, and so does each source of a kind.
+    Each source of a kind counts the same.
     """
+    sources = {name: one for name, one in sources.items() if len(one.right)}
     x = np.concatenate([_parts(one.signals) for one in sources.values()])
     y = np.concatenate([one.right for one in sources.values()]).astype(float)
-    kinds = [name.split()[0] for name in sources]
+    kinds = [_kind(name) for name in sources]
     per_box = [
-        len(y) / len(set(kinds)) / kinds.count(kind) / len(one.right)
+        len(y) * _KINDS[kind] / sum(map(_KINDS.get, set(kinds))) / kinds.count(kind) / len(one.right)
         for kind, one in zip(kinds, sources.values(), strict=True)
     ]
 
@@ -309,8 +354,10 @@ def _reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> d
     return {"ece": error, "brier": brier, "share_right": float(right.mean()), "num": len(right), "curve": curve}
 
 
-def _of_signals(boxes: _Boxes, bias: float, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    odds = (bias + _parts(boxes.signals) @ weights).clip(-30, 30)
+def _of_signals(boxes: _Boxes, fit: _Fit) -> NDArray[np.float64]:
+    has_events = np.array([Signals(*row).has_events for row in boxes.signals.tolist()], dtype=bool)
+    by_events, by_frames = (bias + _parts(boxes.signals) @ weights for bias, weights in fit)
+    odds = np.where(has_events, by_events, by_frames).clip(-30, 30)
     return np.where(boxes.confidence == 0, 0.0, 1 / (1 + np.exp(-odds)))  # 0: the box is off the sensor
 
 
@@ -322,31 +369,37 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     tracker = sensing.tracker(shipped_run("sensing"), "learned", _SEED).with_options(warns=False)
-    bias = confidence.BIAS
-    weights = np.concatenate(list(confidence.WEIGHTS.values()))
-
+    fitted = _collected(_FITTED, tracker, asked.keep)
     if asked.fit:
-        bias, weights = _fit(_collected("validation", tracker, asked.keep))
-        print(f"BIAS = {bias:.3f}\nWEIGHTS: dict[str, tuple[float, ...]] = {{")
-        each = iter(weights.tolist())
+        fit = _fitted(fitted)
+        for prefix, (bias, weights) in zip(("", "FRAME_"), fit, strict=True):
+            print(f"{prefix}BIAS = {bias:.3f}\n{prefix}WEIGHTS: dict[str, tuple[float, ...]] = {{")
+            each = iter(weights.tolist())
 
-        for name, of_name in confidence.WEIGHTS.items():
-            print(f'    "{name}": ({"".join(f"{next(each):.3f}, " for _ in of_name)}),')
-        print("}")
+            for name, of_name in confidence.WEIGHTS.items():
+                cells = [f"{next(each):.3f}" for _ in of_name]
+                print(f'    "{name}": ({", ".join(cells)}{"," * (len(cells) == 1)}),')
+            print("}")
+    else:
+        pairs = (confidence.BIAS, confidence.WEIGHTS), (confidence.FRAME_BIAS, confidence.FRAME_WEIGHTS)
+        fit = _Fit(*((bias, np.concatenate(list(weights.values()))) for bias, weights in pairs))
 
-    scored = _collected("test", tracker, asked.keep)
-    rows = {
-        name: _reliability(_of_signals(one, bias, weights), one.right) for name, one in scored.items() if len(one.right)
-    }
-    for group in ("scenes", "frames alone", "real, test", "clip"):
-        of_group = _joined([one for name, one in scored.items() if name.startswith(group)])
-        rows[f"all: {group}"] = _reliability(_of_signals(of_group, bias, weights), of_group.right)
+    scored = {name: (one, fit) for name, one in _collected(_SCORED, tracker, asked.keep).items()}
+    for clip in sorted({name.split(",")[0] for name in fitted if name.startswith("clip")}):
+        others = _fitted({name: one for name, one in fitted.items() if name.split(",")[0] != clip})
+        scored |= {name: (one, others) for name, one in fitted.items() if name.split(",")[0] == clip}
+
+    claims = {name: (_of_signals(*one), one[0].right) for name, one in scored.items() if len(one[0].right)}
+    rows = {name: _reliability(*one) for name, one in claims.items()}
+    for kind in _KINDS:
+        of_kind = [one for name, one in claims.items() if _kind(name) == kind]
+        rows[f"all: {kind}"] = _reliability(*(np.concatenate(column) for column in zip(*of_kind, strict=True)))
 
     for name, row in rows.items():
         print(f"{name}: ECE {row['ece']:.3f}, Brier {row['brier']:.3f}, right {row['share_right']:.2f} of {row['num']}")
 
     found: dict[str, Any] = {"command": f"python research/sensing/cameras/confidence.py{' --fit' if asked.fit else ''}"}
-    found |= {"detector": "both", "num_scenes": _NUM_SCENES, "seconds": _SECONDS, "rows": rows}
+    found |= {"detector": "both", "num_drawn": _NUM_DRAWN, "seconds": _SECONDS, "rows": rows}
     found["environment"] = describe_environment(seed=_SEED, threads=1)
     write_text(_RESULTS, json.dumps(found, indent=1) + "\n")
 

@@ -123,7 +123,7 @@ def test_a_track_is_written_into_a_file_and_an_animation(
     # a box at the end of each of 60 bins, in the time of the files
     assert len(rows) == summary["num_boxes"] == 60
     assert [int(row["t_us"]) for row in rows[:3]] == [START + 4167, START + 8333, START + 12500]
-    assert summary["last_t_us"] == START + 250_000
+    assert summary["last_t_us"] == START + 250_000 and summary["first_frame"] == 0
     assert all(0 <= float(row["confidence"]) <= 1 and row["lost"] in ("0", "1") for row in rows)
     assert summary["boxes_per_second"] > 0 and summary["against_truth"]["num_outputs"] == 60
 
@@ -379,9 +379,10 @@ def test_every_protocol_gives_every_figure_for_the_network_and_each_baseline(
         assert figures <= set(one) and one["num_outputs"] == results["num_labels"]
 
     assert (results["protocol"], results["recording"], results["seed"]) == (protocol, "disk", 0)
-    assert results["split"] == "all" and results["frames"] == [{"A": 2, "D": 2}.get(protocol, 1), 10]
-    # A answers after each of 8 frames, the others from frame 1 to the end
-    assert results["num_labels"] == {"A": 48, "D": 48}.get(protocol, 54)
+    assert results["split"] == "all" and results["frames"] == [{"A": 2, "D": 2}.get(protocol, 0), 10]
+    assert results["first_frame"] == results["frames"][0]
+    # A answers after each of 8 frames, the others from the first frame to the end
+    assert results["num_labels"] == {"A": 48, "D": 48}.get(protocol, 60)
     assert [row["bin"] for row in results["per_bin"]] == [1, 2, 3, 4, 5, 6]
 
     if protocol == "B":

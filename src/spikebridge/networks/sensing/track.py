@@ -250,6 +250,7 @@ class _Totals:
             "recording": self.recording.name,
             "num_events": self.recording.events.num_events,
             "last_event_t_us": self.recording.last_event_us,
+            "first_frame": int(np.searchsorted(self.recording.frame_bins, self.first)),
             "first_t_us": _time_us(self.recording, self.first),
             "last_t_us": _time_us(self.recording, self.last.bin),
             "num_boxes": self.num_boxes,

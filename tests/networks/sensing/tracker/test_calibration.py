@@ -38,10 +38,10 @@ def fits(true: np.ndarray, strength: float) -> np.ndarray:
     return strength * 16 * (STEPS * true[0] + (STEPS * true[1])[:, None])
 
 
-def interval(motion: np.ndarray, acceleration: np.ndarray | None = None) -> Interval:
+def interval(motion: np.ndarray, acceleration: np.ndarray | None = None, unit: float = 0.02) -> Interval:
     known = MotionPriorNp(np.zeros(2), motion, 0.0)
     faster = np.zeros(2) if acceleration is None else acceleration
-    return begin_interval((known, known), faster, 8 * SQUARES, TRAINED, 10.0)
+    return begin_interval((known, known), faster, 8 * SQUARES, TRAINED, 10.0, unit, 1.0)
 
 
 def answer(
@@ -49,12 +49,11 @@ def answer(
     strength: float,
     calibration: Calibration,
     known: Interval,
-    age: float,
     elapsed: float,
     number: int,
 ) -> tuple[np.ndarray, float, BinRecord]:
-    scores = fits(true, strength)[known.window(age)]
-    return calibrated_place(scores, calibration, known, age, elapsed, number)
+    scores = fits(true, strength)[known.window(elapsed)]
+    return calibrated_place(scores, calibration, known, elapsed, number)
 
 
 def run(strength: float, turn: float, num: int = 40, learns: bool = True) -> tuple[Calibration, list[float]]:
@@ -66,7 +65,7 @@ def run(strength: float, turn: float, num: int = 40, learns: bool = True) -> tup
 
     for _ in range(num):
         true = np.array([3.0, 0.0]) + turn * generator.normal(size=2)
-        place, _, record = answer(true, strength, calibration, interval(motion), 1.0, 0.025, 0)
+        place, _, record = answer(true, strength, calibration, interval(motion, unit=0.025), 0.025, 0)
         calibration = update_calibration(calibration, [record], true, 0.025) if learns else calibration
         errors.append(float(np.hypot(*(place - true))))
         motion = true
@@ -76,7 +75,7 @@ def run(strength: float, turn: float, num: int = 40, learns: bool = True) -> tup
 
 def test_the_gain_is_the_least_squares_with_the_trained_one_as_three_intervals() -> None:
     true = np.array([2.0, 1.0])
-    _, _, record = answer(true, 0.5, initial_calibration(), interval(true), 1.0, 0.02, 2)
+    _, _, record = answer(true, 0.5, initial_calibration(), interval(true), 0.02, 2)
     calibration = update_calibration(initial_calibration(), [record], true, 0.02)
 
     # E = .5 * 16 * 5 = 40 and 2 M = 16 * 5 = 80 at the true displacement; 3 intervals of 80 have the gain 1
@@ -89,7 +88,7 @@ def test_the_gain_is_the_least_squares_with_the_trained_one_as_three_intervals()
 
 def test_half_way_is_half_of_the_motion() -> None:
     true = np.array([4.0, 0.0])
-    _, _, record = answer(true / 2, 1.0, initial_calibration(), interval(true), 0.5, 0.01, 0)
+    _, _, record = answer(true / 2, 1.0, initial_calibration(), interval(true), 0.01, 0)
     calibration = update_calibration(initial_calibration(), [record], true, 0.02)
     assert calibration.fits[0] == pytest.approx(16 * 4)  # at (2, 0)
 
@@ -116,13 +115,13 @@ def test_events_that_say_nothing_leave_constant_velocity() -> None:
 def test_at_constant_acceleration_the_way_is_bent() -> None:
     """3 px in the last interval and 2 px more in each: 5 px until the next frame, 3 / 2 + 2 * 3 / 8 px half way."""
     known = interval(np.array([3.0, 0.0]), np.array([2.0, -1.0]))
-    straight = known.means(1.0)[0]
-    bent = known.means(1.0)[-1]
+    straight = known.means(0.02)[0]
+    bent = known.means(0.02)[-1]
 
     assert straight.tolist() == [3.0, 0.0] and bent.tolist() == [5.0, -1.0]
-    assert known.means(0.5)[-1].tolist() == [2.25, -0.375]
+    assert known.means(0.01)[-1].tolist() == [2.25, -0.375]
 
-    rows, columns = known.window(1.0)  # 10 px around the middle of both
+    rows, columns = known.window(0.02)  # 10 px around the middle of both
     assert (rows, columns) == (slice(9, 31), slice(14, 35))
 
 
@@ -133,17 +132,76 @@ def test_a_target_that_accelerates_is_followed_without_events() -> None:
         for k in range(30):
             before = np.array([3.0 + 0.3 * k, 0.0])
             true = np.array([3.3 + 0.3 * k, 0.0])
-            known = interval(before, (true - before) * is_known)
-            place, _, record = answer(true, 0.0, calibration, known, 1.0, 0.025, 0)
+            known = interval(before, (true - before) * is_known, unit=0.025)
+            place, _, record = answer(true, 0.0, calibration, known, 0.025, 0)
             calibration = update_calibration(calibration, [record], true, 0.025)
             errors[is_known] = abs(place[0] - true[0])
 
     assert errors[True] < 0.3 * errors[False]  # the experts of the velocity alone keep a share
 
 
+def test_priors_of_the_boxes_go_on_through_a_restart_and_the_others_follow_the_last_stream() -> None:
+    known = interval(np.array([4.0, 0.0]), np.array([2.0, 0.0]))
+    later = known.restarted(np.array([6.0, 1.0]), np.array([6.0, 1.0]), np.array([6.0, 1.0]), 0.02)
+
+    # the crop is 6, 1 px on, and constant velocity gives 8, 0 px after twice the time
+    assert later.means(0.02)[0].tolist() == [2.0, -1.0] == (known.means(0.04)[0] - [6.0, 1.0]).tolist()
+    assert later.means(0.02)[4].tolist() == [6.0, 1.0]
+    assert later.means(0.02)[-1].tolist() == (known.means(0.04)[-1] - [6.0, 1.0]).tolist()
+    assert later.is_restarted and later.begun == 0.02 and later.since.tolist() == [1.0] * 4 + [0.0] * 4 + [1.0] * 4
+
+
+def test_the_network_answers_for_the_trained_expert_of_a_restarted_stream() -> None:
+    known = interval(np.array([4.0, 0.0])).restarted(np.array([4.0, 0.0]), np.array([3.0, 0.0]), np.ones(2), 0.02)
+    scores = fits(np.zeros(2), 0.0)[known.window(0.01)]
+    _, _, record = calibrated_place(scores, initial_calibration(), known, 0.01, 3, (np.array([5.0, 1.0]), 0.5))
+
+    assert record.places[4].tolist() == [8.0, 1.0]  # of the frame, as constant velocity
+    assert record.places[12].tolist() == [6.0, 0.0] and record.elapsed == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize("turn", [0.2, 1.0])
+def test_a_network_that_does_not_help_leaves_constant_velocity_in_a_long_interval(turn: float) -> None:
+    """Two streams an interval; what the network says of the second one is wrong."""
+    calibration = initial_calibration()
+    generator = np.random.default_rng(1)
+    motion = np.array([6.0, 0.0])
+    errors = []
+    by_boxes = []
+
+    for _ in range(40):
+        true = np.array([6.0, 0.0]) + turn * generator.normal(size=2)
+        known = MotionPriorNp(np.zeros(2), motion / 2, 0.0)
+        first = begin_interval((known, known), np.zeros(2), SQUARES, TRAINED, 10.0, 0.02, 2.0)
+        place, _, early = answer(true, 0.0, calibration, first, 0.02, 0)
+        second = first.restarted(place, np.round(place), place, 0.02)
+        scores = fits(true, 0.0)[second.window(0.02)]
+        wrong = np.array([-9.0, 4.0]), 0.2
+        place, _, late = calibrated_place(scores, calibration, second, 0.02, 1, wrong)
+        calibration = update_calibration(calibration, [early, late], true, 0.04)
+        errors.append(np.hypot(*(place + second.crop - true)))
+        by_boxes.append(np.hypot(*(motion - true)))
+        motion = true
+
+    assert np.mean(errors[10:]) < 1.03 * np.mean(by_boxes[10:])
+
+
+def test_where_the_path_bends_only_its_end_counts() -> None:
+    true = np.array([4.0, 0.0])
+    _, _, half = answer(true / 2, 1.0, initial_calibration(), interval(true), 0.01, 0)
+    _, _, end = answer(true, 1.0, initial_calibration(), interval(true), 0.02, 1)
+    change = np.array([8.0, 0.0])
+    bent = update_calibration(initial_calibration(), [half, end._replace(begun=0.01)], true, 0.02, change=change)
+
+    # parabola and straight line are 1 px apart half way
+    assert bent.counts[0] == pytest.approx(1 / (1 + (1 / 0.3) ** 2)) and bent.counts[1] == 1.0
+    short = update_calibration(initial_calibration(), [half, end], true, 0.02, change=change)
+    assert short.counts[0] == short.counts[1] == 1.0
+
+
 def test_an_uncertain_box_teaches_less_and_no_bin_nothing() -> None:
     true = np.array([2.0, 0.0])
-    _, _, record = answer(true, 0.5, initial_calibration(), interval(true), 1.0, 0.02, 0)
+    _, _, record = answer(true, 0.5, initial_calibration(), interval(true), 0.02, 0)
     half = update_calibration(initial_calibration(), [record], true, 0.02, certainty=0.5)
 
     assert half.counts[0] == 0.5
@@ -177,8 +235,8 @@ def test_the_acceleration_is_the_second_difference_of_the_boxes(recording: Recor
         if k >= 2:
             assert state.interval is not None
             wanted = middles[k] - 2 * middles[k - 1] + middles[k - 2]
-            np.testing.assert_allclose(state.interval.acceleration[-1], wanted, atol=1e-9)
-            assert not state.interval.acceleration[0].any()
+            np.testing.assert_allclose(state.interval.curvature[-1], wanted, atol=1e-9)
+            assert not state.interval.curvature[0].any()
 
 
 def test_a_step_does_not_change_the_state_it_is_given(recording: Recording) -> None:

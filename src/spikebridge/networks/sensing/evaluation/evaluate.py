@@ -11,7 +11,8 @@
 | D | as A and C, with fewer and fewer frames | | `by_frame_rate` |
 | E | as C; an answer counts once the work for it is done | `--latency` | |
 
-In a clip without events, B and C compare the answer to each frame with the box in that frame.
+B, C and E begin at the first frame with a box, as `track` does; `first_frame` says which. In a clip without events, B
+and C compare the answer to each frame with the box in that frame.
 """
 
 import logging
@@ -52,8 +53,6 @@ from spikebridge.training.run.run import Run
 
 _log = logging.getLogger(__name__)
 
-# the box of frame 0 may be missing from the boxes of bins, and A needs a frame before the first
-_FIRST_FRAME = {"A": 2, "B": 1, "C": 1, "D": 2, "E": 1}
 # an answer after a frame needs its box and that of the frame before
 _NEEDS_TWO_BOXES = ("A", "D")
 _NUM_SCENES = 4
@@ -181,6 +180,7 @@ def evaluate_recording(
         "recording": ", ".join(part.recording.name for part in parts),
         "split": split,
         "frames": [frames.start, frames.stop],
+        "first_frame": frames.start * options.keep_every,
         "frame_rate_hz": _frame_rate(recording),
         "num_events": sum(part.recording.events.num_events for part in parts),
         "last_event_us": recording.last_event_us,
@@ -219,7 +219,8 @@ def _evaluated_parts(
         split = "test" if recording.name in _trained_on(run) else "all"
 
     if split == "all":
-        frames = range(_FIRST_FRAME[options.protocol], recording.num_frames)
+        # as `track`, but frame 0 may have no box in the bins, and A needs a frame before its first one
+        frames = range(2 if options.protocol in _NEEDS_TWO_BOXES else 0, recording.num_frames)
     else:
         frames = temporal_splits(recording.num_frames)[split]
 

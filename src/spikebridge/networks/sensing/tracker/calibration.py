@@ -3,7 +3,8 @@
 The change head scores a displacement d by `b (a E(d) - a^2 M(d))` with `E(d) = <h, T_d - T_0>` and
 `M(d) = |T_d - T_0|^2 / 2`. A trained network has one gain `a` and one weight `b`. With another camera, events may be
 fewer or pictures brighter: `E` is smaller, and the trained gain says that nothing has moved. Once the next box is
-known, the path between the two boxes is nearly straight, `d_t = motion age_t`, and two things are learned from it:
+known, the path between the two boxes is nearly straight, `d_t = motion age_t` (of a long interval the parabola through
+the last three boxes), and two things are learned from it:
 
 - the gain of each bin of an interval, by least squares: `a_t = sum E(d_t) / sum 2 M(d_t)`;
 - the weights of experts. An expert is a weight `b` of the events (0 is the prior alone), a width of the prior, and the
@@ -12,6 +13,11 @@ known, the path between the two boxes is nearly straight, `d_t = motion age_t`, 
   distance of its place from `d_t` [px], and the answer is the mean of all places with the weights `softmax(-loss)`: the
   exponentially weighted average forecaster (N. Cesa-Bianchi, G. Lugosi, Prediction, Learning, and Games, 2006, ch. 2),
   which is hardly worse than the best expert.
+
+Where the next frame is late, a new event stream starts at the estimate. The experts with the velocity of the boxes go
+on from the frame, so that `b = 0` stays constant velocity however long the interval is; those with the pictures' take
+the velocity of the last stream, and the trained one is the network's answer with an uncertain start. Of a long interval
+only the end is known, so bins count less where the path bends, and all of them together as those of a short one.
 
 All sums forget. They are a few numbers in the tracker's state, so a stream may be split and resumed.
 """
@@ -37,6 +43,14 @@ _MAX_BINS = 24
 _TRAINED_COUNT = 3.0
 # loss of all experts but the trained one before anything is learned [px]
 _HANDICAP = 3.0
+# number of bins that an interval counts for
+_INTERVAL_BINS = 6.0
+# distance between parabola and straight line at which a place on the path counts half [px]
+_PATH_ERROR = 0.3
+# records kept for the next frame: a camera may pause for any time
+_MAX_RECORDS = 120
+# place of the trained expert with the trained width, pictures correcting the velocity, among the experts
+_TRAINED = 1 + len(_WIDTHS)
 
 
 class TrainedHead(NamedTuple):
@@ -99,25 +113,40 @@ class BinRecord(NamedTuple):
     fits: Float[np.ndarray, "H W"]
     # `M` there
     changes: Float[np.ndarray, "H W"]
-    # displacement of the first row and column, `(x, y)` [px]
+    # displacement of the first row and column, `(x, y)`, relative to `start` [px]
     corner: Float[np.ndarray, "2"]
-    # displacements that the experts give [px]
+    # displacements since the frame that the experts give [px]
     places: Float[np.ndarray, "K 2"]
+    # time from the frame to the stream's start [s]
+    begun: float
+    # displacement of the stream's crop since the frame [px]
+    start: Float[np.ndarray, "2"]
 
 
 class Interval(NamedTuple):
-    """The priors of an interval between two frames, for all sources and widths."""
+    """The priors of a stream between two frames, for all sources and widths.
 
-    # mean displacement until the next frame, without acceleration [px]
-    motion: Float[np.ndarray, "P 2"]
-    # change of the motion from one interval to the next [px]
-    acceleration: Float[np.ndarray, "P 2"]
-    # displacement at the start [px]
+    The displacement is `offset + velocity age + curvature age^2 / 2`, with the time since the stream's start in units
+    of the time in which the target moves by the prior's motion.
+    """
+
+    offset: Float[np.ndarray, "P 2"]
+    velocity: Float[np.ndarray, "P 2"]
+    curvature: Float[np.ndarray, "P 2"]
+    # displacement of the target from its box at the frame [px]
     place: Float[np.ndarray, "P 2"]
     # variance of the displacement at the frame [px^2]
     variance: Float[np.ndarray, " P"]
-    # growth of the variance until the next frame [px^2]
+    # growth of the variance in the first unit of time [px^2]
     growth: Float[np.ndarray, " P"]
+    # age at the stream's start
+    since: Float[np.ndarray, " P"]
+    # unit of time [s]
+    unit: float
+    # displacement from the crop at the frame to that of the stream, from which displacements count [px]
+    crop: Float[np.ndarray, "2"]
+    # time from the frame to the stream's start [s]
+    begun: float
     # `M` of the template, one a pixel, displacement 0 in the middle
     changes: Float[np.ndarray, "D D"]
     # the network's own numbers
@@ -125,41 +154,84 @@ class Interval(NamedTuple):
     # largest distance from the prediction along each axis [px]
     search: float
 
-    def means(self, age: float) -> Float[np.ndarray, "P 2"]:
-        """Displacements that the priors predict [px], at an age in units of the time of `motion`.
+    @property
+    def is_restarted(self) -> bool:
+        """True if the stream has no frame of its own."""
+        return self.begun > 0
 
-        The motion is the mean velocity of the last interval, and at the frame the target was faster by half a change.
-        """
-        return self.motion * age + self.acceleration * (age * (1 + age) / 2)
+    def means(self, elapsed: float) -> Float[np.ndarray, "P 2"]:
+        """Displacements that the priors predict [px], some time after the stream's start [s]."""
+        age = elapsed / self.unit
+        return self.offset + self.velocity * age + self.curvature * (age * age / 2)
 
-    def window(self, age: float) -> tuple[slice, slice]:
+    def window(self, elapsed: float) -> tuple[slice, slice]:
         """Rows and columns of a map that are within the search distance of the middle of all predictions."""
         half = len(self.changes) // 2
-        means = self.means(age)
+        means = self.means(elapsed)
         x, y = ((means.min(0) + means.max(0)) / 2).tolist()
 
         return _near(y, self.search, half), _near(x, self.search, half)
 
+    def restarted(
+        self,
+        displacement: Float[np.ndarray, "2"],
+        crop: Float[np.ndarray, "2"],
+        motion: Float[np.ndarray, "2"],
+        elapsed: float,
+    ) -> "Interval":
+        """The priors after a restart at displacements of the target and of the crop since the frame [px].
+
+        `motion` is that of the last stream [px], which took `elapsed` seconds; it replaces that of the pictures.
+        """
+        age = elapsed / self.unit
+        by_events = np.repeat([False, True, False], len(self.since) // 3)
+        one_each = by_events[:, None]
+        offset = np.where(one_each, displacement, self.means(elapsed) + self.place + self.crop) - crop
+
+        return self._replace(
+            offset=offset,
+            velocity=np.where(one_each, motion / age, self.velocity + self.curvature * age),
+            curvature=np.where(one_each, 0.0, self.curvature),
+            place=np.zeros_like(self.place),
+            since=np.where(by_events, 0.0, self.since + age),
+            crop=crop,
+            begun=self.begun + elapsed,
+        )
+
 
 def begin_interval(
     starts: tuple[MotionPriorNp, MotionPriorNp],
-    acceleration: Float[np.ndarray, "2"],
+    change: Float[np.ndarray, "2"],
     changes: Float[np.ndarray, "D D"],
     trained: TrainedHead,
     search: float,
+    unit: float,
+    length: float,
 ) -> Interval:
-    """The priors of an interval, by the motion priors from the boxes and with the pictures."""
+    """The priors of an interval, by the motion priors from the boxes and with the pictures.
+
+    Their motion is that of a `unit` of time [s]; the boxes are `length` units apart, and their displacement changed by
+    `change` from one interval to the next [px]. At the frame the target was faster by half of it.
+    """
     by_boxes, with_pictures = starts
     sources = (by_boxes, with_pictures, by_boxes)
     widths = np.square((trained.width, *_WIDTHS))
     num_widths = len(widths)
+    num_priors = num_widths * len(sources)
+    none = np.zeros(2)
+    velocities = (by_boxes.motion, with_pictures.motion, by_boxes.motion + change / (2 * length))
 
     return Interval(
-        motion=np.repeat([source.motion for source in sources], num_widths, 0),
-        acceleration=np.repeat([np.zeros(2), np.zeros(2), acceleration], num_widths, 0),
+        offset=np.zeros((num_priors, 2)),
+        velocity=np.repeat(velocities, num_widths, 0),
+        curvature=np.repeat([none, none, change / length**2], num_widths, 0),
         place=np.repeat([source.place for source in sources], num_widths, 0),
         variance=np.tile(widths[:, 0], len(sources)),
         growth=np.concatenate([widths[:, 1] + source.spread**2 for source in sources]),
+        since=np.zeros(num_priors),
+        unit=unit,
+        crop=none,
+        begun=0.0,
         changes=changes,
         trained=trained,
         search=search,
@@ -170,35 +242,57 @@ def calibrated_place(
     fits: Float[np.ndarray, "H W"],
     calibration: Calibration,
     interval: Interval,
-    age: float,
     elapsed: float,
     number: int,
+    restarted: tuple[Float[np.ndarray, "2"], float] | None = None,
 ) -> tuple[Float[np.ndarray, "2"], float, BinRecord]:
     """The weighted mean of the experts' displacements, its standard deviation along an axis [px], and the bin's record.
 
-    `fits` is `E` in the window of the interval; `age` the time since the frame in units of the time of the priors'
-    motion, and `elapsed` the same in seconds; `number` that of the bin in its interval, from 0.
+    `fits` is `E` in the window of the interval, `elapsed` the time since the stream's start [s], and `number` that of
+    the bin in its interval, from 0. `restarted` is the network's own answer in a restarted stream.
     """
-    rows, columns = interval.window(age)
+    rows, columns = interval.window(elapsed)
     changes = interval.changes[rows, columns]
     half = len(interval.changes) // 2
     corner = columns.start - half, rows.start - half
+    means = interval.means(elapsed)
+    spreads = interval.variance + interval.growth * (interval.since + elapsed / interval.unit) ** 2
 
     # the log-odds of an expert are b a E - b a^2 M
     trained = interval.trained
     gain = calibration.gain(number, trained.gain)
-    event_experts = ((trained.weight, trained.gain), *((weight, gain) for weight in _EVENT_WEIGHTS))
+    event_experts = ((trained.weight, trained.gain), *((weight, gain) for weight in _EVENT_WEIGHTS[1:]))
     factors = np.array([(b * a, -b * a * a) for b, a in event_experts])
-    spread = interval.variance + interval.growth * age**2
-    displacements, variances = mean_places((fits, changes), factors, corner, interval.means(age), spread)
+    by_events, variances = mean_places((fits, changes), factors, corner, means, spreads)
 
-    places = (displacements + interval.place).reshape(-1, 2)
+    # b = 0 is the prior itself, between pixels and beyond the window, too
+    places = (np.insert(by_events, 1, means, 0) + interval.place).reshape(-1, 2)
+    variances = np.insert(variances, 1, spreads, 0).ravel()
+    if restarted is not None:
+        place, deviation = restarted
+        places[_TRAINED] = place
+        variances[_TRAINED] = deviation**2
+
     shares = calibration.weights
     place = shares @ places
-    variance = shares @ (variances.ravel() + np.square(places - place).sum(1) / 2)
-    record = BinRecord(number, elapsed, fits, changes, np.array(corner, dtype=np.float64), places)
+    variance = shares @ (variances + np.square(places - place).sum(1) / 2)
+    record = BinRecord(
+        number=number,
+        elapsed=interval.begun + elapsed,
+        fits=fits,
+        changes=changes,
+        corner=np.array(corner, dtype=np.float64),
+        places=places + interval.crop,
+        begun=interval.begun,
+        start=interval.crop,
+    )
 
     return place, max(float(variance), MIN_VARIANCE) ** 0.5, record
+
+
+def add_record(bins: tuple[BinRecord, ...], record: BinRecord) -> tuple[BinRecord, ...]:
+    """The records of an interval with that of a further bin; of a very long interval the newest."""
+    return (*bins, record)[-_MAX_RECORDS:]
 
 
 def update_calibration(
@@ -207,25 +301,39 @@ def update_calibration(
     motion: Float[np.ndarray, "2"],
     period: float,
     certainty: float = 1.0,
+    change: Float[np.ndarray, "2"] | None = None,
 ) -> Calibration:
     """The calibration after an interval of `period` seconds, in which the target moved by `motion` [px].
 
-    `certainty` is that of the last box, 0 to 1; 1 for a given one.
+    `certainty` is that of the last box, 0 to 1; 1 for a given one. `change` is that of the motion from the interval
+    before to this one [px], None if it is unknown.
     """
     if not bins or not certainty > 0:
         return calibration
 
     fits, changes, counts, losses = (part * _FORGETTING for part in calibration)
-    paths = motion * np.minimum(np.array([[record.elapsed / period] for record in bins]), 1.0)
-    errors = np.array([record.places for record in bins]) - paths[:, None]
-    losses += certainty * np.hypot(*errors.T).sum(1)
-    positions = (paths - np.array([record.corner for record in bins])).tolist()
+    # the noise of boxes would bend the path of a short interval
+    is_long = any(record.begun for record in bins)
+    bend = np.zeros(2) if change is None or not is_long else change / 2
+    ages = np.minimum(np.array([(record.begun, record.elapsed) for record in bins]) / period, 1.0)
+    paths = motion * ages[..., None] + bend * (ages * (ages - 1))[..., None]
 
-    for record, (x, y) in zip(bins, positions, strict=True):
+    doubts = np.hypot(*bend) * ages[:, 1] * (1 - ages[:, 1]) / _PATH_ERROR
+    shares = certainty / (1 + doubts**2)
+    errors = np.array([record.places for record in bins]) - paths[:, 1, None]
+    losses += shares * (certainty * _INTERVAL_BINS / shares.sum()) @ np.hypot(*errors.transpose(2, 0, 1))
+
+    for record, (begin, end), share in zip(bins, paths, shares.tolist(), strict=True):
         t = min(record.number, _MAX_BINS - 1)
-        fits[t] += certainty * _interpolate(record.fits, x, y)
-        changes[t] += certainty * 2 * _interpolate(record.changes, x, y)
-        counts[t] += certainty
+        place = end - record.start
+        fit = _interpolate(record.fits, *(place - record.corner).tolist())
+        # events come from the place where the target was at the start, too
+        if record.begun:
+            fit -= _interpolate(record.fits, *(begin - record.start - record.corner).tolist())
+            place = end - begin
+        fits[t] += share * fit
+        changes[t] += share * 2 * _interpolate(record.changes, *(place - record.corner).tolist())
+        counts[t] += share
 
     return Calibration(fits, changes, counts, losses)
 

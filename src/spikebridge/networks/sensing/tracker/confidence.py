@@ -11,6 +11,7 @@ generated validation scenes, with events lost, other pictures, rare frames, and 
 | focus | events fall into the box, not around it |
 | moved | the box moves: background does not |
 | detector_spread, apart | the detectors are sure of the last frame, and agree |
+| alike, resized | the box in the last frame has the look and the size of the given one |
 | given, age, unsure | the time since the target was given or detected with confidence |
 """
 
@@ -45,6 +46,7 @@ _FAR = 2.0
 _UNCOMPARED = 0.2
 # added before a logarithm, in sizes of the target
 _LOG_FLOOR = 0.02
+_MAX_RESIZED = 1.0
 _MAX_ODDS = 30.0
 
 # points along a side at which a box is compared with its surroundings
@@ -76,6 +78,15 @@ class Signals(NamedTuple):
     age: float
     # share of the last three frames without a confident detection
     unsure: float
+    # correlation of the grey levels in the box of the last frame with those in the given one
+    alike: float
+    # logarithm of the ratio of their sizes, without its sign
+    resized: float
+
+    @property
+    def has_events(self) -> bool:
+        """True if there were events in the box or around it: without any, both signals of events say nothing."""
+        return (self.filled, self.focus) != (1 - _INNER**2, 0.0)
 
 
 # the values at which a segment of a signal ends and the next one begins
@@ -88,19 +99,46 @@ LIMITS: dict[str, tuple[float, ...]] = {
     "given": (),
     "age": (2.0,),
     "unsure": (),
+    "alike": (0.3, 0.7),
+    "resized": (0.1, 0.3),
 }
-BIAS = -25.088
+BIAS = -17.029
 # weights of the segments in the log-odds; fitted by `research/sensing/cameras/confidence.py --fit`
 WEIGHTS: dict[str, tuple[float, ...]] = {
-    "filled": (27.019, 0.000, 7.389),
-    "focus": (0.000, 1.255, 0.000),
-    "moved": (69.985, 5.655, 0.982),
-    "detector_spread": (-1.280, 0.000, -27.123),
-    "apart": (-0.647, -1.550, 0.000),
-    "given": (-1.305,),
-    "age": (-0.641, -3.767),
-    "unsure": (-7.038,),
+    "filled": (16.960, 9.563, 0.489),
+    "focus": (0.483, 0.829, 1.933),
+    "moved": (50.508, 0.000, 0.000),
+    "detector_spread": (-0.540, -2.024, -2.387),
+    "apart": (-0.548, -0.431, -0.158),
+    "given": (0.943,),
+    "age": (-1.135, -1.688),
+    "unsure": (0.000,),
+    "alike": (0.000, 0.000, 0.000),
+    "resized": (0.000, 0.000, 0.000),
 }
+# the same of a stream without events
+FRAME_BIAS = -35.660
+FRAME_WEIGHTS: dict[str, tuple[float, ...]] = {
+    "filled": (45.261, 1.568, 0.000),
+    "focus": (0.000, 0.000, 0.000),
+    "moved": (0.000, 0.000, 0.000),
+    "detector_spread": (-1.373, -1.263, -0.875),
+    "apart": (-0.016, -0.222, -0.793),
+    "given": (-1.479,),
+    "age": (0.000, 0.000),
+    "unsure": (-0.424,),
+    "alike": (0.843, 2.565, 0.215),
+    "resized": (0.000, 0.000, -4.515),
+}
+
+
+class GivenTarget(NamedTuple):
+    """The target in the frame of its given box."""
+
+    # grey levels at the points of a grid on the box, of mean 0 and length 1
+    look: Float[np.ndarray, "N N"]
+    # root of its area [px]
+    size: float
 
 
 class BoxEvidence(NamedTuple):
@@ -118,6 +156,11 @@ class BoxEvidence(NamedTuple):
     inner: float = 0.0
     # mean number of events in a bin, for each pixel around the box
     around: float = 0.0
+    # the target as it was given; None before a frame
+    model: "GivenTarget | None" = None
+    # likeness of the box of the last frame to it, and logarithm of the ratio of their sizes
+    alike: float = 1.0
+    resized: float = 0.0
 
     @property
     def filled(self) -> float:
@@ -130,14 +173,14 @@ def size_of(box: Box) -> float:
     return max(float(box[2:].prod()), 1e-6) ** 0.5
 
 
-def given_evidence(last: BoxEvidence | None) -> BoxEvidence:
+def given_evidence(last: BoxEvidence | None, frame: NDArray[np.uint8], box: Box) -> BoxEvidence:
     """The evidence at a frame whose box is given; events count as before."""
-    fresh = BoxEvidence()
+    fresh = BoxEvidence(model=GivenTarget(_look(frame, box), size_of(box)))
     return fresh if last is None else fresh._replace(events=last.events, inner=last.inner, around=last.around)
 
 
-def detection_evidence(last: BoxEvidence, detection: DetectedBox) -> BoxEvidence:
-    """The evidence at a frame whose box is detected."""
+def detection_evidence(last: BoxEvidence, detection: DetectedBox, frame: NDArray[np.uint8], box: Box) -> BoxEvidence:
+    """The evidence at a frame with a detection, from which the tracker made a box."""
     size = size_of(detection.box)
     spread = detection.spread
     apart = _UNCOMPARED
@@ -145,7 +188,12 @@ def detection_evidence(last: BoxEvidence, detection: DetectedBox) -> BoxEvidence
         spread = max(spread, detection.second.spread)
         apart = float(np.hypot(*(box_center(detection.box) - box_center(detection.second.box)))) / size
 
-    return last._replace(given=False, detector_spread=_bounded(spread / size), apart=_bounded(apart))
+    evidence = last._replace(given=False, detector_spread=_bounded(spread / size), apart=_bounded(apart))
+    if last.model is None:
+        return evidence
+
+    alike = float((_look(frame, box) * last.model.look).sum())
+    return evidence._replace(alike=alike, resized=log(size_of(box) / last.model.size))
 
 
 def add_events(evidence: BoxEvidence, events: BinEvents, box: Box, num_bins: int) -> BoxEvidence:
@@ -185,13 +233,15 @@ def signals(evidence: BoxEvidence, box: Box, moved: Float[np.ndarray, "2"], age:
         given=float(evidence.given),
         age=log(max(age / _FRAME_SECONDS, 1.0)),
         unsure=min(num_unsure, 3) / 3,
+        alike=evidence.alike,
+        resized=min(abs(evidence.resized), _MAX_RESIZED),
     )
 
 
 def overlap_confidence(signals: Signals) -> float:
     """The probability that a box overlaps the true one by half."""
-    odds = BIAS
-    for x, limits, weights in zip(signals, LIMITS.values(), WEIGHTS.values(), strict=True):
+    odds, by_name = (BIAS, WEIGHTS) if signals.has_events else (FRAME_BIAS, FRAME_WEIGHTS)
+    for x, limits, weights in zip(signals, LIMITS.values(), by_name.values(), strict=True):
         odds += weights[0] * x
         for limit, (before, after) in zip(limits, pairwise(weights), strict=True):
             odds += (after - before) * max(x - limit, 0.0)
@@ -230,6 +280,13 @@ def _grid_levels(frame: NDArray[np.uint8], box: Box, factor: float) -> Float[np.
     )
 
     return frame[rows[:, None], columns].astype(np.float64)
+
+
+def _look(frame: NDArray[np.uint8], box: Box) -> Float[np.ndarray, "N N"]:
+    """Grey levels on a grid in a box, of mean 0 and length 1; all 0 where they are one."""
+    levels = _grid_levels(frame, box, 1.0)
+    levels -= levels.mean()
+    return levels / max(float(np.linalg.norm(levels)), 1e-6)
 
 
 def _bounded(sizes: float) -> float:

@@ -49,6 +49,7 @@ from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.tracker.calibration import (
     BinRecord,
     Interval,
+    add_record,
     begin_interval,
     calibrated_place,
     initial_calibration,
@@ -323,12 +324,13 @@ class SensingTracker:
         target = None if detector is None else detector.start(picture, box)
         estimate = TargetEstimate(box, 0.0, 0, target)
         if last is None:
-            return FrameTarget(estimate, given_evidence(None), initial_calibration())
+            return FrameTarget(estimate, given_evidence(None, picture.grey, box), initial_calibration())
 
         displacement = box_center(box) - box_center(last.estimate.box)
-        calibration = update_calibration(last.calibration, last.bins, displacement, period)
+        change = _change(last.stream, displacement, period)
+        calibration = update_calibration(last.calibration, last.bins, displacement, period, change=change)
 
-        return FrameTarget(estimate, given_evidence(last.evidence), calibration)
+        return FrameTarget(estimate, given_evidence(last.evidence, picture.grey, box), calibration)
 
     def _open_stream(
         self, model: InferenceModel, frame: NDArray[np.uint8], box: Box, period: float, last: TrackingState | None
@@ -343,43 +345,48 @@ class SensingTracker:
             return _OpenedStream(crop, _new_stream(start, period), network)
 
         displacement = box_center(box) - box_center(last.frame_box)
-        if period < _MAX_GAP * self.options.max_stream:
+        unit = self.options.max_stream
+        if period < _MAX_GAP * unit:
+            unit = period
             before = crop_frame(last.frame, crop)[None]
             start, network = model.network.open(picture, local, before, _row(displacement))
-            interval = self._begin_interval(model, network, start, displacement, period, last)
-            return _OpenedStream(crop, _new_stream(start, period, displacement / period), network, interval)
+        else:
+            # frames this far apart do not show the motion, and the uncertainty of the velocity grows with its age
+            motion = _row(displacement * (unit / period))
+            spread = torch.full_like(motion[:, 0], _VELOCITY_DRIFT * (period / unit - 1) ** 0.5)
+            start = MotionPrior(torch.zeros_like(motion), motion, spread)
+            _, network = model.network.open(picture, local, start=start)
 
-        # frames this far apart do not show the motion, and the uncertainty of the velocity grows with its age
-        age = period / self.options.max_stream
-        motion = _row(displacement / age)
-        spread = torch.full_like(motion[:, 0], _VELOCITY_DRIFT * (age - 1) ** 0.5)
-        start = MotionPrior(torch.zeros_like(motion), motion, spread)
-        _, network = model.network.open(picture, local, start=start)
+        stream = _new_stream(start, unit, displacement / period)
+        interval = self._begin_interval(model, network, stream, _change(last.stream, displacement, period), period)
 
-        return _OpenedStream(crop, _new_stream(start, self.options.max_stream), network)
+        return _OpenedStream(crop, stream, network, interval)
 
     def _begin_interval(
         self,
         model: InferenceModel,
         network: Any,
-        start: MotionPrior,
-        displacement: Float[np.ndarray, "2"],
+        stream: EventStream,
+        change: Float[np.ndarray, "2"] | None,
         period: float,
-        last: TrackingState,
     ) -> Interval | None:
         """The priors of the calibration for the interval after a frame; None where it does not answer."""
         trained = model.network.trained
-        if not self.options.calibrate or trained is None or not isfinite(float(start.spread)):
+        if (
+            not self.options.calibrate
+            or trained is None
+            or stream.velocity is None
+            or not isfinite(stream.start.spread)
+        ):
             return None
 
-        acceleration = np.zeros(2)
-        if last.stream.velocity is not None:
-            acceleration = displacement - last.stream.velocity * period
-
-        by_boxes = MotionPriorNp(np.zeros(2), displacement, 0.0)
+        unit = stream.period
+        by_boxes = MotionPriorNp(np.zeros(2), stream.velocity * unit, 0.0)
+        starts = by_boxes, to_numpy(stream.start)
         changes = model.network.changes(network)
+        change = np.zeros(2) if change is None else change
 
-        return begin_interval((by_boxes, to_numpy(start)), acceleration, changes, trained, self.sensing.search)
+        return begin_interval(starts, change, changes, trained, self.sensing.search, unit, period / unit)
 
     def _detect(self, state: TrackingState, pending: PendingFrame) -> TrackingState:
         """The state after the detection in the last frame, which is blended with the predicted box."""
@@ -387,20 +394,23 @@ class SensingTracker:
         detector = self._detector(state.model)
         if detector is None or estimate.target is None:
             undetected = DetectedBox(pending.box, pending.box, estimate.spread)
-            return state._replace(evidence=detection_evidence(state.evidence, undetected), pending=None)
+            evidence = detection_evidence(state.evidence, undetected, state.frame, pending.box)
+            return state._replace(evidence=evidence, pending=None)
 
         given = (state.frame, pending.before, pending.events, state.background, pending.box)
         inputs = DetectorInputs(*given, lost=state.lost, confidence=state.confidence, colours=state.colours)
         detection, target = detector.detect(inputs, estimate.target)
-        state = state._replace(evidence=detection_evidence(state.evidence, detection), pending=None)
         box = self._blend(state.frame, detection, pending)
-
         confidence = detection._replace(box=box).confidence
         probability = detection.probability
         is_alone = probability is not None
         is_sure = confidence >= (_MIN_PROBABILITY if is_alone else self.options.accept_confidence)
         num_unsure = 0 if is_sure else estimate.num_unsure + 1
-        if not (is_sure or is_alone) or not np.isfinite(box).all():
+
+        is_used = (is_sure or is_alone) and bool(np.isfinite(box).all())
+        evidence = detection_evidence(state.evidence, detection, state.frame, box if is_used else pending.box)
+        state = state._replace(evidence=evidence, pending=None)
+        if not is_used:
             unsure = estimate._replace(spread=detection.spread, num_unsure=num_unsure, target=target)
             return state._replace(estimate=unsure)
 
@@ -544,11 +554,13 @@ class SensingTracker:
             place, spread, network = inference(grid, network, age)
             return _BinAnswer(place, spread, network, state.bins)
 
-        fits, network = inference.fits(grid, network, state.interval.window(age))
-        number = num_bins(stream.age, self.sensing.dt) - 1
-        place, spread, record = calibrated_place(fits, state.calibration, state.interval, age, stream.age, number)
+        interval = state.interval
+        restarted = inference(grid, network, age)[:2] if interval.is_restarted else None
+        fits, network = inference.fits(grid, network, interval.window(stream.age))
+        number = num_bins(interval.begun + stream.age, self.sensing.dt) - 1
+        place, spread, record = calibrated_place(fits, state.calibration, interval, stream.age, number, restarted)
 
-        return _BinAnswer(place, spread, network, (*state.bins, record))
+        return _BinAnswer(place, spread, network, add_record(state.bins, record))
 
     def _skip_bins(self, inference: Inference, network: Any, elapsed: float) -> Any:
         """All but the last bin of a step, without events: these count as events of the last bin."""
@@ -563,20 +575,28 @@ class SensingTracker:
         offset = box_center(state.box) - box_center(state.estimate.box)
         crop_offset = np.round(offset)
         remainder = _row(offset - crop_offset)
-        motion = _row(offset - state.stream.target_offset)
+        motion = offset - state.stream.target_offset
 
         left, top = (crop_offset - state.stream.crop_offset).astype(int).tolist()
         crop = (state.crop[0] + left, state.crop[1] + top, self.options.crop, self.options.crop)
-        start = MotionPrior(remainder, motion, torch.tensor([state.spread], dtype=torch.float32))
-        stream = EventStream(start, state.stream.age, 0.0, offset, crop_offset)
+        start = MotionPrior(remainder, _row(motion), torch.tensor([state.spread], dtype=torch.float32))
+        stream = EventStream(start, state.stream.age, 0.0, offset, crop_offset, state.stream.velocity)
         network = state.model.network.restart_events(state.network, start)
+        interval = state.interval
+        if interval is not None:
+            interval = interval.restarted(offset, crop_offset, motion, state.stream.age)
 
-        return state._replace(stream=stream, crop=crop, network=network, interval=None)
+        return state._replace(stream=stream, crop=crop, network=network, interval=interval)
 
 
 def _period(inputs: Inputs, last: TrackingState) -> float:
     """Time from the last frame to the new one [s]."""
     return last.age + (inputs["elapsed"] - inputs["frame_age"])
+
+
+def _change(last: EventStream, displacement: Float[np.ndarray, "2"], period: float) -> Float[np.ndarray, "2"] | None:
+    """The change of the displacement from the interval before [px]; None if its velocity is unknown."""
+    return None if last.velocity is None else displacement - last.velocity * period
 
 
 def _confidence(estimate: TargetEstimate, box_signals: Signals) -> float:
