@@ -32,11 +32,11 @@ from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.video_clips import VideoClip, clip_recording, find_clips, load_clip
 from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.detection.box_detector import DetectorInputs
 from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter, Signs
 from spikebridge.networks.sensing.evaluation.metrics import overlaps, score
 from spikebridge.networks.sensing.evaluation.protocols import at_frames, one_pass_evaluation
 from spikebridge.networks.sensing.model.background import initial_background
-from spikebridge.networks.sensing.tracker.detectors import DetectorInputs
 from spikebridge.networks.sensing.tracker.inputs import read_picture
 from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.environment import describe_environment

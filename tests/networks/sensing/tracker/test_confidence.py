@@ -8,6 +8,7 @@ import torch
 
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.recordings.recording import Inputs
+from spikebridge.networks.sensing.detection.box_detector import DetectedBox, detection_confidence
 from spikebridge.networks.sensing.model.boxes import box_center, translate_box
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
@@ -22,7 +23,6 @@ from spikebridge.networks.sensing.tracker.confidence import (
     signals,
     target_contrast,
 )
-from spikebridge.networks.sensing.tracker.detectors import DetectedBox, detection_confidence
 from spikebridge.networks.sensing.tracker.suitability import Beginning, stream_warnings
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 

@@ -16,6 +16,7 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.detection._scale_filter import initial_scale
+from spikebridge.networks.sensing.detection.box_detector import DetectedBox, DetectorInputs
 from spikebridge.networks.sensing.detection.colour_model import colour_classes, initial_colours
 from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter
 from spikebridge.networks.sensing.detection.opencv_detector import OpenCVDetector
@@ -25,13 +26,7 @@ from spikebridge.networks.sensing.model.background import initial_background
 from spikebridge.networks.sensing.model.boxes import box_center, box_from_center
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
-from spikebridge.networks.sensing.tracker.detectors import (
-    DetectedBox,
-    DetectorInputs,
-    DetectorName,
-    LearnedDetector,
-    chosen_detector,
-)
+from spikebridge.networks.sensing.tracker.detectors import DetectorName, LearnedDetector, chosen_detector
 from spikebridge.networks.sensing.tracker.inputs import grey_frame
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.networks.sensing import recipe as sensing_recipe
+from spikebridge.networks.sensing.detection.box_detector import DetectedBox, DetectorInputs, detection_confidence
 from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter
 from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.evaluation.metrics import overlaps
@@ -17,12 +18,7 @@ from spikebridge.networks.sensing.model.background import initial_background
 from spikebridge.networks.sensing.model.boxes import box_center
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
-from spikebridge.networks.sensing.tracker.detectors import (
-    DetectedBox,
-    DetectorInputs,
-    LearnedDetector,
-    detection_confidence,
-)
+from spikebridge.networks.sensing.tracker.detectors import LearnedDetector
 from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector
 from spikebridge.networks.sensing.tracker.mixed_detector import MixedDetector
 from spikebridge.pretrained import shipped_run

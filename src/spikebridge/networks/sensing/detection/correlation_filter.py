@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from spikebridge.networks.sensing.detection._scale_filter import ScaleFilter, initial_scale, parabola_vertex
+from spikebridge.networks.sensing.detection.box_detector import DetectedBox, DetectorInputs
 from spikebridge.networks.sensing.detection.colour_model import ColourModel, initial_colours, unit_steps
 from spikebridge.networks.sensing.detection.patches import Cells, ColourFrame, read_cells
 from spikebridge.networks.sensing.model.boxes import Box, box_center, box_from_center, clamp_box
-from spikebridge.networks.sensing.tracker.detectors import DetectedBox, DetectorInputs
 
 # added to the deviation of a response, so that a target without contrast has no clear peak
 _DEVIATION_FLOOR = 1e-3

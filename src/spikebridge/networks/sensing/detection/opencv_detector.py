@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.errors import import_extra
+from spikebridge.networks.sensing.detection.box_detector import DetectedBox, DetectorInputs
 from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.model.boxes import Box
-from spikebridge.networks.sensing.tracker.detectors import DetectedBox, DetectorInputs
 
 OpenCVName = Literal["csrt", "kcf"]
 

@@ -24,9 +24,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from spikebridge.data.events.binned import BinEvents
+from spikebridge.networks.sensing.detection.box_detector import DetectedBox
 from spikebridge.networks.sensing.model.boxes import Box, box_center
 from spikebridge.networks.sensing.native.bin_events import BIN_EVENTS, count_near
-from spikebridge.networks.sensing.tracker.detectors import DetectedBox
 from spikebridge.ops.selection import select
 
 # decay of mean numbers of events at each bin

@@ -22,16 +22,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter, FilterState, target_side
-from spikebridge.networks.sensing.detection.patches import ColourFrame
-from spikebridge.networks.sensing.model.boxes import Box, box_center, box_from_center
-from spikebridge.networks.sensing.tracker.detectors import (
+from spikebridge.networks.sensing.detection.box_detector import (
+    BoxDetector,
     DetectedBox,
     DetectorInputs,
-    LearnedDetector,
-    LearnedTarget,
     detection_confidence,
 )
+from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter, FilterState, target_side
+from spikebridge.networks.sensing.detection.opencv_detector import OpenCVDetector
+from spikebridge.networks.sensing.detection.patches import ColourFrame
+from spikebridge.networks.sensing.model.boxes import Box, box_center, box_from_center
+from spikebridge.networks.sensing.tracker.detectors import DetectorName, LearnedDetector, LearnedTarget
 
 # smallest side of a detected box [px]; a detector may give one without area
 _MIN_SIZE = 1e-3
@@ -174,3 +175,15 @@ class MixedDetector:
 def _are_apart(box: Box, other: Box) -> bool:
     """True if two boxes have no place in common."""
     return bool((np.abs(box_center(box) - box_center(other)) >= (box[2:] + other[2:]) / 2).any())
+
+
+def build_detector(name: DetectorName, learned: LearnedDetector | None) -> BoxDetector | None:
+    """The detector of a name, for a network with a trained one or without; None if only a trained one is asked for."""
+    if name == "learned":
+        return learned
+    if name == "csrt" or name == "kcf":
+        return OpenCVDetector(name)
+    if name == "filter" or learned is None:
+        return CorrelationFilter()
+
+    return MixedDetector(learned, CorrelationFilter(), needs_events=name == "auto")

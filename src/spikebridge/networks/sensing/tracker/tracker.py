@@ -29,8 +29,8 @@ from torch import Tensor
 from spikebridge.data.events.binned import BinEvents, Crop
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import ConfigError, DataError, did_you_mean
-from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter
-from spikebridge.networks.sensing.detection.opencv_detector import OpenCVDetector, OpenCVName, import_opencv
+from spikebridge.networks.sensing.detection.box_detector import BoxDetector, DetectedBox, DetectorInputs
+from spikebridge.networks.sensing.detection.opencv_detector import OpenCVName, import_opencv
 from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.model.background import Background, initial_background
 from spikebridge.networks.sensing.model.boxes import (
@@ -63,16 +63,10 @@ from spikebridge.networks.sensing.tracker.confidence import (
     overlap_confidence,
     signals,
 )
-from spikebridge.networks.sensing.tracker.detectors import (
-    BoxDetector,
-    DetectedBox,
-    DetectorInputs,
-    DetectorName,
-    LearnedDetector,
-)
+from spikebridge.networks.sensing.tracker.detectors import DetectorName, LearnedDetector
 from spikebridge.networks.sensing.tracker.inference import Inference, InferenceCache, InferenceModel, check_inference
 from spikebridge.networks.sensing.tracker.inputs import check_inputs, event_grid, num_bins, read_picture
-from spikebridge.networks.sensing.tracker.mixed_detector import MixedDetector
+from spikebridge.networks.sensing.tracker.mixed_detector import build_detector
 from spikebridge.networks.sensing.tracker.state import (
     EventStream,
     FrameTarget,
@@ -503,14 +497,7 @@ class SensingTracker:
                 model.detector, options.template_rate, options.search_confidence, options.reacquire_confidence
             )
 
-        if options.detector == "learned":
-            return learned
-        if options.detector == "csrt" or options.detector == "kcf":
-            return OpenCVDetector(options.detector)
-        if options.detector == "filter" or learned is None:
-            return CorrelationFilter()
-
-        return MixedDetector(learned, CorrelationFilter(), needs_events=options.detector == "auto")
+        return build_detector(options.detector, learned)
 
     def _accumulate(self, events: BinEvents, elapsed: float, state: TrackingState) -> TrackingState:
         """The state after the events of one step, which has several bins if the tracker was busy."""
