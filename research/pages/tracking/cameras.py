@@ -6,11 +6,8 @@ from research.pages.made_page import measured, measured_of
 from research.pages.tracking.results import Row, load, three_digits
 
 FAMILIES = "cameras/families"
-CLIPS = "closed_loop/clips"
-RECORDING = "FE240hz"
+LEFT_OUT = "closed_loop/left_out_clips"
 _OWN = ("hybrid", "own ANN", "own SNN")
-# of clips, in the same order: without events hybrid and own ANN are one, and the SNN has its filter alone
-_DETECTORS = ("both", "both", "filter")
 
 
 def family_errors() -> str:
@@ -106,20 +103,15 @@ def _auc_row(figure: str, values: list[float | None]) -> tuple[str, ...]:
 
 
 def clips() -> str:
-    """From the first box on ordinary clips, by detector; the last row is the recording."""
-    results = load(CLIPS).get("rows", {})
-    names = {"both": "both", "filter": "filter", "learned": "learned", "csrt": "CSRT", "kcf": "KCF"}
-    if not results:
-        return measured((), ())
-
-    def cells(case: str) -> list[float]:
-        return [results[name][case]["auc"] for name in names]
-
-    cases = [case for case in results["both"] if case != RECORDING]
-    columns = zip(*map(cells, cases), strict=True)
-    rows = [(case.replace("_", " "), *map(three_digits, cells(case))) for case in cases]
-    rows.append(("mean", *(three_digits(fmean(column)) for column in columns)))
-    rows.append((f"{RECORDING}, test part", *map(three_digits, cells(RECORDING))))
+    """From the first box on ordinary clips, frames alone: with settings that the other clips choose, and by others."""
+    found = load(LEFT_OUT)
+    names = {"left out": "left out", "track": "`track`", "before": "before", "csrt": "CSRT", "kcf": "KCF"}
+    auc = found.get("auc", {})
+    rows = [
+        (clip.replace("_", " "), *(three_digits(auc[name][clip]) for name in names)) for clip in auc.get("track", {})
+    ]
+    if rows:
+        rows.append(("mean", *(three_digits(found["mean"][name]) for name in names)))
 
     return measured(("clip", *names.values()), rows)
 
@@ -133,10 +125,11 @@ def material(is_chosen_on: bool) -> str:
             cells.setdefault((row["material"], row["keep_every"]), []).extend(figures)
 
     rows = [(f"{name}, {40 // keep} Hz", *figures) for (name, keep), figures in cells.items()]
-    results = load(CLIPS).get("rows", {})
-    if rows and is_chosen_on and results:
-        means = (fmean(row["auc"] for case, row in results[name].items() if case != RECORDING) for name in _DETECTORS)
-        rows.append((f"{len(results['both']) - 1} clips", "-", "-", "-", *(f"{mean:.2f}" for mean in means)))
+    clips_of_choice = load(LEFT_OUT).get("auc", {}).get("track", {})
+    if rows and is_chosen_on and clips_of_choice:
+        # without events all three have the filter alone
+        mean = f"{fmean(clips_of_choice.values()):.2f}"
+        rows.append((f"{len(clips_of_choice)} clips", "-", "-", "-", mean, mean, mean))
 
     titles = (f"{protocol}, {name}" for protocol in ("A [px]", "C [AUC]") for name in _OWN)
     return measured(("", *titles), rows)

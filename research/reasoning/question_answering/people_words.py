@@ -2,7 +2,7 @@
 
     python research/reasoning/question_answering/people_words.py  # 100 texts of training, 60 of validation videos
 
-The programs stand in `people_words_*.tsv`, each with the place of its text in the data, which is not
+The programs stand in `people_words.tsv`, each with the place of its text in the data, which is not
 ours to copy. Those of the training texts were written before the grammar, those of the validation texts after it, from
 the texts alone. `-` marks a text without one clear event: refused is right, any program is wrong.
 
@@ -48,9 +48,9 @@ def people_texts(name: str, folder: Path) -> list[Written]:
         for number, choice in enumerate(question.choices):
             text_at[f"{place} {number}"] = Written("cause", choice.text, ())
 
-    lines = (_FOLDER / f"people_words_{name}.tsv").read_text().splitlines()
+    lines = (_FOLDER / "people_words.tsv").read_text().splitlines()
     rows = [line.split("\t") for line in lines if not line.startswith("#")]
-    return [text_at[place]._replace(program=program_of(short)) for place, short in rows]
+    return [text_at[place]._replace(program=program_of(short)) for videos, place, short in rows if videos == name]
 
 
 def label_limits(scenes: Sequence[Scene], questions: Sequence[Question]) -> dict[str, float]:

@@ -84,7 +84,6 @@ class _Drawn(Command):
     """Number of the example."""
 
     def __post_init__(self) -> None:
-        """Refuses a number that is no seed."""
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed is an integer from 0 to {2**32 - 1}, but got {self.seed}")
 

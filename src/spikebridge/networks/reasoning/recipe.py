@@ -96,7 +96,6 @@ class Config:
     ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("training_videos",)
 
     def __post_init__(self) -> None:
-        """Refuses settings out of range."""
         numbers = ("num_videos", "num_validation", "num_seeds", "num_features", "epochs", "batch_size", "lr")
         check_positive(self, numbers)
         check_minimum(self, seed=0)

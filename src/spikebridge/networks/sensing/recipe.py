@@ -91,7 +91,6 @@ class ModelConfig:
     REMOVED_FIELDS: ClassVar[dict[str, Any]] = {"size": "small", "change_map": "linear", "counts": False}
 
     def __post_init__(self) -> None:
-        """Refuses values out of range."""
         check_positive(self, ("num_features", "reach"), "model")
         check_crop(self.crop, Sensing.stride)
 
@@ -162,7 +161,6 @@ class Config:
     }
 
     def __post_init__(self) -> None:
-        """Refuses values out of range."""
         self.check_networks()
         for name in self.scenes:
             check_family(name)

@@ -146,7 +146,6 @@ def track_recording(
 
 
 def _picture(recording: Recording, tracked: _TrackedBox, num_bins: int) -> Image.Image:
-    """The newest frame, the events of the last bins, the box, and the true one where it is known."""
     stop = tracked.bin + 1
     newest = int(np.searchsorted(recording.frame_bins, tracked.bin, side="right")) - 1
     events = recording.events.slice_bins(max(0, stop - num_bins), stop)
@@ -166,7 +165,6 @@ def _time_us(recording: Recording, bin_: int) -> int:
 
 
 def _check_files(out: Path | None, animation: Path | None, page: Path | None, viewer: Path | None) -> None:
-    """Refuses files that cannot be written, before minutes of work."""
     for path in (out, animation, page, viewer):
         if path is None:
             continue
@@ -286,7 +284,6 @@ def progress_reporter(total: int, quiet: bool = False) -> Iterator[Callable[...,
 
 
 def _line_printer(total: int) -> Callable[[_TrackedBox, int, float], None]:
-    """A function that prints a line every few seconds."""
     last = perf_counter()
 
     def print_line(tracked: _TrackedBox, done: int, rate: float) -> None:
@@ -299,5 +296,4 @@ def _line_printer(total: int) -> Callable[[_TrackedBox, int, float], None]:
 
 
 def _status_line(tracked: _TrackedBox, rate: float) -> str:
-    """Rate and confidence."""
     return f"{rate:.0f} boxes/s  confidence {tracked.confidence:.2f}{'  LOST' if tracked.lost else ''}"

@@ -132,7 +132,6 @@ def nearest_samples(tracks: SceneTracks, events: Events) -> Int[np.ndarray, "E"]
 
 
 def _markers(num_scenes: int) -> Events:
-    """Start and end of each scene."""
     scene = np.tile(np.arange(num_scenes), 2)
     kind = np.repeat([START, END], num_scenes)
     frame = np.repeat([_START_FRAME, _END_FRAME], num_scenes)

@@ -85,7 +85,6 @@ def hitters_of(events: Events, scenes: Sequence[Scene | None]) -> Int[np.ndarray
 
 
 def _speed_before(scene: Scene, o: int, frame: int) -> float:
-    """The speed of an object over the last two samples with it up to a frame, or the first two; 0 where it has none."""
     seen = np.flatnonzero(scene.visible[:, o])
     if len(seen) < 2:
         return 0.0

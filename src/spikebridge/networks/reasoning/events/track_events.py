@@ -129,7 +129,6 @@ def border_distances(places: Float[Tensor, "*B 2"]) -> Float[Tensor, "*B 4"]:
 
 
 def _moving_at_first(track: _Track) -> Bool[Tensor, "B T"]:
-    """The first sample of the video, where the object moves already."""
     moves = track.velocity(0, 2).norm(dim=-1) > _SPEED_LIMIT
     return moves & track.inside & (track.samples == 0)
 

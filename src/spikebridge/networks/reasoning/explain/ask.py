@@ -118,14 +118,12 @@ def answer_question(
 
 
 def _queries(question: Question) -> list[Question]:
-    """The question, or for `which object ...?` one for each attribute of the object."""
     if question.program[-1] != DESCRIBE.token:
         return [question]
     return [replace(question, program=(*question.program[:-1], f"query_{kind}")) for kind in ATTRIBUTES]
 
 
 def _described(answers: Sequence[GraphAnswer]) -> GraphAnswer:
-    """One answer with all attributes, as certain as the least certain one."""
     # the answer is as certain as the least certain attribute
     worst = min(answers, key=lambda answer: (answer.status == "ok", answer.confidence))
     is_complete = all(answer.value is not None for answer in answers)

@@ -176,6 +176,5 @@ def _with_selection(program: _Tokens, old: _Tokens, new: _Tokens) -> _Tokens:
 
 
 def _label(one: _Tokens) -> str:
-    """The object that tokens select, in words: `red cube`."""
     values = [value for value, token in pairwise(one) if token in _ATTRIBUTE_FILTERS]
     return " ".join(values if "filter_shape" in one else [*values, "object"])

@@ -122,7 +122,6 @@ def _event_text(event: Event, names: Sequence[str]) -> str:
 
 
 def _sections(explanation: Explanation) -> list[Section]:
-    """The reasons of the answer, and the spikes."""
     facts = {one.fact: one.score for link in explanation.cause_chain for one in link.evidence if one.fact}
     rows = [{"perceived fact": fact, "confidence": round(score, 2)} for fact, score in facts.items()]
     chain = [
@@ -215,7 +214,6 @@ def _removed_label(explanation: Explanation) -> str:
 
 
 def _no_evidence_text(explanation: Explanation) -> str:
-    """The reason of an answer without a chain: nothing fired."""
     if explanation.program.reads == "match":
         return "because nothing in memory belongs to the set: no neuron fires that would say so"
     return "because the set is empty: no neuron fires that would say otherwise"
@@ -264,7 +262,6 @@ def _key_frames(observation: Observation, grounded: GroundedQuestion) -> list[tu
 
 
 def _picture(observation: Observation, frame: int, names: list[str]) -> Image.Image:
-    """The picture of a frame, or an empty table, with the objects and their paths."""
     scene = observation.scene
     # a scene may list collisions without a trajectory
     sample = int(np.abs(scene.frames - frame).argmin()) if len(scene.frames) else -1
@@ -302,7 +299,6 @@ def _picture(observation: Observation, frame: int, names: list[str]) -> Image.Im
 
 
 def _draw_label(draw: ImageDraw.ImageDraw, words: str, x: float, y: float, width: int) -> None:
-    """Draws words around x, inside of the picture."""
     half = draw.textlength(words) / 2
     left = min(max(x - half, 1), width - 2 * half - 1)
     draw.text((left, max(y, 0)), words, fill=_WHITE, stroke_width=1, stroke_fill=(20, 20, 20))

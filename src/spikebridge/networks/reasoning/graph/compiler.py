@@ -102,7 +102,6 @@ def _compile_hypothetical(choice: ProgramNode, happening: ProgramNode, planner: 
 
 
 def _check_possible_event(choice: ProgramNode, happening: ProgramNode) -> None:
-    """Refuses a possible event that is not the collision of two single objects."""
     event = choice.arguments[0]
     objects = []
     while event.token == "filter_collision":
@@ -191,7 +190,6 @@ class _Planner:
         return len(self.table.trains.get(name, self.table.blank_train))
 
     def _shift_probes(self, place: int, steps: int) -> None:
-        """Moves the probes behind an instruction whose length changed."""
         edge = sum(self._length(name) for name in self.names[:place])
         self.probes = [p._replace(step=p.step + steps) if p.step >= edge else p for p in self.probes]
         self.num_steps += steps

@@ -181,7 +181,6 @@ def with_removal(result: QueryResult, removal: QueryResult | None) -> QueryResul
 
 
 def _read_values(batch: GraphBatch, record: GraphRecord) -> ProgramValues:
-    """The value of each program from the spikes of the last step."""
     layout = batch.graph.indices.layout
     index = layout.shared_index
     fired = shared_at_slots(batch, record.last.spikes) > 0
@@ -251,7 +250,6 @@ def _sets(batch: GraphBatch, record: GraphRecord) -> dict[str, _Set]:
 
 
 def _statuses(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) -> list[_Status]:
-    """The status of each program: that of the first probe that failed, in the order of the program."""
     num_worlds = len(batch.worlds.worlds)
     sizes = {group: members.sizes(num_worlds) for group, members in _sets(batch, record).items()}
     is_collision = torch.as_tensor(batch.worlds.events.kind == COLLISION, device=record.events.device)
@@ -283,7 +281,6 @@ def _probe_status(probe: Probe, size: int) -> _Status:
 
 
 def _pair_is_one_object(batch: GraphBatch, record: GraphRecord, slot: Slot, program: Instructions, begin: int) -> bool:
-    """True if the two references to a pair of objects selected the same object."""
     in_world = torch.as_tensor(batch.worlds.world_of_object == slot.world, device=record.objects.device)
     if program.pair is None or int(in_world.sum()) == 2:
         return False  # two objects form only one pair, whichever references name it
@@ -293,7 +290,6 @@ def _pair_is_one_object(batch: GraphBatch, record: GraphRecord, slot: Slot, prog
 
 
 def _selected_objects(batch: GraphBatch, record: GraphRecord) -> list[int]:
-    """The last active object of each slot at the last step, -1 without one."""
     last = record.objects[-1].cpu().numpy()
     first = batch.worlds.first_object
     numbers = batch.worlds.num_objects

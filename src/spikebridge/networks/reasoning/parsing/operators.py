@@ -54,7 +54,6 @@ def _operator(token: str, row: Mapping[str, Any]) -> Operator:
 
 
 def _signature(text: str) -> Signature:
-    """`events, object -> events` as types."""
     takes, _, gives = text.partition("-> ")
     return Signature(tuple(word.strip() for word in takes.split(",") if word.strip()), gives)
 
@@ -185,7 +184,6 @@ def parse(tokens: Sequence[str], table: OperatorTable) -> ProgramNode:
 
 
 def _type_of(token: str, place: int, table: OperatorTable) -> str:
-    """The type of a word, or of a blank."""
     if token in table.words:
         return table.words[token]
 

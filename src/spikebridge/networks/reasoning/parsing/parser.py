@@ -112,7 +112,6 @@ class Parser(nn.Module):
         return parsed
 
     def _decode(self, texts: Sequence[TokenizedText], kinds: Sequence[str]) -> list[ParsedProgram]:
-        """The greedy program of each text among those that the grammar allows."""
         numbers = self.encode(texts)
         memory = self._encode_text(numbers)
         searches = [_Search(self, text, kind) for text, kind in zip(texts, kinds, strict=True)]
@@ -169,7 +168,6 @@ class _Search:
         return ParsedProgram(program, float(self._log_probability.exp()))
 
     def _is_open_to(self, token: str) -> bool:
-        """True for tokens other than the slots of values that the text does not name."""
         return not token.startswith("<") or token == "<end>" or token in self._text.slots
 
 

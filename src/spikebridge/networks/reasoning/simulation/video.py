@@ -150,7 +150,6 @@ class RollingVideo:
 
 
 def _contact_rows(contacts: Sequence[Contact]) -> np.ndarray:
-    """Contacts as rows `frame, object, object`."""
     return np.array([contact[:3] for contact in contacts], dtype=np.int64).reshape(-1, 3)
 
 
@@ -230,7 +229,6 @@ def generate_video(split: str, number: int, ranges: Ranges = INSIDE) -> RollingV
 
 
 def _sample_candidate(name: str, seed: int, generator: Generator, ranges: Ranges) -> RollingVideo:
-    """A random video, which may be ambiguous."""
     num_objects = int(generator.integers(ranges.num_objects[0], ranges.num_objects[1] + 1))
     objects = tuple(_TRIPLES[i] for i in generator.permutation(len(_TRIPLES))[:num_objects])
     num_lying = int(generator.integers(1, max(2, num_objects - 1)))
@@ -250,7 +248,6 @@ def _sample_candidate(name: str, seed: int, generator: Generator, ranges: Ranges
 
 
 def _places(num_places: int, generator: Generator) -> list[tuple[float, float]]:
-    """Positions of lying objects, with space to roll between them."""
     places: list[tuple[float, float]] = []
     while len(places) < num_places:
         place = (generator.uniform(15, WIDTH - 15), generator.uniform(15, HEIGHT - 15))
@@ -313,7 +310,6 @@ def find_ambiguity(video: RollingVideo) -> str | None:
 
 
 def _near_miss(positions: np.ndarray, contacts: list[Contact]) -> str | None:
-    """Two objects that are near without a contact about then."""
     for i, j in combinations(range(positions.shape[1]), 2):
         contact_frames = [contact.frame for contact in contacts if contact[1:3] == (i, j)]
         gaps = np.hypot(*(positions[:, i] - positions[:, j]).T) - 2 * RADIUS
@@ -325,7 +321,6 @@ def _near_miss(positions: np.ndarray, contacts: list[Contact]) -> str | None:
 
 
 def _at_border(positions: np.ndarray) -> str | None:
-    """An object that stays on the border, which is neither inside nor outside."""
     distance = _distance_outside(positions)
     if ((np.abs(distance) < 1.5).sum(axis=0) > 6).any():
         return "an object stays on the border"
@@ -334,7 +329,6 @@ def _at_border(positions: np.ndarray) -> str | None:
 
 
 def _occluded(video: RollingVideo) -> str | None:
-    """An entrance or exit behind the occluder, which is invisible."""
     occluder = video.appearance.occluder
     if occluder is None:
         return None

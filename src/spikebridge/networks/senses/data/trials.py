@@ -132,7 +132,6 @@ def read_sensor(path: Path, name: str) -> SensorRecording:
 
 
 def _folder_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a folder of sensors, under the names of one file."""
     files = sorted(path.glob("*.npz"))
     if not files:
         raise DataError(f"{path}: expected a file NAME.npz for each sensor, but there is none")
@@ -151,7 +150,6 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _check_sizes(path: Path, headers: Mapping[str, Any]) -> None:
-    """Refuses a large array that its starts do not reach: a small file may unpack to many samples."""
     for name, header in headers.items():
         if prod(header.shape) <= _MAX_ENTRIES:
             continue
@@ -235,7 +233,6 @@ def _recording(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> Sen
 
 
 def _times(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, starts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The time of each sample since the start of its trial."""
     if f"{name}_s" in arrays:
         times = arrays[f"{name}_s"]
         # a shape that does not fit is refused before its numbers are copied
@@ -304,7 +301,6 @@ def _weda_fall(path: Path, arrays: dict[str, NDArray[Any]]) -> Trials:
 
 
 def _ends(recording: SensorRecording) -> Float[np.ndarray, " S"]:
-    """The time of the last sample of each trial, 0 where there is none."""
     last = recording.times[np.maximum(recording.starts[1:] - 1, 0)] if len(recording.times) else np.zeros(1)
     return np.where(np.diff(recording.starts) > 0, last, 0.0)
 

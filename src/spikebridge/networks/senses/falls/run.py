@@ -115,7 +115,6 @@ def score_falls(network: HybridNetwork, data: Listened) -> dict[str, Any]:
 
 
 def _count(alarms: Bool[np.ndarray, " T"]) -> int:
-    """Alarms with a pause after each."""
     number = 0
     last = -_PAUSE
     for tick in np.flatnonzero(alarms):

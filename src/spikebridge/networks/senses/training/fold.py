@@ -144,7 +144,6 @@ class FoldTraining:
         train_memory(network, name, MemoryData(data, clock, given, context, block), *options)
 
     def _places(self, half: int, inside: bool) -> np.ndarray:
-        """The trials of one half of the people, or of the others; of one person, of every second trial."""
         people = np.unique(self.data.person)
         if len(people) < 2:
             return np.flatnonzero((np.arange(len(self.data.person)) % 2 == half) == inside)

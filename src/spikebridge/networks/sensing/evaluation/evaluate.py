@@ -114,7 +114,6 @@ class TrackingEvaluation:
     """Accept a file of events that ends inside a packet, and take the complete events before."""
 
     def __post_init__(self) -> None:
-        """Refuses options out of range."""
         for name in ("keep_every", "every"):
             if not getattr(self, name) >= 1:
                 raise ConfigError(f"{name} needs to be 1 or more, but got {getattr(self, name)}")
@@ -232,7 +231,6 @@ def _evaluated_parts(
 
 
 def _suitability_warnings(part: RecordingPart) -> list[str]:
-    """Warnings of a first box that is hard to track, and of a stream without events."""
     recording, frames = part
     first, stop = bin_range(recording, frames)
     num_events = np.diff(recording.events.edges[[first, stop]])
@@ -254,7 +252,6 @@ def _subsampled(part: RecordingPart, options: TrackingEvaluation) -> RecordingPa
 
 
 def _trained_on(run: Run) -> list[str]:
-    """Names of the recordings whose first part the run was trained on."""
     return [word.strip() for word in str(run.results().get("recording", "")).split(",")]
 
 
@@ -271,7 +268,6 @@ def _evaluate_tracker(
     options: TrackingEvaluation,
     name: str,
 ) -> dict[str, Any]:
-    """The figures of one tracker; prints a line when it is done."""
     started = perf_counter()
     _log.info("tracking with %s", name)
     results = _figures(parts, [_track(part, tracker, options) for part in parts])
@@ -297,7 +293,6 @@ def _figures(parts: Sequence[RecordingPart], outputs: Sequence[TrackingResult]) 
 
 
 def _track(part: RecordingPart, tracker: Tracker, options: TrackingEvaluation) -> TrackingResult:
-    """The boxes of a tracker in the protocol of the options."""
     if options.protocol in _NEEDS_TWO_BOXES:
         return interframe(part.recording, tracker, part.frames, noise_px=options.box_noise, seed=options.seed)
 
@@ -312,7 +307,6 @@ def _track(part: RecordingPart, tracker: Tracker, options: TrackingEvaluation) -
 def _closed_loop(
     part: RecordingPart, tracker: Tracker, options: TrackingEvaluation, every: int | None
 ) -> TrackingResult:
-    """Protocol B, or C if `every` is None."""
     recording = part.recording
     if recording.has_frames_only and isinstance(tracker, SensingTracker):
         tracker = tracker.with_options(synchronous=True)
@@ -324,7 +318,6 @@ def _closed_loop(
 def _at_given_boxes(
     parts: Sequence[RecordingPart], tracker: Tracker, options: TrackingEvaluation, every: int | None
 ) -> dict[str, Any]:
-    """B with a box at every N-th frame."""
     joined = join_results([_closed_loop(part, tracker, options, every) for part in parts])
     return {"every": every, **joined.score()._asdict()}
 
@@ -350,7 +343,6 @@ def _frame_rates(parts: Sequence[RecordingPart], options: TrackingEvaluation) ->
 def _at_frame_rate(
     parts: Sequence[RecordingPart], tracker: Tracker, options: TrackingEvaluation, keep: int
 ) -> dict[str, Any]:
-    """A and C with every N-th frame."""
     between = join_results([_track(part, tracker, options) for part in parts])
     loop = join_results([_closed_loop(part, tracker, options, None) for part in parts])
     rate = _frame_rate(parts[0].recording)

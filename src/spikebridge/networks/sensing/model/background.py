@@ -88,7 +88,6 @@ def _covered(boxes: list[Box], cells: tuple[int, ...], side: int) -> NDArray[np.
 
 
 def _cell_means(picture: NDArray[np.float32] | NDArray[np.uint8], side: int) -> NDArray[np.float32]:
-    """Means of square cells; incomplete cells at the lower and the right edge are left out."""
     if side == 1:
         return picture.astype(np.float32)
 

@@ -164,7 +164,6 @@ def _harmonics(patches: Float[Tensor, "K S S"]) -> Float[Tensor, "K C S S"]:
 
 @cache
 def _cell_means(side: int) -> Float[Tensor, "S N"]:
-    """The matrix that makes means of cells of sums over their rows."""
     return torch.eye(side // CELL, dtype=torch.float32).repeat_interleave(CELL, 0) / CELL**2
 
 

@@ -127,7 +127,6 @@ def _film(recording: Recording, first: int, stop: int, boxes: Mapping[str, Any])
 
 
 def _picture(frame: UInt8[np.ndarray, "H W"]) -> str:
-    """A frame, brightened, as a `data:` address."""
     # the square root lifts the dark levels
     grey = np.sqrt(np.asarray(frame, dtype=np.float32) * 255).astype(np.uint8)
     image = Image.fromarray(grey)

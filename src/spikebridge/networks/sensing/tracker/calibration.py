@@ -346,7 +346,6 @@ def _near(center: float, search: float, half: int) -> slice:
 
 
 def _interpolate(values: Float[np.ndarray, "H W"], x: float, y: float) -> float:
-    """Linear interpolation between pixels; beyond the edge, the edge."""
     height, width = values.shape
     x = min(max(x, 0.0), width - 1.0)
     y = min(max(y, 0.0), height - 1.0)

@@ -102,37 +102,36 @@ LIMITS: dict[str, tuple[float, ...]] = {
     "alike": (0.3, 0.7),
     "resized": (0.1, 0.3),
 }
-BIAS = -17.029
-# weights of the segments in the log-odds; fitted by `research/sensing/cameras/confidence.py --fit`
+BIAS = -19.275
 WEIGHTS: dict[str, tuple[float, ...]] = {
-    "filled": (16.960, 9.563, 0.489),
-    "focus": (0.483, 0.829, 1.933),
-    "moved": (50.508, 0.000, 0.000),
-    "detector_spread": (-0.540, -2.024, -2.387),
-    "apart": (-0.548, -0.431, -0.158),
-    "given": (0.943,),
-    "age": (-1.135, -1.688),
-    "unsure": (0.000,),
+    "filled": (19.168, 2.306, 4.394),
+    "focus": (0.831, 0.834, 1.727),
+    "moved": (45.645, 0.469, 0.000),
+    "detector_spread": (-0.684, -0.635, -3.334),
+    "apart": (-0.899, -0.481, -0.147),
+    "given": (0.215,),
+    "age": (-0.783, -3.130),
+    "unsure": (-4.881,),
     "alike": (0.000, 0.000, 0.000),
     "resized": (0.000, 0.000, 0.000),
 }
 # the same of a stream without events
-FRAME_BIAS = -35.660
+FRAME_BIAS = -6.996
 FRAME_WEIGHTS: dict[str, tuple[float, ...]] = {
-    "filled": (45.261, 1.568, 0.000),
+    "filled": (4.364, 107.994, 0.000),
     "focus": (0.000, 0.000, 0.000),
     "moved": (0.000, 0.000, 0.000),
-    "detector_spread": (-1.373, -1.263, -0.875),
-    "apart": (-0.016, -0.222, -0.793),
-    "given": (-1.479,),
-    "age": (0.000, 0.000),
-    "unsure": (-0.424,),
-    "alike": (0.843, 2.565, 0.215),
-    "resized": (0.000, 0.000, -4.515),
+    "detector_spread": (-0.044, -0.831, -8.950),
+    "apart": (0.000, 0.000, 0.000),
+    "given": (-0.519,),
+    "age": (-0.021, 0.000),
+    "unsure": (-2.733,),
+    "alike": (0.785, 0.000, 0.000),
+    "resized": (0.000, 0.000, 0.000),
 }
 
 
-class GivenTarget(NamedTuple):
+class _GivenTarget(NamedTuple):
     """The target in the frame of its given box."""
 
     # grey levels at the points of a grid on the box, of mean 0 and length 1
@@ -157,7 +156,7 @@ class BoxEvidence(NamedTuple):
     # mean number of events in a bin, for each pixel around the box
     around: float = 0.0
     # the target as it was given; None before a frame
-    model: "GivenTarget | None" = None
+    model: "_GivenTarget | None" = None
     # likeness of the box of the last frame to it, and logarithm of the ratio of their sizes
     alike: float = 1.0
     resized: float = 0.0
@@ -175,7 +174,7 @@ def size_of(box: Box) -> float:
 
 def given_evidence(last: BoxEvidence | None, frame: NDArray[np.uint8], box: Box) -> BoxEvidence:
     """The evidence at a frame whose box is given; events count as before."""
-    fresh = BoxEvidence(model=GivenTarget(_look(frame, box), size_of(box)))
+    fresh = BoxEvidence(model=_GivenTarget(_look(frame, box), size_of(box)))
     return fresh if last is None else fresh._replace(events=last.events, inner=last.inner, around=last.around)
 
 

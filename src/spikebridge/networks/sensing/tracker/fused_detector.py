@@ -194,7 +194,6 @@ def _patches(
 
 
 def _cell_means(patches: Float[Tensor, "K C S S"]) -> Float[Tensor, "K C N N"]:
-    """The result of `avg_pool2d` of two by two pixels, in a quarter of its time."""
     rows = patches[:, :, ::STRIDE] + patches[:, :, 1::STRIDE]
     return (rows[..., ::STRIDE] + rows[..., 1::STRIDE]) / STRIDE**2
 

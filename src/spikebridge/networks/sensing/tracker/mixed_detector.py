@@ -161,19 +161,16 @@ class MixedDetector:
         return target._replace(filtered=filtered, last=None, usual=None, candidate=None)
 
     def _draw_size(self, box: Box, size: Float[np.ndarray, "2"]) -> Box:
-        """The box with its size drawn towards the given one."""
         own = box[2:].clip(min=_MIN_SIZE)
         return box_from_center(box_center(box), own * (size / own) ** self.size_share)
 
     def _is_hidden(self, claims: _Claims, usual: _Claims | None) -> bool:
-        """True if the trained detector usually sees the target, and neither detector sees it."""
         if usual is None or usual.confidence < self.usual_confidence:
             return False
         return claims.confidence < self.min_confidence and claims.ratio < self.min_ratio * usual.ratio
 
 
 def _are_apart(box: Box, other: Box) -> bool:
-    """True if two boxes have no place in common."""
     return bool((np.abs(box_center(box) - box_center(other)) >= (box[2:] + other[2:]) / 2).any())
 
 

@@ -577,7 +577,6 @@ class SensingTracker:
 
 
 def _period(inputs: Inputs, last: TrackingState) -> float:
-    """Time from the last frame to the new one [s]."""
     return last.age + (inputs["elapsed"] - inputs["frame_age"])
 
 
@@ -595,5 +594,4 @@ def _new_stream(start: MotionPrior, period: float, velocity: Float[np.ndarray, "
 
 
 def _row(values: NDArray[np.float64]) -> Tensor:
-    """A batch of one."""
     return torch.tensor(values[None], dtype=torch.float32)

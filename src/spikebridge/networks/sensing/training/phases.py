@@ -62,7 +62,6 @@ class PathwayTraining:
     }
 
     def __post_init__(self) -> None:
-        """Refuses values out of range."""
         _check_range(self, "pathways", above_0=("epochs", "lr"), from_0=("lose_events", "contrast"))
         if self.lose_events > 1:
             raise ConfigError(f"pathways.lose_events is a share, from 0 to 1, but got {self.lose_events}")
@@ -95,7 +94,6 @@ class DetectorTraining:
     }
 
     def __post_init__(self) -> None:
-        """Refuses values out of range."""
         _check_range(self, "detector", above_0=("lr",), from_0=("epochs", "num_scenes", "box_noise"))
 
 

@@ -187,7 +187,6 @@ def _add_answer(parts: dict[str, nn.Module], links: list[Link], units: Mapping[s
 
 
 def _context(shape: Shape) -> FIR:
-    """A causal kernel for each feature."""
     kernel = FIR(shape.taps, (shape.hidden,), keep=True)
     with torch.no_grad():
         kernel.weight.normal_(0.0, shape.taps**-0.5)
@@ -247,7 +246,6 @@ def _xylo_snn(shape: Shape) -> Sequential:
 
 
 def _transmission(variant: str, shape: Shape) -> HybridUnit:
-    """Spikes of a frame period to features."""
     if variant != "learned":
         return HybridUnit(Tumbling(shape.frame_period), Mean())
 
@@ -261,7 +259,6 @@ def _transmission(variant: str, shape: Shape) -> HybridUnit:
 
 
 def _modulation(variant: str, shape: Shape) -> HybridUnit:
-    """Features to factors of thresholds."""
     if variant == "fixed":
         return HybridUnit(nonlinearity=_PositiveFactor())
 

@@ -126,7 +126,6 @@ def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
 
 
 def _series(config: Config, data: Path | None = None) -> SensorSeries:
-    """Marked series at the rate of the detector."""
     if config.dataset == "generated" and data is None:
         return generated_heart()
 
@@ -167,7 +166,6 @@ def _recordings(series: SensorSeries) -> list[_Recording]:
 
 
 def _scores(network: HybridNetwork, recording: _Recording, seed: int) -> dict[str, Any]:
-    """Scores of all detectors with and without noise, and the cost of the network."""
     plain = _without_ann(network)
     rows: list[dict[str, Any]] = []
 
@@ -216,7 +214,6 @@ def _row(counts: BeatCounts) -> dict[str, Any]:
 
 
 def _latest_ms(detections: Int64[np.ndarray, " M"], beats: Int64[np.ndarray, " K"]) -> float | None:
-    """The longest time from a beat to its spike [ms]."""
     if len(detections) == 0:
         return None
 
@@ -228,7 +225,6 @@ def _latest_ms(detections: Int64[np.ndarray, " M"], beats: Int64[np.ndarray, " K
 
 
 def _compared(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over seeds, and the errors of each."""
     rows = []
     for index, first in enumerate(scores[0]["detections"]):
         by_seed = [score["detections"][index] for score in scores]

@@ -96,7 +96,6 @@ def _filter_phase(network: HybridNetwork, num_steps: int, factor: float = 1.0) -
 
 
 def _detection_loss(network: HybridNetwork, batch: Sequence[Tensor]) -> Tensor:
-    """The weighted cross-entropy of beat or no beat, sample by sample."""
     x, target, weight = (column.transpose(0, 1).contiguous() for column in batch)
     score = scores_of(network, x) - _OFFSET
     return F.binary_cross_entropy_with_logits(score[_SETTLING:], target[_SETTLING:], weight[_SETTLING:])
@@ -130,7 +129,6 @@ class _Pieces(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
 def _piece(
     ecg: Tensor, beats: Int64[np.ndarray, " M"], generator: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A random piece of the recording, its labels, and the weight of each sample."""
     # half of the pieces are stretched, and in most of the pieces some channels are inverted
     stretch = float(np.exp(generator.uniform(-0.35, 0.8))) if generator.random() < 0.5 else 1.0
     length = min(int(_PIECE_LENGTH / stretch), len(ecg) - 1)
@@ -187,7 +185,6 @@ def _train_threshold(network: HybridNetwork, ecg: Tensor, beats: Int64[np.ndarra
 
 
 def _best_factors(network: HybridNetwork, scores: Float[Tensor, "T L"], beats: Int64[np.ndarray, " M"]) -> list[float]:
-    """The factor with the fewest errors at each of L levels of noise, the middle one of several."""
     *_, last = spiking_parts(network).values()
     neuron: Any = last.get_submodule("beat")
     num_levels = scores.shape[1]
