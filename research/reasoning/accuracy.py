@@ -31,11 +31,13 @@ from spikebridge.data.catalog import find_files
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import Question, Scene
+from spikebridge.networks.reasoning.events.collision_inputs import candidate_pairs
+from spikebridge.networks.reasoning.events.reader import detect_collisions
 from spikebridge.networks.reasoning.executor import execute
 from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.recipe import Config
 from spikebridge.networks.reasoning.scores import score, score_executor, tally
-from spikebridge.networks.reasoning.training.labels import SceneSet
+from spikebridge.networks.reasoning.training.labels import SceneSet, collision_labels
 from spikebridge.networks.reasoning.training.trained_units import (
     best_seed,
     fixed_reader,
@@ -121,6 +123,27 @@ def scores_of_seeds(run: Run, scenes: SceneSet, questions: Sequence[Question]) -
     return results
 
 
+def collision_scores(run: Run, videos: set[int | str]) -> dict[str, Any]:
+    """F1 of the units of all seeds against the true collisions of some videos: right pairs, at most 5 frames off."""
+    perceived = [scene for scene in read_scenes(find_files("clevrer_perceived")[1]) if scene.video in videos]
+    perceived = [scene for scene in perceived if scene.truth is not None]
+    scenes = SceneSet(perceived, [scene.truth for scene in perceived if scene.truth is not None])
+    pairs = candidate_pairs(scenes.perceived)
+    labels = collision_labels(pairs, scenes)
+    num_true = sum(len(scene.collisions) for scene in scenes.reference)
+
+    values = {}
+    for seed in seeds_of(run):
+        unit = learned_reader(run, seed).unit
+        unit.set_threshold(unit_settings(run, seed)["thresholds"]["descriptive"])
+        spikes, frames, _ = detect_collisions(unit, pairs)
+        hits = spikes & (labels >= 0) & ((frames.round() - labels).abs() <= 5)
+        values[str(seed)] = round(2 * int(hits.sum()) / (int(spikes.sum()) + num_true), 5)
+
+    mean = round(fmean(values.values()), 5)
+    return {"num_videos": len(perceived), "f1_5_frames": {"mean": mean, "seeds": values}}
+
+
 def budget(read: Sequence[Scene], near: Sequence[Scene], questions: Sequence[Question], causal: bool) -> dict[str, Any]:
     """Scores with one part at a time from near truth, preset `compartment`."""
     rows = {}
@@ -188,6 +211,7 @@ def measure(
 
         if real:
             results["noisy scenes, learned units, every seed"] = scores_of_seeds(run, some, questions)
+            results["collisions, every seed"] = collision_scores(run, {question.video for question in questions})
 
         results["error budget, learned"] = budget(read, some.reference, questions, causal)
         results["confidence, learned"] = confidence_scores(read, questions, causal)
