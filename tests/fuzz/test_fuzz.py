@@ -225,7 +225,6 @@ NO_SPECIMEN = {
     "spikebridge.recipes.load": "a recipe file is a program that the user starts",
     "spikebridge.training.callbacks.loggers": "one word, the id of a run",
     "spikebridge.pretrained.models": "cards of the networks that come with the package",
-    "spikebridge.deploy.quantization.lowering": "files that it has just written",
 }
 OPENERS = ("safe_open", "json_text", "json_stream", "npz", "hdf5", "images")
 READING = {

@@ -56,7 +56,6 @@ _FILM_SECONDS = 1.5
 _NAMES = "signals"
 _SEED = 0  # of the default weights
 _SIGNS = {"filled": 1, "focus": 1, "moved": 1, "detector_spread": -1, "apart": -1, "given": 0, "age": -1, "unsure": -1}
-_SIGNS |= {"alike": 1, "resized": -1}
 _BOUNDS = {-1: (None, 0.0), 0: (None, None), 1: (0.0, None)}
 
 

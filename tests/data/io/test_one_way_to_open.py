@@ -35,7 +35,7 @@ ALLOWED = {
     "data/streams/_camera.py": {"open"},  # a camera
     "data/streams/_text.py": {"loadtxt"},
     "deploy/bundle/export.py": {"read_bytes"},  # of the folder that it writes
-    "deploy/c/boards.py": {"read_text"},
+    "data/io/templates.py": {"read_text"},
     "deploy/web/compiler.py": {"read_bytes"},  # of the compiler, or kept before
     "deploy/web/page.py": {"read_text"},
     "deploy/nir/file.py": {"h5py.File", "nir.read"},

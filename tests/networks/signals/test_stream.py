@@ -103,7 +103,7 @@ def test_a_run_without_live_form_is_refused(change: dict[str, object], message: 
         (["signals", "--signal", "a.wav", "--loop"], "--loop is for events"),
         (["signals", "--signal", "a.wav", "--integers"], "--integers is of a bundle"),
         (["signals", "--signal", "a.wav"], "no such file"),
-        (["sensing", "--signal", "a.wav"], "reads no samples of a sensor"),
+        (["sensing", "--signal", "a.wav"], "which reads no such stream"),
     ],
 )
 def test_a_live_stream_that_cannot_be_ends_in_one_line(

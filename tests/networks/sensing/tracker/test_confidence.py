@@ -51,36 +51,20 @@ def found(box: np.ndarray, spread: float, second: DetectedBox | None = None) -> 
 
 def test_the_less_sure_detector_counts_and_how_far_the_two_are_apart() -> None:
     other = found(translate_box(BOX, np.array([0.0, 4.0])), spread=8.0)
-    both = detection_evidence(BoxEvidence(), found(BOX, 2.0, other), square(), BOX)
+    both = detection_evidence(BoxEvidence(), found(BOX, 2.0, other))
 
     assert (both.given, both.detector_spread, both.apart) == (False, 0.5, 0.25)
 
-    alone = detection_evidence(both, found(BOX, 2.0), square(), BOX)
+    alone = detection_evidence(both, found(BOX, 2.0))
     assert (alone.detector_spread, alone.apart) == (0.125, 0.2)
 
-    again = given_evidence(both._replace(events=0.1), square(), BOX)
+    again = given_evidence(both._replace(events=0.1))
     assert (again.given, again.detector_spread, again.events) == (True, 0.0, 0.1)
 
 
 def test_a_place_that_is_no_number_counts_as_far_away() -> None:
-    evidence = detection_evidence(BoxEvidence(), found(BOX, 1.0, found(np.full(4, np.nan), np.inf)), square(), BOX)
+    evidence = detection_evidence(BoxEvidence(), found(BOX, 1.0, found(np.full(4, np.nan), np.inf)))
     assert (evidence.detector_spread, evidence.apart) == (2.0, 2.0)
-
-
-def test_a_box_is_compared_with_the_given_one_by_look_and_size() -> None:
-    given = given_evidence(None, square(), BOX)
-    moved = translate_box(BOX, np.array([8.0, 4.0]))
-
-    # the same look twice as bright, elsewhere
-    same = detection_evidence(given, found(moved, 1.0), square(28, 24) // 2, moved)
-    assert same.alike == pytest.approx(1.0, abs=1e-3) and same.resized == 0.0
-
-    wide = detection_evidence(same, found(BOX, 1.0), square(), BOX * [1, 1, 4, 1])
-    assert wide.resized == pytest.approx(log(2)) and wide.alike < 0.7
-
-    background = detection_evidence(given, found(BOX, 1.0), np.full((64, 64), 60, np.uint8), BOX)
-    assert background.alike == 0.0
-    assert given_evidence(background, square(), BOX).alike == 1.0
 
 
 def test_events_are_counted_in_the_box_in_its_middle_and_around_it() -> None:
@@ -127,28 +111,26 @@ def test_confidence_is_the_logistic_function_of_the_signals(monkeypatch: pytest.
     monkeypatch.setattr(confidence, "LIMITS", {**dict.fromkeys(Signals._fields, ()), "focus": (0.5, 0.75)})
     weights = {**dict.fromkeys(Signals._fields, (0.25,)), "focus": (1.0, 2.0, 4.0)}
     monkeypatch.setattr(confidence, "WEIGHTS", weights)
-    odds = 0.25 * 9 + 0.5 + 2 * 0.25 + 4 * 0.25  # half of the focus, and two quarters above
+    odds = 0.25 * 7 + 0.5 + 2 * 0.25 + 4 * 0.25  # half of the focus, and two quarters above
 
     assert overlap_confidence(ones) == pytest.approx(1 / (1 + exp(1 - odds)))
 
 
 @pytest.mark.parametrize(
     ("signal", "sign"),
-    [("filled", 1), ("moved", 1), ("detector_spread", -1), ("apart", -1), ("age", -1), ("alike", 1), ("resized", -1)],
+    [("filled", 1), ("moved", 1), ("detector_spread", -1), ("apart", -1), ("age", -1)],
 )
 def test_fitted_weights_have_the_sign_that_they_must(signal: str, sign: int) -> None:
     for by_name in (confidence.WEIGHTS, confidence.FRAME_WEIGHTS):
         weights = [sign * weight for weight in by_name[signal]]
         assert min(weights) >= 0 and len(weights) == len(confidence.LIMITS[signal]) + 1
 
-    used = confidence.FRAME_WEIGHTS if signal in ("alike", "resized") else confidence.WEIGHTS
-    assert any(used[signal])
+    assert any(confidence.WEIGHTS[signal])
 
 
-def test_without_events_the_look_of_the_target_says_whether_the_box_is_right() -> None:
+def test_streams_with_and_without_events_are_told_apart() -> None:
     silent = signals(BoxEvidence(False, detector_spread=0.1, apart=0.1), BOX, np.zeros(2), 0.0, 0)
     assert not silent.has_events
-    assert overlap_confidence(silent) > 0.1 + overlap_confidence(silent._replace(alike=0.2, resized=0.5))
 
     with_events = add_events(
         BoxEvidence(), BinEvents(np.array([20], np.uint16), np.array([20], np.uint16), np.ones(1, bool)), BOX, 1

@@ -61,10 +61,10 @@ class RollOut(nn.Module):
         num_kinds = inputs.NUM_CHANNELS - inputs.KIND
         self.begin = network(3 * _NUM_RECENT + 4 + num_kinds, num_features, _NUM_HIDDEN + 2)
         self.meet = network(13 + 2 * _NUM_HIDDEN + 2 * num_kinds, num_features, _NUM_MESSAGES + 1)
-        self.move = network(2 + _NUM_HIDDEN + num_kinds + _NUM_MESSAGES, num_features, _NUM_HIDDEN + 2)
+        self.advance = network(2 + _NUM_HIDDEN + num_kinds + _NUM_MESSAGES, num_features, _NUM_HIDDEN + 2)
         self.log_friction = nn.Parameter(torch.tensor(-2.3))
         # an untrained roll-out is a straight line with friction, on which collisions are rare
-        for straight in (self.begin, self.move):
+        for straight in (self.begin, self.advance):
             for values in straight[-1].parameters():
                 nn.init.zeros_(values)
         nn.init.constant_(list(self.meet.parameters())[-1], _RARE)
@@ -155,7 +155,7 @@ class RollOut(nn.Module):
 
     def _move(self, motion: _Motion, message: Float[Tensor, "N M"], past: Float[Tensor, "N C T"]) -> _Motion:
         signals = (motion.hidden, _SPEED * motion.velocity, past[:, inputs.KIND :, -1], message)
-        change = self.move(torch.cat(signals, -1))
+        change = self.advance(torch.cat(signals, -1))
         velocity = motion.velocity * self._decay + _CHANGE * change[:, -2:]
         # with the mean of the velocities before and after
         places = motion.places + (motion.velocity + velocity) / 2

@@ -11,7 +11,6 @@ generated validation scenes, with events lost, other pictures, rare frames, and 
 | focus | events fall into the box, not around it |
 | moved | the box moves: background does not |
 | detector_spread, apart | the detectors are sure of the last frame, and agree |
-| alike, resized | the box in the last frame has the look and the size of the given one |
 | given, age, unsure | the time since the target was given or detected with confidence |
 """
 
@@ -46,7 +45,6 @@ _FAR = 2.0
 _UNCOMPARED = 0.2
 # added before a logarithm, in sizes of the target
 _LOG_FLOOR = 0.02
-_MAX_RESIZED = 1.0
 _MAX_ODDS = 30.0
 
 # points along a side at which a box is compared with its surroundings
@@ -78,10 +76,6 @@ class Signals(NamedTuple):
     age: float
     # share of the last three frames without a confident detection
     unsure: float
-    # correlation of the grey levels in the box of the last frame with those in the given one
-    alike: float
-    # logarithm of the ratio of their sizes, without its sign
-    resized: float
 
     @property
     def has_events(self) -> bool:
@@ -99,45 +93,30 @@ LIMITS: dict[str, tuple[float, ...]] = {
     "given": (),
     "age": (2.0,),
     "unsure": (),
-    "alike": (0.3, 0.7),
-    "resized": (0.1, 0.3),
 }
 BIAS = -19.275
 WEIGHTS: dict[str, tuple[float, ...]] = {
-    "filled": (19.168, 2.306, 4.394),
+    "filled": (19.168, 2.305, 4.394),
     "focus": (0.831, 0.834, 1.727),
-    "moved": (45.645, 0.469, 0.000),
-    "detector_spread": (-0.684, -0.635, -3.334),
+    "moved": (45.639, 0.470, 0.000),
+    "detector_spread": (-0.684, -0.635, -3.336),
     "apart": (-0.899, -0.481, -0.147),
     "given": (0.215,),
-    "age": (-0.783, -3.130),
-    "unsure": (-4.881,),
-    "alike": (0.000, 0.000, 0.000),
-    "resized": (0.000, 0.000, 0.000),
+    "age": (-0.783, -3.129),
+    "unsure": (-4.879,),
 }
 # the same of a stream without events
-FRAME_BIAS = -6.996
+FRAME_BIAS = -1.650
 FRAME_WEIGHTS: dict[str, tuple[float, ...]] = {
-    "filled": (4.364, 107.994, 0.000),
+    "filled": (0.906, 53.160, 0.000),
     "focus": (0.000, 0.000, 0.000),
     "moved": (0.000, 0.000, 0.000),
-    "detector_spread": (-0.044, -0.831, -8.950),
+    "detector_spread": (-0.061, -1.001, -8.495),
     "apart": (0.000, 0.000, 0.000),
-    "given": (-0.519,),
-    "age": (-0.021, 0.000),
-    "unsure": (-2.733,),
-    "alike": (0.785, 0.000, 0.000),
-    "resized": (0.000, 0.000, 0.000),
+    "given": (-0.532,),
+    "age": (-0.032, 0.000),
+    "unsure": (-2.743,),
 }
-
-
-class _GivenTarget(NamedTuple):
-    """The target in the frame of its given box."""
-
-    # grey levels at the points of a grid on the box, of mean 0 and length 1
-    look: Float[np.ndarray, "N N"]
-    # root of its area [px]
-    size: float
 
 
 class BoxEvidence(NamedTuple):
@@ -155,11 +134,6 @@ class BoxEvidence(NamedTuple):
     inner: float = 0.0
     # mean number of events in a bin, for each pixel around the box
     around: float = 0.0
-    # the target as it was given; None before a frame
-    model: "_GivenTarget | None" = None
-    # likeness of the box of the last frame to it, and logarithm of the ratio of their sizes
-    alike: float = 1.0
-    resized: float = 0.0
 
     @property
     def filled(self) -> float:
@@ -172,14 +146,14 @@ def size_of(box: Box) -> float:
     return max(float(box[2:].prod()), 1e-6) ** 0.5
 
 
-def given_evidence(last: BoxEvidence | None, frame: NDArray[np.uint8], box: Box) -> BoxEvidence:
+def given_evidence(last: BoxEvidence | None) -> BoxEvidence:
     """The evidence at a frame whose box is given; events count as before."""
-    fresh = BoxEvidence(model=_GivenTarget(_look(frame, box), size_of(box)))
+    fresh = BoxEvidence()
     return fresh if last is None else fresh._replace(events=last.events, inner=last.inner, around=last.around)
 
 
-def detection_evidence(last: BoxEvidence, detection: DetectedBox, frame: NDArray[np.uint8], box: Box) -> BoxEvidence:
-    """The evidence at a frame with a detection, from which the tracker made a box."""
+def detection_evidence(last: BoxEvidence, detection: DetectedBox) -> BoxEvidence:
+    """The evidence at a frame whose box is detected."""
     size = size_of(detection.box)
     spread = detection.spread
     apart = _UNCOMPARED
@@ -187,12 +161,7 @@ def detection_evidence(last: BoxEvidence, detection: DetectedBox, frame: NDArray
         spread = max(spread, detection.second.spread)
         apart = float(np.hypot(*(box_center(detection.box) - box_center(detection.second.box)))) / size
 
-    evidence = last._replace(given=False, detector_spread=_bounded(spread / size), apart=_bounded(apart))
-    if last.model is None:
-        return evidence
-
-    alike = float((_look(frame, box) * last.model.look).sum())
-    return evidence._replace(alike=alike, resized=log(size_of(box) / last.model.size))
+    return last._replace(given=False, detector_spread=_bounded(spread / size), apart=_bounded(apart))
 
 
 def add_events(evidence: BoxEvidence, events: BinEvents, box: Box, num_bins: int) -> BoxEvidence:
@@ -232,8 +201,6 @@ def signals(evidence: BoxEvidence, box: Box, moved: Float[np.ndarray, "2"], age:
         given=float(evidence.given),
         age=log(max(age / _FRAME_SECONDS, 1.0)),
         unsure=min(num_unsure, 3) / 3,
-        alike=evidence.alike,
-        resized=min(abs(evidence.resized), _MAX_RESIZED),
     )
 
 
@@ -279,13 +246,6 @@ def _grid_levels(frame: NDArray[np.uint8], box: Box, factor: float) -> Float[np.
     )
 
     return frame[rows[:, None], columns].astype(np.float64)
-
-
-def _look(frame: NDArray[np.uint8], box: Box) -> Float[np.ndarray, "N N"]:
-    """Grey levels on a grid in a box, of mean 0 and length 1; all 0 where they are one."""
-    levels = _grid_levels(frame, box, 1.0)
-    levels -= levels.mean()
-    return levels / max(float(np.linalg.norm(levels)), 1e-6)
 
 
 def _bounded(sizes: float) -> float:

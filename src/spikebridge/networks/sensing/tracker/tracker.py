@@ -318,13 +318,13 @@ class SensingTracker:
         target = None if detector is None else detector.start(picture, box)
         estimate = TargetEstimate(box, 0.0, 0, target)
         if last is None:
-            return FrameTarget(estimate, given_evidence(None, picture.grey, box), initial_calibration())
+            return FrameTarget(estimate, given_evidence(None), initial_calibration())
 
         displacement = box_center(box) - box_center(last.estimate.box)
         change = _change(last.stream, displacement, period)
         calibration = update_calibration(last.calibration, last.bins, displacement, period, change=change)
 
-        return FrameTarget(estimate, given_evidence(last.evidence, picture.grey, box), calibration)
+        return FrameTarget(estimate, given_evidence(last.evidence), calibration)
 
     def _open_stream(
         self, model: InferenceModel, frame: NDArray[np.uint8], box: Box, period: float, last: TrackingState | None
@@ -388,7 +388,7 @@ class SensingTracker:
         detector = self._detector(state.model)
         if detector is None or estimate.target is None:
             undetected = DetectedBox(pending.box, pending.box, estimate.spread)
-            evidence = detection_evidence(state.evidence, undetected, state.frame, pending.box)
+            evidence = detection_evidence(state.evidence, undetected)
             return state._replace(evidence=evidence, pending=None)
 
         given = (state.frame, pending.before, pending.events, state.background, pending.box)
@@ -402,8 +402,7 @@ class SensingTracker:
         num_unsure = 0 if is_sure else estimate.num_unsure + 1
 
         is_used = (is_sure or is_alone) and bool(np.isfinite(box).all())
-        evidence = detection_evidence(state.evidence, detection, state.frame, box if is_used else pending.box)
-        state = state._replace(evidence=evidence, pending=None)
+        state = state._replace(evidence=detection_evidence(state.evidence, detection), pending=None)
         if not is_used:
             unsure = estimate._replace(spread=detection.spread, num_unsure=num_unsure, target=target)
             return state._replace(estimate=unsure)
@@ -569,11 +568,14 @@ class SensingTracker:
         start = MotionPrior(remainder, _row(motion), torch.tensor([state.spread], dtype=torch.float32))
         stream = EventStream(start, state.stream.age, 0.0, offset, crop_offset, state.stream.velocity)
         network = state.model.network.restart_events(state.network, start)
-        interval = state.interval
+        # a frame that came late brings no bins of its own to learn from
+        is_late = bool(state.bins) and state.bins[0].number > 0
+        bins = () if is_late else state.bins
+        interval = None if is_late else state.interval
         if interval is not None:
             interval = interval.restarted(offset, crop_offset, motion, state.stream.age)
 
-        return state._replace(stream=stream, crop=crop, network=network, interval=interval)
+        return state._replace(stream=stream, crop=crop, network=network, interval=interval, bins=bins)
 
 
 def _period(inputs: Inputs, last: TrackingState) -> float:
