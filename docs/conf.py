@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import io
+import re
 import runpy
 import tempfile
 from importlib.metadata import version as version_of
@@ -54,9 +55,15 @@ def setup(app):
     for folder in (GALLERY, GALLERY / "literature"):
         write_gallery(folder)
 
+    app.connect("source-read", links_to_notes_as_text)
     # docstrings fence their drawings with ```
     app.connect("autodoc-process-docstring", fences_to_literal_blocks)
     app.connect("build-finished", write_web_pages)
+
+
+def links_to_notes_as_text(app, document, source):
+    """Names the file of a checkout where a page links to notes, which are no pages of the documentation."""
+    source[0] = re.sub(r"\[([^\]]+)\]\((?:\.\./)+(research/[^)#]+\.md)(?:#[^)]*)?\)", r"\1 (`\2`)", source[0])
 
 
 def write_web_pages(app, exception):
