@@ -84,6 +84,12 @@ def answer_mean(logits: Any, state: AnswerMean, recency: float) -> AnswerMean:
     return AnswerMean(state.mean + (logits - state.mean) / weight, weight)
 
 
+def class_shares(logits: Values) -> Values:
+    """The probabilities of classes; their sum is 1."""
+    exponentials = np.exp(logits - logits.max())
+    return np.asarray(exponentials / exponentials.sum())
+
+
 class _ReadState(NamedTuple):
     """Blocks of the running window, windows before it, and the states of front end, network and mean.
 
@@ -159,8 +165,7 @@ class SampleSteps:
         reader = self.reader
         logits = state.answer.mean
         best = int(np.argmax(logits))
-        exponentials = np.exp(logits - logits.max())
-        share = float(exponentials[best] / exponentials.sum())
+        share = float(class_shares(logits)[best])
         seconds = state.blocks * reader.front_end.block / reader.front_end.rate_hz
 
         return {

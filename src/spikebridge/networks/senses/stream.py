@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spikebridge.data.recordings.folder import read_frames
 from spikebridge.data.signals.files import read_series
 from spikebridge.data.streams.replay import PlaybackClock, check_speed
+from spikebridge.deploy.streaming.samples import class_shares
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.senses.data.trials import DRIFT, MAX_DRIFT, STALE, read_sensor
 
@@ -217,7 +218,7 @@ class SensesSteps:
         return self.sensors[name].newest(recording, time)[1] > STALE
 
     def _answer(self, outputs: Mapping[str, Values], one: Bin, time: float) -> dict[str, Any]:
-        shares = _softmax(outputs["answer"])
+        shares = class_shares(outputs["answer"].astype(np.float64))
         best = int(shares.argmax())
         confidence = float(shares[best])
         missing = [name for name in self.inputs if self._is_missing(name, one.recording, time)]
@@ -225,7 +226,7 @@ class SensesSteps:
             # half of it rests on the senses that are left
             keys = [f"{name}_evidence" for name in self.inputs if name not in missing]
             rest = np.sum([0 * shares, *(outputs[key] for key in keys if key in outputs)], 0)
-            confidence = min(confidence, (confidence + float(_softmax(rest)[best])) / 2)
+            confidence = min(confidence, (confidence + float(class_shares(rest)[best])) / 2)
 
         return {
             "answer": self.classes[best] if self.classes else str(best),
@@ -271,8 +272,3 @@ def _open_sensor(name: str, path: Path, one: SensorInput) -> _Sensor:
         raise DataError(f"{path}: {name} has values of shape {shape}, but the network reads {one.value}")
 
     return sensor
-
-
-def _softmax(logits: Values) -> Values:
-    exponentials = np.exp(logits.astype(np.float64) - logits.max())
-    return np.asarray(exponentials / exponentials.sum())
