@@ -121,8 +121,8 @@ def test_at_constant_acceleration_the_way_is_bent() -> None:
     assert straight.tolist() == [3.0, 0.0] and bent.tolist() == [5.0, -1.0]
     assert known.means(0.01)[-1].tolist() == [2.25, -0.375]
 
-    rows, columns = known.window(0.02)  # 10 px around the middle of both
-    assert (rows, columns) == (slice(9, 31), slice(14, 35))
+    rows, columns = known.window(0.02)  # 10 px around the trained prior
+    assert (rows, columns) == (slice(10, 31), slice(13, 34))
 
 
 def test_a_target_that_accelerates_is_followed_without_events() -> None:
@@ -157,6 +157,7 @@ def test_the_network_answers_for_the_trained_expert_of_a_restarted_stream() -> N
     _, _, record = calibrated_place(scores, initial_calibration(), known, 0.01, 3, (np.array([5.0, 1.0]), 0.5))
 
     assert record.places[4].tolist() == [8.0, 1.0]  # of the frame, as constant velocity
+    assert record.trained[0].tolist() == [8.0, 1.0] and record.trained[1] == 0.5
     assert record.places[12].tolist() == [6.0, 0.0] and record.elapsed == pytest.approx(0.03)
 
 
@@ -294,8 +295,38 @@ def test_a_stream_without_events_is_followed_at_constant_velocity(recording: Rec
     assert np.isfinite(answers.boxes).all()
 
 
-def test_before_anything_is_learned_the_gain_is_the_trained_one() -> None:
+def test_before_anything_is_learned_the_gain_and_nearly_all_of_the_answer_are_the_trained_ones() -> None:
     calibration = initial_calibration()
     assert calibration.gain(0, trained=1.01) == 1.01
     # trained weight and four others, three sources, trained width and three others
-    assert len(calibration.weights) == 5 * 3 * 4
+    weights = calibration.weights.reshape(5, 3, 4)
+    assert weights[0, 1, 0] == pytest.approx(1 / (1 + 4 * np.exp(-6.5) + 55 * np.exp(-8)))
+    assert weights[0, 1, 0] > 0.97
+
+
+@pytest.mark.parametrize(
+    ("answer", "lead"), [([9.0, 0.0], 8.0), ([4.0, 0.0], 4.0), ([0.0, -2.0], 2.4), ([30.0, 0.0], 8.0)]
+)
+def test_the_trained_expert_leads_by_the_share_of_the_first_motion_that_it_saw(
+    answer: list[float], lead: float
+) -> None:
+    """Of 9 px, and 1 px is added to both."""
+    learned = update_calibration(initial_calibration(), (), np.array([9.0, 0.0]), 0.1, answer=np.array(answer))
+    assert learned.losses[-1] - learned.losses[4] == pytest.approx(lead)
+
+    known = learned._replace(counts=np.ones(24))
+    assert update_calibration(known, (), np.array([0.0, 9.0]), 0.1, answer=np.zeros(2)) is known
+
+
+def test_losses_count_in_units_of_the_answers_own_distance() -> None:
+    for far, unit in ((0.5, 1.0), (40.0, 40.0)):
+        start = initial_calibration()
+        _, _, record = answer(np.zeros(2), 0.0, start, interval(np.zeros(2)), 0.02, 0)
+        places = np.tile([far, 0.0], (60, 1))
+        places[12] = 0.0
+        losses = update_calibration(start, [record._replace(places=places)], np.zeros(2), 0.02).losses
+        shares = start.weights
+        expected = 8.0 * far / max((1 - shares[12]) * far, 1.0)
+        assert losses[13] - losses[12] == pytest.approx(expected) and expected == pytest.approx(
+            8 * far / unit, rel=0.01
+        )

@@ -9,15 +9,20 @@ the last three boxes), and two things are learned from it:
 - the gain of each bin of an interval, by least squares: `a_t = sum E(d_t) / sum 2 M(d_t)`;
 - the weights of experts. An expert is a weight `b` of the events (0 is the prior alone), a width of the prior, and the
   source of the prior: the velocity of the boxes, that corrected by the pictures, or the velocity and the acceleration
-  of the boxes. One has the trained numbers. Its loss is the
-  distance of its place from `d_t` [px], and the answer is the mean of all places with the weights `softmax(-loss)`: the
-  exponentially weighted average forecaster (N. Cesa-Bianchi, G. Lugosi, Prediction, Learning, and Games, 2006, ch. 2),
-  which is hardly worse than the best expert.
+  of the boxes. One has the trained numbers. Its loss is the distance of its place from `d_t`, in units of the answer's
+  own distance (of 1 px at least: at rare frames all are large). The answer is the mean of all places with the weights
+  `softmax(-loss)`: the exponentially weighted average forecaster (N. Cesa-Bianchi, G. Lugosi, Prediction, Learning, and
+  Games, 2006, ch. 2), which is hardly worse than the best expert.
 
-Where the next frame is late, a new event stream starts at the estimate. The experts with the velocity of the boxes go
-on from the frame, so that `b = 0` stays constant velocity however long the interval is; those with the pictures' take
-the velocity of the last stream, and the trained one is the network's answer with an uncertain start. Of a long interval
-only the end is known, so bins count less where the path bends, and all of them together as those of a short one.
+The trained expert is ahead of the 59 others together before anything is learned, and constant velocity of the rest. A
+network whose gain is too large for the events says that nothing moves, so its lead is the share of the first
+displacement that it saw, before any velocity was known.
+
+Where the next frame is late, a new event stream starts where the trained expert has the target, so that this one stays
+the network alone, whatever the answer is. The experts with the velocity of the boxes go on from the frame, so that
+`b = 0` stays constant velocity however long the interval is; those with the pictures' take the velocity of the last
+stream. Of a long interval only the end is known, so bins count less where the path bends, and all of them together as
+those of a short one.
 
 All sums forget. They are a few numbers in the tracker's state, so a stream may be split and resumed.
 """
@@ -41,10 +46,13 @@ _WIDTHS = ((0.2, 0.6), (0.5, 1.6), (1.0, 4.0))
 _MAX_BINS = 24
 # number of intervals that the trained gain counts for
 _TRAINED_COUNT = 3.0
-# loss of all experts but the trained one before anything is learned [px]
-_HANDICAP = 3.0
+# losses before anything is learned: of constant velocity, and of all others but the trained expert
+_VELOCITY_HANDICAP = 6.5
+_HANDICAP = 8.0
 # number of bins that an interval counts for
-_INTERVAL_BINS = 6.0
+_INTERVAL_BINS = 8.0
+# least unit of losses; a displacement as large as this says little of the network [px]
+_MIN_ERROR = 1.0
 # distance between parabola and straight line at which a place on the path counts half [px]
 _PATH_ERROR = 0.3
 # records kept for the next frame: a camera may pause for any time
@@ -73,7 +81,7 @@ class Calibration(NamedTuple):
     changes: Float[np.ndarray, " T"]
     # discounted numbers of intervals
     counts: Float[np.ndarray, " T"]
-    # discounted sums of the distances of each expert [px]
+    # discounted sums of the distances of each expert, in units of the answer's
     losses: Float[np.ndarray, " K"]
 
     def gain(self, number: int, trained: float) -> float:
@@ -95,6 +103,8 @@ class Calibration(NamedTuple):
 def initial_calibration() -> Calibration:
     """The calibration before anything is learned: the trained gain, and the trained expert ahead."""
     losses = np.full((1 + len(_EVENT_WEIGHTS), 3, 1 + len(_WIDTHS)), _HANDICAP)
+    # no weight of the events, velocity of the boxes
+    losses[1, 0] = _VELOCITY_HANDICAP
     # trained weight, corrected by pictures, trained width
     losses[0, 1, 0] = 0.0
     zeros = np.zeros(_MAX_BINS)
@@ -117,6 +127,8 @@ class BinRecord(NamedTuple):
     corner: Float[np.ndarray, "2"]
     # displacements since the frame that the experts give [px]
     places: Float[np.ndarray, "K 2"]
+    # that of the trained expert, and its standard deviation along an axis [px]
+    trained: tuple[Float[np.ndarray, "2"], float]
     # time from the frame to the stream's start [s]
     begun: float
     # displacement of the stream's crop since the frame [px]
@@ -165,10 +177,9 @@ class Interval(NamedTuple):
         return self.offset + self.velocity * age + self.curvature * (age * age / 2)
 
     def window(self, elapsed: float) -> tuple[slice, slice]:
-        """Rows and columns of a map that are within the search distance of the middle of all predictions."""
+        """Rows and columns of a map that are within the search distance of the trained prior's prediction."""
         half = len(self.changes) // 2
-        means = self.means(elapsed)
-        x, y = ((means.min(0) + means.max(0)) / 2).tolist()
+        x, y = self.means(elapsed)[_TRAINED].tolist()
 
         return _near(y, self.search, half), _near(x, self.search, half)
 
@@ -276,13 +287,15 @@ def calibrated_place(
     shares = calibration.weights
     place = shares @ places
     variance = shares @ (variances + np.square(places - place).sum(1) / 2)
+    displacements = places + interval.crop
     record = BinRecord(
         number=number,
         elapsed=interval.begun + elapsed,
         fits=fits,
         changes=changes,
         corner=np.array(corner, dtype=np.float64),
-        places=places + interval.crop,
+        places=displacements,
+        trained=(displacements[_TRAINED], max(float(variances[_TRAINED]), MIN_VARIANCE) ** 0.5),
         begun=interval.begun,
         start=interval.crop,
     )
@@ -301,13 +314,16 @@ def update_calibration(
     motion: Float[np.ndarray, "2"],
     period: float,
     certainty: float = 1.0,
+    answer: Float[np.ndarray, "2"] | None = None,
     change: Float[np.ndarray, "2"] | None = None,
 ) -> Calibration:
     """The calibration after an interval of `period` seconds, in which the target moved by `motion` [px].
 
-    `certainty` is that of the last box, 0 to 1; 1 for a given one. `change` is that of the motion from the interval
-    before to this one [px], None if it is unknown.
+    `certainty` is that of the last box, 0 to 1; 1 for a given one. `answer` is the motion that the tracker saw, and
+    `change` the difference to the interval before; None if it is unknown [px].
     """
+    if not bins and answer is not None and not calibration.counts.any():
+        return _weigh_first_answer(calibration, answer, motion, certainty)
     if not bins or not certainty > 0:
         return calibration
 
@@ -321,7 +337,9 @@ def update_calibration(
     doubts = np.hypot(*bend) * ages[:, 1] * (1 - ages[:, 1]) / _PATH_ERROR
     shares = certainty / (1 + doubts**2)
     errors = np.array([record.places for record in bins]) - paths[:, 1, None]
-    losses += shares * (certainty * _INTERVAL_BINS / shares.sum()) @ np.hypot(*errors.transpose(2, 0, 1))
+    distances = shares / shares.sum() @ np.hypot(*errors.transpose(2, 0, 1))
+    unit = max(float(calibration.weights @ distances), _MIN_ERROR)
+    losses += certainty * _INTERVAL_BINS / unit * distances
 
     for record, (begin, end), share in zip(bins, paths, shares.tolist(), strict=True):
         t = min(record.number, _MAX_BINS - 1)
@@ -336,6 +354,17 @@ def update_calibration(
         counts[t] += share
 
     return Calibration(fits, changes, counts, losses)
+
+
+def _weigh_first_answer(
+    calibration: Calibration, answer: Float[np.ndarray, "2"], motion: Float[np.ndarray, "2"], certainty: float
+) -> Calibration:
+    """The calibration whose trained expert leads by the share of the motion that the network saw."""
+    seen, moved = np.hypot(*np.transpose((answer, motion))) + _MIN_ERROR
+    losses = calibration.losses.copy()
+    losses[_TRAINED] = certainty * _HANDICAP * max(1 - seen / moved, 0.0)
+
+    return calibration._replace(losses=losses)
 
 
 def _near(center: float, search: float, half: int) -> slice:

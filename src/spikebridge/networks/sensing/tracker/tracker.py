@@ -320,9 +320,11 @@ class SensingTracker:
         if last is None:
             return FrameTarget(estimate, given_evidence(None), initial_calibration())
 
-        displacement = box_center(box) - box_center(last.estimate.box)
+        origin = box_center(last.estimate.box)
+        displacement = box_center(box) - origin
         change = _change(last.stream, displacement, period)
-        calibration = update_calibration(last.calibration, last.bins, displacement, period, change=change)
+        answer = box_center(last.box) - origin
+        calibration = update_calibration(last.calibration, last.bins, displacement, period, 1.0, answer, change)
 
         return FrameTarget(estimate, given_evidence(last.evidence), calibration)
 
@@ -366,12 +368,8 @@ class SensingTracker:
     ) -> Interval | None:
         """The priors of the calibration for the interval after a frame; None where it does not answer."""
         trained = model.network.trained
-        if (
-            not self.options.calibrate
-            or trained is None
-            or stream.velocity is None
-            or not isfinite(stream.start.spread)
-        ):
+        calibrates = self.options.calibrate and isfinite(stream.start.spread)
+        if not calibrates or trained is None or stream.velocity is None:
             return None
 
         unit = stream.period
@@ -434,8 +432,9 @@ class SensingTracker:
         calibration = state.calibration
 
         if is_tracked:
-            displacement = box_center(accepted.box) - pending.origin
-            calibration = update_calibration(calibration, pending.bins, displacement, pending.elapsed, confidence)
+            moved = box_center(accepted.box) - pending.origin
+            answer = box_center(pending.box) - pending.origin
+            calibration = update_calibration(calibration, pending.bins, moved, pending.elapsed, confidence, answer)
 
         # the correction also applies to the boxes since the frame
         state = state._replace(
@@ -558,14 +557,16 @@ class SensingTracker:
 
     def _restart_events(self, state: TrackingState) -> TrackingState:
         """A new stream at the current place, with the displacement of the last as motion: the next frame is late."""
-        offset = box_center(state.box) - box_center(state.estimate.box)
+        answer = box_center(state.box) - box_center(state.estimate.box), state.spread
+        # the stream stays that of the network alone, whatever the calibration answers
+        offset, spread = state.bins[-1].trained if state.bins else answer
         crop_offset = np.round(offset)
         remainder = _row(offset - crop_offset)
         motion = offset - state.stream.target_offset
 
         left, top = (crop_offset - state.stream.crop_offset).astype(int).tolist()
         crop = (state.crop[0] + left, state.crop[1] + top, self.options.crop, self.options.crop)
-        start = MotionPrior(remainder, _row(motion), torch.tensor([state.spread], dtype=torch.float32))
+        start = MotionPrior(remainder, _row(motion), torch.tensor([spread], dtype=torch.float32))
         stream = EventStream(start, state.stream.age, 0.0, offset, crop_offset, state.stream.velocity)
         network = state.model.network.restart_events(state.network, start)
         # a frame that came late brings no bins of its own to learn from
