@@ -4,11 +4,10 @@
     python research/sensing/cameras/calibration.py --choose  # other constants, on validation parts; writes nothing
 
 The research weights (three seeds) with and without calibration, beside hold and constant velocity: protocol A
-(distance) as recorded, with events lost and added, with other contrast, with blurred frames and with every fourth
-frame; protocol C (AUC) as recorded. Forgetting, event weights, widths and the handicap of `tracker/calibration.py` were
-chosen on the validation part (widths, and acceleration as a prior, with the default weights, also on the training part)
-and on generated validation scenes, with 0, 50, 75 and 90 % of the events lost; the test part was not looked at. Writes
-results/calibration.json.
+(distance) as recorded, with events lost and added, with other contrast, with blurred frames and with every second and
+fourth frame; protocol C (AUC) as recorded. Constants of `tracker/calibration.py` were chosen on the validation part
+(with the default weights, also on the training part) and on generated validation scenes, with 0, 50, 75 and 90 % of the
+events lost and at 40, 20 and 10 Hz. Writes results/calibration.json.
 """
 
 import argparse
@@ -46,15 +45,22 @@ CASES: dict[str, dict[str, Any]] = {
     "blur of 2 px": {"blur": 2.0},
 }
 _SEEDS = (0, 1, 2)
+_CHOSEN_ON = ((1, 0.0), (1, 0.5), (1, 0.75), (1, 0.9), (2, 0.0), (2, 0.75), (4, 0.0), (4, 0.75))
 _OTHER_CONSTANTS: tuple[dict[str, Any], ...] = (
     {"_FORGETTING": 0.95},
     {"_FORGETTING": 0.98},
     {"_TRAINED_COUNT": 10.0},
     {"_HANDICAP": 0.0},
     {"_HANDICAP": 6.0},
+    {"_VELOCITY_HANDICAP": 10.0},
+    {"_MIN_ERROR": 3.0},
     {"_EVENT_WEIGHTS": (0.0, 0.01, 0.03, 0.06)},
     {"_WIDTHS": calibration._WIDTHS[:-1]},
 )
+
+
+def _fewer(parts: list[RecordingPart], keep: int) -> list[RecordingPart]:
+    return [subsample_part(part, keep, num_before=1) for part in parts] if keep > 1 else parts
 
 
 def _distance(parts: list[RecordingPart], tracker: Tracker) -> float:
@@ -101,16 +107,16 @@ def _bin_ms(part: RecordingPart, tracker: Any, num_bins: int = 360) -> dict[str,
 
 
 def choose() -> None:
-    """Prints protocol A on validation parts, 0, 50, 75 and 90 % of the events lost, for several constants; seed 0."""
+    """Prints protocol A on validation parts, events lost and frames left out, for several constants; seed 0."""
     tracker = sensing.tracker(shipped_run("sensing_research"), "learned", 0)
     places = {"real": recording_parts("real", "validation", 1), "generated": generated_parts("validation", 4)}
     lost = [
-        [p._replace(recording=degraded(p.recording, Degradation(lose_events=share))) for p in parts]
+        _fewer([p._replace(recording=degraded(p.recording, Degradation(lose_events=share))) for p in parts], keep)
         for parts in places.values()
-        for share in (0.0, 0.5, 0.75, 0.9)
+        for keep, share in _CHOSEN_ON
     ]
 
-    print(f"{', '.join(places)}, each with 0, 50, 75 and 90 % lost")
+    print(f"{', '.join(places)}, each with (every n-th frame, share of the events lost): {_CHOSEN_ON}")
     for change in ({}, *_OTHER_CONSTANTS):
         # the constants are no options: nothing but this choice changes them
         kept = {name: getattr(calibration, name) for name in change}
@@ -136,7 +142,10 @@ def main() -> None:
         for name, change in CASES.items()
     }
 
-    cases["every fourth frame"] = [subsample_part(p, 4, num_before=1) for p in real]
+    for keep, name in ((2, "every second frame"), (4, "every fourth frame")):
+        for lost in ("", ", 75 % of the events lost"):
+            cases[f"{name}{lost}"] = _fewer(cases[lost[2:] or "as recorded"], keep)
+
     cases["generated scenes"] = made
     cases["generated scenes, 75 % of the events lost"] = [
         p._replace(recording=degraded(p.recording, Degradation(lose_events=0.75))) for p in made

@@ -10,7 +10,7 @@ the last three boxes), and two things are learned from it:
 - the weights of experts. An expert is a weight `b` of the events (0 is the prior alone), a width of the prior, and the
   source of the prior: the velocity of the boxes, that corrected by the pictures, or the velocity and the acceleration
   of the boxes. One has the trained numbers. Its loss is the distance of its place from `d_t`, in units of the answer's
-  own distance (of 1 px at least: at rare frames all are large). The answer is the mean of all places with the weights
+  own distance (of 1.5 px at least: at rare frames all are large). The answer is the mean of all places with the weights
   `softmax(-loss)`: the exponentially weighted average forecaster (N. Cesa-Bianchi, G. Lugosi, Prediction, Learning, and
   Games, 2006, ch. 2), which is hardly worse than the best expert.
 
@@ -47,12 +47,12 @@ _MAX_BINS = 24
 # number of intervals that the trained gain counts for
 _TRAINED_COUNT = 3.0
 # losses before anything is learned: of constant velocity, and of all others but the trained expert
-_VELOCITY_HANDICAP = 6.5
-_HANDICAP = 8.0
+_VELOCITY_HANDICAP = 8.5
+_HANDICAP = 10.0
 # number of bins that an interval counts for
-_INTERVAL_BINS = 8.0
+_INTERVAL_BINS = 12.0
 # least unit of losses; a displacement as large as this says little of the network [px]
-_MIN_ERROR = 1.0
+_MIN_ERROR = 1.5
 # distance between parabola and straight line at which a place on the path counts half [px]
 _PATH_ERROR = 0.3
 # records kept for the next frame: a camera may pause for any time
