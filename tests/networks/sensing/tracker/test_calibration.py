@@ -310,7 +310,7 @@ def test_before_anything_is_learned_the_gain_and_nearly_all_of_the_answer_are_th
 def test_the_trained_expert_leads_by_the_share_of_the_first_motion_that_it_saw(
     answer: list[float], lead: float
 ) -> None:
-    """Of 8.5 px, and 1.5 px is added to both."""
+    # of 8.5 px; 1.5 px more count on both sides
     learned = update_calibration(initial_calibration(), (), np.array([8.5, 0.0]), 0.1, answer=np.array(answer))
     assert learned.losses[-1] - learned.losses[4] == pytest.approx(lead)
 
