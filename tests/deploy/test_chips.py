@@ -491,6 +491,7 @@ def test_commands_take_a_chip(
         (["run", str(bundle.path), "--chip", "xilo"], "did you mean 'xylo'"),
         (["live", "digits", "--events", "-", "--chip", "xylo"], "--chip is of a bundle"),
         (["quantize", "digits", "--epochs", "1"], "give --chip NAME"),
+        (["quantize", "sensing", "--chip", "loihi"], "where: WherePathway is no chain of layers"),
         (["export", str(bundle.path), "--target", "akida"], "there is no chip 'akida'"),
     ]
     for words, line in wrong:
