@@ -14,12 +14,20 @@ def family_errors() -> str:
     """A of networks on families that they were not trained on, as a ratio to constant velocity."""
     families = load(FAMILIES).get("rows", {})
     rows = [
-        (family, *(f"{row['A'] / row['A constant velocity']:.2f}" for row in cases.values()))
+        (
+            family,
+            *(f"{_ratio(row):.2f}" for row in cases.values()),
+            *(f"{max(_ratio(row, rate) for row in cases.values()):.2f}" for rate in (", 20 Hz", ", 10 Hz")),
+        )
         for family, cases in families.items()
     ]
 
     titles = (_change(case) for case in next(iter(families.values()), {}))
-    return measured(("A, ratio to constant velocity", *titles), rows)
+    return measured(("A, ratio to constant velocity", *titles, "20 Hz, largest", "10 Hz, largest"), rows)
+
+
+def _ratio(row: Row, rate: str = "") -> float:
+    return float(row[f"A{rate}"] / row[f"A constant velocity{rate}"])
 
 
 def _change(case: str) -> str:
