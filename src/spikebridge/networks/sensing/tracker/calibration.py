@@ -19,7 +19,7 @@ network whose gain is too large for the events says that nothing moves, so its l
 displacement that it saw, before any velocity was known.
 
 Where the next frame is late, a new event stream starts where the trained expert has the target, so that this one stays
-the network alone, whatever the answer is. The experts with the velocity of the boxes go on from the frame, so that
+the network alone, whatever the answer is. The experts with the velocity of the boxes continue from the frame, so that
 `b = 0` stays constant velocity however long the interval is; those with the pictures' take the velocity of the last
 stream. Of a long interval only the end is known, so bins count less where the path bends, and all of them together as
 those of a short one.
