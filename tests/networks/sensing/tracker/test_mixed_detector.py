@@ -65,6 +65,21 @@ def test_with_events_the_surer_detector_answers_and_both_learn(
     assert not np.array_equal(after.filtered.sums.power, target.filtered.sums.power)
 
 
+@pytest.mark.parametrize(("apart", "place"), [(5.0, 4.5), (13.0, 13.0), (np.nan, 0.0)])
+def test_detections_that_agree_are_weighted_by_their_inverse_variances(
+    detector: MixedDetector, monkeypatch: pytest.MonkeyPatch, apart: float, place: float
+) -> None:
+    """Deviations of 1 and 3 px are weights of .9 and .1, within four times 3.2 px; a place that is none counts not."""
+    frame = wall()
+    inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), BOX, False)
+    target = detector.start(ColourFrame(frame), BOX)
+    there = DetectedBox(BOX, BOX + [apart, 0, 0, 0], 1.0 if np.isfinite(apart) else 9.0)
+    monkeypatch.setattr(CorrelationFilter, "detect", lambda *given: (DetectedBox(BOX, BOX, 3.0), given[-1]))
+    monkeypatch.setattr(LearnedDetector, "detect", lambda *given: (there, given[-1]))
+
+    np.testing.assert_allclose(detector.detect(inputs, target)[0].box, BOX + [place, 0, 0, 0])
+
+
 def test_without_events_the_filter_answers_until_the_target_is_lost(
     detector: MixedDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

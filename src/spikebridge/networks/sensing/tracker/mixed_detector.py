@@ -1,8 +1,9 @@
-"""A trained detector and a correlation filter together: in each frame the detection of the surer one.
+"""A trained detector and a correlation filter together: the surer one's box, at the place of both where they agree.
 
 The trained detector is sure of targets like those of its training, the filter of the target since the first box. Each
-claims a standard deviation of its centre: the one as it was trained to, the filter by its peak-to-sidelobe ratio. The
-trained one reads events, too, and without any it claims too much; then the filter answers until the target is lost.
+claims a standard deviation of its centre: the one as it was trained to, the filter by its peak-to-sidelobe ratio. Where
+they agree within four of both, the centre is the mean of theirs with the inverse variances as weights. The trained one
+reads events, too, and without any it claims too much; then the filter answers until the target is lost.
 Both learn from the box that the tracker makes of the detection, so that the one leads the other back. A filter alone
 soon learns whatever hides the target. So where the trained detector usually sees the target, and neither sees it in a
 frame, its unsure detection is given, and neither learns.
@@ -17,6 +18,7 @@ and a target that grows would be held back.
 """
 
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -31,11 +33,13 @@ from spikebridge.networks.sensing.detection.box_detector import (
 from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter, FilterState, target_side
 from spikebridge.networks.sensing.detection.opencv_detector import OpenCVDetector
 from spikebridge.networks.sensing.detection.patches import ColourFrame
-from spikebridge.networks.sensing.model.boxes import Box, box_center, box_from_center
+from spikebridge.networks.sensing.model.boxes import Box, box_center, box_from_center, translate_box
 from spikebridge.networks.sensing.tracker.detectors import DetectorName, LearnedDetector, LearnedTarget
 
 # smallest side of a detected box [px]; a detector may give one without area
 _MIN_SIZE = 1e-3
+# distance of two detections of one target, at most, in standard deviations
+_MAX_APART = 4.0
 
 
 class _Claims(NamedTuple):
@@ -115,12 +119,16 @@ class MixedDetector:
         claims = _Claims(confidence, target_side(by_filter.box) / by_filter.spread)
         target = target._replace(learned=learned, filtered=filtered, last=claims)
 
-        is_surer = by_learned.spread < by_filter.spread or self._is_hidden(claims, target.usual)
-        if is_surer and (has_events or inputs.lost):
-            box = self._draw_size(by_learned.box, target.size)
-            return by_learned._replace(box=box, second=by_filter), target
+        if not has_events and not inputs.lost:
+            return by_filter._replace(second=by_learned), target
 
-        return by_filter._replace(second=by_learned, probability=None if has_events else by_filter.probability), target
+        by_filter = by_filter._replace(probability=None if has_events else by_filter.probability)
+        by_learned = by_learned._replace(box=self._draw_size(by_learned.box, target.size))
+        if self._is_hidden(claims, target.usual):
+            return by_learned._replace(second=by_filter), target
+
+        first, second = sorted((by_filter, by_learned), key=attrgetter("spread"))
+        return first._replace(box=_joint_box(first, second) if has_events else first.box, second=second), target
 
     def update(self, picture: ColourFrame, box: Box, target: _MixedTarget) -> _MixedTarget:
         """See `BoxDetector`."""
@@ -168,6 +176,17 @@ class MixedDetector:
         if usual is None or usual.confidence < self.usual_confidence:
             return False
         return claims.confidence < self.min_confidence and claims.ratio < self.min_ratio * usual.ratio
+
+
+def _joint_box(first: DetectedBox, second: DetectedBox) -> Box:
+    """The first box, at the mean of both places where they agree; weights are inverse variances."""
+    distance = box_center(second.box) - box_center(first.box)
+    # written so that a place that is not a number is one apart
+    if not np.hypot(*distance) < _MAX_APART * np.hypot(first.spread, second.spread):
+        return first.box
+
+    share = first.spread**2 / (first.spread**2 + second.spread**2)
+    return translate_box(first.box, share * distance)
 
 
 def _are_apart(box: Box, other: Box) -> bool:

@@ -511,7 +511,7 @@ class SensingTracker:
 
         age = state.age + elapsed
         evidence = add_events(state.evidence, events, box, num_bins(elapsed, self.sensing.dt))
-        box_signals = signals(evidence, box, displacement, age, state.estimate.num_unsure)
+        box_signals = signals(evidence, box, displacement, stream.velocity, age, state.estimate.num_unsure)
         # copies: the caller may fill the same arrays again
         step_events = BinEvents(*(column.copy() for column in events))
 
