@@ -70,7 +70,7 @@ _FILM_SECONDS = 1.5
 _HIDDEN_SECONDS = (0.5, 0.9)
 _NAMES = "signals"
 # what is known of each box besides the signals
-_COLUMNS = ("first", "colour", "margin", "has_colours", "confidence", "overlap")
+_COLUMNS = ("first", "colour", "margin", "has_colours", "has_events", "confidence", "overlap")
 _SEED = 0  # of the default weights
 _SIGNS = {"filled": 1, "focus": 1, "aside": -1, "change": 1, "moved": 0, "speed": -1, "detector_spread": -1}
 _SIGNS |= {"moved_in_doubt": 1, "apart": -1, "age": -1, "unsure": -1}
@@ -111,6 +111,8 @@ class _Boxes(NamedTuple):
     # log-ratios; NaN where it does not answer alone
     ratios: NDArray[np.float64]
     has_colours: NDArray[np.bool_]
+    # of the camera, where the filter does not answer alone
+    has_events: NDArray[np.bool_]
     confidence: NDArray[np.float64]
     overlap: NDArray[np.float64]
 
@@ -123,12 +125,6 @@ class _Boxes(NamedTuple):
     def is_filtered(self) -> NDArray[np.bool_]:
         """True where the filter answers alone."""
         return np.isfinite(self.ratios).all(1)
-
-    @property
-    def has_events(self) -> NDArray[np.bool_]:
-        """True where the confidence is made of the signals."""
-        has_events = np.array([Signals(*row).has_events for row in self.signals.tolist()], dtype=bool)
-        return has_events & ~self.is_filtered
 
     def chosen(self, rows: NDArray[np.bool_]) -> "_Boxes":
         """Some of them."""
@@ -177,7 +173,8 @@ def _known(state: TrackingState) -> tuple[float, ...]:
         ratios = target.last.log_ratios(target.usual or target.last)
 
     assert state.signals is not None
-    return (*state.signals, *ratios, state.colours is not None, state.confidence)
+    has_events = state.evidence.has_events and state.estimate.probability is None
+    return (*state.signals, *ratios, state.colours is not None, has_events, state.confidence)
 
 
 def _first_box(recording: Recording, k: int, start: str) -> NDArray[np.float64]:
@@ -299,8 +296,11 @@ def _read(file: Path) -> dict[str, _Boxes]:
 
 
 def _as_boxes(values: NDArray[np.float64]) -> _Boxes:
-    signals, ratios = values[:, : -len(_COLUMNS)], values[:, -len(_COLUMNS) : -3]
-    return _Boxes(signals, ratios, values[:, -3] > 0, values[:, -2], values[:, -1])
+    signals = values[:, : -len(_COLUMNS)]
+    ratios = values[:, -len(_COLUMNS) : -4]
+    has_colours, has_events = values[:, -4:-2].T > 0
+
+    return _Boxes(signals, ratios, has_colours, has_events, values[:, -2], values[:, -1])
 
 
 def _boxes(name: str, parts: list[RecordingPart], tracker: Any) -> dict[str, _Boxes]:
@@ -478,7 +478,7 @@ def main() -> None:
         scored |= {name: (one, others) for name, one in fitted.items() if name.split(",")[0] == clip}
 
     claims = {name: (fit.confidence(one), one.right) for name, (one, fit) in scored.items() if len(one.right)}
-    rows = {name: _reliability(*one) for name, one in claims.items()}
+    rows = {name: {key: x for key, x in _reliability(*one).items() if key != "curve"} for name, one in claims.items()}
     for kind in _KINDS:
         of_kind = [one for name, one in claims.items() if _kind(name) == kind]
         rows[f"all: {kind}"] = _reliability(*(np.concatenate(column) for column in zip(*of_kind, strict=True)))

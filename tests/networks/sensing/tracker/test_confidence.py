@@ -140,7 +140,7 @@ def test_confidence_is_the_logistic_function_of_the_signals(monkeypatch: pytest.
     monkeypatch.setattr(confidence, "WEIGHTS", weights)
     odds = 0.25 * 10 + 0.5 + 2 * 0.25 + 4 * 0.25  # half of the focus, and two quarters above
 
-    assert overlap_confidence(ones) == pytest.approx(1 / (1 + exp(1 - odds)))
+    assert overlap_confidence(BoxEvidence(on_sensor=1.0), ones) == pytest.approx(1 / (1 + exp(1 - odds)))
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,15 @@ def test_fitted_weights_have_the_sign_that_they_must(signal: str, sign: int) -> 
     assert any(weights)
 
 
-def test_without_events_the_confidence_is_that_of_the_less_sure_detector() -> None:
-    silent = signals(BoxEvidence(detector_spread=0.25, apart=0.1), BOX, np.zeros(2), None, 0.0, 0)
-    assert not silent.has_events
-    assert overlap_confidence(silent) == pytest.approx(detection_confidence(4.0, BOX))
+def test_without_events_on_the_sensor_the_confidence_is_that_of_the_less_sure_detector() -> None:
+    silent = BoxEvidence(detector_spread=0.25, apart=0.1)
+    made = signals(silent, BOX, np.zeros(2), None, 0.0, 0)
+    assert overlap_confidence(silent, made) == pytest.approx(detection_confidence(4.0, BOX))
 
-    event = BinEvents(np.array([20], np.uint16), np.array([20], np.uint16), np.ones(1, bool))
-    assert signals(add_events(BoxEvidence(), event, BOX, 1), BOX, np.zeros(2), None, 0.0, 0).has_events
+    # one far from the box tells that the camera gives events
+    event = BinEvents(np.array([60], np.uint16), np.array([60], np.uint16), np.ones(1, bool))
+    seen = add_events(silent, event, BOX, 2)
+    assert (seen.on_sensor, seen.near) == (0.5, 0) and seen.has_events and not silent.has_events
 
 
 def test_a_box_whose_centre_is_outside_the_sensor_is_lost_until_a_box_is_given() -> None:

@@ -15,7 +15,7 @@ from spikebridge.networks.sensing.detection.correlation_filter import Correlatio
 from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.evaluation.metrics import overlaps
 from spikebridge.networks.sensing.model.background import initial_background
-from spikebridge.networks.sensing.model.boxes import box_center
+from spikebridge.networks.sensing.model.boxes import box_center, translate_box
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.tracker.detectors import LearnedDetector
@@ -73,11 +73,11 @@ def test_detections_that_agree_are_weighted_by_their_inverse_variances(
     frame = wall()
     inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), BOX, False)
     target = detector.start(ColourFrame(frame), BOX)
-    there = DetectedBox(BOX, BOX + [apart, 0, 0, 0], 1.0 if np.isfinite(apart) else 9.0)
+    there = DetectedBox(BOX, translate_box(BOX, np.array([apart, 0.0])), 1.0 if np.isfinite(apart) else 9.0)
     monkeypatch.setattr(CorrelationFilter, "detect", lambda *given: (DetectedBox(BOX, BOX, 3.0), given[-1]))
     monkeypatch.setattr(LearnedDetector, "detect", lambda *given: (there, given[-1]))
 
-    np.testing.assert_allclose(detector.detect(inputs, target)[0].box, BOX + [place, 0, 0, 0])
+    np.testing.assert_allclose(detector.detect(inputs, target)[0].box, translate_box(BOX, np.array([place, 0.0])))
 
 
 def test_without_events_the_filter_answers_until_the_target_is_lost(

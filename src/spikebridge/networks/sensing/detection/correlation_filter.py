@@ -53,9 +53,9 @@ _APART = 0.5
 _NUM_USUAL = 5
 # added to each of `Signs` before a logarithm
 _FLOORS = (0.02, 0.02, 0.05)
-# weights of their log-ratios in the log-odds of an overlap by half, and the log-odds of usual signs: in colours fitted on
-# clips, as `research/sensing/closed_loop/left_out_clips.py --fit` does, in grey by `cameras/confidence.py --fit`
-_ODDS = {True: ((2.0, 3.42, 0.84), 3.3), False: ((1.38, 0.95, 1.88), 2.34)}
+# weights of their log-ratios in the log-odds of an overlap by half, and the log-odds of usual signs: in colours by
+# `research/sensing/closed_loop/left_out_clips.py --fit`, in grey by `research/sensing/cameras/confidence.py --fit`
+_ODDS = {True: ((2.0, 3.42, 0.84), 3.3), False: ((1.18, 1.23, 1.89), 2.34)}
 
 
 class FilterSums(NamedTuple):

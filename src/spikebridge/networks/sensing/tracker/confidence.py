@@ -43,6 +43,8 @@ _SURROUNDINGS = 1.6
 _INNER = 0.5
 # events of a bin and pixel that say little
 _FEW_EVENTS = 0.002
+# events of a bin and sensor below which the camera gives none
+_NO_EVENTS = 0.01
 _FRAME_SECONDS = 0.025
 # sizes of the target: a box that moves farther is no better
 _MAX_MOVED = 0.3
@@ -72,7 +74,7 @@ _NOISE = 0.05
 class Signals(NamedTuple):
     """Numbers without a unit from which confidence is made; lengths are in sizes of the target."""
 
-    # share of the events in the box that fall outside its middle of half the sides; .75 without events
+    # share of the events in the box that fall outside its middle of half the sides; .75 without any
     filled: float
     # logarithm of the density of events in the box over that around it
     focus: float
@@ -95,11 +97,6 @@ class Signals(NamedTuple):
     # share of the last three frames without a confident detection
     unsure: float
 
-    @property
-    def has_events(self) -> bool:
-        """True if there were events in the box or around it: without any, both signals of events say nothing."""
-        return (self.filled, self.focus) != (1 - _INNER**2, 0.0)
-
 
 # the values at which a segment of a signal ends and the next one begins
 LIMITS: dict[str, tuple[float, ...]] = {
@@ -115,19 +112,19 @@ LIMITS: dict[str, tuple[float, ...]] = {
     "age": (2.0,),
     "unsure": (),
 }
-BIAS = -20.203
+BIAS = -20.427
 WEIGHTS: dict[str, tuple[float, ...]] = {
-    "filled": (17.022, 11.704, 0.000),
-    "focus": (0.000, 0.000, 1.586),
-    "aside": (-6.070, -6.430, -2.873),
-    "change": (1.403, 0.922, 0.820),
-    "moved": (25.069, 0.770, -13.534),
-    "speed": (0.000, -0.472),
-    "detector_spread": (-1.992, -0.840, -6.998),
-    "moved_in_doubt": (8.276,),
-    "apart": (-1.106, 0.000, 0.000),
-    "age": (-0.147, -0.245),
-    "unsure": (-2.706,),
+    "filled": (16.541, 11.875, 0.000),
+    "focus": (0.000, 0.049, 1.570),
+    "aside": (-3.803, -6.981, -2.641),
+    "change": (1.357, 0.937, 0.772),
+    "moved": (36.197, 0.174, -13.430),
+    "speed": (0.000, -0.465),
+    "detector_spread": (-2.029, -0.782, -7.163),
+    "moved_in_doubt": (8.169,),
+    "apart": (-1.006, 0.000, 0.000),
+    "age": (-0.152, -0.239),
+    "unsure": (-2.865,),
 }
 
 
@@ -148,10 +145,17 @@ class BoxEvidence(NamedTuple):
     near: float = 0.0
     right: float = 0.0
     below: float = 0.0
+    # mean number of events on the sensor in the last bins
+    on_sensor: float = 0.0
     # mean number of events near the box since the target was given, or of the last second
     usual: float = 0.0
     # bins since then
     num_bins: int = 0
+
+    @property
+    def has_events(self) -> bool:
+        """True if the camera gives events: a box on background may have none."""
+        return self.on_sensor > _NO_EVENTS
 
     @property
     def filled(self) -> float:
@@ -205,6 +209,7 @@ def add_events(evidence: BoxEvidence, events: BinEvents, box: Box, num_bins: int
         near=evidence.near + recent * (near * per_bin - evidence.near),
         right=evidence.right + recent * (right * per_bin - evidence.right),
         below=evidence.below + recent * (below * per_bin - evidence.below),
+        on_sensor=evidence.on_sensor + recent * (len(events.x) / num_bins - evidence.on_sensor),
         usual=evidence.usual + slow * (near * per_bin - evidence.usual),
         num_bins=total,
     )
@@ -262,10 +267,10 @@ def signals(
     )
 
 
-def overlap_confidence(signals: Signals) -> float:
+def overlap_confidence(evidence: BoxEvidence, signals: Signals) -> float:
     """The probability that a box overlaps the true one by half; without events, as the less sure detector claims."""
-    if not signals.has_events:
-        return detection_confidence(exp(signals.detector_spread) - _LOG_FLOOR, _UNIT_BOX)
+    if not evidence.has_events:
+        return detection_confidence(evidence.detector_spread, _UNIT_BOX)
 
     odds = BIAS
     for x, limits, weights in zip(signals, LIMITS.values(), WEIGHTS.values(), strict=True):
