@@ -1,9 +1,11 @@
-"""A trained detector and a correlation filter together: the surer one's box, at the place of both where they agree.
+"""A trained detector and a correlation filter together: the box of both where they agree, else that of the surer one.
 
 The trained detector is sure of targets like those of its training, the filter of the target since the first box. Each
 claims a standard deviation of its centre: the one as it was trained to, the filter by its peak-to-sidelobe ratio. Where
-they agree within four of both, the centre is the mean of theirs with the inverse variances as weights. The trained one
-reads events, too, and without any it claims too much; then the filter answers until the target is lost.
+they agree within four of both, centre and size are the means of theirs, weighted by inverse variances (sizes as
+logarithms). The trained one reads events, too, and without any it claims too much; then the filter answers until the
+target is lost.
+
 Both learn from the box that the tracker makes of the detection, so that the one leads the other back. A filter alone
 soon learns whatever hides the target. So where the trained detector usually sees the target, and neither sees it in a
 frame, its unsure detection is given, and neither learns.
@@ -33,7 +35,7 @@ from spikebridge.networks.sensing.detection.box_detector import (
 from spikebridge.networks.sensing.detection.correlation_filter import CorrelationFilter, FilterState, target_side
 from spikebridge.networks.sensing.detection.opencv_detector import OpenCVDetector
 from spikebridge.networks.sensing.detection.patches import ColourFrame
-from spikebridge.networks.sensing.model.boxes import Box, box_center, box_from_center, translate_box
+from spikebridge.networks.sensing.model.boxes import Box, box_center, box_from_center
 from spikebridge.networks.sensing.tracker.detectors import DetectorName, LearnedDetector, LearnedTarget
 
 # smallest side of a detected box [px]; a detector may give one without area
@@ -179,14 +181,16 @@ class MixedDetector:
 
 
 def _joint_box(first: DetectedBox, second: DetectedBox) -> Box:
-    """The first box, at the mean of both places where they agree; weights are inverse variances."""
+    """The mean of two boxes, weighted by inverse variances, where they agree; else the first one."""
     distance = box_center(second.box) - box_center(first.box)
     # written so that a place that is not a number is one apart
     if not np.hypot(*distance) < _MAX_APART * np.hypot(first.spread, second.spread):
         return first.box
 
     share = first.spread**2 / (first.spread**2 + second.spread**2)
-    return translate_box(first.box, share * distance)
+    size = first.box[2:] * (second.box[2:] / first.box[2:]) ** share
+
+    return box_from_center(box_center(first.box) + share * distance, size)
 
 
 def _are_apart(box: Box, other: Box) -> bool:
