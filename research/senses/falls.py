@@ -21,14 +21,13 @@ from torch import Tensor
 
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sets import folds_of_people, load_trials
-from spikebridge.networks.senses.falls.model import GATES, FallStages, falls_network
+from spikebridge.networks.senses.falls.model import BLOCK, DT, GATES, FallStages, falls_network
 from spikebridge.networks.senses.falls.run import score_falls, trained_stages
 from spikebridge.networks.senses.falls.train import Listened, gate_logits, listen, stage_scores, turned
 from spikebridge.training import Run
 
 WORD_PJ = 5.0  # half of 64 bits from a memory of 8 KB at 45 nm (M. Horowitz, ISSCC 2014)
 FALLS_AT = 0.95
-TARGET_SECONDS = 1.0  # after the end of a fall
 
 
 def margins(stages: FallStages, data: Listened) -> dict[str, tuple[Tensor, Tensor]]:
@@ -68,11 +67,26 @@ def fold_row(network: Any, young: Listened, elderly: Listened) -> dict[str, floa
             f"false {name}": one["false_recordings"],
             f"daily {name}": one["daily_recordings"],
             f"awake {name}": one["awake"],
-            f"uJ an hour {name}": one["energy_uj_an_hour"],
-            f"uJ an hour {name}, with memory": one["energy_uj_an_hour"] + 1e-6 * WORD_PJ * one["words_an_hour"],
+            **spent(name, one),
         }
 
-    return row
+    return row | spent("rest", score_falls(network, at_rest()))
+
+
+def spent(name: str, figures: dict[str, Any]) -> dict[str, float]:
+    """The energy of an hour, of arithmetic and with memory words."""
+    arithmetic = figures["energy_uj_an_hour"]
+    return {
+        f"uJ an hour, {name}": arithmetic,
+        f"uJ an hour with memory, {name}": arithmetic + 1e-6 * WORD_PJ * figures["words_an_hour"],
+    }
+
+
+def at_rest() -> Listened:
+    """A minute in which nothing moves."""
+    blocks = torch.zeros(round(60 / (BLOCK * DT)), 1, BLOCK, 3)
+    blocks[..., 2] = 1.0
+    return Listened(blocks, torch.tensor([len(blocks)]), torch.zeros(1, 2, dtype=torch.int64), np.zeros(1, np.int64))
 
 
 def of_a_seed(folds: list[dict[str, float]]) -> dict[str, float]:

@@ -241,14 +241,14 @@ class SensesSteps:
 
 
 @dataclass
-class FallSteps(SensesSteps):
+class _FallSteps(SensesSteps):
     """The step function of a fall detector: alarms, and the stage that is awake."""
 
     num_read: ClassVar[int | None] = 3  # axes of the acceleration, which come first
     alarms: list[float] = field(default_factory=list, init=False)
 
     def __call__(self, bins: Sequence[Bin], state: Any) -> tuple[dict[str, Any], Any]:
-        """The answer after the newest bin, or after the first alarm if there is one."""
+        # an alarm is shown, though newer bins wait
         answers = []
         for one in bins:
             answer, state = super().__call__([one], state)
@@ -275,7 +275,7 @@ class FallSteps(SensesSteps):
 def sensor_steps(outputs: Collection[str], *parts: Any) -> SensesSteps | None:
     """The step function of a network of these outputs, from the parts of `SensesSteps`; None if it gives no answer."""
     if "big.awake" in outputs:
-        return FallSteps(*parts)
+        return _FallSteps(*parts)
     return SensesSteps(*parts) if "answer" in outputs else None
 
 

@@ -24,12 +24,12 @@ from spikebridge.neurons import CubaLIF, Integrator, Sequential, Stateful, Trian
 GATES = ("cascade", "threshold", "snn", "always")
 BLOCK = 10  # samples of a tick
 DT = 0.02  # [s] of a sample
-NUM_BLOCKS = 15  # of the window
+_NUM_BLOCKS = 15  # of the window
 _AFTER = 7  # blocks of the window that follow an impact
 _PIECE = 5  # samples that are summed up together
 _PIECES = BLOCK // _PIECE
 _PER_PIECE = 5
-_NUM_VALUES = NUM_BLOCKS * _PIECES * _PER_PIECE
+_NUM_VALUES = _NUM_BLOCKS * _PIECES * _PER_PIECE
 _HIDDEN = 16  # of the SNN
 _SMALL = 14  # hidden units of the tiny ANN
 _BIG = 32  # of the ANN
@@ -52,7 +52,7 @@ class _Peak(nn.Module):
         return (values.norm(dim=2) * is_hard).amax(1, keepdim=True)
 
     def counted(self, output: Tensor) -> dict[str, float]:
-        """A comparison a component, and squares in blocks that may be above the threshold."""
+        # squares only where a component is large
         hard = int((output > 0).sum())
         return {"macs": 3 * BLOCK * hard, "compares": BLOCK * (3 * output.numel() + hard)}
 
@@ -80,7 +80,7 @@ class BlockRing(Stateful):
     """A buffer of the last blocks `(B, N, *C)`, the oldest first: `(B, K * N, *C)`."""
 
     def initial_state(self, x_t: Tensor) -> RingState:
-        return RingState(x_t.new_zeros(len(x_t), NUM_BLOCKS, *x_t.shape[1:]))
+        return RingState(x_t.new_zeros(len(x_t), _NUM_BLOCKS, *x_t.shape[1:]))
 
     def step(self, x_t: Tensor, state: RingState, **modulation: Any) -> tuple[Tensor, RingState]:
         after = RingState(torch.cat([state.blocks[:, 1:], x_t[:, None]], 1))
@@ -88,17 +88,17 @@ class BlockRing(Stateful):
 
     def counted(self, output: tuple[Tensor, RingState]) -> dict[str, float]:
         """The newest values are written, and nothing is moved."""
-        return {"adds": output[0].numel() / NUM_BLOCKS}
+        return {"adds": output[0].numel() / _NUM_BLOCKS}
 
 
 def is_impact(sizes: Float[Tensor, "*B K"], shift: int = 0) -> Bool[Tensor, "*B"]:
     """True where the block with 1.4 s after it, or `shift` blocks earlier, is the largest of a window."""
-    return sizes.argmax(-1) == NUM_BLOCKS - 1 - _AFTER - shift
+    return sizes.argmax(-1) == _NUM_BLOCKS - 1 - _AFTER - shift
 
 
 def sizes_of(window: Float[Tensor, "*B N"]) -> Float[Tensor, "*B K"]:
     """The largest size in each block of a window of `Pieces`."""
-    return window.unflatten(-1, (NUM_BLOCKS, -1))[..., :_PIECES].amax(-1)
+    return window.unflatten(-1, (_NUM_BLOCKS, -1))[..., :_PIECES].amax(-1)
 
 
 class _Impact(nn.Module):
@@ -114,21 +114,18 @@ class _Impact(nn.Module):
         return (is_impact(peaks) & (peaks.amax(-1) > self.threshold)).to(peaks.dtype)[:, None]
 
     def counted(self, output: Tensor) -> dict[str, float]:
-        """A comparison with every block."""
-        return {"compares": output.numel() * NUM_BLOCKS}
+        return {"compares": output.numel() * _NUM_BLOCKS}
 
 
 class _Sizes(nn.Module):
     """The largest and the smallest size in each block of a window, less gravity."""
 
     def forward(self, window: Float[Tensor, "*B N"]) -> Float[Tensor, "*B M"]:
-        blocks = window.unflatten(-1, (NUM_BLOCKS, -1))
+        blocks = window.unflatten(-1, (_NUM_BLOCKS, -1))
         return torch.cat([sizes_of(window), blocks[..., _PIECES : 2 * _PIECES].amin(-1)], -1) - 1
 
 
 class _Largest(nn.Module):
-    """The largest value of a window."""
-
     def forward(self, window: Float[Tensor, "*B K"]) -> Float[Tensor, "*B 1"]:
         return window.amax(-1, keepdim=True)
 
@@ -176,7 +173,6 @@ class _SpikingGate(Stateful):
         return scores.amax(0).sigmoid(), after
 
     def scores(self, values: Float[Tensor, "T B 4"], state: Any = None) -> tuple[Float[Tensor, "T B 1"], Any]:
-        """The logits at each sample."""
         coding, layers = (None, None) if state is None else state
         code, coding = self.code(values[None], len(values), coding)
         said, layers = self.layers(code[0], layers)
@@ -200,7 +196,7 @@ class FallStages(nn.Module):
     def __init__(self, impact: float = 2.0) -> None:
         super().__init__()
         self.spiking = _SpikingGate()
-        self.small = nn.Sequential(_Sizes(), nn.Linear(2 * NUM_BLOCKS, _SMALL), nn.ReLU(), nn.Linear(_SMALL, 1))
+        self.small = nn.Sequential(_Sizes(), nn.Linear(2 * _NUM_BLOCKS, _SMALL), nn.ReLU(), nn.Linear(_SMALL, 1))
         self.big = _big_layers()
         self.listening = _big_layers()
         for name, value in {"impact": impact, "said": 0.5, "waking": 0.0}.items():
@@ -246,7 +242,6 @@ def falls_network(gate: str, stages: FallStages | None = None) -> HybridNetwork:
 
 
 def _connected(parts: dict[str, nn.Module], links: list[str], wakes: list[str]) -> HybridNetwork:
-    """A network with links and wakes, each given as "source target"."""
     signals, flags = ([pair.split() for pair in pairs] for pairs in (links, wakes))
     asleep = [Wake(source, target, asleep="zero", gradient="none") for source, target in flags]
 

@@ -60,11 +60,7 @@ class Listened(NamedTuple):
 
 
 def listen(trials: Trials, offset: int = 0) -> Listened:
-    """The recordings of trials in blocks; the first `offset` samples are left out. Rest follows their end.
-
-    Raises:
-        DataError: no wrist of three axes, or no times of falls.
-    """
+    """The recordings of trials in blocks; the first `offset` samples are left out. Rest follows their end."""
     recording = trials.sensors.get("wrist")
     if recording is None or len(recording.shape) != 1 or recording.shape[0] < 3 or trials.spans is None:
         raise DataError(
@@ -141,7 +137,9 @@ def train_stages(copies: list[Listened], config: SensesLearning, seed: int) -> F
     scores = []
     for part in range(min(_PARTS, len(people))):
         inside = np.isin(copies[0].person, people[part::_PARTS])
-        others = [copy.select(np.flatnonzero(~inside)) for copy in copies]
+        # a person who is alone sets the own thresholds
+        kept = np.flatnonzero(~inside | inside.all())
+        others = [copy.select(kept) for copy in copies]
         tests.append(np.flatnonzero(inside))
         scores.append(stage_scores(_trained(others, config, seed), copies[0].select(tests[-1])))
 
@@ -188,7 +186,6 @@ def gate_logits(stages: FallStages, scores: StageScores) -> dict[str, Float[Tens
 
 
 def _set_thresholds(stages: FallStages, scores: StageScores, data: Listened) -> None:
-    """Thresholds of the gates for a share of falls that they pass, those of the alarms for a share that is found."""
     stages.impact.fill_(_threshold(scores.size, data, _HARD))
     is_quiet = scores.size <= stages.impact
     stages.said.fill_(_threshold(scores.said.masked_fill(is_quiet, -math.inf), data, _WOKEN))
@@ -200,7 +197,6 @@ def _set_thresholds(stages: FallStages, scores: StageScores, data: Listened) -> 
 
 
 def _trained(copies: list[Listened], config: SensesLearning, seed: int) -> FallStages:
-    """All stages, trained on the recordings; thresholds are those of the untrained ones."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         stages = FallStages()
@@ -233,7 +229,7 @@ def _batches(
 ) -> Iterator[tuple[Tensor, float]]:
     """Places of each batch, and the share of the training that is done."""
     steps = math.ceil(number / size)
-    for epoch in range(config.epochs):
+    for epoch in range(config.epochs if number else 0):
         for index, places in enumerate(torch.randperm(number, generator=generator).split(size)):
             yield places, (epoch + index / steps) / config.epochs
 
@@ -279,7 +275,6 @@ def _train_spiking(stages: FallStages, data: Listened, config: SensesLearning, g
 
 
 def _samples(blocks: Float[Tensor, "T B S C"]) -> Float[Tensor, "U B 4"]:
-    """The samples of blocks, with their sizes."""
     return with_size(blocks.transpose(0, 1).flatten(1, 2))
 
 
