@@ -83,9 +83,10 @@ def spent(name: str, figures: dict[str, Any]) -> dict[str, float]:
 
 
 def at_rest() -> Listened:
-    """A minute in which nothing moves."""
-    blocks = torch.zeros(round(60 / (BLOCK * DT)), 1, BLOCK, 3)
-    blocks[..., 2] = 1.0
+    """A minute in which nothing moves, with the noise of a sensor of 10 mg."""
+    generator = torch.Generator().manual_seed(0)
+    blocks = 0.01 * torch.randn(round(60 / (BLOCK * DT)), 1, BLOCK, 3, generator=generator)
+    blocks[..., 2] += 1.0
     return Listened(blocks, torch.tensor([len(blocks)]), torch.zeros(1, 2, dtype=torch.int64), np.zeros(1, np.int64))
 
 

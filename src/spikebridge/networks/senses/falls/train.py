@@ -36,6 +36,7 @@ _PARTS = 4  # of the people, left out in turn for the thresholds
 _TURNS = 3  # copies at other angles, for each place of the blocks
 _PLACES = 3
 _LIVELY_G = 2.0
+_QUIET_STEP = 8  # ticks
 _SHIFTS = (-1, 0, 1)  # blocks, of the windows about an impact
 _CUT_S = 8.0  # of a recording, for the SNN
 
@@ -214,12 +215,16 @@ def _trained(copies: list[Listened], config: SensesLearning, seed: int) -> FallS
 
 
 def _examples(data: Listened, every: bool = False) -> tuple[Tensor, Tensor]:
-    """Windows about an impact, or every lively one, and 1 for those of a fall."""
+    """Windows about an impact, or every lively one and some at rest, and 1 for those of a fall."""
     windows = windows_of(data)
     inside, other = _ticks(data)
     sizes = sizes_of(windows)
-    is_about = torch.stack([is_impact(sizes, shift) for shift in _SHIFTS]).any(0)
-    kept = (inside | other) & (sizes.amax(-1) > _LIVELY_G) & (is_about | every)
+    kept = (inside | other) & (sizes.amax(-1) > _LIVELY_G)
+    if every:
+        # rest is most of a day, and one window of it is as good as the next
+        kept[::_QUIET_STEP] |= (inside | other)[::_QUIET_STEP]
+    else:
+        kept &= torch.stack([is_impact(sizes, shift) for shift in _SHIFTS]).any(0)
 
     return windows[kept], inside[kept].float()
 
