@@ -18,11 +18,10 @@ The trained expert is ahead of the 59 others together before anything is learned
 network whose gain is too large for the events says that nothing moves, so its lead is the share of the first
 displacement that it saw, before any velocity was known.
 
-Where the next frame is late, a new event stream starts where the trained expert has the target, so that this one stays
-the network alone, whatever the answer is. The experts with the velocity of the boxes continue from the frame, so that
-`b = 0` stays constant velocity however long the interval is; those with the pictures' take the velocity of the last
-stream. Of a long interval only the end is known, so bins count less where the path bends, and all of them together as
-those of a short one.
+Where the next frame is late, a new event stream starts where the trained expert has the target: this one stays the
+network alone. The experts with the velocity of the boxes continue from the frame, so that `b = 0` stays constant
+velocity however long the interval is; those with the pictures' take the velocity of the last stream. Of a long interval
+only the end is known, so bins count less where the path bends, and all of them together as those of a short one.
 
 All sums forget. They are a few numbers in the tracker's state, so a stream may be split and resumed.
 """
@@ -319,8 +318,7 @@ def update_calibration(
 ) -> Calibration:
     """The calibration after an interval of `period` seconds, in which the target moved by `motion` [px].
 
-    `certainty` is that of the last box, 0 to 1; 1 for a given one. `answer` is the motion that the tracker saw, and
-    `change` the difference to the interval before; None if it is unknown [px].
+    `certainty` is that of the last box, `answer` the motion that the tracker saw, `change` that since the last interval.
     """
     if not bins and answer is not None and not calibration.counts.any():
         return _weigh_first_answer(calibration, answer, motion, certainty)

@@ -321,10 +321,9 @@ class SensingTracker:
         if last is None:
             return FrameTarget(estimate, given_evidence(None), initial_calibration())
 
-        origin = box_center(last.estimate.box)
-        displacement = box_center(box) - origin
+        displacement = box_center(box) - box_center(last.estimate.box)
         change = _change(last.stream, displacement, period)
-        answer = box_center(last.box) - origin
+        answer = displacement + box_center(last.box) - box_center(box)
         calibration = update_calibration(last.calibration, last.bins, displacement, period, 1.0, answer, change)
 
         return FrameTarget(estimate, given_evidence(last.evidence), calibration)
