@@ -318,7 +318,7 @@ def update_calibration(
 ) -> Calibration:
     """The calibration after an interval of `period` seconds, in which the target moved by `motion` [px].
 
-    `certainty` is that of the last box, `answer` the motion that the tracker saw, `change` that since the last interval.
+    `certainty` is that of the last box, `answer` the motion that was seen, `change` that since the last interval.
     """
     if not bins and answer is not None and not calibration.counts.any():
         return _weigh_first_answer(calibration, answer, motion, certainty)
