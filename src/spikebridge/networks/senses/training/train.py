@@ -272,7 +272,7 @@ class MemoryData:
     def batches(self) -> Batches:
         """The batches, with other looks, copies, speeds and angles in each."""
         length = self.trials.lengths[self.clock]
-        tensors = {"length": length, "label": self.trials.label, "moving": self._moving(int(length.max()))}
+        tensors = {"length": length, "label": self.trials.label, "moving": self._moving()}
         if self.features is not None:
             tensors["features"] = self.features
         if self.context is not None:
@@ -282,10 +282,10 @@ class MemoryData:
 
         return Batches(tensors, {name: min(x.ndim - 1, 1) for name, x in tensors.items()}, _vary_looks)
 
-    def _moving(self, num_ticks: int) -> Bool[Tensor, "K B"]:
+    def _moving(self) -> Bool[Tensor, "K B"]:
         """Ticks at which the sensor that listens moves."""
         x = next(iter(self.trials.signals.values()))
-        period = len(x) // num_ticks
+        period = len(x) // len(self.trials.signals[self.clock])
         return motion(x[period - 1 :: period].flatten(2)) > _MOVING
 
 
