@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from spikebridge.cli.main import main
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.senses import recipe as senses
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sets import generated_trials
@@ -21,7 +21,7 @@ from spikebridge.networks.senses.falls.run import score_falls
 from spikebridge.networks.senses.falls.train import listen, train_stages
 from spikebridge.networks.senses.shapes import sampled, shape_of
 from spikebridge.networks.senses.training.fold import FoldTraining
-from spikebridge.networks.senses.training.train import SensesLearning, held, random_looks
+from spikebridge.networks.senses.training.train import MemoryData, SensesLearning, held, random_looks
 from spikebridge.recipes.quantize import QuantizeOptions, quantized_networks
 from spikebridge.training import Run
 
@@ -107,6 +107,37 @@ def test_the_weights_of_the_senses_are_fitted(trained: tuple[Run, dict[str, Any]
         torch.testing.assert_close(factor, factor[:1, :1].expand_as(factor))
 
 
+def test_a_training_without_the_longest_trial_has_the_ticks_of_the_data() -> None:
+    data, _ = sampled(generated_trials(num_people=2, num_each=1), shape_of(QUICK))
+    short = replace(data, lengths={name: length // 2 for name, length in data.lengths.items()})
+    config = replace(QUICK.training, epochs=1)
+    batches = MemoryData(short, "eye", block="wrist").batches()
+    looks = batches.tensors["moving"]
+
+    assert looks.shape == data.signals["eye"].shape[:2]
+    FoldTraining(shape_of(QUICK), short, {}, config, 0).train("ann")
+
+
+def test_an_eye_that_never_saw_anything_is_named() -> None:
+    data, _ = sampled(generated_trials(num_people=1, num_each=1), shape_of(QUICK))
+    blind = replace(data, signals={**data.signals, "eye": torch.zeros_like(data.signals["eye"])})
+    with pytest.raises(DataError, match="eye shows nothing in all 4 trials of the training"):
+        FoldTraining(shape_of(QUICK), blind, {}, QUICK.training, 0).train("hybrid")
+
+
+def test_networks_without_a_training_or_an_integer_form_are_named(
+    trained: tuple[Run, dict[str, Any]], tmp_path: Path
+) -> None:
+    trials = generated_trials(num_people=2, num_each=1)
+    wrists = replace(trials, sensors={"left": trials.sensors["wrist"], "right": trials.sensors["wrist"]})
+    config = replace(QUICK, dataset="auto", data=saved(tmp_path / "two.npz", wrists))
+    with pytest.raises(ConfigError, match="'early' takes one sensor of values .* choose --networks hybrid ann"):
+        senses.train(config, Run.create(tmp_path / "run", "senses", config), quiet=True)
+
+    with pytest.raises(ConfigError, match="no layers with an integer form in early; choose --network hybrid"):
+        next(quantized_networks(senses, trained[0], QuantizeOptions(num_calibration=4)))
+
+
 def test_a_hybrid_is_integers_but_for_its_decision_to_look(trained: tuple[Run, dict[str, Any]]) -> None:
     options = QuantizeOptions(network="hybrid", num_calibration=4)
     ((path, network),) = quantized_networks(senses, trained[0], options)
@@ -160,7 +191,7 @@ def test_a_clock_that_drifts_is_a_warning_and_not_an_end(tmp_path: Path) -> None
     config = replace(QUICK, dataset="auto", data=file, networks=("hybrid",), num_folds=2)
     run = Run.create(tmp_path / "run", "senses", config)
 
-    with pytest.warns(UserWarning, match="eye ends up to .* from wrist"):
+    with pytest.warns(UserWarning, match="eye begins or ends up to .* from wrist"):
         results = senses.train(config, run, quiet=True)
     assert 0 <= results["networks"]["hybrid"]["accuracy"] <= 1
 

@@ -106,6 +106,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
         return results
 
     shape = shape_of(config, trials)
+    _check_networks(config.networks, shape)
     data, teachers = sampled(trials, shape)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
 
@@ -129,6 +130,19 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     run.save_results(results)
 
     return results
+
+
+def _check_networks(networks: tuple[str, ...], shape: SensesShape) -> None:
+    """Raises a `ConfigError` for a network that has no training on these senses."""
+    values = [sense.part for sense in shape.senses if not sense.is_picture]
+    fits = {"link": values == ["snn"], "early": len(values) < 2}
+    unfit = [name for name in networks if not fits.get(name, True)]
+    if unfit:
+        senses = ", ".join(f"{sense.name}={sense.part}" for sense in shape.senses)
+        raise ConfigError(
+            f"{unfit[0]!r} takes one sensor of values beside pictures (for a link an SNN), but there are {senses}; "
+            "choose --networks hybrid ann"
+        )
 
 
 def _folds(config: Config, trials: Trials) -> Any:
@@ -170,6 +184,8 @@ def evaluate(run: Run, data: Path | None = None, options: GateEvaluation | None 
             test = everything.of_people(np.asarray(people)) if len(people) else everything
             scores.setdefault(name, []).append(score(network, test, trials.person_names, config.look.price_uj))
             for kind in options.gates if options and name == config.networks[0] else ():
+                if not shape.looks:
+                    raise ConfigError("--gates asks for other looks, but no sense of this network looks")
                 network.parts["gate"].kind = kind  # type: ignore[assignment]
                 row = score(network, test, trials.person_names, config.look.price_uj)
                 gates.setdefault(kind, []).append(row)
