@@ -131,7 +131,7 @@ def test_networks_without_a_training_or_an_integer_form_are_named(
     trials = generated_trials(num_people=2, num_each=1)
     wrists = replace(trials, sensors={"left": trials.sensors["wrist"], "right": trials.sensors["wrist"]})
     config = replace(QUICK, dataset="auto", data=saved(tmp_path / "two.npz", wrists))
-    with pytest.raises(ConfigError, match="'early' takes one sensor of values .* choose --networks hybrid ann"):
+    with pytest.raises(ConfigError, match=r"'early' takes one sensor of values .* choose --networks hybrid ann"):
         senses.train(config, Run.create(tmp_path / "run", "senses", config), quiet=True)
 
     with pytest.raises(ConfigError, match="no layers with an integer form in early; choose --network hybrid"):

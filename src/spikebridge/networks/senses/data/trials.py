@@ -322,7 +322,8 @@ def findings(trials: Trials) -> list[str]:
         apart = np.abs(edges[name] - edges[first]).max(0)
         count = int((apart > MAX_DRIFT).sum())
         if count:
-            lines.append(f"{name} begins or ends up to {np.nanmax(apart):.1f} s from {first} in {count} trials: {DRIFT}")
+            most = np.nanmax(apart)
+            lines.append(f"{name} begins or ends up to {most:.1f} s from {first} in {count} trials: {DRIFT}")
 
     all_classes = len(np.unique(trials.label))
     few = [
