@@ -181,7 +181,7 @@ def test_every_tensor_of_a_part_moves_with_it_to_a_device(chip: ChipSpec) -> Non
     part = part_on_chip(chain(chip, 4, 12, 6), counts(5, 2, 4), chip)
     loose = [name for one in part.modules() for name, value in vars(one).items() if isinstance(value, Tensor)]
 
-    assert not loose and len(list(part.buffers())) == 16
+    assert not loose and len(list(part.buffers())) == 18
 
 
 @chips
@@ -206,6 +206,16 @@ def test_the_choices_of_a_layer_state_what_rounding_changes(chip: ChipSpec) -> N
     lost = part_on_chip(net, x, chip).choices("snn")[0]["change of weights"]
     # a threshold has a largest integer, so that weights far below it have few bits left
     assert lost > 0.1
+
+
+@chips
+def test_the_choices_of_a_layer_state_how_often_its_neurons_fire_in_a_step(chip: ChipSpec) -> None:
+    net = chain(chip, 4, 12, 6)
+    with torch.no_grad():
+        net.get_submodule("fc0").weight *= 8
+    hidden, *_ = part_on_chip(net, counts(20, 2, 4), chip).choices("snn")
+
+    assert (hidden["spikes a step"] == "0 to 1") == (chip.max_spikes == 1)
 
 
 @chips
@@ -481,6 +491,7 @@ def test_commands_take_a_chip(
         (["run", str(bundle.path), "--chip", "xilo"], "did you mean 'xylo'"),
         (["live", "digits", "--events", "-", "--chip", "xylo"], "--chip is of a bundle"),
         (["quantize", "digits", "--epochs", "1"], "give --chip NAME"),
+        (["quantize", "sensing", "--chip", "loihi"], "where: WherePathway is no chain of layers"),
         (["export", str(bundle.path), "--target", "akida"], "there is no chip 'akida'"),
     ]
     for words, line in wrong:

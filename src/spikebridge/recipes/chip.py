@@ -129,7 +129,7 @@ def _on_chip(
     target: Target, chip: ChipSpec, options: ChipOptions, progress: Callable[[str], None]
 ) -> tuple[str, Any, Any, dict[str, "Tensor"], "ChipPair"]:
     """Name and trained network, settings of its run, samples, and the network with its spiking part on a chip."""
-    from spikebridge.deploy.chips.network import to_chip
+    from spikebridge.deploy.chips.network import check_parts, to_chip
 
     if options.epochs < 0 or options.num_calibration < 1:
         raise ConfigError(
@@ -142,6 +142,8 @@ def _on_chip(
         if not defines(recipe, hook):
             raise ConfigError(f"the recipe {run.recipe!r} has no function {hook}, which --chip needs")
 
+    # samples may take a minute
+    check_parts(trained, chip, options.parts)
     config = run.config_as(recipe.Config)
     signals = recipe.calibration(config, options.num_calibration, options.data)
     inputs = {key: x for key, x in signals.items() if key in trained.inputs}

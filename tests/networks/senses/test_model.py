@@ -12,7 +12,13 @@ from spikebridge.networks.senses.data.sets import generated_trials
 from spikebridge.networks.senses.model.execution import at_end, run_network
 from spikebridge.networks.senses.model.network import VARIANTS, SenseShape, SensesShape, senses_network
 from spikebridge.networks.senses.model.parts import LookGate, PooledEvidence, Seen
-from spikebridge.networks.senses.training.train import RememberingSense, SpikingSense
+from spikebridge.networks.senses.training.train import (
+    MemoryData,
+    RememberingSense,
+    SensesLearning,
+    SpikingSense,
+    train_memory,
+)
 
 WRIST = SenseShape("wrist", "snn", 1, (6,))
 EYE = SenseShape("eye", "ann", 5, (1, 8, 8))
@@ -103,6 +109,18 @@ def test_training_on_blocks_sees_the_numbers_of_the_network(variant: str) -> Non
     said = RememberingSense(network, name, "wrist").eval()(looks, samples=DATA.signals["wrist"], **given)
 
     torch.testing.assert_close(said, outputs[f"{name}_evidence"])
+
+
+def test_a_memory_learns_from_trials_that_are_shorter_than_those_of_people_left_out() -> None:
+    lengths = {"wrist": torch.full((8,), 60), "eye": torch.full((8,), 12)}
+    short = Sampled(DATA.signals, lengths, DATA.label, DATA.person)
+    network = network_of("ann")
+    data = MemoryData(short, "eye", block="wrist")
+
+    train_memory(network, "wrist", data, SensesLearning(epochs=1, batch_size=8), 0)
+
+    batch = data.batches().select(torch.arange(8))
+    assert len(batch["samples"]) == 5 * len(batch["moving"])
 
 
 def test_two_halves_make_the_whole() -> None:

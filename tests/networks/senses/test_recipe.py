@@ -24,7 +24,7 @@ from spikebridge.networks.senses.falls.run import score_falls
 from spikebridge.networks.senses.falls.train import listen, train_stages
 from spikebridge.networks.senses.shapes import sampled, shape_of
 from spikebridge.networks.senses.training.fold import FoldTraining
-from spikebridge.networks.senses.training.train import MemoryData, SensesLearning, held, random_looks
+from spikebridge.networks.senses.training.train import SensesLearning, held, random_looks
 from spikebridge.recipes.quantize import QuantizeOptions, quantized_networks
 from spikebridge.training import Run
 from tests.deploy.compiled_c import COMPILER, STRICT, needs_compiler
@@ -110,17 +110,6 @@ def test_the_weights_of_the_senses_are_fitted(trained: tuple[Run, dict[str, Any]
         factor = weighed / alone
         assert factor.min() > 0
         torch.testing.assert_close(factor, factor[:1, :1].expand_as(factor))
-
-
-def test_a_training_without_the_longest_trial_has_the_ticks_of_the_data() -> None:
-    data, _ = sampled(generated_trials(num_people=2, num_each=1), shape_of(QUICK))
-    short = replace(data, lengths={name: length // 2 for name, length in data.lengths.items()})
-    config = replace(QUICK.training, epochs=1)
-    batches = MemoryData(short, "eye", block="wrist").batches()
-    looks = batches.tensors["moving"]
-
-    assert looks.shape == data.signals["eye"].shape[:2]
-    FoldTraining(shape_of(QUICK), short, {}, config, 0).train("ann")
 
 
 def test_an_eye_that_never_saw_anything_is_named() -> None:

@@ -49,11 +49,20 @@ def refuse(misfits: Sequence[Misfit]) -> None:
         raise ExportError(" | ".join(str(one) for one in misfits))
 
 
+def misfit_of_kind(part: nn.Module, path: str, chip: ChipSpec) -> Misfit | None:
+    """The misfit of a part that is no chain of layers."""
+    if isinstance(part, Sequential | NirPart):
+        return None
+
+    nearest = "a Sequential of Linear or Conv2d and neurons"
+    return Misfit(path, f"{type(part).__name__} is no chain of layers, as {chip.name} takes", nearest)
+
+
 def spiking_layers(part: nn.Module, path: str, x_t: Tensor, chip: ChipSpec) -> tuple[list[ChainLayer], list[Misfit]]:
     """The layers of a chain of weights and neurons, for steps `(B, *N)`, and what of them does not fit."""
-    if not isinstance(part, Sequential | NirPart):
-        nearest = "a Sequential of Linear or Conv2d and neurons"
-        return [], [Misfit(path, f"{type(part).__name__} is no chain of layers, as {chip.name} takes", nearest)]
+    misfit = misfit_of_kind(part, path, chip)
+    if misfit is not None:
+        return [], [misfit]
 
     layers = []
     misfits = list(_branches(part, path))

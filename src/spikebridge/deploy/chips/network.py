@@ -19,7 +19,7 @@ from spikebridge.deploy.bundle.manifest import ChipRecord
 from spikebridge.deploy.bundle.trace import ReferenceTrace, check_stream, record_trace
 from spikebridge.deploy.chips.chip import ChipSpec
 from spikebridge.deploy.chips.code import InputCode
-from spikebridge.deploy.chips.layers import Misfit, refuse, spiking_layers
+from spikebridge.deploy.chips.layers import Misfit, misfit_of_kind, refuse, spiking_layers
 from spikebridge.deploy.chips.part import ChipPart
 from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork, Modulation, SignedDelta, Transmission
@@ -62,6 +62,18 @@ def _with_parts(network: HybridNetwork, parts: Mapping[str, nn.Module]) -> Hybri
     return network
 
 
+def check_parts(network: HybridNetwork, chip: ChipSpec, parts: Sequence[str] = ()) -> None:
+    """Refuses parts that are not there and networks without a chain of layers, before one runs."""
+    for name in parts:
+        if name not in network.parts:
+            raise ConfigError(f"there is no part {name!r}; {did_you_mean(name, network.parts)}")
+
+    names = parts or [name for name, part in network.parts.items() if isinstance(part, Stateful)]
+    misfits = [misfit_of_kind(network.parts[name], name, chip) for name in names]
+    if None not in misfits:
+        refuse([one for one in misfits if one is not None])
+
+
 def to_chip(
     network: HybridNetwork, inputs: Mapping[str, Tensor], chip: ChipSpec, parts: Sequence[str] = ()
 ) -> ChipPair:
@@ -78,10 +90,7 @@ def to_chip(
         ExportError: a named part, or every spiking part, does not fit; the line names layer, limit and number.
     """
     check_stream(inputs)
-    for name in parts:
-        if name not in network.parts:
-            raise ConfigError(f"there is no part {name!r}; {did_you_mean(name, network.parts)}")
-
+    check_parts(network, chip, parts)
     draft = copy.deepcopy(network).eval()
     stream = {name: x.detach() for name, x in inputs.items()}
     with torch.no_grad():

@@ -285,6 +285,7 @@ class MemoryData:
     def _moving(self) -> Bool[Tensor, "K B"]:
         """Ticks at which the sensor that listens moves."""
         x = next(iter(self.trials.signals.values()))
+        # signals are as long as the longest trial of all people, which may be left out
         period = len(x) // len(self.trials.signals[self.clock])
         return motion(x[period - 1 :: period].flatten(2)) > _MOVING
 

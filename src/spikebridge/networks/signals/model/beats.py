@@ -47,6 +47,7 @@ _QUIET = 1e-8  # power that is added before its logarithm [mV^2]
 _NUM_HIDDEN = 8  # of the network that sets the threshold
 _NUM_CODED = 8  # filters whose values become spikes for a chip
 _LEVEL = 0.3  # of a filtered value from which on it is a spike
+_DENSE_GAIN = 1.0  # filtered values spike often; with more a neuron of Xylo fires several times a step
 _NO_MEMORY = 1e-4  # time constant of a membrane that keeps nothing from one sample to the next [s]
 
 
@@ -134,8 +135,11 @@ def beat_network(num_channels: int = 2, num_neurons: int = 16, threshold: float 
         "membrane": Integrator(tau=0.008),
         "beat": AdaptiveLIF(tau=_NO_MEMORY, tau_adaptation=0.2, jump=20.0, v_threshold=threshold, reset="none"),
     }
-    lif = LIF(tau=0.01, v_threshold=0.3, reset="subtract")
-    parts = {"snn": spiking_part(shape), "beats": Sequential(**last)} if chip else {"snn": Sequential(lif=lif, **last)}
+    if chip:
+        parts = {"snn": spiking_part(shape, _DENSE_GAIN), "beats": Sequential(**last)}
+    else:
+        parts = {"snn": Sequential(lif=LIF(tau=0.01, v_threshold=0.3, reset="subtract"), **last)}
+
     code = Threshold(_LEVEL) if chip else None
     end = list(parts)[-1]
 

@@ -194,26 +194,26 @@ def _context(shape: Shape) -> FIR:
     return kernel
 
 
-def spiking_part(shape: Shape) -> Sequential:
-    """The SNN on signed spikes: two layers, for Xylo with that chip's dynamics."""
-    return _xylo_snn(shape) if shape.chip == "xylo" else _snn(shape)
+def spiking_part(shape: Shape, gain: float = _INITIAL_GAIN) -> Sequential:
+    """The SNN on signed spikes: two layers, for Xylo with that chip's dynamics; `gain` is that of its first weights."""
+    return _xylo_snn(shape, gain) if shape.chip == "xylo" else _snn(shape, gain)
 
 
-def _snn(shape: Shape) -> Sequential:
+def _snn(shape: Shape, gain: float) -> Sequential:
     def lif() -> LIF:
         return LIF(tau=0.02, surrogate=Triangle(1.0), learn=("tau",))
 
     hidden = shape.hidden
     return Sequential(
-        fc1=_amplified(shape.num_channels, hidden), lif1=lif(), fc2=_amplified(hidden, hidden), lif2=lif()
+        fc1=_amplified(shape.num_channels, hidden, gain), lif1=lif(), fc2=_amplified(hidden, hidden, gain), lif2=lif()
     )
 
 
-def _amplified(num_inputs: int, num_neurons: int, bias: bool = True) -> nn.Linear:
+def _amplified(num_inputs: int, num_neurons: int, gain: float, bias: bool = True) -> nn.Linear:
     """A layer of spikes: most steps bring none, so default weights would leave membranes far below their thresholds."""
     layer = nn.Linear(num_inputs, num_neurons, bias=bias)
     with torch.no_grad():
-        layer.weight *= _INITIAL_GAIN
+        layer.weight *= gain
 
     return layer
 
@@ -228,7 +228,7 @@ def _xylo_mix(shape: Shape) -> nn.Module | None:
     return mix
 
 
-def _xylo_snn(shape: Shape) -> Sequential:
+def _xylo_snn(shape: Shape, gain: float) -> Sequential:
     """Neurons with a synapse, a reset by subtraction and decays of Xylo; it shows the host few of them."""
 
     def neurons(number: int) -> CubaLIF:
@@ -238,9 +238,9 @@ def _xylo_snn(shape: Shape) -> Sequential:
         return CubaLIF(tau=tau, tau_syn=tau_syn, reset="subtract", surrogate=Triangle(1.0))
 
     return Sequential(
-        fc1=_amplified(min(shape.num_channels, _XYLO_CHANNELS), shape.hidden, bias=False),
+        fc1=_amplified(min(shape.num_channels, _XYLO_CHANNELS), shape.hidden, gain, bias=False),
         lif1=neurons(shape.hidden),
-        fc2=_amplified(shape.hidden, _XYLO_READ_OUT, bias=False),
+        fc2=_amplified(shape.hidden, _XYLO_READ_OUT, gain, bias=False),
         lif2=neurons(_XYLO_READ_OUT),
     )
 
