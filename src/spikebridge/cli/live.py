@@ -247,8 +247,8 @@ class RunLive(RunCommand):
 
         answers = step.finish()
         last = answers[-1] if answers else {"answer": None, "share": None}
-        final = {"the answer was": last["answer"], "share": last["share"]}
-        final |= {name: last[name] for name in ("confidence", "missing") if name in last}
+        final = {"the answer was": last["answer"]}
+        final |= {name: last[name] for name in ("share", "alarms", "confidence", "missing") if name in last}
         if len(answers) > 1:
             final["all answers"] = [one["answer"] for one in answers]
 

@@ -125,7 +125,7 @@ def sensor_steps(
         recipe = str(card.get("recipe"))
         results = card.get("results") or {}
         running = bundle_runner(bundle, integers, chip)
-        has_answer = "answer" in bundle.manifest.outputs
+        outputs: Any = bundle.manifest.outputs
         inputs: Any = {name: (one.clock.period, one.shape) for name, one in bundle.manifest.inputs.items()}
         dt = bundle.manifest.dt
         advance = runner_advance(running)
@@ -136,18 +136,18 @@ def sensor_steps(
         _, running, run = target.trained_network(network)
         recipe = run.recipe
         results = run.results()
-        has_answer = "answer" in running.outputs and defines(target.recipe, "stream_inputs")
-        inputs = target.recipe.stream_inputs(run, running) if has_answer else {}
+        outputs = running.outputs if defines(target.recipe, "stream_inputs") else ()
+        inputs = target.recipe.stream_inputs(run, running) if outputs else {}
         dt = running.dt
         advance = network_advance(running)
 
-    if not has_answer:
+    stream = _stream_module(word, recipe, "open_sensors", "NAME=SOURCE is for senses")
+    steps = stream.sensor_steps(outputs, inputs, dt, advance, running.wanted, results.get("classes", ()))
+    if steps is None:
         raise ConfigError(
             f"{word} gives no answer on several sensors; NAME=SOURCE is for networks of senses that name classes"
         )
 
-    stream = _stream_module(word, recipe, "open_sensors", "NAME=SOURCE is for senses")
-    steps = stream.SensesSteps(inputs, dt, advance, running.wanted, results.get("classes", ()))
     return steps, stream.open_sensors(sources, steps, speed)
 
 

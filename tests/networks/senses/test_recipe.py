@@ -20,8 +20,8 @@ from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sets import generated_trials
 from spikebridge.networks.senses.data.trials import SensorRecording, Trials
 from spikebridge.networks.senses.falls.model import GATES, FallStages, falls_network
-from spikebridge.networks.senses.falls.run import score_falls
-from spikebridge.networks.senses.falls.train import listen, train_stages
+from spikebridge.networks.senses.falls.run import score_falls, trained_stages
+from spikebridge.networks.senses.falls.train import listen
 from spikebridge.networks.senses.shapes import sampled, shape_of
 from spikebridge.networks.senses.training.fold import FoldTraining
 from spikebridge.networks.senses.training.train import SensesLearning, held, random_looks
@@ -51,6 +51,8 @@ def saved(path: Path, trials: Trials) -> Path:
     for name, one in trials.sensors.items():
         arrays |= {name: one.samples, f"{name}_starts": one.starts, f"{name}_s": one.times}
     names = {"label_names": np.array(trials.label_names), "person_names": np.array(trials.person_names)}
+    if trials.spans is not None:
+        names |= {"fall_start_s": trials.spans[:, 0], "fall_end_s": trials.spans[:, 1]}
     np.savez(path, label=trials.label, person=trials.person, **names, **arrays)
     return path
 
@@ -258,7 +260,7 @@ def falls(num_each: int = 6) -> Trials:
     generator = np.random.default_rng(0)
     samples = generator.normal(0, 0.05, (2 * num_each, 300, 6)).astype(np.float32)
     samples[:, :, 2] += 1
-    samples[num_each:, 158:162, 2] += 4
+    samples[num_each:, 160:164, 2] += 4
     spans = np.full((2 * num_each, 2), np.nan)
     spans[num_each:] = (2.0, 5.0)
     count = 2 * num_each
@@ -278,18 +280,43 @@ def falls(num_each: int = 6) -> Trials:
     )
 
 
-def test_gates_find_clear_falls_and_sleep_at_rest() -> None:
-    data = listen(falls())
-    stages = train_stages([data, data], SensesLearning(epochs=40), seed=0)
-    rows = {gate: score_falls(falls_network(gate, stages), data) for gate in GATES}
+@pytest.fixture(scope="module")
+def falls_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A fall detector that was trained on the own file of a user, which is `falls.npz` beside it."""
+    folder = tmp_path_factory.mktemp("falls")
+    file = saved(folder / "falls.npz", falls())
+    config = Config(dataset="falls", data=file, networks=("hybrid",), folds=(), training=SensesLearning(epochs=15))
+    run = Run.create(folder / "run", "senses", config)
+    senses.train(config, run, quiet=True)
+    return run
 
-    assert [rows[gate]["sensitivity"] for gate in ("threshold", "snn", "always")] == [1.0, 1.0, 1.0]
-    # its tiny ANN and its ANN have to agree on a tick
-    assert 0 < rows["cascade"]["sensitivity"] <= 1
+
+def test_gates_find_clear_falls_and_sleep_at_rest(falls_run: Run) -> None:
+    stages = trained_stages(falls_run.first_child("hybrid"))
+    rows = {gate: score_falls(falls_network(gate, stages), listen(falls())) for gate in GATES}
+
+    assert [row["sensitivity"] for row in rows.values()] == [1.0] * 4
     assert {row["false_recordings"] for row in rows.values()} == {0}
     assert rows["always"]["awake"] == 1
     assert rows["cascade"]["awake"] == rows["threshold"]["awake"] == 0
     assert rows["cascade"]["energy_uj_an_hour"] < rows["always"]["energy_uj_an_hour"] / 100
+    # the block of the impact ends at 3.4 s, the fall at 5 s
+    assert rows["cascade"]["seconds_after_fall"] == pytest.approx(3.4 + 1.4 - 5)
+
+
+def test_a_fall_is_an_alarm_in_a_file_and_in_a_stream(falls_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    file = falls_run.path.with_name("falls.npz")
+    assert main(["eval", str(falls_run.path), "--data", str(file), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert [results[key] for key in ("sensitivity", "false_alarms_an_hour", "awake")] == [1.0, 0.0, 0.0]
+
+    assert main(["live", str(falls_run.path), "--signal", f"wrist={file}", "--speed", "1000"]) == 0
+    *lines, _, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert last["all answers"] == ["no fall"] * 6 + ["fall"] * 6
+    # no alarm is lost where a step takes several bins
+    alarms = [line for line in lines if line["alarm"]]
+    assert {(line["seconds"], line["awake"]) for line in alarms} == {(4.78, "big")}
+    assert last["alarms"] == [4.78]
 
 
 def test_an_alarm_after_the_end_of_a_fall_is_late() -> None:
@@ -298,8 +325,8 @@ def test_an_alarm_after_the_end_of_a_fall_is_late() -> None:
     data = listen(trials)
     stages = FallStages()
     with torch.no_grad():
-        stages.big.layers[-1].weight.zero_()
-        stages.big.layers[-1].bias.fill_(1.0)
+        stages.big[-1].weight.zero_()
+        stages.big[-1].bias.fill_(1.0)
     early = replace(trials, spans=np.where(np.isnan(trials.spans), np.nan, [[0.0, 1.0]]))
 
     # the threshold is passed at the impact

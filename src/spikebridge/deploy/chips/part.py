@@ -36,7 +36,7 @@ class FakeChipIntegers(FakeIntegerArithmetic):
     """The primitives of a chip's steps in torch: exact values, straight-through gradients."""
 
     largest: Tensor | None = None  # of the states, where they are measured
-    most_spikes: Tensor | None = None  # of a neuron in a step
+    largest_count: Tensor | None = None  # of a neuron in a step
 
     def shift_down(self, q: Tensor, bits: Any) -> Tensor:
         exact = q / 2**bits
@@ -53,8 +53,8 @@ class FakeChipIntegers(FakeIntegerArithmetic):
 
     def spike_counts(self, v: Tensor, threshold: Any, highest: int) -> Tensor:
         hard = torch.floor(v / threshold).clamp(0, highest)
-        if self.most_spikes is not None:
-            torch.maximum(self.most_spikes, hard.detach().amax(), out=self.most_spikes)
+        if self.largest_count is not None:
+            torch.maximum(self.largest_count, hard.detach().amax(), out=self.largest_count)
 
         # the surrogate is that of one spike; each further threshold that is reached adds one
         further = (v / threshold - 2).clamp(0, highest - 1) if highest > 1 else 0.0
@@ -72,7 +72,7 @@ class ChipLayer(nn.Module):
     scale: Tensor
     threshold: Tensor
     largest: Tensor | None  # states in real values, once they are measured
-    most_spikes: Tensor | None  # of a neuron in a step, once they are measured
+    largest_count: Tensor | None  # of a neuron in a step, once they are measured
 
     def __init__(self, layer: ChainLayer, chip: ChipSpec, *, is_read_out: bool) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class ChipLayer(nn.Module):
             tensor = torch.as_tensor(value, dtype=torch.float64, device=self.weights.weight.device)
             self.register_buffer(name, self._by_row(tensor) if name in by_row else tensor, persistent=False)
 
-        for name in ("largest", "most_spikes", "scale", "threshold"):
+        for name in ("largest", "largest_count", "scale", "threshold"):
             self.register_buffer(name, None, persistent=False)
 
         self.choose()
@@ -293,12 +293,12 @@ class ChipPart(Stateful):
         largest = [torch.zeros_like(layer.decay) for layer in self._layers()]
         for a, states in zip(arithmetics, largest, strict=True):
             a.largest = states
-            a.most_spikes = states.new_zeros(())
+            a.largest_count = states.new_zeros(())
 
         self._pass(x, self.initial_state(x[0]), arithmetics)
         for layer, a, states in zip(self._layers(), arithmetics, largest, strict=True):
             layer.largest = states * a.scale
-            layer.most_spikes = a.most_spikes
+            layer.largest_count = a.largest_count
             layer.choose()
 
         self.share_shift()
@@ -363,7 +363,7 @@ def _row(layer: ChipLayer, path: str) -> dict[str, Any]:
         "shift": layer.shift,
         "thresholds": f"{int(layer.threshold.min())} to {int(layer.threshold.max())}",
         # those of the part in floats fire once at most
-        "spikes a step": "-" if layer.most_spikes is None else f"0 to {int(layer.most_spikes)}",
+        "spikes a step": "-" if layer.largest_count is None else f"0 to {int(layer.largest_count)}",
         "change of weights": layer.change_of_weights(),
         "change of decay": layer.changes[0],
         "change of synaptic decay": layer.changes[1],

@@ -219,9 +219,7 @@ def stream_inputs(run: Run, network: HybridNetwork) -> dict[str, tuple[int, tupl
     """The base ticks of a sample of each input in a stream, and its shape: blocks of samples for a slower clock."""
     config = run.config_as(Config)
     if config.dataset == "falls":
-        raise ConfigError(
-            "a fall detector answers no stream of files yet; `spikebridge eval RUN --data FILE` scores it"
-        )
+        return {"wrist": (BLOCK, (BLOCK, 3))}
 
     inputs = {}
     for sense in shape_of(config, None, run.results()).senses:

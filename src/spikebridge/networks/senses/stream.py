@@ -4,10 +4,10 @@ A bin is a period of the slowest sensor. At each tick a sensor gives its newest 
 wants one, and one of more than half a second ago is none. Times are taken as they are: clocks are not aligned.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -121,6 +121,7 @@ class SensesSteps:
     advance: Callable[[dict[str, Values], Any, int], tuple[dict[str, Values], Any]]
     demand: Callable[[Any], Mapping[str, Any]]
     classes: Sequence[str]
+    num_read: ClassVar[int | None] = None
     sensors: Mapping[str, _Sensor] = field(default_factory=dict, init=False)
     answers: list[dict[str, Any]] = field(default_factory=list, init=False)
     num_asked: int = field(default=0, init=False)
@@ -239,17 +240,58 @@ class SensesSteps:
         }
 
 
+@dataclass
+class _FallSteps(SensesSteps):
+    """The step function of a fall detector: alarms, and the stage that is awake."""
+
+    num_read: ClassVar[int | None] = 3  # axes of the acceleration, which come first
+    alarms: list[float] = field(default_factory=list, init=False)
+
+    def __call__(self, bins: Sequence[Bin], state: Any) -> tuple[dict[str, Any], Any]:
+        # an alarm is shown, though newer bins wait
+        answers = []
+        for one in bins:
+            answer, state = super().__call__([one], state)
+            answers.append(answer)
+
+        return next((one for one in answers if one["alarm"]), answers[-1]), state
+
+    def _answer(self, outputs: Mapping[str, Values], one: Bin, time: float) -> dict[str, Any]:
+        awake = [name.removesuffix(".awake") for name in outputs if name.endswith(".awake") and outputs[name].any()]
+        is_alarm = bool(outputs["big"].any())
+        self.alarms = ([] if one.place == 0 else self.alarms) + is_alarm * [round(time, 4)]
+
+        return {
+            "answer": "fall" if self.alarms else "no fall",
+            "alarm": is_alarm,
+            "awake": awake[-1] if awake else "threshold",
+            "alarms": self.alarms[-_MAX_ANSWERS:],
+            "missing": [name for name in self.inputs if self._is_missing(name, one.recording, time)],
+            "recording": one.recording,
+            "seconds": round(time, 4),
+        }
+
+
+def sensor_steps(outputs: Collection[str], *parts: Any) -> SensesSteps | None:
+    """The step function of a network of these outputs, from the parts of `SensesSteps`; None if it gives no answer."""
+    if "big.awake" in outputs:
+        return _FallSteps(*parts)
+    return SensesSteps(*parts) if "answer" in outputs else None
+
+
 def open_sensors(sources: Mapping[str, Path], steps: SensesSteps, speed: float = 1.0) -> SensesSource:
     """The stream of the sensors of a step function, from files of samples with times and folders of pictures."""
     for name in sources:
         if name not in steps.inputs:
             raise ConfigError(f"the network has no sensor {name!r}; {did_you_mean(name, steps.inputs)}")
 
-    steps.sensors = {name: _open_sensor(name, path, steps.inputs[name]) for name, path in sources.items()}
+    steps.sensors = {
+        name: _open_sensor(name, path, steps.inputs[name], steps.num_read) for name, path in sources.items()
+    }
     return SensesSource(steps.sensors, steps.inputs, steps.dt, speed)
 
 
-def _open_sensor(name: str, path: Path, one: SensorInput) -> _Sensor:
+def _open_sensor(name: str, path: Path, one: SensorInput, num_read: int | None = None) -> _Sensor:
     """The sensor of a file of samples with times, or of a folder of pictures with `frames.csv`."""
     if path.is_dir():
         images, times_us = read_frames(path, path)
@@ -259,16 +301,17 @@ def _open_sensor(name: str, path: Path, one: SensorInput) -> _Sensor:
         found = read_sensor(path, name)
         parts = [found.of(number) for number in range(len(found.starts) - 1)]
         shape = (1, *found.shape) if len(found.shape) == 2 else found.shape
-        sensor = _Sensor([times for _, times in parts], lambda recording, place: parts[recording][0][place])
+        sensor = _Sensor([times for _, times in parts], lambda recording, place: parts[recording][0][place][:num_read])
     else:
         series = read_series(path)
         sensor = _Sensor(
             [np.arange(len(series[number])) / series.rate_hz for number in range(len(series))],
-            lambda recording, place: series[recording][place],
+            lambda recording, place: series[recording][place][:num_read],
         )
         shape = (series.num_channels,)
 
-    if shape != one.value:
+    is_read = shape == one.value or (num_read is not None and shape > one.value)
+    if not is_read:
         raise DataError(f"{path}: {name} has values of shape {shape}, but the network reads {one.value}")
 
     return sensor

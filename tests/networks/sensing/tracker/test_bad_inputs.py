@@ -30,7 +30,9 @@ def tracker() -> SensingTracker:
     return sensing.tracker(shipped_run("sensing")).with_options(warns=False)
 
 
-def tracked(recording: Recording, tracker: SensingTracker, **changes: Any) -> tuple[np.ndarray, np.ndarray]:
+def tracked(
+    recording: Recording, tracker: SensingTracker, first: np.ndarray | None = None, **changes: Any
+) -> tuple[np.ndarray, np.ndarray]:
     """Overlap and confidence at every bin from the first box on."""
     state = None
     boxes = []
@@ -39,7 +41,7 @@ def tracked(recording: Recording, tracker: SensingTracker, **changes: Any) -> tu
     for b in range(recording.num_bins):
         inputs = recording.inputs(b, b + 1)
         if state is None:
-            inputs["box"] = recording.frame_boxes[0]
+            inputs["box"] = recording.frame_boxes[0] if first is None else first
         box, state = tracker.step({**inputs, **changes}, state)
         boxes.append(box)
         confidences.append(state.confidence)
@@ -62,6 +64,11 @@ def one_polarity(one: Recording) -> Recording:
     return replace(one, events=kept, frame_events=before[one.frame_events])
 
 
+def frozen(one: Recording) -> Recording:
+    frames = [np.asarray(one.frames[k]) for k in range(one.num_frames)]
+    return replace(one, frames=np.array([*frames[:6], *[frames[5]] * (len(frames) - 6)]))
+
+
 def frames_at(rate: float) -> Callable[[Recording], Recording]:
     return lambda one: family_recording("plain", seed=2, seconds=0.2 if rate > 100 else 0.4, frame_rate=rate)
 
@@ -71,6 +78,7 @@ def frames_at(rate: float) -> Callable[[Recording], Recording]:
     [
         pytest.param(polarity(np.logical_not), id="polarity swapped"),
         pytest.param(one_polarity, id="one polarity"),
+        pytest.param(frozen, id="frozen frames"),
         pytest.param(frames_at(10.0), id="10 Hz frames"),
         pytest.param(frames_at(1000.0), id="1 kHz frames"),
     ],
@@ -79,6 +87,16 @@ def test_confidence_is_honest(change: Callable[[Recording], Recording], recordin
     overlap, confidence = tracked(change(recording), tracker)
     assert abs(confidence.mean() - (overlap >= 0.5).mean()) < 0.3
     assert confidence.min() >= 0 and confidence.max() <= 1
+
+
+@pytest.mark.parametrize("first", [(-50, -50, 400, 400), (5, 5, 5, 5)])
+def test_a_first_box_that_is_not_the_target_gets_little_confidence(
+    first: tuple[int, ...], recording: Recording, tracker: SensingTracker
+) -> None:
+    overlap, confidence = tracked(recording, tracker, np.array(first, np.float64))
+
+    assert overlap[-12:].max() < 0.5
+    assert confidence[-12:].max() < 0.5
 
 
 def test_a_target_larger_than_the_crop_is_tracked(tracker: SensingTracker) -> None:

@@ -53,13 +53,13 @@ def test_the_less_sure_detector_counts_and_how_far_the_two_are_apart() -> None:
     other = found(translate_box(BOX, np.array([0.0, 4.0])), spread=8.0)
     both = detection_evidence(BoxEvidence(), found(BOX, 2.0, other))
 
-    assert (both.given, both.detector_spread, both.apart) == (False, 0.5, 0.25)
+    assert (both.detector_spread, both.apart) == (0.5, 0.25)
 
     alone = detection_evidence(both, found(BOX, 2.0))
     assert (alone.detector_spread, alone.apart) == (0.125, 0.2)
 
     again = given_evidence(both._replace(events=0.1))
-    assert (again.given, again.detector_spread, again.events) == (True, 0.0, 0.1)
+    assert (again.detector_spread, again.apart, again.events) == (0.0, 0.0, 0.1)
 
 
 def test_a_place_that_is_no_number_counts_as_far_away() -> None:
@@ -78,6 +78,24 @@ def test_events_are_counted_in_the_box_in_its_middle_and_around_it() -> None:
     assert once.around == pytest.approx(0.05 * 2 / 256 / (1.6**2 - 1))
     assert add_events(once, NOTHING, BOX, 3).events == pytest.approx(0.95**3 * once.events)
 
+    # of the five near the box two are to the right of its middle, and four below
+    assert [256 * one for one in (once.near, once.right, once.below, once.usual)] == pytest.approx([5, 2, 4, 5])
+    assert once.aside == pytest.approx(10**0.5 / (5 + 0.002 * 256))
+
+    # first the mean of all bins, later a decaying one
+    later = add_events(once, NOTHING, BOX, 1)
+    assert (256 * later.near, 256 * later.usual, later.num_bins) == pytest.approx((2.5, 2.5, 2))
+    last = add_events(once._replace(num_bins=100), NOTHING, BOX, 2)
+    assert 256 * np.array([last.near, last.usual]) == pytest.approx([5 * 0.85**2, 5 * 0.985**2])
+
+
+def test_events_of_a_target_ahead_of_its_box_are_aside() -> None:
+    edges = np.array([[x, y] for x in (20, 35) for y in range(20, 36)], np.uint16).T
+    events = BinEvents(*edges, np.ones(32, bool))
+    on_it, behind = (add_events(BoxEvidence(), events, translate_box(BOX, np.array([x, 0.0])), 1) for x in (0.0, -8.0))
+
+    assert on_it.aside == 0 and behind.aside > 0.9
+
 
 def test_a_box_three_times_too_large_is_not_filled_and_one_without_events_is_neutral() -> None:
     edges = np.array([[x, y] for x in (20, 35) for y in range(20, 36)] * 9, np.uint16).T
@@ -93,16 +111,25 @@ def test_a_box_three_times_too_large_is_not_filled_and_one_without_events_is_neu
 
 
 def test_signals_have_no_unit() -> None:
-    evidence = BoxEvidence(False, detector_spread=0.1, apart=0.3, events=0.02, inner=0.005, around=0.0)
-    made = signals(evidence, BOX * [1, 1, 2, 2], np.array([3.0, 4.0]), age=0.05, num_unsure=2)
+    evidence = BoxEvidence(
+        detector_spread=0.1, apart=0.3, events=0.02, inner=0.005, near=0.02, right=0.02, below=0.01, usual=0.2
+    )
+    made = signals(evidence, BOX * [1, 1, 2, 2], np.array([3.0, 4.0]), np.array([0.0, 256.0]), age=0.05, num_unsure=2)
 
     assert made.filled == pytest.approx((0.015 + 0.0015) / 0.022)
     assert made.focus == pytest.approx(log(11))
+    assert made.aside == pytest.approx(0.02 / 0.022)
+    assert made.change == pytest.approx(log(0.022 / 0.202))
     assert made.moved == pytest.approx(5 / 32)
-    assert signals(evidence, BOX, np.array([30.0, 40.0]), 0.01, 0).moved == 0.3  # at most
+    assert made.moved_in_doubt == pytest.approx(5 / 32 * (log(0.12) + 4))
+    # a fifth of its size in 25 ms
+    assert made.speed == pytest.approx(log(0.22))
     assert made.detector_spread == pytest.approx(log(0.12)) and made.apart == pytest.approx(log(0.32))
     assert made.age == pytest.approx(log(2))
-    assert made.unsure == pytest.approx(2 / 3) and made.given == 0
+    assert made.unsure == pytest.approx(2 / 3)
+
+    far = signals(evidence, BOX, np.array([30.0, 40.0]), None, 0.01, 0)
+    assert (far.moved, far.speed) == (0.3, log(0.02))  # at most, and unknown
 
 
 def test_confidence_is_the_logistic_function_of_the_signals(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,31 +138,30 @@ def test_confidence_is_the_logistic_function_of_the_signals(monkeypatch: pytest.
     monkeypatch.setattr(confidence, "LIMITS", {**dict.fromkeys(Signals._fields, ()), "focus": (0.5, 0.75)})
     weights = {**dict.fromkeys(Signals._fields, (0.25,)), "focus": (1.0, 2.0, 4.0)}
     monkeypatch.setattr(confidence, "WEIGHTS", weights)
-    odds = 0.25 * 7 + 0.5 + 2 * 0.25 + 4 * 0.25  # half of the focus, and two quarters above
+    odds = 0.25 * 10 + 0.5 + 2 * 0.25 + 4 * 0.25  # half of the focus, and two quarters above
 
-    assert overlap_confidence(ones) == pytest.approx(1 / (1 + exp(1 - odds)))
+    assert overlap_confidence(BoxEvidence(on_sensor=1.0), ones) == pytest.approx(1 / (1 + exp(1 - odds)))
 
 
 @pytest.mark.parametrize(
     ("signal", "sign"),
-    [("filled", 1), ("moved", 1), ("detector_spread", -1), ("apart", -1), ("age", -1)],
+    [("filled", 1), ("aside", -1), ("speed", -1), ("detector_spread", -1), ("apart", -1), ("age", -1)],
 )
 def test_fitted_weights_have_the_sign_that_they_must(signal: str, sign: int) -> None:
-    for by_name in (confidence.WEIGHTS, confidence.FRAME_WEIGHTS):
-        weights = [sign * weight for weight in by_name[signal]]
-        assert min(weights) >= 0 and len(weights) == len(confidence.LIMITS[signal]) + 1
-
-    assert any(confidence.WEIGHTS[signal])
+    weights = [sign * weight for weight in confidence.WEIGHTS[signal]]
+    assert min(weights) >= 0 and len(weights) == len(confidence.LIMITS[signal]) + 1
+    assert any(weights)
 
 
-def test_streams_with_and_without_events_are_told_apart() -> None:
-    silent = signals(BoxEvidence(False, detector_spread=0.1, apart=0.1), BOX, np.zeros(2), 0.0, 0)
-    assert not silent.has_events
+def test_without_events_on_the_sensor_the_confidence_is_that_of_the_less_sure_detector() -> None:
+    silent = BoxEvidence(detector_spread=0.25, apart=0.1)
+    made = signals(silent, BOX, np.zeros(2), None, 0.0, 0)
+    assert overlap_confidence(silent, made) == pytest.approx(detection_confidence(4.0, BOX))
 
-    with_events = add_events(
-        BoxEvidence(), BinEvents(np.array([20], np.uint16), np.array([20], np.uint16), np.ones(1, bool)), BOX, 1
-    )
-    assert signals(with_events, BOX, np.zeros(2), 0.0, 0).has_events
+    # one far from the box tells that the camera gives events
+    event = BinEvents(np.array([60], np.uint16), np.array([60], np.uint16), np.ones(1, bool))
+    seen = add_events(silent, event, BOX, 2)
+    assert (seen.on_sensor, seen.near) == (0.5, 0) and seen.has_events and not silent.has_events
 
 
 def test_a_box_whose_centre_is_outside_the_sensor_is_lost_until_a_box_is_given() -> None:

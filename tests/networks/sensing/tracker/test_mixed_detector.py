@@ -15,7 +15,7 @@ from spikebridge.networks.sensing.detection.correlation_filter import Correlatio
 from spikebridge.networks.sensing.detection.patches import ColourFrame
 from spikebridge.networks.sensing.evaluation.metrics import overlaps
 from spikebridge.networks.sensing.model.background import initial_background
-from spikebridge.networks.sensing.model.boxes import box_center
+from spikebridge.networks.sensing.model.boxes import box_center, box_from_center, translate_box
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.tracker.detectors import LearnedDetector
@@ -63,6 +63,24 @@ def test_with_events_the_surer_detector_answers_and_both_learn(
     after = detector.update(ColourFrame(frame), elsewhere, target)
     assert after.learned.newest is not target.learned.newest
     assert not np.array_equal(after.filtered.sums.power, target.filtered.sums.power)
+
+
+@pytest.mark.parametrize(("apart", "place", "factor"), [(5.0, 4.5, 2**0.1), (13.0, 13.0, 1.0), (np.nan, 0.0, 2.0)])
+def test_detections_that_agree_are_weighted_by_their_inverse_variances(
+    detector: MixedDetector, monkeypatch: pytest.MonkeyPatch, apart: float, place: float, factor: float
+) -> None:
+    """Deviations of 1 and 3 px are weights of .9 and .1, within four times 3.2 px; a place that is none counts not."""
+    frame = wall()
+    inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), BOX, False)
+    target = detector.start(ColourFrame(frame), BOX)
+    there = DetectedBox(BOX, translate_box(BOX, np.array([apart, 0.0])), 1.0 if np.isfinite(apart) else 9.0)
+    large = DetectedBox(BOX, box_from_center(box_center(BOX), 2 * BOX[2:]), 3.0)
+    monkeypatch.setattr(CorrelationFilter, "detect", lambda *given: (large, given[-1]))
+    monkeypatch.setattr(LearnedDetector, "detect", lambda *given: (there, given[-1]))
+
+    found = detector.detect(inputs, target)[0].box
+    np.testing.assert_allclose(box_center(found), box_center(translate_box(BOX, np.array([place, 0.0]))))
+    np.testing.assert_allclose(found[2:], factor * BOX[2:])
 
 
 def test_without_events_the_filter_answers_until_the_target_is_lost(

@@ -7,6 +7,7 @@
 | `NAME_rate_hz`, or `NAME_s` | samples a second, or the time [s] of each sample since the start of its trial |
 | `NAME_units_per_one` | optional: a value is `x / units`, one number or one a channel |
 | `label`, `person` | one a trial: numbers or texts; with `label_names`, places in it |
+| `fall_start_s`, `fall_end_s` | of falls of a `wrist` [g], one a trial: times since its start [s], NaN for none |
 
 A folder holds one file `NAME.npz` a sensor: `samples`, `starts`, `rate_hz` or `s`, and in one `label` and `person`.
 UTD-MHAD and WEDA-FALL, as the shared files hold them, are recognised by the names of their arrays.
@@ -29,6 +30,8 @@ from spikebridge.errors import DataError, did_you_mean, is_positive
 
 _KEYS = ("samples", "starts", "rate_hz", "s", "units_per_one")
 _STARTS = dict.fromkeys(("depth", "skeleton", "frame_ms"), "frame_starts") | {"samples": "starts"}
+_SPAN = ("fall_start_s", "fall_end_s")
+_WEDA_FALL = {"samples", "is_fall", *_SPAN}
 _MAX_ENTRIES = 2**20  # of an array that is not as long as a sensor's samples
 STALE = 0.5  # [s]: an older picture is none
 MAX_DRIFT = 0.5  # [s] between the ends of two sensors before a warning
@@ -107,7 +110,7 @@ def read_trials(path: Path) -> Trials:
     arrays = _folder_arrays(path) if path.is_dir() else _arrays(path)
     if {"inertia", "depth", "frame_ms", "action"} <= arrays.keys():
         return _utd_mhad(path, arrays)
-    if {"samples", "is_fall", "fall_start_s", "elderly"} <= arrays.keys():
+    if arrays.keys() >= _WEDA_FALL:
         return _weda_fall(path, arrays)
 
     return _trials(path, arrays, "own")
@@ -116,8 +119,9 @@ def read_trials(path: Path) -> Trials:
 def read_sensor(path: Path, name: str) -> SensorRecording:
     """One sensor of a file: of a file of several by its name, or `samples` with `rate_hz` or `s`."""
     arrays = _arrays(path)
-    if {"inertia", "depth", "frame_ms", "action"} <= arrays.keys():
-        sensors = _utd_mhad(path, arrays).sensors
+    is_fall = arrays.keys() >= _WEDA_FALL
+    if is_fall or {"inertia", "depth", "frame_ms", "action"} <= arrays.keys():
+        sensors = (_weda_fall if is_fall else _utd_mhad)(path, arrays).sensors
         if name not in sensors:
             raise DataError(f"{path} has no sensor {name!r}; {did_you_mean(name, sensors)}")
         return sensors[name]
@@ -180,6 +184,9 @@ def _trials(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, teachers:
     number = counts[names[0]]
     label, label_names = _column(path, arrays, "label", number)
     person, person_names = _column(path, arrays, "person", number)
+    spans = [arrays[key] for key in _SPAN if key in arrays]
+    if spans and [(one.shape, one.dtype.kind) for one in spans] != 2 * [((number,), "f")]:
+        raise DataError(f"{path}: expected {' and '.join(_SPAN)}, one a trial, ({number},); NaN is no fall")
 
     return Trials(
         sensors={one: recording for one, recording in recordings.items() if one not in teachers.values()},
@@ -188,6 +195,7 @@ def _trials(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, teachers:
         label_names=label_names,
         person_names=person_names,
         teachers={sensor: recordings[teacher] for sensor, teacher in teachers.items()},
+        spans=np.stack(spans, 1).astype(np.float64) if spans else None,
         name=name,
     )
 
@@ -283,9 +291,10 @@ def _utd_mhad(path: Path, arrays: dict[str, NDArray[Any]]) -> Trials:
 def _weda_fall(path: Path, arrays: dict[str, NDArray[Any]]) -> Trials:
     """WEDA-FALL: acceleration [g] and rotation [rad/s] of a wrist, and the times of falls."""
     scale = float(arrays["units_per_one"])
-    trials = _trials(
+    return _trials(
         path,
         {
+            **{key: arrays[key] for key in _SPAN},
             "wrist": arrays["samples"],
             "wrist_starts": arrays["starts"],
             "wrist_rate_hz": np.array(50.0),
@@ -296,8 +305,6 @@ def _weda_fall(path: Path, arrays: dict[str, NDArray[Any]]) -> Trials:
         },
         "weda_fall",
     )
-
-    return replace(trials, spans=np.stack([arrays["fall_start_s"], arrays["fall_end_s"]], 1))
 
 
 def _edges(recording: SensorRecording) -> Float[np.ndarray, "2 S"]:

@@ -1,124 +1,151 @@
-"""The networks that listen for a fall: a cheap gate on every block of samples wakes an ANN on the last two seconds.
+"""The networks that listen for a fall: cheap gates wake an ANN on the last three seconds, at most once an impact.
+
+A block of samples is an impact if it is above a threshold and the largest of 1.4 s before and after it.
 
 | gate | always on | wakes |
 |---|---|---|
-| `cascade` | a threshold on the acceleration | a tiny ANN, which wakes the ANN |
-| `threshold` | a threshold on the acceleration | the ANN |
-| `snn` | a small SNN on coded changes of the acceleration | the ANN |
-| `always` | the ANN | |
+| `cascade` | a threshold | at an impact a tiny ANN, which wakes the ANN |
+| `threshold` | a threshold | at an impact the ANN |
+| `snn` | a threshold, and an SNN on coded changes | the ANN, at an impact of which the SNN said enough |
+| `always` | an ANN | |
 """
 
 import math
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid import HybridNetwork, SignedDelta, Transmission, Wake, every, ticks
-from spikebridge.hybrid.network.link import Link
+from spikebridge.hybrid import HybridNetwork, SignedDelta, Transmission, Wake, every
 from spikebridge.neurons import CubaLIF, Integrator, Sequential, Stateful, Triangle
 
 GATES = ("cascade", "threshold", "snn", "always")
 BLOCK = 10  # samples of a tick
 DT = 0.02  # [s] of a sample
-_NUM_BLOCKS = 10  # of the window
+_NUM_BLOCKS = 15  # of the window
+_AFTER = 7  # blocks of the window that follow an impact
 _PIECE = 5  # samples that are summed up together
+_PIECES = BLOCK // _PIECE
 _PER_PIECE = 5
-NUM_VALUES = _NUM_BLOCKS * (BLOCK // _PIECE) * _PER_PIECE
-_STAY = {"small": 5, "big": 2}  # ticks for which a flag keeps a stage awake
+_NUM_VALUES = _NUM_BLOCKS * _PIECES * _PER_PIECE
 _HIDDEN = 16  # of the SNN
+_SMALL = 14  # hidden units of the tiny ANN
+_BIG = 32  # of the ANN
 _QUANTUM = 0.25  # [g]
 _MEAN_S = 0.2  # of the output of the SNN
 
 
-class Pieces(nn.Module):
-    """A block of acceleration `(B, 10, C)` as largest and smallest size and means of pieces of 0.1 s, `(B, 10)`."""
+class _Peak(nn.Module):
+    """The largest size in a block of acceleration `(B, 10, C)`; 0 if no component can bring it above a threshold."""
 
-    def forward(self, block: Float[Tensor, "B S C"]) -> Float[Tensor, "B N"]:
-        pieces = block[..., :3].unflatten(1, (-1, _PIECE))
-        size = pieces.norm(dim=-1)
-        return torch.cat([size.amax(2), size.amin(2), pieces.mean(2).flatten(1)], -1)
+    threshold: Tensor
+
+    def __init__(self, threshold: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("threshold", threshold)
+
+    def forward(self, block: Float[Tensor, "B S C"]) -> Float[Tensor, "B 1"]:
+        values = block[..., :3]
+        is_hard = values.abs().amax(2) > self.threshold / math.sqrt(3)
+        return (values.norm(dim=2) * is_hard).amax(1, keepdim=True)
 
     def counted(self, output: Tensor) -> dict[str, float]:
-        """Squares of three values a sample, and two comparisons and five additions."""
-        samples = len(output) * BLOCK
-        return {"macs": 3 * samples, "compares": 2 * samples, "adds": 5 * samples}
+        # squares only where a component is large
+        hard = int((output > 0).sum())
+        return {"macs": 3 * BLOCK * hard, "compares": BLOCK * (3 * output.numel() + hard)}
+
+
+class Pieces(nn.Module):
+    """Acceleration `(B, K * 10, C)` as largest and smallest size and means of pieces of 0.1 s, `(B, K * 10)`."""
+
+    def forward(self, blocks: Float[Tensor, "B S C"]) -> Float[Tensor, "B N"]:
+        pieces = blocks[..., :3].unflatten(1, (-1, _PIECES, _PIECE))
+        size = pieces.norm(dim=-1)
+        return torch.cat([size.amax(3), size.amin(3), pieces.mean(3).flatten(2)], 2).flatten(1)
+
+    def counted(self, output: Tensor) -> dict[str, float]:
+        """Three squares, two comparisons and three additions a sample; there are as many values as samples."""
+        return {"macs": 3 * output.numel(), "compares": 2 * output.numel(), "adds": 3 * output.numel()}
 
 
 class RingState(NamedTuple):
-    """The values of the last blocks, `(B, K, N)`."""
+    """The values of the last blocks, `(B, K, *N)`."""
 
     blocks: Tensor
 
 
 class BlockRing(Stateful):
-    """A buffer of the last blocks, the oldest first."""
+    """A buffer of the last blocks `(B, N, *C)`, the oldest first: `(B, K * N, *C)`."""
 
     def initial_state(self, x_t: Tensor) -> RingState:
-        return RingState(x_t.new_zeros(len(x_t), _NUM_BLOCKS, x_t.shape[1]))
+        return RingState(x_t.new_zeros(len(x_t), _NUM_BLOCKS, *x_t.shape[1:]))
 
     def step(self, x_t: Tensor, state: RingState, **modulation: Any) -> tuple[Tensor, RingState]:
         after = RingState(torch.cat([state.blocks[:, 1:], x_t[:, None]], 1))
-        return after.blocks.flatten(1), after
+        return after.blocks.flatten(1, 2), after
 
     def counted(self, output: tuple[Tensor, RingState]) -> dict[str, float]:
         """The newest values are written, and nothing is moved."""
         return {"adds": output[0].numel() / _NUM_BLOCKS}
 
 
-class _Above(nn.Module):
-    """1 where the largest value of the first two is above a threshold: the sizes of the newest block."""
+def is_impact(sizes: Float[Tensor, "*B K"], shift: int = 0) -> Bool[Tensor, "*B"]:
+    """True where the block with 1.4 s after it, or `shift` blocks earlier, is the largest of a window."""
+    return sizes.argmax(-1) == _NUM_BLOCKS - 1 - _AFTER - shift
+
+
+def sizes_of(window: Float[Tensor, "*B N"]) -> Float[Tensor, "*B K"]:
+    """The largest size in each block of a window of `Pieces`."""
+    return window.unflatten(-1, (_NUM_BLOCKS, -1))[..., :_PIECES].amax(-1)
+
+
+class _Impact(nn.Module):
+    """1 where a window of peaks `(B, K)` has an impact above a threshold."""
 
     threshold: Tensor
 
-    def __init__(self, threshold: float) -> None:
+    def __init__(self, threshold: Tensor) -> None:
         super().__init__()
-        self.register_buffer("threshold", torch.tensor(float(threshold)))
+        self.register_buffer("threshold", threshold)
 
-    def forward(self, pieces: Tensor) -> Tensor:
-        return (pieces[:, : BLOCK // _PIECE].amax(1, keepdim=True) > self.threshold).to(pieces.dtype)
+    def forward(self, peaks: Float[Tensor, "B K"]) -> Float[Tensor, "B 1"]:
+        return (is_impact(peaks) & (peaks.amax(-1) > self.threshold)).to(peaks.dtype)[:, None]
+
+    def counted(self, output: Tensor) -> dict[str, float]:
+        return {"compares": output.numel() * _NUM_BLOCKS}
 
 
-class _Small(nn.Module):
-    """A tiny ANN on the sizes of the window: a logit, less its threshold."""
+class _Sizes(nn.Module):
+    """The largest and the smallest size in each block of a window, less gravity."""
+
+    def forward(self, window: Float[Tensor, "*B N"]) -> Float[Tensor, "*B M"]:
+        blocks = window.unflatten(-1, (_NUM_BLOCKS, -1))
+        return torch.cat([sizes_of(window), blocks[..., _PIECES : 2 * _PIECES].amin(-1)], -1) - 1
+
+
+class _Largest(nn.Module):
+    def forward(self, window: Float[Tensor, "*B K"]) -> Float[Tensor, "*B 1"]:
+        return window.amax(-1, keepdim=True)
+
+
+class _Flag(nn.Module):
+    """1 where what some layers give is above a threshold."""
 
     threshold: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, layers: nn.Module, threshold: Tensor) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(4 * _NUM_BLOCKS, 10), nn.ReLU(), nn.Linear(10, 1))
-        self.register_buffer("threshold", torch.zeros(()))
+        self.layers = layers
+        self.register_buffer("threshold", threshold)
 
-    def forward(self, window: Tensor) -> Tensor:
-        sizes = window.unflatten(1, (_NUM_BLOCKS, -1))[..., :4]
-        return (self.layers(sizes.flatten(1) - 1) > self.threshold).to(window.dtype)
-
-
-class _Big(nn.Module):
-    """The ANN on the window: a logit, less its threshold, so that above 0 it is an alarm."""
-
-    threshold: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(NUM_VALUES, 96), nn.ReLU(), nn.Dropout(0.2), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 1)
-        )
-        self.register_buffer("threshold", torch.zeros(()))
-
-    def forward(self, window: Tensor) -> Tensor:
+    def forward(self, window: Float[Tensor, "B N"]) -> Float[Tensor, "B 1"]:
         return (self.layers(window) > self.threshold).to(window.dtype)
 
 
 class _SpikingGate(Stateful):
-    """An SNN on the samples of each block: 1 where its largest output in the block is above its threshold.
-
-    The output is a leaky mean of what the spikes say, at each sample.
-    """
-
-    threshold: Tensor
+    """An SNN on the samples of each block: the largest probability of a fall in it, from a leaky mean of its spikes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +163,6 @@ class _SpikingGate(Stateful):
             mean=Integrator(BLOCK * _MEAN_S, r=1 - math.exp(-DT / _MEAN_S)),
             dt=BLOCK * DT,
         )
-        self.register_buffer("threshold", torch.zeros(()))
 
     def initial_state(self, x_t: Tensor) -> Any:
         values = with_size(x_t)
@@ -144,10 +170,9 @@ class _SpikingGate(Stateful):
 
     def step(self, x_t: Tensor, state: Any, **modulation: Any) -> tuple[Tensor, Any]:
         scores, after = self.scores(with_size(x_t), state)
-        return (scores.amax(0) > self.threshold).to(x_t.dtype), after
+        return scores.amax(0).sigmoid(), after
 
     def scores(self, values: Float[Tensor, "T B 4"], state: Any = None) -> tuple[Float[Tensor, "T B 1"], Any]:
-        """The logits at each sample."""
         coding, layers = (None, None) if state is None else state
         code, coding = self.code(values[None], len(values), coding)
         said, layers = self.layers(code[0], layers)
@@ -161,14 +186,26 @@ def with_size(block: Float[Tensor, "B S C"]) -> Float[Tensor, "S B 4"]:
 
 
 class FallStages(nn.Module):
-    """The parts of all gates, which are trained once."""
+    """The layers of all gates, which are trained once, and their thresholds."""
 
-    def __init__(self, threshold: float = 2.0) -> None:
+    impact: Tensor
+    said: Tensor
+    waking: Tensor
+    alarms: Tensor
+
+    def __init__(self, impact: float = 2.0) -> None:
         super().__init__()
-        self.above = _Above(threshold)
         self.spiking = _SpikingGate()
-        self.small = _Small()
-        self.big = _Big()
+        self.small = nn.Sequential(_Sizes(), nn.Linear(2 * _NUM_BLOCKS, _SMALL), nn.ReLU(), nn.Linear(_SMALL, 1))
+        self.big = _big_layers()
+        self.listening = _big_layers()
+        for name, value in {"impact": impact, "said": 0.5, "waking": 0.0}.items():
+            self.register_buffer(name, torch.tensor(value))
+        self.register_buffer("alarms", torch.zeros(len(GATES)))
+
+
+def _big_layers() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(_NUM_VALUES, _BIG), nn.ReLU(), nn.Dropout(0.2), nn.Linear(_BIG, 1))
 
 
 def falls_network(gate: str, stages: FallStages | None = None) -> HybridNetwork:
@@ -183,33 +220,35 @@ def falls_network(gate: str, stages: FallStages | None = None) -> HybridNetwork:
         raise ConfigError(f"there is no gate {gate!r}; {did_you_mean(gate, GATES)}")
 
     stages = FallStages() if stages is None else stages
-    parts: dict[str, nn.Module] = {"pieces": Pieces(), "ring": BlockRing(), "big": stages.big}
-    links: list[Link] = [Transmission("wrist", "pieces"), Transmission("pieces", "ring"), Transmission("ring", "big")]
-    outputs = ["big"]
-    stay = {name: ticks(number * BLOCK) for name, number in _STAY.items()}
+    layers = stages.listening if gate == "always" else stages.big
+    big = _Flag(layers, stages.alarms[GATES.index(gate)].clone())
+    parts: dict[str, nn.Module] = {"pieces": Pieces(), "ring": BlockRing(), "big": big}
+    if gate == "always":
+        # nothing sleeps, so that each block is summed up once
+        return _connected(parts, ["wrist pieces", "pieces ring", "ring big"], [])
 
-    if gate == "snn":
-        parts["spiking"] = stages.spiking
-        links += [
-            Transmission("wrist", "spiking"),
-            Wake("spiking", "big", asleep="zero", gradient="none", stay=stay["small"]),
-        ]
-    elif gate != "always":
-        parts["above"] = stages.above
-        links.append(Transmission("pieces", "above"))
-        source = "above"
-        if gate == "cascade":
-            parts["small"] = stages.small
-            links += [
-                Transmission("ring", "small"),
-                Wake("above", "small", asleep="zero", gradient="none", stay=stay["small"]),
-            ]
-            source = "small"
-        awake = stay["big" if source == "small" else "small"]
-        links.append(Wake(source, "big", asleep="zero", gradient="none", stay=awake))
+    parts |= {"peak": _Peak(stages.impact), "peaks": BlockRing(), "impact": _Impact(stages.impact)}
+    links = ["wrist peak", "peak peaks", "peaks impact", "wrist ring", "ring pieces", "pieces big"]
+    if gate == "threshold":
+        return _connected(parts, links, ["impact pieces", "impact big"])
 
-    if gate != "always":
-        outputs.append("big.awake")
+    if gate == "cascade":
+        parts["small"] = _Flag(stages.small, stages.waking)
+        return _connected(parts, [*links, "pieces small"], ["impact pieces", "impact small", "small big"])
 
-    clock = every(BLOCK * DT, (BLOCK - 1) * DT)
-    return HybridNetwork(dt=DT, inputs={"wrist": clock}, parts=parts, links=links, outputs=outputs)
+    parts |= {"spiking": stages.spiking, "said": BlockRing(), "small": _Flag(_Largest(), stages.said)}
+    links += ["wrist spiking", "spiking said", "said small"]
+    return _connected(parts, links, ["impact small", "small pieces", "small big"])
+
+
+def _connected(parts: dict[str, nn.Module], links: list[str], wakes: list[str]) -> HybridNetwork:
+    signals, flags = ([pair.split() for pair in pairs] for pairs in (links, wakes))
+    asleep = [Wake(source, target, asleep="zero", gradient="none") for source, target in flags]
+
+    return HybridNetwork(
+        dt=DT,
+        inputs={"wrist": every(BLOCK * DT, (BLOCK - 1) * DT)},
+        parts=parts,
+        links=[*(Transmission(source, target) for source, target in signals), *asleep],
+        outputs=["big", *(f"{wake.target}.awake" for wake in asleep)],
+    )

@@ -15,11 +15,12 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.trials import Trials
 from spikebridge.networks.senses.falls.model import BLOCK, DT, GATES, FallStages, falls_network
-from spikebridge.networks.senses.falls.train import Listened, copies_of, listen, train_stages
+from spikebridge.networks.senses.falls.train import ALARM_S, Listened, copies_of, listen, train_stages
 from spikebridge.ops.modes import evaluating
 from spikebridge.training.run.run import Run
 
 _SUMS = ("false_recordings", "daily_recordings")
+_SPENT = ("energy_uj_an_hour", "words_an_hour")
 _TICK_S = BLOCK * DT
 _PAUSE = round(10 / _TICK_S)  # ticks after an alarm in which there is no other
 
@@ -75,7 +76,7 @@ def _compare_gates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for gate in GATES:
         columns = {}
         for key in rows[0][gate]:
-            values = [row[gate][key] for row in rows if row[gate][key] is not None]
+            values = [row[gate][key] for row in rows if row[gate].get(key) is not None]
             columns[key] = None if not values else sum(values) if key in _SUMS else round(fmean(values), 4)
         networks[gate] = columns
 
@@ -84,7 +85,7 @@ def _compare_gates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def score_falls(network: HybridNetwork, data: Listened) -> dict[str, Any]:
-    """Falls with an alarm in time, false alarms an hour and the share of recordings with one, time awake, energy.
+    """Falls with an alarm in time, false alarms an hour and the recordings with one, time awake, energy, delay.
 
     A fall is found by an alarm from its start to a second after its end. False alarms are those of daily recordings
     and before a fall; after an alarm there is none for 10 s.
@@ -96,7 +97,9 @@ def score_falls(network: HybridNetwork, data: Listened) -> dict[str, Any]:
     alarms = (outputs["big"][..., 0] > 0) & inside
     tick = torch.arange(len(alarms))[:, None]
     starts = torch.where(data.is_fall, data.span[:, 0] - round(1 / _TICK_S), data.length)
-    found = (alarms & (tick >= starts) & (tick < data.span[:, 1])).any(0)
+    in_time = alarms & (tick >= starts) & (tick < data.span[:, 1])
+    found = in_time.any(0)
+    delays = (in_time.int().argmax(0) + 1 - data.span[:, 1])[found] * _TICK_S + ALARM_S
     false = alarms & (tick < starts)
     events = sum(_count(false[:, one].numpy()) for one in range(false.shape[1]))
     quiet = torch.minimum(starts, data.length).clamp(min=0)
@@ -109,8 +112,9 @@ def score_falls(network: HybridNetwork, data: Listened) -> dict[str, Any]:
         "false_alarms_an_hour": events / hours if hours else None,
         "false_recordings": int(false.any(0)[daily].sum()),
         "daily_recordings": int(daily.sum()),
+        "seconds_after_fall": float(delays.median()) if len(delays) else None,
         "awake": float((awake[:, daily].sum() / inside[:, daily].sum()).item()) if bool(daily.any()) else None,
-        "energy_uj_an_hour": _energy(network, data, daily) if bool(daily.any()) else None,
+        **(_spent(network, data.select(np.flatnonzero(daily))) if bool(daily.any()) else dict.fromkeys(_SPENT)),
     }
 
 
@@ -128,20 +132,20 @@ def _share(flags: Tensor) -> float | None:
     return float(flags.float().mean()) if len(flags) else None
 
 
-def _energy(network: HybridNetwork, data: Listened, chosen: Bool[Tensor, " B"]) -> float:
-    """The energy of an hour of daily activities [uJ]: what follows the end of a recording counts as asleep."""
-    blocks = data.blocks[:, chosen]
-    length = data.length[chosen]
-    spent = energy(count_cost(network, {"wrist": blocks}), hardware_profile("45nm"))
-    gates = sum(value for name, value in spent.parts.items() if name in ("pieces", "ring", "above"))
-    asked = spent.total - gates
-    # a gate that listens runs on to the end of the longest recording, what it wakes does not
-    if "spiking" in spent.parts:
-        asked -= spent.parts["spiking"]
-        gates += spent.parts["spiking"]
-    seconds = len(blocks) * _TICK_S
-    recorded = float(length.float().mean()) * _TICK_S
-    if "big.awake" not in network.outputs:
-        gates, asked = spent.total, 0.0
+def _spent(network: HybridNetwork, data: Listened) -> dict[str, float]:
+    """The energy [uJ] and the memory words of an hour: weights, states, values read; two values written are a word."""
+    cost = count_cost(network, {"wrist": data.blocks})
+    spent = energy(cost, hardware_profile("45nm")).parts
+    words = {name: one.macs + one.synops + 2 * one.updates for name, one in cost.parts.items() if name != "peak"}
+    words |= {name: cost.parts[name].adds / 2 for name in ("ring", "peaks", "said") if name in cost.parts}
 
-    return 1e6 * 3600 * (gates / seconds + asked / recorded)
+    # what listens runs on to the end of the longest recording, what it wakes does not
+    woken = {name.removesuffix(".awake") for name in network.outputs if name.endswith(".awake")}
+    recorded = float(data.length.float().mean())
+    hours = {name: (recorded if name in woken else len(data.blocks)) * _TICK_S / 3600 for name in cost.parts}
+
+    values = (
+        1e6 * sum(value / hours[name] for name, value in spent.items()),
+        sum(value / hours[name] for name, value in words.items()),
+    )
+    return dict(zip(_SPENT, values, strict=True))

@@ -10,16 +10,34 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from spikebridge.errors import DataError
 from spikebridge.networks.senses.data.trials import Trials
-from spikebridge.networks.senses.falls.model import BLOCK, DT, BlockRing, FallStages, Pieces, with_size
+from spikebridge.networks.senses.falls.model import (
+    BLOCK,
+    DT,
+    GATES,
+    BlockRing,
+    FallStages,
+    Pieces,
+    is_impact,
+    sizes_of,
+    with_size,
+)
 from spikebridge.networks.senses.training.train import SensesLearning
 from spikebridge.ops.modes import evaluating
 
-_ALARM_S = 1.0  # after the end of a fall
+ALARM_S = 1.0  # after the end of a fall
 _IMPACT_S = 1.0  # from the start of a fall to its impact, at the least
 _MISSED = 8.0  # weight of a missed fall in a gate
-_RECALL = (0.985, 0.975, 0.975, 0.96)  # of falls that pass threshold, gates and alarm, on people left out
-_COPIES = 3
+_HARD = 0.995  # of falls with an impact above the threshold, on people left out
+_WOKEN = 0.98  # of falls that pass a gate
+_FOUND = 0.96  # of falls with an alarm behind all gates
+_PARTS = 4  # of the people, left out in turn for the thresholds
+_TURNS = 3  # copies at other angles, for each place of the blocks
+_PLACES = 3
+_LIVELY_G = 2.0
+_QUIET_STEP = 8  # ticks
+_SHIFTS = (-1, 0, 1)  # blocks, of the windows about an impact
 _CUT_S = 8.0  # of a recording, for the SNN
 
 
@@ -44,8 +62,14 @@ class Listened(NamedTuple):
 
 def listen(trials: Trials, offset: int = 0) -> Listened:
     """The recordings of trials in blocks; the first `offset` samples are left out. Rest follows their end."""
-    recording = trials.sensors["wrist"]
-    pieces = [recording.of(trial)[0][offset:, :3] for trial in range(len(trials))]
+    recording = trials.sensors.get("wrist")
+    if recording is None or len(recording.shape) != 1 or recording.shape[0] < 3 or trials.spans is None:
+        raise DataError(
+            "a fall detector needs a sensor 'wrist' of three axes [g], and fall_start_s and fall_end_s (NaN for no "
+            f"fall), but the data has {', '.join(trials.sensors)}"
+        )
+
+    pieces = [_at_rate(*recording.of(trial))[offset:, :3] for trial in range(len(trials))]
     length = np.array([max(1, len(one) // BLOCK) for one in pieces])
     blocks = np.zeros((int(length.max()) * BLOCK, len(pieces), 3), np.float32)
     for trial, one in enumerate(pieces):
@@ -53,8 +77,7 @@ def listen(trials: Trials, offset: int = 0) -> Listened:
         blocks[:number, trial] = one[:number]
         blocks[number:, trial] = one[-1] if len(one) else 0
 
-    spans = np.full((len(trials), 2), np.nan) if trials.spans is None else trials.spans
-    ends = np.stack([spans[:, 0] + _IMPACT_S, spans[:, 1] + _ALARM_S], 1)
+    ends = np.stack([trials.spans[:, 0] + _IMPACT_S, trials.spans[:, 1] + ALARM_S], 1)
     ticks = np.floor(np.nan_to_num((ends / DT - offset) / BLOCK, nan=0.0)).astype(np.int64)
     ticks[:, 1] = np.minimum(ticks[:, 1], length)
 
@@ -64,6 +87,12 @@ def listen(trials: Trials, offset: int = 0) -> Listened:
         torch.from_numpy(ticks),
         trials.person,
     )
+
+
+def _at_rate(values: Float[np.ndarray, "N C"], times: Float[np.ndarray, " N"]) -> Float[np.ndarray, "M C"]:
+    """The newest value every 20 ms."""
+    at = np.arange(times[0], times[-1] + DT / 2, DT) if len(times) else times
+    return values[np.searchsorted(times, at + 1e-6, side="right") - 1]
 
 
 def windows_of(data: Listened) -> Float[Tensor, "T B N"]:
@@ -77,6 +106,7 @@ def turned(data: Listened, generator: torch.Generator) -> Listened:
     number = len(data.length)
     turn, triangle = torch.linalg.qr(torch.randn(number, 3, 3, generator=generator))
     turn = turn * triangle.diagonal(dim1=1, dim2=2).sign()[:, None]
+    turn = turn * torch.linalg.det(turn)[:, None, None]
     return data._replace(blocks=torch.einsum("tbsc,bdc->tbsd", data.blocks, turn))
 
 
@@ -88,75 +118,113 @@ def _ticks(data: Listened) -> tuple[Bool[Tensor, "T B"], Bool[Tensor, "T B"]]:
     return inside, tick < torch.minimum(before, data.length)
 
 
-def _best(scores: Float[Tensor, "T B"], data: Listened) -> Float[Tensor, " B"]:
-    """The largest score of each fall inside its span."""
+def _threshold(scores: Float[Tensor, "T B"], data: Listened, recall: float) -> float:
+    """The threshold that the largest scores in the spans of this share of falls reach."""
     inside, _ = _ticks(data)
-    return scores.masked_fill(~inside, -math.inf).amax(0)[data.is_fall]
-
-
-def _threshold(best: Float[Tensor, " F"], recall: float) -> float:
-    """The threshold that this share of falls reaches."""
-    return float(best.sort().values[int((1 - recall) * len(best))]) - 1e-6
+    best = scores.masked_fill(~inside, -math.inf).amax(0)[data.is_fall].sort().values
+    return float(best[int((1 - recall) * len(best))]) - 1e-6
 
 
 def train_stages(copies: list[Listened], config: SensesLearning, seed: int) -> FallStages:
     """Trains all stages on copies of the recordings, with thresholds from people left out.
 
-    Two halves of the people are left out in turn: the scores of their falls set the thresholds of the stages.
+    Parts of the people are left out in turn: the scores of their falls set the thresholds of the stages.
     """
+    if not copies[0].is_fall.any():
+        raise DataError("there is no fall among the people of the training; fall_start_s and fall_end_s name them")
+
     people = np.unique(copies[0].person)
-    scores: list[list[Tensor]] = [[], [], [], []]
-    for half in (people[::2], people[1::2]):
-        inside = np.isin(copies[0].person, half)
-        others = [copy.select(np.flatnonzero(~inside)) for copy in copies]
-        stages = _trained(others, config, seed)
-        test = copies[0].select(np.flatnonzero(inside))
-        for row, score in zip(scores, _stage_scores(stages, test), strict=True):
-            row.append(_best(score, test))
+    tests = []
+    scores = []
+    for part in range(min(_PARTS, len(people))):
+        inside = np.isin(copies[0].person, people[part::_PARTS])
+        # a person who is alone sets the own thresholds
+        kept = np.flatnonzero(~inside | inside.all())
+        others = [copy.select(kept) for copy in copies]
+        tests.append(np.flatnonzero(inside))
+        scores.append(stage_scores(_trained(others, config, seed), copies[0].select(tests[-1])))
 
     stages = _trained(copies, config, seed)
-    parts = (stages.above, stages.spiking, stages.small, stages.big)
-    for part, row, recall in zip(parts, scores, _RECALL, strict=True):
-        part.get_buffer("threshold").fill_(_threshold(torch.cat(row), recall))
+    joined = StageScores(*(torch.cat(column, 1) for column in zip(*scores, strict=True)))
+    _set_thresholds(stages, joined, copies[0].select(np.concatenate(tests)))
 
     return stages.eval()
 
 
+class StageScores(NamedTuple):
+    """Scores at each tick, `(T, B)`: the size of an impact, what the SNN said at most, and logits of each ANN."""
+
+    size: Tensor
+    said: Tensor
+    small: Tensor
+    big: Tensor
+    listening: Tensor
+
+
 @torch.no_grad()
-def _stage_scores(stages: FallStages, data: Listened) -> list[Float[Tensor, "T B"]]:
-    """The scores at each tick: the size, and the logits of the SNN, the tiny ANN and the ANN, of what a stay covers."""
+def stage_scores(stages: FallStages, data: Listened) -> StageScores:
+    """The scores of all stages on recordings; the size is -inf where there is no impact."""
     with evaluating(stages):
         windows = windows_of(data)
-        sizes = windows.unflatten(2, (10, -1))[..., -1, :2].amax(2)
-        small = stages.small.layers(windows.unflatten(2, (10, -1))[..., :4].flatten(2) - 1)[..., 0]
-        big = stages.big.layers(windows)[..., 0]
-        spiking = stages.spiking.scores(_samples(data.blocks))[0][..., 0]
+        said = stages.spiking.scores(_samples(data.blocks))[0].unflatten(0, (-1, BLOCK)).amax(1).sigmoid()
+        heard = BlockRing()(said)[0].amax(-1)
+        small, big, listening = (part(windows)[..., 0] for part in (stages.small, stages.big, stages.listening))
 
-    return [sizes, spiking.unflatten(0, (-1, BLOCK)).amax(1), small, big]
+    sizes = sizes_of(windows)
+    return StageScores(sizes.amax(-1).masked_fill(~is_impact(sizes), -math.inf), heard, small, big, listening)
+
+
+def gate_logits(stages: FallStages, scores: StageScores) -> dict[str, Float[Tensor, "T B"]]:
+    """The logits of the last ANN behind each gate, -inf where it sleeps."""
+    is_quiet = scores.size <= stages.impact
+    asleep = {
+        "cascade": is_quiet | (scores.small <= stages.waking),
+        "threshold": is_quiet,
+        "snn": is_quiet | (scores.said <= stages.said),
+    }
+    woken = {gate: scores.big.masked_fill(flags, -math.inf) for gate, flags in asleep.items()}
+    return {**woken, "always": scores.listening}
+
+
+def _set_thresholds(stages: FallStages, scores: StageScores, data: Listened) -> None:
+    stages.impact.fill_(_threshold(scores.size, data, _HARD))
+    is_quiet = scores.size <= stages.impact
+    stages.said.fill_(_threshold(scores.said.masked_fill(is_quiet, -math.inf), data, _WOKEN))
+    stages.waking.fill_(_threshold(scores.small.masked_fill(is_quiet, -math.inf), data, _WOKEN))
+
+    logits = gate_logits(stages, scores)
+    for place, gate in enumerate(GATES):
+        stages.alarms[place] = _threshold(logits[gate], data, _FOUND)
 
 
 def _trained(copies: list[Listened], config: SensesLearning, seed: int) -> FallStages:
-    """All stages, trained on the recordings; thresholds are those of the untrained ones."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         stages = FallStages()
         generator = torch.Generator().manual_seed(seed)
         rows = [_examples(copy) for copy in copies]
         windows, labels = (torch.cat(column) for column in zip(*rows, strict=True))
-        _train_windows(stages.big.layers, windows, labels, config, generator)
-        sizes = windows.unflatten(1, (10, -1))[..., :4].flatten(1) - 1
-        _train_windows(stages.small.layers, sizes, labels, config, generator, _MISSED)
+        _train_windows(stages.big, windows, labels, config, generator)
+        _train_windows(stages.small, windows, labels, config, generator, _MISSED)
+        lively = [_examples(copy, every=True) for copy in copies[:2]]
+        windows, labels = (torch.cat(column) for column in zip(*lively, strict=True))
+        _train_windows(stages.listening, windows, labels, config, generator)
         _train_spiking(stages, copies[1], config, generator)
 
     return stages.eval()
 
 
-def _examples(data: Listened, min_g: float = 1.8) -> tuple[Tensor, Tensor]:
-    """Windows with something in them, and 1 for those of a fall."""
+def _examples(data: Listened, every: bool = False) -> tuple[Tensor, Tensor]:
+    """Windows about an impact, or every lively one and some at rest, and 1 for those of a fall."""
     windows = windows_of(data)
     inside, other = _ticks(data)
-    lively = windows.unflatten(2, (10, -1))[..., -5:, :2].flatten(2).amax(2) > min_g
-    kept = (inside | other) & lively
+    sizes = sizes_of(windows)
+    kept = (inside | other) & (sizes.amax(-1) > _LIVELY_G)
+    if every:
+        # rest is most of a day, and one window of it is as good as the next
+        kept[::_QUIET_STEP] |= (inside | other)[::_QUIET_STEP]
+    else:
+        kept &= torch.stack([is_impact(sizes, shift) for shift in _SHIFTS]).any(0)
 
     return windows[kept], inside[kept].float()
 
@@ -166,7 +234,7 @@ def _batches(
 ) -> Iterator[tuple[Tensor, float]]:
     """Places of each batch, and the share of the training that is done."""
     steps = math.ceil(number / size)
-    for epoch in range(config.epochs):
+    for epoch in range(config.epochs if number else 0):
         for index, places in enumerate(torch.randperm(number, generator=generator).split(size)):
             yield places, (epoch + index / steps) / config.epochs
 
@@ -212,12 +280,12 @@ def _train_spiking(stages: FallStages, data: Listened, config: SensesLearning, g
 
 
 def _samples(blocks: Float[Tensor, "T B S C"]) -> Float[Tensor, "U B 4"]:
-    """The samples of blocks, with their sizes."""
     return with_size(blocks.transpose(0, 1).flatten(1, 2))
 
 
 def copies_of(trials: Trials, seed: int) -> list[Listened]:
-    """The recordings as they are, and copies that were turned and cut at other places."""
+    """The recordings as they are and turned at random, each cut into blocks at several places."""
     generator = torch.Generator().manual_seed(seed)
-    offsets = torch.randint(1, BLOCK, (_COPIES - 1,), generator=generator).tolist()
-    return [listen(trials), *(turned(listen(trials, offset), generator) for offset in offsets)]
+    offsets = [0, *torch.randperm(BLOCK - 1, generator=generator)[: _PLACES - 1].add(1).tolist()]
+    cut = [listen(trials, offset) for offset in offsets]
+    return [copy for one in cut for copy in (one, *(turned(one, generator) for _ in range(_TURNS)))]

@@ -53,9 +53,9 @@ _APART = 0.5
 _NUM_USUAL = 5
 # added to each of `Signs` before a logarithm
 _FLOORS = (0.02, 0.02, 0.05)
-# weights of their log-ratios in the log-odds of an overlap by half, and the log-odds of usual signs, in colours and in
-# grey; fitted as `research/sensing/closed_loop/left_out_clips.py --fit` does, on one more loop of each clip
-_ODDS = {True: ((2.0, 3.42, 0.84), 3.3), False: ((1.91, 0.22, 0.28), 1.82)}
+# weights of their log-ratios in the log-odds of an overlap by half, and the log-odds of usual signs: in colours by
+# `research/sensing/closed_loop/left_out_clips.py --fit`, in grey by `research/sensing/cameras/confidence.py --fit`
+_ODDS = {True: ((2.0, 3.42, 0.84), 3.3), False: ((1.18, 1.23, 1.89), 2.34)}
 
 
 class FilterSums(NamedTuple):

@@ -9,9 +9,14 @@ generated validation scenes, with events lost, other pictures, rare frames, and 
 |---|---|
 | filled | the box has the size of the target: events come from its edges, so most fall near those of the box |
 | focus | events fall into the box, not around it |
-| moved | the box moves: background does not |
+| aside | the box has not fallen behind: events lie evenly around its middle |
+| change | the events near the box do not become fewer |
+| moved, speed | the box moves, as background does not, but not too fast |
 | detector_spread, apart | the detectors are sure of the last frame, and agree |
-| given, age, unsure | the time since the target was given or detected with confidence |
+| moved_in_doubt | the events alone carry the box |
+| age, unsure | the time since the target was given or detected with confidence |
+
+Without events only the detectors know something: the confidence is their own.
 """
 
 from itertools import pairwise
@@ -23,28 +28,37 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from spikebridge.data.events.binned import BinEvents
-from spikebridge.networks.sensing.detection.box_detector import DetectedBox
+from spikebridge.networks.sensing.detection.box_detector import DetectedBox, detection_confidence
 from spikebridge.networks.sensing.model.boxes import Box, box_center
 from spikebridge.networks.sensing.native.bin_events import BIN_EVENTS, count_near
 from spikebridge.ops.selection import select
 
-# decay of mean numbers of events at each bin
+# decay of mean numbers of events at each bin: in the box, lately, and since the target was given
 _DECAY = 0.95
+_RECENT = 0.85
+_USUAL = 0.985
 # side of the region around a target, in sides of its box
 _SURROUNDINGS = 1.6
 # side of the middle of a box, in sides of the box
 _INNER = 0.5
 # events of a bin and pixel that say little
 _FEW_EVENTS = 0.002
+# events of a bin and sensor below which the camera gives none
+_NO_EVENTS = 0.01
 _FRAME_SECONDS = 0.025
-# sizes of the target: a box that moves faster is no better
+# sizes of the target: a box that moves farther is no better
 _MAX_MOVED = 0.3
+# sizes of the target in `_FRAME_SECONDS`: faster ones count as much
+_MAX_SPEED = 2.0
 # spreads and distances of detections beyond it count as much, in sizes of the target
 _FAR = 2.0
 # distance that a single detector counts as, in sizes of the target
 _UNCOMPARED = 0.2
 # added before a logarithm, in sizes of the target
 _LOG_FLOOR = 0.02
+# of the logarithm of a spread, below any
+_MIN_LOG_SPREAD = -4.0
+_UNIT_BOX = np.array([0.0, 0.0, 1.0, 1.0])
 _MAX_ODDS = 30.0
 
 # points along a side at which a box is compared with its surroundings
@@ -60,71 +74,64 @@ _NOISE = 0.05
 class Signals(NamedTuple):
     """Numbers without a unit from which confidence is made; lengths are in sizes of the target."""
 
-    # share of the events in the box that fall outside its middle of half the sides; .75 without events
+    # share of the events in the box that fall outside its middle of half the sides; .75 without any
     filled: float
     # logarithm of the density of events in the box over that around it
     focus: float
+    # share of the events near the box by which those on one side of its middle outnumber those on the other
+    aside: float
+    # logarithm of the number of events near the box of late over the usual one
+    change: float
     # distance since the frame
     moved: float
+    # logarithm of the distance between the last two frames, in 25 ms
+    speed: float
     # logarithm of the standard deviation of the detector that is less sure
     detector_spread: float
+    # the distance since the frame, times how far that logarithm is above -4
+    moved_in_doubt: float
     # logarithm of the distance between the boxes of two detectors
     apart: float
-    # 1 if the box of the last frame was given
-    given: float
     # logarithm of the time since the frame, in units of 25 ms; 0 below
     age: float
     # share of the last three frames without a confident detection
     unsure: float
-
-    @property
-    def has_events(self) -> bool:
-        """True if there were events in the box or around it: without any, both signals of events say nothing."""
-        return (self.filled, self.focus) != (1 - _INNER**2, 0.0)
 
 
 # the values at which a segment of a signal ends and the next one begins
 LIMITS: dict[str, tuple[float, ...]] = {
     "filled": (0.7, 0.85),
     "focus": (0.0, 1.0),
+    "aside": (0.25, 0.5),
+    "change": (-0.3, 0.3),
     "moved": (0.03, 0.1),
+    "speed": (-1.5,),
     "detector_spread": (-2.0, -1.0),
+    "moved_in_doubt": (),
     "apart": (-2.5, -1.0),
-    "given": (),
     "age": (2.0,),
     "unsure": (),
 }
-BIAS = -19.275
+BIAS = -20.427
 WEIGHTS: dict[str, tuple[float, ...]] = {
-    "filled": (19.168, 2.305, 4.394),
-    "focus": (0.831, 0.834, 1.727),
-    "moved": (45.639, 0.470, 0.000),
-    "detector_spread": (-0.684, -0.635, -3.336),
-    "apart": (-0.899, -0.481, -0.147),
-    "given": (0.215,),
-    "age": (-0.783, -3.129),
-    "unsure": (-4.879,),
-}
-# the same of a stream without events
-FRAME_BIAS = -1.650
-FRAME_WEIGHTS: dict[str, tuple[float, ...]] = {
-    "filled": (0.906, 53.160, 0.000),
-    "focus": (0.000, 0.000, 0.000),
-    "moved": (0.000, 0.000, 0.000),
-    "detector_spread": (-0.061, -1.001, -8.495),
-    "apart": (0.000, 0.000, 0.000),
-    "given": (-0.532,),
-    "age": (-0.032, 0.000),
-    "unsure": (-2.743,),
+    "filled": (16.541, 11.875, 0.000),
+    "focus": (0.000, 0.049, 1.570),
+    "aside": (-3.803, -6.981, -2.641),
+    "change": (1.357, 0.937, 0.772),
+    "moved": (36.197, 0.174, -13.430),
+    "speed": (0.000, -0.465),
+    "detector_spread": (-2.029, -0.782, -7.163),
+    "moved_in_doubt": (8.169,),
+    "apart": (-1.006, 0.000, 0.000),
+    "age": (-0.152, -0.239),
+    "unsure": (-2.865,),
 }
 
 
 class BoxEvidence(NamedTuple):
     """Measurements of a box on frames and events."""
 
-    # the box of the last frame was given
-    given: bool = True
-    # spread of the detector that is less sure of the last frame, in sizes of the target
+    # spread of the detector that is less sure of the last frame, in sizes of the target; 0 of a given box
     detector_spread: float = 0.0
     # distance between the boxes of two detectors in it, in sizes of the target
     apart: float = 0.0
@@ -134,11 +141,31 @@ class BoxEvidence(NamedTuple):
     inner: float = 0.0
     # mean number of events in a bin, for each pixel around the box
     around: float = 0.0
+    # mean numbers of events near the box in the last bins, for each of its pixels: all, to the right, and below
+    near: float = 0.0
+    right: float = 0.0
+    below: float = 0.0
+    # mean number of events on the sensor in the last bins
+    on_sensor: float = 0.0
+    # mean number of events near the box since the target was given, or of the last second
+    usual: float = 0.0
+    # bins since then
+    num_bins: int = 0
+
+    @property
+    def has_events(self) -> bool:
+        """True if the camera gives events: a box on background may have none."""
+        return self.on_sensor > _NO_EVENTS
 
     @property
     def filled(self) -> float:
         """See `Signals`."""
         return (self.events - self.inner + (1 - _INNER**2) * _FEW_EVENTS) / (self.events + _FEW_EVENTS)
+
+    @property
+    def aside(self) -> float:
+        """See `Signals`."""
+        return hypot(2 * self.right - self.near, 2 * self.below - self.near) / (self.near + _FEW_EVENTS)
 
 
 def size_of(box: Box) -> float:
@@ -148,8 +175,7 @@ def size_of(box: Box) -> float:
 
 def given_evidence(last: BoxEvidence | None) -> BoxEvidence:
     """The evidence at a frame whose box is given; events count as before."""
-    fresh = BoxEvidence()
-    return fresh if last is None else fresh._replace(events=last.events, inner=last.inner, around=last.around)
+    return BoxEvidence() if last is None else last._replace(detector_spread=0.0, apart=0.0)
 
 
 def detection_evidence(last: BoxEvidence, detection: DetectedBox) -> BoxEvidence:
@@ -161,20 +187,42 @@ def detection_evidence(last: BoxEvidence, detection: DetectedBox) -> BoxEvidence
         spread = max(spread, detection.second.spread)
         apart = float(np.hypot(*(box_center(detection.box) - box_center(detection.second.box)))) / size
 
-    return last._replace(given=False, detector_spread=_bounded(spread / size), apart=_bounded(apart))
+    return last._replace(detector_spread=_bounded(spread / size), apart=_bounded(apart))
 
 
 def add_events(evidence: BoxEvidence, events: BinEvents, box: Box, num_bins: int) -> BoxEvidence:
     """The evidence after a step of some bins between frames."""
     inside, inner, near = _count_near(events, box, (1.0, _INNER, _SURROUNDINGS))
+    right, below = (_count_near(events, half, (1.0,))[0] for half in _halves(box))
+    per_bin = 1 / num_bins / max(float(box[2] * box[3]), 1.0)
     decay = _DECAY**num_bins
-    rate = (1 - decay) / num_bins / max(float(box[2] * box[3]), 1.0)
+    rate = (1 - decay) * per_bin
+
+    total = evidence.num_bins + num_bins
+    # means of all bins while there are few
+    recent, slow = (max(1 - one**num_bins, num_bins / total) for one in (_RECENT, _USUAL))
 
     return evidence._replace(
         events=decay * evidence.events + rate * inside,
         inner=decay * evidence.inner + rate * inner,
         around=decay * evidence.around + rate * (near - inside) / (_SURROUNDINGS**2 - 1),
+        near=evidence.near + recent * (near * per_bin - evidence.near),
+        right=evidence.right + recent * (right * per_bin - evidence.right),
+        below=evidence.below + recent * (below * per_bin - evidence.below),
+        on_sensor=evidence.on_sensor + recent * (len(events.x) / num_bins - evidence.on_sensor),
+        usual=evidence.usual + slow * (near * per_bin - evidence.usual),
+        num_bins=total,
     )
+
+
+def _halves(box: Box) -> tuple[Box, Box]:
+    """The right and the lower half of the surroundings of a box."""
+    center = box_center(box)
+    sides = _SURROUNDINGS * box[2:]
+    right = np.array([center[0], center[1] - sides[1] / 2, sides[0] / 2, sides[1]])
+    below = np.array([center[0] - sides[0] / 2, center[1], sides[0], sides[1] / 2])
+
+    return right, below
 
 
 def _count_near(events: BinEvents, box: Box, limits: tuple[float, ...]) -> list[int]:
@@ -190,24 +238,42 @@ def _count_near(events: BinEvents, box: Box, limits: tuple[float, ...]) -> list[
     return [int(np.count_nonzero(distance < limit)) for limit in limits]
 
 
-def signals(evidence: BoxEvidence, box: Box, moved: Float[np.ndarray, "2"], age: float, num_unsure: int) -> Signals:
+def signals(
+    evidence: BoxEvidence,
+    box: Box,
+    moved: Float[np.ndarray, "2"],
+    velocity: Float[np.ndarray, "2"] | None,
+    age: float,
+    num_unsure: int,
+) -> Signals:
     """Signals of a box that moved since the frame [px], `age` seconds ago, after frames without a sure detection."""
+    size = size_of(box)
+    distance = min(hypot(*moved) / size, _MAX_MOVED)
+    speed = 0.0 if velocity is None else min(hypot(*velocity) * _FRAME_SECONDS / size, _MAX_SPEED)
+    spread = log(evidence.detector_spread + _LOG_FLOOR)
+
     return Signals(
         filled=evidence.filled,
         focus=log((evidence.events + _FEW_EVENTS) / (evidence.around + _FEW_EVENTS)),
-        moved=min(hypot(*moved) / size_of(box), _MAX_MOVED),
-        detector_spread=log(evidence.detector_spread + _LOG_FLOOR),
+        aside=evidence.aside,
+        change=log((evidence.near + _FEW_EVENTS) / (evidence.usual + _FEW_EVENTS)),
+        moved=distance,
+        speed=log(speed + _LOG_FLOOR),
+        detector_spread=spread,
+        moved_in_doubt=distance * (spread - _MIN_LOG_SPREAD),
         apart=log(evidence.apart + _LOG_FLOOR),
-        given=float(evidence.given),
         age=log(max(age / _FRAME_SECONDS, 1.0)),
         unsure=min(num_unsure, 3) / 3,
     )
 
 
-def overlap_confidence(signals: Signals) -> float:
-    """The probability that a box overlaps the true one by half."""
-    odds, by_name = (BIAS, WEIGHTS) if signals.has_events else (FRAME_BIAS, FRAME_WEIGHTS)
-    for x, limits, weights in zip(signals, LIMITS.values(), by_name.values(), strict=True):
+def overlap_confidence(evidence: BoxEvidence, signals: Signals) -> float:
+    """The probability that a box overlaps the true one by half; without events, as the less sure detector claims."""
+    if not evidence.has_events:
+        return detection_confidence(evidence.detector_spread, _UNIT_BOX)
+
+    odds = BIAS
+    for x, limits, weights in zip(signals, LIMITS.values(), WEIGHTS.values(), strict=True):
         odds += weights[0] * x
         for limit, (before, after) in zip(limits, pairwise(weights), strict=True):
             odds += (after - before) * max(x - limit, 0.0)

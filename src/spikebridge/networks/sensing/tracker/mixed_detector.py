@@ -1,8 +1,11 @@
-"""A trained detector and a correlation filter together: in each frame the detection of the surer one.
+"""A trained detector and a correlation filter together: the box of both where they agree, else that of the surer one.
 
 The trained detector is sure of targets like those of its training, the filter of the target since the first box. Each
-claims a standard deviation of its centre: the one as it was trained to, the filter by its peak-to-sidelobe ratio. The
-trained one reads events, too, and without any it claims too much; then the filter answers until the target is lost.
+claims a standard deviation of its centre: the one as it was trained to, the filter by its peak-to-sidelobe ratio. Where
+they agree within four of both, centre and size are the means of theirs, weighted by inverse variances (sizes as
+logarithms). The trained one reads events, too, and without any it claims too much; then the filter answers until the
+target is lost.
+
 Both learn from the box that the tracker makes of the detection, so that the one leads the other back. A filter alone
 soon learns whatever hides the target. So where the trained detector usually sees the target, and neither sees it in a
 frame, its unsure detection is given, and neither learns.
@@ -17,6 +20,7 @@ and a target that grows would be held back.
 """
 
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +40,8 @@ from spikebridge.networks.sensing.tracker.detectors import DetectorName, Learned
 
 # smallest side of a detected box [px]; a detector may give one without area
 _MIN_SIZE = 1e-3
+# distance of two detections of one target, at most, in standard deviations
+_MAX_APART = 4.0
 
 
 class _Claims(NamedTuple):
@@ -115,12 +121,16 @@ class MixedDetector:
         claims = _Claims(confidence, target_side(by_filter.box) / by_filter.spread)
         target = target._replace(learned=learned, filtered=filtered, last=claims)
 
-        is_surer = by_learned.spread < by_filter.spread or self._is_hidden(claims, target.usual)
-        if is_surer and (has_events or inputs.lost):
-            box = self._draw_size(by_learned.box, target.size)
-            return by_learned._replace(box=box, second=by_filter), target
+        if not has_events and not inputs.lost:
+            return by_filter._replace(second=by_learned), target
 
-        return by_filter._replace(second=by_learned, probability=None if has_events else by_filter.probability), target
+        by_filter = by_filter._replace(probability=None if has_events else by_filter.probability)
+        by_learned = by_learned._replace(box=self._draw_size(by_learned.box, target.size))
+        if self._is_hidden(claims, target.usual):
+            return by_learned._replace(second=by_filter), target
+
+        first, second = sorted((by_filter, by_learned), key=attrgetter("spread"))
+        return first._replace(box=_joint_box(first, second) if has_events else first.box, second=second), target
 
     def update(self, picture: ColourFrame, box: Box, target: _MixedTarget) -> _MixedTarget:
         """See `BoxDetector`."""
@@ -168,6 +178,19 @@ class MixedDetector:
         if usual is None or usual.confidence < self.usual_confidence:
             return False
         return claims.confidence < self.min_confidence and claims.ratio < self.min_ratio * usual.ratio
+
+
+def _joint_box(first: DetectedBox, second: DetectedBox) -> Box:
+    """The mean of two boxes, weighted by inverse variances, where they agree; else the first one."""
+    distance = box_center(second.box) - box_center(first.box)
+    # written so that a place that is not a number is one apart
+    if not np.hypot(*distance) < _MAX_APART * np.hypot(first.spread, second.spread):
+        return first.box
+
+    share = first.spread**2 / (first.spread**2 + second.spread**2)
+    size = first.box[2:] * (second.box[2:] / first.box[2:]) ** share
+
+    return box_from_center(box_center(first.box) + share * distance, size)
 
 
 def _are_apart(box: Box, other: Box) -> bool:

@@ -56,6 +56,7 @@ from spikebridge.networks.sensing.tracker.calibration import (
     update_calibration,
 )
 from spikebridge.networks.sensing.tracker.confidence import (
+    BoxEvidence,
     Signals,
     add_events,
     detection_evidence,
@@ -511,14 +512,14 @@ class SensingTracker:
 
         age = state.age + elapsed
         evidence = add_events(state.evidence, events, box, num_bins(elapsed, self.sensing.dt))
-        box_signals = signals(evidence, box, displacement, age, state.estimate.num_unsure)
+        box_signals = signals(evidence, box, displacement, stream.velocity, age, state.estimate.num_unsure)
         # copies: the caller may fill the same arrays again
         step_events = BinEvents(*(column.copy() for column in events))
 
         return state._replace(
             box=box,
             spread=answer.spread,
-            confidence=0.0 if is_off_sensor(box, state.frame) else _confidence(state.estimate, box_signals),
+            confidence=0.0 if is_off_sensor(box, state.frame) else _confidence(state.estimate, evidence, box_signals),
             evidence=evidence,
             signals=box_signals,
             events=(*state.events, step_events)[-_MAX_STEPS:],
@@ -587,8 +588,8 @@ def _change(last: EventStream, displacement: Float[np.ndarray, "2"], period: flo
     return None if last.velocity is None else displacement - last.velocity * period
 
 
-def _confidence(estimate: TargetEstimate, box_signals: Signals) -> float:
-    return overlap_confidence(box_signals) if estimate.probability is None else estimate.probability
+def _confidence(estimate: TargetEstimate, evidence: BoxEvidence, box_signals: Signals) -> float:
+    return overlap_confidence(evidence, box_signals) if estimate.probability is None else estimate.probability
 
 
 def _new_stream(start: MotionPrior, period: float, velocity: Float[np.ndarray, "2"] | None = None) -> EventStream:
