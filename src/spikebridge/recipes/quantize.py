@@ -153,7 +153,6 @@ def _quantized(
 def _check_fit(
     plan: QConfigMapping, networks: Mapping[str, Any], every: Callable[[], Iterable[tuple[str, Any]]]
 ) -> None:
-    """Raises a `ConfigError` that names the networks without a region of their recipe, before one is quantised."""
     unfit = [name for name, network in networks.items() if not _has_regions(plan, network)]
     if unfit:
         fit = " or ".join(name for name, network in every() if _has_regions(plan, network))

@@ -133,7 +133,6 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
 
 
 def _check_networks(networks: tuple[str, ...], shape: SensesShape) -> None:
-    """Raises a `ConfigError` for a network that has no training on these senses."""
     values = [sense.part for sense in shape.senses if not sense.is_picture]
     fits = {"link": values == ["snn"], "early": len(values) < 2}
     unfit = [name for name in networks if not fits.get(name, True)]
@@ -151,7 +150,6 @@ def _folds(config: Config, trials: Trials) -> Any:
 
 
 def _facts(trials: Trials) -> dict[str, Any]:
-    """Facts that a reader of the run needs without its data."""
     shapes = {name: list(one.shape) for name, one in trials.sensors.items()}
     rates = {name: one.rate_hz for name, one in trials.sensors.items()}
     return {"classes": list(trials.label_names), "shapes": shapes, "rates_hz": rates}
@@ -196,7 +194,6 @@ def evaluate(run: Run, data: Path | None = None, options: GateEvaluation | None 
 
 
 def _trained_shape(config: Config, run: Run) -> tuple[SensesShape, list[str]]:
-    """The sizes of the networks of a run, and their classes, from its record."""
     facts = run.first_child(config.networks[0]).results()
     return shape_of(config, None, facts), list(facts["classes"])
 

@@ -261,7 +261,6 @@ def _times(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, starts: ND
 
 
 def _rises(times: NDArray[np.float64], starts: NDArray[np.int64]) -> bool:
-    """True if times are finite and none is before the one before it in its trial."""
     steps = np.diff(times)
     steps[starts[1:-1][(starts[1:-1] > 0) & (starts[1:-1] < starts[-1])] - 1] = 0
     return bool(np.isfinite(times).all() and (steps >= 0).all())
