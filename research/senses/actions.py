@@ -3,6 +3,12 @@
     spikebridge train senses --preset actions --num-seeds 3 --out runs/actions
     python research/senses/actions.py runs/actions --json research/senses/results/actions.json
 
+Twice the size, one seed (results/actions_double.json):
+
+    spikebridge train senses --preset actions --networks hybrid ann --hidden 150 --features 68 --folds 0 1 \\
+        --out runs/double
+    python research/senses/actions.py runs/double --gates rule --json research/senses/results/actions_double.json
+
 Reads the networks of a run, which may still train: folds and networks that are missing are left out and named.
 Settings of the recipe were chosen on people 4 and 5 (one was tried on 1 and 2), so that each row also has the figures
 without these two.
