@@ -1,7 +1,7 @@
 """The trained networks of a run as integer models: quantised, written, and measured before and after."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from spikebridge.deploy.c.export import WrittenC, write_c
 from spikebridge.deploy.integer.bundle import integer_inputs
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping, qconfigs_for
 from spikebridge.deploy.quantization.lowering import add_integers, integer_model
-from spikebridge.deploy.quantization.network import quantize
+from spikebridge.deploy.quantization.network import layer_paths, quantize
 from spikebridge.deploy.quantization.report import memory, quantized_paths, saturation
 from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
@@ -141,10 +141,30 @@ def _quantized(
     if options.num_calibration < 1:
         raise ConfigError(f"scales are chosen on 1 sample at least, but got {options.num_calibration}")
 
+    networks = dict(_trained_networks(recipe, run, options.network))
+    if not options.paths:
+        _check_fit(plan, networks, lambda: _trained_networks(recipe, run, None))
     signals = recipe.calibration(run.config_as(recipe.Config), options.num_calibration, options.data)
-    for path, network in _trained_networks(recipe, run, options.network):
+    for path, network in networks.items():
         progress(path)
         yield path, _Quantized(network.eval(), signals, plan)
+
+
+def _check_fit(
+    plan: QConfigMapping, networks: Mapping[str, Any], every: Callable[[], Iterable[tuple[str, Any]]]
+) -> None:
+    unfit = [name for name, network in networks.items() if not _has_regions(plan, network)]
+    if unfit:
+        fit = " or ".join(name for name, network in every() if _has_regions(plan, network))
+        raise ConfigError(
+            f"the recipe names no layers with an integer form in {', '.join(unfit)}; "
+            + (f"choose --network {fit}" if fit else "the run has no other network")
+        )
+
+
+def _has_regions(plan: QConfigMapping, network: HybridNetwork) -> bool:
+    paths = layer_paths(network)
+    return all(any(map(region.holds, paths)) for region in plan.qconfigs)
 
 
 def _trained_networks(recipe: Recipe, run: Run, name: str | None) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,8 @@
 """The senses recipe from the command line: quick training, other people's files, falls."""
 
+import ctypes
 import json
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,8 @@ import pytest
 import torch
 
 from spikebridge.cli.main import main
-from spikebridge.errors import ConfigError
+from spikebridge.deploy.c.export import write_c
+from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.senses import recipe as senses
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sets import generated_trials
@@ -24,8 +27,10 @@ from spikebridge.networks.senses.training.fold import FoldTraining
 from spikebridge.networks.senses.training.train import SensesLearning, held, random_looks
 from spikebridge.recipes.quantize import QuantizeOptions, quantized_networks
 from spikebridge.training import Run
+from tests.deploy.compiled_c import COMPILER, STRICT, needs_compiler
 
 pytestmark = pytest.mark.untyped
+ROOT = Path(__file__).resolve().parents[3]
 
 QUICK = replace(
     senses.PRESETS["quick"],
@@ -109,6 +114,26 @@ def test_the_weights_of_the_senses_are_fitted(trained: tuple[Run, dict[str, Any]
         torch.testing.assert_close(factor, factor[:1, :1].expand_as(factor))
 
 
+def test_an_eye_that_never_saw_anything_is_named() -> None:
+    data, _ = sampled(generated_trials(num_people=1, num_each=1), shape_of(QUICK))
+    blind = replace(data, signals={**data.signals, "eye": torch.zeros_like(data.signals["eye"])})
+    with pytest.raises(DataError, match="eye shows nothing in all 4 trials of the training"):
+        FoldTraining(shape_of(QUICK), blind, {}, QUICK.training, 0).train("hybrid")
+
+
+def test_networks_without_a_training_or_an_integer_form_are_named(
+    trained: tuple[Run, dict[str, Any]], tmp_path: Path
+) -> None:
+    trials = generated_trials(num_people=2, num_each=1)
+    wrists = replace(trials, sensors={"left": trials.sensors["wrist"], "right": trials.sensors["wrist"]})
+    config = replace(QUICK, dataset="auto", data=saved(tmp_path / "two.npz", wrists))
+    with pytest.raises(ConfigError, match=r"'early' takes one sensor of values .* choose --networks hybrid ann"):
+        senses.train(config, Run.create(tmp_path / "run", "senses", config), quiet=True)
+
+    with pytest.raises(ConfigError, match="no layers with an integer form in early; choose --network hybrid"):
+        next(quantized_networks(senses, trained[0], QuantizeOptions(num_calibration=4)))
+
+
 def test_a_hybrid_is_integers_but_for_its_decision_to_look(trained: tuple[Run, dict[str, Any]]) -> None:
     options = QuantizeOptions(network="hybrid", num_calibration=4)
     ((path, network),) = quantized_networks(senses, trained[0], options)
@@ -125,6 +150,56 @@ def test_a_hybrid_is_integers_but_for_its_decision_to_look(trained: tuple[Run, d
 
     figures = network.figures(senses, QUICK, None)
     assert 0 < figures["state bytes after"] < figures["state bytes"]
+
+
+TAKING = """
+#include <string.h>
+#include <stdint.h>
+int8_t shown[64], before[64];
+int num_pictures;
+int take_picture(int8_t *picture) {
+    int is_new = memcmp(shown, before, 64) != 0;
+    memcpy(picture, shown, 64);
+    memcpy(before, shown, 64);
+    num_pictures++;
+    return is_new;
+}
+"""
+
+
+@needs_compiler
+def test_the_host_of_the_page_decides_and_answers_as_the_network(
+    trained: tuple[Run, dict[str, Any]], tmp_path: Path
+) -> None:
+    ((_, network),) = quantized_networks(senses, trained[0], QuantizeOptions(network="hybrid", num_calibration=4))
+    write_c(network.model, network.integer_inputs(), network.ticks, tmp_path / "hybrid")
+    page = (ROOT / "docs/how-to/quantise.md").read_text(encoding="utf-8")
+    host = page.partition("<!-- host of looks -->")[2].partition("```c")[2].partition("```")[0]
+    for name, text in (("host", host), ("taking", TAKING)):
+        (tmp_path / "hybrid" / f"{name}.c").write_text(text, encoding="utf-8")
+    files = ["hybrid.c", "host.c", "taking.c", "-lm", "-o", "host.so"]
+    subprocess.run([str(COMPILER), *STRICT, "-shared", "-fPIC", *files], cwd=tmp_path / "hybrid", check=True)
+    library = ctypes.CDLL(str(tmp_path / "hybrid" / "host.so"))
+
+    # a wrist that moves, and dies halfway
+    wrist = (network.samples["wrist"][:, :1] * 1024).round().repeat(2, 1, 1)
+    wrist[len(wrist) // 2 :] = wrist[len(wrist) // 2]
+    eye = network.samples["eye"][:, :1].repeat(2, 1, 1, 1, 1)
+    outputs, _ = network.quantized({"wrist": wrist / 1024, "eye": eye})
+    pictures = network.model.quantize({"eye": eye.numpy()})["eye"].astype(np.int8)
+    library.tick.restype = ctypes.POINTER(ctypes.c_int8)
+    answers = []
+    library.begin()
+
+    for tick, x in enumerate(wrist[:, 0].numpy().astype(np.int16)):
+        picture = pictures[tick // 5, 0].tobytes()
+        ctypes.memmove(ctypes.addressof((ctypes.c_int8 * 64).in_dll(library, "shown")), picture, 64)
+        answers.append(library.tick(ctypes.c_void_p(x.ctypes.data))[:4])
+
+    bits = np.array(answers[4::5]) * network.model.record.parts["answer"].scale
+    looks = outputs["gate.look"][:-1, 0].sum()
+    assert ctypes.c_int.in_dll(library, "num_pictures").value == looks > 8
+    torch.testing.assert_close(torch.from_numpy(bits).float(), outputs["answer"][:, 0], atol=1e-5, rtol=1e-5)
 
 
 def test_a_fall_detector_has_no_integer_form(capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +237,7 @@ def test_a_clock_that_drifts_is_a_warning_and_not_an_end(tmp_path: Path) -> None
     config = replace(QUICK, dataset="auto", data=file, networks=("hybrid",), num_folds=2)
     run = Run.create(tmp_path / "run", "senses", config)
 
-    with pytest.warns(UserWarning, match="eye ends up to .* from wrist"):
+    with pytest.warns(UserWarning, match="eye begins or ends up to .* from wrist"):
         results = senses.train(config, run, quiet=True)
     assert 0 <= results["networks"]["hybrid"]["accuracy"] <= 1
 

@@ -99,6 +99,17 @@ def test_idle_memory_is_bounded_and_the_size_that_was_used_last_stays(monkeypatc
     assert {length // MIN_BYTES for length in memory_pool._pool.idle} == {8}
 
 
+def test_the_bound_does_not_wait_for_an_old_size_whose_blocks_are_lent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_pool, "_allowed", lambda: 2 * MIN_BYTES)
+    pool_empty((MIN_BYTES,), like(torch.uint8))
+    again = pool_empty((MIN_BYTES,), like(torch.uint8))
+    pool_empty((8 * MIN_BYTES,), like(torch.uint8))
+
+    assert idle_bytes() == 0
+    del again
+    assert idle_bytes() == MIN_BYTES
+
+
 def test_as_much_is_kept_idle_as_was_once_lent_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_pool, "MAX_IDLE", MIN_BYTES)
     lent = [pool_empty((2 * MIN_BYTES,), like(torch.uint8)) for _ in range(3)]

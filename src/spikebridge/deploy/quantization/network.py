@@ -68,7 +68,7 @@ def quantize(
     draft = copy.deepcopy(network)
     quantized = (draft if isinstance(draft, HybridNetwork) else _single(draft, dt)).eval()
     _refuse_once_and_masks(quantized)
-    config.check(_layer_paths(quantized))
+    config.check(layer_paths(quantized))
     check_float32(quantized, "quantisation starts from float32")
     stream = {name: x.detach() for name, x in inputs.items()}
 
@@ -250,7 +250,7 @@ def _refuse_once_and_masks(network: HybridNetwork) -> None:
             )
 
 
-def _layer_paths(network: HybridNetwork) -> list[str]:
+def layer_paths(network: HybridNetwork) -> list[str]:
     """The paths of parts, units, and layers in them."""
     modules = [*network.parts.items(), *((f"units.{name}", unit) for name, unit in network.units.items())]
     return [f"{name}.{path}" if path else name for name, module in modules for path, _ in module.named_modules()]

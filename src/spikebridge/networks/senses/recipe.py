@@ -106,6 +106,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
         return results
 
     shape = shape_of(config, trials)
+    _check_networks(config.networks, shape)
     data, teachers = sampled(trials, shape)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
 
@@ -131,13 +132,24 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     return results
 
 
+def _check_networks(networks: tuple[str, ...], shape: SensesShape) -> None:
+    values = [sense.part for sense in shape.senses if not sense.is_picture]
+    fits = {"link": values == ["snn"], "early": len(values) < 2}
+    unfit = [name for name in networks if not fits.get(name, True)]
+    if unfit:
+        senses = ", ".join(f"{sense.name}={sense.part}" for sense in shape.senses)
+        raise ConfigError(
+            f"{unfit[0]!r} takes one sensor of values beside pictures (for a link an SNN), but there are {senses}; "
+            "choose --networks hybrid ann"
+        )
+
+
 def _folds(config: Config, trials: Trials) -> Any:
     parts = folds_of_people(trials, config.people, config.num_folds) if config.folds != () or config.people else []
     return chosen_folds(parts, (0,) if config.people else config.folds)
 
 
 def _facts(trials: Trials) -> dict[str, Any]:
-    """Facts that a reader of the run needs without its data."""
     shapes = {name: list(one.shape) for name, one in trials.sensors.items()}
     rates = {name: one.rate_hz for name, one in trials.sensors.items()}
     return {"classes": list(trials.label_names), "shapes": shapes, "rates_hz": rates}
@@ -170,6 +182,8 @@ def evaluate(run: Run, data: Path | None = None, options: GateEvaluation | None 
             test = everything.of_people(np.asarray(people)) if len(people) else everything
             scores.setdefault(name, []).append(score(network, test, trials.person_names, config.look.price_uj))
             for kind in options.gates if options and name == config.networks[0] else ():
+                if not shape.looks:
+                    raise ConfigError("--gates asks for other looks, but no sense of this network looks")
                 network.parts["gate"].kind = kind  # type: ignore[assignment]
                 row = score(network, test, trials.person_names, config.look.price_uj)
                 gates.setdefault(kind, []).append(row)
@@ -180,7 +194,6 @@ def evaluate(run: Run, data: Path | None = None, options: GateEvaluation | None 
 
 
 def _trained_shape(config: Config, run: Run) -> tuple[SensesShape, list[str]]:
-    """The sizes of the networks of a run, and their classes, from its record."""
     facts = run.first_child(config.networks[0]).results()
     return shape_of(config, None, facts), list(facts["classes"])
 

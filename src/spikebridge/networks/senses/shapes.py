@@ -81,7 +81,6 @@ def _period(sense: SenseSetting, dt: float) -> int:
 
 
 def _known_form(config: Config) -> tuple[dict[str, tuple[int, ...]], int] | None:
-    """The shapes and the number of classes of a data set whose file is not read, if there is one."""
     if config.dataset == "auto":
         return _FORMS["actions"] if config.data is None else None
     return _FORMS.get(config.dataset)

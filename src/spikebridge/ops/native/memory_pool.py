@@ -94,7 +94,8 @@ class _Pool:
         while sum(length * len(blocks) for length, blocks in list(self.idle.items())) > limit:
             with suppress(StopIteration, RuntimeError, KeyError, IndexError):
                 oldest = next(iter(self.idle))
-                self.idle[oldest].pop(0)
+                # a size of which all blocks are lent has none to free
+                del self.idle[oldest][:1]
                 if not self.idle[oldest]:
                     del self.idle[oldest]
 

@@ -35,7 +35,7 @@ _WEDA_FALL = {"samples", "is_fall", *_SPAN}
 _MAX_ENTRIES = 2**20  # of an array that is not as long as a sensor's samples
 STALE = 0.5  # [s]: an older picture is none
 MAX_DRIFT = 0.5  # [s] between the ends of two sensors before a warning
-DRIFT = "clocks that drift, or a sensor that stopped; times are taken as they are"
+DRIFT = "clocks that drift, or a sensor that was off; times are taken as they are"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Trials:
 
     def seconds(self) -> Float[np.ndarray, " S"]:
         """The time from the start of each trial to the last sample of any sensor."""
-        return np.max([_ends(one) for one in self.sensors.values()], 0)
+        return np.max([np.nan_to_num(_edges(one)[1]) for one in self.sensors.values()], 0)
 
     def with_classes(self, names: Sequence[str]) -> "Trials":
         """The trials with labels as places in the classes of a network."""
@@ -261,7 +261,6 @@ def _times(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, starts: ND
 
 
 def _rises(times: NDArray[np.float64], starts: NDArray[np.int64]) -> bool:
-    """True if times are finite and none is before the one before it in its trial."""
     steps = np.diff(times)
     steps[starts[1:-1][(starts[1:-1] > 0) & (starts[1:-1] < starts[-1])] - 1] = 0
     return bool(np.isfinite(times).all() and (steps >= 0).all())
@@ -307,25 +306,30 @@ def _weda_fall(path: Path, arrays: dict[str, NDArray[Any]]) -> Trials:
     )
 
 
-def _ends(recording: SensorRecording) -> Float[np.ndarray, " S"]:
-    last = recording.times[np.maximum(recording.starts[1:] - 1, 0)] if len(recording.times) else np.zeros(1)
-    return np.where(np.diff(recording.starts) > 0, last, 0.0)
+def _edges(recording: SensorRecording) -> Float[np.ndarray, "2 S"]:
+    """The times of the first and the last sample of each trial [s], NaN without samples."""
+    edges = np.full((2, len(recording.starts) - 1), np.nan)
+    there = np.diff(recording.starts) > 0
+    edges[0, there] = recording.times[recording.starts[:-1][there]]
+    edges[1, there] = recording.times[recording.starts[1:][there] - 1]
+
+    return edges
 
 
 def findings(trials: Trials) -> list[str]:
     """Lines about trials that cannot be meant, or that make a score less sure."""
     lines = []
-    ends = {name: _ends(one) for name, one in trials.sensors.items()}
+    edges = {name: _edges(one) for name, one in trials.sensors.items()}
     empty = {name: int((np.diff(one.starts) == 0).sum()) for name, one in trials.sensors.items()}
     lines += [f"{name} recorded nothing in {count} of {len(trials)} trials" for name, count in empty.items() if count]
 
-    first, *others = ends
+    first, *others = edges
     for name in others:
-        both = (ends[first] > 0) & (ends[name] > 0)
-        apart = np.abs(ends[name] - ends[first])[both]
+        apart = np.abs(edges[name] - edges[first]).max(0)
         count = int((apart > MAX_DRIFT).sum())
         if count:
-            lines.append(f"{name} ends up to {apart.max():.1f} s from {first} in {count} trials: {DRIFT}")
+            most = np.nanmax(apart)
+            lines.append(f"{name} begins or ends up to {most:.1f} s from {first} in {count} trials: {DRIFT}")
 
     all_classes = len(np.unique(trials.label))
     few = [

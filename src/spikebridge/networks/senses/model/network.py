@@ -86,6 +86,12 @@ class SensesShape(NamedTuple):
     threshold: float = 0.4
     min_wait: int = 5
 
+    @property
+    def looks(self) -> bool:
+        """True if the last sense is an ANN that sleeps while a sensor of values listens."""
+        first, last = self.senses[0], self.senses[-1]
+        return len(self.senses) > 1 and not first.is_picture and last.part == "ann"
+
 
 class _Draft(NamedTuple):
     """The pieces of a network while it is made."""
@@ -98,7 +104,7 @@ class _Draft(NamedTuple):
 def senses_network(variant: str, shape: SensesShape) -> HybridNetwork:
     """One of the networks of `VARIANTS`. Its inputs have the names of the sensors.
 
-    Its outputs are `answer`, logits `(K, B, num_classes)`, `gate.ready`, and the evidence of each sense.
+    Its outputs are `answer`, logits `(K, B, num_classes)`, the evidence of each sense, `gate.ready` and `gate.look`.
 
     Example:
         >>> wrist = SenseShape("wrist", "snn", 1, (3,))
@@ -130,11 +136,14 @@ def senses_network(variant: str, shape: SensesShape) -> HybridNetwork:
     # that of an SNN has a faster clock
     draft.links.extend(Transmission(name, "answer", held=f"{name[:-9]}_snn1" in draft.parts) for name in evidence)
     outputs = ["answer", *evidence]
-    if len(shape.senses) > 1:
+    if shape.looks:
         _add_gate(draft, variant, shape, clock)
         outputs += ["gate.ready", "gate.look"]
 
-    return HybridNetwork(dt=shape.dt, inputs=draft.inputs, parts=draft.parts, links=draft.links, outputs=outputs)
+    clocks = {"answer": every(clock * shape.dt, (clock - 1) * shape.dt)}
+    return HybridNetwork(
+        dt=shape.dt, inputs=draft.inputs, parts=draft.parts, links=draft.links, outputs=outputs, clocks=clocks
+    )
 
 
 def _add_snn(draft: _Draft, sense: SenseShape, shape: SensesShape) -> None:
@@ -193,7 +202,7 @@ def _add_memories(draft: _Draft, variant: str, shape: SensesShape, clock: int) -
     for name, sources in groups.items():
         size = shape.features * len(sources) + shape.num_classes * len(listening)
         memory = f"{name}_memory"
-        looks = len(shape.senses) > 1 and name == shape.senses[-1].name
+        looks = shape.looks and name == shape.senses[-1].name
         draft.parts[memory] = GatedMemory(size, shape.features)
         draft.parts[f"{name}_readout"] = EvidenceReadout(shape.features, shape.num_classes)
         draft.parts[f"{name}_evidence"] = Integrator(-clock * shape.dt / math.log(_KEPT)) if looks else PooledEvidence()

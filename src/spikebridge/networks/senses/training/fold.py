@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from spikebridge.errors import DataError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses.data.sampling import Sampled
 from spikebridge.networks.senses.model.execution import at_end, run_network
@@ -56,7 +57,7 @@ class FoldTraining:
         if self.config.weigh and variant in ("hybrid", "ann") and len(self.shape.senses) > 1:
             weights = _weights_of(self._left_out_evidence(variant), self.data.label)
             self._weigh(network, weights)
-            if self.shape.senses[-1].name in self._features:
+            if self.shape.looks and self.shape.senses[-1].name in self._features:
                 self._teach_gate(network, variant, weights)
 
         return network.eval()
@@ -90,6 +91,11 @@ class FoldTraining:
         pictures = self.data.signals[sense.name]
         inside = torch.arange(len(pictures))[:, None] < self.data.lengths[sense.name]
         seen = inside & (pictures.flatten(2).amax(2) > 0)
+        if not seen.any():
+            raise DataError(
+                f"{sense.name} shows nothing in all {len(self.data.label)} trials of the training; name the other "
+                "sensors by --senses"
+            )
         moved = vary_pictures(pictures, torch.Generator().manual_seed(self.seed))
         targets = self.data.label.expand(len(pictures), -1)
         if sense.name in self.teachers:

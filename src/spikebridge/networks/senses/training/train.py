@@ -272,27 +272,22 @@ class MemoryData:
     def batches(self) -> Batches:
         """The batches, with other looks, copies, speeds and angles in each."""
         length = self.trials.lengths[self.clock]
-        num_ticks = int(length.max())
-        tensors = {"length": length, "label": self.trials.label, "moving": self._moving(num_ticks)}
+        tensors = {"length": length, "label": self.trials.label, "moving": self._moving()}
         if self.features is not None:
             tensors["features"] = self.features
         if self.context is not None:
             tensors["context"] = self.context
         if self.block is not None:
-            samples = self.trials.signals[self.block]
-            tensors["samples"] = samples[: num_ticks * self._samples_a_tick(samples)]
+            tensors["samples"] = self.trials.signals[self.block]
 
         return Batches(tensors, {name: min(x.ndim - 1, 1) for name, x in tensors.items()}, _vary_looks)
 
-    def _moving(self, num_ticks: int) -> Bool[Tensor, "K B"]:
+    def _moving(self) -> Bool[Tensor, "K B"]:
         """Ticks at which the sensor that listens moves."""
         x = next(iter(self.trials.signals.values()))
-        period = self._samples_a_tick(x)
-        return motion(x[period - 1 :: period][:num_ticks].flatten(2)) > _MOVING
-
-    def _samples_a_tick(self, samples: Tensor) -> int:
         # signals are as long as the longest trial of all people, which may be left out
-        return len(samples) // len(self.trials.signals[self.clock])
+        period = len(x) // len(self.trials.signals[self.clock])
+        return motion(x[period - 1 :: period].flatten(2)) > _MOVING
 
 
 def _vary_looks(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
