@@ -240,6 +240,18 @@ def test_the_acceleration_is_the_second_difference_of_the_boxes(recording: Recor
             assert not state.interval.curvature[0].any()
 
 
+def test_without_any_event_there_is_nothing_to_calibrate(recording: Recording) -> None:
+    one = tracker()
+    silent = degraded(recording, Degradation(lose_events=1.0))
+    state = None
+
+    for k in range(4):
+        b = int(silent.frame_bins[k])
+        _, state = one.step({**silent.inputs(b, b + 1), "box": silent.frame_boxes[k]}, state)
+
+    assert state is not None and state.interval is None
+
+
 def test_a_step_does_not_change_the_state_it_is_given(recording: Recording) -> None:
     one = tracker()
     state = None

@@ -55,7 +55,7 @@ _NUM_USUAL = 5
 _FLOORS = (0.02, 0.02, 0.05)
 # weights of their log-ratios in the log-odds of an overlap by half, and the log-odds of usual signs: in colours by
 # `research/sensing/closed_loop/left_out_clips.py --fit`, in grey by `research/sensing/cameras/confidence.py --fit`
-_ODDS = {True: ((2.0, 3.42, 0.84), 3.3), False: ((0.72, 1.05, 2.47), 2.28)}
+_ODDS = {True: ((2.0, 3.42, 0.84), 3.3), False: ((0.93, 0.68, 1.48), 2.37)}
 
 
 class FilterSums(NamedTuple):

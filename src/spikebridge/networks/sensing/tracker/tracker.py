@@ -354,8 +354,8 @@ class SensingTracker:
             _, network = model.network.open(picture, local, start=start)
 
         stream = _new_stream(start, unit, displacement / period)
-        interval = self._begin_interval(model, network, stream, _change(last.stream, displacement, period), period)
-
+        change = _change(last.stream, displacement, period)
+        interval = self._begin_interval(model, network, stream, change, period) if last.evidence.has_events else None
         return _OpenedStream(crop, stream, network, interval)
 
     def _begin_interval(
