@@ -319,6 +319,19 @@ def test_a_fall_is_an_alarm_in_a_file_and_in_a_stream(falls_run: Run, capsys: py
     assert last["alarms"] == [4.78]
 
 
+def test_acceleration_in_another_unit_is_refused(
+    falls_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = falls(2)
+    wrist = trials.sensors["wrist"]
+    metres = replace(trials, sensors={"wrist": replace(wrist, samples=wrist.samples * 9.81)})
+    file = saved(tmp_path / "metres.npz", metres)
+
+    for words in (["eval", "--data", str(file)], ["live", "--signal", f"wrist={file}"]):
+        assert main([words[0], str(falls_run.path), *words[1:]]) == 2
+        assert "median size of 9.8" in capsys.readouterr().err
+
+
 def test_an_alarm_after_the_end_of_a_fall_is_late() -> None:
     trials = falls()
     assert trials.spans is not None

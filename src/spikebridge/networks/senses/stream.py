@@ -18,10 +18,11 @@ from spikebridge.data.signals.files import read_series
 from spikebridge.data.streams.replay import PlaybackClock, check_speed
 from spikebridge.deploy.streaming.samples import class_shares
 from spikebridge.errors import ConfigError, DataError, did_you_mean
-from spikebridge.networks.senses.data.trials import DRIFT, MAX_DRIFT, STALE, read_sensor
+from spikebridge.networks.senses.data.trials import DRIFT, MAX_DRIFT, STALE, read_sensor, refuse_other_units
 
 Values = NDArray[Any]
 _MAX_ANSWERS = 100  # that are kept
+_NUM_CHECKED = 500  # samples whose unit is checked
 _MAX_STEPS = 2**26  # of all recordings: more come from a damaged time
 
 
@@ -288,6 +289,11 @@ def open_sensors(sources: Mapping[str, Path], steps: SensesSteps, speed: float =
     steps.sensors = {
         name: _open_sensor(name, path, steps.inputs[name], steps.num_read) for name, path in sources.items()
     }
+    if isinstance(steps, _FallSteps):
+        for one in steps.sensors.values():
+            number = min(_NUM_CHECKED, len(one.times[0]))
+            refuse_other_units(np.reshape([one.read(0, place) for place in range(number)], (number, -1)))
+
     return SensesSource(steps.sensors, steps.inputs, steps.dt, speed)
 
 

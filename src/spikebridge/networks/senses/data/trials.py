@@ -316,6 +316,15 @@ def _edges(recording: SensorRecording) -> Float[np.ndarray, "2 S"]:
     return edges
 
 
+def refuse_other_units(acceleration: Float[np.ndarray, "N 3"]) -> None:
+    """Refuses acceleration whose usual size is not that of gravity in g; a dead sensor is none of it."""
+    size = float(np.median(np.linalg.norm(acceleration, axis=1))) if len(acceleration) else 0.0
+    if size and not 0.5 < size < 2:
+        raise DataError(
+            f"the acceleration has a median size of {size:.3g}, but in g it is about 1; divide m/s^2 by 9.81"
+        )
+
+
 def findings(trials: Trials) -> list[str]:
     """Lines about trials that cannot be meant, or that make a score less sure."""
     lines = []

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from spikebridge.errors import DataError
-from spikebridge.networks.senses.data.trials import Trials
+from spikebridge.networks.senses.data.trials import Trials, refuse_other_units
 from spikebridge.networks.senses.falls.model import (
     BLOCK,
     DT,
@@ -70,6 +70,7 @@ def listen(trials: Trials, offset: int = 0) -> Listened:
         )
 
     pieces = [_at_rate(*recording.of(trial))[offset:, :3] for trial in range(len(trials))]
+    refuse_other_units(np.concatenate(pieces))
     length = np.array([max(1, len(one) // BLOCK) for one in pieces])
     blocks = np.zeros((int(length.max()) * BLOCK, len(pieces), 3), np.float32)
     for trial, one in enumerate(pieces):
