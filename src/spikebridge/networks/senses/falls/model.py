@@ -37,14 +37,16 @@ _QUANTUM = 0.25  # [g]
 _MEAN_S = 0.2  # of the output of the SNN
 
 
-class _Peak(nn.Module):
-    """The largest size in a block of acceleration `(B, 10, C)`; 0 if no component can bring it above a threshold."""
-
+class _Thresholded(nn.Module):
     threshold: Tensor
 
     def __init__(self, threshold: Tensor) -> None:
         super().__init__()
         self.register_buffer("threshold", threshold)
+
+
+class _Peak(_Thresholded):
+    """The largest size in a block of acceleration `(B, 10, C)`; 0 if no component can bring it above a threshold."""
 
     def forward(self, block: Float[Tensor, "B S C"]) -> Float[Tensor, "B 1"]:
         values = block[..., :3]
@@ -101,14 +103,8 @@ def sizes_of(window: Float[Tensor, "*B N"]) -> Float[Tensor, "*B K"]:
     return window.unflatten(-1, (_NUM_BLOCKS, -1))[..., :_PIECES].amax(-1)
 
 
-class _Impact(nn.Module):
+class _Impact(_Thresholded):
     """1 where a window of peaks `(B, K)` has an impact above a threshold."""
-
-    threshold: Tensor
-
-    def __init__(self, threshold: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("threshold", threshold)
 
     def forward(self, peaks: Float[Tensor, "B K"]) -> Float[Tensor, "B 1"]:
         return (is_impact(peaks) & (peaks.amax(-1) > self.threshold)).to(peaks.dtype)[:, None]
@@ -130,15 +126,12 @@ class _Largest(nn.Module):
         return window.amax(-1, keepdim=True)
 
 
-class _Flag(nn.Module):
+class _Flag(_Thresholded):
     """1 where what some layers give is above a threshold."""
 
-    threshold: Tensor
-
     def __init__(self, layers: nn.Module, threshold: Tensor) -> None:
-        super().__init__()
+        super().__init__(threshold)
         self.layers = layers
-        self.register_buffer("threshold", threshold)
 
     def forward(self, window: Float[Tensor, "B N"]) -> Float[Tensor, "B 1"]:
         return (self.layers(window) > self.threshold).to(window.dtype)
