@@ -31,6 +31,7 @@ from spikebridge.errors import DataError, did_you_mean, is_positive
 _KEYS = ("samples", "starts", "rate_hz", "s", "units_per_one")
 _STARTS = dict.fromkeys(("depth", "skeleton", "frame_ms"), "frame_starts") | {"samples": "starts"}
 _SPAN = ("fall_start_s", "fall_end_s")
+_UTD_MHAD = {"inertia", "depth", "frame_ms", "action"}  # arrays by which a set is recognised
 _WEDA_FALL = {"samples", "is_fall", *_SPAN}
 _MAX_ENTRIES = 2**20  # of an array that is not as long as a sensor's samples
 STALE = 0.5  # [s]: an older picture is none
@@ -108,23 +109,18 @@ class Trials:
 def read_trials(path: Path) -> Trials:
     """Trials of a file or folder."""
     arrays = _folder_arrays(path) if path.is_dir() else _arrays(path)
-    if {"inertia", "depth", "frame_ms", "action"} <= arrays.keys():
-        return _utd_mhad(path, arrays)
-    if arrays.keys() >= _WEDA_FALL:
-        return _weda_fall(path, arrays)
-
-    return _trials(path, arrays, "own")
+    known = _of_known_set(path, arrays)
+    return _trials(path, arrays, "own") if known is None else known
 
 
 def read_sensor(path: Path, name: str) -> SensorRecording:
     """One sensor of a file: of a file of several by its name, or `samples` with `rate_hz` or `s`."""
     arrays = _arrays(path)
-    is_fall = arrays.keys() >= _WEDA_FALL
-    if is_fall or {"inertia", "depth", "frame_ms", "action"} <= arrays.keys():
-        sensors = (_weda_fall if is_fall else _utd_mhad)(path, arrays).sensors
-        if name not in sensors:
-            raise DataError(f"{path} has no sensor {name!r}; {did_you_mean(name, sensors)}")
-        return sensors[name]
+    known = _of_known_set(path, arrays)
+    if known is not None:
+        if name not in known.sensors:
+            raise DataError(f"{path} has no sensor {name!r}; {did_you_mean(name, known.sensors)}")
+        return known.sensors[name]
 
     if name not in arrays:
         if "samples" not in arrays:
@@ -133,6 +129,16 @@ def read_sensor(path: Path, name: str) -> SensorRecording:
 
     starts = np.array([0, len(arrays[name])])
     return _recording(path, {f"{name}_starts": starts, **arrays}, name)
+
+
+def _of_known_set(path: Path, arrays: dict[str, NDArray[Any]]) -> Trials | None:
+    """The trials of UTD-MHAD or WEDA-FALL."""
+    if arrays.keys() >= _UTD_MHAD:
+        return _utd_mhad(path, arrays)
+    if arrays.keys() >= _WEDA_FALL:
+        return _weda_fall(path, arrays)
+
+    return None
 
 
 def _folder_arrays(path: Path) -> dict[str, NDArray[Any]]:
