@@ -152,9 +152,10 @@ def test_the_rule_looks_while_something_moves_and_not_too_often() -> None:
     assert looks_of(gate, [0.0, 1.0, 1.1, 1.0, 0.1, 1.0], UNSURE) == [0, 1, 0, 1, 0, 1]
 
 
-def test_a_sensor_without_any_change_is_dead_and_the_eye_looks_twice_as_often() -> None:
+@pytest.mark.parametrize("answer", [UNSURE, SURE])
+def test_a_sensor_without_any_change_is_dead_and_the_eye_looks_twice_as_often_and_is_never_sure(answer: Tensor) -> None:
     gate = LookGate("rule", 4, 3, min_wait=5, hold=2)
-    assert looks_of(gate, [0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.1], UNSURE) == [0, 0, 1, 0, 1, 0, 1, 0]
+    assert looks_of(gate, [0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.1], answer) == [0, 0, 1, 0, 1, 0, 1, 0]
 
 
 def test_a_picture_that_comes_again_is_not_seen_twice() -> None:
@@ -163,7 +164,7 @@ def test_a_picture_that_comes_again_is_not_seen_twice() -> None:
 
 
 def test_there_is_no_look_once_the_answer_is_sure() -> None:
-    assert looks_of(LookGate("rule", 4, 3, min_wait=1, hold=2), [1.0] * 4, SURE) == [1, 0, 0, 0]
+    assert looks_of(LookGate("rule", 4, 3, min_wait=1, hold=2), [1.0, 1.1, 1.0, 1.1], SURE) == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -186,10 +186,10 @@ class LookGate(Stateful):
     """The decision to look, at the ticks of the sensor that looks.
 
     A look is taken where something moves, at most every `min_wait` ticks, and not once the answer has been sure; also,
-    and twice as often, where the sensor that listens is dead, which is no change at all for `hold` ticks. The rule asks
-    if the motion is above a threshold; the learned gate, if the gain that it expects of a look is; `every` and `always`
-    ask for nothing. `ready` is 1 where the answer has had a probability of `confidence` for `hold` ticks; a look comes
-    one tick later.
+    and twice as often, where the sensor that listens is dead, which is no change at all for `hold` ticks: then no
+    answer is sure. The rule asks if the motion is above a threshold; the learned gate, if the gain that it expects of a
+    look is; `every` and `always` ask for nothing. `ready` is 1 where the answer has had a probability of `confidence`
+    for `hold` ticks; a look comes one tick later.
     """
 
     def __init__(
@@ -221,12 +221,12 @@ class LookGate(Stateful):
         self, x_t: Tensor, state: GateState, *, answer: Tensor, **modulation: Any
     ) -> tuple[Any, GateState]:
         """Values of the listening sensor `(B, C)` and the last answer `(B, K)` to `look` and `ready`, `(B, 1)`."""
-        top = torch.softmax(answer, -1).amax(-1)
-        sure = torch.where(top >= self.confidence, state.sure + 1, 0)
-        is_ready = sure >= self.hold
         still = torch.where((x_t == state.values).flatten(1).all(1), state.still + 1, 0)
         # a sensor that is alive has noise: where nothing changes it is dead, and the eye is all there is
         is_dead = (still >= self.hold) & (self.kind in ("rule", "learned"))
+        top = torch.softmax(answer, -1).amax(-1)
+        sure = torch.where((top >= self.confidence) & ~is_dead, state.sure + 1, 0)
+        is_ready = sure >= self.hold
         wanted = self._wanted(x_t, top) | is_dead
         if self.kind not in ("every", "always"):
             wanted = wanted & ~is_ready
