@@ -14,7 +14,6 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses.data.sampling import Sampled
 from spikebridge.networks.senses.model.execution import at_end, ends_of, network_inputs, run_network
 
-_GROUP = 16  # trials of nearly one length that are counted together
 _COUNTED = 48  # trials whose operations are counted
 
 
@@ -85,7 +84,7 @@ def _ready(outputs: Mapping[str, Tensor], data: Sampled) -> float | None:
 
 
 def energies(network: HybridNetwork, data: Sampled) -> dict[str, float]:
-    """The energy of each part and link [uJ a trial], counted on trials that are cut at their ends."""
+    """The energy of each part and link [uJ a trial], counted on trials up to their ends."""
     profile = hardware_profile("45nm")
     length = next(iter(data.lengths.values()))
     # of every length as many
@@ -93,11 +92,13 @@ def energies(network: HybridNetwork, data: Sampled) -> dict[str, float]:
     order = order[np.linspace(0, len(order) - 1, min(_COUNTED, len(order))).round().astype(np.int64)]
     totals: dict[str, float] = {}
 
-    for group in order.split(_GROUP):
+    # a network costs nothing after the end of a trial
+    for ticks in length[order].unique().tolist():
+        group = order[length[order] == ticks]
         trials = data.select(group)
-        longest = int(trials.lengths[next(iter(data.lengths))].max()) / len(next(iter(data.signals.values())))
+        share_of_ticks = ticks / len(next(iter(data.signals.values())))
         cut = Sampled(
-            {name: x[: round(longest * len(x))] for name, x in trials.signals.items()},
+            {name: x[: round(share_of_ticks * len(x))] for name, x in trials.signals.items()},
             trials.lengths,
             trials.label,
             trials.person,
