@@ -9,6 +9,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses.data.sampling import Sampled, sample_trials
 from spikebridge.networks.senses.data.sets import generated_trials
+from spikebridge.networks.senses.evaluation.evaluate import energies
 from spikebridge.networks.senses.model.execution import at_end, run_network
 from spikebridge.networks.senses.model.network import VARIANTS, SenseShape, SensesShape, senses_network
 from spikebridge.networks.senses.model.parts import LookGate, PooledEvidence, Seen
@@ -18,6 +19,7 @@ from spikebridge.networks.senses.training.train import (
     SensesLearning,
     SpikingSense,
     train_memory,
+    train_spiking,
 )
 
 WRIST = SenseShape("wrist", "snn", 1, (6,))
@@ -123,6 +125,27 @@ def test_a_memory_learns_from_trials_that_are_shorter_than_those_of_people_left_
     assert len(batch["samples"]) == 5 * len(batch["moving"])
 
 
+class Insisting(RememberingSense):
+    """A teacher that takes everything for the third class."""
+
+    def forward(self, looks: Tensor, features: Tensor | None = None, samples: Tensor | None = None) -> Tensor:
+        return torch.tensor([0.0, 0.0, 9.0, 0.0]).expand(*looks.shape, -1)
+
+
+@pytest.mark.parametrize("variant", ["hybrid", "ann"])
+def test_a_sense_learns_what_its_teachers_say(variant: str) -> None:
+    network = network_of(variant)
+    teachers = [Insisting(network_of("ann"), "wrist", "wrist")]
+    config = SensesLearning(epochs=25, batch_size=8, lr=0.02)
+    if variant == "hybrid":
+        train_spiking(network, "wrist", DATA, config, 0, teachers=teachers)
+    else:
+        train_memory(network, "wrist", MemoryData(DATA, "eye", block="wrist"), config, 0, teachers=teachers)
+
+    said = at_end(run_network(network, DATA)["wrist_evidence"], DATA)
+    assert (said.argmax(-1) == 2).all()
+
+
 def test_two_halves_make_the_whole() -> None:
     network = network_of("link")
     whole, _ = network(DATA.signals)
@@ -184,6 +207,17 @@ def test_evidence_of_many_looks_grows_with_the_root() -> None:
 def test_the_end_of_a_trial_is_its_own() -> None:
     x = torch.arange(20.0)[:, None].expand(20, 8)
     assert at_end(x, DATA).tolist() == [float(length) - 1 for length in DATA.lengths["eye"]]
+
+
+def test_energy_is_that_of_each_trial_up_to_its_end() -> None:
+    lengths = {"wrist": torch.tensor([100, 60]), "eye": torch.tensor([20, 12])}
+    signals = {name: x[:, :2] for name, x in DATA.signals.items()}
+    both = Sampled(signals, lengths, DATA.label[:2], DATA.person[:2])
+    network = network_of("hybrid")
+    long, short = (sum(energies(network, both.select(torch.tensor([trial]))).values()) for trial in range(2))
+
+    assert short < long
+    assert sum(energies(network, both).values()) == pytest.approx((long + short) / 2)
 
 
 def test_a_variant_that_is_not_there_is_named() -> None:

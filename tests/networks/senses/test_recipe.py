@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[3]
 QUICK = replace(
     senses.PRESETS["quick"],
     networks=("hybrid", "early"),
-    training=SensesLearning(epochs=2, eye_epochs=1, lr=0.02),
+    training=SensesLearning(epochs=2, eye_epochs=1, lr=0.02, teachers=1),
 )
 
 

@@ -37,7 +37,7 @@ PRESETS = {
         num_folds=2,
         hidden=16,
         features=8,
-        training=SensesLearning(epochs=4, eye_epochs=1, lr=0.02),
+        training=SensesLearning(epochs=4, eye_epochs=1, lr=0.02, teachers=1),
     ),
     "default": Config(),
     # the shipped weights are trained on everybody: --networks hybrid --folds

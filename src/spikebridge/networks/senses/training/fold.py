@@ -19,6 +19,7 @@ from spikebridge.networks.senses.training.augmentation import vary_motion, vary_
 from spikebridge.networks.senses.training.train import (
     COPIES,
     MemoryData,
+    RememberingSense,
     SensesLearning,
     SpikingSense,
     eye_features,
@@ -31,6 +32,7 @@ from spikebridge.ops.modes import evaluating
 _WEIGH_STEPS = 200
 _MAX_GAIN = 2.0
 _RIDGE = 1e-4
+_TEACHER = 1000  # from one seed of a teacher to the next
 
 
 @dataclass
@@ -49,6 +51,7 @@ class FoldTraining:
     _eyes: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _features: dict[str, Tensor] = field(default_factory=dict)
     _trained: dict[tuple[int, str, str], dict[str, Tensor]] = field(default_factory=dict)
+    _taught: dict[tuple[int | None, str, str], list[RememberingSense]] = field(default_factory=dict)
 
     def train(self, variant: str) -> HybridNetwork:
         """A trained network of the variant."""
@@ -129,25 +132,48 @@ class FoldTraining:
         module.load_state_dict(self._trained[key])
 
     def _train(self, network: HybridNetwork, variant: str, name: str, half: int | None) -> None:
-        places = np.arange(len(self.data.label)) if half is None else self._places(half, inside=False)
-        data = self.data.select(places)
-        clock = max(self.shape.senses, key=lambda sense: sense.period).name
         # the halves say how far to trust a sense, for which fewer passes do
         epochs = self.config.epochs if half is None else max(1, self.config.epochs // 2)
-        options = (replace(self.config, epochs=epochs), self.seed, self.quiet)
-        if f"{name}_snn1" in network.parts:
-            train_spiking(network, name, data, *options)
-            return
+        config = replace(self.config, epochs=epochs)
+        is_spiking = f"{name}_snn1" in network.parts
+        kind = variant if variant in ("link", "early") and not is_spiking else "ann"
+        data = self._memory_data(kind, name, half)
+        # pictures alone gain nothing from teachers; without a slower clock an ANN would take each sample for itself
+        is_slow = is_spiking and len(data.trials.signals[name]) == len(data.trials.signals[data.clock])
+        teachers = [] if data.block is None or is_slow else self._teachers(kind, name, half, data, config)
+        if is_spiking:
+            train_spiking(network, name, data.trials, config, self.seed, self.quiet, teachers)
+        else:
+            train_memory(network, name, data, config, self.seed, self.quiet, teachers)
 
+    def _memory_data(self, kind: str, name: str, half: int | None) -> MemoryData:
+        places = np.arange(len(self.data.label)) if half is None else self._places(half, inside=False)
+        clock = max(self.shape.senses, key=lambda sense: sense.period).name
         block = None if name in self._features else name
         features = [self._features[name]] if name in self._features else []
-        if variant == "early":
+        if kind == "early":
             block = next((sense.name for sense in self.shape.senses if not sense.is_picture), None)
             features = list(self._features.values())
 
         given = torch.cat(features, -1)[:, places] if features else None
-        context = self._context_evidence(len(given)) if variant == "link" and given is not None else None
-        train_memory(network, name, MemoryData(data, clock, given, context, block), *options)
+        context = self._context_evidence(len(given)) if kind == "link" and given is not None else None
+        return MemoryData(self.data.select(places), clock, given, context, block)
+
+    def _teachers(
+        self, kind: str, name: str, half: int | None, data: MemoryData, config: SensesLearning
+    ) -> list[RememberingSense]:
+        """ANNs with other seeds that were trained on the same trials."""
+        key = (half, name, kind)
+        if key not in self._taught:
+            self._taught[key] = []
+            for place in range(1, config.teachers + 1):
+                seed = self.seed + _TEACHER * place
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(seed)
+                    network = senses_network(kind, self.shape)
+                self._taught[key].append(train_memory(network, name, data, config, seed, self.quiet))
+
+        return self._taught[key]
 
     def _places(self, half: int, inside: bool) -> np.ndarray:
         people = np.unique(self.data.person)

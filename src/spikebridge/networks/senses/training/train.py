@@ -1,10 +1,10 @@
 """Training of a senses network: the eye by its teacher, each sense alone, the senses weighed on people left out."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from spikebridge.training.batches import Batches
 from spikebridge.training.callbacks.averaging import AveragedWeights
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
-from spikebridge.training.settings import Settings, check_positive
+from spikebridge.training.settings import Settings, check_minimum, check_positive
 
 _Objective: TypeAlias = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
 
@@ -36,6 +36,8 @@ _MOVING = 0.4  # of the sensor that listens
 _EYE_BATCH = 128
 _EYE_RATE = 0.004
 COPIES = 4  # of pictures
+_TAUGHT = 0.7  # share of the teachers in the loss
+_TEMPERATURE = 2.0  # of what they say
 _MOMENTS = ((0.6, 0.2), (0.8, 0.3), (1.0, 0.5))  # shares of a trial at which its answer counts, with their weights
 
 
@@ -53,10 +55,15 @@ class SensesLearning:
     """Highest rate of one cycle."""
     weigh: bool = True
     """Weigh senses on people left out."""
+    teachers: int = 2
+    """ANNs whose soft answers a sense of values learns."""
+
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("teachers",)
 
     def __post_init__(self) -> None:
         """Checks the settings."""
         check_positive(self, ("epochs", "eye_epochs", "batch_size", "lr"))
+        check_minimum(self, teachers=0)
 
 
 def _fit_cycle(
@@ -89,14 +96,23 @@ def _fit_cycle(
 
 
 def _loss_of(
-    evidence: Float[Tensor, "T B K"], length: Int64[Tensor, " B"], label: Int64[Tensor, " B"]
+    evidence: Float[Tensor, "T B K"],
+    length: Int64[Tensor, " B"],
+    label: Int64[Tensor, " B"],
+    taught: Sequence[Float[Tensor, "T B K"]] = (),
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy of the evidence at some moments of each trial, and the share of right answers at its end."""
+    """Cross-entropy with the labels and with what teachers say, at some moments, and the accuracy at the end."""
     rows = torch.arange(len(label))
     loss = evidence.new_zeros(())
     for share, weight in _MOMENTS:
-        logits = evidence[(share * length).long().clamp(min=1) - 1, rows]
-        loss = loss + weight * F.cross_entropy(logits, label, label_smoothing=_SMOOTHING)
+        at = (share * length).long().clamp(min=1) - 1
+        logits = evidence[at, rows]
+        part = F.cross_entropy(logits, label, label_smoothing=_SMOOTHING)
+        if taught:
+            # G. Hinton et al., "Distilling the knowledge in a neural network", 2015
+            soft = torch.stack([torch.softmax(one[at, rows] / _TEMPERATURE, -1) for one in taught]).mean(0)
+            part = torch.lerp(part, _TEMPERATURE**2 * F.cross_entropy(logits / _TEMPERATURE, soft), _TAUGHT)
+        loss = loss + weight * part
 
     return loss, {"accuracy": (logits.argmax(-1) == label).float().mean()}
 
@@ -134,10 +150,7 @@ class SpikingSense(nn.Module):
 
 
 class RememberingSense(nn.Module):
-    """The ANN of a network: a memory on features at the ticks that are looked at, and on blocks of a fast sensor.
-
-    Of `features` those of a part of the network are made here, from blocks of samples; an eye's are given.
-    """
+    """The ANN of a network: a memory on features, those of an eye at its looks or those of blocks of samples."""
 
     def __init__(self, network: HybridNetwork, name: str, block: str | None = None) -> None:
         super().__init__()
@@ -238,9 +251,16 @@ def eye_features(eye: nn.Module, pictures: Float[Tensor, "K B 1 H W"], seed: int
 
 
 def train_spiking(
-    network: HybridNetwork, name: str, data: Sampled, config: SensesLearning, seed: int, quiet: bool = True
+    network: HybridNetwork,
+    name: str,
+    data: Sampled,
+    config: SensesLearning,
+    seed: int,
+    quiet: bool = True,
+    teachers: Sequence[RememberingSense] = (),
 ) -> None:
-    """Trains the SNN of a sense on its sensor."""
+    """Trains the SNN of a sense on its sensor, and on what teachers say of the same samples in blocks."""
+    block = len(data.signals[name]) // min(len(x) for x in data.signals.values())
 
     def vary(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         speed = random_speed(len(batch["label"]), generator)
@@ -248,8 +268,12 @@ def train_spiking(
         return {**batch, "x": vary_motion(x, generator), "length": length}
 
     def objective(module: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        end = int(batch["length"].max())
-        return _loss_of(module(batch["x"][:end]), batch["length"], batch["label"])
+        num_blocks = -(-int(batch["length"].max()) // block)
+        x = batch["x"][: num_blocks * block]
+        looks = torch.ones(num_blocks, x.shape[1], dtype=torch.bool)
+        with torch.no_grad():
+            taught = [teacher(looks, None, x).repeat_interleave(block, 0) for teacher in teachers]
+        return _loss_of(module(x), batch["length"], batch["label"], taught)
 
     tensors = {"x": data.signals[name], "length": data.lengths[name], "label": data.label}
     batches = Batches(tensors, {"x": 1, "length": 0, "label": 0}, vary)
@@ -258,10 +282,7 @@ def train_spiking(
 
 @dataclass(frozen=True)
 class MemoryData:
-    """Data of a memory: trials, features of an eye, evidence of another sense, a sensor read in blocks.
-
-    `features` and `context` are those of several copies of the pictures and the samples.
-    """
+    """Data of a memory: trials, features and context of copies of pictures and samples, a sensor read in blocks."""
 
     trials: Sampled
     clock: str
@@ -323,8 +344,14 @@ def _without_a_sense(batch: dict[str, Tensor], draw: Float[Tensor, " B"]) -> dic
 
 
 def train_memory(
-    network: HybridNetwork, name: str, data: MemoryData, config: SensesLearning, seed: int, quiet: bool = True
-) -> None:
+    network: HybridNetwork,
+    name: str,
+    data: MemoryData,
+    config: SensesLearning,
+    seed: int,
+    quiet: bool = True,
+    teachers: Sequence[RememberingSense] = (),
+) -> RememberingSense:
     """Trains a memory, with its block features if it has them, on looks at random."""
 
     def objective(module: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -334,14 +361,20 @@ def train_memory(
             batch[key][: end * len(batch[key]) // num_ticks] if key in batch else None
             for key in ("looks", "features", "samples", "context")
         )
-        if context is None:
-            return _loss_of(module(looks, features, samples), batch["length"], batch["label"])
+        if features is not None and context is not None:
+            features = torch.cat([features, torch.softmax(context, -1)], -1)
+        with torch.no_grad():
+            taught = [teacher(looks, features, samples) for teacher in teachers]
 
-        both = torch.cat([batch["features"][:end], torch.softmax(context, -1)], -1)
-        evidence = module(looks, both, samples)
-        return _loss_of(evidence + context, batch["length"], batch["label"])
+        evidence = module(looks, features, samples)
+        if context is not None:
+            evidence = evidence + context
+            taught = [one + context for one in taught]
+        return _loss_of(evidence, batch["length"], batch["label"], taught)
 
-    _fit_cycle(RememberingSense(network, name, data.block), data.batches(), objective, config, seed, quiet)
+    sense = RememberingSense(network, name, data.block)
+    _fit_cycle(sense, data.batches(), objective, config, seed, quiet)
+    return sense.eval()
 
 
 def random_looks(moving: Bool[Tensor, "K B"], generator: torch.Generator) -> Bool[Tensor, "K B"]:
