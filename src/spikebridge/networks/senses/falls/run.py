@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from spikebridge.analysis.cost import count_cost
@@ -38,7 +38,8 @@ def train_falls(
                 copies = copies_of(trials, seed)
                 stages = train_stages([copy.select(kept) for copy in copies], config.training, seed)
                 child.save_weights(stages)
-                child.save_results({**_scores(stages, _test(copies[0], people)), "classes": list(trials.label_names)})
+                scores = _scores(stages, left_out(copies[0], people))
+                child.save_results({**scores, "classes": list(trials.label_names)})
             rows.append(child.results())
 
     return _compare_gates(rows)
@@ -50,7 +51,7 @@ def evaluate_falls(run: Run, trials: Trials, folds: Mapping[str, Int64[np.ndarra
     rows = []
     for path, child in run.children().items():
         people = folds.get(path.split("/")[1], np.zeros(0, np.int64))
-        rows.append(_scores(trained_stages(child), _test(data, people)))
+        rows.append(_scores(trained_stages(child), left_out(data, people)))
 
     return _compare_gates(rows)
 
@@ -62,7 +63,8 @@ def trained_stages(child: Run) -> FallStages:
     return stages.eval()
 
 
-def _test(data: Listened, people: Int64[np.ndarray, " P"]) -> Listened:
+def left_out(data: Listened, people: Int64[np.ndarray, " P"]) -> Listened:
+    """The recordings of people, of everybody where none are named."""
     return data.select(np.flatnonzero(np.isin(data.person, people))) if len(people) else data
 
 
@@ -84,8 +86,27 @@ def _compare_gates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**{key: first[key] for key in ("sensitivity", "false_alarms_an_hour", "awake")}, "networks": networks}
 
 
+def calibration_blocks(
+    trials: Trials, people: Int64[np.ndarray, " P"], num_samples: int
+) -> Float[Tensor, "T B S C"]:
+    """Recordings of training people on which every stage wakes, falls first."""
+    data = listen(trials)
+    inside = np.flatnonzero(~np.isin(data.person, people))
+    drawn = np.random.default_rng(0).permutation(inside)[:num_samples]
+    chosen = data.select(drawn[np.argsort(~data.is_fall.numpy()[drawn], kind="stable")])
+
+    return chosen.blocks[: int(chosen.length.max())]
+
+
 def score_falls(network: HybridNetwork, data: Listened) -> dict[str, Any]:
-    """Falls with an alarm in time, false alarms an hour and the recordings with one, time awake, energy, delay.
+    """The figures of `count_alarms`, and the energy of an hour of daily recordings."""
+    daily = np.flatnonzero(~data.is_fall.numpy())
+    spent = _spent(network, data.select(daily)) if len(daily) else dict.fromkeys(_SPENT)
+    return {**count_alarms(network, data), **spent}
+
+
+def count_alarms(network: HybridNetwork, data: Listened) -> dict[str, Any]:
+    """Falls with an alarm in time, false alarms an hour and the recordings with one, time awake, delay.
 
     A fall is found by an alarm from its start to a second after its end. False alarms are those of daily recordings
     and before a fall; after an alarm there is none for 10 s.
@@ -114,7 +135,6 @@ def score_falls(network: HybridNetwork, data: Listened) -> dict[str, Any]:
         "daily_recordings": int(daily.sum()),
         "seconds_after_fall": float(delays.median()) if len(delays) else None,
         "awake": float((awake[:, daily].sum() / inside[:, daily].sum()).item()) if bool(daily.any()) else None,
-        **(_spent(network, data.select(np.flatnonzero(daily))) if bool(daily.any()) else dict.fromkeys(_SPENT)),
     }
 
 
