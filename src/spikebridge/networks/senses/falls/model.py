@@ -205,25 +205,32 @@ def falls_network(gate: str, stages: FallStages | None = None) -> HybridNetwork:
     parts |= {"peak": _Peak(stages.impact), "peaks": TappedDelay(NUM_BLOCKS), "impact": _Impact(stages.impact)}
     links = ["wrist peak", "peak peaks", "peaks impact", "wrist ring", "ring pieces", "pieces big"]
     if gate == "threshold":
-        return _connected(parts, links, ["impact pieces", "impact big"])
+        return _connected(parts, links, ["impact ring", "impact pieces", "impact big"])
 
     if gate == "cascade":
         parts["small"] = _Flag(stages.small, stages.waking)
-        return _connected(parts, [*links, "pieces small"], ["impact pieces", "impact small", "small big"])
+        return _connected(
+            parts, [*links, "pieces small"], ["impact ring", "impact pieces", "impact small", "small big"]
+        )
 
     parts |= {"spiking": stages.spiking, "said": TappedDelay(NUM_BLOCKS), "small": _Flag(_Largest(), stages.said)}
     links += ["wrist spiking", "spiking said", "said small"]
-    return _connected(parts, links, ["impact small", "small pieces", "small big"])
+    return _connected(parts, links, ["impact small", "small ring", "small pieces", "small big"])
 
 
 def _connected(parts: dict[str, nn.Module], links: list[str], wakes: list[str]) -> HybridNetwork:
     signals, flags = ([pair.split() for pair in pairs] for pairs in (links, wakes))
-    asleep = [Wake(source, target, asleep="zero", gradient="none") for source, target in flags]
+    # at waking the ring is filled with the blocks that it missed
+    replays = [NUM_BLOCKS - 1 if target == "ring" else 0 for _, target in flags]
+    asleep = [
+        Wake(source, target, asleep="zero", gradient="none", replay=number)
+        for (source, target), number in zip(flags, replays, strict=True)
+    ]
 
     return HybridNetwork(
         dt=DT,
         inputs={"wrist": every(BLOCK * DT, (BLOCK - 1) * DT)},
         parts=parts,
         links=[*(Transmission(source, target) for source, target in signals), *asleep],
-        outputs=["big", *(f"{wake.target}.awake" for wake in asleep)],
+        outputs=["big", *(wake.awake for wake in asleep if not wake.replay)],
     )

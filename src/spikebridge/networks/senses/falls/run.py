@@ -21,6 +21,8 @@ from spikebridge.training.run.run import Run
 
 _SUMS = ("false_recordings", "daily_recordings")
 _SPENT = ("energy_uj_an_hour", "words_an_hour")
+_HARDWARE = {32: "45nm", 8: "45nm-int8"}  # by bits
+_BUFFERS = ("ring", "peaks", "said")
 _TICK_S = BLOCK * DT
 _PAUSE = round(10 / _TICK_S)  # ticks after an alarm in which there is no other
 
@@ -86,9 +88,7 @@ def _compare_gates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**{key: first[key] for key in ("sensitivity", "false_alarms_an_hour", "awake")}, "networks": networks}
 
 
-def calibration_blocks(
-    trials: Trials, people: Int64[np.ndarray, " P"], num_samples: int
-) -> Float[Tensor, "T B S C"]:
+def calibration_blocks(trials: Trials, people: Int64[np.ndarray, " P"], num_samples: int) -> Float[Tensor, "T B S C"]:
     """Recordings of training people on which every stage wakes, falls first."""
     data = listen(trials)
     inside = np.flatnonzero(~np.isin(data.person, people))
@@ -98,10 +98,10 @@ def calibration_blocks(
     return chosen.blocks[: int(chosen.length.max())]
 
 
-def score_falls(network: HybridNetwork, data: Listened) -> dict[str, Any]:
-    """The figures of `count_alarms`, and the energy of an hour of daily recordings."""
+def score_falls(network: HybridNetwork, data: Listened, bits: int = 32) -> dict[str, Any]:
+    """The figures of `count_alarms`, and what an hour of daily recordings costs a network of 32 or of 8 bits."""
     daily = np.flatnonzero(~data.is_fall.numpy())
-    spent = _spent(network, data.select(daily)) if len(daily) else dict.fromkeys(_SPENT)
+    spent = _spent(network, data.select(daily), bits) if len(daily) else dict.fromkeys(_SPENT)
     return {**count_alarms(network, data), **spent}
 
 
@@ -152,20 +152,25 @@ def _share(flags: Tensor) -> float | None:
     return float(flags.float().mean()) if len(flags) else None
 
 
-def _spent(network: HybridNetwork, data: Listened) -> dict[str, float]:
-    """The energy [uJ] and the memory words of an hour: weights, states, values read; two values written are a word."""
+def _spent(network: HybridNetwork, data: Listened, bits: int) -> dict[str, float]:
+    """The energy [uJ] and the memory words of an hour: weights, states, and samples of 16 bits or less."""
     cost = count_cost(network, {"wrist": data.blocks})
-    spent = energy(cost, hardware_profile("45nm")).parts
-    words = {name: one.macs + one.synops + 2 * one.updates for name, one in cost.parts.items() if name != "peak"}
-    words |= {name: cost.parts[name].adds / 2 for name in ("ring", "peaks", "said") if name in cost.parts}
+    spent = energy(cost, hardware_profile(_HARDWARE[bits])).parts
+    num_words = bits / 32
+    # a peak has no weights, and reads the samples as they come
+    read = {name: one.macs + one.synops + 2 * one.updates for name, one in cost.parts.items() if name != "peak"}
+    words = {name: num_words * number for name, number in read.items()}
+    words |= {name: min(bits, 16) / 32 * cost.parts[name].adds for name in _BUFFERS if name in cost.parts}
 
     # what listens runs on to the end of the longest recording, what it wakes does not
-    woken = {name.removesuffix(".awake") for name in network.outputs if name.endswith(".awake")}
+    woken = set(network.plan.wakes)
     recorded = float(data.length.float().mean())
     hours = {name: (recorded if name in woken else len(data.blocks)) * _TICK_S / 3600 for name in cost.parts}
+    # samples wait in memory for the part that replays them
+    stored = 3 * BLOCK * min(bits, 16) / 32 * 3600 / _TICK_S if "ring" in woken else 0.0
 
     values = (
         1e6 * sum(value / hours[name] for name, value in spent.items()),
-        sum(value / hours[name] for name, value in words.items()),
+        stored + sum(value / hours[name] for name, value in words.items()),
     )
     return dict(zip(_SPENT, values, strict=True))
