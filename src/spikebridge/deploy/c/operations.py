@@ -109,7 +109,7 @@ class ProgramWriter:
         return _LOOPS[name](self, operation, inputs[0], numbers)
 
     def _taps(self, operation: OperationRecord, x: CArray) -> CArray:
-        """The last steps in memory, which move up by one, so that readers find them in order."""
+        # the steps move up by one, so that readers find them in order
         number = int(str(operation.settings["num_taps"]))
         steps = CArray("", (number, *x.shape), x.low, x.high)
         kept = self.source.state_array(f"{self.function}_{operation.name}", steps)

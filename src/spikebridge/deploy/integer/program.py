@@ -87,7 +87,7 @@ def _check_operation(record: OperationRecord) -> None:
     if record.operation not in operations:
         raise DataError(f"there is no operation {record.operation!r}; {did_you_mean(record.operation, operations)}")
 
-    for name, known in (("reduction", REDUCTIONS), ("by", COMPARISONS)):
+    for name, known in (("reduction", _REDUCTIONS), ("by", COMPARISONS)):
         word = record.settings.get(name)
         if record.operation == _SET_BY[name] and word is not None and word not in known:
             raise DataError(f"operation {record.name!r} has the {name} {word!r}; {did_you_mean(str(word), known)}")
@@ -228,7 +228,7 @@ def _sliced(a: Any, inputs: Sequence[Ints]) -> Ints:
 
 
 def _reduced(a: Any, inputs: Sequence[Ints]) -> Ints:
-    reduction = REDUCTIONS[a.settings["reduction"]]
+    reduction = _REDUCTIONS[a.settings["reduction"]]
     return np.asarray(reduction(inputs[0], axis=a.settings["axis"], keepdims=a.settings["keep"]), np.int64)
 
 
@@ -241,7 +241,7 @@ def _pooled(a: Any, x: Ints, outside: int) -> Ints:
     return windows(x, kernel, stride, [(n, n) for n in padding], outside=outside)
 
 
-REDUCTIONS: dict[str, Callable[..., Any]] = {
+_REDUCTIONS: dict[str, Callable[..., Any]] = {
     "largest": np.max,
     "smallest": np.min,
     "place": np.argmax,

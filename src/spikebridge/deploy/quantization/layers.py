@@ -373,7 +373,6 @@ def _plain_function(module: TracedFunction) -> nn.Module | None:
 
 
 def _arguments(module: TracedFunction, **defaults: Any) -> list[Any]:
-    """The arguments after the signal, by position or by name."""
     given = dict(zip(defaults, module.args[1:], strict=False))
     return list({**defaults, **given, **module.named}.values())
 

@@ -28,7 +28,7 @@ from spikebridge.deploy.quantization.quantizer import (
 from spikebridge.deploy.stages.neurons import MEMBRANE, QUANTITIES, NeuronForm, under_effects
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import Gain, Gate
-from spikebridge.hybrid.unit.finite_response import TapsState, delayed
+from spikebridge.hybrid.unit.finite_response import FIRCarry, delayed
 from spikebridge.neurons import LIF, PLIF, AdaptiveLIF, CubaLIF, Effect, Integrator, Memoryless
 from spikebridge.neurons.lif import IF, leak
 from spikebridge.neurons.neuron import Neuron, refuse_not_finite
@@ -445,7 +445,7 @@ class QuantTappedDelay(QuantDelay):
     def forward(self, values: Sequence[QTensor], batch: int, state: Any, effects: _Effects) -> tuple[QTensor, Tensor]:
         (value,) = values
         x = unflatten_time(value.x, batch)
-        y, after = self.layer(x, None if state is None else TapsState(state))
+        y, after = self.layer(x, None if state is None else FIRCarry(state))
 
         return QTensor(y.flatten(0, 1), value.scale), after.last
 

@@ -1,11 +1,4 @@
-"""Operations on whole signals in fake integers: reductions along an axis, and comparisons with a number.
-
-| operation of torch | in integers |
-|---|---|
-| `amax`, `amin`, `argmax`, `sum`, `mean` of one axis | the same; a mean is a sum of a smaller scale |
-| `norm` of one axis | the nearest integer to the root of the sum of squares |
-| `>`, `>=`, `<`, `==` a number | flags, by the number in the scale of the signal |
-"""
+"""Operations on whole signals in fake integers: reductions along an axis, and comparisons with a number."""
 
 import operator
 from collections.abc import Mapping
@@ -14,15 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy.quantization.layers import IntegerOp, QTensor
+from spikebridge.deploy.quantization.layers import IntegerOp, QTensor, Settings
 from spikebridge.deploy.quantization.quantizer import round_ste
 from spikebridge.deploy.quantization.tracer import TracedFunction
 from spikebridge.deploy.stages.arithmetic import COMPARISONS
+from spikebridge.errors import ExportError
 
 _METHODS = {"amax": "largest", "amin": "smallest", "argmax": "place", "sum": "sum", "mean": "mean", "norm": "norm"}
 
 
-class Reduction(nn.Module):
+class QuantReduction(nn.Module):
     """A reduction along one axis; a mean of integers stays their sum, and its divisor becomes part of the scale."""
 
     def __init__(self, function: TracedFunction, kind: str, axis: int, keep: bool) -> None:
@@ -37,6 +31,9 @@ class Reduction(nn.Module):
         (value,) = values
         x = value.x
         self.axis %= x.ndim
+        if self.axis == 0:
+            raise ExportError(f"{self.kind!r} of the axis of the batch has no integer form; reduce another axis")
+
         self.size = x.shape[self.axis]
         if value.scale is None:
             return QTensor(self.function(x).to(x.dtype))
@@ -45,7 +42,7 @@ class Reduction(nn.Module):
 
     def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
         kind = "sum" if self.kind == "mean" else self.kind
-        settings = {"reduction": kind, "axis": self.axis, "keep": self.keep}
+        settings: Settings = {"reduction": kind, "axis": self.axis, "keep": self.keep}
         return IntegerOp("reduce", settings, {}, self._scale(scales[0]))
 
     def counted(self, output: QTensor) -> dict[str, float]:
@@ -55,10 +52,9 @@ class Reduction(nn.Module):
     def _reduced(self, x: Tensor) -> Tensor:
         if self.kind == "mean":
             return x.sum(self.axis, keepdim=self.keep)
-        if self.kind == "norm":
-            return round_ste(self.function(x))
 
-        return self.function(x).to(x.dtype)
+        y: Tensor = self.function(x)
+        return round_ste(y) if self.kind == "norm" else y.to(x.dtype)
 
     def _scale(self, scale: Tensor) -> Tensor:
         if self.kind == "place":
@@ -66,7 +62,7 @@ class Reduction(nn.Module):
         return scale / self.size if self.kind == "mean" else scale
 
 
-class Comparison(nn.Module):
+class QuantComparison(nn.Module):
     """Flags of a signal that is compared with a number."""
 
     def __init__(self, function: TracedFunction, name: str, number: float) -> None:
@@ -98,17 +94,17 @@ class Comparison(nn.Module):
         return torch.floor(bound) if self.name == "gt" else torch.ceil(bound)
 
 
-def operation_of(function: nn.Module) -> Reduction | Comparison | None:
+def operation_of(function: nn.Module) -> QuantReduction | QuantComparison | None:
     """The integer form of a function of a whole signal; None for another module."""
     if not isinstance(function, TracedFunction):
         return None
 
     name = function.function if isinstance(function.function, str) else function.function.__name__
     if name in COMPARISONS and len(function.args) == 2 and function.args[0] is None:
-        return Comparison(function, name, float(function.args[1]))
+        return QuantComparison(function, name, float(function.args[1]))
     if name in _METHODS and (axis := _axis(name, function.args, function.named)) is not None:
         keep = bool(function.named.get("keepdim", len(function.args) > 2 and function.args[2]))
-        return Reduction(function, _METHODS[name], axis, keep)
+        return QuantReduction(function, _METHODS[name], axis, keep)
 
     return None
 

@@ -34,7 +34,7 @@ from spikebridge.deploy.quantization.neurons import (
     quant_neuron,
     unflatten_time,
 )
-from spikebridge.deploy.quantization.operations import Comparison, Reduction, operation_of
+from spikebridge.deploy.quantization.operations import QuantComparison, QuantReduction, operation_of
 from spikebridge.deploy.quantization.quantizer import QParamsRecord, Quantizer
 from spikebridge.deploy.quantization.tracer import TracedFunction, TracedGraph, TracedNode, is_elementwise
 from spikebridge.errors import ExportError, ShapeError
@@ -45,6 +45,7 @@ from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.state import where
 
 FLAGS = QParamsRecord(1.0, 0, 1)  # of spikes, and of the flags of a wake
+_Quantified: TypeAlias = Gain | Gate | Delay | TappedDelay | Neuron
 _LayerEffects: TypeAlias = Mapping[str, Mapping[str, Sequence[Effect]]]  # by layer and quantity
 
 
@@ -266,7 +267,7 @@ class QuantProgram(nn.Module):
             self._append(node.name, tuple(self._requantized(one, qconfig) for one in sources), QuantProduct(), None)
         elif module is None:
             self._add_join(node, sources)
-        elif isinstance(module, Gain | Gate | Delay | TappedDelay | Neuron):
+        elif isinstance(module, _Quantified):
             self._add_quantity_layer(node.name, module, sources)
         elif isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             path = f"{self.path}.{node.name}"
@@ -284,7 +285,7 @@ class QuantProgram(nn.Module):
         num_signals = len(sources) if node.kind == "sum" else 1
         self._append(node.name, sources, Requantize(quantizer, node.axis, num_signals), quantizer)
 
-    def _add_quantity_layer(self, name: str, module: Gain | Gate | Delay | Neuron, sources: tuple[str, ...]) -> None:
+    def _add_quantity_layer(self, name: str, module: _Quantified, sources: tuple[str, ...]) -> None:
         path = f"{self.path}.{name}"
         if isinstance(module, Gain | Gate):
             qconfig = self._nearest_qconfig(name)
@@ -336,8 +337,8 @@ class QuantProgram(nn.Module):
             self._with_one_scale.add(name)
         self._append(name, (source,), PassThrough(plain), None if is_mean else self.quantizers[source])
 
-    def _add_operation(self, name: str, operation: Reduction | Comparison, source: str) -> None:
-        if isinstance(operation, Comparison):
+    def _add_operation(self, name: str, operation: QuantReduction | QuantComparison, source: str) -> None:
+        if isinstance(operation, QuantComparison):
             flags = Quantizer(1)
             flags.set_qparams(FLAGS)
             self._positive.add(name)

@@ -222,7 +222,7 @@ class _SymbolicTrace:
         if target is torch.cat:
             return self._concatenation(node)
 
-        given = [self.values[arg] if self._is_number(arg) else arg for arg in node.args]
+        given: list[Any] = [self._constant(arg) for arg in node.args]
         signals = [arg for arg in given if isinstance(arg, fx.Node)]
         if not signals and node.op == "call_function":
             return target(*given, **node.kwargs)
@@ -245,7 +245,6 @@ class _SymbolicTrace:
         return node.name
 
     def _number(self, path: str) -> Tensor:
-        """A single number that a module holds."""
         owner, _, name = path.rpartition(".")
         number = getattr(self.root.get_submodule(owner), name)
         if not isinstance(number, Tensor) or number.numel() != 1 or number.requires_grad:
@@ -253,8 +252,10 @@ class _SymbolicTrace:
 
         return number.detach()
 
-    def _is_number(self, arg: Any) -> bool:
-        return isinstance(arg, fx.Node) and isinstance(self.values.get(arg), Tensor)
+    def _constant(self, arg: Any) -> Any:
+        """The number that an argument stands for, or the argument itself."""
+        value = self.values.get(arg) if isinstance(arg, fx.Node) else None
+        return value if isinstance(value, Tensor) else arg
 
     def _concatenation(self, node: fx.Node) -> str:
         axis: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)

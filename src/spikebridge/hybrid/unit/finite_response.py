@@ -303,19 +303,8 @@ class Delay(_FiniteResponse):
         return ticks.clamp(max=self.max_ticks)  # a half in single precision may lie above that of the longest delay
 
 
-class TapsState(NamedTuple):
-    """The last steps, oldest first, `(B, n - 1, *N)`."""
-
-    last: Tensor
-
-
 class TappedDelay(Stateful):
     """A tapped delay line: the last `num_taps` steps of a signal `(B, *N)`, oldest first, `(B, num_taps, *N)`.
-
-    Zeros stand before the first step.
-
-    Args:
-        num_taps: steps that are given out, the present one included.
 
     Example:
         >>> TappedDelay(2)(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten(1).tolist()
@@ -326,15 +315,15 @@ class TappedDelay(Stateful):
         super().__init__()
         self.num_taps = checked_integer("TappedDelay", "num_taps", num_taps)
 
-    def initial_state(self, x_t: Step) -> TapsState:
-        return TapsState(x_t.new_zeros(len(x_t), self.num_taps - 1, *x_t.shape[1:]))
+    def initial_state(self, x_t: Step) -> FIRCarry:
+        return FIRCarry(x_t.new_zeros(len(x_t), self.num_taps - 1, *x_t.shape[1:]))
 
-    def step(self, x_t: Step, state: TapsState, **modulation: Any) -> tuple[Float[Tensor, "B n *N"], TapsState]:
+    def step(self, x_t: Step, state: FIRCarry, **modulation: Any) -> tuple[Float[Tensor, "B n *N"], FIRCarry]:
         steps = torch.cat([state.last, x_t.unsqueeze(1)], 1)
-        return steps, TapsState(steps[:, 1:])
+        return steps, FIRCarry(steps[:, 1:])
 
-    def counted(self, output: tuple[Tensor, TapsState]) -> dict[str, float]:
-        """The present step is written, and nothing is moved."""
+    def counted(self, output: tuple[Tensor, FIRCarry]) -> dict[str, float]:
+        # the present step is written, and nothing is moved
         return {"adds": output[0].numel() / self.num_taps}
 
 
