@@ -15,6 +15,7 @@ from torch import nn
 from modules import DT, integer_stages
 from spikebridge.deploy import IntegerModel, QConfig, QConfigMapping, integer_model, quantize, saturation
 from spikebridge.deploy.c.export import write_c
+from spikebridge.deploy.integer.program import OperationRecord, ProgramRecord
 from spikebridge.deploy.stages.arithmetic import root
 from spikebridge.errors import ConfigError, DataError, ExportError
 from spikebridge.hybrid import (
@@ -292,6 +293,21 @@ def test_a_root_is_the_nearest_integer(numbers: list[int]) -> None:
     assert all(
         (2 * r - 1) ** 2 <= 4 * q <= (2 * r + 1) ** 2 or q == r == 0 for r, q in zip(roots, numbers, strict=True)
     )
+
+
+@pytest.mark.parametrize(
+    ("operation", "settings", "reason"),
+    [
+        ("slice", {"axis": 1, "start": -4, "stop": 2}, "has start = -4; expected an integer from 0 to 1024"),
+        ("reduce", {"axis": 0, "keep": True, "reduction": "sum"}, "has axis = 0; expected an integer from 1"),
+        ("reduce", {"axis": 1, "keep": True, "reduction": "sums"}, "did you mean 'sum'"),
+        ("compare", {"by": None}, "has the by None"),
+        ("taps", {"num_taps": 1 << 20}, "has num_taps = 1048576"),
+    ],
+)
+def test_damaged_operations_are_refused(operation: str, settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        ProgramRecord(("x",), (OperationRecord("y", operation, ("x",), settings),), "y")
 
 
 def test_a_tapped_delay_line_gives_the_same_bits_and_the_last_steps(tmp_path: Path) -> None:

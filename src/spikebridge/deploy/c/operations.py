@@ -445,7 +445,7 @@ def _shape(program: ProgramWriter, operation: OperationRecord, x: CArray, number
 def _slice(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
     settings: Mapping[str, Any] = operation.settings
     axis = settings["axis"] - 1
-    start, stop = settings["start"], settings["stop"]
+    start, stop, _ = slice(settings["start"], settings["stop"]).indices(x.shape[axis])
     if (start, stop) == (0, x.shape[axis]):
         return x
 

@@ -24,7 +24,7 @@ _NUMBERS = {
     "delay": ("ticks",),
     "compare": ("bound",),
 }
-_SETTINGS = {"reduce": ("reduction", "axis", "keep"), "compare": ("by",), "slice": ("axis", "start", "stop")}
+_SETTINGS = {"reduce": ("axis", "keep"), "slice": ("axis", "start", "stop")}
 _SET_BY = {"reduction": "reduce", "by": "compare"}
 _BELOW_ALL = -(1 << 40)  # the padding of a maximum
 _States: TypeAlias = dict[str, Any]
@@ -89,14 +89,16 @@ def _check_operation(record: OperationRecord) -> None:
 
     for name, known in (("reduction", _REDUCTIONS), ("by", COMPARISONS)):
         word = record.settings.get(name)
-        if record.operation == _SET_BY[name] and word is not None and word not in known:
+        if record.operation == _SET_BY[name] and word not in known:
             raise DataError(f"operation {record.name!r} has the {name} {word!r}; {did_you_mean(str(word), known)}")
 
     for name, size in record.settings.items():
-        # sizes are checked before any memory is taken
-        if name.startswith(_SIZES) and not (isinstance(size, int) and 0 <= size <= _MAX_SIZE):
+        # sizes are checked before any memory is taken; axis 0 is that of the batch
+        is_place = record.operation in ("reduce", "slice") and name in ("axis", "start", "stop")
+        lowest = 1 if is_place and name == "axis" else 0
+        if (name.startswith(_SIZES) or is_place) and not (isinstance(size, int) and lowest <= size <= _MAX_SIZE):
             raise DataError(
-                f"operation {record.name!r} has a {name} of {size!r}; expected an integer from 0 to {_MAX_SIZE}"
+                f"operation {record.name!r} has {name} = {size!r}; expected an integer from {lowest} to {_MAX_SIZE}"
             )
 
 
