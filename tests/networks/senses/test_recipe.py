@@ -207,12 +207,24 @@ def test_a_fall_detector_has_no_integer_form(capsys: pytest.CaptureFixture[str])
     assert "a fall detector has no integer form yet" in capsys.readouterr().err
 
 
-def test_own_data_takes_its_parts_from_shapes_and_rates(tmp_path: Path) -> None:
-    file = saved(tmp_path / "own.npz", generated_trials(num_people=2, num_each=1))
-    shape = shape_of(Config(data=file))
+@pytest.mark.parametrize("config", [Config(), QUICK])
+def test_own_data_takes_its_parts_from_shapes_and_rates(tmp_path: Path, config: Config) -> None:
+    trials = generated_trials(num_people=2, num_each=1)
+    wrist = trials.sensors["wrist"]
+    arm = {"arm": replace(wrist, samples=wrist.samples[:, :3]), "eye": trials.sensors["eye"]}
+    config = replace(config, data=saved(tmp_path / "own.npz", replace(trials, sensors=arm)))
 
-    assert [(one.name, one.part, one.period) for one in shape.senses] == [("wrist", "snn", 1), ("eye", "ann", 5)]
-    assert shape.dt == 0.02
+    for data in (config.data, tmp_path):
+        shape = shape_of(replace(config, data=data))
+        assert [(one.name, one.part, one.period) for one in shape.senses] == [("arm", "snn", 1), ("eye", "ann", 5)]
+        assert shape.dt == 0.02
+    assert senses.example(config)["arm"].shape == (20, 2, 3)
+
+
+def test_every_network_runs_on_its_example(trained: tuple[Run, dict[str, Any]]) -> None:
+    for network in senses.trained(trained[0]).values():
+        outputs, _ = network.eval()(senses.network_example(QUICK, network))
+        assert outputs["answer"].shape == (4, 2, 4)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def build(config: Config) -> dict[str, HybridNetwork]:
 
 
 def example(config: Config) -> dict[str, Tensor]:
-    """A small batch of inputs made of noise, with motion enough for a look, for a network of SNN and ANN."""
+    """A small batch of samples made of noise, with motion enough for a look."""
     if config.dataset == "falls":
         return {"wrist": _example_fall()}
     shape = shape_of(config)
@@ -85,6 +85,11 @@ def example(config: Config) -> dict[str, Tensor]:
         sense.name: torch.rand(4 * slowest // sense.period, 2, *sense.shape, generator=generator)
         for sense in shape.senses
     }
+
+
+def network_example(config: Config, network: HybridNetwork) -> dict[str, Tensor]:
+    """The example as a network reads it: in blocks of samples for an ANN on a fast sensor."""
+    return network_inputs(network, example(config)) if config.dataset != "falls" else example(config)
 
 
 def _example_fall() -> Float[Tensor, "T B L 3"]:
@@ -256,7 +261,7 @@ def calibration(config: Config, num_samples: int, data: Path | None = None) -> d
     people = next(iter(dict(_folds(config, trials)).values()))
     training = everything.of_people(people, inside=False)
     places = np.sort(np.random.default_rng(0).permutation(len(training.label))[:num_samples])
-    return network_inputs(senses_network("hybrid", shape), training.select(places))
+    return network_inputs(senses_network("hybrid", shape), training.select(places).signals)
 
 
 def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:

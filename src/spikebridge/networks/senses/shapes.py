@@ -81,9 +81,9 @@ def _period(sense: SenseSetting, dt: float) -> int:
 
 
 def _known_form(config: Config) -> tuple[dict[str, tuple[int, ...]], int] | None:
-    if config.dataset == "auto":
-        return _FORMS["actions"] if config.data is None else None
-    return _FORMS.get(config.dataset)
+    if config.data is not None:
+        return None
+    return _FORMS["actions" if config.dataset == "auto" else config.dataset]
 
 
 def _senses_of(shapes: Mapping[str, tuple[int, ...]], rates: Mapping[str, float]) -> list[SenseSetting]:

@@ -10,26 +10,24 @@ from spikebridge.data.catalog import find_files, refuse_data_folder
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.senses.data.trials import SensorRecording, Trials, read_trials
 
-_FILES = {"actions": "utd_mhad", "falls": "weda_fall"}
+_FILES = {"auto": "utd_mhad", "actions": "utd_mhad", "falls": "weda_fall"}
 _NAMES = ("rise", "turn", "press", "wave")
 
 
 def load_trials(dataset: str, data: Path | None) -> Trials:
     """The trials of a data set, or of a file or folder of its form."""
-    if dataset == "generated":
-        if data is None:
-            return generated_trials()
-        if data.is_dir():
-            refuse_data_folder(data, "generated trials")
-        return read_trials(data)
-
-    dataset = "actions" if dataset == "auto" else dataset
     # a folder may hold the data sets, or be one recording of the user's
-    if data is None or (data.is_dir() and not list(data.glob("*.npz"))):
-        (data,) = find_files(_FILES[dataset], data)
-    trials = read_trials(data)
-    if trials.name not in (_FILES[dataset], "own"):
-        raise DataError(f"{data} holds {trials.name!r}, but the run is about {dataset!r}; choose a --preset")
+    if data is not None and (not data.is_dir() or list(data.glob("*.npz"))):
+        trials = read_trials(data)
+    elif dataset == "generated":
+        refuse_data_folder(data, "generated trials")
+        return generated_trials()
+    else:
+        trials = read_trials(*find_files(_FILES[dataset], data))
+
+    expected = _FILES.get(dataset, trials.name)
+    if trials.name not in (expected, "own"):
+        raise DataError(f"{data} holds {trials.name!r}, but the run is about {expected!r}; choose a --preset")
 
     return trials
 

@@ -47,7 +47,7 @@ def score(
         "seconds": float(ends_of(outputs["answer"], data).float().mean())
         * network.dt
         * max(network.clock_of(name).period for name in network.inputs),
-        "ready": _ready(outputs, data),
+        "ready": _share_ready(outputs, data),
         "parameters": num_parameters(network),
         "per_person": per_person(right, data, person_names),
         "alone": alone,
@@ -75,8 +75,7 @@ def looks_of(outputs: Mapping[str, Tensor], data: Sampled) -> Tensor:
     return (looks * inside).sum(0)
 
 
-def _ready(outputs: Mapping[str, Tensor], data: Sampled) -> float | None:
-    """The share of trials whose answer was ready before their end."""
+def _share_ready(outputs: Mapping[str, Tensor], data: Sampled) -> float | None:
     if "gate.ready" not in outputs:
         return None
     ready = outputs["gate.ready"][..., 0]
@@ -96,12 +95,7 @@ def energies(network: HybridNetwork, data: Sampled) -> dict[str, float]:
     for group in order.split(_GROUP):
         trials = data.select(group)
         longest = int(trials.lengths[next(iter(data.lengths))].max()) / len(next(iter(data.signals.values())))
-        cut = Sampled(
-            {name: x[: round(longest * len(x))] for name, x in trials.signals.items()},
-            trials.lengths,
-            trials.label,
-            trials.person,
-        )
+        cut = {name: x[: round(longest * len(x))] for name, x in trials.signals.items()}
         cost = count_cost(network, network_inputs(network, cut))
         spent = energy(cost, profile)
         for name, value in {**spent.parts, **spent.links}.items():
