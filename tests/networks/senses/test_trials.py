@@ -106,7 +106,7 @@ def test_an_old_picture_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"eye_s": [0.0, 1.5, 0.1]}, "eye begins or ends up to 1.2 s from wrist in 1 trials: clocks that drift"),
+        ({"wrist_rate_hz": 2.0}, "eye begins or ends up to 1.2 s from wrist in 2 trials: clocks that drift"),
         ({"eye_s": [0.9, 1.0, 0.1]}, "eye begins or ends up to 0.9 s from wrist in 1 trials: clocks that drift"),
         ({"eye_starts": [0, 0, 3], "eye_s": [0.0, 0.1, 0.2]}, "eye recorded nothing in 1 of 2 trials"),
         ({}, "not every class was recorded from 3, 5"),

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from spikebridge.networks.senses.data.trials import STALE, SensorRecording, Trials
+from spikebridge.networks.senses.data.trials import SensorRecording, Trials, stale_s
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ class Sampled:
 def sample_trials(trials: Trials, periods: Mapping[str, int], dt: float) -> Sampled:
     """Every sensor at the ticks of its clock, whose period counts steps of `dt`; a clock ticks at the end of a period.
 
-    A value at a tick is the newest sample by then. Before the first one it is 0; a sensor that stopped gives its last
-    sample again, but no picture of more than half a second ago.
+    A value at a tick is the newest sample by then; it is 0 before the first one, and of a picture that is stale.
     """
     slowest = max(periods.values())
     steps = np.floor(trials.seconds() / dt + 1e-6) + 1
@@ -64,6 +63,7 @@ def input_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 def on_clock(recording: SensorRecording, num_ticks: int, period: int, dt: float) -> Tensor:
     """The newest sample of a sensor at each tick of a clock, `(T, B, *N)`."""
     number = len(recording.starts) - 1
+    oldest = stale_s(recording.times)
     at = (np.arange(num_ticks) * period + period - 1) * dt + 1e-6
     result = np.zeros((num_ticks, number, *recording.shape), np.float32)
 
@@ -74,7 +74,7 @@ def on_clock(recording: SensorRecording, num_ticks: int, period: int, dt: float)
         newest = np.searchsorted(times, at, side="right") - 1
         known = newest >= 0
         if len(recording.shape) > 1:
-            known &= at - times[np.maximum(newest, 0)] <= STALE
+            known &= at - times[np.maximum(newest, 0)] <= oldest
         result[known, trial] = values[newest[known]]
 
     return torch.from_numpy(result)

@@ -34,9 +34,16 @@ _SPAN = ("fall_start_s", "fall_end_s")
 _UTD_MHAD = {"inertia", "depth", "frame_ms", "action"}  # arrays by which a set is recognised
 _WEDA_FALL = {"samples", "is_fall", *_SPAN}
 _MAX_ENTRIES = 2**20  # of an array that is not as long as a sensor's samples
-STALE = 0.5  # [s]: an older picture is none
-MAX_DRIFT = 0.5  # [s] between the ends of two sensors before a warning
+_STALE_S = 0.5
+_STALE_STEPS = 1.5  # of a sensor that is slower
 DRIFT = "clocks that drift, or a sensor that was off; times are taken as they are"
+
+
+def stale_s(times: Float[np.ndarray, " N"]) -> float:
+    """The age [s] at which the newest sample of a sensor is none: half a second, or more for a slow one."""
+    steps = np.diff(times)
+    steps = steps[steps > 0]
+    return max(_STALE_S, _STALE_STEPS * float(np.median(steps))) if len(steps) else _STALE_S
 
 
 @dataclass(frozen=True)
@@ -339,9 +346,10 @@ def findings(trials: Trials) -> list[str]:
     lines += [f"{name} recorded nothing in {count} of {len(trials)} trials" for name, count in empty.items() if count]
 
     first, *others = edges
+    allowed = {name: stale_s(one.times) for name, one in trials.sensors.items()}
     for name in others:
         apart = np.abs(edges[name] - edges[first]).max(0)
-        count = int((apart > MAX_DRIFT).sum())
+        count = int((apart > max(allowed[name], allowed[first])).sum())
         if count:
             most = np.nanmax(apart)
             lines.append(f"{name} begins or ends up to {most:.1f} s from {first} in {count} trials: {DRIFT}")
