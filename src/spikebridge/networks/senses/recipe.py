@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, DataError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses import report as report_page
 from spikebridge.networks.senses.config import Config, GateEvaluation
@@ -117,6 +117,8 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
 
     for fold, people in _folds(config, trials):
         kept = np.flatnonzero(~np.isin(data.person, people))
+        if len(np.unique(data.label[kept])) < 2:
+            raise DataError(f"expected trials of two classes for the training, but {len(kept)} of one are left")
         test = data.of_people(people) if len(people) else data
         for seed in range(config.seed, config.seed + config.num_seeds):
             known = {name: x[:, kept] for name, x in teachers.items()}

@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from spikebridge.errors import DataError
 from spikebridge.networks.senses.data.trials import SensorRecording, Trials, stale_s
+
+_MAX_VALUES = 2**22  # on a clock, or
+_MAX_FILL = 50  # times as many as were recorded: more come from times in another unit
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,23 @@ def sample_trials(trials: Trials, periods: Mapping[str, int], dt: float) -> Samp
 
     for name, period in periods.items():
         count = blocks * (slowest // period)
+        _check_size(trials, name, int(count.max()))
         x = on_clock(trials.sensors[name], int(count.max()), period, dt)
         signals[name] = x.reshape(*x.shape[:2], *input_shape(x.shape[2:]))
         lengths[name] = torch.from_numpy(count)
 
     return Sampled(signals, lengths, torch.from_numpy(trials.label), trials.person)
+
+
+def _check_size(trials: Trials, name: str, num_ticks: int) -> None:
+    recording = trials.sensors[name]
+    number = num_ticks * len(trials) * prod(recording.shape)
+    if number > max(_MAX_VALUES, _MAX_FILL * recording.samples.size):
+        latest = max(trials.sensors, key=lambda one: trials.sensors[one].times.max(initial=0))
+        raise DataError(
+            f"{latest} reaches {trials.seconds().max():g} s, for which {name} would need {number} values of its "
+            f"{recording.samples.size}; times are in seconds, and begin at 0 in each trial"
+        )
 
 
 def input_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

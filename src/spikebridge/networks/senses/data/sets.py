@@ -45,10 +45,8 @@ def folds_of_people(trials: Trials, people: tuple[str, ...], num_folds: int | No
 
     num_folds = len(known) if num_folds is None else num_folds
     if len(known) < 2 or num_folds > len(known):
-        raise ConfigError(
-            f"{len(known)} people allow {'no folds' if len(known) < 2 else f'2 to {len(known)} folds'}; record more "
-            "people, or train on everybody: --folds"
-        )
+        allowed = "one person alone allows no folds" if len(known) < 2 else f"expected --num-folds 2 to {len(known)}"
+        raise ConfigError(f"{allowed}; record more people, or train on everybody: --folds")
 
     # of falls every fold needs young people, who fall, and old ones, who come last
     if trials.spans is not None:

@@ -5,7 +5,7 @@
 | `NAME` | `(N, *shape)` numbers: the samples of a sensor, all trials one after the other |
 | `NAME_starts` | `(S + 1,)`: trial i is `NAME[NAME_starts[i] : NAME_starts[i + 1]]`; it may be empty |
 | `NAME_rate_hz`, or `NAME_s` | samples a second, or the time [s] of each sample since the start of its trial |
-| `NAME_units_per_one` | optional: a value is `x / units`, one number or one a channel |
+| `NAME_units_per_one` | optional: a value is `x / units`, one number or one a channel; 255 for pictures of bytes |
 | `label`, `person` | one a trial: numbers or texts; with `label_names`, places in it |
 | `fall_start_s`, `fall_end_s` | of falls of a `wrist` [g], one a trial: times since its start [s], NaN for none |
 
@@ -33,6 +33,7 @@ _STARTS = dict.fromkeys(("depth", "skeleton", "frame_ms"), "frame_starts") | {"s
 _SPAN = ("fall_start_s", "fall_end_s")
 _UTD_MHAD = {"inertia", "depth", "frame_ms", "action"}  # arrays by which a set is recognised
 _WEDA_FALL = {"samples", "is_fall", *_SPAN}
+_TAKEN = ("answer", "gate", "senses", "label", "person")  # of parts and arrays
 _MAX_ENTRIES = 2**20  # of an array that is not as long as a sensor's samples
 _STALE_S = 0.5
 _STALE_STEPS = 1.5  # of a sensor that is slower
@@ -189,6 +190,13 @@ def _trials(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, teachers:
     if not names or missing:
         raise DataError(f"{path}: expected arrays NAME and NAME_starts for each sensor, but got {', '.join(arrays)}")
 
+    unfit = [one for one in names if not one.isidentifier() or one in _TAKEN]
+    if unfit:
+        raise DataError(
+            f"{path}: a sensor has a name of letters, digits and _, and none of {', '.join(_TAKEN)}, but got "
+            f"{unfit[0]!r}; rename its arrays"
+        )
+
     recordings = {one: _recording(path, arrays, one) for one in names}
     counts = {one: len(recording.starts) - 1 for one, recording in recordings.items()}
     if len({*counts.values()}) > 1:
@@ -229,7 +237,7 @@ def _column(
 def _recording(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> SensorRecording:
     samples = arrays[name]
     starts = arrays[f"{name}_starts"]
-    if samples.dtype.kind not in "iufb" or samples.ndim < 1:
+    if samples.dtype.kind not in "iufb" or samples.ndim < 1 or 0 in samples.shape[1:]:
         raise DataError(f"{path}, {name}: expected numbers, but got {samples.dtype} {samples.shape}")
     if samples.dtype.kind == "f" and not np.isfinite(samples).all():
         raise DataError(f"{path}, {name}: expected finite numbers; leave samples out that are missing")
@@ -247,10 +255,22 @@ def _recording(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> Sen
         )
 
     starts = starts.astype(np.int64)
-    units = np.atleast_1d(arrays.get(f"{name}_units_per_one", np.ones(1)))
     samples = samples[:, None] if samples.ndim == 1 else samples
 
-    return SensorRecording(samples, starts, _times(path, arrays, name, starts), units.astype(np.float32))
+    return SensorRecording(samples, starts, _times(path, arrays, name, starts), _units(path, arrays, name, samples))
+
+
+def _units(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, samples: NDArray[Any]) -> NDArray[np.float32]:
+    # a picture of bytes is from 0 to 255, as one of a file
+    usual = 255 if samples.dtype == np.uint8 and samples.ndim > 2 else 1
+    units = np.atleast_1d(arrays.get(f"{name}_units_per_one", np.float32(usual)))
+    is_fit = units.dtype.kind in "iuf" and units.shape in ((1,), samples.shape[-1:])
+    if not is_fit or not (np.isfinite(units) & (units != 0)).all():
+        raise DataError(
+            f"{path}, {name}_units_per_one: expected one number that is not 0, or one a channel, but got {units!r:.80}"
+        )
+
+    return units.astype(np.float32)
 
 
 def _times(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, starts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -267,7 +287,7 @@ def _times(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, starts: ND
         return times.astype(np.float64)
 
     rate = arrays.get(f"{name}_rate_hz")
-    if rate is None or rate.size != 1 or not is_positive(float(rate.item())):
+    if rate is None or rate.size != 1 or rate.dtype.kind not in "iuf" or not is_positive(float(rate.item())):
         raise DataError(f"{path}: expected {name}_rate_hz above 0, or {name}_s, the time of each sample")
 
     return (np.arange(starts[-1]) - np.repeat(starts[:-1], np.diff(starts))) / float(rate.item())
@@ -344,6 +364,13 @@ def findings(trials: Trials) -> list[str]:
     edges = {name: _edges(one) for name, one in trials.sensors.items()}
     empty = {name: int((np.diff(one.starts) == 0).sum()) for name, one in trials.sensors.items()}
     lines += [f"{name} recorded nothing in {count} of {len(trials)} trials" for name, count in empty.items() if count]
+
+    largest = {name: one.samples.max(initial=0) / one.units.max() for name, one in trials.sensors.items()}
+    lines += [
+        f"{name} has values up to {value:g}, but pictures are read from 0, nothing, to 1; give {name}_units_per_one"
+        for name, value in largest.items()
+        if value > 1 and len(trials.sensors[name].shape) == 2
+    ]
 
     first, *others = edges
     allowed = {name: stale_s(one.times) for name, one in trials.sensors.items()}
