@@ -218,13 +218,14 @@ def test_own_data_takes_its_parts_from_shapes_and_rates(tmp_path: Path, config: 
         shape = shape_of(replace(config, data=data))
         assert [(one.name, one.part, one.period) for one in shape.senses] == [("arm", "snn", 1), ("eye", "ann", 5)]
         assert shape.dt == 0.02
-    assert senses.example(config)["arm"].shape == (20, 2, 3)
+    assert senses.example(config)["arm"].shape == (60, 2, 3)
 
 
 def test_every_network_runs_on_its_example(trained: tuple[Run, dict[str, Any]]) -> None:
     for network in senses.trained(trained[0]).values():
-        outputs, _ = network.eval()(senses.network_example(QUICK, network))
-        assert outputs["answer"].shape == (4, 2, 4)
+        outputs, _ = network.eval()(senses.network_example(QUICK, network, trained[0]))
+        assert outputs["answer"].shape == (12, 2, 4)
+        assert (outputs["gate.look"].sum(0) >= 2).all()
 
 
 @pytest.mark.parametrize(
@@ -232,6 +233,7 @@ def test_every_network_runs_on_its_example(trained: tuple[Run, dict[str, Any]]) 
     [
         (("arm=snn@50",), "no sensor 'arm'"),
         (("wrist=snn@50", "eye=ann@7"), "does not fit steps of 20 ms"),
+        (("wrist=snn@50", "wrist=ann@10"), "each sensor once in --senses, but got wrist, wrist"),
         (("wrist=snn@50", "eye=snn@10"), "a picture is"),
     ],
 )

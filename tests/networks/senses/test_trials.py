@@ -104,7 +104,7 @@ def test_a_tick_has_the_newest_sample_by_then(tmp_path: Path) -> None:
 
 def test_times_that_do_not_begin_with_each_trial_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
     trials = read_trials(written(tmp_path, eye_s=[0.0, 0.25, 1.7e9]))
-    with pytest.raises(DataError, match="eye reaches 1.7e.09 s, .* begin at 0 in each trial"):
+    with pytest.raises(DataError, match=r"eye reaches 1.7e.09 s, .* begin at 0 in each trial"):
         sample_trials(trials, {"wrist": 1, "eye": 2}, 0.1)
 
 

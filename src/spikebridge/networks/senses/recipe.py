@@ -57,6 +57,8 @@ PRESETS = {
     ),
 }
 
+_EXAMPLE_TICKS = 12  # of the slowest sense: two looks at least
+
 
 def _trials(config: Config, data: Path | None = None) -> Trials:
     trials = load_trials(config.dataset, config.data if data is None else data)
@@ -76,20 +78,25 @@ def build(config: Config) -> dict[str, HybridNetwork]:
 
 def example(config: Config) -> dict[str, Tensor]:
     """A small batch of samples made of noise, with motion enough for a look."""
+    return {"wrist": _example_fall()} if config.dataset == "falls" else _noise(shape_of(config))
+
+
+def network_example(config: Config, network: HybridNetwork, run: Run | None = None) -> dict[str, Tensor]:
+    """The example as a network reads it: in blocks of samples for an ANN on a fast sensor."""
     if config.dataset == "falls":
-        return {"wrist": _example_fall()}
-    shape = shape_of(config)
+        return example(config)
+    # the record of a run needs no data
+    shape = shape_of(config) if run is None else _trained_shape(config, run)[0]
+    return network_inputs(network, _noise(shape))
+
+
+def _noise(shape: SensesShape) -> dict[str, Tensor]:
     slowest = max(sense.period for sense in shape.senses)
     generator = torch.Generator().manual_seed(0)
     return {
-        sense.name: torch.rand(4 * slowest // sense.period, 2, *sense.shape, generator=generator)
+        sense.name: torch.rand(_EXAMPLE_TICKS * slowest // sense.period, 2, *sense.shape, generator=generator)
         for sense in shape.senses
     }
-
-
-def network_example(config: Config, network: HybridNetwork) -> dict[str, Tensor]:
-    """The example as a network reads it: in blocks of samples for an ANN on a fast sensor."""
-    return network_inputs(network, example(config)) if config.dataset != "falls" else example(config)
 
 
 def _example_fall() -> Float[Tensor, "T B L 3"]:

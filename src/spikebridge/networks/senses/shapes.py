@@ -49,7 +49,7 @@ def shape_of(config: Config, trials: Trials | None = None, facts: Mapping[str, A
         if slowest % one.period:
             raise ConfigError(
                 f"the rates of the senses need to divide one another, but {one.name} ticks every {one.period} and "
-                f"another every {slowest} steps"
+                f"another every {slowest} steps; choose their HZ in --senses NAME=PART@HZ"
             )
         if one.is_picture and (one.part == "snn" or len(shapes[one.name]) != 2):
             shown = tuple(shapes[one.name])
