@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from spikebridge.analysis.replay.network import record_network
 from spikebridge.cli.main import main
 from spikebridge.deploy.c.export import write_c
 from spikebridge.errors import ConfigError, DataError
@@ -223,9 +224,11 @@ def test_own_data_takes_its_parts_from_shapes_and_rates(tmp_path: Path, config: 
 
 def test_every_network_runs_on_its_example(trained: tuple[Run, dict[str, Any]]) -> None:
     for network in senses.trained(trained[0]).values():
-        outputs, _ = network.eval()(senses.network_example(QUICK, network, trained[0]))
+        inputs = senses.network_example(QUICK, network, trained[0])
+        outputs, _ = network.eval()(inputs)
         assert outputs["answer"].shape == (12, 2, 4)
         assert (outputs["gate.look"].sum(0) >= 2).all()
+        assert "output of gate.look" in {lane.name for lane in record_network(network, inputs).lanes}
 
 
 @pytest.mark.parametrize(
