@@ -172,7 +172,7 @@ def operation(plain: dict[str, Any], part: str = "answer") -> dict[str, Any]:
         ),
         (
             lambda plain: operation(plain)["settings"].update(padding_0=2**40),
-            "padding_0 of 1099511627776; expected an integer from 0 to 1024",
+            "padding_0 = 1099511627776; expected an integer from 0 to 1024",
         ),
         (lambda plain: plain.update(left_out=3), "integer.json.left_out should be"),
     ],

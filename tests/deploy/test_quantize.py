@@ -1,17 +1,22 @@
 """The integer model says what the fake-quantised network says, to the bit; and what quantisation refuses."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from compiled_c import COMPILER, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from modules import DT, integer_stages
 from spikebridge.deploy import IntegerModel, QConfig, QConfigMapping, integer_model, quantize, saturation
+from spikebridge.deploy.c.export import write_c
+from spikebridge.deploy.integer.program import OperationRecord, ProgramRecord
+from spikebridge.deploy.stages.arithmetic import root
 from spikebridge.errors import ConfigError, DataError, ExportError
 from spikebridge.hybrid import (
     FIR,
@@ -36,6 +41,7 @@ from spikebridge.hybrid import (
     every,
     ticks,
 )
+from spikebridge.hybrid.unit.finite_response import TappedDelay
 from spikebridge.neurons import (
     IF,
     LIF,
@@ -221,6 +227,99 @@ def test_sums_and_signals_side_by_side_give_the_same_bits() -> None:
     same_bits(network, {"a": torch.randn(8, 2, 3), "b": torch.randn(4, 2, 2)})
 
 
+class Function(nn.Module):
+    """A function of a signal, as a part."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+class WholeSignals(nn.Module):
+    """Every operation on whole signals, `(B, 4, 6)` to `(B, 9)`."""
+
+    least: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("least", torch.tensor(0.4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        grid = x[..., :4].unflatten(2, (2, -1))
+        sizes = grid.norm(dim=3) * (grid.abs().amax(3) > self.least / 2).float()
+        places = sizes.flatten(1).argmax(1, keepdim=True)
+        flags = [places == 2, x[:, 1:3].mean(2) >= 0.1, (x[..., 4:].amin(2)[:, 2:] < 0.0) & (x[:, 2:].amax(2) > 0.5)]
+        numbers = [sizes.sum(1), grid.amin(3).flatten(1)[:, 2:4]]
+
+        return torch.cat([*(flag.float() for flag in flags), *numbers], 1)
+
+
+def test_operations_on_whole_signals_give_the_same_bits(tmp_path: Path) -> None:
+    x = {"signal": torch.randn(30, 2, 4, 6)}
+    for qconfig in WIDTHS[:2]:
+        quantized = same_bits(WholeSignals(), x, qconfig)
+        # a signal near a bound may fall on its other side in 8 bits
+        is_near = (quantized(x)[0]["network"] - WholeSignals()(x["signal"].flatten(0, 1)).unflatten(0, (30, 2))).abs()
+        assert is_near.median() < 0.05
+
+    assert quantized.parts["network"](torch.zeros(1, 4, 6)).tolist()[0][:5] == [0, 0, 0, 0, 0]
+    model = integer_model(quantized, x)
+    files = write_c(model, model.quantize({"signal": x["signal"].numpy()}), 30, tmp_path / "own")
+    if COMPILER is not None:
+        assert same(files) == 30 * 9
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x: x.argmax(1, keepdim=True).float(), [1.0, 0.0, 0.0]),  # the first of two equal values
+        (lambda x: (x.norm(dim=1, keepdim=True) > 6.9).float(), [0.0, 1.0, 1.0]),  # 5, 100 and 7
+        (lambda x: (x.amin(1, keepdim=True) == 5.0).float(), [0.0, 0.0, 1.0]),
+        (lambda x: (x.mean(1, keepdim=True) >= 3.5).float(), [1.0, 1.0, 1.0]),
+        (lambda x: (x.mean(1, keepdim=True) < 46.5).float(), [1.0, 0.0, 1.0]),
+    ],
+)
+def test_places_norms_and_bounds_by_hand(function: Any, expected: list[float]) -> None:
+    x = {"signal": torch.tensor([[[3.0, 4.0]], [[100.0, -7.0]], [[5.0, 5.0]]])}
+    assert same_bits(Function(function), x)(x)[0]["network"].flatten().tolist() == expected
+
+
+@given(st.lists(st.integers(0, 2**31), min_size=1))
+def test_a_root_is_the_nearest_integer(numbers: list[int]) -> None:
+    roots = root(np.array(numbers, np.int64))
+    assert all(
+        (2 * r - 1) ** 2 <= 4 * q <= (2 * r + 1) ** 2 or q == r == 0 for r, q in zip(roots, numbers, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("operation", "settings", "reason"),
+    [
+        ("slice", {"axis": 1, "start": -4, "stop": 2}, "has start = -4; expected an integer from 0 to 1024"),
+        ("reduce", {"axis": 0, "keep": True, "reduction": "sum"}, "has axis = 0; expected an integer from 1"),
+        ("reduce", {"axis": 1, "keep": True, "reduction": "sums"}, "did you mean 'sum'"),
+        ("compare", {"by": None}, "has the by None"),
+        ("taps", {"num_taps": 1 << 20}, "has num_taps = 1048576"),
+    ],
+)
+def test_damaged_operations_are_refused(operation: str, settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        ProgramRecord(("x",), (OperationRecord("y", operation, ("x",), settings),), "y")
+
+
+def test_a_tapped_delay_line_gives_the_same_bits_and_the_last_steps(tmp_path: Path) -> None:
+    x = {"signal": torch.tensor([1.0, 2.0, 3.0, 4.0]).reshape(4, 1, 1)}
+    quantized = same_bits(TappedDelay(3), x)
+    assert quantized(x)[0]["network"].flatten(1).tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 4]]
+    model = integer_model(quantized, x)
+    files = write_c(model, model.quantize({"signal": x["signal"].numpy()}), 4, tmp_path / "own")
+    if COMPILER is not None:
+        assert same(files) == 12
+
+
 class Skip(Stateful):
     """A recurrent layer and a way around it."""
 
@@ -394,8 +493,12 @@ def test_a_region_that_names_no_layer_is_refused() -> None:
         (nn.Sequential(nn.Linear(2, 2), nn.Softmax(-1)), r"'network.1' is a Softmax"),
         (nn.Sequential(nn.LayerNorm(2)), r"'network.0' is a LayerNorm"),
         (nn.Sequential(nn.ReLU(), nn.BatchNorm1d(2)), "network.1 is a batch normalisation that does not follow"),
+        (Function(lambda x: x.norm(1, dim=1)), "'network.norm' is a norm, which has no integer form"),
+        (Function(lambda x: x.flip(1)), "'network.flip' is a flip, which has no integer form"),
+        (Function(lambda x: x[:, 0]), "'network.getitem' is a getitem, which has no integer form"),
+        (Function(lambda x: x * torch.ones(2)), "uses the tensor '_tensor_constant0' between its layers"),
     ],
-    ids=["neuron", "softmax", "norm", "batch norm"],
+    ids=["neuron", "softmax", "norm", "batch norm", "other norm", "flip", "index", "tensor"],
 )
 def test_what_has_no_integer_form_is_refused_by_path(part: Any, reason: str) -> None:
     with pytest.raises(ExportError, match=reason):

@@ -2,7 +2,7 @@
 
     python research/deploy/simulators/boards.py [--steps 10000]
 
-Digits (preset quick, trained here with seed 0), and the shipped networks for watch and ECG, on the Cortex-M4 and M0 of
+Digits (preset quick, trained here with seed 0), and the shipped networks for watch, ECG and falls, on the Cortex-M4 and M0 of
 qemu-system-arm. Each runs the sample of its bundle, then steps with random inputs over their whole range; a hash of all
 outputs is compared with that of the integer model in numpy. Needs gcc-arm-none-eabi, qemu-system-arm and make.
 
@@ -28,7 +28,7 @@ from spikebridge.deploy.c.export import WrittenC, bundle_sample, write_c
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent.parent / "results" / "boards.json"
-TARGETS = ("digits", "signals_watch", "signals_ecg")
+TARGETS = ("digits", "signals_watch", "signals_ecg", "senses_falls")
 MASK = 0xFFFFFFFF
 FNV_START = 2166136261
 FNV_FACTOR = 16777619

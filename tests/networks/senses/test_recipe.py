@@ -28,7 +28,7 @@ from spikebridge.networks.senses.training.fold import FoldTraining
 from spikebridge.networks.senses.training.train import SensesLearning, held, random_looks
 from spikebridge.recipes.quantize import QuantizeOptions, quantized_networks
 from spikebridge.training import Run
-from tests.deploy.compiled_c import COMPILER, STRICT, needs_compiler
+from tests.deploy.compiled_c import COMPILER, STRICT, needs_compiler, same
 
 pytestmark = pytest.mark.untyped
 ROOT = Path(__file__).resolve().parents[3]
@@ -203,11 +203,6 @@ def test_the_host_of_the_page_decides_and_answers_as_the_network(
     torch.testing.assert_close(torch.from_numpy(bits).float(), outputs["answer"][:, 0], atol=1e-5, rtol=1e-5)
 
 
-def test_a_fall_detector_has_no_integer_form(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["quantize", "senses_falls", "--out", "none"]) == 2
-    assert "a fall detector has no integer form yet" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("config", [Config(), QUICK])
 def test_own_data_takes_its_parts_from_shapes_and_rates(tmp_path: Path, config: Config) -> None:
     trials = generated_trials(num_people=2, num_each=1)
@@ -334,6 +329,30 @@ def test_a_fall_is_an_alarm_in_a_file_and_in_a_stream(falls_run: Run, capsys: py
     alarms = [line for line in lines if line["alarm"]]
     assert {(line["seconds"], line["awake"]) for line in alarms} == {(4.78, "big")}
     assert last["alarms"] == [4.78]
+
+
+def test_a_fall_detector_in_integers_finds_the_same_falls(
+    falls_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ((_, network),) = quantized_networks(senses, falls_run, QuantizeOptions(num_calibration=8))
+    config = falls_run.config_as(Config)
+    figures = network.figures(senses, config, config.data)
+    assert figures["sensitivity after"] >= 0.8
+    assert figures["false_alarms_an_hour after"] == 0.0
+    assert figures["energy nJ after"] < figures["energy nJ"] / 4
+
+    # the first sample is a fall, whose impact wakes all stages
+    inputs = network.integer_inputs()
+    outputs = network.model.run(inputs, network.ticks)
+    assert all(outputs[name][:, 0].sum() == 1 for name in ("pieces.awake", "small.awake", "big.awake"))
+    bits, _ = network.quantized(network.samples)
+    np.testing.assert_array_equal(network.model.dequantize(outputs)["big"], bits["big"].numpy())
+
+    assert main(["export", str(falls_run.path), "--target", "c", "--out", str(tmp_path / "watch")]) == 0
+    assert "tables:" in capsys.readouterr().out
+    written = write_c(network.model, inputs, network.ticks, tmp_path / "falls")
+    if COMPILER is not None:
+        assert same(written) > 0
 
 
 def test_acceleration_in_another_unit_is_refused(

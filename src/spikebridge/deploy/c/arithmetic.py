@@ -515,6 +515,15 @@ C_FUNCTIONS: dict[str, tuple[str, ...]] = {
         "    return q < low ? low : q > high ? high : q;",
         "}",
     ),
+    "root": (
+        "/* the nearest integer to a square root */",
+        "static uint32_t root(uint32_t q) {",
+        "    uint32_t below = 0;",
+        "    for (uint32_t bit = 1u << 15; bit > 0; bit >>= 1)",
+        "        if ((below + bit) * (below + bit) <= q) below += bit;",
+        "    return below + (q - below * below > below);",
+        "}",
+    ),
     "leak": (
         "/* one step closer to rest; the decay counts parts of 2^15 */",
         "static int64_t leak(int64_t v, int64_t rest, int64_t decay) {",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.deploy.c.arithmetic import CArithmetic, Element, Expression
-from spikebridge.deploy.c.source import CArray, CSource, copy_loop, for_loop
+from spikebridge.deploy.c.source import CArray, CSource, c_type, copy_loop, for_loop
 from spikebridge.deploy.c.steps import Place, write_function, write_step
 from spikebridge.deploy.integer.program import ELEMENTWISE, OperationRecord, ProgramRecord, rescaled_inputs, sizes_of
 from spikebridge.deploy.stages.kernels import Forms
@@ -95,6 +95,8 @@ class ProgramWriter:
         numbers = self.numbers.get(operation.name, {})
         name = operation.operation
 
+        if name == "taps":
+            return self._taps(operation, inputs[0])
         if name in LAYERS:
             return self._layer(operation, inputs, numbers, effects)
         if name == "narrow" and operation.settings["axis"] is not None:
@@ -105,6 +107,18 @@ class ProgramWriter:
             return self._function(operation.name, y)
 
         return _LOOPS[name](self, operation, inputs[0], numbers)
+
+    def _taps(self, operation: OperationRecord, x: CArray) -> CArray:
+        # the steps move up by one, so that readers find them in order
+        number = int(str(operation.settings["num_taps"]))
+        steps = CArray("", (number, *x.shape), x.low, x.high)
+        kept = self.source.state_array(f"{self.function}_{operation.name}", steps)
+        last = (number - 1) * x.size
+        self.lines.append(f"memmove({kept.code}, {kept.code} + {x.size}, {last} * sizeof *{kept.code});")
+        self.lines += copy_loop(x, f"({kept.code} + {last})")
+        self.restart.append(f"memset({kept.code}, 0, sizeof {kept.code});")
+
+        return kept
 
     def _function(self, name: str, y: Expression) -> CArray:
         place = Place(self.source, self.function, f"{self.function}_{name}")
@@ -424,6 +438,73 @@ def _flatten(program: ProgramWriter, operation: OperationRecord, x: CArray, numb
     return x.shaped((*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
 
+def _shape(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
+    return x.shaped(tuple(sizes_of(operation.settings, "axis", len(operation.settings))))
+
+
+def _slice(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
+    settings: Mapping[str, Any] = operation.settings
+    axis = settings["axis"] - 1
+    start, stop, _ = slice(settings["start"], settings["stop"]).indices(x.shape[axis])
+    if (start, stop) == (0, x.shape[axis]):
+        return x
+
+    behind = math.prod(x.shape[axis + 1 :])
+    shape = (*x.shape[:axis], stop - start, *x.shape[axis + 1 :])
+    out = program.work_array(operation.name, CArray("", shape, x.low, x.high))
+    rows = math.prod(x.shape[:axis])
+    size = (stop - start) * behind
+    stride = x.shape[axis] * behind
+    body = for_loop(size, [f"{out.code}[o * {size} + j] = {x.code}[o * {stride} + {start * behind} + j];"])
+    program.lines += for_loop(rows, body, "o")
+
+    return out
+
+
+def _reduce(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
+    settings: Mapping[str, Any] = operation.settings
+    axis = settings["axis"] - 1
+    reduction = settings["reduction"]
+    number = x.shape[axis]
+    behind = math.prod(x.shape[axis + 1 :])
+    shape = (*x.shape[:axis], *([1] if settings["keep"] else []), *x.shape[axis + 1 :])
+    low, high, wide = _reduced_range(reduction, x, number)
+
+    out = program.work_array(operation.name, CArray("", shape, low, high))
+    value = f"{x.code}[(o * {number} + k) * {behind} + i]"
+    first = f"{x.code}[o * {number * behind} + i]"
+    start, step, result = {
+        "largest": (first, f"if ({value} > best) best = {value};", "best"),
+        "smallest": (first, f"if ({value} < best) best = {value};", "best"),
+        "place": ("0", f"if ({value} > {x.code}[(o * {number} + best) * {behind} + i]) best = k;", "best"),
+        "sum": ("0", f"best += {value};", "best"),
+        "norm": ("0", f"best += ({wide}){value} * {value};", program.source.call("root", "best")),
+    }[reduction]
+    body = [f"{wide} best = {start};", *for_loop(number, [step], "k"), f"{out.code}[o * {behind} + i] = {result};"]
+    program.lines += for_loop(math.prod(x.shape[:axis]), for_loop(behind, body, "i"), "o")
+    if reduction == "norm":
+        program.lines += program.source.count("macs", str(x.size))
+
+    return out
+
+
+def _reduced_range(reduction: str, x: CArray, number: int) -> tuple[int, int, str]:
+    """The range of a reduction of some values, and the C type in which it is computed."""
+    if reduction == "place":
+        return 0, number - 1, "int32_t"
+    if reduction == "sum":
+        low, high = min(x.low, 0) * number, max(x.high, 0) * number
+        return low, high, "int32_t" if c_type(low, high) != "int64_t" else "int64_t"
+
+    if reduction == "norm":
+        largest = number * max(x.low**2, x.high**2)
+        if largest >= 1 << 32:
+            raise ExportError(f"a norm of {number} values up to {max(-x.low, x.high)} needs more than 32 bits")
+        return 0, math.isqrt(largest) + 1, "uint32_t"
+
+    return x.low, x.high, "int64_t" if c_type(x.low, x.high) == "int64_t" else "int32_t"
+
+
 _LOOPS: dict[str, Callable[[ProgramWriter, OperationRecord, CArray, _Numbers], CArray]] = {
     "linear": _linear,
     "convolution": _convolution,
@@ -432,4 +513,7 @@ _LOOPS: dict[str, Callable[[ProgramWriter, OperationRecord, CArray, _Numbers], C
     "sums": _pool,
     "sum": _sum,
     "same": lambda program, operation, x, numbers: x,
+    "shape": _shape,
+    "slice": _slice,
+    "reduce": _reduce,
 }

@@ -10,7 +10,6 @@ class ChipSpec:
     """The limits and the arithmetic of a chip.
 
     Args:
-        name: of the chip on the command line.
         steps: a class with the steps of its neurons, mixed with the integers of `core.py`.
         sources: publications of limits and arithmetic.
         weight: lowest and highest integer of a weight.
@@ -18,15 +17,11 @@ class ChipSpec:
         max_shift: largest left shift of weights.
         shared_shift: one shift for all hidden connections, as one register holds it.
         threshold_per_neuron: each neuron has a threshold of its own; else one for a layer.
-        max_threshold: largest integer of a threshold.
         max_state: largest integer of a current or membrane in units of the threshold.
-        max_bias: largest integer of a bias.
         reset: of its neurons, "zero" or "subtract".
         needs_synapse: a neuron has a synaptic current with a decay of its own.
         max_input_spikes: spikes of an input channel in a step.
         max_spikes: spikes of a hidden neuron in a step.
-        inputs: input channels.
-        neurons: hidden neurons.
         fan_in: connections to a neuron; None where none is published.
         fan_out: connections of a hidden neuron to others; None where none is published.
         outputs: neurons that can be read out; None where all can.

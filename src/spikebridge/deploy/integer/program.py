@@ -7,17 +7,25 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from spikebridge.deploy.bundle.manifest import Setting, check_shape
-from spikebridge.deploy.stages.arithmetic import IntegerArithmetic, Ints, check_ticks
+from spikebridge.deploy.stages.arithmetic import COMPARISONS, IntegerArithmetic, Ints, check_ticks, root
 from spikebridge.deploy.stages.convolutions import convolution, windows
 from spikebridge.deploy.stages.kernels import Forms
 from spikebridge.deploy.stages.neurons import LAYERS, QUANTITIES, effects_on, layer_form
 from spikebridge.errors import DataError, did_you_mean
 
 _PREVIOUS = "previous"
-_SIZES = ("kernel_size", "stride", "padding", "dilation")
+_SIZES = ("kernel_size", "stride", "padding", "dilation", "num_taps")
 _MAX_SIZE = 1 << 10
 # integers without which a layer cannot run
-_NUMBERS = {"linear": ("weight",), "convolution": ("weight",), "table": ("entries",), "delay": ("ticks",)}
+_NUMBERS = {
+    "linear": ("weight",),
+    "convolution": ("weight",),
+    "table": ("entries",),
+    "delay": ("ticks",),
+    "compare": ("bound",),
+}
+_SETTINGS = {"reduce": ("axis", "keep"), "slice": ("axis", "start", "stop")}
+_SET_BY = {"reduction": "reduce", "by": "compare"}
 _BELOW_ALL = -(1 << 40)  # the padding of a maximum
 _States: TypeAlias = dict[str, Any]
 _Function: TypeAlias = Callable[[Any, Sequence[Any]], Any]
@@ -79,11 +87,18 @@ def _check_operation(record: OperationRecord) -> None:
     if record.operation not in operations:
         raise DataError(f"there is no operation {record.operation!r}; {did_you_mean(record.operation, operations)}")
 
+    for name, known in (("reduction", _REDUCTIONS), ("by", COMPARISONS)):
+        word = record.settings.get(name)
+        if record.operation == _SET_BY[name] and word not in known:
+            raise DataError(f"operation {record.name!r} has the {name} {word!r}; {did_you_mean(str(word), known)}")
+
     for name, size in record.settings.items():
-        # sizes are checked before any memory is taken
-        if name.startswith(_SIZES) and not (isinstance(size, int) and 0 <= size <= _MAX_SIZE):
+        # sizes are checked before any memory is taken; axis 0 is that of the batch
+        is_place = record.operation in ("reduce", "slice") and name in ("axis", "start", "stop")
+        lowest = 1 if is_place and name == "axis" else 0
+        if (name.startswith(_SIZES) or is_place) and not (isinstance(size, int) and lowest <= size <= _MAX_SIZE):
             raise DataError(
-                f"operation {record.name!r} has a {name} of {size!r}; expected an integer from 0 to {_MAX_SIZE}"
+                f"operation {record.name!r} has {name} = {size!r}; expected an integer from {lowest} to {_MAX_SIZE}"
             )
 
 
@@ -146,7 +161,7 @@ class IntegerProgram:
 
 def _check_layer(record: OperationRecord, form: Any, numbers: Mapping[str, Any]) -> None:
     """Raises a `DataError` for a layer without its settings or numbers, or with delays that cannot be."""
-    settings = () if form is None else form.settings
+    settings = _SETTINGS.get(record.operation, ()) if form is None else form.settings
     missing = [name for name in settings if name not in record.settings]
     missing += [name for name in _NUMBERS.get(record.operation, ()) if name not in numbers]
     if missing:
@@ -205,17 +220,43 @@ def _flatten(a: Any, inputs: Sequence[Ints]) -> Ints:
     return x.reshape(*x.shape[:start], int(np.prod(x.shape[start : end + 1])), *x.shape[end + 1 :])
 
 
+def _shaped(a: Any, inputs: Sequence[Ints]) -> Ints:
+    return inputs[0].reshape(len(inputs[0]), *sizes_of(a.settings, "axis", len(a.settings)))
+
+
+def _sliced(a: Any, inputs: Sequence[Ints]) -> Ints:
+    before = (slice(None),) * a.settings["axis"]
+    return inputs[0][(*before, slice(a.settings["start"], a.settings["stop"]))]
+
+
+def _reduced(a: Any, inputs: Sequence[Ints]) -> Ints:
+    reduction = _REDUCTIONS[a.settings["reduction"]]
+    return np.asarray(reduction(inputs[0], axis=a.settings["axis"], keepdims=a.settings["keep"]), np.int64)
+
+
+def _norm(x: Ints, axis: int, keepdims: bool) -> Ints:
+    return root((x * x).sum(axis, keepdims=keepdims))
+
+
 def _pooled(a: Any, x: Ints, outside: int) -> Ints:
     kernel, stride, padding = (sizes_of(a.settings, name, 2) for name in ("kernel_size", "stride", "padding"))
     return windows(x, kernel, stride, [(n, n) for n in padding], outside=outside)
 
 
+_REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "largest": np.max,
+    "smallest": np.min,
+    "place": np.argmax,
+    "sum": np.sum,
+    "norm": _norm,
+}
 # functions of each value alone, which become C as they stand
 ELEMENTWISE: dict[str, _Function] = {
     "narrow": _requantize,
     "table": lambda a, inputs: a.entry("entries", inputs[0] - a.settings["low"]),
     "relu": lambda a, inputs: a.xp.maximum(inputs[0], 0),
     "product": lambda a, inputs: inputs[0] * inputs[1],
+    "compare": lambda a, inputs: a.spikes(COMPARISONS[a.settings["by"]](inputs[0], a["bound"]), inputs[0]),
 }
 _FUNCTIONS: dict[str, _Function] = {
     **ELEMENTWISE,
@@ -226,4 +267,7 @@ _FUNCTIONS: dict[str, _Function] = {
     "sums": lambda a, inputs: _pooled(a, inputs[0], 0).sum((-2, -1)),
     "sum": lambda a, inputs: inputs[0].sum((-2, -1), keepdims=True),
     "same": lambda a, inputs: inputs[0],
+    "shape": _shaped,
+    "slice": _sliced,
+    "reduce": _reduced,
 }

@@ -27,7 +27,25 @@ from spikebridge.ops.saturation import clip
 
 Settings: TypeAlias = dict[str, int | float | bool | str | None]
 _MAX_SUM = 2**31 - 1
-_PASSED_ON = {nn.ReLU: "relu", nn.Flatten: "flatten", nn.MaxPool2d: "largest", nn.AvgPool2d: "sums"}
+
+
+class Slice(nn.Module):
+    """The entries of one axis from `start` to before `stop`."""
+
+    def __init__(self, axis: int, start: int, stop: int | None) -> None:
+        super().__init__()
+        self.axis = axis
+        self.start = start
+        self.stop = stop
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.movedim(self.axis, 0)[self.start : self.stop].movedim(0, self.axis)
+
+
+_PASSED_ON = {
+    **{nn.ReLU: "relu", nn.Flatten: "flatten", nn.MaxPool2d: "largest", nn.AvgPool2d: "sums"},
+    **{nn.Unflatten: "shape", Slice: "slice"},
+}
 
 
 class QTensor(NamedTuple):
@@ -228,16 +246,19 @@ class LookupTable(nn.Module):
 
 
 class PassThrough(nn.Module):
-    """A layer that maps integers to integers of the same scale: ReLU, flatten, pooling."""
+    """A layer that maps integers to integers of the same scale: ReLU, pooling, another shape, a slice."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
         self.window = 1  # values of a mean, which stays a sum in integers
+        self.before: torch.Size = torch.Size()
+        self.after: torch.Size = torch.Size()
 
     def forward(self, values: list[QTensor]) -> QTensor:
         (value,) = values
         layer: Any = self.layer
+        self.before = value.x.shape
         if isinstance(layer, nn.AvgPool2d):
             rows, columns = pair_of(layer.kernel_size)
             self.window = rows * columns
@@ -245,7 +266,9 @@ class PassThrough(nn.Module):
             self.window = value.x.shape[-1] * value.x.shape[-2]
 
         if value.scale is None:
-            return QTensor(layer(value.x))
+            y = layer(value.x)
+            self.after = y.shape
+            return QTensor(y)
 
         # a mean of integers stays their sum, and its divisor becomes part of the scale
         if isinstance(layer, nn.AvgPool2d):
@@ -266,6 +289,12 @@ class PassThrough(nn.Module):
 
         if isinstance(layer, nn.Flatten):
             settings = {"start": layer.start_dim, "end": layer.end_dim}
+        elif isinstance(layer, nn.Unflatten):
+            settings = {f"axis_{axis}": n for axis, n in enumerate(self.after[1:])}
+        elif isinstance(layer, Slice):
+            axis = layer.axis % len(self.before)
+            start, stop, _ = slice(layer.start, layer.stop).indices(self.before[axis])
+            settings = {"axis": axis, "start": start, "stop": stop}
 
         names = {**_PASSED_ON, nn.AdaptiveAvgPool2d: "sum"}
         name = next((name for kind, name in names.items() if isinstance(layer, kind)), "same")
@@ -326,18 +355,45 @@ def plain_layer(module: nn.Module, path: str) -> nn.Module | None:
         _check_pool(module, path)
         return module
 
-    return module if isinstance(module, nn.Flatten) else None
+    return module if isinstance(module, nn.Flatten | nn.Unflatten) else None
 
 
 def _plain_function(module: TracedFunction) -> nn.Module | None:
     name = module.function if isinstance(module.function, str) else module.function.__name__
     if name == "relu":
         return nn.ReLU()
+    if name == "float":
+        return nn.Identity()
     if name == "flatten":
-        start = module.args[1] if len(module.args) > 1 else module.named.get("start_dim", 0)
-        return nn.Flatten(start)
+        return nn.Flatten(*_arguments(module, start_dim=0, end_dim=-1))
+    if name == "unflatten":
+        return nn.Unflatten(*_arguments(module, dim=None, sizes=None))
 
-    return None
+    return _slice_of(module.args[1]) if name == "getitem" else None
+
+
+def _arguments(module: TracedFunction, **defaults: Any) -> list[Any]:
+    given = dict(zip(defaults, module.args[1:], strict=False))
+    return list({**defaults, **given, **module.named}.values())
+
+
+def _slice_of(index: Any) -> Slice | None:
+    """An index with one slice, of another axis than that of the batch; None for another index."""
+    entries = list(index) if isinstance(index, tuple) else [index]
+    if entries.count(...) == 1:
+        # the axes behind it count from the last one
+        entries = entries[entries.index(...) + 1 :] if entries[0] is ... else []
+        axes = range(-len(entries), 0)
+    else:
+        axes = range(len(entries))
+
+    chosen = [(axis, one) for axis, one in zip(axes, entries, strict=True) if one != slice(None)]
+    if len(chosen) != 1:
+        return None
+
+    axis, one = chosen[0]
+    is_slice = isinstance(one, slice) and one.step in (None, 1) and axis != 0
+    return Slice(axis, one.start or 0, one.stop) if is_slice else None
 
 
 def _check_pool(pool: Any, path: str) -> None:

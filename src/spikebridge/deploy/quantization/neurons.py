@@ -28,7 +28,7 @@ from spikebridge.deploy.quantization.quantizer import (
 from spikebridge.deploy.stages.neurons import MEMBRANE, QUANTITIES, NeuronForm, under_effects
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import Gain, Gate
-from spikebridge.hybrid.unit.finite_response import delayed
+from spikebridge.hybrid.unit.finite_response import FIRCarry, delayed
 from spikebridge.neurons import LIF, PLIF, AdaptiveLIF, CubaLIF, Effect, Integrator, Memoryless
 from spikebridge.neurons.lif import IF, leak
 from spikebridge.neurons.neuron import Neuron, refuse_not_finite
@@ -437,3 +437,20 @@ class QuantDelay(QuantLayer):
 
     def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
         return IntegerOp("delay", {"max_ticks": self.layer.max_ticks}, {"ticks": self.layer.ticks}, scales[0])
+
+
+class QuantTappedDelay(QuantDelay):
+    """A tapped delay line: integers pass through unchanged."""
+
+    def forward(self, values: Sequence[QTensor], batch: int, state: Any, effects: _Effects) -> tuple[QTensor, Tensor]:
+        (value,) = values
+        x = unflatten_time(value.x, batch)
+        y, after = self.layer(x, None if state is None else FIRCarry(state))
+
+        return QTensor(y.flatten(0, 1), value.scale), after.last
+
+    def counted(self, output: tuple[QTensor, Any]) -> dict[str, float]:
+        return {"adds": output[0].x.numel() / self.layer.num_taps}
+
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
+        return IntegerOp("taps", {"num_taps": self.layer.num_taps}, {}, scales[0])

@@ -19,6 +19,7 @@ from spikebridge.deploy.quantization.layers import (
     QuantLinear,
     QuantProduct,
     Requantize,
+    Slice,
     UnitDelay,
     plain_layer,
     refuse_padding_mode,
@@ -28,19 +29,23 @@ from spikebridge.deploy.quantization.neurons import (
     QuantFactor,
     QuantLayer,
     QuantNeuron,
+    QuantTappedDelay,
     effects_at,
     quant_neuron,
     unflatten_time,
 )
+from spikebridge.deploy.quantization.operations import QuantComparison, QuantReduction, operation_of
 from spikebridge.deploy.quantization.quantizer import QParamsRecord, Quantizer
 from spikebridge.deploy.quantization.tracer import TracedFunction, TracedGraph, TracedNode, is_elementwise
 from spikebridge.errors import ExportError, ShapeError
 from spikebridge.hybrid import Delay, Gain, Gate
+from spikebridge.hybrid.unit.finite_response import TappedDelay
 from spikebridge.neurons import Effect, Recurrent, Stateful
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.state import where
 
 FLAGS = QParamsRecord(1.0, 0, 1)  # of spikes, and of the flags of a wake
+_Quantified: TypeAlias = Gain | Gate | Delay | TappedDelay | Neuron
 _LayerEffects: TypeAlias = Mapping[str, Mapping[str, Sequence[Effect]]]  # by layer and quantity
 
 
@@ -72,6 +77,7 @@ class QuantProgram(nn.Module):
         # by signal; None is a sum, whose integers have 32 bits and a scale for each channel
         self.quantizers: dict[str, Quantizer | None] = {name: self.input_quantizer(name) for name in graph.inputs}
         self._positive: set[str] = set()
+        self._with_one_scale: set[str] = set()  # sums with one scale for all channels
         self._feedback = {node.sources[0]: node.name for node in graph.nodes if node.kind == "previous"}
         self.output = self._add_all(graph, first)
 
@@ -256,10 +262,12 @@ class QuantProgram(nn.Module):
             self._append(node.name, sources, UnitDelay(node.shape, quantizer), quantizer)
         elif node.kind == "product":
             qconfig = self._nearest_qconfig(node.name)
+            if set(sources) <= self._positive:
+                self._positive.add(node.name)
             self._append(node.name, tuple(self._requantized(one, qconfig) for one in sources), QuantProduct(), None)
         elif module is None:
             self._add_join(node, sources)
-        elif isinstance(module, Gain | Gate | Delay | Neuron):
+        elif isinstance(module, _Quantified):
             self._add_quantity_layer(node.name, module, sources)
         elif isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             path = f"{self.path}.{node.name}"
@@ -277,16 +285,17 @@ class QuantProgram(nn.Module):
         num_signals = len(sources) if node.kind == "sum" else 1
         self._append(node.name, sources, Requantize(quantizer, node.axis, num_signals), quantizer)
 
-    def _add_quantity_layer(self, name: str, module: Gain | Gate | Delay | Neuron, sources: tuple[str, ...]) -> None:
+    def _add_quantity_layer(self, name: str, module: _Quantified, sources: tuple[str, ...]) -> None:
         path = f"{self.path}.{name}"
         if isinstance(module, Gain | Gate):
             qconfig = self._nearest_qconfig(name)
             source = self._requantized(sources[0], qconfig)
             self._append(name, (source,), QuantFactor(module, qconfig, path), None)
-        elif isinstance(module, Delay):
+        elif isinstance(module, Delay | TappedDelay):
             qconfig = self._nearest_qconfig(name)
             source = self._requantized(sources[0], qconfig)
-            self._append(name, (source,), QuantDelay(module, qconfig, path), self.quantizers[source])
+            kind = QuantDelay if isinstance(module, Delay) else QuantTappedDelay
+            self._append(name, (source,), kind(module, qconfig, path), self.quantizers[source])
         else:
             # neurons add currents of any scale up themselves
             neuron = quant_neuron(module, self.qconfig(name), path)
@@ -302,6 +311,11 @@ class QuantProgram(nn.Module):
             self._add_plain(name, plain, source)
             return
 
+        operation = operation_of(module)
+        if operation is not None:
+            self._add_operation(name, operation, source)
+            return
+
         if not is_elementwise(module):
             kind = module.function if isinstance(module, TracedFunction) else type(module).__name__
             raise ExportError(f"{path!r} is a {getattr(kind, '__name__', kind)}, which has no integer form")
@@ -312,15 +326,38 @@ class QuantProgram(nn.Module):
         self._append(name, (self._requantized(source, qconfig),), LookupTable(module, quantizer), quantizer)
 
     def _add_plain(self, name: str, plain: nn.Module, source: str) -> None:
-        if isinstance(plain, nn.Flatten):
-            # the scales of channels would not line up with the flat axis
-            source = self._requantized(source, self._nearest_qconfig(source))
+        if isinstance(plain, nn.Flatten | nn.Unflatten | Slice):
+            source = self._of_one_scale(source)
         if isinstance(plain, nn.ReLU) or source in self._positive:
             self._positive.add(name)
 
         # a mean stays a sum, which may need more bits than its source
         is_mean = isinstance(plain, nn.AvgPool2d | nn.AdaptiveAvgPool2d)
+        if source in self._with_one_scale:
+            self._with_one_scale.add(name)
         self._append(name, (source,), PassThrough(plain), None if is_mean else self.quantizers[source])
+
+    def _add_operation(self, name: str, operation: QuantReduction | QuantComparison, source: str) -> None:
+        if isinstance(operation, QuantComparison):
+            flags = Quantizer(1)
+            flags.set_qparams(FLAGS)
+            self._positive.add(name)
+            self._append(name, (source,), operation, flags)
+            return
+
+        source = self._of_one_scale(source)
+        keeps_range = operation.kind in ("largest", "smallest")
+        if operation.kind in ("norm", "place") or source in self._positive:
+            self._positive.add(name)
+
+        out = self.quantizers[source] if keeps_range else None
+        if out is None:
+            self._with_one_scale.add(name)
+        self._append(name, (source,), operation, out)
+
+    def _of_one_scale(self, source: str) -> str:
+        """The name of a signal with one scale: those of channels would not line up with another shape."""
+        return source if source in self._with_one_scale else self._requantized(source, self._nearest_qconfig(source))
 
     def _append(self, name: str, sources: tuple[str, ...], operation: nn.Module, out: Quantizer | None) -> None:
         self.operations[_key(name)] = operation

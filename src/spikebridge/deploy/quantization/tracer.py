@@ -17,6 +17,7 @@ from spikebridge.neurons import Recurrent, Stateful
 _JOINS: dict[Any, Literal["sum", "product"]] = {
     **dict.fromkeys((operator.add, torch.add, "add", "__add__", "__radd__"), "sum"),
     **dict.fromkeys((operator.mul, torch.mul, "mul", "__mul__", "__rmul__"), "product"),
+    operator.and_: "product",
 }
 
 
@@ -136,9 +137,21 @@ def _is_below(name: str, path: str) -> bool:
 
 
 class _LeafTracer(fx.Tracer):
-    # only containers are looked into: a module without children is a layer
+    """Looks into containers, and into operations on whole signals: any other module is a layer."""
+
+    def __init__(self, root: nn.Module) -> None:
+        super().__init__()
+        # chosen before the trace, inside which no module can be tried
+        self.layers = [m for m in root.modules() if next(m.children(), None) is None and not _is_operations(m)]
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return next(m.children(), None) is None
+        return any(m is layer for layer in self.layers)
+
+
+def _is_operations(module: nn.Module) -> bool:
+    """True for a module that only computes on whole signals: it has no parameter, and no layer of torch's own."""
+    is_known = type(module).__module__.startswith("torch.nn") or isinstance(module, Stateful | TracedFunction)
+    return not is_known and next(module.parameters(), None) is None and not is_elementwise(module)
 
 
 class _SymbolicTrace:
@@ -164,7 +177,7 @@ class _SymbolicTrace:
         missing = {name: None for name in signature.parameters if name not in bound.arguments}
 
         try:
-            self.symbols = _LeafTracer().trace(self.root, concrete_args=missing or None)
+            self.symbols = _LeafTracer(self.root).trace(self.root, concrete_args=missing or None)
         except Exception as error:  # noqa: BLE001 - tracing runs code of others, which may fail in any way
             raise ExportError(f"{where!r} cannot be quantised: its forward cannot be followed ({error})") from None
 
@@ -203,13 +216,17 @@ class _SymbolicTrace:
     def _function(self, node: fx.Node) -> Any:
         target: Any = node.target
         if node.op == "get_attr":
-            raise ExportError(f"{self.where!r} cannot be quantised: it uses the tensor {target!r} between its layers")
+            return self._number(str(target))
         if target is operator.getitem and isinstance(self.values.get(node.args[0]), tuple):  # type: ignore[arg-type]
             return self.values[node.args[0]][node.args[1]]  # type: ignore[index]
         if target is torch.cat:
             return self._concatenation(node)
 
-        signals = [arg for arg in node.args if isinstance(arg, fx.Node)]
+        given: list[Any] = [self._constant(arg) for arg in node.args]
+        signals = [arg for arg in given if isinstance(arg, fx.Node)]
+        if not signals and node.op == "call_function":
+            return target(*given, **node.kwargs)
+
         if target in _JOINS and len(signals) == 2:
             sources = tuple(self._signal(signal) for signal in signals)
             self.nodes.append(TracedNode(node.name, _JOINS[target], sources))
@@ -221,11 +238,24 @@ class _SymbolicTrace:
                 "signals between its layers"
             )
 
-        args = [None if isinstance(arg, fx.Node) else arg for arg in node.args]
+        args = [None if isinstance(arg, fx.Node) else arg for arg in given]
         function = TracedFunction(target, args, dict(node.kwargs))
         self.nodes.append(TracedNode(node.name, "layer", (self._signal(signals[0]),), function))
 
         return node.name
+
+    def _number(self, path: str) -> Tensor:
+        owner, _, name = path.rpartition(".")
+        number = getattr(self.root.get_submodule(owner), name)
+        if not isinstance(number, Tensor) or number.numel() != 1 or number.requires_grad:
+            raise ExportError(f"{self.where!r} cannot be quantised: it uses the tensor {path!r} between its layers")
+
+        return number.detach()
+
+    def _constant(self, arg: Any) -> Any:
+        """The number that an argument stands for, or the argument itself."""
+        value = self.values.get(arg) if isinstance(arg, fx.Node) else None
+        return value if isinstance(value, Tensor) else arg
 
     def _concatenation(self, node: fx.Node) -> str:
         axis: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)

@@ -15,6 +15,7 @@ A stage or a neuron is written once, as a function of an arithmetic `a` and of a
 """
 
 import copy
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ MAX_STEPS = 1 << 16  # steps that a mean of integers counts, and that a delay re
 SEED_FACTOR = 0x3C6EF372
 PLACE_OFFSET = 0x1B873593
 WORD = 0xFFFFFFFF
+COMPARISONS = {name: getattr(operator, name) for name in ("gt", "ge", "lt", "eq")}
 _NUMBERED_RATIO = re.compile(r"(multiplier|shift)(?:_(\d+))?")
 
 
@@ -42,6 +44,16 @@ def rescale(q: Ints, multiplier: Ints, shift: Ints) -> Ints | np.int64:
     rescaled: Ints | np.int64 = (q * multiplier + half) >> shift
 
     return rescaled
+
+
+def root(q: Ints) -> Ints:
+    """The nearest integer to a square root."""
+    below = np.zeros_like(q)
+    for bit in range(30, -1, -1):
+        higher = below + (1 << bit)
+        below = np.where(higher * higher <= q, higher, below)
+
+    return below + (q - below * below > below)
 
 
 def ratio_name(name: str) -> str:

@@ -179,6 +179,15 @@ def _delay_layer(a: Any, inputs: Sequence[Any], state: tuple[Any, ...], effects:
     return delay_step(a, inputs[0], state)
 
 
+def _taps_start(a: Any, inputs: Sequence[Any]) -> tuple[Any, ...]:
+    return (a.past(inputs[0], a.settings["num_taps"] - 1),)
+
+
+def _taps_step(a: Any, inputs: Sequence[Any], state: tuple[Any, ...], effects: Effects) -> tuple[Any, Any]:
+    steps = a.append(state[0], inputs[0])
+    return steps, (a.drop_oldest(steps),)
+
+
 @dataclass(frozen=True)
 class _LayerForm:
     """A layer that can be modulated or has a state: `y, state = step(a, inputs, state, effects)`."""
@@ -193,6 +202,7 @@ LAYERS: dict[str, _LayerForm] = {
     "neuron": _LayerForm(neuron_step, neuron_start, ("high", "spikes", *MEMBRANE.settings), membrane_leak),
     "factor": _LayerForm(_factor_step, None, ("quantity", "high")),
     "delay": _LayerForm(_delay_layer, _delay_start, ("max_ticks",)),
+    "taps": _LayerForm(_taps_step, _taps_start, ("num_taps",)),
 }
 
 

@@ -15,7 +15,6 @@ class FrontEnd:
 
     Args:
         arrays: the front end, for any arithmetic of `deploy.front_ends`.
-        inputs: shapes of what it takes.
         start: gives the state before the first block, tuples of arrays.
         ticks: base ticks of the network a block; outputs have a row for each sample of their clock in it.
         window: blocks after which everything starts again; 0 never does.
@@ -47,18 +46,13 @@ class WebInputs:
     Args:
         kind: "numbers" (the bundle's sample, or a file of numbers), "drawing", "sound", "motion", or "tasks".
         front_end: makes the inputs of the network; without it they are numbers of a file or sample.
-        title: of the page.
-        about: one sentence for the visitor.
         rate_hz: samples a second of sound or motion.
-        channels: names of the channels of a series.
         grid: rows and columns of a drawing.
         sliders: numbers that the visitor sets.
         restart: base ticks of a recording of a drawing, after which the network starts again.
         slowdown: the time that a second of the network takes on the page [s].
         recency: weight of the logits of an answer, relative to those of the answer before.
         answer: the output whose values are the scores of classes; None if there is none.
-        classes: names of the classes.
-        networks: a few words about each network, by name.
         examples: drawings or pictures to begin with, flat, from 0 to 1.
         tasks: an order of the values of the input for each task.
         phone: factors from the units of a browser (m/s^2, then degrees/s) to those of the channels of motion.

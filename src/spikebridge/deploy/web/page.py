@@ -42,16 +42,7 @@ _TYPES: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class PageNetwork:
-    """A network of a page.
-
-    Args:
-        name: its name.
-        about: a few words about it.
-        model: its integer model.
-        inputs: integers of a sample, `(T, B, *N)` by input.
-        ticks: base ticks of the sample.
-        drawings: SVG of the network, wide and for a phone.
-    """
+    """A network of a page: its integer model, a sample of some ticks `(T, B, *N)`, and SVGs, wide and for a phone."""
 
     name: str
     about: str

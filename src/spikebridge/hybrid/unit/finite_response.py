@@ -6,6 +6,8 @@
 | `Gaussian` | sum of past steps weighted by a Gaussian around `delay` | `delay`, `sigma` |
 | `Delay` | the step `delay` seconds before | `delay` |
 | `Difference` | change since the window's first step, or over its last `lag` steps | |
+
+`TappedDelay` is a layer of such steps as they are.
 """
 
 import math
@@ -20,7 +22,7 @@ from spikebridge.axes import Signal, Step
 from spikebridge.errors import ConfigError, in_words, is_integer, is_number
 from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.hybrid.unit.window import checked_integer
-from spikebridge.neurons.base import refuse_unknown
+from spikebridge.neurons.base import Stateful, refuse_unknown
 from spikebridge.neurons.dt import required_dt
 from spikebridge.neurons.quantity import Modulated, Names, Quantity, Value, names_to_learn
 from spikebridge.ops.filters.difference import Before, change
@@ -299,6 +301,30 @@ class Delay(_FiniteResponse):
     def _rounded(self, delay: Tensor) -> Tensor:
         ticks = (delay.detach().clamp(0.0, self.max_delay) / required_dt(self) + 0.5).floor().long()
         return ticks.clamp(max=self.max_ticks)  # a half in single precision may lie above that of the longest delay
+
+
+class TappedDelay(Stateful):
+    """A tapped delay line: the last `num_taps` steps of a signal `(B, *N)`, oldest first, `(B, num_taps, *N)`.
+
+    Example:
+        >>> TappedDelay(2)(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten(1).tolist()
+        [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
+    """
+
+    def __init__(self, num_taps: int) -> None:
+        super().__init__()
+        self.num_taps = checked_integer("TappedDelay", "num_taps", num_taps)
+
+    def initial_state(self, x_t: Step) -> FIRCarry:
+        return FIRCarry(x_t.new_zeros(len(x_t), self.num_taps - 1, *x_t.shape[1:]))
+
+    def step(self, x_t: Step, state: FIRCarry, **modulation: Any) -> tuple[Float[Tensor, "B n *N"], FIRCarry]:
+        steps = torch.cat([state.last, x_t.unsqueeze(1)], 1)
+        return steps, FIRCarry(steps[:, 1:])
+
+    def counted(self, output: tuple[Tensor, FIRCarry]) -> dict[str, float]:
+        # the present step is written, and nothing is moved
+        return {"adds": output[0].numel() / self.num_taps}
 
 
 def narrow_delays(module: nn.Module, progress: float) -> None:

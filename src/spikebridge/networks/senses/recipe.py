@@ -22,7 +22,15 @@ from spikebridge.networks.senses.data.sets import chosen_folds, folds_of_people,
 from spikebridge.networks.senses.data.trials import Trials, findings, read_trials
 from spikebridge.networks.senses.evaluation.evaluate import score, share
 from spikebridge.networks.senses.falls.model import BLOCK, falls_network
-from spikebridge.networks.senses.falls.run import evaluate_falls, train_falls, trained_stages
+from spikebridge.networks.senses.falls.run import (
+    calibration_blocks,
+    count_alarms,
+    evaluate_falls,
+    left_out,
+    train_falls,
+    trained_stages,
+)
+from spikebridge.networks.senses.falls.train import listen
 from spikebridge.networks.senses.model.execution import at_end, network_inputs, run_network
 from spikebridge.networks.senses.model.network import VARIANTS, SensesShape, senses_network
 from spikebridge.networks.senses.shapes import sampled, shape_of
@@ -251,7 +259,7 @@ def report(run: Run) -> Path:
 
 
 def regions(config: Config) -> tuple[str, ...]:
-    """The paths with an integer form: all parts of a hybrid but its decision to look, which stays with the host."""
+    """The paths with an integer form: all but a hybrid's decision to look, which stays with the host."""
     if config.dataset == "falls":
         return ()
     shape = shape_of(config)
@@ -261,23 +269,27 @@ def regions(config: Config) -> tuple[str, ...]:
 
 def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:
     """Inputs of training people, on which quantisation is calibrated."""
-    if config.dataset == "falls":
-        raise ConfigError("a fall detector has no integer form yet: its stages hold thresholds between their layers")
-
     trials = _trials(config, data)
+    people = next(iter(dict(_folds(config, trials)).values()))
+    if config.dataset == "falls":
+        return {"wrist": calibration_blocks(trials, people, num_samples)}
+
     shape = shape_of(config, trials)
     everything, _ = sampled(trials, shape)
-    people = next(iter(dict(_folds(config, trials)).values()))
     training = everything.of_people(people, inside=False)
     places = np.sort(np.random.default_rng(0).permutation(len(training.label))[:num_samples])
     return network_inputs(senses_network("hybrid", shape), training.select(places).signals)
 
 
 def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:
-    """The accuracy that quantisation may change."""
+    """The figures that quantisation may change."""
     trials = _trials(config, data)
-    everything, _ = sampled(trials, shape_of(config, trials))
     people = next(iter(dict(_folds(config, trials)).values()))
+    if config.dataset == "falls":
+        figures = count_alarms(network, left_out(listen(trials), people))
+        return {name: figures[name] for name in ("sensitivity", "false_alarms_an_hour", "awake")}
+
+    everything, _ = sampled(trials, shape_of(config, trials))
     test = everything.of_people(people) if len(people) else everything
     right = at_end(run_network(network, test)["answer"], test).argmax(-1) == test.label
     return {"accuracy": share(right)}

@@ -11,7 +11,7 @@ A block of samples is an impact if it is above a threshold and the largest of 1.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,17 +19,18 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork, SignedDelta, Transmission, Wake, every
+from spikebridge.hybrid.unit.finite_response import TappedDelay
 from spikebridge.neurons import CubaLIF, Integrator, Sequential, Stateful, Triangle
 
 GATES = ("cascade", "threshold", "snn", "always")
 BLOCK = 10  # samples of a tick
 DT = 0.02  # [s] of a sample
-_NUM_BLOCKS = 15  # of the window
-_AFTER = 7  # blocks of the window that follow an impact
+NUM_BLOCKS = 15  # of the window
+_MIDDLE = 7  # the block of an impact in the window
 _PIECE = 5  # samples that are summed up together
 _PIECES = BLOCK // _PIECE
 _PER_PIECE = 5
-_NUM_VALUES = _NUM_BLOCKS * _PIECES * _PER_PIECE
+_NUM_VALUES = NUM_BLOCKS * _PIECES * _PER_PIECE
 _HIDDEN = 16  # of the SNN
 _SMALL = 14  # hidden units of the tiny ANN
 _BIG = 32  # of the ANN
@@ -60,10 +61,10 @@ class _Peak(_Thresholded):
 
 
 class Pieces(nn.Module):
-    """Acceleration `(B, K * 10, C)` as largest and smallest size and means of pieces of 0.1 s, `(B, K * 10)`."""
+    """Acceleration in blocks as largest and smallest size and means of pieces of 0.1 s, `(B, K * 10)`."""
 
-    def forward(self, blocks: Float[Tensor, "B S C"]) -> Float[Tensor, "B N"]:
-        pieces = blocks[..., :3].unflatten(1, (-1, _PIECES, _PIECE))
+    def forward(self, blocks: Float[Tensor, "B *K S C"]) -> Float[Tensor, "B N"]:
+        pieces = blocks[..., :3].flatten(1, -2).unflatten(1, (-1, _PIECES, _PIECE))
         size = pieces.norm(dim=-1)
         return torch.cat([size.amax(3), size.amin(3), pieces.mean(3).flatten(2)], 2).flatten(1)
 
@@ -72,52 +73,33 @@ class Pieces(nn.Module):
         return {"macs": 3 * output.numel(), "compares": 2 * output.numel(), "adds": 3 * output.numel()}
 
 
-class RingState(NamedTuple):
-    """The values of the last blocks, `(B, K, *N)`."""
-
-    blocks: Tensor
-
-
-class BlockRing(Stateful):
-    """A buffer of the last blocks `(B, N, *C)`, the oldest first: `(B, K * N, *C)`."""
-
-    def initial_state(self, x_t: Tensor) -> RingState:
-        return RingState(x_t.new_zeros(len(x_t), _NUM_BLOCKS, *x_t.shape[1:]))
-
-    def step(self, x_t: Tensor, state: RingState, **modulation: Any) -> tuple[Tensor, RingState]:
-        after = RingState(torch.cat([state.blocks[:, 1:], x_t[:, None]], 1))
-        return after.blocks.flatten(1, 2), after
-
-    def counted(self, output: tuple[Tensor, RingState]) -> dict[str, float]:
-        """The newest values are written, and nothing is moved."""
-        return {"adds": output[0].numel() / _NUM_BLOCKS}
-
-
 def is_impact(sizes: Float[Tensor, "*B K"], shift: int = 0) -> Bool[Tensor, "*B"]:
     """True where the block with 1.4 s after it, or `shift` blocks earlier, is the largest of a window."""
-    return sizes.argmax(-1) == _NUM_BLOCKS - 1 - _AFTER - shift
+    return sizes.argmax(-1) == _MIDDLE - shift
 
 
 def sizes_of(window: Float[Tensor, "*B N"]) -> Float[Tensor, "*B K"]:
     """The largest size in each block of a window of `Pieces`."""
-    return window.unflatten(-1, (_NUM_BLOCKS, -1))[..., :_PIECES].amax(-1)
+    return window.unflatten(-1, (NUM_BLOCKS, -1))[..., :_PIECES].amax(-1)
 
 
 class _Impact(_Thresholded):
-    """1 where a window of peaks `(B, K)` has an impact above a threshold."""
+    """1 where a window of peaks `(B, K, 1)` has an impact above a threshold."""
 
-    def forward(self, peaks: Float[Tensor, "B K"]) -> Float[Tensor, "B 1"]:
-        return (is_impact(peaks) & (peaks.amax(-1) > self.threshold)).to(peaks.dtype)[:, None]
+    def forward(self, peaks: Float[Tensor, "B K 1"]) -> Float[Tensor, "B 1"]:
+        sizes = peaks.flatten(1)
+        is_middle = sizes.argmax(1, keepdim=True) == _MIDDLE
+        return (is_middle & (sizes.amax(1, keepdim=True) > self.threshold)).float()
 
     def counted(self, output: Tensor) -> dict[str, float]:
-        return {"compares": output.numel() * _NUM_BLOCKS}
+        return {"compares": output.numel() * NUM_BLOCKS}
 
 
 class _Sizes(nn.Module):
     """The largest and the smallest size in each block of a window, less gravity."""
 
     def forward(self, window: Float[Tensor, "*B N"]) -> Float[Tensor, "*B M"]:
-        blocks = window.unflatten(-1, (_NUM_BLOCKS, -1))
+        blocks = window.unflatten(-1, (NUM_BLOCKS, -1))
         return torch.cat([sizes_of(window), blocks[..., _PIECES : 2 * _PIECES].amin(-1)], -1) - 1
 
 
@@ -133,8 +115,8 @@ class _Flag(_Thresholded):
         super().__init__(threshold)
         self.layers = layers
 
-    def forward(self, window: Float[Tensor, "B N"]) -> Float[Tensor, "B 1"]:
-        return (self.layers(window) > self.threshold).to(window.dtype)
+    def forward(self, window: Float[Tensor, "B *N"]) -> Float[Tensor, "B 1"]:
+        return (self.layers(window.flatten(1)) > self.threshold).float()
 
 
 class _SpikingGate(Stateful):
@@ -189,7 +171,7 @@ class FallStages(nn.Module):
     def __init__(self, impact: float = 2.0) -> None:
         super().__init__()
         self.spiking = _SpikingGate()
-        self.small = nn.Sequential(_Sizes(), nn.Linear(2 * _NUM_BLOCKS, _SMALL), nn.ReLU(), nn.Linear(_SMALL, 1))
+        self.small = nn.Sequential(_Sizes(), nn.Linear(2 * NUM_BLOCKS, _SMALL), nn.ReLU(), nn.Linear(_SMALL, 1))
         self.big = _big_layers()
         self.listening = _big_layers()
         for name, value in {"impact": impact, "said": 0.5, "waking": 0.0}.items():
@@ -215,33 +197,40 @@ def falls_network(gate: str, stages: FallStages | None = None) -> HybridNetwork:
     stages = FallStages() if stages is None else stages
     layers = stages.listening if gate == "always" else stages.big
     big = _Flag(layers, stages.alarms[GATES.index(gate)].clone())
-    parts: dict[str, nn.Module] = {"pieces": Pieces(), "ring": BlockRing(), "big": big}
+    parts: dict[str, nn.Module] = {"pieces": Pieces(), "ring": TappedDelay(NUM_BLOCKS), "big": big}
     if gate == "always":
         # nothing sleeps, so that each block is summed up once
         return _connected(parts, ["wrist pieces", "pieces ring", "ring big"], [])
 
-    parts |= {"peak": _Peak(stages.impact), "peaks": BlockRing(), "impact": _Impact(stages.impact)}
+    parts |= {"peak": _Peak(stages.impact), "peaks": TappedDelay(NUM_BLOCKS), "impact": _Impact(stages.impact)}
     links = ["wrist peak", "peak peaks", "peaks impact", "wrist ring", "ring pieces", "pieces big"]
     if gate == "threshold":
-        return _connected(parts, links, ["impact pieces", "impact big"])
+        return _connected(parts, links, ["impact ring", "impact pieces", "impact big"])
 
     if gate == "cascade":
         parts["small"] = _Flag(stages.small, stages.waking)
-        return _connected(parts, [*links, "pieces small"], ["impact pieces", "impact small", "small big"])
+        return _connected(
+            parts, [*links, "pieces small"], ["impact ring", "impact pieces", "impact small", "small big"]
+        )
 
-    parts |= {"spiking": stages.spiking, "said": BlockRing(), "small": _Flag(_Largest(), stages.said)}
+    parts |= {"spiking": stages.spiking, "said": TappedDelay(NUM_BLOCKS), "small": _Flag(_Largest(), stages.said)}
     links += ["wrist spiking", "spiking said", "said small"]
-    return _connected(parts, links, ["impact small", "small pieces", "small big"])
+    return _connected(parts, links, ["impact small", "small ring", "small pieces", "small big"])
 
 
 def _connected(parts: dict[str, nn.Module], links: list[str], wakes: list[str]) -> HybridNetwork:
     signals, flags = ([pair.split() for pair in pairs] for pairs in (links, wakes))
-    asleep = [Wake(source, target, asleep="zero", gradient="none") for source, target in flags]
+    # at waking the ring is filled with the blocks that it missed
+    replays = [NUM_BLOCKS - 1 if target == "ring" else 0 for _, target in flags]
+    asleep = [
+        Wake(source, target, asleep="zero", gradient="none", replay=number)
+        for (source, target), number in zip(flags, replays, strict=True)
+    ]
 
     return HybridNetwork(
         dt=DT,
         inputs={"wrist": every(BLOCK * DT, (BLOCK - 1) * DT)},
         parts=parts,
         links=[*(Transmission(source, target) for source, target in signals), *asleep],
-        outputs=["big", *(f"{wake.target}.awake" for wake in asleep)],
+        outputs=["big", *(wake.awake for wake in asleep if not wake.replay)],
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from spikebridge.analysis.cost import count_cost
@@ -21,6 +21,8 @@ from spikebridge.training.run.run import Run
 
 _SUMS = ("false_recordings", "daily_recordings")
 _SPENT = ("energy_uj_an_hour", "words_an_hour")
+_HARDWARE = {32: "45nm", 8: "45nm-int8"}  # by bits
+_BUFFERS = ("ring", "peaks", "said")
 _TICK_S = BLOCK * DT
 _PAUSE = round(10 / _TICK_S)  # ticks after an alarm in which there is no other
 
@@ -38,7 +40,8 @@ def train_falls(
                 copies = copies_of(trials, seed)
                 stages = train_stages([copy.select(kept) for copy in copies], config.training, seed)
                 child.save_weights(stages)
-                child.save_results({**_scores(stages, _test(copies[0], people)), "classes": list(trials.label_names)})
+                scores = _scores(stages, left_out(copies[0], people))
+                child.save_results({**scores, "classes": list(trials.label_names)})
             rows.append(child.results())
 
     return _compare_gates(rows)
@@ -50,7 +53,7 @@ def evaluate_falls(run: Run, trials: Trials, folds: Mapping[str, Int64[np.ndarra
     rows = []
     for path, child in run.children().items():
         people = folds.get(path.split("/")[1], np.zeros(0, np.int64))
-        rows.append(_scores(trained_stages(child), _test(data, people)))
+        rows.append(_scores(trained_stages(child), left_out(data, people)))
 
     return _compare_gates(rows)
 
@@ -62,7 +65,8 @@ def trained_stages(child: Run) -> FallStages:
     return stages.eval()
 
 
-def _test(data: Listened, people: Int64[np.ndarray, " P"]) -> Listened:
+def left_out(data: Listened, people: Int64[np.ndarray, " P"]) -> Listened:
+    """The recordings of people, of everybody where none are named."""
     return data.select(np.flatnonzero(np.isin(data.person, people))) if len(people) else data
 
 
@@ -84,8 +88,25 @@ def _compare_gates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**{key: first[key] for key in ("sensitivity", "false_alarms_an_hour", "awake")}, "networks": networks}
 
 
-def score_falls(network: HybridNetwork, data: Listened) -> dict[str, Any]:
-    """Falls with an alarm in time, false alarms an hour and the recordings with one, time awake, energy, delay.
+def calibration_blocks(trials: Trials, people: Int64[np.ndarray, " P"], num_samples: int) -> Float[Tensor, "T B S C"]:
+    """Recordings of training people on which every stage wakes, falls first."""
+    data = listen(trials)
+    inside = np.flatnonzero(~np.isin(data.person, people))
+    drawn = np.random.default_rng(0).permutation(inside)[:num_samples]
+    chosen = data.select(drawn[np.argsort(~data.is_fall.numpy()[drawn], kind="stable")])
+
+    return chosen.blocks[: int(chosen.length.max())]
+
+
+def score_falls(network: HybridNetwork, data: Listened, bits: int = 32) -> dict[str, Any]:
+    """The figures of `count_alarms`, and what an hour of daily recordings costs a network of 32 or of 8 bits."""
+    daily = np.flatnonzero(~data.is_fall.numpy())
+    spent = _spent(network, data.select(daily), bits) if len(daily) else dict.fromkeys(_SPENT)
+    return {**count_alarms(network, data), **spent}
+
+
+def count_alarms(network: HybridNetwork, data: Listened) -> dict[str, Any]:
+    """Falls with an alarm in time, false alarms an hour and the recordings with one, time awake, delay.
 
     A fall is found by an alarm from its start to a second after its end. False alarms are those of daily recordings
     and before a fall; after an alarm there is none for 10 s.
@@ -114,7 +135,6 @@ def score_falls(network: HybridNetwork, data: Listened) -> dict[str, Any]:
         "daily_recordings": int(daily.sum()),
         "seconds_after_fall": float(delays.median()) if len(delays) else None,
         "awake": float((awake[:, daily].sum() / inside[:, daily].sum()).item()) if bool(daily.any()) else None,
-        **(_spent(network, data.select(np.flatnonzero(daily))) if bool(daily.any()) else dict.fromkeys(_SPENT)),
     }
 
 
@@ -132,20 +152,25 @@ def _share(flags: Tensor) -> float | None:
     return float(flags.float().mean()) if len(flags) else None
 
 
-def _spent(network: HybridNetwork, data: Listened) -> dict[str, float]:
-    """The energy [uJ] and the memory words of an hour: weights, states, values read; two values written are a word."""
+def _spent(network: HybridNetwork, data: Listened, bits: int) -> dict[str, float]:
+    """The energy [uJ] and the memory words of an hour: weights, states, and samples of 16 bits or less."""
     cost = count_cost(network, {"wrist": data.blocks})
-    spent = energy(cost, hardware_profile("45nm")).parts
-    words = {name: one.macs + one.synops + 2 * one.updates for name, one in cost.parts.items() if name != "peak"}
-    words |= {name: cost.parts[name].adds / 2 for name in ("ring", "peaks", "said") if name in cost.parts}
+    spent = energy(cost, hardware_profile(_HARDWARE[bits])).parts
+    num_words = bits / 32
+    # a peak has no weights, and reads the samples as they come
+    read = {name: one.macs + one.synops + 2 * one.updates for name, one in cost.parts.items() if name != "peak"}
+    words = {name: num_words * number for name, number in read.items()}
+    words |= {name: min(bits, 16) / 32 * cost.parts[name].adds for name in _BUFFERS if name in cost.parts}
 
     # what listens runs on to the end of the longest recording, what it wakes does not
-    woken = {name.removesuffix(".awake") for name in network.outputs if name.endswith(".awake")}
+    woken = set(network.plan.wakes)
     recorded = float(data.length.float().mean())
     hours = {name: (recorded if name in woken else len(data.blocks)) * _TICK_S / 3600 for name in cost.parts}
+    # samples wait in memory for the part that replays them
+    stored = 3 * BLOCK * min(bits, 16) / 32 * 3600 / _TICK_S if "ring" in woken else 0.0
 
     values = (
         1e6 * sum(value / hours[name] for name, value in spent.items()),
-        sum(value / hours[name] for name, value in words.items()),
+        stored + sum(value / hours[name] for name, value in words.items()),
     )
     return dict(zip(_SPENT, values, strict=True))

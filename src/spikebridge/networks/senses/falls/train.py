@@ -11,12 +11,13 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from spikebridge.errors import DataError
+from spikebridge.hybrid.unit.finite_response import TappedDelay
 from spikebridge.networks.senses.data.trials import Trials, refuse_other_units
 from spikebridge.networks.senses.falls.model import (
     BLOCK,
     DT,
     GATES,
-    BlockRing,
+    NUM_BLOCKS,
     FallStages,
     Pieces,
     is_impact,
@@ -99,7 +100,7 @@ def _at_rate(values: Float[np.ndarray, "N C"], times: Float[np.ndarray, " N"]) -
 def windows_of(data: Listened) -> Float[Tensor, "T B N"]:
     """The windows that an ANN sees at each tick."""
     pieces = Pieces()(data.blocks.flatten(0, 1)).unflatten(0, data.blocks.shape[:2])
-    return BlockRing()(pieces)[0]
+    return TappedDelay(NUM_BLOCKS)(pieces)[0].flatten(2)
 
 
 def turned(data: Listened, generator: torch.Generator) -> Listened:
@@ -168,7 +169,7 @@ def stage_scores(stages: FallStages, data: Listened) -> StageScores:
     with evaluating(stages):
         windows = windows_of(data)
         said = stages.spiking.scores(_samples(data.blocks))[0].unflatten(0, (-1, BLOCK)).amax(1).sigmoid()
-        heard = BlockRing()(said)[0].amax(-1)
+        heard = TappedDelay(NUM_BLOCKS)(said)[0].amax((2, 3))
         small, big, listening = (part(windows)[..., 0] for part in (stages.small, stages.big, stages.listening))
 
     sizes = sizes_of(windows)
