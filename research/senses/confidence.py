@@ -61,7 +61,7 @@ def written(folder: Path, name: str, recording: SensorRecording, places: NDArray
 
 
 def rows_of(network: HybridNetwork, trials: Trials, places: NDArray[Any], faults: dict[str, str]) -> list[list[float]]:
-    """Whether the answer of each trial is right, its probability, its confidence, and whether a sense is missing."""
+    """Right or not, probability, confidence, and a missing sense or not of the answer to each trial."""
     inputs = {name: (one.period, (6,) if name == "inertia" else (1, 32, 24)) for name, one in network.inputs.items()}
     steps = SensesSteps(inputs, network.dt, network_advance(network), network.wanted, trials.label_names)
     answers: dict[int, dict[str, Any]] = {}

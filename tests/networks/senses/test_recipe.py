@@ -321,6 +321,7 @@ def test_a_fall_is_an_alarm_in_a_file_and_in_a_stream(falls_run: Run, capsys: py
     assert main(["eval", str(falls_run.path), "--data", str(file), "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert [results[key] for key in ("sensitivity", "false_alarms_an_hour", "awake")] == [1.0, 0.0, 0.0]
+    assert results["activities"] == [{"activity": "daily", "hours": 0.01, "false_alarms_an_hour": 0.0}]
 
     assert main(["live", str(falls_run.path), "--signal", f"wrist={file}", "--speed", "1000"]) == 0
     *lines, _, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -32,7 +32,7 @@ _KEYS = ("samples", "starts", "rate_hz", "s", "units_per_one")
 _STARTS = dict.fromkeys(("depth", "skeleton", "frame_ms"), "frame_starts") | {"samples": "starts"}
 _SPAN = ("fall_start_s", "fall_end_s")
 _UTD_MHAD = {"inertia", "depth", "frame_ms", "action"}  # arrays by which a set is recognised
-_WEDA_FALL = {"samples", "is_fall", *_SPAN}
+_WEDA_FALL = {"samples", "activity", *_SPAN}
 _TAKEN = ("answer", "gate", "senses", "label", "person")  # of parts and arrays
 _MAX_ENTRIES = 2**20  # of an array that is not as long as a sensor's samples
 _STALE_S = 0.5
@@ -331,8 +331,8 @@ def _weda_fall(path: Path, arrays: dict[str, NDArray[Any]]) -> Trials:
             "wrist_starts": arrays["starts"],
             "wrist_rate_hz": np.array(50.0),
             "wrist_units_per_one": np.array([9.81 * scale] * 3 + [scale] * 3, np.float32),
-            "label": arrays["is_fall"].astype(np.int64),
-            "label_names": np.array(["daily", "fall"]),
+            "label": arrays["activity"],
+            "label_names": arrays["activity_names"],
             "person": arrays["person"].astype("U"),
         },
         "weda_fall",
