@@ -205,20 +205,35 @@ def _trials(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, teachers:
     number = counts[names[0]]
     label, label_names = _column(path, arrays, "label", number)
     person, person_names = _column(path, arrays, "person", number)
-    spans = [arrays[key] for key in _SPAN if key in arrays]
-    if spans and [(one.shape, one.dtype.kind) for one in spans] != 2 * [((number,), "f")]:
-        raise DataError(f"{path}: expected {' and '.join(_SPAN)}, one a trial, ({number},); NaN is no fall")
-
-    return Trials(
+    trials = Trials(
         sensors={one: recording for one, recording in recordings.items() if one not in teachers.values()},
         label=label,
         person=person,
         label_names=label_names,
         person_names=person_names,
         teachers={sensor: recordings[teacher] for sensor, teacher in teachers.items()},
-        spans=np.stack(spans, 1).astype(np.float64) if spans else None,
         name=name,
     )
+    return replace(trials, spans=_spans(path, arrays, trials.seconds()))
+
+
+def _spans(
+    path: Path, arrays: Mapping[str, NDArray[Any]], seconds: Float[np.ndarray, " S"]
+) -> Float[np.ndarray, "S 2"] | None:
+    columns = [arrays[key] for key in _SPAN if key in arrays]
+    if not columns:
+        return None
+
+    is_fit = [(one.shape, one.dtype.kind) for one in columns] == 2 * [(seconds.shape, "f")]
+    spans = np.stack(columns, 1).astype(np.float64) if is_fit else np.full((len(seconds), 2), -1.0)
+    start, end = spans.T
+    if not (np.isnan(spans).all(1) | ((start >= 0) & (start < end) & (start <= seconds))).all():
+        raise DataError(
+            f"{path}: expected {' and '.join(_SPAN)} in each of {len(seconds)} trials, rising and inside of it, or NaN "
+            "in both for no fall"
+        )
+
+    return spans
 
 
 def _column(

@@ -95,7 +95,7 @@ def _compare_gates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         columns = {}
         for key in rows[0][gate]:
             values = [row[gate][key] for row in rows if row[gate].get(key) is not None]
-            columns[key] = None if not values else sum(values) if key in _SUMS else round(fmean(values), 4)
+            columns[key] = round((sum if key in _SUMS else fmean)(values), 4) if values else None
         networks[gate] = columns
 
     first = networks[GATES[0]]
