@@ -24,8 +24,8 @@ def score(
     """Accuracy, energy [uJ] and looks a trial, and the accuracy of each sense alone."""
     outputs = run_network(network, data)
     looks = looks_of(outputs, data)
-    right = at_end(outputs["answer"], data).argmax(-1) == data.label
-    confidence = torch.softmax(at_end(outputs["answer"], data), -1).amax(-1)
+    answer = at_end(outputs["answer"], data)
+    right = answer.argmax(-1) == data.label
     parts = energies(network, data)
     whole = sum(parts.values()) + price_uj * float(looks.mean())
     alone = {}
@@ -33,17 +33,18 @@ def score(
     for name, x in outputs.items():
         if name.endswith("_evidence") and name != "senses_evidence":
             sense = name.removesuffix("_evidence")
+            right_alone = at_end(x, data).argmax(-1) == data.label
             alone[sense] = {
-                "accuracy": share(at_end(x, data).argmax(-1) == data.label),
+                "accuracy": share(right_alone),
                 "energy_uj": sum(value for part, value in parts.items() if part.startswith(f"{sense}_")),
-                "per_person": per_person(at_end(x, data).argmax(-1) == data.label, data, person_names),
+                "per_person": per_person(right_alone, data, person_names),
             }
 
     return {
         "accuracy": share(right),
         "energy_uj": whole,
         "looks": float(looks.mean()),
-        "confidence": share(confidence),
+        "confidence": share(torch.softmax(answer, -1).amax(-1)),
         "seconds": float(ends_of(outputs["answer"], data).float().mean())
         * network.dt
         * max(network.clock_of(name).period for name in network.inputs),
