@@ -54,7 +54,7 @@ class LookConfig:
     def __post_init__(self) -> None:
         """Checks the settings."""
         check_positive(self, ("every_s",), "look")
-        check_minimum(self, "look", price_uj=0.0)
+        check_minimum(self, "look", threshold=0.0, price_uj=0.0)
 
 
 @dataclass(frozen=True)

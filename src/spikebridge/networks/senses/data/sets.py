@@ -104,7 +104,10 @@ def chosen_folds(
     if chosen == ():
         yield "", np.zeros(0, np.int64)
         return
-    for number in range(len(parts)) if chosen is None else chosen:
-        if not 0 <= number < len(parts):
-            raise ConfigError(f"expected folds from 0 to {len(parts) - 1}, but got {number}")
+    numbers = range(len(parts)) if chosen is None else chosen
+    if not {*numbers} <= {*range(len(parts))} or len({*numbers}) < len(numbers):
+        raise ConfigError(
+            f"expected folds from 0 to {len(parts) - 1}, each once, but got {', '.join(map(str, numbers))}"
+        )
+    for number in numbers:
         yield f"fold-{number}", parts[number]
