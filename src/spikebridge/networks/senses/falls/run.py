@@ -103,11 +103,11 @@ def _compare_gates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def calibration_blocks(trials: Trials, people: Int64[np.ndarray, " P"], num_samples: int) -> Float[Tensor, "T B S C"]:
-    """Recordings of training people on which every stage wakes, falls first."""
+    """Recordings of training people, the first one a fall, so that every stage wakes."""
     data = listen(trials)
-    inside = np.flatnonzero(~np.isin(data.person, people))
-    drawn = np.random.default_rng(0).permutation(inside)[:num_samples]
-    chosen = data.select(drawn[np.argsort(~data.is_fall.numpy()[drawn], kind="stable")])
+    drawn = np.random.default_rng(0).permutation(np.flatnonzero(~np.isin(data.person, people)))
+    first = int(data.is_fall.numpy()[drawn].argmax())
+    chosen = data.select(np.concatenate([drawn[[first]], np.delete(drawn, first)])[:num_samples])
 
     return chosen.blocks[: int(chosen.length.max())]
 
