@@ -33,11 +33,9 @@ def score(
     for name, x in outputs.items():
         if name.endswith("_evidence") and name != "senses_evidence":
             sense = name.removesuffix("_evidence")
-            right_alone = at_end(x, data).argmax(-1) == data.label
             alone[sense] = {
-                "accuracy": share(right_alone),
+                "accuracy": share(at_end(x, data).argmax(-1) == data.label),
                 "energy_uj": sum(value for part, value in parts.items() if part.startswith(f"{sense}_")),
-                "per_person": per_person(right_alone, data, person_names),
             }
 
     return {
@@ -48,7 +46,6 @@ def score(
         "seconds": float(ends_of(outputs["answer"], data).float().mean())
         * network.dt
         * max(network.clock_of(name).period for name in network.inputs),
-        "ready": _share_ready(outputs, data),
         "parameters": num_parameters(network),
         "per_person": per_person(right, data, person_names),
         "alone": alone,
@@ -74,14 +71,6 @@ def looks_of(outputs: Mapping[str, Tensor], data: Sampled) -> Tensor:
     looks = outputs["gate.look"][..., 0]
     inside = torch.arange(len(looks))[:, None] < ends_of(looks, data)
     return (looks * inside).sum(0)
-
-
-def _share_ready(outputs: Mapping[str, Tensor], data: Sampled) -> float | None:
-    if "gate.ready" not in outputs:
-        return None
-    ready = outputs["gate.ready"][..., 0]
-    inside = torch.arange(len(ready))[:, None] < ends_of(ready, data)
-    return share((ready * inside).amax(0))
 
 
 def energies(network: HybridNetwork, data: Sampled) -> dict[str, float]:
