@@ -35,6 +35,12 @@ def test_the_latency_is_that_of_the_schedule_by_hand() -> None:
     assert one.busy == pytest.approx((0.4,))
     assert one.energy == pytest.approx(2.0 + 40 / 0.1 * 1e-3)
 
+    # a part with a wake may do nothing that is counted
+    parts = diamond().parts | {"a": PartLoad(0.0, 4.0, TICK, mean=0.0)}
+    assert simulate(
+        dataclasses.replace(diamond(), parts=parts), dict.fromkeys("abcd", 0), SLOW
+    ).latency == pytest.approx(0.03)
+
     two = simulate(diamond(), {"a": 0, "b": 0, "c": 1, "d": 0}, SLOW)
     # a 10, to c 3, c 10, to d 3, d 10; b runs at the same time
     assert two.latency == pytest.approx(0.036)

@@ -2,9 +2,9 @@
 
     python research/deploy/simulators/boards.py [--steps 10000]
 
-Digits (preset quick, trained here with seed 0), and the shipped networks for watch, ECG and falls, on the Cortex-M4 and M0 of
-qemu-system-arm. Each runs the sample of its bundle, then steps with random inputs over their whole range; a hash of all
-outputs is compared with that of the integer model in numpy. Needs gcc-arm-none-eabi, qemu-system-arm and make.
+Digits (preset quick, trained here with seed 0), and the shipped networks for watch, ECG and falls, on the Cortex-M4 and
+M0 of qemu-system-arm. Each runs the sample of its bundle, then steps with random inputs over their whole range; a hash
+of all outputs is compared with that of the integer model in numpy. Needs gcc-arm-none-eabi, qemu-system-arm and make.
 
 Writes research/deploy/results/boards.json.
 """

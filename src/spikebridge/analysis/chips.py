@@ -311,7 +311,7 @@ class _Simulation:
         chip = self.chips[name]
         part = self.load.parts[name]
         # a part that is not always awake takes its full time when it is, and its mean in work and energy
-        share = 1.0 if part.mean is None else part.mean / part.operations
+        share = 1.0 if part.mean is None or not part.operations else part.mean / part.operations
         begin = max(_Moment(tick * self.load.dt, -1), self.chip_free[chip], *self._due(name, tick))
         stop = self._add_step(name, chip, begin, begin.time + part.operations / self.chip.operations)
 

@@ -56,6 +56,9 @@ class Recipe(Protocol):
     def trained(self, run: Run) -> "dict[str, nn.Module]":
         """Hook of all commands that load networks: networks with weights, where these are not a file each."""
 
+    def network_example(self, config: Any, network: "nn.Module", run: Run | None) -> "dict[str, Tensor]":
+        """Hook of all commands that run a network: its example, where networks read one sensor in several forms."""
+
     def weights_for(self, data: Path) -> str:
         """Hook of `eval RECIPE --data FILE`: the shipped weights that fit a file, where a recipe has several."""
 

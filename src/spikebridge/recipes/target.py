@@ -98,6 +98,8 @@ class Target:
 
     def inputs(self, network: Any) -> Any:
         """A network's inputs from the recipe's example: by name for a hybrid network, else the first one."""
+        if defines(self.recipe, "network_example"):
+            return self.recipe.network_example(self.settings, network, self.run)
         example = self.recipe.example(self.settings)
         return {name: example[name] for name in network.inputs} if _is_hybrid(network) else next(iter(example.values()))
 

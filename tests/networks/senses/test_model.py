@@ -12,12 +12,13 @@ from spikebridge.networks.senses.data.sets import generated_trials
 from spikebridge.networks.senses.evaluation.evaluate import energies
 from spikebridge.networks.senses.model.execution import at_end, run_network
 from spikebridge.networks.senses.model.network import VARIANTS, SenseShape, SensesShape, senses_network
-from spikebridge.networks.senses.model.parts import LookGate, PooledEvidence, Seen
+from spikebridge.networks.senses.model.parts import Eye, LookGate, PooledEvidence, Seen
 from spikebridge.networks.senses.training.train import (
     MemoryData,
     RememberingSense,
     SensesLearning,
     SpikingSense,
+    teach_eye,
     train_memory,
     train_spiking,
 )
@@ -144,6 +145,13 @@ def test_a_sense_learns_what_its_teachers_say(variant: str) -> None:
 
     said = at_end(run_network(network, DATA)["wrist_evidence"], DATA)
     assert (said.argmax(-1) == 2).all()
+
+
+def test_an_eye_learns_from_any_number_of_small_pictures() -> None:
+    eye = Eye((8, 8), 4)
+    before = eye.dense.weight.clone()
+    teach_eye(eye, torch.rand(129, 1, 8, 8), torch.arange(129) % 4, SensesLearning(eye_epochs=1), seed=0, quiet=True)
+    assert (eye.dense.weight != before).any()
 
 
 def test_two_halves_make_the_whole() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from spikebridge.analysis.replay.network import record_network
 from spikebridge.cli.main import main
 from spikebridge.deploy.c.export import write_c
 from spikebridge.errors import ConfigError, DataError
@@ -202,12 +203,27 @@ def test_the_host_of_the_page_decides_and_answers_as_the_network(
     torch.testing.assert_close(torch.from_numpy(bits).float(), outputs["answer"][:, 0], atol=1e-5, rtol=1e-5)
 
 
-def test_own_data_takes_its_parts_from_shapes_and_rates(tmp_path: Path) -> None:
-    file = saved(tmp_path / "own.npz", generated_trials(num_people=2, num_each=1))
-    shape = shape_of(Config(data=file))
+@pytest.mark.parametrize("config", [Config(), QUICK])
+def test_own_data_takes_its_parts_from_shapes_and_rates(tmp_path: Path, config: Config) -> None:
+    trials = generated_trials(num_people=2, num_each=1)
+    wrist = trials.sensors["wrist"]
+    arm = {"arm": replace(wrist, samples=wrist.samples[:, :3]), "eye": trials.sensors["eye"]}
+    config = replace(config, data=saved(tmp_path / "own.npz", replace(trials, sensors=arm)))
 
-    assert [(one.name, one.part, one.period) for one in shape.senses] == [("wrist", "snn", 1), ("eye", "ann", 5)]
-    assert shape.dt == 0.02
+    for data in (config.data, tmp_path):
+        shape = shape_of(replace(config, data=data))
+        assert [(one.name, one.part, one.period) for one in shape.senses] == [("arm", "snn", 1), ("eye", "ann", 5)]
+        assert shape.dt == 0.02
+    assert senses.example(config)["arm"].shape == (60, 2, 3)
+
+
+def test_every_network_runs_on_its_example(trained: tuple[Run, dict[str, Any]]) -> None:
+    for network in senses.trained(trained[0]).values():
+        inputs = senses.network_example(QUICK, network, trained[0])
+        outputs, _ = network.eval()(inputs)
+        assert outputs["answer"].shape == (12, 2, 4)
+        assert (outputs["gate.look"].sum(0) >= 2).all()
+        assert "output of gate.look" in {lane.name for lane in record_network(network, inputs).lanes}
 
 
 @pytest.mark.parametrize(
@@ -215,6 +231,7 @@ def test_own_data_takes_its_parts_from_shapes_and_rates(tmp_path: Path) -> None:
     [
         (("arm=snn@50",), "no sensor 'arm'"),
         (("wrist=snn@50", "eye=ann@7"), "does not fit steps of 20 ms"),
+        (("wrist=snn@50", "wrist=ann@10"), "each sensor once in --senses, but got wrist, wrist"),
         (("wrist=snn@50", "eye=snn@10"), "a picture is"),
     ],
 )
@@ -304,6 +321,7 @@ def test_a_fall_is_an_alarm_in_a_file_and_in_a_stream(falls_run: Run, capsys: py
     assert main(["eval", str(falls_run.path), "--data", str(file), "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert [results[key] for key in ("sensitivity", "false_alarms_an_hour", "awake")] == [1.0, 0.0, 0.0]
+    assert results["activities"] == [{"activity": "daily", "hours": 0.01, "false_alarms_an_hour": 0.0}]
 
     assert main(["live", str(falls_run.path), "--signal", f"wrist={file}", "--speed", "1000"]) == 0
     *lines, _, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

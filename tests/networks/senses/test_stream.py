@@ -97,6 +97,25 @@ def test_confidence_falls_when_a_sensor_ends_early(network: HybridNetwork, sourc
     assert rows[-1]["confidence"] < rows[-1]["share"]
 
 
+def test_a_sensor_that_repeats_one_value_is_dead(network: HybridNetwork, sources: dict[str, Path]) -> None:
+    samples, times = (np.load(sources["wrist"])[key] for key in ("samples", "s"))
+    samples[40:] = samples[40]
+    np.savez(sources["wrist"], samples=samples, s=times)
+    _, rows = streamed(network, sources, max_behind=100)
+
+    # from 0.5 s after the first one
+    assert [row["missing"] for row in rows[10:14]] == [[], [], [], ["wrist"]]
+    assert rows[-1]["confidence"] < rows[-1]["share"]
+
+
+def test_a_slow_sensor_is_not_missing_between_its_samples(network: HybridNetwork, sources: dict[str, Path]) -> None:
+    samples, times = (np.load(sources["wrist"])[key] for key in ("samples", "s"))
+    np.savez(sources["wrist"], samples=samples[::50], s=times[::50])
+    _, rows = streamed(network, sources)
+
+    assert all(row["missing"] in ([], ["eye"]) for row in rows)
+
+
 def test_a_look_that_brings_no_picture_is_counted(network: HybridNetwork, sources: dict[str, Path]) -> None:
     for file in sorted((sources["eye"] / "frames").glob("*.png"))[1:]:
         file.write_bytes(b"no image")

@@ -68,6 +68,15 @@ def test_a_folder_holds_one_file_a_sensor(tmp_path: Path) -> None:
         ({"wrist": np.full((7, 2), np.nan)}, "leave samples out that are missing"),
         ({"eye_s": [0.25, 0.0, 0.1]}, "a time a sample, rising in each trial"),
         ({"wrist_rate_hz": 0.0}, "wrist_rate_hz above 0, or wrist_s"),
+        ({"fall_start_s": [0.1, np.nan]}, "fall_start_s and fall_end_s in each of 2 trials"),
+        ({"fall_start_s": [0.2, np.nan], "fall_end_s": [0.1, np.nan]}, "rising and inside of it, or NaN in both"),
+        ({"fall_start_s": [9.0, np.nan], "fall_end_s": [9.1, np.nan]}, "rising and inside of it, or NaN in both"),
+        ({"wrist_rate_hz": "fast"}, "wrist_rate_hz above 0, or wrist_s"),
+        ({"wrist": np.zeros((7, 0))}, "wrist: expected numbers"),
+        ({"wrist_units_per_one": 0}, "one number that is not 0, or one a channel"),
+        ({"wrist_units_per_one": np.ones(3)}, "one number that is not 0, or one a channel"),
+        ({"my-ear": np.ones(2), "my-ear_starts": [0, 1, 2]}, "a sensor has a name of letters, digits and _"),
+        ({"gate": np.ones(2), "gate_starts": [0, 1, 2]}, "none of answer, gate, .* rename its arrays"),
         ({"person": [3]}, "person: expected one entry a trial"),
     ],
 )
@@ -96,6 +105,17 @@ def test_a_tick_has_the_newest_sample_by_then(tmp_path: Path) -> None:
     assert data.signals["eye"][:, 0, 0, 0, 0].tolist() == [1, 1]
 
 
+def test_times_that_do_not_begin_with_each_trial_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    trials = read_trials(written(tmp_path, eye_s=[0.0, 0.25, 1.7e9]))
+    with pytest.raises(DataError, match=r"eye reaches 1.7e.09 s, .* begin at 0 in each trial"):
+        sample_trials(trials, {"wrist": 1, "eye": 2}, 0.1)
+
+
+def test_pictures_of_bytes_are_from_0_to_1(tmp_path: Path) -> None:
+    values, _ = read_trials(written(tmp_path, eye=np.full((3, 2, 2), 255, np.uint8))).sensors["eye"].of(0)
+    assert values.max() == 1
+
+
 def test_an_old_picture_is_none(tmp_path: Path) -> None:
     trials = read_trials(written(tmp_path, wrist_rate_hz=2.0))
     data = sample_trials(trials, {"wrist": 1, "eye": 1}, 0.5)
@@ -106,10 +126,11 @@ def test_an_old_picture_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"eye_s": [0.0, 1.5, 0.1]}, "eye begins or ends up to 1.2 s from wrist in 1 trials: clocks that drift"),
+        ({"wrist_rate_hz": 2.0}, "eye begins or ends up to 1.2 s from wrist in 2 trials: clocks that drift"),
         ({"eye_s": [0.9, 1.0, 0.1]}, "eye begins or ends up to 0.9 s from wrist in 1 trials: clocks that drift"),
         ({"eye_starts": [0, 0, 3], "eye_s": [0.0, 0.1, 0.2]}, "eye recorded nothing in 1 of 2 trials"),
         ({}, "not every class was recorded from 3, 5"),
+        ({"eye": np.full((3, 2, 2), 9.0)}, "eye has values up to 9, but pictures are read from 0, nothing, to 1"),
     ],
 )
 def test_findings_name_drift_missing_sensors_and_missing_classes(

@@ -85,8 +85,9 @@ def record_network(
             rows[signal] = values
             continue
 
-        # the output of a spiking part is the spikes of its last layer
-        if kind_of(network.parts[owner_of(signal, network.parts)]) != "SNN":
+        # the only output of a spiking part is the spikes of its last layer
+        part = owner_of(signal, network.parts)
+        if signal != part or kind_of(network.parts[part]) != "SNN":
             rows[f"output of {signal}"] = values
 
     lanes += [_value_lane(words, values, num_ticks) for words, values in rows.items() if values]
@@ -109,7 +110,8 @@ def _run(
 
         y, state = call.output
         v = getattr(state, "v", None)
-        if y.numel():
+        # of a part with several outputs they are outputs of the network
+        if isinstance(y, Tensor) and y.numel():
             records[call.path].outputs[tick] = _row(y[-1], sample)
         if isinstance(v, Tensor) and v.numel():
             records[call.path].membranes[tick] = _row(v, sample)

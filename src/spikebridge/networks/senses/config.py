@@ -54,7 +54,7 @@ class LookConfig:
     def __post_init__(self) -> None:
         """Checks the settings."""
         check_positive(self, ("every_s",), "look")
-        check_minimum(self, "look", price_uj=0.0)
+        check_minimum(self, "look", threshold=0.0, price_uj=0.0)
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,9 @@ class Config:
         check_chosen("network", self.networks, VARIANTS)
         check_minimum(self, seed=0, num_seeds=1, num_folds=2, hidden=2, features=2)
         check_positive(self, ("quantum",))
-        for sense in self.senses:
-            parse_sense(sense)
+        names = [parse_sense(sense).name for sense in self.senses]
+        if len({*names}) < len(names):
+            raise ConfigError(f"expected each sensor once in --senses, but got {', '.join(names)}")
 
 
 @dataclass(frozen=True)

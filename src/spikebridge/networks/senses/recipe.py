@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, DataError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses import report as report_page
 from spikebridge.networks.senses.config import Config, GateEvaluation
@@ -65,6 +65,8 @@ PRESETS = {
     ),
 }
 
+_EXAMPLE_TICKS = 12  # of the slowest sense: two looks at least
+
 
 def _trials(config: Config, data: Path | None = None) -> Trials:
     trials = load_trials(config.dataset, config.data if data is None else data)
@@ -83,14 +85,24 @@ def build(config: Config) -> dict[str, HybridNetwork]:
 
 
 def example(config: Config) -> dict[str, Tensor]:
-    """A small batch of inputs made of noise, with motion enough for a look, for a network of SNN and ANN."""
+    """A small batch of samples made of noise, with motion enough for a look."""
+    return {"wrist": _example_fall()} if config.dataset == "falls" else _noise(shape_of(config))
+
+
+def network_example(config: Config, network: HybridNetwork, run: Run | None = None) -> dict[str, Tensor]:
+    """The example as a network reads it: in blocks of samples for an ANN on a fast sensor."""
     if config.dataset == "falls":
-        return {"wrist": _example_fall()}
-    shape = shape_of(config)
+        return example(config)
+    # the record of a run needs no data
+    shape = shape_of(config) if run is None else _trained_shape(config, run)[0]
+    return network_inputs(network, _noise(shape))
+
+
+def _noise(shape: SensesShape) -> dict[str, Tensor]:
     slowest = max(sense.period for sense in shape.senses)
     generator = torch.Generator().manual_seed(0)
     return {
-        sense.name: torch.rand(4 * slowest // sense.period, 2, *sense.shape, generator=generator)
+        sense.name: torch.rand(_EXAMPLE_TICKS * slowest // sense.period, 2, *sense.shape, generator=generator)
         for sense in shape.senses
     }
 
@@ -120,6 +132,8 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
 
     for fold, people in _folds(config, trials):
         kept = np.flatnonzero(~np.isin(data.person, people))
+        if len(np.unique(data.label[kept])) < 2:
+            raise DataError(f"expected trials of two classes for the training, but {len(kept)} of one are left")
         test = data.of_people(people) if len(people) else data
         for seed in range(config.seed, config.seed + config.num_seeds):
             known = {name: x[:, kept] for name, x in teachers.items()}
@@ -264,7 +278,7 @@ def calibration(config: Config, num_samples: int, data: Path | None = None) -> d
     everything, _ = sampled(trials, shape)
     training = everything.of_people(people, inside=False)
     places = np.sort(np.random.default_rng(0).permutation(len(training.label))[:num_samples])
-    return network_inputs(senses_network("hybrid", shape), training.select(places))
+    return network_inputs(senses_network("hybrid", shape), training.select(places).signals)
 
 
 def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:

@@ -15,7 +15,7 @@ from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 
 _Scores = Mapping[str, Sequence[Mapping[str, Any]]]
-_SUMS = ("accuracy", "energy_uj", "looks", "confidence", "seconds", "parameters")
+_FIGURES = ("accuracy", "energy_uj", "looks", "confidence", "seconds", "parameters")
 _MEASURED = (
     "Folds leave people out; an accuracy is that of whole trials of people on whom no network was trained.",
     "Operations are counted on the real activity of trained networks, of a part with a wake in the ticks awake. "
@@ -54,7 +54,7 @@ def compare(scores: _Scores, people: str) -> dict[str, Any]:
 def gate_rows(gates: _Scores) -> list[dict[str, Any]]:
     """A row for each decision to look."""
     return [
-        {"gate": kind, **{key: round(fmean(row[key] for row in rows), 4) for key in _SUMS[:3]}}
+        {"gate": kind, **{key: round(fmean(row[key] for row in rows), 4) for key in _FIGURES[:3]}}
         for kind, rows in gates.items()
     ]
 
@@ -62,7 +62,7 @@ def gate_rows(gates: _Scores) -> list[dict[str, Any]]:
 def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     people = _by_person(rows)
     spread = round(stdev(people.values()), 4) if len(people) > 1 else None
-    return {**{key: round(fmean(row[key] for row in rows), 4) for key in _SUMS}, "sd of people": spread}
+    return {**{key: round(fmean(row[key] for row in rows), 4) for key in _FIGURES}, "sd of people": spread}
 
 
 def _by_person(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -75,7 +75,8 @@ def _by_person(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _against(first: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    ours, theirs = _by_person(first), _by_person(other)
+    ours = _by_person(first)
+    theirs = _by_person(other)
     difference = paired_difference([100 * x for x in ours.values()], [100 * theirs[person] for person in ours])
     points, sd = difference.rounded(2)
 

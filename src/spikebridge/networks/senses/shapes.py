@@ -49,7 +49,7 @@ def shape_of(config: Config, trials: Trials | None = None, facts: Mapping[str, A
         if slowest % one.period:
             raise ConfigError(
                 f"the rates of the senses need to divide one another, but {one.name} ticks every {one.period} and "
-                f"another every {slowest} steps"
+                f"another every {slowest} steps; choose their HZ in --senses NAME=PART@HZ"
             )
         if one.is_picture and (one.part == "snn" or len(shapes[one.name]) != 2):
             shown = tuple(shapes[one.name])
@@ -81,9 +81,9 @@ def _period(sense: SenseSetting, dt: float) -> int:
 
 
 def _known_form(config: Config) -> tuple[dict[str, tuple[int, ...]], int] | None:
-    if config.dataset == "auto":
-        return _FORMS["actions"] if config.data is None else None
-    return _FORMS.get(config.dataset)
+    if config.data is not None:
+        return None
+    return _FORMS["actions" if config.dataset == "auto" else config.dataset]
 
 
 def _senses_of(shapes: Mapping[str, tuple[int, ...]], rates: Mapping[str, float]) -> list[SenseSetting]:

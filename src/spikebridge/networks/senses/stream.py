@@ -1,11 +1,12 @@
 """Live streams of several sensors, each with times of its own, for a trained network; it needs no torch.
 
 A bin is a period of the slowest sensor. At each tick a sensor gives its newest sample; a picture is read if the network
-wants one, and one of more than half a second ago is none. Times are taken as they are: clocks are not aligned.
+wants one, and one that is stale is none. Times are taken as they are: clocks are not aligned.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,11 +19,12 @@ from spikebridge.data.signals.files import read_series
 from spikebridge.data.streams.replay import PlaybackClock, check_speed
 from spikebridge.deploy.streaming.samples import class_shares
 from spikebridge.errors import ConfigError, DataError, did_you_mean
-from spikebridge.networks.senses.data.trials import DRIFT, MAX_DRIFT, STALE, read_sensor, refuse_other_units
+from spikebridge.networks.senses.data.trials import DRIFT, read_sensor, refuse_other_units, stale_s
 
 Values = NDArray[Any]
 _MAX_ANSWERS = 100  # that are kept
 _NUM_CHECKED = 500  # samples whose unit is checked
+_MIN_ALIKE = 10  # samples that repeat one before a sensor is dead, since one that is alive has noise
 _MAX_STEPS = 2**26  # of all recordings: more come from a damaged time
 
 
@@ -54,6 +56,17 @@ class _Sensor:
 
     times: Sequence[Float[np.ndarray, " N"]]
     read: Callable[[int, int], Values]
+
+    @cached_property
+    def stale_s(self) -> float:
+        return stale_s(np.concatenate(self.times))
+
+    def is_alike(self, recording: int, place: int) -> bool:
+        """True for a sample that repeats those of half a second before it."""
+        first, _ = self.newest(recording, self.times[recording][place] - self.stale_s)
+        value = self.read(recording, place)
+        before = (self.read(recording, one) for one in range(max(first, 0), place))
+        return place - first > _MIN_ALIKE and all(np.array_equal(value, one) for one in before)
 
     def newest(self, recording: int, time: float) -> tuple[int, float]:
         """The place of the newest sample at a time, and its age; before the first one -1, and infinitely old."""
@@ -90,7 +103,8 @@ class SensesSource:
 
         self.stops = np.cumsum(np.ceil(steps / self.period)).astype(np.int64)
         apart = max(np.ptp([*ends.values()], axis=0))
-        self.warning = f"the sensors end {apart:.1f} s apart: {DRIFT}" if apart > MAX_DRIFT else ""
+        allowed = max(sensor.stale_s for sensor in sensors.values())
+        self.warning = f"the sensors end {apart:.1f} s apart: {DRIFT}" if apart > allowed else ""
         self._clock = PlaybackClock(self.dt)
         self.ready_at = self._clock.ready_at
 
@@ -113,8 +127,7 @@ class SensesSource:
 class SensesSteps:
     """The step function of a network for `streaming.Live`: `answer, state = step(bins, state)`.
 
-    `inputs` are base ticks of a sample and its shape, `advance` runs some ticks of the network, and `demand` says which
-    inputs the tick after a state needs.
+    `inputs` are base ticks of a sample and its shape; `demand` says which of them the tick after a state needs.
     """
 
     inputs: Mapping[str, Any]
@@ -122,7 +135,7 @@ class SensesSteps:
     advance: Callable[[dict[str, Values], Any, int], tuple[dict[str, Values], Any]]
     demand: Callable[[Any], Mapping[str, Any]]
     classes: Sequence[str]
-    num_read: ClassVar[int | None] = None
+    num_axes: ClassVar[int | None] = None  # of acceleration [g], the first values of each sensor
     sensors: Mapping[str, _Sensor] = field(default_factory=dict, init=False)
     answers: list[dict[str, Any]] = field(default_factory=list, init=False)
     num_asked: int = field(default=0, init=False)
@@ -200,7 +213,7 @@ class SensesSteps:
         sensor = self.sensors[name]
         is_picture = self.inputs[name].is_picture
         place, age = sensor.newest(recording, time)
-        if place < 0 or (is_picture and age > STALE):
+        if place < 0 or (is_picture and age > sensor.stale_s):
             return 0.0
 
         try:
@@ -214,10 +227,12 @@ class SensesSteps:
         return value
 
     def _is_missing(self, name: str, recording: int, time: float) -> bool:
-        """True for a sensor that has stopped, or whose last look showed nothing."""
+        """True for a sensor that has stopped or repeats one value, or whose last look showed nothing."""
         if name not in self.sensors or self._blank.get(name, False):
             return True
-        return self.sensors[name].newest(recording, time)[1] > STALE
+        sensor = self.sensors[name]
+        place, age = sensor.newest(recording, time)
+        return age > sensor.stale_s or (not self.inputs[name].is_picture and sensor.is_alike(recording, place))
 
     def _answer(self, outputs: Mapping[str, Values], one: Bin, time: float) -> dict[str, Any]:
         shares = class_shares(outputs["answer"].astype(np.float64))
@@ -245,8 +260,7 @@ class SensesSteps:
 class _FallSteps(SensesSteps):
     """The step function of a fall detector: alarms, and the stage that is awake."""
 
-    num_read: ClassVar[int | None] = 3  # axes of the acceleration, which come first
-    alarms: list[float] = field(default_factory=list, init=False)
+    num_axes: ClassVar[int | None] = 3
 
     def __call__(self, bins: Sequence[Bin], state: Any) -> tuple[dict[str, Any], Any]:
         # an alarm is shown, though newer bins wait
@@ -260,13 +274,14 @@ class _FallSteps(SensesSteps):
     def _answer(self, outputs: Mapping[str, Values], one: Bin, time: float) -> dict[str, Any]:
         awake = [name.removesuffix(".awake") for name in outputs if name.endswith(".awake") and outputs[name].any()]
         is_alarm = bool(outputs["big"].any())
-        self.alarms = ([] if one.place == 0 else self.alarms) + is_alarm * [round(time, 4)]
+        before = self._last["alarms"] if self._last is not None else []
+        alarms = before + is_alarm * [round(time, 4)]
 
         return {
-            "answer": "fall" if self.alarms else "no fall",
+            "answer": "fall" if alarms else "no fall",
             "alarm": is_alarm,
             "awake": awake[-1] if awake else "threshold",
-            "alarms": self.alarms[-_MAX_ANSWERS:],
+            "alarms": alarms[-_MAX_ANSWERS:],
             "missing": [name for name in self.inputs if self._is_missing(name, one.recording, time)],
             "recording": one.recording,
             "seconds": round(time, 4),
@@ -287,17 +302,12 @@ def open_sensors(sources: Mapping[str, Path], steps: SensesSteps, speed: float =
             raise ConfigError(f"the network has no sensor {name!r}; {did_you_mean(name, steps.inputs)}")
 
     steps.sensors = {
-        name: _open_sensor(name, path, steps.inputs[name], steps.num_read) for name, path in sources.items()
+        name: _open_sensor(name, path, steps.inputs[name], steps.num_axes) for name, path in sources.items()
     }
-    if isinstance(steps, _FallSteps):
-        for one in steps.sensors.values():
-            number = min(_NUM_CHECKED, len(one.times[0]))
-            refuse_other_units(np.reshape([one.read(0, place) for place in range(number)], (number, -1)))
-
     return SensesSource(steps.sensors, steps.inputs, steps.dt, speed)
 
 
-def _open_sensor(name: str, path: Path, one: SensorInput, num_read: int | None = None) -> _Sensor:
+def _open_sensor(name: str, path: Path, one: SensorInput, num_axes: int | None = None) -> _Sensor:
     """The sensor of a file of samples with times, or of a folder of pictures with `frames.csv`."""
     if path.is_dir():
         images, times_us = read_frames(path, path)
@@ -307,17 +317,20 @@ def _open_sensor(name: str, path: Path, one: SensorInput, num_read: int | None =
         found = read_sensor(path, name)
         parts = [found.of(number) for number in range(len(found.starts) - 1)]
         shape = (1, *found.shape) if len(found.shape) == 2 else found.shape
-        sensor = _Sensor([times for _, times in parts], lambda recording, place: parts[recording][0][place][:num_read])
+        sensor = _Sensor([times for _, times in parts], lambda recording, place: parts[recording][0][place][:num_axes])
     else:
         series = read_series(path)
         sensor = _Sensor(
             [np.arange(len(series[number])) / series.rate_hz for number in range(len(series))],
-            lambda recording, place: series[recording][place][:num_read],
+            lambda recording, place: series[recording][place][:num_axes],
         )
         shape = (series.num_channels,)
 
-    is_read = shape == one.value or (num_read is not None and shape > one.value)
+    is_read = shape == one.value or (num_axes is not None and shape > one.value)
     if not is_read:
         raise DataError(f"{path}: {name} has values of shape {shape}, but the network reads {one.value}")
+    if num_axes is not None:
+        number = min(_NUM_CHECKED, len(sensor.times[0]))
+        refuse_other_units(np.reshape([sensor.read(0, place) for place in range(number)], (number, num_axes)))
 
     return sensor

@@ -10,26 +10,24 @@ from spikebridge.data.catalog import find_files, refuse_data_folder
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.senses.data.trials import SensorRecording, Trials, read_trials
 
-_FILES = {"actions": "utd_mhad", "falls": "weda_fall"}
+_FILES = {"auto": "utd_mhad", "actions": "utd_mhad", "falls": "weda_fall"}
 _NAMES = ("rise", "turn", "press", "wave")
 
 
 def load_trials(dataset: str, data: Path | None) -> Trials:
     """The trials of a data set, or of a file or folder of its form."""
-    if dataset == "generated":
-        if data is None:
-            return generated_trials()
-        if data.is_dir():
-            refuse_data_folder(data, "generated trials")
-        return read_trials(data)
-
-    dataset = "actions" if dataset == "auto" else dataset
     # a folder may hold the data sets, or be one recording of the user's
-    if data is None or (data.is_dir() and not list(data.glob("*.npz"))):
-        (data,) = find_files(_FILES[dataset], data)
-    trials = read_trials(data)
-    if trials.name not in (_FILES[dataset], "own"):
-        raise DataError(f"{data} holds {trials.name!r}, but the run is about {dataset!r}; choose a --preset")
+    if data is not None and (not data.is_dir() or list(data.glob("*.npz"))):
+        trials = read_trials(data)
+    elif dataset == "generated":
+        refuse_data_folder(data, "generated trials")
+        return generated_trials()
+    else:
+        trials = read_trials(*find_files(_FILES[dataset], data))
+
+    expected = _FILES.get(dataset, trials.name)
+    if trials.name not in (expected, "own"):
+        raise DataError(f"{data} holds {trials.name!r}, but the run is about {expected!r}; choose a --preset")
 
     return trials
 
@@ -47,10 +45,8 @@ def folds_of_people(trials: Trials, people: tuple[str, ...], num_folds: int | No
 
     num_folds = len(known) if num_folds is None else num_folds
     if len(known) < 2 or num_folds > len(known):
-        raise ConfigError(
-            f"{len(known)} people allow {'no folds' if len(known) < 2 else f'2 to {len(known)} folds'}; record more "
-            "people, or train on everybody: --folds"
-        )
+        allowed = "one person alone allows no folds" if len(known) < 2 else f"expected --num-folds 2 to {len(known)}"
+        raise ConfigError(f"{allowed}; record more people, or train on everybody: --folds")
 
     # of falls every fold needs young people, who fall, and old ones, who come last
     if trials.spans is not None:
@@ -108,7 +104,10 @@ def chosen_folds(
     if chosen == ():
         yield "", np.zeros(0, np.int64)
         return
-    for number in range(len(parts)) if chosen is None else chosen:
-        if not 0 <= number < len(parts):
-            raise ConfigError(f"expected folds from 0 to {len(parts) - 1}, but got {number}")
+    numbers = range(len(parts)) if chosen is None else chosen
+    if not {*numbers} <= {*range(len(parts))} or len({*numbers}) < len(numbers):
+        raise ConfigError(
+            f"expected folds from 0 to {len(parts) - 1}, each once, but got {', '.join(map(str, numbers))}"
+        )
+    for number in numbers:
         yield f"fold-{number}", parts[number]

@@ -5,7 +5,7 @@
 | `NAME` | `(N, *shape)` numbers: the samples of a sensor, all trials one after the other |
 | `NAME_starts` | `(S + 1,)`: trial i is `NAME[NAME_starts[i] : NAME_starts[i + 1]]`; it may be empty |
 | `NAME_rate_hz`, or `NAME_s` | samples a second, or the time [s] of each sample since the start of its trial |
-| `NAME_units_per_one` | optional: a value is `x / units`, one number or one a channel |
+| `NAME_units_per_one` | optional: a value is `x / units`, one number or one a channel; 255 for pictures of bytes |
 | `label`, `person` | one a trial: numbers or texts; with `label_names`, places in it |
 | `fall_start_s`, `fall_end_s` | of falls of a `wrist` [g], one a trial: times since its start [s], NaN for none |
 
@@ -32,11 +32,19 @@ _KEYS = ("samples", "starts", "rate_hz", "s", "units_per_one")
 _STARTS = dict.fromkeys(("depth", "skeleton", "frame_ms"), "frame_starts") | {"samples": "starts"}
 _SPAN = ("fall_start_s", "fall_end_s")
 _UTD_MHAD = {"inertia", "depth", "frame_ms", "action"}  # arrays by which a set is recognised
-_WEDA_FALL = {"samples", "is_fall", *_SPAN}
+_WEDA_FALL = {"samples", "activity", *_SPAN}
+_TAKEN = ("answer", "gate", "senses", "label", "person")  # of parts and arrays
 _MAX_ENTRIES = 2**20  # of an array that is not as long as a sensor's samples
-STALE = 0.5  # [s]: an older picture is none
-MAX_DRIFT = 0.5  # [s] between the ends of two sensors before a warning
+_STALE_S = 0.5
+_STALE_STEPS = 1.5  # of a sensor that is slower
 DRIFT = "clocks that drift, or a sensor that was off; times are taken as they are"
+
+
+def stale_s(times: Float[np.ndarray, " N"]) -> float:
+    """The age [s] at which the newest sample of a sensor is none: half a second, or more for a slow one."""
+    steps = np.diff(times)
+    steps = steps[steps > 0]
+    return max(_STALE_S, _STALE_STEPS * float(np.median(steps))) if len(steps) else _STALE_S
 
 
 @dataclass(frozen=True)
@@ -182,6 +190,13 @@ def _trials(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, teachers:
     if not names or missing:
         raise DataError(f"{path}: expected arrays NAME and NAME_starts for each sensor, but got {', '.join(arrays)}")
 
+    unfit = [one for one in names if not one.isidentifier() or one in _TAKEN]
+    if unfit:
+        raise DataError(
+            f"{path}: a sensor has a name of letters, digits and _, and none of {', '.join(_TAKEN)}, but got "
+            f"{unfit[0]!r}; rename its arrays"
+        )
+
     recordings = {one: _recording(path, arrays, one) for one in names}
     counts = {one: len(recording.starts) - 1 for one, recording in recordings.items()}
     if len({*counts.values()}) > 1:
@@ -190,20 +205,35 @@ def _trials(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, teachers:
     number = counts[names[0]]
     label, label_names = _column(path, arrays, "label", number)
     person, person_names = _column(path, arrays, "person", number)
-    spans = [arrays[key] for key in _SPAN if key in arrays]
-    if spans and [(one.shape, one.dtype.kind) for one in spans] != 2 * [((number,), "f")]:
-        raise DataError(f"{path}: expected {' and '.join(_SPAN)}, one a trial, ({number},); NaN is no fall")
-
-    return Trials(
+    trials = Trials(
         sensors={one: recording for one, recording in recordings.items() if one not in teachers.values()},
         label=label,
         person=person,
         label_names=label_names,
         person_names=person_names,
         teachers={sensor: recordings[teacher] for sensor, teacher in teachers.items()},
-        spans=np.stack(spans, 1).astype(np.float64) if spans else None,
         name=name,
     )
+    return replace(trials, spans=_spans(path, arrays, trials.seconds()))
+
+
+def _spans(
+    path: Path, arrays: Mapping[str, NDArray[Any]], seconds: Float[np.ndarray, " S"]
+) -> Float[np.ndarray, "S 2"] | None:
+    columns = [arrays[key] for key in _SPAN if key in arrays]
+    if not columns:
+        return None
+
+    is_fit = [(one.shape, one.dtype.kind) for one in columns] == 2 * [(seconds.shape, "f")]
+    spans = np.stack(columns, 1).astype(np.float64) if is_fit else np.full((len(seconds), 2), -1.0)
+    start, end = spans.T
+    if not (np.isnan(spans).all(1) | ((start >= 0) & (start < end) & (start <= seconds))).all():
+        raise DataError(
+            f"{path}: expected {' and '.join(_SPAN)} in each of {len(seconds)} trials, rising and inside of it, or NaN "
+            "in both for no fall"
+        )
+
+    return spans
 
 
 def _column(
@@ -222,7 +252,7 @@ def _column(
 def _recording(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> SensorRecording:
     samples = arrays[name]
     starts = arrays[f"{name}_starts"]
-    if samples.dtype.kind not in "iufb" or samples.ndim < 1:
+    if samples.dtype.kind not in "iufb" or samples.ndim < 1 or 0 in samples.shape[1:]:
         raise DataError(f"{path}, {name}: expected numbers, but got {samples.dtype} {samples.shape}")
     if samples.dtype.kind == "f" and not np.isfinite(samples).all():
         raise DataError(f"{path}, {name}: expected finite numbers; leave samples out that are missing")
@@ -240,10 +270,22 @@ def _recording(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> Sen
         )
 
     starts = starts.astype(np.int64)
-    units = np.atleast_1d(arrays.get(f"{name}_units_per_one", np.ones(1)))
     samples = samples[:, None] if samples.ndim == 1 else samples
 
-    return SensorRecording(samples, starts, _times(path, arrays, name, starts), units.astype(np.float32))
+    return SensorRecording(samples, starts, _times(path, arrays, name, starts), _units(path, arrays, name, samples))
+
+
+def _units(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, samples: NDArray[Any]) -> NDArray[np.float32]:
+    # a picture of bytes is from 0 to 255, as one of a file
+    usual = 255 if samples.dtype == np.uint8 and samples.ndim > 2 else 1
+    units = np.atleast_1d(arrays.get(f"{name}_units_per_one", np.float32(usual)))
+    is_fit = units.dtype.kind in "iuf" and units.shape in ((1,), samples.shape[-1:])
+    if not is_fit or not (np.isfinite(units) & (units != 0)).all():
+        raise DataError(
+            f"{path}, {name}_units_per_one: expected one number that is not 0, or one a channel, but got {units!r:.80}"
+        )
+
+    return units.astype(np.float32)
 
 
 def _times(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, starts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -260,7 +302,7 @@ def _times(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, starts: ND
         return times.astype(np.float64)
 
     rate = arrays.get(f"{name}_rate_hz")
-    if rate is None or rate.size != 1 or not is_positive(float(rate.item())):
+    if rate is None or rate.size != 1 or rate.dtype.kind not in "iuf" or not is_positive(float(rate.item())):
         raise DataError(f"{path}: expected {name}_rate_hz above 0, or {name}_s, the time of each sample")
 
     return (np.arange(starts[-1]) - np.repeat(starts[:-1], np.diff(starts))) / float(rate.item())
@@ -304,8 +346,8 @@ def _weda_fall(path: Path, arrays: dict[str, NDArray[Any]]) -> Trials:
             "wrist_starts": arrays["starts"],
             "wrist_rate_hz": np.array(50.0),
             "wrist_units_per_one": np.array([9.81 * scale] * 3 + [scale] * 3, np.float32),
-            "label": arrays["is_fall"].astype(np.int64),
-            "label_names": np.array(["daily", "fall"]),
+            "label": arrays["activity"],
+            "label_names": arrays["activity_names"],
             "person": arrays["person"].astype("U"),
         },
         "weda_fall",
@@ -338,10 +380,18 @@ def findings(trials: Trials) -> list[str]:
     empty = {name: int((np.diff(one.starts) == 0).sum()) for name, one in trials.sensors.items()}
     lines += [f"{name} recorded nothing in {count} of {len(trials)} trials" for name, count in empty.items() if count]
 
+    largest = {name: one.samples.max(initial=0) / one.units.max() for name, one in trials.sensors.items()}
+    lines += [
+        f"{name} has values up to {value:g}, but pictures are read from 0, nothing, to 1; give {name}_units_per_one"
+        for name, value in largest.items()
+        if value > 1 and len(trials.sensors[name].shape) == 2
+    ]
+
     first, *others = edges
+    allowed = {name: stale_s(one.times) for name, one in trials.sensors.items()}
     for name in others:
         apart = np.abs(edges[name] - edges[first]).max(0)
-        count = int((apart > MAX_DRIFT).sum())
+        count = int((apart > max(allowed[name], allowed[first])).sum())
         if count:
             most = np.nanmax(apart)
             lines.append(f"{name} begins or ends up to {most:.1f} s from {first} in {count} trials: {DRIFT}")

@@ -23,8 +23,8 @@ def score(
     """Accuracy, energy [uJ] and looks a trial, and the accuracy of each sense alone."""
     outputs = run_network(network, data)
     looks = looks_of(outputs, data)
-    right = at_end(outputs["answer"], data).argmax(-1) == data.label
-    confidence = torch.softmax(at_end(outputs["answer"], data), -1).amax(-1)
+    answer = at_end(outputs["answer"], data)
+    right = answer.argmax(-1) == data.label
     parts = energies(network, data)
     whole = sum(parts.values()) + price_uj * float(looks.mean())
     alone = {}
@@ -35,18 +35,16 @@ def score(
             alone[sense] = {
                 "accuracy": share(at_end(x, data).argmax(-1) == data.label),
                 "energy_uj": sum(value for part, value in parts.items() if part.startswith(f"{sense}_")),
-                "per_person": per_person(at_end(x, data).argmax(-1) == data.label, data, person_names),
             }
 
     return {
         "accuracy": share(right),
         "energy_uj": whole,
         "looks": float(looks.mean()),
-        "confidence": share(confidence),
+        "confidence": share(torch.softmax(answer, -1).amax(-1)),
         "seconds": float(ends_of(outputs["answer"], data).float().mean())
         * network.dt
         * max(network.clock_of(name).period for name in network.inputs),
-        "ready": _ready(outputs, data),
         "parameters": num_parameters(network),
         "per_person": per_person(right, data, person_names),
         "alone": alone,
@@ -74,15 +72,6 @@ def looks_of(outputs: Mapping[str, Tensor], data: Sampled) -> Tensor:
     return (looks * inside).sum(0)
 
 
-def _ready(outputs: Mapping[str, Tensor], data: Sampled) -> float | None:
-    """The share of trials whose answer was ready before their end."""
-    if "gate.ready" not in outputs:
-        return None
-    ready = outputs["gate.ready"][..., 0]
-    inside = torch.arange(len(ready))[:, None] < ends_of(ready, data)
-    return share((ready * inside).amax(0))
-
-
 def energies(network: HybridNetwork, data: Sampled) -> dict[str, float]:
     """The energy of each part and link [uJ a trial], counted on trials up to their ends."""
     profile = hardware_profile("45nm")
@@ -97,12 +86,7 @@ def energies(network: HybridNetwork, data: Sampled) -> dict[str, float]:
         group = order[length[order] == ticks]
         trials = data.select(group)
         share_of_ticks = ticks / len(next(iter(data.signals.values())))
-        cut = Sampled(
-            {name: x[: round(share_of_ticks * len(x))] for name, x in trials.signals.items()},
-            trials.lengths,
-            trials.label,
-            trials.person,
-        )
+        cut = {name: x[: round(share_of_ticks * len(x))] for name, x in trials.signals.items()}
         cost = count_cost(network, network_inputs(network, cut))
         spent = energy(cost, profile)
         for name, value in {**spent.parts, **spent.links}.items():

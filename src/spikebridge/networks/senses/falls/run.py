@@ -19,7 +19,7 @@ from spikebridge.networks.senses.falls.train import ALARM_S, Listened, copies_of
 from spikebridge.ops.modes import evaluating
 from spikebridge.training.run.run import Run
 
-_SUMS = ("false_recordings", "daily_recordings")
+_SUMS = ("false_alarms", "hours", "false_recordings", "daily_recordings")
 _SPENT = ("energy_uj_an_hour", "words_an_hour")
 _HARDWARE = {32: "45nm", 8: "45nm-int8"}  # by bits
 _BUFFERS = ("ring", "peaks", "said")
@@ -51,11 +51,25 @@ def evaluate_falls(run: Run, trials: Trials, folds: Mapping[str, Int64[np.ndarra
     """Scores the gates of a run again, on the people left out or on everybody in a file."""
     data = listen(trials)
     rows = []
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
     for path, child in run.children().items():
         people = folds.get(path.split("/")[1], np.zeros(0, np.int64))
-        rows.append(_scores(trained_stages(child), left_out(data, people)))
+        stages = trained_stages(child)
+        rows.append(_scores(stages, left_out(data, people)))
+        for kind, name in enumerate(trials.label_names):
+            one = left_out(data.select(np.flatnonzero((trials.label == kind) & ~data.is_fall.numpy())), people)
+            if len(one.length):
+                kinds.setdefault(name, []).append(count_alarms(falls_network(GATES[0], stages), one))
 
-    return _compare_gates(rows)
+    # every recording is scored so many times
+    repeats = run.config_as(Config).num_seeds if folds else len(rows)
+    activities = [_alarms_of(name, figures, repeats) for name, figures in kinds.items()]
+    return {**_compare_gates(rows), "activities": activities}
+
+
+def _alarms_of(activity: str, rows: Sequence[Mapping[str, Any]], repeats: int) -> dict[str, Any]:
+    number, hours = (sum(row[key] for row in rows) for key in ("false_alarms", "hours"))
+    return {"activity": activity, "hours": round(hours / repeats, 3), "false_alarms_an_hour": round(number / hours, 2)}
 
 
 def trained_stages(child: Run) -> FallStages:
@@ -81,7 +95,7 @@ def _compare_gates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         columns = {}
         for key in rows[0][gate]:
             values = [row[gate][key] for row in rows if row[gate].get(key) is not None]
-            columns[key] = None if not values else sum(values) if key in _SUMS else round(fmean(values), 4)
+            columns[key] = round((sum if key in _SUMS else fmean)(values), 4) if values else None
         networks[gate] = columns
 
     first = networks[GATES[0]]
@@ -89,11 +103,11 @@ def _compare_gates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def calibration_blocks(trials: Trials, people: Int64[np.ndarray, " P"], num_samples: int) -> Float[Tensor, "T B S C"]:
-    """Recordings of training people on which every stage wakes, falls first."""
+    """Recordings of training people, the first one a fall, so that every stage wakes."""
     data = listen(trials)
-    inside = np.flatnonzero(~np.isin(data.person, people))
-    drawn = np.random.default_rng(0).permutation(inside)[:num_samples]
-    chosen = data.select(drawn[np.argsort(~data.is_fall.numpy()[drawn], kind="stable")])
+    drawn = np.random.default_rng(0).permutation(np.flatnonzero(~np.isin(data.person, people)))
+    first = int(data.is_fall.numpy()[drawn].argmax())
+    chosen = data.select(np.concatenate([drawn[[first]], np.delete(drawn, first)])[:num_samples])
 
     return chosen.blocks[: int(chosen.length.max())]
 
@@ -131,6 +145,8 @@ def count_alarms(network: HybridNetwork, data: Listened) -> dict[str, Any]:
     return {
         "sensitivity": _share(found[data.is_fall]),
         "false_alarms_an_hour": events / hours if hours else None,
+        "false_alarms": events,
+        "hours": hours,
         "false_recordings": int(false.any(0)[daily].sum()),
         "daily_recordings": int(daily.sum()),
         "seconds_after_fall": float(delays.median()) if len(delays) else None,

@@ -1,5 +1,7 @@
 """Networks on sampled trials."""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,16 +14,16 @@ from spikebridge.ops.modes import evaluating
 def run_network(network: HybridNetwork, data: Sampled) -> dict[str, Tensor]:
     """The outputs of a network on trials."""
     with evaluating(network):
-        return network(network_inputs(network, data))[0]
+        return network(network_inputs(network, data.signals))[0]
 
 
-def network_inputs(network: HybridNetwork, data: Sampled) -> dict[str, Tensor]:
+def network_inputs(network: HybridNetwork, signals: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inputs of a network: signals, or blocks of their samples where the network reads a slower clock."""
     periods = {name: network.clock_of(name).period for name in network.inputs}
-    span = min(len(data.signals[name]) for name in periods) * max(periods.values())
+    span = min(len(signals[name]) for name in periods) * max(periods.values())
     inputs = {}
     for name, period in periods.items():
-        x = data.signals[name]
+        x = signals[name]
         block = len(x) * period // span
         inputs[name] = x if block <= 1 else x.unflatten(0, (-1, block)).transpose(1, 2)
 

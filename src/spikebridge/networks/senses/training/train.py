@@ -231,7 +231,9 @@ def teach_eye(
         loss = F.cross_entropy(estimate, batch["targets"]) if is_class else F.mse_loss(estimate, batch["targets"])
         return loss, {}
 
-    data = Batches({"pictures": pictures, "targets": targets}, {"pictures": 0, "targets": 0})
+    # a batch of one small picture has nothing to normalise
+    number = len(pictures) - (len(pictures) % _EYE_BATCH == 1)
+    data = Batches({"pictures": pictures[:number], "targets": targets[:number]}, {"pictures": 0, "targets": 0})
     settings = replace(config, epochs=config.eye_epochs, batch_size=_EYE_BATCH, lr=_EYE_RATE)
     _fit_cycle(nn.Sequential(eye, head), data, objective, settings, seed, quiet, averaged=False)
 
