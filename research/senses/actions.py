@@ -10,8 +10,8 @@ Twice the size, one seed (results/actions_double.json):
     python research/senses/actions.py runs/double --gates rule --json research/senses/results/actions_double.json
 
 Reads the networks of a run, which may still train: folds and networks that are missing are left out and named.
-Settings of the recipe were chosen on people 4 and 5 (two were also tried on 1 and 2), so that each row also has the figures
-without these two. `early` and `link` of results/actions.json have no teachers (`--training.teachers 0`).
+Settings of the recipe were chosen on people 4 and 5 (two were also tried on 1 and 2), so that each row also has the
+figures without these two. `early` and `link` of results/actions.json have no teachers (`--training.teachers 0`).
 
 Tried on people 4 and 5, the SNN alone, accuracy [%] and least cross-entropy (seeds); these figures have no command:
 
