@@ -11,7 +11,8 @@ Twice the size, one seed (results/actions_double.json):
 
 Reads the networks of a run, which may still train: folds and networks that are missing are left out and named.
 Settings of the recipe were chosen on people 4 and 5 (two were also tried on 1 and 2), so that each row also has the
-figures without these two. `early` and `link` of results/actions.json have no teachers (`--training.teachers 0`).
+figures without these two. The trainings of results/actions.json are those of the command, made one fold and seed at a
+time (`--folds 0 --seed 1 --num-seeds 1`).
 
 Tried on people 4 and 5, the SNN alone, accuracy [%] and least cross-entropy (seeds); these figures have no command:
 
