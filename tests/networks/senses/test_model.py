@@ -1,10 +1,14 @@
 """Networks of several senses: silence, looks, and the same numbers in training and in a stream."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from spikebridge.deploy import integer_model, quantize
+from spikebridge.deploy.c.export import write_c
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses.data.sampling import Sampled, sample_trials
@@ -22,6 +26,7 @@ from spikebridge.networks.senses.training.train import (
     train_memory,
     train_spiking,
 )
+from tests.deploy.compiled_c import COMPILER, same
 
 WRIST = SenseShape("wrist", "snn", 1, (6,))
 EYE = SenseShape("eye", "ann", 5, (1, 8, 8))
@@ -210,6 +215,20 @@ def test_other_gates_look_whatever_moves(kind: str, looks: list[float]) -> None:
 def test_evidence_of_many_looks_grows_with_the_root() -> None:
     evidence, _ = PooledEvidence()(torch.ones(9, 1, 2))
     assert evidence[:, 0, 0].tolist() == pytest.approx([n**0.5 for n in range(1, 10)])
+
+
+def test_evidence_in_integers_is_that_of_the_quantised_network_past_its_last_count(tmp_path: Path) -> None:
+    x = {"signal": torch.randn(300, 2, 3)}
+    quantized = quantize(PooledEvidence(), x, dt=0.1)
+    model = integer_model(quantized, x)
+    entered = model.quantize({"signal": x["signal"].numpy()})
+    bits = torch.from_numpy(model.dequantize(model.run(entered))["network"])
+
+    assert torch.equal(bits, quantized(x)[0]["network"])
+    assert (bits - PooledEvidence()(x["signal"])[0]).abs().max() < 0.1
+    files = write_c(model, entered, 300, tmp_path / "evidence")
+    if COMPILER is not None:
+        assert same(files) == 900
 
 
 def test_the_end_of_a_trial_is_its_own() -> None:

@@ -83,8 +83,8 @@ class FakeIntegerArithmetic(IntegerArithmetic):
         # the surrogate has the width of real values
         return self.surrogate((v - threshold) * self.scale)
 
-    def chance(self, h: Tensor) -> Any:
-        return self["entries"][(h.detach() - self.settings["low"]).long()]
+    def entry(self, name: str, index: Tensor) -> Any:
+        return self[name][index.detach().long()]
 
     def draw(self, h: Tensor, index: Any) -> tuple[Tensor, Any]:
         # here the index is the state of the torch class
@@ -111,6 +111,9 @@ class ObservedArithmetic(FloatArithmetic):
 
     def zeros(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         return like.new_zeros(shape)
+
+    def entry(self, name: str, index: Tensor) -> Any:
+        return self[name][index.long()]
 
     def bound(self, q: Tensor) -> Tensor:
         self.observe(q)

@@ -144,7 +144,7 @@ class QuantNeuron(QuantLayer):
     def calibrate(self) -> None:
         quantities = [float(value.abs().max()) for value in self._quantities().values()]
         # a threshold has the scale of the membranes, so that they are compared as integers
-        largest = max(self.largest, *quantities) or 1.0
+        largest = max([self.largest, *quantities]) or 1.0
         scale = state_scale(largest * HEADROOM, self.high, self.qconfig)
         self.membranes.set_qparams(QParamsRecord(float(scale), -self.high, self.high))
 

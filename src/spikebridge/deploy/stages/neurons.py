@@ -143,8 +143,20 @@ class NeuronForm:
     leak: Callable[[Any, Any, Any], Any] | None = None
 
 
+def _pooled_start(a: Any, current: Any) -> tuple[Any, Any]:
+    return a.xp.zeros_like(current), a.xp.zeros_like(current)
+
+
+def _pooled_step(a: Any, current: Any, state: tuple[Any, Any]) -> tuple[Any, tuple[Any, Any]]:
+    """A sum, divided by the root of the number of its terms: `decays` has these factors."""
+    total = a.bound(state[0] + current)
+    number = a.xp.clip(state[1] + 1, 0, len(a["decays"]) - 1)
+    return a.leak(total, a.entry("decays", state[1])), (total, number)
+
+
 MEMBRANE = NeuronForm(membrane_start, membrane_step, settings=("reset", "refractory"), leak=membrane_leak)
-_NEURONS = {"Membrane": MEMBRANE}
+POOLED = NeuronForm(_pooled_start, _pooled_step, spikes=False)
+_NEURONS = {"Membrane": MEMBRANE, "PooledEvidence": POOLED}
 
 
 def neuron_start(a: Any, currents: Sequence[Any], form: NeuronForm = MEMBRANE) -> Any:

@@ -7,9 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.neurons import Stateful
+from spikebridge.deploy.stages.neurons import POOLED
+from spikebridge.neurons import Neuron, Stateful
 
 _CONTRAST = 4.0  # of nearness
+_MAX_TERMS = 256  # whose number is counted
 GateKind: TypeAlias = Literal["rule", "learned", "every", "always", "never"]
 
 
@@ -129,13 +131,19 @@ class GatedMemory(nn.Module):
 
 
 class EvidenceState(NamedTuple):
-    """The sum of what was said, `(B, K)`, and how often `(B, 1)`."""
+    """The sum of what was said, and how often, `(B, K)` each."""
 
     total: Tensor
     number: Tensor
 
 
-class PooledEvidence(Stateful):
+def _evidence_step(x_t: Tensor, state: EvidenceState, *, decays: Tensor) -> tuple[Tensor, EvidenceState]:
+    total = state.total + x_t
+    number = (state.number + 1).clamp(max=len(decays))
+    return total * decays.to(x_t)[number.long() - 1], EvidenceState(total, number)
+
+
+class PooledEvidence(Neuron):
     """The evidence so far: the sum over the square root of the number, since looks at one action are much alike.
 
     Example:
@@ -144,17 +152,14 @@ class PooledEvidence(Stateful):
         4.0
     """
 
+    step_function = staticmethod(_evidence_step)
+    array_form = POOLED
+
+    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
+        return {"decays": torch.arange(1, _MAX_TERMS + 1) ** -0.5}
+
     def initial_state(self, x_t: Tensor) -> EvidenceState:
-        return EvidenceState(torch.zeros_like(x_t), torch.zeros_like(x_t[:, :1]))
-
-    def step(self, x_t: Tensor, state: EvidenceState, **modulation: Any) -> tuple[Tensor, EvidenceState]:
-        after = EvidenceState(state.total + x_t, state.number + 1)
-        return pooled(*after), after
-
-
-def pooled(total: Tensor, count: Tensor) -> Tensor:
-    """A sum over the square root of the number of its terms, 0 without terms."""
-    return total * count.clamp(min=1) ** -0.5
+        return EvidenceState(torch.zeros_like(x_t), torch.zeros_like(x_t))
 
 
 class Answer(nn.Module):
