@@ -36,12 +36,12 @@ from spikebridge.hybrid import (
     Since,
     SpikingLayer,
     Sum,
+    TappedDelay,
     Transmission,
     Tumbling,
     every,
     ticks,
 )
-from spikebridge.hybrid.unit.finite_response import TappedDelay
 from spikebridge.neurons import (
     IF,
     LIF,

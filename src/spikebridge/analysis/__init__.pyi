@@ -1,4 +1,4 @@
-from .activity import Waking, membrane_trace, record_activity
+from .activity import membrane_trace, record_activity
 from .chips import Chip, measure_load, place, simulate
 from .conversion import Conversion, convert, hybridise
 from .cost import Cost, Operations, count_cost
@@ -15,7 +15,6 @@ __all__ = [
     "Energy",
     "Operations",
     "Standby",
-    "Waking",
     "convert",
     "count_cost",
     "diagnose",

@@ -23,7 +23,7 @@ from spikebridge.hybrid.unit.discretizer import (
     SpikingLayer,
     Threshold,
 )
-from spikebridge.hybrid.unit.finite_response import FIR, Delay, Difference, Gaussian, narrow_delays
+from spikebridge.hybrid.unit.finite_response import FIR, Delay, Difference, Gaussian, TappedDelay, narrow_delays
 from spikebridge.hybrid.unit.kernel import Alpha, Exponential, Kernel, Mean, Sum
 from spikebridge.hybrid.unit.set_pool import SetPool
 from spikebridge.hybrid.unit.unit import HybridUnit
@@ -67,6 +67,7 @@ __all__ = [
     "Sliding",
     "SpikingLayer",
     "Sum",
+    "TappedDelay",
     "Threshold",
     "ThresholdModulation",
     "Ticks",

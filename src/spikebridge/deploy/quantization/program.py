@@ -38,8 +38,7 @@ from spikebridge.deploy.quantization.operations import QuantComparison, QuantRed
 from spikebridge.deploy.quantization.quantizer import QParamsRecord, Quantizer
 from spikebridge.deploy.quantization.tracer import TracedFunction, TracedGraph, TracedNode, is_elementwise
 from spikebridge.errors import ExportError, ShapeError
-from spikebridge.hybrid import Delay, Gain, Gate
-from spikebridge.hybrid.unit.finite_response import TappedDelay
+from spikebridge.hybrid import Delay, Gain, Gate, TappedDelay
 from spikebridge.neurons import Effect, Recurrent, Stateful
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.state import where

@@ -304,7 +304,13 @@ class Delay(_FiniteResponse):
 
 
 class TappedDelay(Stateful):
-    """A tapped delay line: the last `num_taps` steps of a signal `(B, *N)`, oldest first, `(B, num_taps, *N)`.
+    """A tapped delay line: the last steps of a signal `(B, *N)`, oldest first, `(B, num_taps, *N)`; zeros before them.
+
+    Args:
+        num_taps: steps that are given out, the present one included.
+
+    Raises:
+        ConfigError: `num_taps` is no integer above 0.
 
     Example:
         >>> TappedDelay(2)(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten(1).tolist()

@@ -18,8 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid import HybridNetwork, SignedDelta, Transmission, Wake, every
-from spikebridge.hybrid.unit.finite_response import TappedDelay
+from spikebridge.hybrid import HybridNetwork, SignedDelta, TappedDelay, Transmission, Wake, every
 from spikebridge.neurons import CubaLIF, Integrator, Sequential, Stateful, Triangle
 
 GATES = ("cascade", "threshold", "snn", "always")

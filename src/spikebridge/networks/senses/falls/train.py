@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from spikebridge.errors import DataError
-from spikebridge.hybrid.unit.finite_response import TappedDelay
+from spikebridge.hybrid import TappedDelay
 from spikebridge.networks.senses.data.trials import Trials, refuse_other_units
 from spikebridge.networks.senses.falls.model import (
     BLOCK,
