@@ -43,8 +43,13 @@ class Slice(nn.Module):
 
 
 _PASSED_ON = {
-    **{nn.ReLU: "relu", nn.Flatten: "flatten", nn.MaxPool2d: "largest", nn.AvgPool2d: "sums"},
-    **{nn.Unflatten: "shape", Slice: "slice"},
+    nn.ReLU: "relu",
+    nn.Flatten: "flatten",
+    nn.Unflatten: "shape",
+    Slice: "slice",
+    nn.MaxPool2d: "largest",
+    nn.AvgPool2d: "sums",
+    nn.AdaptiveAvgPool2d: "sum",
 }
 
 
@@ -296,8 +301,7 @@ class PassThrough(nn.Module):
             start, stop, _ = slice(layer.start, layer.stop).indices(self.before[axis])
             settings = {"axis": axis, "start": start, "stop": stop}
 
-        names = {**_PASSED_ON, nn.AdaptiveAvgPool2d: "sum"}
-        name = next((name for kind, name in names.items() if isinstance(layer, kind)), "same")
+        name = next((name for kind, name in _PASSED_ON.items() if isinstance(layer, kind)), "same")
 
         return IntegerOp(name, settings, {}, scales[0] / self.window)
 

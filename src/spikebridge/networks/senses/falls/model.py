@@ -220,10 +220,9 @@ def falls_network(gate: str, stages: FallStages | None = None) -> HybridNetwork:
 def _connected(parts: dict[str, nn.Module], links: list[str], wakes: list[str]) -> HybridNetwork:
     signals, flags = ([pair.split() for pair in pairs] for pairs in (links, wakes))
     # at waking the ring is filled with the blocks that it missed
-    replays = [NUM_BLOCKS - 1 if target == "ring" else 0 for _, target in flags]
     asleep = [
-        Wake(source, target, asleep="zero", gradient="none", replay=number)
-        for (source, target), number in zip(flags, replays, strict=True)
+        Wake(source, target, asleep="zero", gradient="none", replay=NUM_BLOCKS - 1 if target == "ring" else 0)
+        for source, target in flags
     ]
 
     return HybridNetwork(

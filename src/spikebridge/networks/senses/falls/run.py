@@ -55,11 +55,12 @@ def evaluate_falls(run: Run, trials: Trials, folds: Mapping[str, Int64[np.ndarra
     for path, child in run.children().items():
         people = folds.get(path.split("/")[1], np.zeros(0, np.int64))
         stages = trained_stages(child)
+        first = falls_network(GATES[0], stages)
         rows.append(_scores(stages, left_out(data, people)))
         for kind, name in enumerate(trials.label_names):
             one = left_out(data.select(np.flatnonzero((trials.label == kind) & ~data.is_fall.numpy())), people)
             if len(one.length):
-                kinds.setdefault(name, []).append(count_alarms(falls_network(GATES[0], stages), one))
+                kinds.setdefault(name, []).append(count_alarms(first, one))
 
     # every recording is scored so many times
     repeats = run.config_as(Config).num_seeds if folds else len(rows)

@@ -139,8 +139,9 @@ class FoldTraining:
         kind = variant if variant in ("link", "early") and not is_spiking else "ann"
         data = self._memory_data(kind, name, half)
         # pictures alone gain nothing from teachers; without a slower clock an ANN would take each sample for itself
-        is_slow = is_spiking and len(data.trials.signals[name]) == len(data.trials.signals[data.clock])
-        teachers = [] if data.block is None or is_slow else self._teachers(kind, name, half, data, config)
+        is_slowest = is_spiking and len(data.trials.signals[name]) == len(data.trials.signals[data.clock])
+        is_taught = data.block is not None and not is_slowest
+        teachers = self._teachers(kind, name, half, data, config) if is_taught else []
         if is_spiking:
             train_spiking(network, name, data.trials, config, self.seed, self.quiet, teachers)
         else:
