@@ -45,19 +45,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikebridge.deploy import QConfig, quantize
+from spikebridge.deploy.quantization.config import qconfigs_for
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.senses.config import Config
 from spikebridge.networks.senses.data.sampling import Sampled
 from spikebridge.networks.senses.data.sets import folds_of_people, load_trials
 from spikebridge.networks.senses.evaluation.evaluate import energies, looks_of
-from spikebridge.networks.senses.model.execution import at_end, ends_of, run_network
+from spikebridge.networks.senses.model.execution import at_end, ends_of, network_inputs, run_network
 from spikebridge.networks.senses.model.network import senses_network
+from spikebridge.networks.senses.recipe import regions
 from spikebridge.networks.senses.shapes import sampled, shape_of
 from spikebridge.training import Run
 
 GATES = ("rule", "learned", "every", "always")
 RATES = {"5 Hz": 2, "1 Hz": 10}  # looks without a rule, and the ticks between them
 CHOSEN_ON = ("4", "5")
+NUM_CALIBRATION = 128  # trials
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # of a trial
 WRIST_ACTIONS = 21
 FIRST = "hybrid, rule"
@@ -133,6 +137,14 @@ def rows_of(network: HybridNetwork, data: Sampled, variant: str, gates: Sequence
         rows[f"{variant}, {name}"] = {"right": right(answer, data), "confidence": float(confidence.mean())}
 
     return rows
+
+
+def in_integers(network: HybridNetwork, config: Config, train: Sampled, test: Sampled) -> list[float]:
+    """Right answers of a network in 8 bits as `quantize` makes it; its decision to look stays real."""
+    places = np.sort(np.random.default_rng(0).permutation(len(train.label))[:NUM_CALIBRATION])
+    inputs = network_inputs(network, train.select(places).signals)
+    quantized = quantize(network, inputs, qconfigs_for(regions(config), QConfig()))
+    return right(at_end(run_network(quantized, test)["answer"], test), test)
 
 
 def linear(train: Sampled, test: Sampled) -> list[float]:
@@ -248,7 +260,9 @@ def main() -> None:
         # rivals look by the rule alone
         found = rows_of(network.eval(), test, variant, options.gates if variant == "hybrid" else GATES[:1])
         if variant == "hybrid":
-            found["linear"] = {"right": linear(data.of_people(people, inside=False), test)}
+            training = data.of_people(people, inside=False)
+            found["linear"] = {"right": linear(training, test)}
+            found["hybrid, 8 bits"] = {"right": in_integers(network, config, training, test)}
         for name, row in found.items():
             person = [trials.person_names[one] for one in test.person]
             rows.setdefault(name, []).append({**row, "person": person, "label": test.label.tolist()})

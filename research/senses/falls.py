@@ -149,7 +149,7 @@ def main() -> None:
     for gate, seeds in rows.items():
         figures = [of_a_seed(folds) for folds in seeds.values()]
         # thresholds of integers are not moved
-        for row, margin in zip(figures, above[gate].values() if gate in above else [], strict=gate in above):
+        for row, margin in zip(figures, above.get(gate, {}).values(), strict=False):
             row["false young at 95"] = false_at(*(torch.cat(column) for column in zip(*margin, strict=True)))
         table[gate] = {name: spread_of([row[name] for row in figures]) for name in figures[0]}
         print(gate, json.dumps(table[gate]))
