@@ -36,6 +36,19 @@ def test_a_missing_library_is_said_and_serves_nothing(monkeypatch: pytest.Monkey
     assert not selection.runs_natively(torch.ones(2, 1, 1), NeuronSpec(Arctan()))
 
 
+@needs_library
+def test_a_variable_chooses_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "copy.so"
+    copy.write_bytes(Path(native_library.library().steps._name).read_bytes())
+    monkeypatch.setenv(native_library.VARIABLE, str(copy))
+
+    assert native_library.library.__wrapped__().steps._name == str(copy)
+
+    monkeypatch.setenv(native_library.VARIABLE, "off")
+
+    assert native_library.library.__wrapped__() == Library(None, "SPIKEBRIDGE_NATIVE=off")
+
+
 def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.so").write_bytes(b"not a library")
     assert "cannot be loaded" in native_library.load(tmp_path / "broken.so").why_not

@@ -6,6 +6,7 @@ C compiler. It makes no threads of its own: PyTorch's own team runs it, or one t
 
 import ctypes
 import importlib.util
+import os
 import struct
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 NAME = "spikebridge.ops.native._native"
+VARIABLE = "SPIKEBRIDGE_NATIVE"  # the path of another library than the installed one; `off` for none
 VERSION = 8  # SPIKEBRIDGE_VERSION of native.h
 _NUM_VALUES = 9  # those of `NeuronParams`, and BASE
 
@@ -130,7 +132,13 @@ class Library(NamedTuple):
 
 @cache
 def library() -> Library:
-    """The library, loaded at the first call."""
+    """The library, loaded at the first call: the one that `SPIKEBRIDGE_NATIVE` names, or the installed one."""
+    chosen = os.environ.get(VARIABLE)
+    if chosen == "off":
+        return Library(None, f"{VARIABLE}=off")
+    if chosen:
+        return load(Path(chosen))
+
     spec = importlib.util.find_spec(NAME)
     if spec is None or spec.origin is None:
         return Library(None, "the native part was not built; install again where there is a C compiler")
