@@ -70,7 +70,7 @@ _FILM_SECONDS = 1.5
 _HIDDEN_SECONDS = (0.5, 0.9)
 _NAMES = "signals"
 # what is known of each box besides the signals
-_COLUMNS = ("first", "colour", "margin", "has_colours", "has_events", "confidence", "overlap")
+_COLUMNS = ("first", "colour", "margin", "has_colours", "has_events", "ceiling", "confidence", "overlap")
 _SEED = 0  # of the default weights
 _SIGNS = {"filled": 1, "focus": 1, "aside": -1, "change": 1, "moved": 0, "speed": -1, "detector_spread": -1}
 _SIGNS |= {"moved_in_doubt": 1, "apart": -1, "age": -1, "unsure": -1}
@@ -113,6 +113,8 @@ class _Boxes(NamedTuple):
     has_colours: NDArray[np.bool_]
     # of the camera, where the filter does not answer alone
     has_events: NDArray[np.bool_]
+    # the share of the fitted confidence that is left
+    ceiling: NDArray[np.float64]
     confidence: NDArray[np.float64]
     overlap: NDArray[np.float64]
 
@@ -175,7 +177,7 @@ def _known(state: TrackingState) -> tuple[float, ...]:
 
     assert state.signals is not None
     has_events = state.evidence.has_events and state.estimate.probability is None
-    return (*state.signals, *ratios, state.colours is not None, has_events, state.confidence)
+    return (*state.signals, *ratios, state.colours is not None, has_events, state.evidence.ceiling, state.confidence)
 
 
 def _first_box(recording: Recording, k: int, start: str) -> NDArray[np.float64]:
@@ -298,10 +300,10 @@ def _read(file: Path) -> dict[str, _Boxes]:
 
 def _as_boxes(values: NDArray[np.float64]) -> _Boxes:
     signals = values[:, : -len(_COLUMNS)]
-    ratios = values[:, -len(_COLUMNS) : -4]
-    has_colours, has_events = values[:, -4:-2].T > 0
+    ratios = values[:, -len(_COLUMNS) : -5]
+    has_colours, has_events = values[:, -5:-3].T > 0
 
-    return _Boxes(signals, ratios, has_colours, has_events, values[:, -2], values[:, -1])
+    return _Boxes(signals, ratios, has_colours, has_events, *values[:, -3:].T)
 
 
 def _boxes(name: str, parts: list[RecordingPart], tracker: Any) -> dict[str, _Boxes]:
@@ -335,7 +337,8 @@ class _Fit(NamedTuple):
     def confidence(self, boxes: _Boxes) -> NDArray[np.float64]:
         """The confidence of boxes; that of the tracker where nothing is fitted."""
         bias, weights = self.events
-        found = np.where(boxes.has_events, _logistic(bias + _segments(boxes.signals) @ weights), boxes.confidence)
+        fitted = boxes.ceiling * _logistic(bias + _segments(boxes.signals) @ weights)
+        found = np.where(boxes.has_events, fitted, boxes.confidence)
         for has_colours, (bias, weights) in ((True, self.colours), (False, self.grey)):
             is_so = boxes.is_filtered & (boxes.has_colours == has_colours)
             found = np.where(is_so, _logistic(bias + boxes.ratios @ weights), found)

@@ -16,6 +16,12 @@ generated validation scenes, with events lost, other pictures, rare frames, and 
 | moved_in_doubt | the events alone carry the box |
 | age, unsure | the time since the target was given or detected with confidence |
 
+Two reasons lower what these signals say, so that no answer hangs on one of them (`BoxEvidence.ceiling`):
+
+- a box that holds hardly any events is on no object: its edges would give some,
+- a box that was set to another place is no surer there than the target ever was before: a target that was never
+  tracked well, as after a wrong first box, is not found by chance.
+
 Without events only the detectors know something: the confidence is their own.
 """
 
@@ -151,11 +157,25 @@ class BoxEvidence(NamedTuple):
     usual: float = 0.0
     # bins since then
     num_bins: int = 0
+    # largest confidence since then, and the smallest of these at the times when the box was set to another place
+    best: float = 0.0
+    proven: float = 1.0
 
     @property
     def has_events(self) -> bool:
         """True if the camera gives events: a box on background may have none."""
         return self.on_sensor > _NO_EVENTS
+
+    @property
+    def num_known(self) -> float:
+        """The share of the bins of `events` that are known: 0 at first, 1 after long."""
+        return 1 - _DECAY**self.num_bins
+
+    @property
+    def ceiling(self) -> float:
+        """The share of the confidence that is left: less of a box without events, or set to another place."""
+        held = min(1.0, 1 - self.num_known + self.events / _FEW_EVENTS)
+        return held * self.proven
 
     @property
     def filled(self) -> float:
@@ -175,7 +195,7 @@ def size_of(box: Box) -> float:
 
 def given_evidence(last: BoxEvidence | None) -> BoxEvidence:
     """The evidence at a frame whose box is given; events count as before."""
-    return BoxEvidence() if last is None else last._replace(detector_spread=0.0, apart=0.0)
+    return BoxEvidence() if last is None else last._replace(detector_spread=0.0, apart=0.0, best=0.0, proven=1.0)
 
 
 def detection_evidence(last: BoxEvidence, detection: DetectedBox) -> BoxEvidence:
@@ -188,6 +208,18 @@ def detection_evidence(last: BoxEvidence, detection: DetectedBox) -> BoxEvidence
         apart = float(np.hypot(*(box_center(detection.box) - box_center(detection.second.box)))) / size
 
     return last._replace(detector_spread=_bounded(spread / size), apart=_bounded(apart))
+
+
+def moved_evidence(last: BoxEvidence, before: Box, box: Box) -> BoxEvidence:
+    """The evidence after a box is replaced by a detected one, which may be elsewhere: the two do not touch then."""
+    distance = np.abs(box_center(box) - box_center(before))
+    is_elsewhere = bool((distance >= (box[2:] + before[2:]) / 2).any())
+    return last._replace(proven=min(last.proven, last.best)) if is_elsewhere else last
+
+
+def add_confidence(last: BoxEvidence, confidence: float) -> BoxEvidence:
+    """The evidence after an answer, which counts as far as the events of its box are known."""
+    return last._replace(best=max(last.best, confidence * last.num_known))
 
 
 def add_events(evidence: BoxEvidence, events: BinEvents, box: Box, num_bins: int) -> BoxEvidence:
@@ -267,8 +299,13 @@ def signals(
     )
 
 
-def overlap_confidence(evidence: BoxEvidence, signals: Signals) -> float:
-    """The probability that a box overlaps the true one by half; without events, as the less sure detector claims."""
+def overlap_confidence(evidence: BoxEvidence, signals: Signals, probability: float | None = None) -> float:
+    """The probability that a box overlaps the true one by half; without events, as the less sure detector claims.
+
+    `probability` is that of a detector that answers alone.
+    """
+    if probability is not None:
+        return probability
     if not evidence.has_events:
         return detection_confidence(evidence.detector_spread, _UNIT_BOX)
 
@@ -278,7 +315,7 @@ def overlap_confidence(evidence: BoxEvidence, signals: Signals) -> float:
         for limit, (before, after) in zip(limits, pairwise(weights), strict=True):
             odds += (after - before) * max(x - limit, 0.0)
 
-    return 1 / (1 + exp(-min(max(odds, -_MAX_ODDS), _MAX_ODDS)))
+    return evidence.ceiling / (1 + exp(-min(max(odds, -_MAX_ODDS), _MAX_ODDS)))
 
 
 def target_contrast(frame: NDArray[np.uint8], box: Box) -> float:

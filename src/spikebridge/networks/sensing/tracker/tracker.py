@@ -56,11 +56,11 @@ from spikebridge.networks.sensing.tracker.calibration import (
     update_calibration,
 )
 from spikebridge.networks.sensing.tracker.confidence import (
-    BoxEvidence,
-    Signals,
+    add_confidence,
     add_events,
     detection_evidence,
     given_evidence,
+    moved_evidence,
     overlap_confidence,
     signals,
 )
@@ -440,6 +440,7 @@ class SensingTracker:
         state = state._replace(
             box=box_from_center(box_center(state.box) + shift, size),
             frame_box=box_from_center(box_center(state.frame_box) + shift, size),
+            evidence=moved_evidence(state.evidence, pending.box, accepted.box),
             estimate=accepted,
             calibration=calibration,
             stream=state.stream._replace(velocity=velocity),
@@ -511,14 +512,16 @@ class SensingTracker:
         age = state.age + elapsed
         evidence = add_events(state.evidence, events, box, num_bins(elapsed, self.sensing.dt))
         box_signals = signals(evidence, box, displacement, stream.velocity, age, state.estimate.num_unsure)
+        confidence = overlap_confidence(evidence, box_signals, state.estimate.probability)
+        confidence = 0.0 if is_off_sensor(box, state.frame) else confidence
         # copies: the caller may fill the same arrays again
         step_events = BinEvents(*(column.copy() for column in events))
 
         return state._replace(
             box=box,
             spread=answer.spread,
-            confidence=0.0 if is_off_sensor(box, state.frame) else _confidence(state.estimate, evidence, box_signals),
-            evidence=evidence,
+            confidence=confidence,
+            evidence=add_confidence(evidence, confidence),
             signals=box_signals,
             events=(*state.events, step_events)[-_MAX_STEPS:],
             age=age,
@@ -586,10 +589,6 @@ def _period(inputs: Inputs, last: TrackingState) -> float:
 def _change(last: EventStream, displacement: Float[np.ndarray, "2"], period: float) -> Float[np.ndarray, "2"] | None:
     """The change of the displacement from the interval before [px]; None if its velocity is unknown."""
     return None if last.velocity is None else displacement - last.velocity * period
-
-
-def _confidence(estimate: TargetEstimate, evidence: BoxEvidence, box_signals: Signals) -> float:
-    return overlap_confidence(evidence, box_signals) if estimate.probability is None else estimate.probability
 
 
 def _new_stream(start: MotionPrior, period: float, velocity: Float[np.ndarray, "2"] | None = None) -> EventStream:
