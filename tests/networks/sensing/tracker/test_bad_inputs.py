@@ -89,14 +89,18 @@ def test_confidence_is_honest(change: Callable[[Recording], Recording], recordin
     assert confidence.min() >= 0 and confidence.max() <= 1
 
 
-@pytest.mark.parametrize("first", [(-50, -50, 400, 400), (5, 5, 5, 5)])
-def test_a_first_box_that_is_not_the_target_gets_little_confidence(
-    first: tuple[int, ...], recording: Recording, tracker: SensingTracker
-) -> None:
-    overlap, confidence = tracked(recording, tracker, np.array(first, np.float64))
+@pytest.mark.parametrize("family", ["plain", "smooth", "textured", "dim"])
+def test_confidence_tells_a_right_first_box_from_a_wrong_one(family: str, tracker: SensingTracker) -> None:
+    scene = family_recording(family, seed=2, seconds=0.4)
 
-    assert overlap[-12:].max() < 0.5
-    assert confidence[-12:].max() < 0.5
+    for first in ((-50, -50, 400, 400), (5, 5, 5, 5)):
+        overlap, confidence = tracked(scene, tracker, np.array(first, np.float64))
+        assert overlap[-12:].max() < 0.5
+        assert confidence[-12:].max() <= 0.4
+
+    overlap, confidence = tracked(scene, tracker)
+    assert overlap[-12:].min() > 0.5
+    assert confidence[-12:].mean() >= 0.6
 
 
 def test_a_target_larger_than_the_crop_is_tracked(tracker: SensingTracker) -> None:

@@ -16,9 +16,11 @@ from spikebridge.networks.sensing.tracker import confidence
 from spikebridge.networks.sensing.tracker.confidence import (
     BoxEvidence,
     Signals,
+    add_confidence,
     add_events,
     detection_evidence,
     given_evidence,
+    moved_evidence,
     overlap_confidence,
     signals,
     target_contrast,
@@ -193,3 +195,28 @@ def test_a_box_whose_centre_is_outside_the_sensor_is_lost_until_a_box_is_given()
 def test_the_confidence_of_a_detection_is_that_of_an_error_below_a_quarter_of_the_size() -> None:
     # an error of 3 px of a target of 12 px, for a Gaussian in the plane of 3 px
     assert detection_confidence(3.0, np.array([0.0, 0.0, 12.0, 12.0])) == pytest.approx(1 - exp(-1 / 2))
+
+
+def test_a_box_that_holds_no_events_is_believed_less_the_longer_they_are_missing() -> None:
+    assert BoxEvidence().ceiling == 1
+
+    # .95 ** 20 = .358 of the bins are unknown, and one event in 1,000 pixels is half of what says little
+    assert BoxEvidence(num_bins=20).ceiling == pytest.approx(0.358, abs=0.001)
+    assert BoxEvidence(num_bins=20, events=0.001).ceiling == pytest.approx(0.858, abs=0.001)
+    assert BoxEvidence(num_bins=20, events=0.002).ceiling == 1
+
+
+def test_a_box_elsewhere_is_no_surer_than_the_target_ever_was() -> None:
+    tracked = add_confidence(BoxEvidence(num_bins=500, events=0.1), 0.7)
+    assert tracked.ceiling == 1
+
+    # BOX is moved by half its side, then by twice its sides
+    beside = moved_evidence(tracked, BOX, translate_box(BOX, BOX[2:] / 2))
+    elsewhere = moved_evidence(tracked, BOX, translate_box(BOX, 2 * BOX[2:]))
+    assert beside == tracked
+    assert elsewhere.ceiling == pytest.approx(0.7)
+
+    # it stays so whatever the new place answers, until a box is given
+    again = moved_evidence(add_confidence(elsewhere, 0.95), BOX, translate_box(BOX, 2 * BOX[2:]))
+    assert again.ceiling == pytest.approx(0.7)
+    assert given_evidence(again).ceiling == 1
