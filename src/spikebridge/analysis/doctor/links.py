@@ -85,10 +85,8 @@ def idle_wiring(network: HybridNetwork, inputs: Inputs, faulty: set[str]) -> lis
 
 
 def _is_same(output: Tensor, other: Tensor) -> bool:
-    """True if two runs of a network differ by rounding at most.
-
-    The order of the sums of a product of matrices depends on the processor, and even on where its operands lie.
-    """
+    """True if two runs of a network differ by rounding at most."""
+    # the order of a sum depends on the processor, and even on where its operands lie
     if not output.is_floating_point():
         return torch.equal(output, other)
 
