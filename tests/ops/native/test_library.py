@@ -1,6 +1,10 @@
 """The native library: loaded if it fits, on PyTorch's own threads, and absent without harm."""
 
 import ctypes
+import platform
+import shutil
+import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -52,6 +56,50 @@ def test_a_variable_chooses_the_library(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.so").write_bytes(b"not a library")
     assert "cannot be loaded" in native_library.load(tmp_path / "broken.so").why_not
+
+
+def test_a_library_of_another_processor_falls_back_with_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the header of an ELF file is enough: 183 is aarch64, 62 is x86_64
+    number, name = (62, "x86_64") if platform.machine() in ("aarch64", "arm64") else (183, "aarch64")
+    path = tmp_path / "copied.so"
+    path.write_bytes(b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack("<2HI", 3, number, 1) + bytes(104))
+    monkeypatch.setenv(native_library.VARIABLE, str(path))
+
+    with pytest.warns(UserWarning, match=f"PyTorch runs alone.* was built for {name}, this is ") as warned:
+        loaded = native_library.library.__wrapped__()
+
+    assert len(warned) == 1
+    assert loaded.steps is None
+
+    monkeypatch.setattr(native, "library", lambda: loaded)
+    assert native.description() == f"PyTorch alone: {loaded.why_not}"
+
+
+@pytest.mark.skipif(
+    shutil.which("gcc") is None or platform.machine() != "x86_64" or sys.platform != "linux",
+    reason="needs gcc on an x86 processor under Linux",
+)
+@pytest.mark.parametrize(("flag", "missing"), [("-mfma4", "FMA4"), ("-mxop", "FMA4"), ("-march=x86-64", "")])
+def test_a_library_for_instructions_that_are_missing_is_refused(tmp_path: Path, flag: str, missing: str) -> None:
+    if missing and "fma4" in Path("/proc/cpuinfo").read_text(encoding="utf-8").split():
+        pytest.skip("this processor has FMA4, as few do")
+
+    headers = Path(native_library.__file__).parent / "csrc"
+    path = tmp_path / "built.so"
+    version = tmp_path / "version.c"
+    version.write_text(
+        f"int spikebridge_version(void) {{ return {native_library.VERSION}; }}\n"
+        'const char *spikebridge_instructions(void) { return "none"; }\n'
+    )
+    sources = [str(headers / "processor.c"), str(version)]
+    subprocess.run(["gcc", "-O3", flag, "-shared", "-fPIC", *sources, "-o", str(path)], check=True, timeout=60)
+    loaded = native_library.load(path)
+
+    assert (loaded.steps is None) == bool(missing)
+    reason = f"the native part ({path}) was built for {missing}, which this processor lacks; install again"
+    assert loaded.why_not == (reason if missing else "")
 
 
 @needs_library

@@ -7,7 +7,9 @@ C compiler. It makes no threads of its own: PyTorch's own team runs it, or one t
 import ctypes
 import importlib.util
 import os
+import platform
 import struct
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ import torch
 NAME = "spikebridge.ops.native._native"
 VARIABLE = "SPIKEBRIDGE_NATIVE"  # the path of another library than the installed one; `off` for none
 VERSION = 8  # SPIKEBRIDGE_VERSION of native.h
+_PROCESSORS = {3: "x86", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv"}  # e_machine of an ELF file
 _NUM_VALUES = 9  # those of `NeuronParams`, and BASE
 
 
@@ -136,17 +139,20 @@ def library() -> Library:
     chosen = os.environ.get(VARIABLE)
     if chosen == "off":
         return Library(None, f"{VARIABLE}=off")
-    if chosen:
-        return load(Path(chosen))
 
     spec = importlib.util.find_spec(NAME)
-    if spec is None or spec.origin is None:
+    path = chosen or (spec and spec.origin)
+    if not path:
         return Library(None, "the native part was not built; install again where there is a C compiler")
-    return load(Path(spec.origin))
+
+    loaded = load(Path(path))
+    if loaded.steps is None:
+        warnings.warn(f"PyTorch runs alone, with the same results but slower: {loaded.why_not}", stacklevel=2)
+    return loaded
 
 
 def load(path: Path) -> Library:
-    """The library of a file; none if it is damaged or of another version."""
+    """The library of a file; none if it is damaged, of another version, or built for another processor."""
     try:
         if _is_cut_off(path):
             reason = f"the native part is damaged ({path} is cut off); install again where there is a C compiler"
@@ -154,23 +160,45 @@ def load(path: Path) -> Library:
 
         steps = ctypes.CDLL(str(path))
         version = steps.spikebridge_version()
+        steps.spikebridge_missing_instructions.restype = ctypes.c_char_p
+        missing = steps.spikebridge_missing_instructions().decode()
     except (OSError, AttributeError) as error:
-        return Library(None, f"the native part cannot be loaded ({error}); install again")
+        return Library(None, f"the native part cannot be loaded ({_explain(path, error)}); install again")
 
     if version != VERSION:
         return Library(None, f"the native part is of version {version}, not {VERSION}; install again")
+    if missing:
+        reason = f"the native part ({path}) was built for {missing}, which this processor lacks; install again"
+        return Library(None, reason)
 
     steps.spikebridge_instructions.restype = ctypes.c_char_p
     return Library(steps, "", steps.spikebridge_instructions().decode(), _torch_team())
 
 
-def _is_cut_off(path: Path) -> bool:
-    """True if an ELF file ends before its table of sections, which stands last: loading it would end the process."""
+def _explain(path: Path, error: Exception) -> str:
+    """The reason why a file cannot be loaded: the processor that it was built for, if that is another one."""
+    header = _elf_header(path) if path.is_file() else None
+    if header is None:
+        return str(error)
+
+    (number,) = struct.unpack_from("<H", header, 18)
+    built_for = _PROCESSORS.get(number, f"processor {number} of ELF")
+    own = platform.machine().lower().replace("amd64", "x86_64").replace("arm64", "aarch64")
+    return str(error) if built_for == own else f"{path} was built for {built_for}, this is {own}"
+
+
+def _elf_header(path: Path) -> bytes | None:
+    """The header of an ELF file of 64 bits, the lowest byte first; None for another format."""
     with path.open("rb") as file:
         header = file.read(64)
 
-    # ELF of 64 bits, the lowest byte first; a file of another format is left to the loader
-    if len(header) < 64 or header[:6] != b"\x7fELF\x02\x01":
+    return header if len(header) == 64 and header.startswith(b"\x7fELF\x02\x01") else None
+
+
+def _is_cut_off(path: Path) -> bool:
+    """True if an ELF file ends before its table of sections, which stands last: loading it would end the process."""
+    header = _elf_header(path)
+    if header is None:
         return False
 
     (start,) = struct.unpack_from("<Q", header, 40)

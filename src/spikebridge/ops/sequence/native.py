@@ -61,7 +61,8 @@ def description() -> str:
     loaded = library()
     if loaded.steps is None:
         return f"PyTorch alone: {loaded.why_not}"
-    return f"native steps with {loaded.instructions}, on {'PyTorch threads' if loaded.team else 'one thread'}"
+    threads = "PyTorch threads" if loaded.team else "one thread"
+    return f"native steps with {loaded.instructions}, the widest that this processor runs, on {threads}"
 
 
 def surrogate_number(surrogate: object) -> int | None:
