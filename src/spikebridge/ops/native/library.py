@@ -160,8 +160,7 @@ def load(path: Path) -> Library:
 
         steps = ctypes.CDLL(str(path))
         version = steps.spikebridge_version()
-        steps.spikebridge_missing_instructions.restype = ctypes.c_char_p
-        missing = steps.spikebridge_missing_instructions().decode()
+        missing = _missing_instructions(steps)
     except (OSError, AttributeError) as error:
         return Library(None, f"the native part cannot be loaded ({_explain(path, error)}); install again")
 
@@ -173,6 +172,15 @@ def load(path: Path) -> Library:
 
     steps.spikebridge_instructions.restype = ctypes.c_char_p
     return Library(steps, "", steps.spikebridge_instructions().decode(), _torch_team())
+
+
+def _missing_instructions(steps: ctypes.CDLL) -> str:
+    # a library of this version that was built before the function existed is still taken
+    if not hasattr(steps, "spikebridge_missing_instructions"):
+        return ""
+
+    steps.spikebridge_missing_instructions.restype = ctypes.c_char_p
+    return str(steps.spikebridge_missing_instructions().decode())
 
 
 def _explain(path: Path, error: Exception) -> str:
