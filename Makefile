@@ -16,7 +16,7 @@ DOCS := $(VENV)/.docs
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain test-types check fuzz bench docs wheel clean
+.PHONY: help demo test test-plain test-types test-portable check fuzz bench docs wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,10 @@ test-plain: $(INSTALLED) $(ORACLES) ## all tests and doctests
 
 test-types: $(INSTALLED) $(ORACLES) ## tests with every annotation of the package executed as a check
 	$(PYTEST) tests -m "not untyped" --jaxtyping-packages=spikebridge,typed_job.checker
+
+# one process and low priority, since it runs for hours beside other work
+test-portable: $(INSTALLED) $(ORACLES) ## tests as other processors run them (hours, resumes); TESTS=tests/hybrid chooses
+	nice -n 10 $(BIN)/python research/project/portable/run.py --again $(TESTS)
 
 check: $(INSTALLED) ## style and types
 	$(BIN)/ruff check .

@@ -1,7 +1,8 @@
 """The tests run plainly, with the fast paths off, and with every annotation of the package executed as a check.
 
-`--reference` runs them on the plain step functions, `--without-native` on PyTorch alone: the numbers are the same. The
-last job is `typed_job.py`.
+`--reference` runs them on the plain step functions, `--without-native` on PyTorch alone: the numbers are the same.
+`--perturb-weights` finds assertions that another processor may change (`perturbed_weights.py`). The last job is
+`typed_job.py`.
 """
 
 import os
@@ -9,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+import perturbed_weights
 import typed_job
 from browser import browser, visit  # noqa: F401 - fixtures of tests in several folders
 from spikebridge.cli import failure
@@ -19,16 +22,24 @@ from spikebridge.ops import reference, without_native
 
 # on a busy machine a test may take long; its output stays the same
 failure.FIRST_LINE = 1e6
+# nor is a property one of time
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the plugin of the typed job, whose checker may already have been imported."""
+    """Registers the plugin of the typed job, whose checker may already have been imported, and perturbs weights."""
     config.pluginmanager.register(typed_job)
+
+    draw = config.getoption("perturb_weights")
+    if draw is not None:
+        perturbed_weights.install(draw)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reference", action="store_true", help="run the plain step functions, no fast path")
     parser.addoption("--without-native", action="store_true", help="run fast paths in PyTorch alone")
+    parser.addoption("--perturb-weights", type=int, metavar="DRAW", help="change every weight by a millionth")
 
 
 @pytest.fixture(autouse=True)
