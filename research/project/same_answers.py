@@ -1,7 +1,8 @@
-"""Compares the answers of two trees: the same commands, values equal to the last digit.
+"""Compares the answers of two trees, equal to the last digit, or of two machines, within tolerances.
 
     python research/project/same_answers.py --keep FOLDER [--tree CHECKOUT]   # before a change: keeps the answers
     python research/project/same_answers.py --against FOLDER                  # after it: writes the comparison
+    python research/project/same_answers.py --machines FOLDER FOLDER          # answers that two machines have kept
 
 Commands: `eval --json` of the weights that ship, in the protocols of the pages; trainings of the quick presets with
 their `results.json`; `compare --json` and `quantize --json` of bundles of shipped weights. Each runs on the CPU with
@@ -9,11 +10,18 @@ one thread, in an empty folder of its own, with the data of SPIKEBRIDGE_DATA. Al
 compared except those under a name in `OTHER`. Answers that are in the folder already are kept. Writes
 results/same_answers.json, and fails if a value differs or is missing without a reason in `why` or `REMOVED`. All take
 about 20 minutes of processor time.
+
+Two machines add in another order, so that a training ends elsewhere. A value that stands beside its standard deviation
+(`sd`) may differ by that; another one of shipped weights by `EVALUATED`, of a training by `TRAINED`, relative to the
+larger value or to 1. Writes results/same_answers_machines.json with the processors and the variables of `CHOOSING`, and
+fails beyond a tolerance. Variables stand for another machine: `ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE python
+research/project/same_answers.py --keep FOLDER`.
 """
 
 import argparse
 import json
 import math
+import os
 import re
 import resource
 import subprocess
@@ -27,10 +35,16 @@ from typing import Any
 
 from research.project.slowdown import in_tree
 from spikebridge.data.io.atomic import write_text
-from spikebridge.training.run.environment import describe_environment, git_revision
+from spikebridge.training.run.environment import describe_environment, git_revision, processor_name
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "research" / "project" / "results" / "same_answers.json"
+MACHINES = RESULTS.with_name("same_answers_machines.json")
+# differences between two machines, relative to the larger value or to 1
+EVALUATED = 0.01
+TRAINED = 0.05
+# variables that choose the arithmetic of PyTorch, its libraries and the native library
+CHOOSING = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "DNNL_MAX_CPU_ISA", "SPIKEBRIDGE_NATIVE")
 # words of names whose values depend on the machine, the clock or the folder
 OTHER = {"run", "path", "bundle", "seconds", "s", "ms", "time", "environment", "version", "size", "bytes"}
 # commands with the rows and columns of earlier answers that may be missing now, and the reason
@@ -156,12 +170,18 @@ def keep(tree: Path, folder: Path, names: list[str]) -> None:
             continue
 
         begin = resource.getrusage(resource.RUSAGE_CHILDREN)
-        content = {"answer": answer(tree, COMMANDS[name]), "revision": revision}
+        content = {"answer": answer(tree, COMMANDS[name]), "revision": revision, "machine": machine()}
         end = resource.getrusage(resource.RUSAGE_CHILDREN)
         content["processor_s"] = round(end.ru_utime - begin.ru_utime + end.ru_stime - begin.ru_stime, 1)
 
         write_text(file, json.dumps(content, indent=1) + "\n")
         print(f"{name}: {content['answer'].get('error') or 'kept'}", flush=True)
+
+
+def machine() -> str:
+    """The processor, and the variables that choose other arithmetic on it."""
+    chosen = [f"{name}={os.environ[name]}" for name in CHOOSING if name in os.environ]
+    return ", ".join([processor_name(), *chosen])
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -219,12 +239,72 @@ def is_explained(comparison: dict[str, Any], why: str) -> bool:
     return bool(why) or (comparison["num_equal"] == comparison["num_values"] and not comparison["only_before"])
 
 
+def tolerance(path: str, values: dict[str, Any], otherwise: float) -> float:
+    """The allowed difference of a value of an answer: its standard deviation, where one stands beside it."""
+    row, _, name = path.rpartition(".")
+    measure = name.removeprefix("sd ").removesuffix(" %")
+    spread = values.get(f"{row}.sd {measure}") or values.get(f"{row}.sd")
+    return otherwise * max(1.0, abs(values[path])) if spread is None else spread
+
+
+def compare_machines(command: Command, first: Any, second: Any) -> dict[str, Any]:
+    """Numbers of values, of equal ones and of those beyond their tolerance, and the largest share of a tolerance."""
+    one = dict(leaves(first))
+    other = dict(leaves(second))
+    otherwise = TRAINED if "train" in command.words else EVALUATED
+    both = sorted(one.keys() & other.keys())
+    unequal = [path for path in both if not is_equal(one[path], other[path])]
+    # a value that one machine lacks, or another word, is beyond any tolerance
+    beyond = {path: [one.get(path), other.get(path)] for path in one.keys() ^ other.keys()}
+    shares: dict[str, float] = {}
+
+    for path in unequal:
+        pair = [one[path], other[path]]
+        is_number = all(isinstance(value, int | float) for value in pair)
+        share = abs(pair[0] - pair[1]) / tolerance(path, one, otherwise) if is_number else math.inf
+
+        if share > 1:
+            beyond[path] = pair
+        if is_number:
+            shares[path] = share
+
+    largest = max(shares, key=shares.__getitem__, default=None)
+    return {
+        "num_values": len(one),
+        "num_equal": len(both) - len(unequal),
+        "largest": largest and {"value": largest, "pair": [one[largest], other[largest]], "share": shares[largest]},
+        "beyond": dict(sorted(beyond.items())),
+    }
+
+
+def write_machines(folders: list[Path], names: list[str]) -> int:
+    """Compares the answers that two machines have kept; the exit code."""
+    commands = {}
+    machines = set()
+
+    for name in names:
+        one, other = (json.loads((folder / f"{name}.json").read_text("utf-8")) for folder in folders)
+        machines.add((one["machine"], other["machine"]))
+        commands[name] = compare_machines(COMMANDS[name], one["answer"], other["answer"])
+        row = commands[name]
+        print(f"{name}: {row['num_equal']} of {row['num_values']} equal, {len(row['beyond'])} beyond their tolerance")
+
+    content = {
+        "machines": sorted(machines),
+        "tolerances": {"evaluated": EVALUATED, "trained": TRAINED},
+        "commands": commands,
+    }
+    write_text(MACHINES, json.dumps(content, indent=1) + "\n")
+    return int(any(row["beyond"] for row in commands.values()))
+
+
 def main() -> int:
     """Keeps the answers of a tree, or compares those of this one with kept answers; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     folder = parser.add_mutually_exclusive_group(required=True)
     folder.add_argument("--keep", type=Path, help="the folder to write answers into")
     folder.add_argument("--against", type=Path, help="the folder of the earlier answers")
+    folder.add_argument("--machines", type=Path, nargs=2, metavar="FOLDER", help="folders that two machines have kept")
     parser.add_argument("--tree", type=Path, default=ROOT, help="with --keep: another checkout")
     parser.add_argument("--only", nargs="*", default=list(COMMANDS), choices=list(COMMANDS), metavar="NAME")
     options = parser.parse_args()
@@ -232,6 +312,9 @@ def main() -> int:
     if options.keep is not None:
         keep(options.tree.resolve(), options.keep, options.only)
         return 0
+
+    if options.machines is not None:
+        return write_machines(options.machines, options.only)
 
     content = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     # results of other earlier answers would be mixed with these

@@ -18,7 +18,6 @@ Times are those of the thread.
 import json
 import math
 import os
-import platform
 import statistics
 import time
 import warnings
@@ -33,6 +32,7 @@ from torch import Tensor, nn
 from spikebridge.neurons import LIF, Sequential
 from spikebridge.ops.sparse.engine import EventDriven
 from spikebridge.ops.sparse.native import functions
+from spikebridge.training.run.environment import processor_name
 
 RESULTS = Path(__file__).parent / "results" / "live.json"
 NUM_STEPS = 100
@@ -269,12 +269,6 @@ def linear() -> list[dict[str, float]]:
     return rows
 
 
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].split(":")[1].strip() if names else platform.processor()
-
-
 def show(table: dict[str, object]) -> None:
     events = ", ".join(f"{name} {value:.1%}" for name, value in table["events"].items())
     print(f"\n{table['share']:.0%} of the input active; events into products, rates of neurons: {events}")
@@ -313,7 +307,7 @@ def main() -> None:
 
     libraries = ("torch", "spikingjelly", "norse", "sinabs", "snntorch")
     environment = {
-        "processor": processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "native": bool(functions()),

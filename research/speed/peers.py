@@ -44,7 +44,7 @@ from research.speed.beside_peers.works import (
 )
 from spikebridge.ops import max_pool2d
 from spikebridge.ops.sequence import native
-from spikebridge.training.run.environment import git_revision
+from spikebridge.training.run.environment import git_revision, processor_name
 
 RESULTS = Path(__file__).parent / "results"
 LAYERS = [(100, 16, 1024), (100, 16, 4096), (16, 32, 4096), (1000, 1, 1000)]
@@ -181,20 +181,14 @@ def show(title: str, rows: list[dict[str, Any]]) -> None:
 def environment() -> dict[str, Any]:
     """The machine and the versions."""
     names = ("torch", "spikingjelly", "snntorch", "norse", "sinabs", "spyx", "jax")
-    model = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-
     return {
-        "processor": model[0] if model else platform.processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "load_before": os.getloadavg()[0],
         "native": native.description(),
         "versions": {name: version(name) for name in names if _installed(name)},
     }
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
 def _installed(name: str) -> bool:

@@ -5,6 +5,7 @@ Nothing here imports torch.
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,15 +22,23 @@ def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def describe_environment(**more: Any) -> dict[str, Any]:
-    """Versions, platform, cores and the git revision of the sources, and `more`; None for what is unknown."""
+    """Versions, machine, processor, cores and the git revision of the sources, and `more`; None for what is unknown."""
     return {
         "python": platform.python_version(),
         **{package: installed_version(package) for package in _PACKAGES},
         "platform": platform.platform(),
+        "processor": processor_name(),
         "num_cores": os.cpu_count(),
         "git_revision": git_revision(Path(__file__).parent),
         **more,
     }
+
+
+def processor_name() -> str:
+    """The name of the processor, since numbers differ in the last digits between processors."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", info.read_text("utf-8"), re.MULTILINE) if info.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def installed_version(package: str) -> str | None:
