@@ -47,3 +47,8 @@ def test_the_tests_cover_every_python_of_the_package_on_linux_and_macos() -> Non
         "make test-types",
         "make test-plain",
     }
+
+
+def test_wheels_are_built_for_x86_and_arm_on_linux_and_macos() -> None:
+    (job,) = jobs_of("wheels")
+    assert job["strategy"]["matrix"]["os"] == ["ubuntu-latest", "ubuntu-24.04-arm", "macos-latest", "macos-15-intel"]
