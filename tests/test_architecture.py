@@ -23,7 +23,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # a folder imports folders of lower layers; those of one layer do not import each other
 LAYERS = (
-    ("errors", "axes", "_moved", "_notebook", "threads"),
+    ("errors", "axes", "_moved", "_notebook", "_requirements", "threads"),
     ("ops", "data"),
     ("neurons",),
     ("hybrid",),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from spikebridge._requirements import unfit_versions
 from spikebridge.cli import formatting
 from spikebridge.cli.command import (
     Command,
@@ -62,7 +63,7 @@ class Doctor(RunCommand):
 
         if self.run is None:
             facts = _installation_facts()
-            return CommandResult(facts, formatting.facts(facts))
+            return CommandResult(facts, formatting.facts(facts), code=int("unfit" in facts))
 
         target = resolve_target(self.run, self.own, self.network)
         note = target.training_note()
@@ -76,15 +77,20 @@ class Doctor(RunCommand):
 
 def _installation_facts() -> dict[str, Any]:
     """Versions, threads, devices, extras, fast paths and data: the facts of a bug report."""
+    packages = _packages()
+    versions = {"spikebridge": installed_version("spikebridge"), "python": platform.python_version()}
+    versions |= {name: installed_version(name) for name in packages.pop("")}
+    unfit = unfit_versions()
+    if unfit:
+        return {"versions": versions, "unfit": unfit}
+
     import torch
 
     from spikebridge.ops.sequence.native import description
 
-    packages = _packages()
     devices = ["cpu", *(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))]
     return {
-        "versions": {"spikebridge": installed_version("spikebridge"), "python": platform.python_version()}
-        | {name: installed_version(name) for name in packages.pop("")},
+        "versions": versions,
         "threads": {
             "cores": os.cpu_count(),
             "used": torch.get_num_threads(),

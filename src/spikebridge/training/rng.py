@@ -16,7 +16,7 @@ from torch import Tensor
 
 def derive_seed(*numbers: int) -> int:
     """One seed below 2**63 from several integers of at least 0; any other integers give an unrelated seed."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
 
 
 def seed_rng(seed: int, rank: int = 0) -> None:
