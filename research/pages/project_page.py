@@ -1,4 +1,4 @@
-"""Tables of choosing threads and of the first hour with the package, made from results of research/project.
+"""Tables of choosing threads, of the first hour with the package and of processors, from results of research/project.
 
 python research/pages/project_page.py           # writes the pages
 python research/pages/project_page.py --check   # exit code 1 where a page differs from the results
@@ -75,12 +75,57 @@ def _step_seconds(row: dict[str, Any]) -> str:
     return "failed" if "failed" in row else f"{row['seconds']:.1f}"
 
 
+def settings(portable: dict[str, Any]) -> str:
+    """A row a setting: its variables, and how many tests passed and failed."""
+    rows = [
+        (
+            *(row["setting"], _variables(row), "{} of {}".format(*row["num_folders"])),
+            *(f"{row['passed']:,}", str(len(row["failed"])), str(row["skipped"])),
+        )
+        for row in portable["settings"]
+    ]
+    titles = ("setting", "variables and options", "folders", "passed", "failed", "skipped")
+    environment = portable["environment"]
+    machine = f"{environment['processor']}, {environment['num_cores']} cores; torch {environment['torch']}."
+
+    return "\n".join([table(titles, rows), "", machine])
+
+
+def _variables(row: dict[str, Any]) -> str:
+    words = [*(f"{name}={value}" for name, value in row["variables"].items()), *row["options"]]
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def machines(compared: dict[str, Any]) -> str:
+    """A row a kind of command: how many values are equal, and the largest difference."""
+    commands = compared["commands"].values()
+    lines = []
+
+    for kind in dict.fromkeys(row["kind"] for row in commands):
+        rows = [row for row in commands if row["kind"] == kind]
+        largest = max(row["largest"]["share"] for row in rows if row["largest"])
+        counts = (sum(row["num_values"] for row in rows), sum(row["num_equal"] for row in rows))
+        beyond = sum(len(row["beyond"]) for row in rows)
+        lines.append((kind, str(len(rows)), *(f"{count:,}" for count in counts), f"{largest:.2g}", str(beyond)))
+
+    names = "; and ".join(dict.fromkeys(name for pair in compared["machines"] for name in pair))
+    titles = ("commands", "number", "values", "equal", "largest share of a tolerance", "beyond")
+    return "\n".join([table(titles, lines), "", f"{names}."])
+
+
 def main() -> int:
     """Writes or checks the pages."""
-    busy, first_hour = (
-        json.loads(result_file(f"project/{name}").read_text(encoding="utf-8")) for name in ("busy", "first_hour")
+    results = ("busy", "first_hour", "portable", "same_answers_machines")
+    files = [result_file(f"project/{name}") for name in results]
+    busy, first_hour, portable, compared = (
+        json.loads(file.read_text(encoding="utf-8")) if file.exists() else None for file in files
     )
-    tables = {"threads": times(busy)} | {name: steps(first_hour, name) for name in WALKS}
+    tables = {
+        "threads": times(busy),
+        **{name: steps(first_hour, name) for name in WALKS},
+        "settings": settings(portable) if portable else MISSING,
+        "machines": machines(compared) if compared else MISSING,
+    }
 
     return write_or_check(Path(__file__), __doc__, tables)
 

@@ -12,9 +12,9 @@ results/same_answers.json, and fails if a value differs or is missing without a 
 about 20 minutes of processor time.
 
 Two machines add in another order, so that a training ends elsewhere. A value that stands beside its standard deviation
-(`sd`) may differ by that; another one of shipped weights by `EVALUATED`, of a training by `TRAINED`, relative to the
-larger value or to 1. Writes results/same_answers_machines.json with the processors and the variables of `CHOOSING`, and
-fails beyond a tolerance. Variables stand for another machine: `ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE python
+(`sd`) may differ by that; another one by the share of `TOLERANCES` of the larger value, or of 1 where that is more.
+Writes results/same_answers_machines.json with the processors and the variables of `CHOOSING`, and fails beyond a
+tolerance. Variables stand for another machine: `ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE python
 research/project/same_answers.py --keep FOLDER`.
 """
 
@@ -40,9 +40,9 @@ from spikebridge.training.run.environment import describe_environment, git_revis
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "research" / "project" / "results" / "same_answers.json"
 MACHINES = RESULTS.with_name("same_answers_machines.json")
-# differences between two machines, relative to the larger value or to 1
-EVALUATED = 0.01
-TRAINED = 0.05
+# kinds of commands by a word, and differences between two machines, relative to the larger value or to 1
+KINDS = {"train": "trained", "export": "exported"}
+TOLERANCES = {"evaluated": 0.01, "exported": 0.01, "trained": 0.05}
 # variables that choose the arithmetic of PyTorch, its libraries and the native library
 CHOOSING = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "DNNL_MAX_CPU_ISA", "SPIKEBRIDGE_NATIVE")
 # words of names whose values depend on the machine, the clock or the folder
@@ -242,16 +242,22 @@ def is_explained(comparison: dict[str, Any], why: str) -> bool:
 def tolerance(path: str, values: dict[str, Any], otherwise: float) -> float:
     """The allowed difference of a value of an answer: its standard deviation, where one stands beside it."""
     row, _, name = path.rpartition(".")
+    # `sd per question` belongs to `per question %`
     measure = name.removeprefix("sd ").removesuffix(" %")
     spread = values.get(f"{row}.sd {measure}") or values.get(f"{row}.sd")
     return otherwise * max(1.0, abs(values[path])) if spread is None else spread
+
+
+def kind_of(command: Command) -> str:
+    """The kind of a command: a training, an export of shipped weights, or their evaluation."""
+    return next((kind for word, kind in KINDS.items() if word in command.words), "evaluated")
 
 
 def compare_machines(command: Command, first: Any, second: Any) -> dict[str, Any]:
     """Numbers of values, of equal ones and of those beyond their tolerance, and the largest share of a tolerance."""
     one = dict(leaves(first))
     other = dict(leaves(second))
-    otherwise = TRAINED if "train" in command.words else EVALUATED
+    otherwise = TOLERANCES[kind_of(command)]
     both = sorted(one.keys() & other.keys())
     unequal = [path for path in both if not is_equal(one[path], other[path])]
     # a value that one machine lacks, or another word, is beyond any tolerance
@@ -285,13 +291,13 @@ def write_machines(folders: list[Path], names: list[str]) -> int:
     for name in names:
         one, other = (json.loads((folder / f"{name}.json").read_text("utf-8")) for folder in folders)
         machines.add((one["machine"], other["machine"]))
-        commands[name] = compare_machines(COMMANDS[name], one["answer"], other["answer"])
-        row = commands[name]
+        row = {"kind": kind_of(COMMANDS[name]), **compare_machines(COMMANDS[name], one["answer"], other["answer"])}
+        commands[name] = row
         print(f"{name}: {row['num_equal']} of {row['num_values']} equal, {len(row['beyond'])} beyond their tolerance")
 
     content = {
         "machines": sorted(machines),
-        "tolerances": {"evaluated": EVALUATED, "trained": TRAINED},
+        "tolerances": TOLERANCES,
         "commands": commands,
     }
     write_text(MACHINES, json.dumps(content, indent=1) + "\n")
