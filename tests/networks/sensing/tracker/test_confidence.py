@@ -207,7 +207,8 @@ def test_a_box_that_holds_no_events_is_believed_less_the_longer_they_are_missing
 
 
 def test_a_box_elsewhere_is_no_surer_than_the_target_ever_was() -> None:
-    tracked = add_confidence(BoxEvidence(num_bins=500, events=0.1), 0.7)
+    confidence, tracked = add_confidence(BoxEvidence(num_bins=500, events=0.1, on_sensor=1.0), 0.7)
+    assert confidence == 0.7
     assert tracked.ceiling == 1
 
     # BOX is moved by half its side, then by twice its sides
@@ -217,6 +218,8 @@ def test_a_box_elsewhere_is_no_surer_than_the_target_ever_was() -> None:
     assert elsewhere.ceiling == pytest.approx(0.7)
 
     # it stays so whatever the new place answers, until a box is given
-    again = moved_evidence(add_confidence(elsewhere, 0.95), BOX, translate_box(BOX, 2 * BOX[2:]))
+    confidence, surer = add_confidence(elsewhere, 0.95)
+    again = moved_evidence(surer, BOX, translate_box(BOX, 2 * BOX[2:]))
+    assert confidence == pytest.approx(0.7 * 0.95)
     assert again.ceiling == pytest.approx(0.7)
     assert given_evidence(again).ceiling == 1

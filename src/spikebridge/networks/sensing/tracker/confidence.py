@@ -157,6 +157,8 @@ class BoxEvidence(NamedTuple):
     usual: float = 0.0
     # bins since then
     num_bins: int = 0
+    # the last answer without its ceiling, by which a search is begun
+    claimed: float = 1.0
     # largest confidence since then, and the smallest of these at the times when the box was set to another place
     best: float = 0.0
     proven: float = 1.0
@@ -217,9 +219,12 @@ def moved_evidence(last: BoxEvidence, before: Box, box: Box) -> BoxEvidence:
     return last._replace(proven=min(last.proven, last.best)) if is_elsewhere else last
 
 
-def add_confidence(last: BoxEvidence, confidence: float) -> BoxEvidence:
-    """The evidence after an answer, which counts as far as the events of its box are known."""
-    return last._replace(best=max(last.best, confidence * last.num_known))
+def add_confidence(last: BoxEvidence, claimed: float, is_alone: bool = False) -> tuple[float, BoxEvidence]:
+    """The confidence of an answer, and the evidence after it; a detector that answers alone is believed as it is."""
+    confidence = claimed if is_alone or not last.has_events else claimed * last.ceiling
+    # it counts as far as the events of the box are known
+    best = max(last.best, confidence * last.num_known)
+    return confidence, last._replace(claimed=claimed, best=best)
 
 
 def add_events(evidence: BoxEvidence, events: BinEvents, box: Box, num_bins: int) -> BoxEvidence:
@@ -300,7 +305,7 @@ def signals(
 
 
 def overlap_confidence(evidence: BoxEvidence, signals: Signals, probability: float | None = None) -> float:
-    """The probability that a box overlaps the true one by half; without events, as the less sure detector claims.
+    """The probability that a box overlaps the true one by half, by its signals; without events, as the detectors claim.
 
     `probability` is that of a detector that answers alone.
     """
@@ -315,7 +320,7 @@ def overlap_confidence(evidence: BoxEvidence, signals: Signals, probability: flo
         for limit, (before, after) in zip(limits, pairwise(weights), strict=True):
             odds += (after - before) * max(x - limit, 0.0)
 
-    return evidence.ceiling / (1 + exp(-min(max(odds, -_MAX_ODDS), _MAX_ODDS)))
+    return 1 / (1 + exp(-min(max(odds, -_MAX_ODDS), _MAX_ODDS)))
 
 
 def target_contrast(frame: NDArray[np.uint8], box: Box) -> float:

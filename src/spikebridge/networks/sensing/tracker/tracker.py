@@ -390,7 +390,7 @@ class SensingTracker:
             return state._replace(evidence=evidence, pending=None)
 
         given = (state.frame, pending.before, pending.events, state.background, pending.box)
-        inputs = DetectorInputs(*given, lost=state.lost, confidence=state.confidence, colours=state.colours)
+        inputs = DetectorInputs(*given, lost=state.lost, confidence=state.evidence.claimed, colours=state.colours)
         detection, target = detector.detect(inputs, estimate.target)
         box = self._blend(state.frame, detection, pending)
         confidence = detection._replace(box=box).confidence
@@ -512,8 +512,9 @@ class SensingTracker:
         age = state.age + elapsed
         evidence = add_events(state.evidence, events, box, num_bins(elapsed, self.sensing.dt))
         box_signals = signals(evidence, box, displacement, stream.velocity, age, state.estimate.num_unsure)
-        confidence = overlap_confidence(evidence, box_signals, state.estimate.probability)
-        confidence = 0.0 if is_off_sensor(box, state.frame) else confidence
+        probability = state.estimate.probability
+        claimed = 0.0 if is_off_sensor(box, state.frame) else overlap_confidence(evidence, box_signals, probability)
+        confidence, evidence = add_confidence(evidence, claimed, probability is not None)
         # copies: the caller may fill the same arrays again
         step_events = BinEvents(*(column.copy() for column in events))
 
@@ -521,7 +522,7 @@ class SensingTracker:
             box=box,
             spread=answer.spread,
             confidence=confidence,
-            evidence=add_confidence(evidence, confidence),
+            evidence=evidence,
             signals=box_signals,
             events=(*state.events, step_events)[-_MAX_STEPS:],
             age=age,
