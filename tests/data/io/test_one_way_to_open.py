@@ -43,6 +43,7 @@ ALLOWED = {
     "networks/sensing/report/animation.py": {"av.open"},  # for writing
     "ops/native/library.py": {"open"},
     "recipes/outline.py": {"read_text"},
+    "training/run/environment.py": {"read_text"},  # of the system, about its processor
     "training/run/lock.py": {"read_text"},  # of the system, about processes
 }
 
