@@ -20,8 +20,10 @@ typedef struct {
 typedef int (*Function)(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t);
 
 #define KERNELS(K)                                                                                                       \
-    K(forward) K(backward) K(sum) K(pool_forward) K(pool_backward)                                                       \
-    K(event_image) K(count_near) K(correlate) K(sample_patches)
+    K(forward) K(backward) K(sum) K(respond) K(pool_forward) K(pool_backward) K(events_step_float)                       \
+    K(events_step_double) K(linear_weights) K(convolution_weights) K(spike_convolution) K(event_image) K(count_near)     \
+    K(correlate) K(template_fits) K(sample_patches) K(sample_moved) K(orientation) K(places) K(align) K(search_region)   \
+    K(fixed_convolutions) K(pathway_step)
 #define DECLARE(name) int spikebridge_##name();
 #define ENTRY(name) {"spikebridge_" #name, (Function)spikebridge_##name},
 

@@ -118,7 +118,7 @@ CLONES static void to_light(float *picture, int64_t number, float dark, float fa
         picture[k] = scale * (picture[k] - middle);
 }
 
-int spikebridge_search_region(SearchRegion *job)
+int spikebridge_search_region(const SearchRegion *job)
 {
     const int64_t side = job->side, rows = job->background.rows, columns = job->background.columns;
     const int64_t of_part = rows * columns * WIDTH, of_work = columns * WIDTH + (NUM_CHANNELS + NUM_MEANS) * side;
@@ -128,8 +128,9 @@ int spikebridge_search_region(SearchRegion *job)
     float *work = part + of_part, *places = work + of_work;
     Line across = {(int32_t *)places, places + side, 0}, down = {(int32_t *)(places + 2 * side), places + 3 * side, 0};
     fill(job, part);
-    job->background.output = part + GREY, job->background.step = WIDTH;
-    const int failed = spikebridge_sample_moved(&job->background);
+    MovedSampling background = job->background;
+    background.output = part + GREY, background.step = WIDTH;
+    const int failed = spikebridge_sample_moved(&background);
     for (int64_t k = 0; k < job->num_patches && !failed; k++) {
         find_places(job->x + k * side, side, columns, &across);
         find_places(job->y + k * side, side, rows, &down);

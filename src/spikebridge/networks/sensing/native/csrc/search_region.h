@@ -10,7 +10,7 @@
 enum { NUM_MEANS = 5 };
 
 typedef struct {
-    MovedSampling background;            /* sampling of the part; `output` and `step` are set here */
+    MovedSampling background;            /* sampling of the part; `output` and `step` are not read */
     int64_t width;                       /* columns of a frame */
     const uint8_t *frame, *before;       /* [y][x] */
     int64_t left, top;                   /* position of the part, which is inside of the frames */
@@ -26,6 +26,6 @@ typedef struct {
 } SearchRegion;
 
 /* Gives 0, or 1 if there is not enough memory. */
-int spikebridge_search_region(SearchRegion *job);
+int spikebridge_search_region(const SearchRegion *job);
 
 #endif
