@@ -11,12 +11,13 @@ INSTALLED := $(VENV)/.installed
 ORACLES := $(VENV)/.oracles
 PEERS := $(VENV)/.peers
 DOCS := $(VENV)/.docs
+FLOOR := .venv-floor
 
 # more threads than one make small tensors slower, and tests compare times
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain test-types test-portable check fuzz bench docs wheel clean
+.PHONY: help demo test test-plain test-types test-portable core floor test-floor check fuzz bench docs wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -58,6 +59,28 @@ test-types: $(INSTALLED) $(ORACLES) ## tests with every annotation of the packag
 # one process and low priority, since it runs for hours beside other work
 test-portable: $(INSTALLED) $(ORACLES) ## tests as other processors run them (hours, resumes); TESTS=tests/hybrid chooses
 	nice -n 10 $(BIN)/python research/project/portable/run.py --again $(TESTS)
+
+# a new environment for each change, since an installed version would be kept; those of the tests' own tools are new
+$(FLOOR)/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(FLOOR)
+	$(FLOOR)/bin/pip install --quiet uv
+	$(FLOOR)/bin/uv pip install --quiet --python $(FLOOR)/bin/python --resolution lowest-direct --editable ".[onnx,nir,tensorboard]"
+	$(FLOOR)/bin/uv pip install --quiet --python $(FLOOR)/bin/python pytest pytest-xdist hypothesis beartype
+	@touch $@
+
+floor: $(FLOOR)/.installed
+
+core:
+	@echo $(CORE)
+
+# left out: tests of the core with a network of the package, its command or a peer, and of files that `faery` reads
+CORE := $(addprefix tests/,ops neurons hybrid coding data training analysis deploy)
+BEYOND := spikebridge\.(networks|pretrained|recipes|cli)|from research|import (norse|faery)|\.raw
+LEFT_OUT = $(shell grep --recursive --files-with-matches --extended-regexp --include='test_*.py' '$(BEYOND)' $(CORE))
+
+# old packages use what their own dependencies no longer advise
+test-floor: floor ## tests of the core with the oldest versions that pyproject.toml allows
+	OMP_NUM_THREADS=1 $(FLOOR)/bin/pytest -n $(WORKERS) --dist worksteal $(CORE) $(addprefix --ignore=,$(LEFT_OUT)) -W ignore::DeprecationWarning
 
 check: $(INSTALLED) ## style and types
 	$(BIN)/ruff check .
@@ -103,4 +126,4 @@ wheel: $(INSTALLED) ## build the source distribution and the wheel into dist/, a
 	$(BIN)/twine check --strict dist/checked/*
 
 clean: ## remove everything that was built (runs stay)
-	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FLOOR) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

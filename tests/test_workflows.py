@@ -37,7 +37,7 @@ def test_no_other_workflow_is_there() -> None:
 def test_the_tests_cover_every_python_of_the_package_on_linux_and_macos() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     promised = [name.rpartition(" ")[2] for name in project["classifiers"] if "Python :: 3." in name]
-    (job,) = jobs_of("tests")
+    job, floor = jobs_of("tests")
     matrix = job["strategy"]["matrix"]
 
     assert matrix["python"] == promised
@@ -47,6 +47,15 @@ def test_the_tests_cover_every_python_of_the_package_on_linux_and_macos() -> Non
         "make test-types",
         "make test-plain",
     }
+    assert [step["run"] for step in floor["steps"] if "run" in step] == ["make test-floor"]
+
+
+def test_the_floor_is_tested_on_the_oldest_python() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    _, floor = jobs_of("tests")
+    (python,) = [step["with"]["python-version"] for step in floor["steps"] if "setup-python" in step.get("uses", "")]
+
+    assert project["requires-python"] == f">={python}"
 
 
 def test_wheels_are_built_for_x86_and_arm_on_linux_and_macos() -> None:

@@ -77,7 +77,8 @@ def test_draws_are_drawn_again() -> None:
 
 def peak_memory(net: Sequential, x: Tensor, span: int | None) -> int:
     """The most bytes that were taken at once in a training step, counted as they are taken and given back."""
-    with torch.profiler.profile(profile_memory=True) as profile:
+    # events are kept: otherwise an older PyTorch warns that they are cleared
+    with torch.profiler.profile(profile_memory=True, acc_events=True) as profile:
         train(net, x, span)
 
     held = most = 0
