@@ -1,10 +1,19 @@
 """The package as an index shows it: version, links, extras, licences, files."""
 
+import contextlib
 import fnmatch
+import io
 import json
+import os
 import re
 import runpy
+import shutil
+import subprocess
+import sys
+import sysconfig
 import tomllib
+import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -73,3 +82,68 @@ def test_every_file_of_the_package_is_packed() -> None:
 
     names = [path.relative_to(PACKAGE).as_posix() for path in files]
     assert [name for name in names if not is_packed(name)] == []
+
+
+def test_a_wheel_without_the_native_part_works_without_a_compiler(tmp_path: Path) -> None:
+    # neither the sources of this checkout nor a chosen library are seen
+    ours = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "SPIKEBRIDGE_NATIVE"}}
+    ours["CC"] = "false"
+    wheel = build_wheel(tmp_path, ours)
+    names = zipfile.ZipFile(wheel).namelist()
+
+    assert wheel.name == f"spikebridge-{PROJECT['project']['version']}-py3-none-any.whl"
+    assert [name for name in names if name.endswith((".so", ".pyd", ".dylib", ".c", ".h"))] == []
+
+    programs = install(wheel, tmp_path / "venv", ours)
+    ours["PATH"] = str(programs)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert example is not None
+    program = f"import torch\ntorch.manual_seed(0)\n{example[1]}\nprint(outputs['what'].tolist())\n"
+    report = "import spikebridge, spikebridge.ops.native.library as n\nprint(spikebridge.__file__, n.library().why_not)"
+    *_, numbers, facts = run([programs / "python", "-c", program + report], ours, tmp_path).splitlines()
+
+    assert facts.startswith(str(tmp_path / "venv"))
+    assert "the native part was not built" in facts
+    assert "the native part was not built" in run([programs / "spikebridge", "doctor"], ours, tmp_path)
+
+    # the same numbers as those of this process
+    own = io.StringIO()
+    with contextlib.redirect_stdout(own):
+        exec(program, {})
+    assert numbers == own.getvalue().strip()
+
+
+def build_wheel(folder: Path, environment: dict[str, str]) -> Path:
+    """The wheel of a copy of the sources, in which nothing was built yet."""
+    sources = folder / "sources"
+    shutil.copytree(ROOT / "src", sources / "src", ignore=shutil.ignore_patterns("*.so", "__pycache__", "*.egg-info"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, sources)
+
+    build = "from setuptools import build_meta; build_meta.build_wheel('..')"
+    run([sys.executable, "-c", build], environment, sources)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def install(wheel: Path, folder: Path, environment: dict[str, str]) -> Path:
+    """The programs of a new environment with the wheel, which borrows all other packages from this one."""
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "--no-compile"]
+    run([*pip, wheel], environment, folder)
+
+    # after its own packages; files .pth of the other environment, such as that of a checkout, are not read
+    borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "borrowed.pth").write_text("\n".join(borrowed), encoding="utf-8")
+    return folder / "bin"
+
+
+def run(command: list[str | Path], environment: dict[str, str], folder: Path) -> str:
+    done = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
