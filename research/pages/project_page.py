@@ -103,7 +103,7 @@ def machines(compared: dict[str, Any]) -> str:
 
     for kind in dict.fromkeys(row["kind"] for row in commands):
         rows = [row for row in commands if row["kind"] == kind]
-        largest = max(row["largest"]["share"] for row in rows if row["largest"])
+        largest = max((row["largest"]["share"] for row in rows if row["largest"]), default=0.0)
         counts = (sum(row["num_values"] for row in rows), sum(row["num_equal"] for row in rows))
         beyond = sum(len(row["beyond"]) for row in rows)
         lines.append((kind, str(len(rows)), *(f"{count:,}" for count in counts), f"{largest:.2g}", str(beyond)))

@@ -26,6 +26,7 @@ needs_library = pytest.mark.skipif(not native.available(), reason=f"no native st
 
 
 def test_a_missing_library_is_said_and_serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(native_library.VARIABLE, raising=False)
     monkeypatch.setattr(native_library, "NAME", "spikebridge.ops._never_built")
     missing = native_library.library.__wrapped__()
 
